@@ -1,0 +1,28 @@
+"""modicum: good medical-imaging models from a modicum of labels, memory, clean images or aligned pairs.
+
+>>> import modicum
+>>> run = modicum.fit("data/", method="linear", backbone="resnet18")  # doctest: +SKIP
+>>> run.predict("new_images/")  # doctest: +SKIP
+
+Importing this package loads nothing heavy; PyTorch and the rest are loaded when first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from modicum import _torchvision_schemas
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from modicum.api import Run, fit, load
+
+__all__ = ["Run", "__version__", "fit", "load"]
+
+_torchvision_schemas.install()
+
+
+def __getattr__(name: str) -> Any:
+    if name in {"Run", "fit", "load"}:
+        return getattr(import_module("modicum.api"), name)
+    raise AttributeError(f"module 'modicum' has no attribute {name!r}")

@@ -1,0 +1,35 @@
+"""One thread, modicum first (see modicum._torchvision_schemas), shapes checked, real images where they are."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import modicum  # noqa: F401 - must come before anything that imports torchvision
+
+# isort: split
+import pytest
+import torch
+from jaxtyping import install_import_hook
+
+torch.set_num_threads(1)
+# Every annotated tensor shape and dtype of these packages is checked while the tests run.
+install_import_hook(
+    ["modicum.data", "modicum.transforms", "modicum.nn", "modicum.losses", "modicum.tasks"],
+    "beartype.beartype",
+)
+
+REAL_IMAGES = Path(os.environ.get("MODICUM_REAL_IMAGES", Path(__file__).parents[2] / "shared" / "data"))
+
+
+@pytest.fixture(scope="session")
+def real_images():
+    """The folder of small real data sets; tests that need it are skipped where it is absent."""
+
+    def folder(name: str) -> Path:
+        path = REAL_IMAGES / name
+        if not path.exists():
+            pytest.skip(f"real images '{name}' are not on this machine (set MODICUM_REAL_IMAGES)")
+        return path
+
+    return folder
