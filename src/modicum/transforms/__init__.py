@@ -1,0 +1,65 @@
+"""Augmentation of batches of images on their own device: named, parameterised, reproducible.
+
+>>> import torch
+>>> from modicum.transforms import Augmentation, Rotate
+>>> batch = {"image": torch.rand(4, 3, 96, 96)}
+>>> Augmentation("fundus", size=64)(batch, torch.Generator().manual_seed(0))["image"].shape
+torch.Size([4, 3, 64, 64])
+>>> Rotate(degrees=(-10, 10))(batch, torch.Generator().manual_seed(0))["image"].shape
+torch.Size([4, 3, 96, 96])
+"""
+
+from modicum.transforms.geometry import resize
+from modicum.transforms.operation import GeometricOperation, Operation, PhotometricOperation
+from modicum.transforms.pipeline import OPERATIONS, Augmentation, describe_augmentation, parse_augmentation
+from modicum.transforms.presets import PRESETS
+from modicum.transforms.random_geometry import (
+    HorizontalFlip,
+    RandomResizedCrop,
+    Resize,
+    Rotate,
+    Translate,
+    VerticalFlip,
+    Zoom,
+)
+from modicum.transforms.random_photometry import (
+    Brightness,
+    ColorJitter,
+    Contrast,
+    Gamma,
+    GaussianBlur,
+    GaussianNoise,
+    Grayscale,
+    Hue,
+    RandomErasing,
+    Saturation,
+)
+
+__all__ = [
+    "OPERATIONS",
+    "PRESETS",
+    "Augmentation",
+    "Brightness",
+    "ColorJitter",
+    "Contrast",
+    "Gamma",
+    "GaussianBlur",
+    "GaussianNoise",
+    "GeometricOperation",
+    "Grayscale",
+    "HorizontalFlip",
+    "Hue",
+    "Operation",
+    "PhotometricOperation",
+    "RandomErasing",
+    "RandomResizedCrop",
+    "Resize",
+    "Rotate",
+    "Saturation",
+    "Translate",
+    "VerticalFlip",
+    "Zoom",
+    "describe_augmentation",
+    "parse_augmentation",
+    "resize",
+]

@@ -1,0 +1,160 @@
+"""From whatever a data set is on disk to a checked :class:`~modicum.data.manifest.Manifest`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from modicum.data.layouts.columns import tidy
+from modicum.data.layouts.folders import holds_images, images_manifest, read_folder
+from modicum.data.layouts.monai import is_datalist, read_datalist
+from modicum.data.layouts.npz import is_array_data, read_npz
+from modicum.data.layouts.paths import confine, refuse_repeats, require_files
+from modicum.data.layouts.split_lists import apply_split_lists
+from modicum.data.layouts.table import TABLE_SUFFIXES, read_table, table_in
+from modicum.data.manifest import Manifest, count_of, name_classes
+from modicum.errors import InputError
+
+__all__ = ["images_manifest", "load_manifest", "read_datalist", "read_folder", "read_npz", "read_table"]
+
+
+def load_manifest(
+    source: Path | str,
+    *,
+    columns: Mapping[str, str | Sequence[str]] | None = None,
+    images: Path | str | None = None,
+    split_lists: Path | str | None = None,
+    classes: Sequence[str] | None = None,
+    allow_outside: bool = False,
+    missing: Literal["error", "keep"] = "error",
+    unlabelled: Literal["drop", "keep"] = "drop",
+) -> Manifest:
+    """Reads a data set and checks all that can be checked without opening its images.
+
+    Args:
+        source: a CSV, TSV or Parquet table, a MONAI data list, a MedMNIST-style ``.npz``, one image, or a
+            folder that holds one of these or images (a folder a class, with or without train, val and test).
+        columns: for tables, the column that plays a role: ``{"image": "file", "label": "dr_grade"}``; a list
+            for ``labels`` makes each of these columns a finding; ``""`` ignores the column of that name.
+        images: for tables, the folder of the images where it is not the table's own or ``images`` beside it.
+        split_lists: a folder with published split lists (``*train*.txt``, ...).
+        classes: all allowed labels, where the user named them.
+        allow_outside: accept references that leave the data set's folder.
+        missing: ``keep`` leaves rows in whose file is not there, so that they are reported with the broken
+            ones.
+        unlabelled: ``keep`` leaves rows in that have no label although the table has labels.
+
+    Raises:
+        InputError: names the row, the value and the remedy.
+    """
+    source = Path(source)
+    manifest = _read(source, columns, None if images is None else Path(images))
+    if split_lists is not None and "split" in manifest.table:
+        # The lists replace it, so its own words need not make sense.
+        manifest = replace(manifest, table=manifest.table.drop(columns="split"))
+    manifest = confine(tidy(manifest, classes), allow_outside or (source.is_file() and _is_image(source)))
+    if missing == "error" and split_lists is None:
+        require_files(manifest)
+    refuse_repeats(manifest)
+    if split_lists is not None:
+        manifest = apply_split_lists(manifest, Path(split_lists), missing=missing)
+        if missing == "error":
+            require_files(manifest)
+    if "split" in manifest.table:
+        for row in np.flatnonzero(manifest.table["split"].isna())[:1]:
+            raise InputError(f"{manifest.place(int(row))}: split is blank", "write train, val or test")
+    if unlabelled == "drop":
+        manifest = drop_unlabelled(manifest)
+    if classes is not None:
+        check_labels(manifest, classes)
+    return manifest
+
+
+def drop_unlabelled(manifest: Manifest) -> Manifest:
+    """Leaves out rows without a label (or without any known finding), with a note of how many.
+
+    Raises:
+        InputError: none has one.
+    """
+    table = manifest.table
+    findings = [f"labels:{name}" for name in manifest.findings]
+    columns = findings or (["label"] if "label" in table else [])
+    if not columns:
+        return manifest
+    known = table[columns].notna().any(axis=1).to_numpy(dtype=bool)
+    if known.all():
+        return manifest
+    if not known.any():
+        raise InputError(
+            f"{manifest.source}: no row has a label", "fill in the labels or name another column"
+        )
+    kept = manifest.subset(known)
+    kept.notes.append(f"left out: {count_of(int((~known).sum()), 'image')} without a label")
+    return kept
+
+
+def check_labels(manifest: Manifest, classes: Sequence[str]) -> None:
+    """Raises :class:`~modicum.errors.InputError` for the first label that is not among ``classes``."""
+    if "label" not in manifest.table or manifest.findings:
+        return
+    labels = manifest.table["label"]
+    wrong = labels.notna() & ~labels.isin(list(map(str, classes)))
+    for row in np.flatnonzero(wrong)[:1]:
+        label = labels.iloc[row]
+        raise InputError(
+            f"{manifest.place(int(row))}: label '{label}' is not in {name_classes(list(classes))}",
+            f"fix the row or pass --classes {','.join([*map(str, classes), label])}",
+        )
+
+
+def _read(source: Path, columns: Mapping[str, str | Sequence[str]] | None, images: Path | None) -> Manifest:
+    if source.is_dir():
+        return _read_folder(source, columns, images)
+    if not source.exists():
+        raise InputError(f"'{source}' is not there", "give a folder, a table, a data list or an .npz file")
+    suffix = source.suffix.lower()
+    if suffix in TABLE_SUFFIXES:
+        return read_table(source, columns, images)
+    if columns or images is not None:
+        raise InputError(
+            f"'{source.name}' is no table", "name columns and a folder of images only for tables"
+        )
+    if suffix == ".json":
+        return read_datalist(source)
+    if suffix == ".npz":
+        return read_npz(source)
+    if _is_image(source):
+        return images_manifest([source])
+    raise InputError(
+        f"'{source.name}' is no data set that can be read", "give a folder, CSV, TSV, Parquet, JSON or .npz"
+    )
+
+
+def _read_folder(
+    folder: Path, columns: Mapping[str, str | Sequence[str]] | None, images: Path | None
+) -> Manifest:
+    table = table_in(folder, columns)
+    if table is not None:
+        return replace(read_table(table, columns, images), name=folder.absolute().name)
+    if columns or images is not None:
+        raise InputError(
+            f"folder '{folder.name}' holds no table", "name columns and a folder of images only for tables"
+        )
+    lists = [path for path in sorted(folder.glob("*.json")) if is_datalist(path)]
+    arrays = [path for path in sorted(folder.glob("*.npz")) if is_array_data(path)]
+    found = lists or ([] if holds_images(folder) else arrays)
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found)
+        raise InputError(f"folder '{folder.name}' holds several data sets ({names})", "give the one to use")
+    if found:
+        manifest = read_datalist(found[0]) if lists else read_npz(found[0])
+        return replace(manifest, name=folder.absolute().name)
+    return read_folder(folder)
+
+
+def _is_image(path: Path) -> bool:
+    from modicum.data.readers import is_image_file
+
+    return is_image_file(path)

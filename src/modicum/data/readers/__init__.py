@@ -1,0 +1,158 @@
+"""Files in, images out: PNG, JPEG, TIFF, BMP, WebP, DICOM, NIfTI slices and NPZ arrays.
+
+``read_image`` either gives a valid image or raises ``BrokenImageError`` with a plain reason, whatever the
+file holds. How values become [0, 1] is told in ``modicum.data.readers.intensity``; what each format's reader
+decides (windows, orientation, which frame) at the top of its file.
+"""
+
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from modicum.data.image import ImageRef, MedicalImage
+from modicum.data.readers.content import SUFFIX_FORMATS, format_of_content, format_of_name
+from modicum.data.readers.quiet import quiet
+from modicum.data.readers.request import Request, Unreadable
+from modicum.errors import BrokenImageError, InputError
+
+MAX_PIXELS = 300_000_000
+# NPZ files hold many images, and are read only where a manifest names one of them.
+IMAGE_SUFFIXES = frozenset(suffix for suffix, form in SUFFIX_FORMATS.items() if form != "npz")
+
+
+def read_image(
+    ref: ImageRef | str | Path,
+    *,
+    window: tuple[float, float] | None = None,
+    at_least: tuple[int, int] | None = None,
+    max_pixels: int = MAX_PIXELS,
+) -> MedicalImage:
+    """Reads one 2-D image as float32 [channels, height, width] in [0, 1].
+
+    Args:
+        ref: a reference, its text form (``a.nii.gz#axis=2&index=80``), or a path (taken as it is, ``#``
+            included).
+        window: centre and width, in the file's units (Hounsfield units for CT), of the values to show from 0
+            to 1. Overrides the windows that a DICOM file brings. Images of 8 bits and in colour have no
+            window, DICOM apart, and are read as without.
+        at_least: height and width. A JPEG may be decoded at a half, a quarter or an eighth of its size as
+            long as neither side falls under these; ``source`` tells the full size.
+        max_pixels: a file that declares more is refused before it is decoded.
+
+    Raises:
+        BrokenImageError: the image cannot be read; the reason is plain and holds nothing from a patient's
+            header.
+        InputError: the window's width is not above zero.
+    """
+    if window is not None and not window[1] > 0:
+        raise InputError(
+            f"window width {window[1]} is not above zero", "give (centre, width), for instance (40, 400)"
+        )
+    if isinstance(ref, str):
+        ref = ImageRef.parse(ref)
+    elif isinstance(ref, Path):
+        ref = ImageRef(ref)
+    request = Request(ref=ref, window=window, at_least=at_least, max_pixels=max_pixels)
+    form = None
+    try:
+        with quiet(), _open(ref.path) as file:
+            form = format_of_content(file)
+            return _reader(form)(file, request)
+    except Unreadable as error:
+        reason = error.reason
+    except MemoryError:
+        reason = "needs more memory to decode than there is"
+    except Exception as error:
+        # Decoders raise whatever they like on damaged data; their texts are technical, and for DICOM may
+        # quote the header, so that neither they nor the exception itself go any further.
+        reason = _reason(error, form)
+    raise BrokenImageError(str(ref), reason)
+
+
+def _open(path: Path) -> BinaryIO:
+    """Opens a regular file; a pipe or device would block for ever."""
+    status = path.stat()
+    if stat.S_ISDIR(status.st_mode):
+        raise Unreadable("is a folder, not a file")
+    if not stat.S_ISREG(status.st_mode):
+        raise Unreadable("is not a regular file")
+    return path.open("rb")
+
+
+def _reader(form: str) -> Callable[[BinaryIO, Request], MedicalImage]:
+    # Imported where used: pydicom, nibabel and Pillow's plugins take a while, and most data sets need one of
+    # them.
+    if form == "dicom":
+        from modicum.data.readers.dicom import read_dicom
+
+        return read_dicom
+    if form == "nifti":
+        from modicum.data.readers.nifti import read_nifti
+
+        return read_nifti
+    if form == "npz":
+        from modicum.data.readers.arrays import read_npz
+
+        return read_npz
+    if form == "tiff":
+        from modicum.data.readers.tiff import read_tiff
+
+        return read_tiff
+    from modicum.data.readers.raster import read_raster
+
+    return lambda file, request: read_raster(file, form, request)
+
+
+def _reason(error: Exception, form: str | None) -> str:
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return "file not found"
+    if isinstance(error, PermissionError):
+        return "permission denied"
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"cannot be read from disk ({os.strerror(error.errno)})"
+    if form is None:
+        return "its name is not usable on this system"
+    if type(error).__name__ == "DecompressionBombError":
+        return "declares more pixels than its decoder allows (decompression bomb?)"
+    said = str(error).lower() if form != "dicom" else ""
+    if isinstance(error, EOFError) or any(word in said for word in ("truncat", "end of file", "eof")):
+        return f"ends too early: the {form.upper()} data are truncated"
+    return f"the {form.upper()} data are damaged or incomplete"
+
+
+def is_image_file(path: Path) -> bool:
+    """Whether a file is an image, by its name; one without a known ending by its content, if that is DICOM.
+
+    Scanners export files named ``IM000001`` or by their UID.
+    """
+    form = format_of_name(path)
+    if form is not None:
+        return form not in ("other", "npz")
+    if path.suffix and not path.suffix[1:].isdigit():
+        return False
+    try:
+        with _open(path) as file:
+            return format_of_content(file) == "dicom" and path.name != "DICOMDIR"
+    except (OSError, ValueError, Unreadable):
+        return False
+
+
+def list_images(folder: Path) -> list[Path]:
+    """All image files below a folder, sorted by path; not the hidden ones; links are followed."""
+    found: list[Path] = []
+    seen: set[str] = set()
+    for here, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(here)
+        if real in seen:  # a link to a folder above
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        paths = (Path(here, name) for name in files if not name.startswith("."))
+        found += [path for path in paths if is_image_file(path)]
+    return sorted(found, key=lambda path: path.relative_to(folder).parts)
+
+
+__all__ = ["IMAGE_SUFFIXES", "MAX_PIXELS", "is_image_file", "list_images", "read_image"]

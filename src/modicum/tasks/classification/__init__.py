@@ -1,0 +1,1 @@
+"""Classification: targets, scores and tables."""

@@ -1,0 +1,49 @@
+"""The ``modicum`` command: turns errors into one line and an exit code."""
+
+import os
+import sys
+
+
+def main() -> None:
+    """Runs the command line. Exit codes: 0 done, 1 a bug, 2 bad input, 3 some images broken, 130 stopped."""
+    debug = _take_flag("--debug") or os.environ.get("MODICUM_DEBUG", "") not in {"", "0"}
+    quiet = _take_flag("--quiet")
+    from modicum.errors import ModicumError
+    from modicum.progress import set_quiet
+
+    set_quiet(quiet)
+    try:
+        from modicum.cli import app
+
+        app(prog_name="modicum")
+    except ModicumError as error:
+        if debug:
+            raise
+        _complain(f"error: {error}")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        _complain("stopped")
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(141)
+    except Exception as error:
+        if debug:
+            raise
+        _complain(f"internal error: {type(error).__name__}: {error} (run again with --debug and report it)")
+        sys.exit(1)
+
+
+def _take_flag(flag: str) -> bool:
+    """Removes a flag that may stand anywhere on the command line."""
+    found = flag in sys.argv[1:]
+    sys.argv[1:] = [word for word in sys.argv[1:] if word != flag]
+    return found
+
+
+def _complain(message: str) -> None:
+    sys.stderr.write(f"modicum: {' '.join(message.split())}\n")
+
+
+if __name__ == "__main__":
+    main()

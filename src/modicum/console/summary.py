@@ -1,0 +1,35 @@
+"""A run or an evaluation in a few lines."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from modicum.engine.evaluation import headline
+from modicum.engine.run_folder import RunFolder, read_json
+
+
+def run_summary(path: Path) -> list[str]:
+    """What `modicum fit` prints at its end."""
+    folder = RunFolder.open(path)
+    if not folder.metrics.is_file():
+        return []
+    metrics = read_json(folder.metrics)
+    parameters, memory, spent = metrics["parameters"], metrics["memory"], metrics["time"]
+    lines = [
+        f"{metrics['method']} on {metrics['backbone']}: {parameters['learnable']:,} of {parameters['total']:,} "
+        f"parameters learned, peak training memory {memory['peak_bytes'] / 2**20:,.0f} MiB ({memory['kind']}), "
+        f"{spent['images_per_second']:.0f} images/s, {spent['fit_seconds']:.0f} s in all"
+    ]
+    for name, content in metrics["evaluations"].items():
+        lines += [f"{name}: {line}" for line in evaluation_summary(content, metrics["selection"].get("metric"))]
+    return [*lines, f"report: {folder.report}"]
+
+
+def evaluation_summary(content: Mapping[str, Any], first: str | None = None) -> list[str]:
+    """An evaluation's most telling metrics in one line."""
+    wanted = [first, "auroc", "balanced_accuracy", "accuracy", "quadratic_kappa"]
+    names = [name for name in dict.fromkeys(wanted) if name in content["metrics"]]
+    unit = f"{content['images']} images"
+    if content["patients"] is not None:
+        unit += f" of {content['patients']} patients"
+    return [f"{', '.join(headline(content, name) for name in names)}; {unit}"]

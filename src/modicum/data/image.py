@@ -1,0 +1,143 @@
+"""What an image is here: where it comes from, its pixels in [0, 1], and its physical spacing."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+import numpy as np
+from jaxtyping import Float
+
+_NUMBERS = ("frame", "axis", "index")
+
+
+@dataclass(frozen=True)
+class ImageRef:
+    """One 2-D image: a file, and which part of it where the file holds several.
+
+    As text, the part stands after a ``#``: ``scans/a.nii.gz#axis=2&index=80``, ``multi.dcm#frame=3``,
+    ``data.npz#array=train_images&index=5``. A ``#`` that is not followed by such a part belongs to the
+    file's name. A file whose own name ends like a part gets one more ``#`` in the text, so that every text
+    has one reading.
+
+    Attributes:
+        path: the file.
+        frame: which frame (DICOM), page (TIFF), or volume of a series (4-D NIfTI), from 0.
+        axis: NIfTI only: across which axis to slice, 0 left-right, 1 back-front, 2 foot-head.
+        index: the slice along ``axis`` (NIfTI), or the item of ``array`` (NPZ), from 0.
+        array: NPZ only: the array's name.
+        root: the folder that the text form leaves out; no part of the image's identity.
+    """
+
+    path: Path
+    frame: int | None = None
+    axis: int | None = None
+    index: int | None = None
+    array: str | None = None
+    root: Path | None = field(default=None, compare=False, repr=False)
+
+    @classmethod
+    def parse(cls, text: str, root: Path | None = None) -> "ImageRef":
+        """Reads the text form. A relative path is taken from ``root`` where one is given."""
+        name, part = _split(text)
+        return cls(path=Path(name) if root is None else root / name, root=root, **part)
+
+    def __str__(self) -> str:
+        """The text form, with ``/`` between folders, relative to ``root`` where the file lies below it."""
+        path = self.path
+        if self.root is not None and path.is_relative_to(self.root):
+            path = path.relative_to(self.root)
+        name = path.as_posix()
+        parts = []
+        if self.array is not None:
+            parts.append(f"array={quote(self.array)}")
+        parts += [f"{key}={value}" for key in _NUMBERS if (value := getattr(self, key)) is not None]
+        if parts:
+            return f"{name}#{'&'.join(parts)}"
+        return f"{name}#" if _ambiguous(name) else name
+
+
+def _part(text: str) -> dict | None:
+    """The selection that ``axis=2&index=80`` stands for, or None where the text is none."""
+    found: dict = {}
+    for item in text.split("&"):
+        key, equals, value = item.partition("=")
+        if not equals or key in found or not value:
+            return None
+        if key == "array":
+            found[key] = unquote(value)
+        elif key in _NUMBERS and value.isascii() and value.isdigit() and len(value) < 10:
+            found[key] = int(value)
+        else:
+            return None
+    return found
+
+
+def _split(text: str) -> tuple[str, dict]:
+    name, mark, rest = text.rpartition("#")
+    if mark and not rest and _ambiguous(name):
+        return name, {}
+    part = _part(rest) if mark and name else None
+    return (text, {}) if part is None else (name, part)
+
+
+def _ambiguous(name: str) -> bool:
+    """Whether a file's own name would be read as a name and a part."""
+    while name.endswith("#"):
+        name = name[:-1]
+    front, mark, rest = name.rpartition("#")
+    return bool(mark and front) and _part(rest) is not None
+
+
+@dataclass(frozen=True)
+class Source:
+    """What an image was in its file.
+
+    Attributes:
+        path: the file.
+        format: what the content is, whatever the name says: png, jpeg, tiff, bmp, webp, dicom, nifti or npz.
+        bits: bits a sample as stored.
+        mode: the file's own name of its kind of pixel: ``L``, ``RGB``, ``MONOCHROME2``, ``float32``.
+        height: rows of the 2-D image, upright, before any reduced decoding.
+        width: columns of the same.
+        slices: how many frames, pages, slices along the axis, or items the file holds.
+        mislabelled: the file's name says another format than its content is.
+        orientation: the file's axis codes (NIfTI, for instance ``LAS``) or EXIF orientation (``1`` to ``8``),
+            which the pixels no longer need.
+        spacing_from: the field that the spacing was taken from. ``ImagerPixelSpacing`` is measured at the
+            detector, so that the body, nearer to the tube, is smaller than it says.
+    """
+
+    path: Path
+    format: str
+    bits: int
+    mode: str
+    height: int
+    width: int
+    slices: int = 1
+    mislabelled: bool = False
+    orientation: str | None = None
+    spacing_from: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class MedicalImage:
+    """A decoded 2-D image.
+
+    Attributes:
+        pixels: float32 in [0, 1], C-contiguous; one channel (grey) or three (red, green, blue).
+        spacing: millimetres between rows and between columns of the image in its file, or None where not
+            known.
+        source: what it was in its file.
+        value_range: what 0 and 1 stand for in the file's own units (grey levels, Hounsfield units, ...). The
+            first is the larger where the file shows large values dark (MONOCHROME1).
+    """
+
+    pixels: Float[np.ndarray, "channels height width"]
+    spacing: tuple[float, float] | None
+    source: Source
+    value_range: tuple[float, float]
+
+    def values(self) -> Float[np.ndarray, "channels height width"]:
+        """The pixels in the file's own units. Values that a window cut off stay at its ends."""
+        zero, one = self.value_range
+        return (zero + self.pixels.astype(np.float64) * (one - zero)).astype(np.float32)

@@ -1,0 +1,174 @@
+"""References to files: below the root, there, and none twice."""
+
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from modicum.data.manifest import Manifest, count_of, split_reference
+from modicum.errors import InputError
+
+PATH_COLUMNS = ("image", "mask", "target")
+_PROBES = 20
+_SHOWN = 3
+
+
+def prefix_images(manifest: Manifest, images: Path | None) -> Manifest:
+    """Finds the folder of a table's images (and masks, targets) and puts it before each reference.
+
+    That is the table's own folder, the one given, or else the folder ``images`` (``masks``, ``targets``)
+    beside the table, which is noted.
+
+    Raises:
+        InputError: the folder given is not there.
+    """
+    if images is not None:
+        folder = _given_folder(manifest, images)
+        if not folder.resolve().is_relative_to(manifest.root.resolve()):
+            return replace(manifest, root=folder)
+        prefixes = [os.path.relpath(folder.resolve(), manifest.root.resolve())]
+    else:
+        prefixes = ["", "images"]
+    table, notes = manifest.table.copy(), list(manifest.notes)
+    for column in PATH_COLUMNS:
+        if column not in table:
+            continue
+        choices = prefixes if column == "image" else list(dict.fromkeys(["", f"{column}s", *prefixes]))
+        prefix = _holding(manifest.root, choices, table[column].dropna())
+        if prefix not in ("", "."):
+            table[column] = table[column].map(lambda text, p=prefix: _below(p, text), na_action="ignore")
+            if images is None or column != "image":
+                notes.append(f"column '{column}' of {manifest.source} is relative to the folder '{prefix}/'")
+    return replace(manifest, table=table, notes=notes)
+
+
+def _given_folder(manifest: Manifest, images: Path) -> Path:
+    for folder in (manifest.root / images, Path(images).absolute()):
+        if folder.is_dir():
+            return folder
+    raise InputError(
+        f"the folder of images '{images}' is not there", f"give one below the folder of {manifest.source}"
+    )
+
+
+def _below(prefix: str, text: str) -> str:
+    text = text.replace("\\", "/")
+    return text if re.match(r"/|[A-Za-z]:/", text) else f"{prefix}/{text}"
+
+
+def _holding(root: Path, prefixes: list[str], texts: Iterable[str]) -> str:
+    """The first prefix under which one of the first files is; the first of all where none is."""
+    first = [split_reference(text)[0] for text in islice(texts, _PROBES)]
+    for prefix in prefixes:
+        if any(
+            (root / _below(prefix, text)).exists() if prefix else (root / text).exists() for text in first
+        ):
+            return prefix
+    return prefixes[0]
+
+
+def confine(manifest: Manifest, allow_outside: bool = False) -> Manifest:
+    """References in one way of writing (relative, forward slashes), and none that leaves the root.
+
+    Raises:
+        InputError: a blank image; a reference that is outside, also through a link.
+    """
+    table = manifest.table.copy()
+    for row in np.flatnonzero(table["image"].isna())[:1]:
+        raise InputError(f"{manifest.place(int(row))} names no image", "fill in the cell or delete the row")
+    inside = _Inside(manifest.root)
+    for column in PATH_COLUMNS:
+        if column not in table:
+            continue
+        texts = []
+        for row, text in enumerate(table[column]):
+            plain, is_inside = (text, True) if isinstance(text, float) else inside.plain(text)
+            if not is_inside and not allow_outside:
+                raise InputError(
+                    f"{manifest.place(row)}: {column} '{text}' is outside the data's folder",
+                    "move it there, or pass --allow-outside if you trust the table",
+                )
+            texts.append(plain)
+        table[column] = pd.Series(texts, dtype=table[column].dtype)
+    return replace(manifest, table=table)
+
+
+class _Inside:
+    """Whether files are below a root; folders are looked up once."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = os.path.normpath(root.absolute())
+        self.real = os.path.realpath(root)
+        self.folders: dict[str, bool] = {}
+
+    def plain(self, text: str) -> tuple[str, bool]:
+        """The reference relative to the root with forward slashes, and whether it is inside.
+
+        One that is outside comes back absolute.
+        """
+        path, fragment = split_reference(text)
+        if "\\" in path and not os.path.lexists(f"{self.root}/{path}"):
+            path = path.replace("\\", "/")
+        if re.match(r"[A-Za-z]:/", path) and os.name != "nt":
+            return path + fragment, False
+        full = os.path.normpath(path if path.startswith("/") else f"{self.root}/{path}")
+        for root in (self.root, self.real):
+            if full.startswith(root.rstrip(os.sep) + os.sep):
+                relative = full[len(root.rstrip(os.sep)) + 1 :]
+                return relative.replace(os.sep, "/") + fragment, self._truly_inside(full)
+        return full.replace(os.sep, "/") + fragment, False
+
+    def _truly_inside(self, full: str) -> bool:
+        if Path(full).is_symlink():
+            return self._real_inside(full)
+        folder = full.rpartition(os.sep)[0]
+        if folder not in self.folders:
+            self.folders[folder] = self._real_inside(folder)
+        return self.folders[folder]
+
+    def _real_inside(self, path: str) -> bool:
+        real = os.path.realpath(path)
+        return real == self.real or real.startswith(self.real.rstrip(os.sep) + os.sep)
+
+
+def refuse_repeats(manifest: Manifest) -> None:
+    """Raises :class:`~modicum.errors.InputError` with the rows where an image is given twice."""
+    images = manifest.table["image"]
+    repeated = images.duplicated(keep=False)
+    if not repeated.any():
+        return
+    first = images[repeated].iloc[0]
+    rows = [int(row) for row in np.flatnonzero(images == first)]
+    where = " and ".join(manifest.place(row) for row in rows[:_SHOWN])
+    others = images[repeated].nunique() - 1
+    more = f" (and {count_of(others, 'other image')})" if others else ""
+    raise InputError(f"image '{first}' is given {len(rows)} times: {where}{more}", "keep one row an image")
+
+
+def require_files(manifest: Manifest) -> None:
+    """Raises :class:`~modicum.errors.InputError` with the count and the first few of the files not there."""
+    there: dict[str, bool] = {}
+    absent: list[str] = []
+    for column in PATH_COLUMNS:
+        if column not in manifest.table:
+            continue
+        for row, text in enumerate(manifest.table[column]):
+            if isinstance(text, float):
+                continue
+            file = split_reference(text)[0]
+            if file not in there:
+                there[file] = (manifest.root / file).is_file()
+            if not there[file]:
+                place = manifest.places[row] if manifest.places else f"image {row + 1}"
+                absent.append(f"{place}: {column} '{text}'")
+    if absent:
+        shown = ", ".join(absent[:_SHOWN]) + (", ..." if len(absent) > _SHOWN else "")
+        raise InputError(
+            f"{manifest.source}: {count_of(len(absent), 'file')} of {count_of(len(manifest), 'image')} not there ({shown})",
+            "fix the paths, give their folder with --images, or pass --skip-broken",
+        )

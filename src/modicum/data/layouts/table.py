@@ -1,0 +1,172 @@
+"""Manifests from tables: CSV, TSV and Parquet, as people and other programs write them."""
+
+import csv
+import io
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from modicum.data.layouts.columns import arrange, finding_columns
+from modicum.data.layouts.paths import prefix_images
+from modicum.data.manifest import Manifest, text_column
+from modicum.errors import InputError
+
+TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
+# Names that say nothing of the data; the folder's name is taken instead.
+_PLAIN_STEMS = {"manifest", "labels", "data", "dataset", "datalist", "images", "metadata", "train", "table"}
+
+
+def read_table(
+    path: Path, columns: Mapping[str, str | Sequence[str]] | None = None, images: Path | None = None
+) -> Manifest:
+    """A manifest of a CSV, TSV or Parquet file.
+
+    Cells stay text. Commas, semicolons or tabs, any line ends, a byte-order mark, UTF-8, UTF-16 and
+    Windows-1252 are understood. Rows in messages count as a spreadsheet does: the header is row 1.
+
+    Args:
+        path: the table; references are relative to its folder.
+        columns: which column plays which role (see :func:`~modicum.data.layouts.load_manifest`).
+        images: the folder of the images, where they are not beside the table.
+
+    Raises:
+        InputError: no table, ragged rows, no image column, unknown columns.
+    """
+    notes: list[str] = []
+    if path.suffix.lower() == ".parquet":
+        table, places = _read_parquet(path)
+    else:
+        header, rows, numbers, notes = _read_cells(path)
+        cells = list(zip(*rows, strict=True)) or [()] * len(header)
+        table = pd.DataFrame({name: text_column(values) for name, values in zip(header, cells, strict=True)})
+        places = [f"row {number}" for number in numbers]
+    if table.empty:
+        raise InputError(f"{path.name} has no rows", "give a table with one row an image")
+    manifest = Manifest(
+        finding_columns(arrange(table, columns, path.name), places, path.name),
+        path.absolute().parent,
+        source=path.name,
+        name=short_name(path),
+        notes=notes,
+        places=places,
+    )
+    return prefix_images(manifest, images)
+
+
+def table_columns(path: Path) -> list[str]:
+    """The column names of a table, without reading it all; empty where it cannot be read."""
+    try:
+        if path.suffix.lower() == ".parquet":
+            import pyarrow.parquet
+
+            return [str(name) for name in pyarrow.parquet.read_schema(path).names]
+        with path.open("rb") as file:
+            # 64 KiB hold any header; the cut may fall inside a character, hence "ignore".
+            text = _decode(file.read(65536), errors="ignore")[0]
+        return [
+            name.strip()
+            for name in next(csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(path, text)))
+        ]
+    except (OSError, ValueError, csv.Error, StopIteration):
+        return []
+
+
+def short_name(path: Path) -> str:
+    """A name for runs: the file's, or its folder's where the file is just called ``labels`` or the like."""
+    stem = path.name.split(".")[0]
+    return path.absolute().parent.name if stem.lower() in _PLAIN_STEMS else stem
+
+
+def _read_parquet(path: Path) -> tuple[pd.DataFrame, list[str]]:
+    try:
+        table = pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(
+            f"{path.name} cannot be read as Parquet ({reason})", "write it again, or give a CSV"
+        ) from None
+    table.columns = [str(name) for name in table.columns]
+    if not table.columns.is_unique:
+        raise InputError(f"{path.name} has two columns of one name", "rename one of them")
+    table = pd.DataFrame({name: text_column(table[name]) for name in table.columns})
+    return table, [f"row {number + 1}" for number in range(len(table))]
+
+
+def _read_cells(path: Path) -> tuple[list[str], list[list[str]], list[int], list[str]]:
+    """Header, rows, their spreadsheet row numbers, and notes."""
+    text, encoding = _decode(path.read_bytes())
+    notes = [] if encoding else [f"{path.name} is not UTF-8 and was read as Windows-1252"]
+    try:
+        lines = list(csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(path, text)))
+    except csv.Error as error:
+        raise InputError(f"{path.name} is not a table ({error})", "give a CSV, TSV or Parquet file") from None
+    if not lines:
+        raise InputError(f"{path.name} is empty", "give a table with a header and one row an image")
+    header = [name.strip() for name in lines[0]]
+    # Columns without a name and without content come from trailing delimiters; an unnamed index is kept.
+    header = [name or f"column_{index + 1}" for index, name in enumerate(header)]
+    twice = sorted({name for name in header if header.count(name) > 1})
+    if twice:
+        raise InputError(f"{path.name} has two columns '{twice[0]}'", "rename one of them")
+    rows, numbers = [], []
+    for number, line in enumerate(lines[1:], start=2):
+        cells = [cell.strip() for cell in line]
+        if not any(cells):
+            continue
+        if len(cells) > len(header) and not any(cells[len(header) :]):
+            cells = cells[: len(header)]
+        if len(cells) != len(header):
+            raise InputError(
+                f"{path.name} row {number} has {len(cells)} cells, the header has {len(header)}",
+                "put quotes around cells that hold the separator",
+            )
+        rows.append(cells)
+        numbers.append(number)
+    return header, rows, numbers, notes
+
+
+def _decode(data: bytes, errors: str = "strict") -> tuple[str, str]:
+    """Text and its encoding, ``""`` for the guess."""
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return data.decode("utf-16", errors="replace"), "utf-16"
+    try:
+        return data.decode("utf-8-sig", errors=errors), "utf-8"
+    except UnicodeDecodeError:
+        return data.decode("cp1252", errors="replace"), ""
+
+
+def _delimiter(path: Path, text: str) -> str:
+    """The separator that the header holds most of; German and French spreadsheets write semicolons."""
+    header = text.lstrip().split("\n", 1)[0]
+    if path.suffix.lower() == ".tsv" and "\t" in header:
+        return "\t"
+    counts = [header.count(mark) for mark in ",;\t"]
+    return ",;\t"[int(np.argmax(counts))]
+
+
+def table_in(folder: Path, columns: Mapping[str, str | Sequence[str]] | None = None) -> Path | None:
+    """The table that describes a folder: ``manifest.*``, ``labels.*``, or the only one with an image column.
+
+    Raises:
+        InputError: several could be meant.
+    """
+    tables = [
+        Path(entry.path)
+        for entry in sorted(os.scandir(folder), key=lambda entry: entry.name)
+        if entry.is_file() and not entry.name.startswith(".") and entry.name.lower().endswith(TABLE_SUFFIXES)
+    ]
+    named = [path for path in tables if path.stem.lower() in ("manifest", "labels")]
+    if not named:
+        image = (columns or {}).get("image", "image")
+        named = [path for path in tables if image in table_columns(path) or _has_image_column(path)]
+    if len(named) > 1:
+        names = ", ".join(path.name for path in named)
+        raise InputError(f"folder '{folder.name}' holds several tables ({names})", "give the one to use")
+    return named[0] if named else None
+
+
+def _has_image_column(path: Path) -> bool:
+    return any(name.lower() == "image" for name in table_columns(path))

@@ -1,0 +1,251 @@
+"""The manifest: every data set, however it lies on disk, as one table with a row an image.
+
+``image`` is a reference below the root (``scans/a.dcm#frame=3``). What else is known of an image stands in
+columns with fixed names (:data:`COLUMNS`); findings of multi-label data are columns ``labels:<name>`` with 1,
+0 or NaN for unknown; any other column is kept as it is. Every column is text, apart from the findings: an id
+such as ``007`` never becomes a number, and a saved manifest reads back exactly.
+"""
+
+import csv
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Integer
+
+from modicum.data.image import ImageRef
+from modicum.errors import InputError
+
+COLUMNS = ("image", "label", "patient", "eye", "domain", "mask", "target", "report", "split")
+"""Columns with a meaning, apart from the findings."""
+LABELS_PREFIX = "labels:"
+SPLITS = ("train", "val", "test")
+# pandas 2 has no text type with NaN for "missing" that every 2.x knows.
+_TEXT: Any = "str" if int(pd.__version__.split(".")[0]) >= 3 else object
+
+
+def split_reference(reference: str) -> tuple[str, str]:
+    """A reference's file and its fragment: ``("a.nii.gz", "#axis=2&index=80")``, or an empty fragment."""
+    if "#" not in reference:
+        return reference, ""
+    parsed = ImageRef.parse(reference)
+    file = parsed.path.as_posix()
+    return file, str(parsed)[len(file) :]
+
+
+def text_column(values: Iterable[Any]) -> pd.Series:
+    """Any values as text: nothing and ``""`` are NaN, whole floats lose their ``.0``, lists join by ``|``."""
+    return pd.Series([_text(value) for value in values], dtype=_TEXT)
+
+
+def _text(value: Any) -> Any:
+    if isinstance(value, str):
+        return value or np.nan
+    if isinstance(value, list | tuple | np.ndarray):
+        return "|".join(str(_text(item)) for item in value) or np.nan
+    if value is None or pd.isna(value):
+        return np.nan
+    if isinstance(value, bool | np.bool_):
+        return str(int(value))
+    if isinstance(value, float | np.floating) and float(value).is_integer():
+        return str(int(value))
+    return str(value)
+
+
+@dataclass(frozen=True, eq=False)
+class Manifest:
+    """A data set as a table.
+
+    Args:
+        table: a row an image; column ``image`` is required (see the module's text for the others).
+        root: the folder that the references are relative to.
+        source: what was read (a file's or folder's name), for messages.
+        name: short, for names of runs.
+        notes: what a reader decided or left out, in words, for the user.
+        places: where each row was read (``row 17``), for messages; empty where that is not known.
+    """
+
+    table: pd.DataFrame
+    root: Path
+    source: str = ""
+    name: str = ""
+    notes: list[str] = field(default_factory=list)
+    places: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        table = self.table
+        if "image" not in table:
+            raise InputError(
+                f"{self.source or 'manifest'}: no column 'image'", "say which column names the files"
+            )
+        columns = {}
+        for name in map(str, table.columns):
+            if name.startswith(LABELS_PREFIX):
+                columns[name] = pd.Series(table[name].to_numpy(dtype=np.float64, na_value=np.nan))
+            else:
+                columns[name] = text_column(table[name])
+        if self.places and len(self.places) != len(table):
+            raise ValueError(f"{len(self.places)} places for {len(table)} rows")
+        meaningful = ["image", "label", *(n for n in columns if n.startswith(LABELS_PREFIX)), *COLUMNS[2:]]
+        order = [name for name in meaningful if name in columns]
+        order += [name for name in columns if name not in set(order)]
+        object.__setattr__(self, "table", pd.DataFrame({name: columns[name] for name in order}))
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def refs(self) -> list[ImageRef]:
+        """The images, with their files below the root."""
+        return [ImageRef.parse(text, self.root) for text in self.table["image"]]
+
+    @property
+    def findings(self) -> list[str]:
+        """Names of the multi-label findings, in the table's order; empty where there are none."""
+        names = map(str, self.table.columns)
+        return [name.removeprefix(LABELS_PREFIX) for name in names if name.startswith(LABELS_PREFIX)]
+
+    def classes(self) -> list[str]:
+        """The labels that occur, in the order of :func:`class_order`; the findings of multi-label data."""
+        if self.findings or "label" not in self.table:
+            return self.findings
+        return class_order(self.table["label"].dropna())
+
+    def patients(self) -> list[str]:
+        """What must stay together, for each row: the patient's id.
+
+        An image without one counts as a patient of its own, and so do the frames or slices of one file
+        together. Such stand-ins start with ``image:``, patients with ``patient:``, so that the two are never
+        mixed up.
+        """
+        known = self.table["patient"] if "patient" in self.table else [np.nan] * len(self)
+        return [
+            f"image:{_one_body(image)}" if isinstance(patient, float) else f"patient:{patient}"
+            for patient, image in zip(known, self.table["image"], strict=True)
+        ]
+
+    def place(self, row: int) -> str:
+        """Where a row comes from, for messages: ``labels.csv row 17``."""
+        if self.places:
+            return f"{self.source} {self.places[row]}"
+        return f"{self.source or 'manifest'}: image '{self.table['image'].iloc[row]}'"
+
+    def subset(
+        self, rows: Bool[np.ndarray, "n"] | Integer[np.ndarray, "m"] | pd.Series | Sequence[int]
+    ) -> "Manifest":
+        """The rows at these positions, in this order, or where a mask is true."""
+        index = np.asarray(rows)
+        if index.dtype == bool:
+            if len(index) != len(self):
+                raise ValueError(f"a mask of {len(index)} for {len(self)} rows")
+            index = np.flatnonzero(index)
+        index = index.astype(np.int64)
+        places = [self.places[row] for row in index] if self.places else []
+        return replace(self, table=self.table.iloc[index], notes=list(self.notes), places=places)
+
+    def part(self, split: str) -> "Manifest":
+        """The rows of one split; empty where there is none."""
+        if "split" not in self.table:
+            return self.subset([])
+        return self.subset((self.table["split"] == split).to_numpy(dtype=bool))
+
+    def with_columns(self, notes: Sequence[str] = (), **columns: Iterable[Any]) -> "Manifest":
+        """A copy with columns set and notes added."""
+        table = self.table.assign(**{name: list(values) for name, values in columns.items()})
+        return replace(self, table=table, notes=[*self.notes, *notes])
+
+    def content_hash(self) -> str:
+        """SHA-256 over the meaningful columns (:data:`COLUMNS` and the findings) and the order of the rows.
+
+        Neither the root nor columns without a meaning count, so a data set that was moved keeps its hash.
+        """
+        names = [name for name in COLUMNS if name in self.table]
+        names += [LABELS_PREFIX + finding for finding in self.findings]
+        digest = hashlib.sha256()
+        for name in names:
+            cells = [None if isinstance(v, float) and np.isnan(v) else v for v in self.table[name]]
+            digest.update(json.dumps([name, cells]).encode())
+        return digest.hexdigest()
+
+    def save(self, path: Path | str) -> None:
+        """Writes the table as CSV (UTF-8), replacing the file at once so that no half of it is ever seen."""
+        path = Path(path)
+        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        cells = [[_saved(value) for value in self.table[name]] for name in self.table]
+        # A lone carriage return inside a cell is not quoted by csv unless all cells are.
+        returns = any("\r" in cell for column in cells for cell in column)
+        with partial.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(
+                file, lineterminator="\n", quoting=csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL
+            )
+            writer.writerow(self.table.columns)
+            writer.writerows(zip(*cells, strict=True))
+        partial.replace(path)
+
+    @classmethod
+    def read_saved(cls, path: Path | str, root: Path, *, source: str = "", name: str = "") -> "Manifest":
+        """Reads what :meth:`save` wrote. Nothing is checked against the files."""
+        path = Path(path)
+        try:
+            with path.open(encoding="utf-8", newline="") as file:
+                header, *rows = csv.reader(file)
+        except FileNotFoundError:
+            raise InputError(f"manifest '{path}' is not there", "give the folder of a complete run") from None
+        except (ValueError, csv.Error) as error:
+            raise InputError(
+                f"manifest '{path.name}' is damaged ({error})", "restore it or fit again"
+            ) from None
+        if any(len(row) != len(header) for row in rows):
+            raise InputError(
+                f"manifest '{path.name}' is damaged (rows of unequal length)", "restore it or fit again"
+            )
+        cells = list(zip(*rows, strict=True)) or [()] * len(header)
+        table = {
+            column: [float(v) if v else np.nan for v in values]
+            if column.startswith(LABELS_PREFIX)
+            else values
+            for column, values in zip(header, cells, strict=True)
+        }
+        return cls(pd.DataFrame(table), Path(root), source=source or path.name, name=name or path.stem)
+
+
+def count_of(number: int, noun: str) -> str:
+    """``1 image``, ``2 images``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def class_order(names: Iterable[str]) -> list[str]:
+    """Class names without repeats: by number where all are whole numbers, else alphabetically."""
+    unique = {str(name) for name in names}
+    if all(re.fullmatch(r"-?\d+", name) for name in unique):
+        return sorted(unique, key=lambda name: (int(name), name))
+    return sorted(unique)
+
+
+def name_classes(names: Sequence[str]) -> str:
+    """Classes for a message: ``0..4`` where they are consecutive numbers, else the first eight."""
+    if len(names) > 1 and all(re.fullmatch(r"-?\d+", name) for name in names):
+        first = int(names[0])
+        if [int(name) for name in names] == list(range(first, first + len(names))):
+            return f"{names[0]}..{names[-1]}"
+    return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+
+
+def _one_body(image: str) -> str:
+    # Slices of a volume show one body; the images in an array file are strangers to each other.
+    file, fragment = split_reference(image)
+    return image if "array=" in fragment else file
+
+
+def _saved(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if np.isnan(value):
+        return ""
+    return str(int(value)) if float(value).is_integer() else repr(float(value))

@@ -1,0 +1,126 @@
+"""NPZ files with many images in one array, as MedMNIST has them: ``data.npz#array=train_images&index=5``.
+
+The array is [items, height, width] or [items, height, width, channels] with 1, 3 or 4 channels, or a single
+image [height, width]. Nothing is unpickled. Deep values are scaled by the item's own range, as for any other
+single image.
+"""
+
+import math
+import zipfile
+from typing import IO, BinaryIO
+
+import numpy as np
+from jaxtyping import Shaped
+
+from modicum.data.image import MedicalImage, Source
+from modicum.data.readers.content import format_of_name
+from modicum.data.readers.raster import finish
+from modicum.data.readers.recent import Recent, file_key
+from modicum.data.readers.request import Request, Unreadable
+
+Array = Shaped[np.ndarray, "*sides"]
+# Arrays up to this size are decompressed once and kept; of larger ones each item is read on its own.
+KEEP_BYTES = 512 * 2**20
+_arrays: Recent[Array] = Recent(KEEP_BYTES, lambda array: array.nbytes)
+
+
+def read_npz(file: BinaryIO, request: Request) -> MedicalImage:
+    """Reads one item of one array of an NPZ file.
+
+    Raises:
+        Unreadable: for what it cannot use; other exceptions come from the decoders and mean damaged data.
+    """
+    request.allow_only("an NPZ file", "array", "index")
+    with zipfile.ZipFile(file) as archive:
+        name = _array_name(archive, request)
+        member = f"{name}.npy"
+        with archive.open(member) as stream:
+            shape, fortran, dtype = _header(stream)
+            start = stream.tell()
+        if dtype.hasobject or dtype.kind not in "buif":
+            raise Unreadable(f"array '{name}' holds no plain numbers")
+        if start + math.prod(shape) * dtype.itemsize > archive.getinfo(member).file_size:
+            raise Unreadable(f"array '{name}' is shorter than it declares (truncated)")
+        is_stack = len(shape) >= 3 and not (
+            len(shape) == 3 and request.ref.index is None and shape[-1] in (1, 3, 4)
+        )
+        items = shape[0] if is_stack else 1
+        sides = shape[1:] if is_stack else shape
+        if len(sides) not in (2, 3) or (len(sides) == 3 and sides[-1] not in (1, 3, 4)):
+            raise Unreadable(
+                f"array '{name}' has shape {list(shape)}, not [items, height, width(, 1, 3 or 4 channels)]"
+            )
+        request.check_size(*sides[:2])
+        if is_stack and request.ref.index is None:
+            raise Unreadable(f"array '{name}' holds {items} images; name one of them (#array={name}&index=0)")
+        index = request.choose("index", request.ref.index, items, 0)
+        if math.prod(shape) * dtype.itemsize <= KEEP_BYTES:
+            make = lambda: _whole(archive, member, start, shape, fortran, dtype)  # noqa: E731
+            array = _arrays.get((*file_key(file), name), make)
+            values = array[index] if is_stack else array
+        elif fortran:
+            raise Unreadable(
+                f"array '{name}' is too large to be read in column-major order; save it in C order"
+            )
+        else:
+            values = _item(archive, member, start, sides, index, dtype)
+    values = (
+        values.astype(np.uint8) if dtype.kind == "b" else values.astype(dtype.newbyteorder("="), copy=False)
+    )
+    source = Source(
+        path=request.ref.path,
+        format="npz",
+        bits=1 if dtype.kind == "b" else dtype.itemsize * 8,
+        mode=dtype.newbyteorder("=").name,
+        height=sides[0],
+        width=sides[1],
+        slices=items,
+        mislabelled=format_of_name(request.ref.path) not in (None, "npz"),
+    )
+    return finish(values, source, request)
+
+
+def _array_name(archive: zipfile.ZipFile, request: Request) -> str:
+    names = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+    asked = request.ref.array
+    if not names:
+        raise Unreadable("is a zip archive without NumPy arrays")
+    if asked is None and len(names) == 1:
+        return names[0]
+    shown = ", ".join(sorted(names)[:8])
+    if asked is None:
+        raise Unreadable(f"holds several arrays; name one of them with #array= ({shown})")
+    if asked not in names:
+        raise Unreadable(f"has no array '{asked}' (it has {shown})")
+    return asked
+
+
+def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+    version = np.lib.format.read_magic(stream)
+    if version == (1, 0):
+        return np.lib.format.read_array_header_1_0(stream)
+    if version == (2, 0):
+        return np.lib.format.read_array_header_2_0(stream)
+    raise Unreadable(f"is in NumPy file format {version[0]}.{version[1]}, which is not supported")
+
+
+def _whole(
+    archive: zipfile.ZipFile, member: str, start: int, shape: tuple[int, ...], fortran: bool, dtype: np.dtype
+) -> Array:
+    with archive.open(member) as stream:
+        stream.read(start)
+        data = stream.read()  # to the end, so that zipfile compares the checksum
+    flat = np.frombuffer(data, dtype, count=math.prod(shape))
+    return flat.reshape(shape, order="F" if fortran else "C")
+
+
+def _item(
+    archive: zipfile.ZipFile, member: str, start: int, sides: tuple[int, ...], index: int, dtype: np.dtype
+) -> Array:
+    size = math.prod(sides) * dtype.itemsize
+    with archive.open(member) as stream:
+        stream.seek(
+            start + index * size
+        )  # at once where stored, by decompressing in small pieces where compressed
+        data = stream.read(size)
+    return np.frombuffer(data, dtype).reshape(sides)

@@ -1,0 +1,203 @@
+"""DICOM: one frame, as a viewer would show it first.
+
+Decisions: stored values go through the modality transformation (rescale or table), then through the asked
+window, or the file's VOI table, or the first of its windows, or else the frame's own range (up to 8 bits:
+the type's range). MONOCHROME1 is inverted, so that large is bright in every image. Padding is black and does
+not count for the range. Of several frames the middle one is read unless another is asked for: it shows most
+of a volume. Overlays are ignored. Only the tags named here are read: nothing about the patient enters the
+program.
+
+Sections (C....) are of the DICOM standard, PS3.3.
+"""
+
+import os
+import struct
+import zlib
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Any, BinaryIO
+
+import numpy as np
+import pydicom
+from jaxtyping import Shaped
+from pydicom.dataset import Dataset
+from pydicom.pixels import apply_color_lut, get_decoder, pixel_array
+
+from modicum.data.image import MedicalImage, Source
+from modicum.data.readers.content import format_of_name
+from modicum.data.readers.dicom_values import grey_pixels, numbers, section
+from modicum.data.readers.intensity import to_unit
+from modicum.data.readers.request import Request, Unreadable, refuse
+
+_TAGS: list[Any] = [
+    *(
+        "Rows",
+        "Columns",
+        "SamplesPerPixel",
+        "PhotometricInterpretation",
+        "NumberOfFrames",
+        "PlanarConfiguration",
+    ),
+    *(
+        "BitsAllocated",
+        "BitsStored",
+        "HighBit",
+        "PixelRepresentation",
+        "PixelPaddingValue",
+        "PixelPaddingRangeLimit",
+    ),
+    *("RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "VOILUTSequence"),
+    *("WindowCenter", "WindowWidth", "VOILUTFunction"),
+    *("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"),
+    *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
+    *(
+        f"{c}PaletteColorLookupTable{part}"
+        for c in ("Red", "Green", "Blue")
+        for part in ("Descriptor", "Data")
+    ),
+    *(f"Segmented{c}PaletteColorLookupTableData" for c in ("Red", "Green", "Blue")),
+]
+_SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
+_UNCOMPRESSED = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
+_COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "YBR_PARTIAL_420", "YBR_PARTIAL_422")
+
+
+def read_dicom(file: BinaryIO, request: Request) -> MedicalImage:
+    """Reads one frame of a DICOM file.
+
+    Raises:
+        Unreadable: for what it cannot use; other exceptions come from pydicom and mean damaged data.
+    """
+    request.allow_only("a DICOM file", "frame")
+    _check_deflated(file, request.max_pixels * 8)
+    header = pydicom.dcmread(file, force=True, stop_before_pixels=True, specific_tags=_TAGS)
+    if "Rows" not in header or "Columns" not in header:
+        raise Unreadable("is a DICOM file without an image (a report, a plan, a directory?)")
+    height, width = int(header.Rows), int(header.Columns)
+    request.check_size(height, width)
+    frames = max(1, int(header.get("NumberOfFrames") or 1))
+    frame = request.choose("frame", request.ref.frame, frames, frames // 2)
+    kind = str(header.get("PhotometricInterpretation", "")).strip()
+    stored = _decode(file, header, frame)
+    if kind in ("MONOCHROME1", "MONOCHROME2") and stored.ndim == 2:
+        pixels, value_range = grey_pixels(stored, header, frame, request)
+        if kind == "MONOCHROME1":
+            value_range = value_range[::-1]
+    elif kind == "PALETTE COLOR" and stored.ndim == 2:
+        colours = apply_color_lut(stored, header)
+        value_range = (0.0, float(np.iinfo(colours.dtype).max))
+        pixels = to_unit(colours[..., :3], *value_range)
+    elif kind in _COLOUR and stored.ndim == 3:
+        value_range = (0.0, float(2 ** int(header.BitsStored) - 1))
+        pixels = to_unit(stored, *value_range)
+    else:
+        known = kind if kind in ("HSV", "ARGB", "CMYK", "XYB") else "missing or unknown"
+        raise Unreadable(f"its photometric interpretation is not supported ({known})")
+    spacing, field = _spacing(header, frame)
+    source = Source(
+        path=request.ref.path,
+        format="dicom",
+        bits=int(header.BitsStored) if "BitsStored" in header else stored.dtype.itemsize * 8,
+        mode=kind,
+        height=height,
+        width=width,
+        slices=frames,
+        mislabelled=format_of_name(request.ref.path) not in (None, "dicom"),
+        spacing_from=field,
+    )
+    return MedicalImage(pixels=pixels, spacing=spacing, source=source, value_range=value_range)
+
+
+def _decode(file: BinaryIO, header: Dataset, frame: int) -> Shaped[np.ndarray, "height width *samples"]:
+    """The frame's stored values, [height, width] or RGB [height, width, 3]."""
+    syntax = header.file_meta.get("TransferSyntaxUID")
+    if syntax is None:
+        # A data set without file meta information is uncompressed; pydicom has found out how it is encoded.
+        whole = _whole(file)
+        big = not whole.original_encoding[1]
+        explicit = pydicom.uid.ExplicitVRBigEndian if big else pydicom.uid.ExplicitVRLittleEndian
+        whole.file_meta.TransferSyntaxUID = (
+            pydicom.uid.ImplicitVRLittleEndian if whole.original_encoding[0] else explicit
+        )
+        return pixel_array(whole, index=frame)
+    deflated = syntax == pydicom.uid.DeflatedExplicitVRLittleEndian
+    # From the file, pydicom reads no more than this frame, but it forgives less than from the whole data set.
+    attempts: list[Callable[[], Any]] = [] if deflated else [lambda: pixel_array(file, index=frame)]
+    if syntax not in _UNCOMPRESSED:
+        _check_decoder(syntax)
+        attempts.append(lambda: pixel_array(_whole(file), index=frame))
+    start = file.tell()
+    said = ""
+    for attempt in attempts:
+        try:
+            return attempt()
+        except MemoryError:
+            raise
+        except Exception as error:
+            said = str(error)  # never shown: it may quote the header
+    raise Unreadable(_why_not(header, said, file, start))
+
+
+def _why_not(header: Dataset, said: str, file: BinaryIO, start: int) -> str:
+    """Why no attempt to decode succeeded, in plain words."""
+    syntax = pydicom.uid.UID(header.file_meta.TransferSyntaxUID)
+    if syntax in _UNCOMPRESSED:
+        samples = int(header.Rows) * int(header.Columns) * int(header.get("SamplesPerPixel") or 1)
+        there = file.seek(0, os.SEEK_END) - start
+        if there < samples * int(header.get("BitsAllocated") or 8) // 8 + 8:  # with the element's own header
+            return "ends too early: its pixel data are missing or truncated"
+        return "its pixel data are damaged or incomplete"
+    remedy = "" if find_spec("gdcm") else "; pip install modicum[dicom] adds decoders"
+    if "does not support" in said:
+        bits = int(header.get("BitsStored") or 0)
+        return f"no installed decoder reads its transfer syntax '{syntax.name}' with {bits} bits{remedy}"
+    return f"its pixel data are missing, damaged or incomplete (transfer syntax '{syntax.name}'{remedy})"
+
+
+def _whole(file: BinaryIO) -> Dataset:
+    file.seek(0)
+    return pydicom.dcmread(file, force=True)
+
+
+def _check_decoder(syntax: pydicom.uid.UID) -> None:
+    """Refuses a transfer syntax that no installed plugin decodes, and says what would."""
+    # A UID that the standard does not know may be anything somebody wrote there.
+    name = syntax.name if syntax in pydicom.uid.UID_dictionary else "an unknown or private one"
+    try:
+        available = get_decoder(syntax).is_available
+    except NotImplementedError:
+        raise Unreadable(f"its transfer syntax is not supported ({name})") from None
+    if not available:
+        refuse(f"no decoder is installed for its transfer syntax '{name}': pip install modicum[dicom]")
+
+
+def _spacing(header: Dataset, frame: int) -> tuple[tuple[float, float] | None, str | None]:
+    """Millimetres between rows and between columns, and the field that says so (10.7.1.3, C.7.6.16.2.1)."""
+    measures = section(header, frame, "PixelMeasuresSequence")
+    for keyword in _SPACINGS:
+        found = numbers(measures, keyword) or numbers(header, keyword)
+        if len(found) >= 2 and min(found[:2]) > 0:
+            return (found[0], found[1]), keyword
+    return None, None
+
+
+def _check_deflated(file: BinaryIO, limit: int) -> None:
+    """Refuses a deflated data set of more than ``limit`` bytes; pydicom would inflate it whatever it is."""
+    file.seek(0)
+    head = file.read(1024)
+    uid = pydicom.uid.DeflatedExplicitVRLittleEndian.encode()
+    file.seek(0)
+    if uid not in head:
+        return
+    # PS3.10 section 7.1: the group's length stands first, as (0002,0000) UL.
+    if head[132:140] != b"\x02\x00\x00\x00UL\x04\x00":
+        raise Unreadable("is a deflated DICOM file whose header is damaged")
+    file.seek(144 + struct.unpack("<I", head[140:144])[0])
+    inflate, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
+    piece = file.read(2**16)
+    while piece and not inflate.eof:
+        total += len(inflate.decompress(piece, 2**24))
+        if total > limit:
+            raise Unreadable("inflates to more bytes than are allowed (decompression bomb?)")
+        piece = inflate.unconsumed_tail or file.read(2**16)
+    file.seek(0)

@@ -1,0 +1,131 @@
+"""Grey values of a DICOM frame: modality transformation, padding, window, and which values become 0 and 1."""
+
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Bool, Float32, Shaped
+from pydicom.dataset import Dataset
+from pydicom.pixels import apply_modality_lut, apply_voi
+
+from modicum.data.readers.intensity import display_range, span, to_unit
+from modicum.data.readers.request import Request
+
+Stored = Shaped[np.ndarray, "height width"]
+Ends = tuple[float, float]
+
+
+def section(header: Dataset, frame: int, keyword: str) -> Dataset:
+    """Where an enhanced object keeps a frame's values (C.7.6.16); the data set itself for a classic one."""
+    for groups, item in (("PerFrameFunctionalGroupsSequence", frame), ("SharedFunctionalGroupsSequence", 0)):
+        try:
+            found = header[groups][item][keyword][0]
+        except Exception:
+            continue
+        return found
+    return header
+
+
+def numbers(part: Dataset, keyword: str) -> list[float]:
+    """The finite numbers of an element; none where it is absent, empty or not numeric."""
+    try:
+        value = part.get(keyword)
+        values = list(value) if hasattr(value, "__iter__") and not isinstance(value, str) else [value]
+        found = [float(item) for item in values]
+    except Exception:
+        # pydicom converts on access, and raises various things for values that break their own rules.
+        return []
+    return found if all(np.isfinite(found)) else []
+
+
+def grey_pixels(
+    stored: Stored, header: Dataset, frame: int, request: Request
+) -> tuple[Float32[np.ndarray, "1 height width"], Ends]:
+    """A monochrome frame in [0, 1], and what 0 and 1 stand for after the modality transformation.
+
+    MONOCHROME1 is inverted here, so that for it 0 stands for the second of the two. With a VOI table the two
+    are the table's own outputs, and with a sigmoid the window's ends: neither can be undone by a line.
+    """
+    padding = _padding(stored, header)
+    slope, intercept = 1.0, 0.0
+    if "ModalityLUTSequence" in header:
+        values = apply_modality_lut(stored, header)
+    else:
+        values = stored
+        transformation = section(header, frame, "PixelValueTransformationSequence")
+        slope = next(iter(numbers(transformation, "RescaleSlope")), 1.0) or 1.0
+        intercept = next(iter(numbers(transformation, "RescaleIntercept")), 0.0)
+    ends, bend = request.window_ends, None
+    if ends is None:
+        voi = section(header, frame, "FrameVOILUTSequence")
+        if "VOILUTSequence" in voi:
+            values, slope, intercept = _voi_table(values * slope + intercept, voi), 1.0, 0.0
+            ends = display_range(*span(values), False)
+        else:
+            ends, bend = _window(voi)
+    if ends is None:
+        ends = _own_range(values, padding, slope, intercept, header)
+    # The line is applied to the ends and not to the pixels: the same result without another array.
+    pixels = to_unit(values, (ends[0] - intercept) / slope, (ends[1] - intercept) / slope)
+    if bend is not None:
+        pixels = bend(values * slope + intercept)[None]
+    if str(header.PhotometricInterpretation).strip() == "MONOCHROME1":
+        np.subtract(1, pixels, out=pixels)
+    if padding is not None:
+        pixels[0][padding] = 0
+    return pixels, ends
+
+
+def _own_range(
+    values: Stored,
+    padding: Bool[np.ndarray, "height width"] | None,
+    slope: float,
+    intercept: float,
+    header: Dataset,
+) -> Ends:
+    bits = int(header.BitsStored) if "BitsStored" in header else 16
+    if bits <= 8 and values.dtype.kind in "iu" and "ModalityLUTSequence" not in header:
+        low = -(2.0 ** (bits - 1)) if values.dtype.kind == "i" else 0.0
+        ends = low, low + 2.0**bits - 1
+    else:
+        seen = values if padding is None or padding.all() else values[~padding]
+        ends = display_range(*span(seen), values.dtype.kind == "f")
+    low, high = sorted(slope * end + intercept for end in ends)
+    return low, high
+
+
+def _padding(stored: Stored, header: Dataset) -> Bool[np.ndarray, "height width"] | None:
+    """Where there is no image (C.7.5.1.1.2): the stored padding value, or those up to its range's limit."""
+    first = numbers(header, "PixelPaddingValue")
+    if not first or stored.dtype.kind not in "iu":
+        return None
+    last = numbers(header, "PixelPaddingRangeLimit") or first
+    ends = [int(first[0]), int(last[0])]
+    if stored.dtype.kind == "i":
+        # Written as unsigned by many although the pixels are signed.
+        top = np.iinfo(stored.dtype).max
+        ends = [end - 2 * (top + 1) if end > top else end for end in ends]
+    padding = (stored >= min(ends)) & (stored <= max(ends))
+    return padding if padding.any() else None
+
+
+def _voi_table(values: Stored, voi: Dataset) -> Stored:
+    """Applies the first table of a VOI LUT sequence (C.11.2.1.1), which takes whole numbers."""
+    return apply_voi(np.rint(values).astype(np.int32), voi)
+
+
+def _window(voi: Dataset) -> tuple[Ends | None, Callable[[Stored], Stored] | None]:
+    """A file's first window: its ends, and the curve between them where that is not a line (C.11.2.1.2-3)."""
+    centres, widths = numbers(voi, "WindowCenter"), numbers(voi, "WindowWidth")
+    if not centres or not widths:
+        return None, None
+    centre, width = centres[0], widths[0]
+    function = str(voi.get("VOILUTFunction", "LINEAR") or "LINEAR").strip().upper()
+    if function == "LINEAR" and width > 1:
+        return (centre - 0.5 - (width - 1) / 2, centre - 0.5 + (width - 1) / 2), None
+    if function in ("LINEAR_EXACT", "SIGMOID") and width > 0:
+        ends = centre - width / 2, centre + width / 2
+        if function == "LINEAR_EXACT":
+            return ends, None
+        return ends, lambda values: (1 / (1 + np.exp(-4 * (values - centre) / width))).astype(np.float32)
+    # A width that the standard forbids: as if there were no window.
+    return None, None

@@ -1,0 +1,162 @@
+"""PNG, JPEG, BMP and WebP; TIFF shares the second half.
+
+Decisions: an EXIF orientation is applied. Transparency is composed on black, the background of medical
+images. Palette, CMYK and YCbCr images become RGB. Of an animation the first frame is read unless another is
+asked for. The dots per inch of these files say how to print them, not how large the body is: the spacing is
+not known.
+"""
+
+import struct
+from collections.abc import Callable
+from typing import BinaryIO
+
+import numpy as np
+from jaxtyping import Shaped
+from PIL import BmpImagePlugin, Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+
+from modicum.data.image import MedicalImage, Source
+from modicum.data.readers.content import format_of_name
+from modicum.data.readers.intensity import grey_or_colour, upright
+from modicum.data.readers.request import Request, Unreadable
+
+Decoded = Shaped[np.ndarray, "height width *samples"]
+# The classes themselves, not Image.open: that has a pixel limit of its own, global to the process, with
+# warnings.
+_OPENERS: dict[str, Callable[[BinaryIO], Image.Image]] = {
+    "png": PngImagePlugin.PngImageFile,
+    "jpeg": JpegImagePlugin.JpegImageFile,
+    "bmp": BmpImagePlugin.BmpImageFile,
+    "webp": WebPImagePlugin.WebPImageFile,
+}
+_TURNED = (5, 6, 7, 8)  # the EXIF orientations that exchange rows and columns
+
+
+def read_raster(file: BinaryIO, form: str, request: Request) -> MedicalImage:
+    """Reads a PNG, JPEG, BMP or WebP file.
+
+    Raises:
+        Unreadable: for what it cannot use; other exceptions come from the decoders and mean damaged data.
+    """
+    request.allow_only(f"a {form.upper()} image", "frame")
+    if form == "webp":
+        # Pillow makes two whole frames on opening.
+        request.check_size(*webp_size(file.read(30)))
+        file.seek(0)
+    image = _OPENERS[form](file)
+    width, height = image.size
+    request.check_size(height, width)
+    # The further pictures of a JPEG (MPO) are previews and gain maps, not frames.
+    frames = 1 if form == "jpeg" else int(getattr(image, "n_frames", 1))
+    frame = request.choose("frame", request.ref.frame, frames, 0)
+    if frame:
+        image.seek(frame)
+    orientation = exif_orientation(image)
+    if orientation in _TURNED:
+        height, width = width, height
+    if form == "png" and (deep := _deep_colour(file)):
+        image.load()  # checks for truncation and damage, which OpenCV only logs
+        file.seek(0)
+        values, mode, bits = opencv_page(file.read(), 0), deep, 16
+        if deep == "LA;16":
+            values = values[..., [0, 3]]  # OpenCV repeats the grey channel
+    else:
+        if request.at_least is not None and form == "jpeg":
+            rows, columns = request.at_least[::-1] if orientation in _TURNED else request.at_least
+            image.draft(image.mode, (columns, rows))
+        values, mode = pillow_values(image)
+        bits = {"1": 1, "I": 32, "F": 32}.get(mode, 16 if mode.startswith("I;") else 8)
+    values = upright(values, orientation)
+    source = Source(
+        path=request.ref.path,
+        format=form,
+        bits=bits,
+        mode=mode,
+        height=height,
+        width=width,
+        slices=frames,
+        mislabelled=format_of_name(request.ref.path) not in (None, form),
+        orientation=str(orientation) if orientation != 1 else None,
+    )
+    return finish(values, source, request)
+
+
+def finish(values: Decoded, source: Source, request: Request) -> MedicalImage:
+    """From upright decoded values (grey, grey and alpha, RGB or RGBA) to the image in [0, 1]."""
+    alpha = None
+    if values.ndim == 3 and values.shape[-1] in (2, 4):
+        values, alpha = values[..., :-1], values[..., -1]
+    pixels, value_range = grey_or_colour(values, source.bits, request.window_ends)
+    if alpha is not None and int(alpha.min()) < (opaque := np.iinfo(alpha.dtype).max):
+        pixels *= alpha.astype(np.float32) / np.float32(opaque)
+    return MedicalImage(pixels=pixels, spacing=None, source=source, value_range=value_range)
+
+
+def pillow_values(image: Image.Image) -> tuple[Decoded, str]:
+    """Decodes with Pillow: grey, grey and alpha, RGB or RGBA values, and the mode they had in the file."""
+    mode = image.mode
+    # A truncated or damaged file shows itself here.
+    image.load()
+    if mode == "1":
+        return np.asarray(image).astype(np.uint8), mode
+    if mode in ("I", "F") or mode.startswith("I;"):
+        return np.asarray(image), mode
+    if mode in ("LA", "La") or (mode == "L" and image.has_transparency_data):
+        wanted = "LA"
+    elif image.has_transparency_data:
+        wanted = "RGBA"
+    else:
+        wanted = "L" if mode == "L" else "RGB"
+    try:
+        return np.asarray(image if mode == wanted else image.convert(wanted)), mode
+    except ValueError:
+        raise Unreadable(f"its kind of pixel ({mode}) is not supported") from None
+
+
+def exif_orientation(image: Image.Image) -> int:
+    """1 to 8; 1, upright, where the file does not say or says something else."""
+    try:
+        orientation = image.getexif().get(0x0112, 1)
+    except Exception:
+        # EXIF is written by anybody's software; what it gets wrong must not cost the image.
+        return 1
+    return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
+
+
+def webp_size(head: bytes) -> tuple[int, int]:
+    """Height and width from the first 30 bytes (RFC 9649, sections 2.5 to 2.7)."""
+    kind = head[12:16]
+    if len(head) == 30 and kind == b"VP8X":
+        width, height = (int.from_bytes(head[at : at + 3], "little") + 1 for at in (24, 27))
+    elif len(head) == 30 and kind == b"VP8L":
+        packed = int.from_bytes(head[21:25], "little")
+        width, height = (packed & 0x3FFF) + 1, (packed >> 14 & 0x3FFF) + 1
+    elif len(head) == 30 and kind == b"VP8 ":
+        width, height = (int.from_bytes(head[at : at + 2], "little") & 0x3FFF for at in (26, 28))
+    else:
+        raise Unreadable("the WEBP data are damaged or incomplete")
+    return height, width
+
+
+def _deep_colour(file: BinaryIO) -> str | None:
+    """The kind of a PNG of 16 bits with more than one sample a pixel, which Pillow would cut to 8."""
+    file.seek(0)
+    depth, colour = struct.unpack("BB", file.read(26)[24:])
+    return {2: "RGB;16", 4: "LA;16", 6: "RGBA;16"}.get(colour) if depth == 16 else None
+
+
+def opencv_page(data: bytes, page: int) -> Decoded:
+    """Decodes with OpenCV, which keeps 16 bits of colour; channels in the order red, green, blue, alpha."""
+    import cv2
+
+    raw = np.frombuffer(data, np.uint8)
+    if page:
+        done, pages = cv2.imdecodemulti(raw, cv2.IMREAD_UNCHANGED, range=(page, page + 1))
+        values = pages[0] if done and pages else None
+    else:
+        values = cv2.imdecode(raw, cv2.IMREAD_UNCHANGED)
+    if values is None:
+        raise Unreadable("its pixel data are damaged or of a kind that is not supported")
+    if values.ndim == 3 and values.shape[-1] >= 3:
+        order = [2, 1, 0, 3][: values.shape[-1]]
+        values = values[..., order]
+    return values

@@ -1,0 +1,126 @@
+"""TIFF and BigTIFF: of several pages the first is read unless another is asked for.
+
+Pillow decodes what it keeps exactly; OpenCV the rest (16-bit and floating-point colour, 64-bit). Both turn
+the image upright by themselves.
+"""
+
+from dataclasses import replace
+from typing import BinaryIO
+
+import numpy as np
+from PIL import TiffImagePlugin
+
+from modicum.data.image import MedicalImage, Source
+from modicum.data.readers.content import format_of_name
+from modicum.data.readers.raster import Decoded, finish, opencv_page, pillow_values
+from modicum.data.readers.request import Request, Unreadable
+
+_WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _ORIENTATION, _SAMPLES, _PLANAR, _KIND = (
+    256,
+    257,
+    258,
+    262,
+    274,
+    277,
+    284,
+    339,
+)
+# The standard's default of each (TIFF 6.0, section 8); a size has none.
+_DEFAULTS = {
+    _WIDTH: 0,
+    _HEIGHT: 0,
+    _BITS: 1,
+    _PHOTOMETRIC: 1,
+    _ORIENTATION: 1,
+    _SAMPLES: 1,
+    _PLANAR: 1,
+    _KIND: 1,
+}
+_TYPES = {(1, 32, 1): np.uint32, (2, 8, 1): np.int8}
+_MAX_PAGES = 100_000
+
+
+def read_tiff(file: BinaryIO, request: Request) -> MedicalImage:
+    """Reads one page of a TIFF file.
+
+    Raises:
+        Unreadable: for what it cannot use; other exceptions come from the decoders and mean damaged data.
+    """
+    request.allow_only("a TIFF image", "frame")
+    directories = _directories(file)
+    page = request.choose("frame", request.ref.frame, len(directories), 0)
+    tags = directories[page]
+    height, width = tags[_HEIGHT], tags[_WIDTH]
+    request.check_size(height, width)
+    bits, samples, kind = tags[_BITS], tags[_SAMPLES], tags[_KIND]
+    if bits == 64 or (samples > 1 and (bits > 8 or kind == 3)):
+        if tags[_PLANAR] == 2:
+            raise Unreadable(
+                "is a TIFF of more than 8 bits with its colours in separate planes, not supported"
+            )
+        file.seek(0)
+        values, mode = opencv_page(file.read(), page), f"{samples} x {bits} bits"
+    else:
+        values, mode = _pillow_page(file, page)
+        # Pillow takes 32-bit integers for signed and 8-bit ones for unsigned, whatever the file says.
+        if (kind, bits, samples) in _TYPES:
+            values = values.view(_TYPES[kind, bits, samples])
+    orientation = tags[_ORIENTATION]
+    if orientation in (5, 6, 7, 8):
+        height, width = width, height
+    source = Source(
+        path=request.ref.path,
+        format="tiff",
+        bits=bits,
+        mode=mode,
+        height=height,
+        width=width,
+        slices=len(directories),
+        mislabelled=format_of_name(request.ref.path) not in (None, "tiff"),
+        orientation=str(orientation) if orientation != 1 else None,
+    )
+    image = finish(values, source, request)
+    if tags[_PHOTOMETRIC] == 0 and bits > 8:
+        # Zero is white. Up to 8 bits Pillow turns that round, above it does not.
+        return replace(image, pixels=1 - image.pixels, value_range=image.value_range[::-1])
+    return image
+
+
+def _pillow_page(file: BinaryIO, page: int) -> tuple[Decoded, str]:
+    file.seek(0)
+    try:
+        image = TiffImagePlugin.TiffImageFile(file)
+        if page:
+            image.seek(page)
+    except SyntaxError:
+        # Pillow knows no such combination of bits, byte order and meaning; OpenCV may.
+        file.seek(0)
+        values = opencv_page(file.read(), page)
+        return values, str(values.dtype)
+    return pillow_values(image)
+
+
+def _directories(file: BinaryIO) -> list[dict[int, int]]:
+    """The whole-number tags that matter, of each page in turn."""
+    file.seek(0)
+    head = file.read(16)
+    directory = TiffImagePlugin.ImageFileDirectory_v2(
+        head if head[2:3] == b"+" or head[3:4] == b"+" else head[:8]
+    )
+    found: list[dict[int, int]] = []
+    seen: set[int] = set()
+    while directory.next and directory.next not in seen and len(found) < _MAX_PAGES:
+        seen.add(directory.next)
+        file.seek(directory.next)
+        directory.load(file)
+        found.append({tag: _whole(directory.get(tag), default) for tag, default in _DEFAULTS.items()})
+    if not found:
+        raise Unreadable("is a TIFF file without any page, or ends too early (truncated)")
+    return found
+
+
+def _whole(value: object, default: int) -> int:
+    """The first number of a tag that may hold one, several, or none."""
+    if isinstance(value, tuple) and value:
+        value = value[0]
+    return value if isinstance(value, int) else default

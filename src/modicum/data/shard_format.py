@@ -1,0 +1,241 @@
+"""What a shard store is on disk: the record's layout, the manifest ``store.json``, files written in one step.
+
+See :mod:`modicum.data.shards` for the folder as a whole.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from modicum.errors import InputError, ModicumError
+
+SCHEMA = 1
+MANIFEST = "store.json"
+DAMAGE_LIST = "damaged.txt"
+
+
+class DamagedStoreError(ModicumError):
+    """A store's files are not what was written."""
+
+
+class DamagedRecordError(DamagedStoreError):
+    """One record's bytes do not have the checksum they were written with.
+
+    Args:
+        store: name of the store's folder.
+        key: the record's key.
+    """
+
+    def __init__(self, store: str, key: str) -> None:
+        self.store, self.key = store, key
+        super().__init__(
+            f"store {store}: record {key} is damaged", "build the store again: only it is remade"
+        )
+
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:
+        return type(self), (self.store, self.key)
+
+
+@dataclass(frozen=True)
+class RecordSpec:
+    """What one record is.
+
+    Args:
+        dtype: numpy's name with byte order, ``|u1`` or ``<f2``; other names are brought to that form.
+        shape: of one record.
+        align: records start at multiples of this many bytes in their shard; 4096 for records of megabytes, so
+            that a record is whole pages.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+    align: int = 1
+
+    def __post_init__(self) -> None:
+        kind = np.dtype(self.dtype)
+        object.__setattr__(self, "dtype", kind.str)
+        if kind.hasobject or not self.shape or self.nbytes == 0:
+            raise ValueError(f"records of {kind} and shape {self.shape} cannot be stored")
+        if self.stride % kind.itemsize:
+            raise ValueError(f"align={self.align} is no multiple of the {kind.itemsize} bytes of {kind}")
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of one record."""
+        return int(np.prod(self.shape, dtype=np.int64)) * np.dtype(self.dtype).itemsize
+
+    @property
+    def stride(self) -> int:
+        """Bytes from one record's start to the next one's."""
+        return -(-self.nbytes // self.align) * self.align
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One finished file. A slot whose key is None is not read any more (a duplicate, a damaged record)."""
+
+    file: str
+    sha256: str
+    keys: tuple[str | None, ...]
+    crc32: tuple[int, ...]
+
+    def without(self, keys: Iterable[str]) -> "Shard":
+        """This shard with the slots of ``keys`` unused."""
+        dropped = set(keys)
+        return replace(self, keys=tuple(None if key in dropped else key for key in self.keys))
+
+
+def plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings as JSON gives them back (tuples become lists), so that stored and asked ones compare."""
+    return json.loads(json.dumps(dict(settings), sort_keys=True))
+
+
+def settings_hash(settings: Mapping[str, Any]) -> str:
+    """SHA-256 of the settings, in hexadecimal; the order of the entries does not matter."""
+    return hashlib.sha256(json.dumps(plain(settings), sort_keys=True).encode()).hexdigest()
+
+
+def store_folder(parent: Path, kind: str, settings: Mapping[str, Any]) -> Path:
+    """Where the store of these settings lies: ``parent/kind-<first 16 digits of the settings' hash>``."""
+    return parent / f"{kind}-{settings_hash(settings)[:16]}"
+
+
+@dataclass
+class StoreManifest:
+    """The content of ``store.json``. It carries no times and no machine: equal builds give equal bytes."""
+
+    settings: dict[str, Any]
+    spec: RecordSpec
+    commits: int = 0
+    shards: list[Shard] = field(default_factory=list)
+
+    def save(self, folder: Path) -> None:
+        document = {
+            "schema": SCHEMA,
+            "settings": self.settings,
+            "settings_sha256": settings_hash(self.settings),
+            "record": {"dtype": self.spec.dtype, "shape": list(self.spec.shape), "align": self.spec.align},
+            "commits": self.commits,
+            "records": sum(key is not None for shard in self.shards for key in shard.keys),
+            "shards": [
+                {
+                    "file": shard.file,
+                    "records": len(shard.keys),
+                    "sha256": shard.sha256,
+                    "keys": list(shard.keys),
+                    "crc32": list(shard.crc32),
+                }
+                for shard in self.shards
+            ],
+        }
+        replace_file(folder / MANIFEST, json.dumps(document, separators=(",", ":")).encode())
+
+    @classmethod
+    def read(cls, folder: Path) -> "StoreManifest":
+        """Reads ``store.json``.
+
+        Raises:
+            InputError: there is none, or another version of modicum wrote it.
+            DamagedStoreError: it is no longer what was written.
+        """
+        again = "delete that folder and build the store again"
+        try:
+            document = json.loads((folder / MANIFEST).read_bytes())
+            schema = document["schema"]
+        except FileNotFoundError:
+            raise InputError(f"store {folder.name} has no {MANIFEST}", "build the store first") from None
+        except (ValueError, KeyError, TypeError):
+            raise DamagedStoreError(f"store {folder.name}: {MANIFEST} is damaged", again) from None
+        if schema != SCHEMA:
+            raise InputError(f"store {folder.name} has schema {schema}, this modicum reads {SCHEMA}", again)
+        try:
+            record = document["record"]
+            spec = RecordSpec(record["dtype"], tuple(record["shape"]), record["align"])
+            shards = [
+                Shard(entry["file"], entry["sha256"], tuple(entry["keys"]), tuple(entry["crc32"]))
+                for entry in document["shards"]
+            ]
+            if document["settings_sha256"] != settings_hash(document["settings"]):
+                raise ValueError
+            if any(not len(s.keys) == len(s.crc32) or Path(s.file).name != s.file for s in shards):
+                raise ValueError
+            return cls(document["settings"], spec, document["commits"], shards)
+        except (ValueError, KeyError, TypeError):
+            raise DamagedStoreError(f"store {folder.name}: {MANIFEST} is damaged", again) from None
+
+    def check_settings(self, wanted: Mapping[str, Any], name: str, spec: RecordSpec | None = None) -> None:
+        """Raises an InputError that names the first setting that differs, or how the records do."""
+        asked = plain(wanted)
+        for key in sorted({*asked, *self.settings}):
+            there, here = self.settings.get(key), asked.get(key)
+            if there != here:
+                raise InputError(
+                    f"store {name}: it was built with {key}={there!r}, not {key}={here!r}",
+                    "ask for those settings or name another folder",
+                )
+        if spec is not None and spec != self.spec:
+            raise InputError(
+                f"store {name}: its records are {self.spec}, not {spec}",
+                "name another folder or delete this one",
+            )
+
+
+def sound(folder: Path, manifest: StoreManifest, skip_damaged: bool) -> StoreManifest:
+    """The manifest without what is known to be damaged, by file sizes and the damage list (no file is read).
+
+    Raises:
+        DamagedStoreError: a shard is missing or has another size, unless ``skip_damaged``.
+    """
+    listed: set[str] = set()
+    if skip_damaged and (folder / DAMAGE_LIST).exists():
+        listed = set((folder / DAMAGE_LIST).read_text(errors="replace").splitlines())
+    shards = []
+    for shard in manifest.shards:
+        path, size = folder / shard.file, len(shard.keys) * manifest.spec.stride
+        found = path.stat().st_size if path.exists() else None
+        if found == size:
+            shards.append(shard.without(listed) if listed else shard)
+        elif not skip_damaged:
+            state = "is missing" if found is None else f"has {found} bytes instead of {size}"
+            raise DamagedStoreError(
+                f"store {folder.name}: {shard.file} {state}",
+                "build the store again: only that shard is remade",
+            )
+    return replace(manifest, shards=shards)
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Writes a file so that at any moment, power cuts included, the old or the new content is there."""
+    part = path.with_name(path.name + ".part")
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+    try:
+        write_all(descriptor, content)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    part.replace(path)
+    sync_folder(path.parent)
+
+
+def write_all(descriptor: int, content: bytes | memoryview) -> None:
+    """``os.write`` until everything is written."""
+    rest = memoryview(content)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes renames in a folder durable, where the system knows how."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

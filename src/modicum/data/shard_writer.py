@@ -1,0 +1,258 @@
+"""Building a shard store so that nothing finished is lost: not by a kill, a full disk or a second process.
+
+Nothing is part of the store until :meth:`ShardWriter.finalise` replaces ``store.json`` in one step. A build
+that was killed goes on from its journal, and the same keys in the same order give a store with the same bytes
+as one that was never killed.
+
+Several processes can build one store together: each is a ``rank``, adds its own keys to its own shards and
+closes; then rank 0 finalises, which takes in all of them.
+"""
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+from jaxtyping import Shaped
+
+from modicum.data.shard_format import (
+    DAMAGE_LIST,
+    MANIFEST,
+    RecordSpec,
+    Shard,
+    StoreManifest,
+    plain,
+    settings_hash,
+    sound,
+)
+from modicum.data.shard_journal import ShardsInProgress, journal_path
+from modicum.data.shards import ShardStore
+from modicum.errors import ResourceError
+from modicum.progress import say
+
+# Room left for everybody else when the size of a build is checked before it starts.
+SPARE_BYTES = 64 << 20
+
+
+class ShardWriter:
+    """Builds a store, or adds to one. Use it as a context manager: leaving it keeps what is done.
+
+    Args:
+        folder: the store's folder; made where it is missing.
+        settings: all that determines the records' content; must be JSON values.
+        spec: what one record is.
+        shard_bytes: size that a shard file does not exceed (unless one record does).
+        rank: number of this process among those that build together.
+        wait: seconds to wait for another process that writes the same store as the same rank; None for as
+            long as it takes.
+
+    Raises:
+        InputError: the folder holds a store of other settings or records.
+        DamagedStoreError: its ``store.json`` cannot be read.
+        ResourceError: another process still writes to it after ``wait`` seconds.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: Mapping[str, Any],
+        spec: RecordSpec,
+        *,
+        shard_bytes: int = 256 << 20,
+        rank: int = 0,
+        wait: float | None = None,
+    ) -> None:
+        self.folder, self.spec, self.rank = folder, spec, rank
+        self._settings = plain(settings)
+        self._closed = False
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lock = locked(folder / f"rank-{rank:02d}.lock", wait)
+        try:
+            self._start(max(1, shard_bytes // spec.stride))
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def _start(self, records_per_shard: int) -> None:
+        self._manifest = StoreManifest(self._settings, self.spec)
+        self._repairs = False
+        if (self.folder / MANIFEST).exists():
+            found = StoreManifest.read(self.folder)
+            found.check_settings(self._settings, self.folder.name, self.spec)
+            self._manifest = sound(self.folder, found, skip_damaged=True)
+            self._repairs = self._manifest.shards != found.shards
+        commits = self._manifest.commits
+        header = json.dumps({"settings_sha256": settings_hash(self._settings), "commits": commits})
+        stem = f"shard-{commits:03d}-{self.rank:02d}"
+        with full_disk_named(self.folder):
+            self._build = ShardsInProgress(self.folder, self.spec, header, stem, self.rank, records_per_shard)
+        self._remove_files(f"{stem}-*")
+        resumed = self._build.keys
+        self._keys = {key for shard in self._manifest.shards for key in shard.keys if key is not None}
+        self._keys.update(resumed)
+        if resumed:
+            say(f"store {self.folder.name}: going on after {len(resumed)} records of an interrupted build")
+
+    def __enter__(self) -> "ShardWriter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __contains__(self, key: object) -> bool:
+        """Whether the record is done: in the store, or in this build."""
+        return key in self._keys
+
+    def check_space(self, records: int) -> None:
+        """Compares what ``records`` more records need with the free disk, before any work is done.
+
+        Raises:
+            ResourceError: naming the needed and the free bytes.
+        """
+        needed, free = records * self.spec.stride, shutil.disk_usage(self.folder).free
+        if needed + SPARE_BYTES > free:
+            raise ResourceError(
+                f"store {self.folder.name}: {records} records need {size_text(needed)} ({needed} bytes), "
+                f"{size_text(free)} ({free} bytes) are free",
+                "free some space, choose a folder on another disk, or store smaller or fewer records",
+            )
+
+    def add(self, key: str, record: Shaped[np.ndarray, "..."]) -> bool:
+        """Appends a record; False if the key was there already (nothing is written then).
+
+        Raises:
+            ResourceError: the disk is full. What was written before is kept, and the next build goes on.
+        """
+        if self._closed:
+            raise ValueError("this writer is closed")
+        if not key or "\n" in key:
+            raise ValueError(f"{key!r} is no key for a record")
+        if record.shape != self.spec.shape or record.dtype != np.dtype(self.spec.dtype):
+            raise ValueError(f"record is {record.dtype}{record.shape}, the store's are {self.spec}")
+        if key in self._keys:
+            return False
+        try:
+            with full_disk_named(self.folder):
+                self._build.append(key, np.ascontiguousarray(record).data.cast("B"))
+        except BaseException:
+            self.close()  # half a record may be there: only a resumed build, which checks, may go on
+            raise
+        self._keys.add(key)
+        return True
+
+    def finalise(self) -> ShardStore:
+        """Makes everything that was added, by all ranks, part of the store, in one step; closes the writer.
+
+        Raises:
+            ResourceError: another rank is still writing, or the disk is full.
+        """
+        if self.rank != 0:
+            raise ValueError("rank 0 finalises, after the others have closed")
+        with self, ExitStack() as others, full_disk_named(self.folder):
+            self._build.finish_shard()
+            added = [*self._build.finished, *self._shards_of_others(others)]
+            if added or self._repairs or not (self.folder / MANIFEST).exists():
+                self._manifest.shards = without_duplicates([*self._manifest.shards, *added])
+                self._manifest.commits += 1
+                self._manifest.save(self.folder)
+            self._build.close()
+            self._build.finished.clear()
+            for pattern in ("shard-*", "journal-*.jsonl", DAMAGE_LIST):
+                self._remove_files(pattern)
+        return ShardStore.open(self.folder, self._settings)
+
+    def close(self) -> None:
+        """Releases the store; unfinished work stays on disk, to go on from."""
+        if not self._closed:
+            self._closed = True
+            self._build.close()
+            self._lock.release()
+
+    def _shards_of_others(self, locks: ExitStack) -> list[Shard]:
+        """Finishes and returns what other ranks built; their locks are held until ``locks`` is left."""
+        shards = []
+        for path in sorted(self.folder.glob("journal-*.jsonl")):
+            rank = int(path.stem.removeprefix("journal-"))
+            if path != journal_path(self.folder, self.rank):
+                other = ShardWriter(self.folder, self._settings, self.spec, rank=rank, wait=0.0)
+                locks.enter_context(other)
+                other._build.finish_shard()
+                shards.extend(other._build.finished)
+        return shards
+
+    def _remove_files(self, pattern: str) -> None:
+        """Removes files of that pattern that neither the store nor this build knows."""
+        known = {shard.file for shard in self._manifest.shards} | self._build.files
+        for path in self.folder.glob(pattern):
+            if path.name not in known:
+                path.unlink()
+
+
+@contextmanager
+def full_disk_named(folder: Path) -> Iterator[None]:
+    """Turns the system's error for a full disk into one that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+            raise
+        free = size_text(shutil.disk_usage(folder).free)
+        raise ResourceError(
+            f"store {folder.name}: writing failed, {os.strerror(error.errno)} ({free} free)",
+            "free some space and start the same again: the finished records are kept",
+        ) from None
+
+
+def without_duplicates(shards: list[Shard]) -> list[Shard]:
+    """The shards with each key kept where it is first; shards without any key left are dropped."""
+    seen: set[str] = set()
+    kept = []
+    for shard in shards:
+        unique = shard.without(seen)
+        seen.update(key for key in unique.keys if key is not None)
+        if any(key is not None for key in unique.keys):
+            kept.append(unique)
+    return kept
+
+
+def locked(path: Path, wait: float | None) -> FileLock:
+    """Takes a lock that the system gives back when this process ends, however it ends.
+
+    Args:
+        path: the lock file; messages name its folder.
+        wait: seconds to wait for another process; None for as long as it takes.
+
+    Raises:
+        ResourceError: another process still holds it after ``wait`` seconds.
+    """
+    lock, name = FileLock(path), path.parent.name
+    try:
+        lock.acquire(timeout=0)
+        return lock
+    except Timeout:
+        if wait != 0:
+            say(f"store {name}: another process is building it; waiting for that")
+    try:
+        lock.acquire(timeout=-1 if wait is None else wait)
+        return lock
+    except Timeout:
+        raise ResourceError(
+            f"store {name}: another process is building it (waited {wait} s)",
+            "wait until that ends, or stop it",
+        ) from None
+
+
+def size_text(count: int) -> str:
+    """Bytes as people read them: ``2.4 GB``."""
+    size = float(count)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} TB"

@@ -1,0 +1,247 @@
+"""Splits by patient: stratified, seeded, and the same whatever the order of the rows.
+
+Patients are ordered by a hash of seed and id, not by a shuffle of rows: adding a patient moves no other one
+within that order, and the first tenth of a class's patients holds the first hundredth. Stratification is
+iterative (Sechidis et al., "On the Stratification of Multi-Label Data", ECML PKDD 2011) with patients in the
+place of samples: the rarest class or finding is dealt out first, each of its patients to the part that lacks
+it most.
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from modicum.data.manifest import LABELS_PREFIX, SPLITS, Manifest
+from modicum.errors import InputError
+
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Patients:
+    """The patients of a manifest in their seeded order.
+
+    Args:
+        ids: stand-ins as :meth:`~modicum.data.manifest.Manifest.patients` gives them.
+        rows: positions of each patient's images.
+        labels: class and finding names, the one that fewest patients have first.
+        counts: images of each patient with each label; what is unknown counts for none.
+    """
+
+    ids: list[str]
+    rows: list[list[int]]
+    labels: list[str]
+    counts: Float[np.ndarray, "patients labels"]
+
+
+def patients_in_order(manifest: Manifest, seed: int) -> Patients:
+    """Groups the rows by patient; the order depends on nothing but the seed and the ids."""
+    rows: dict[str, list[int]] = {}
+    for row, patient in enumerate(manifest.patients()):
+        rows.setdefault(patient, []).append(row)
+    ids = sorted(rows, key=lambda patient: (_ticket(patient, seed), patient))
+    names, has = _label_table(manifest)
+    counts = np.array([has[rows[patient]].sum(0) for patient in ids]).reshape(len(ids), len(names))
+    rarity = sorted(range(len(names)), key=lambda column: (int((counts[:, column] > 0).sum()), names[column]))
+    return Patients(ids, [rows[p] for p in ids], [names[column] for column in rarity], counts[:, rarity])
+
+
+def split_by_patient(
+    manifest: Manifest, fractions: Sequence[float] = (0.7, 0.15, 0.15), seed: int = 0
+) -> Manifest:
+    """Deals the patients out to train, val and test, replacing any split there was.
+
+    Every class (finding) of at least as many patients as there are splits comes to each of them, unless
+    patients with several labels leave no choice.
+
+    Args:
+        manifest: the images; a blank patient is one of its own.
+        fractions: of the images, for train, val and test; 0 for a split that is not wanted.
+        seed: another one gives another split.
+
+    Raises:
+        InputError: fractions that make no split, or too few patients.
+    """
+    fractions = _checked(fractions)
+    part_of_row = _deal(manifest, fractions, seed)
+    names = np.array(SPLITS, dtype=object)[part_of_row]
+    counts = ", ".join(f"{split} {int((names == split).sum())}" for split in SPLITS if (names == split).any())
+    return manifest.with_columns([f"split by patient (seed {seed}): {counts} images"], split=names)
+
+
+def carve_validation(manifest: Manifest, fraction: float = 0.15, seed: int = 0) -> Manifest:
+    """Moves a part of the training patients to ``val`` where a split has none; otherwise changes nothing.
+
+    Args:
+        manifest: with a column ``split``.
+        fraction: of the training images.
+        seed: another one moves other patients.
+
+    Raises:
+        InputError: no split, no training images, or too few patients.
+    """
+    if "split" not in manifest.table:
+        raise InputError(
+            f"{manifest.source}: there is no split to take a validation part from", "split by patient first"
+        )
+    if len(manifest.part("val")):
+        return manifest
+    fractions = _checked((1 - fraction, fraction))
+    is_train = (manifest.table["split"] == "train").to_numpy(dtype=bool)
+    _require_images(manifest, ["train"])
+    splits = manifest.table["split"].to_numpy(dtype=object, copy=True)
+    splits[is_train] = np.array(SPLITS[:2], dtype=object)[_deal(manifest.subset(is_train), fractions, seed)]
+    moved = int((splits == "val").sum())
+    return manifest.with_columns(
+        [f"{moved} training images were set apart for validation (seed {seed})"], split=splits
+    )
+
+
+def ensure_splits(
+    manifest: Manifest,
+    fractions: Sequence[float] = (0.7, 0.15, 0.15),
+    seed: int = 0,
+    val_fraction: float = 0.15,
+) -> Manifest:
+    """A manifest that can be trained on: the split it has, completed and checked, or a new one by patient.
+
+    Raises:
+        InputError: see :func:`split_by_patient`, :func:`carve_validation`, :func:`check_splits`.
+    """
+    if "split" in manifest.table:
+        manifest = carve_validation(manifest, val_fraction, seed)
+    else:
+        manifest = split_by_patient(manifest, fractions, seed)
+    check_splits(manifest)
+    return manifest
+
+
+def check_splits(manifest: Manifest, required: Iterable[str] = ("train", "val")) -> None:
+    """Checks what training relies on.
+
+    Raises:
+        InputError: a required split is empty, a patient is in two splits, or training has a single class.
+    """
+    _require_images(manifest, required)
+    shared = shared_patients(manifest)
+    if shared:
+        shown = ", ".join(
+            f"'{patient}' in {' and '.join(splits)}" for patient, splits in list(shared.items())[:_SHOWN]
+        )
+        more = ", ..." if len(shared) > _SHOWN else ""
+        raise InputError(
+            f"{manifest.source}: {len(shared)} patients are in more than one split ({shown}{more})",
+            "correct the split, or leave it out to have one made by patient",
+        )
+    if "train" in set(required) and "label" in manifest.table and not manifest.findings:
+        classes = manifest.part("train").classes()
+        if len(classes) == 1:
+            raise InputError(
+                f"{manifest.source}: all training images have the label '{classes[0]}'",
+                "give images of two classes or more",
+            )
+
+
+def shared_patients(manifest: Manifest) -> dict[str, list[str]]:
+    """Patients (ids as in the table, or the file of slices) that are in several splits, with these."""
+    if "split" not in manifest.table:
+        return {}
+    found: dict[str, set[str]] = {}
+    for patient, split in zip(manifest.patients(), manifest.table["split"], strict=True):
+        if isinstance(split, str):
+            found.setdefault(patient, set()).add(split)
+    return {
+        patient.partition(":")[2]: sorted(splits, key=SPLITS.index)
+        for patient, splits in sorted(found.items())
+        if len(splits) > 1
+    }
+
+
+def _deal(manifest: Manifest, fractions: tuple[float, ...], seed: int) -> np.ndarray:
+    """The part of each row."""
+    patients = patients_in_order(manifest, seed)
+    wanted = [part for part, fraction in enumerate(fractions) if fraction > 0]
+    if len(patients.ids) < len(wanted):
+        raise InputError(
+            f"{manifest.source}: {len(patients.ids)} patients are too few for {len(wanted)} splits",
+            "add images, or ask for fewer splits",
+        )
+    part_of_patient = _stratify(patients, [fractions[part] for part in wanted])
+    part_of_row = np.empty(len(manifest), dtype=np.int64)
+    for rows, part in zip(patients.rows, part_of_patient, strict=True):
+        part_of_row[rows] = wanted[part]
+    return part_of_row
+
+
+def _stratify(patients: Patients, fractions: Sequence[float]) -> list[int]:
+    """The part of each patient: rarest label first, each patient where that label is lacking most."""
+    sizes = [float(len(rows)) for rows in patients.rows]
+    # Patients without any label come last, balanced by the number of images alone.
+    columns = [*patients.counts.T.tolist(), sizes]
+    assigned = [-1] * len(sizes)
+    has = [[0.0] * len(fractions) for _ in columns]
+    carried = [np.flatnonzero(row).tolist() for row in patients.counts]
+    for column, weights in enumerate(columns):
+        goal = [fraction * sum(weights) for fraction in fractions]
+        for patient, weight in enumerate(weights):
+            if not weight or assigned[patient] >= 0:
+                continue
+            mine, placed, total = has[column], has[-1], sum(has[-1])
+            # The third term lets later labels make up for parts that earlier ones left too small.
+            scores = [
+                (
+                    not mine[part],
+                    goal[part] - mine[part] + (0 if mine is placed else share * total - placed[part]),
+                    share,
+                )
+                for part, share in enumerate(fractions)
+            ]
+            best = scores.index(max(scores))
+            assigned[patient] = best
+            for label in carried[patient]:
+                has[label][best] += columns[label][patient]
+            has[-1][best] += sizes[patient]
+    return assigned
+
+
+def _label_table(manifest: Manifest) -> tuple[list[str], Float[np.ndarray, "n labels"]]:
+    """Names, and 1 where a row has that class or finding."""
+    if manifest.findings:
+        names = [LABELS_PREFIX + name for name in manifest.findings]
+        return names, (manifest.table[names].to_numpy() == 1).astype(np.float64)
+    names = manifest.classes()
+    if not names:
+        return [], np.zeros((len(manifest), 0))
+    number = {name: index for index, name in enumerate(names)}
+    has = np.zeros((len(manifest), len(names)))
+    for row, label in enumerate(manifest.table["label"]):
+        if label in number:
+            has[row, number[label]] = 1
+    return names, has
+
+
+def _ticket(patient: str, seed: int) -> bytes:
+    return hashlib.blake2b(f"{seed}\0{patient}".encode(), digest_size=16).digest()
+
+
+def _checked(fractions: Sequence[float]) -> tuple[float, ...]:
+    shown = ", ".join(f"{fraction:g}" for fraction in fractions)
+    bad = len(fractions) > len(SPLITS) or not fractions or fractions[0] <= 0 or min(fractions) < 0
+    if bad or abs(sum(fractions) - 1) > 1e-6:
+        raise InputError(
+            f"fractions ({shown}) make no split", "give train, val and test shares that add up to 1"
+        )
+    return tuple(float(fraction) for fraction in fractions)
+
+
+def _require_images(manifest: Manifest, required: Iterable[str]) -> None:
+    found = set(manifest.table["split"].dropna()) if "split" in manifest.table else set()
+    for split in required:
+        if split not in found:
+            has = ", ".join(name for name in SPLITS if name in found) or "none"
+            raise InputError(
+                f"{manifest.source}: split '{split}' is empty (there are: {has})", f"give images for {split}"
+            )

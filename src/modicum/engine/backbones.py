@@ -1,0 +1,94 @@
+"""From the recipe's words (a name, ``hub``, ``random``, a file, ``run:FOLDER``) to a backbone with weights."""
+
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+from torch import Tensor
+
+from modicum.data.weights_file import read_weights, weights_digest
+from modicum.engine.randomness import seed_globals
+from modicum.engine.recipe import BackboneSettings
+from modicum.errors import InputError
+from modicum.nn import Backbone, load_backbone_weights
+
+_HUB = "huggingface.co"
+
+
+def make_backbone(
+    settings: BackboneSettings,
+    image_size: tuple[int, int],
+    seed: int,
+    weights_of_run: Callable[[Path], tuple[str, dict[str, Tensor]]],
+) -> Backbone:
+    """The backbone of a recipe.
+
+    Args:
+        settings: name and where the weights come from.
+        image_size: height and width.
+        seed: for random weights, which are the same whenever the recipe is.
+        weights_of_run: from a run folder to its backbone's name and tensors (given by the caller, which knows how
+            to open runs).
+
+    Raises:
+        InputError: an unknown name, weights that do not fit, or no network and no cached weights. Random weights
+            are only used when asked for.
+    """
+    source = settings.weights
+    if source == "hub":
+        return _from_hub(settings.name, image_size)
+    if source == "random":
+        seed_globals(seed, "backbone", settings.name)
+        return Backbone(settings.name, image_size)
+    if source.startswith("run:"):
+        path = Path(source.removeprefix("run:"))
+        name, tensors = weights_of_run(path)
+        if name != settings.name:
+            raise InputError(f"run '{path}' has backbone '{name}', not '{settings.name}'", f"pass --backbone {name}")
+    else:
+        tensors = read_weights(Path(source))
+    backbone = Backbone(settings.name, image_size)
+    load_backbone_weights(backbone, tensors, source)
+    return backbone
+
+
+def backbone_digest(backbone: Backbone) -> str:
+    """SHA-256 of a backbone's tensors: what a run remembers of a frozen backbone instead of its weights."""
+    return weights_digest(backbone.body.state_dict())
+
+
+def _from_hub(name: str, image_size: tuple[int, int]) -> Backbone:
+    if not hub_reachable():
+        # Without this the client tries each file of the model five times, half a minute in all.
+        os.environ["HF_HUB_OFFLINE"] = "1"
+        import huggingface_hub.constants
+
+        huggingface_hub.constants.HF_HUB_OFFLINE = True
+    try:
+        return Backbone(name, image_size, pretrained=True)
+    except InputError:
+        raise
+    except (OSError, RuntimeError, ValueError) as error:
+        # huggingface_hub's errors for "not cached" and "no network" are OSErrors; timm's for a model without
+        # published weights is a RuntimeError.
+        if isinstance(error, RuntimeError) and "size mismatch" in str(error):
+            raise
+        raise InputError(
+            f"no weights for backbone '{name}': they are not cached here and the model hub cannot be reached "
+            f"(or has none)",
+            "run once with a network, or pass --weights FILE (.safetensors, .pth, .npz), or --weights random",
+        ) from error
+
+
+def hub_reachable(seconds: float = 3.0) -> bool:
+    """Whether the model hub answers within some seconds (and may be asked)."""
+    if os.environ.get("HF_HUB_OFFLINE", "0").upper() in {"1", "TRUE", "YES", "ON"}:
+        return False
+    if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "HF_ENDPOINT")):
+        return True  # how the hub is reached is not ours to know
+    try:
+        with socket.create_connection((_HUB, 443), timeout=seconds):
+            return True
+    except OSError:
+        return False

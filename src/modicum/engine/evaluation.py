@@ -1,0 +1,115 @@
+"""Evaluates a trained network on a split and writes what came of it into the run folder."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from modicum.atomic_files import atomic_file
+from modicum.data.image_store import ImageStore
+from modicum.data.manifest import Manifest
+from modicum.engine.attribution import write_examples
+from modicum.engine.batches import StoredBatches, in_batches, loader
+from modicum.engine.devices import autocast
+from modicum.engine.recipe import Recipe
+from modicum.engine.run_folder import write_json
+from modicum.engine.scoring import score
+from modicum.progress import bar
+from modicum.tasks import Task
+
+CONFIDENCE = 0.95
+
+
+def evaluate_rows(
+    network: nn.Module,
+    task: Task,
+    recipe: Recipe,
+    manifest: Manifest,
+    store: ImageStore,
+    store_positions: np.ndarray,
+    rows: np.ndarray,
+    device: torch.device,
+    folder: Path,
+    data_name: str,
+    split: str | None,
+) -> dict[str, Any]:
+    """Predicts rows of a manifest and writes ``predictions.csv``, ``metrics.json`` and ``examples/``.
+
+    Returns:
+        The content of ``metrics.json``.
+    """
+    network.to(device).eval()
+    targets = task.targets(manifest)
+    batches = StoredBatches(
+        "image", store.get, targets, in_batches(rows, recipe.training.batch_size), store_positions
+    )
+    scores = task.scores()
+    with bar(f"evaluating {split or data_name}", len(batches)) as shown:
+        score(
+            lambda batch: (network(batch["image"]), {}),
+            loader(batches, 0, pin=False),
+            scores,
+            device,
+            lambda: autocast(recipe.training.precision, device),
+            shown.advance,
+        )
+    scored = scores.positions()
+    patients = _groups(manifest, scored)
+    estimates = scores.estimates(patients, recipe.resamples, recipe.seed)
+    table = scores.table()
+    table.insert(0, "image", manifest.table["image"].to_numpy()[scored])
+    if patients is not None:
+        table.insert(1, "patient", patients)
+    write_table(folder / "predictions.csv", table)
+    content = {
+        "schema": 1,
+        "data": data_name,
+        "split": split,
+        "images": len(scored),
+        "patients": None if patients is None else len(set(patients)),
+        "resampling_unit": "image" if patients is None else "patient",
+        "resamples": recipe.resamples,
+        "confidence": CONFIDENCE,
+        "metrics": {
+            name: {"value": e.value, "low": e.low, "high": e.high, "undefined": e.undefined}
+            for name, e in estimates.items()
+        },
+    }
+    write_json(folder / "metrics.json", content)
+    examples = task.examples(scores, count=8)
+    write_examples(folder / "examples", network, examples, manifest, store, store_positions, device)
+    return content
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """Writes a table as CSV, or Parquet where the name says so, atomically."""
+    with atomic_file(path) as file:
+        if path.suffix == ".parquet":
+            table.to_parquet(file, index=False)
+        else:
+            table.to_csv(file, index=False, float_format="%.6g")
+
+
+def _groups(manifest: Manifest, rows: np.ndarray) -> list[str] | None:
+    """Patients of rows; a row without one stands for itself. None where no patient is known."""
+    if "patient" not in manifest.table:
+        return None
+    patients = manifest.table["patient"].iloc[rows]
+    if patients.isna().all():
+        return None
+    images = manifest.table["image"].iloc[rows]
+    return [str(i) if pd.isna(p) or p == "" else str(p) for p, i in zip(patients, images, strict=True)]
+
+
+def headline(content: Mapping[str, Any], metric: str) -> str:
+    """``auroc 0.93 (0.90-0.95)``: one metric of an evaluation in one line."""
+    found = content["metrics"].get(metric)
+    if not found or found["value"] is None or np.isnan(found["value"]):
+        return f"{metric} undefined"
+    low, high = found["low"], found["high"]
+    interval = f" ({low:.3f}-{high:.3f})" if low is not None and not np.isnan(low) else ""
+    return f"{metric} {found['value']:.3f}{interval}"

@@ -1,0 +1,234 @@
+"""From a recipe to a finished run folder."""
+
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from modicum.atomic_files import write_text
+from modicum.data.image_store import ImageStore
+from modicum.engine.checkpoint import save_tensors
+from modicum.engine.devices import be_deterministic, chosen_device, memory_error, out_of_memory, process_rank
+from modicum.engine.environment import environment
+from modicum.engine.evaluation import evaluate_rows
+from modicum.engine.extraction import extract
+from modicum.engine.model import backbone_in, check_backbone, learned_of, make_method
+from modicum.engine.preparation import PreparedData, prepare
+from modicum.engine.recipe import Recipe
+from modicum.engine.run_folder import RunFolder, write_json
+from modicum.engine.stage_module import StageData
+from modicum.errors import InputError, InterruptedRunError, ModicumError
+from modicum.methods import ExtractStage, Method, TrainStage
+from modicum.nn import count_parameters, learnable_parameters
+from modicum.tasks import Task, task_of
+
+Fingerprint = Callable[[PreparedData], dict[str, Any]]
+
+
+def fit_recipe(
+    recipe: Recipe, folder: RunFolder, *, resume: bool, stores: Path, workers: int, fingerprint: Fingerprint
+) -> dict[str, Any]:
+    """Trains, evaluates and writes everything into a run folder. Returns the content of ``metrics.json``.
+
+    Args:
+        recipe: what to do.
+        folder: where; must be new, or hold an unfinished run of the same recipe if ``resume``.
+        resume: go on with what is there.
+        stores: where image and feature stores are kept, shared by runs.
+        workers: processes that decode images.
+        fingerprint: describes the data (given by the caller: it stands above the engine).
+
+    Raises:
+        InputError: bad input, found before training wherever possible.
+        ResourceError: memory or disk ran out; the run folder can be resumed.
+        InterruptedRunError: stopped by Ctrl-C; the run folder can be resumed.
+    """
+    first = process_rank() == 0
+    with folder.locked() if first else nullcontext():
+        if first:
+            _claim(recipe, folder, resume)
+        began = time.monotonic()
+        try:
+            content = _fit(recipe, folder, stores, workers, fingerprint, began)
+        except (KeyboardInterrupt, InterruptedRunError) as error:
+            folder.set_status("interrupted")
+            if isinstance(error, InterruptedRunError):
+                raise
+            raise InterruptedRunError("stopped", f"go on with --resume --name {folder.name}") from error
+        except Exception as error:
+            if out_of_memory(error):
+                lack = memory_error("training", recipe.training.batch_size, recipe.image.size)
+                _record_failure(folder, lack)
+                raise lack from error
+            _record_failure(folder, error)
+            raise
+    return content
+
+
+def _claim(recipe: Recipe, folder: RunFolder, resume: bool) -> None:
+    if folder.recipe.is_file():
+        if not resume:
+            raise InputError(
+                f"run folder '{folder.path}' exists already",
+                "pass --resume to go on with it, --name for another, or --overwrite to replace it",
+            )
+        _check_same(Recipe.read(folder.recipe), recipe, folder)
+    write_text(folder.recipe, recipe.to_yaml())
+    write_json(folder.environment, environment())
+    folder.set_status("running")
+
+
+def _check_same(stored: Recipe, asked: Recipe, folder: RunFolder) -> None:
+    """Going on with other settings would give weights that neither recipe describes."""
+    before, now = _flat(stored.model_dump(mode="json")), _flat(asked.model_dump(mode="json"))
+    free = {"device", "training.workers", "training.checkpoint_minutes", "training.checkpoint_steps", "resamples"}
+    for key in sorted(set(before) | set(now)):
+        if key not in free and before.get(key) != now.get(key):
+            raise InputError(
+                f"run '{folder.name}' was started with {key}={before.get(key)!r}, now it is {now.get(key)!r}",
+                "resume with the same settings, or choose another --name",
+            )
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _record_failure(folder: RunFolder, error: BaseException) -> None:
+    try:
+        folder.set_status("failed", error=str(error) if isinstance(error, ModicumError) else type(error).__name__)
+    except ModicumError:
+        pass  # a full disk must not hide the error that is being reported
+
+
+def _fit(
+    recipe: Recipe, folder: RunFolder, stores: Path, workers: int, fingerprint: Fingerprint, began: float
+) -> dict[str, Any]:
+    # Lightning takes seconds to import, and nothing but training needs it.
+    from modicum.engine.training import StageResult, StageTrainer
+
+    device = chosen_device(recipe.device)
+    be_deterministic(recipe.training.deterministic)
+    prepared = prepare(recipe, folder, stores, workers)
+    task = task_of(prepared.manifest, recipe.task, recipe.data.model_dump(include={"classes", "ordered"}))
+    targets = task.targets(prepared.manifest)
+    _check_splits(prepared, task, targets)
+    prepared.manifest.save(folder.manifest)
+    write_json(folder.fingerprint, {**fingerprint(prepared), "notes": prepared.notes})
+    train_rows = prepared.rows("train")
+    method = make_method(recipe, task, {name: values[train_rows] for name, values in targets.items()})
+    digest = check_backbone(method, None)
+    backbone = backbone_in(method.predictor())
+    results: list[StageResult] = []
+    records: tuple[Any, np.ndarray] | None = None
+    for stage in method.stages():
+        if isinstance(stage, ExtractStage):
+            assert backbone is not None
+            records = extract(
+                stage,
+                prepared.store,
+                prepared.positions,
+                stores,
+                backbone={"name": backbone.name, "sha256": str(digest)},
+                batch_size=recipe.training.batch_size,
+                precision=recipe.training.precision,
+                device=device,
+            )
+            continue
+        data = _stage_data(prepared, task, targets, records)
+        results.append(StageTrainer(stage, recipe, folder, data, task, device).run())
+    if process_rank() != 0:
+        return {}
+    weights_digest = save_tensors(folder.weights, learned_of(method))
+    write_json(
+        folder.model,
+        {
+            "schema": 1,
+            "task": task.to_dict(),
+            "frozen_backbone_sha256": digest,
+            "weights_sha256": weights_digest,
+        },
+    )
+    content = _describe(recipe, folder, task, method, results[-1])
+    content["evaluations"] = _evaluate(recipe, folder, task, method, prepared, device)
+    content["time"]["fit_seconds"] = time.monotonic() - began
+    write_json(folder.metrics, content)
+    folder.set_status("finished")
+    shutil.rmtree(folder.checkpoints, ignore_errors=True)
+    return content
+
+
+def _check_splits(prepared: PreparedData, task: Task, targets: dict[str, np.ndarray]) -> None:
+    for split in ("train", "val"):
+        if not len(prepared.rows(split)):
+            raise InputError(f"{prepared.manifest.source}: split '{split}' is empty", "give it images")
+    labels = task.sampling_labels({name: values[prepared.rows("train")] for name, values in targets.items()})
+    if len(np.unique(labels)) < 2 and task.kind != "multi-label":
+        raise InputError(f"{prepared.manifest.source}: the training split holds one class only", "add another class")
+
+
+def _stage_data(
+    prepared: PreparedData,
+    task: Task,
+    targets: dict[str, np.ndarray],
+    records: tuple[Any, np.ndarray] | None,
+) -> StageData:
+    train_rows = prepared.rows("train")
+    labels = task.sampling_labels({name: values[train_rows] for name, values in targets.items()})
+    name, read, positions = "image", prepared.store.get, prepared.positions
+    if records is not None:
+        name, read, positions = "features", records[0].read, records[1]
+    return StageData(name, read, targets, positions, train_rows, prepared.rows("val"), labels)
+
+
+def _describe(recipe: Recipe, folder: RunFolder, task: Task, method: Method, result: Any) -> dict[str, Any]:
+    total, _ = count_parameters(method.predictor())
+    stages = [stage for stage in method.stages() if isinstance(stage, TrainStage)]
+    learnable = sum(parameter.numel() for stage in stages for parameter in learnable_parameters(stage))
+    facts = task.to_dict()
+    return {
+        "schema": 1,
+        "run": folder.name,
+        "task": task.name,
+        "kind": task.kind,
+        "classes": facts.get("classes"),
+        "method": recipe.method,
+        "backbone": recipe.backbone.name,
+        "seed": recipe.seed,
+        "selection": result.selection,
+        "parameters": {"total": total, "learnable": learnable, "learnable_percent": 100 * learnable / max(1, total)},
+        "memory": result.memory,
+        "time": dict(result.time),
+    }
+
+
+def _evaluate(
+    recipe: Recipe, folder: RunFolder, task: Task, method: Method, prepared: PreparedData, device: torch.device
+) -> dict[str, Any]:
+    store: ImageStore = prepared.store
+    found = {}
+    for split in ("val", "test"):
+        rows = prepared.rows(split)
+        if len(rows):
+            found[split] = evaluate_rows(
+                method.predictor(),
+                task,
+                recipe,
+                prepared.manifest,
+                store,
+                prepared.positions,
+                rows,
+                device,
+                folder.evaluation(split),
+                prepared.manifest.name,
+                split,
+            )
+    return found

@@ -1,0 +1,121 @@
+"""A recipe's method with its networks, freshly made or with what a run has learned."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from modicum.engine.backbones import backbone_digest, make_backbone
+from modicum.engine.checkpoint import load_tensors
+from modicum.engine.randomness import seed_globals
+from modicum.engine.recipe import Recipe, validated
+from modicum.engine.run_folder import RunFolder, read_json
+from modicum.errors import InputError
+from modicum.methods import Context, Method, TrainStage, method_class
+from modicum.nn import Backbone, learned_tensors
+from modicum.tasks import Task, task_from_dict
+
+
+def make_method(recipe: Recipe, task: Task, targets: Mapping[str, np.ndarray]) -> Method:
+    """The method of a recipe with freshly initialised networks; the same whenever the recipe is.
+
+    Raises:
+        InputError: the method does not serve the task, or its configuration or backbone is wrong.
+    """
+    found = method_class(recipe.method)
+    if task.name not in found.tasks:
+        raise InputError(
+            f"method '{recipe.method}' does not serve task '{task.name}'", f"it serves {', '.join(found.tasks)}"
+        )
+    config = validated(found.Config, recipe.config, f"method {recipe.method}")
+    loss_options = recipe.training.model_dump(include={"loss", "class_weights", "label_smoothing"})
+
+    def backbone() -> Backbone:
+        made = make_backbone(recipe.backbone, recipe.image.size, recipe.seed, backbone_of_run)
+        seed_globals(recipe.seed, "head")  # what is initialised next does not depend on the backbone's draws
+        return made
+
+    seed_globals(recipe.seed, "method")
+    return found(config, Context(task, backbone, targets, loss_options))
+
+
+def load_method(folder: RunFolder) -> tuple[Recipe, Task, Method]:
+    """The method of a run with its learned weights.
+
+    Raises:
+        InputError: the run has not finished, its files are damaged, or the frozen backbone's weights are not the
+            ones it was trained with.
+    """
+    recipe = Recipe.read(folder.recipe)
+    if not folder.weights.is_file():
+        state = folder.status.get("state", "unknown")
+        raise InputError(
+            f"run '{folder.name}' has no trained weights (state: {state})", "finish it with `modicum fit ... --resume`"
+        )
+    model = read_json(folder.model)
+    task = task_from_dict(model["task"])
+    made_from = recipe
+    if model["frozen_backbone_sha256"] is None:
+        # All of the backbone is in the run's own weights: neither hub nor file is needed any more.
+        made_from = recipe.model_copy(
+            update={"backbone": recipe.backbone.model_copy(update={"weights": "random"})}
+        )
+    method = make_method(made_from, task, targets={})
+    check_backbone(method, model["frozen_backbone_sha256"])
+    load_learned(method, load_tensors(folder.weights, model["weights_sha256"]), folder.name)
+    return recipe, task, method
+
+
+def learned_of(method: Method) -> dict[str, Tensor]:
+    """Learned tensors of all stages, each name led by its stage's."""
+    return {
+        f"{stage.name}.{name}": tensor
+        for stage in method.stages()
+        if isinstance(stage, TrainStage)
+        for name, tensor in learned_tensors(stage).items()
+    }
+
+
+def load_learned(method: Method, tensors: Mapping[str, Tensor], run: str) -> None:
+    """Puts learned tensors into a method's stages. Raises :class:`InputError` where they do not fit."""
+    own = learned_of(method)
+    if set(own) != set(tensors) or any(own[name].shape != tensors[name].shape for name in own):
+        raise InputError(f"the weights of run '{run}' do not fit its recipe", "restore the run folder")
+    with torch.no_grad():
+        for name, tensor in own.items():
+            tensor.copy_(tensors[name])
+
+
+def backbone_in(module: nn.Module) -> Backbone | None:
+    """The backbone of a network, where it has one."""
+    return next((part for part in module.modules() if isinstance(part, Backbone)), None)
+
+
+def check_backbone(method: Method, expected: str | None) -> str | None:
+    """Compares a frozen backbone with the digest a run remembers. Returns the digest of this one.
+
+    Raises:
+        InputError: they differ: predictions would be wrong without anybody noticing.
+    """
+    backbone = backbone_in(method.predictor())
+    if backbone is None or any(parameter.requires_grad for parameter in backbone.parameters()):
+        return None
+    digest = backbone_digest(backbone)
+    if expected is not None and digest != expected:
+        raise InputError(
+            f"the weights of backbone '{backbone.name}' are not the ones this run was trained with",
+            "restore the original weights file or hub version",
+        )
+    return digest
+
+
+def backbone_of_run(path: Path) -> tuple[str, dict[str, Tensor]]:
+    """Name and tensors of a run's backbone, for ``--weights run:FOLDER``."""
+    folder = RunFolder.open(path)
+    _, _, method = load_method(folder)
+    backbone = backbone_in(method.predictor())
+    if backbone is None:
+        raise InputError(f"run '{folder.name}' has no backbone to start from", "choose another run")
+    return backbone.name, backbone.body.state_dict()

@@ -1,0 +1,151 @@
+"""Everything that happens to the data before the first training step, and is checked there once."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from modicum.atomic_files import write_text
+from modicum.data.duplicates import resolve_leaks
+from modicum.data.image_store import ImageStore, StoreSettings
+from modicum.data.layouts import load_manifest
+from modicum.data.manifest import Manifest
+from modicum.data.splits import carve_validation, split_by_patient
+from modicum.engine.recipe import DataSettings, ImageSettings, Recipe
+from modicum.engine.run_folder import RunFolder
+from modicum.errors import BrokenImageError, InputError
+from modicum.progress import say
+
+
+@dataclass(frozen=True)
+class PreparedData:
+    """A manifest whose images are in a store.
+
+    Attributes:
+        manifest: rows whose images are readable, with a split.
+        store: decoded images.
+        positions: where each row of the manifest stands in the store.
+        notes: what a reader of the report should know (rows dropped, leaks allowed, ...).
+    """
+
+    manifest: Manifest
+    store: ImageStore
+    positions: np.ndarray
+    notes: list[str]
+
+    def rows(self, split: str) -> np.ndarray:
+        """Rows of one split."""
+        return np.flatnonzero(self.manifest.table["split"].to_numpy() == split)
+
+
+def read_manifest(data: DataSettings) -> Manifest:
+    """The manifest of a recipe's data settings, with missing files kept where broken images are set aside."""
+    return load_manifest(
+        data.source,
+        columns=data.columns or None,
+        images=Path(data.images) if data.images else None,
+        split_lists=Path(data.split_lists) if data.split_lists else None,
+        allow_outside=data.allow_outside,
+        missing="keep" if data.skip_broken else "error",
+    )
+
+
+def store_settings(image: ImageSettings) -> StoreSettings:
+    """What the image store must be built with."""
+    return StoreSettings(
+        height=image.size[0], width=image.size[1], resize=image.resize, crop=image.crop, window=image.window
+    )
+
+
+def stored(
+    manifest: Manifest, image: ImageSettings, stores: Path, workers: int, skip_broken: bool, broken_csv: Path | None
+) -> tuple[Manifest, ImageStore, np.ndarray]:
+    """Decodes a manifest's images into a store (or finds them there) and sets broken ones aside.
+
+    Raises:
+        InputError: broken images, unless they are set aside; every one is named with its reason.
+    """
+    store = ImageStore.build_or_open(
+        manifest.refs(), stores, store_settings(image), workers=workers, on_broken="collect"
+    )
+    if store.broken:
+        manifest = _without_broken(manifest, store.broken, skip_broken, broken_csv)
+    return manifest, store, store.positions_of(manifest.refs())
+
+
+def prepare(recipe: Recipe, folder: RunFolder, stores: Path, workers: int) -> PreparedData:
+    """Reads the manifest, fills the store, splits by patient and checks for leaks.
+
+    Raises:
+        InputError: whatever is wrong with the data, before any training.
+    """
+    manifest = read_manifest(recipe.data)
+    notes = list(manifest.notes)
+    manifest, store, positions = stored(
+        manifest, recipe.image, stores, workers, recipe.data.skip_broken, folder.broken
+    )
+    if store.broken:
+        notes.append(f"{len(store.broken)} broken images were set aside (broken.csv).")
+    given = "split" in manifest.table and manifest.table["split"].notna().any()
+    if given:
+        facts = [store.facts[position] for position in positions]
+        manifest, dropped = resolve_leaks(manifest, facts, recipe.data.leaks)
+        notes += dropped
+        if dropped:
+            positions = store.positions_of(manifest.refs())
+    manifest = _with_splits(manifest, recipe, notes)
+    for note in notes:
+        say(note)
+    return PreparedData(manifest, store, store.positions_of(manifest.refs()), notes)
+
+
+def _with_splits(manifest: Manifest, recipe: Recipe, notes: list[str]) -> Manifest:
+    data = recipe.data
+    if "split" not in manifest.table or manifest.table["split"].isna().all():
+        notes.append("Split by patient, stratified and seeded: the data gives no split.")
+        manifest = split_by_patient(manifest, data.fractions, recipe.seed)
+    splits = set(manifest.table["split"].dropna())
+    if "train" not in splits:
+        raise InputError(f"{manifest.source}: split 'train' is empty", "mark the training rows in column 'split'")
+    if "val" not in splits:
+        share = data.fractions[1] / max(1e-9, data.fractions[0] + data.fractions[1])
+        notes.append(f"{share:.0%} of the training patients became the validation split: the data gives none.")
+        manifest = carve_validation(manifest, share, recipe.seed)
+    return manifest
+
+
+def _without_broken(
+    manifest: Manifest, broken: Sequence[BrokenImageError], skip: bool, broken_csv: Path | None
+) -> Manifest:
+    for error in broken[:20]:
+        say(f"broken: {error.image}: {error.reason}")
+    if len(broken) > 20:
+        say(f"... and {len(broken) - 20} more")
+    if not skip:
+        raise InputError(
+            f"{len(broken)} of {len(manifest)} images cannot be read (the first: {broken[0].image}: {broken[0].reason})",
+            "repair or remove them, or pass --skip-broken to set them aside",
+        )
+    if broken_csv is not None:
+        write_broken(broken_csv, broken)
+    names = {error.image for error in broken}
+    kept = np.array([str(ref) not in names for ref in _reference_texts(manifest)])
+    if not kept.any():
+        raise InputError(f"{manifest.source}: none of the {len(manifest)} images can be read", "check the files")
+    return manifest.subset(kept)
+
+
+def write_broken(path: Path, broken: Sequence[BrokenImageError]) -> None:
+    """``broken.csv``: image and reason."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(["image", "reason"])
+    writer.writerows([error.image, error.reason] for error in broken)
+    write_text(path, text.getvalue())
+
+
+def _reference_texts(manifest: Manifest) -> list[str]:
+    return [str(ref) for ref in manifest.refs()]

@@ -1,0 +1,113 @@
+"""The run folder: everything a run reads and writes lives in it."""
+
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from modicum.atomic_files import write_text
+from modicum.errors import InputError
+
+STATES = ("running", "interrupted", "failed", "finished")
+
+
+class RunFolder:
+    """Paths, lock and status of ``runs/NAME``. See ``docs/run-folder.md`` for what each file holds."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def open(cls, path: Path | str) -> "RunFolder":
+        """An existing run folder. Raises :class:`InputError` where there is none."""
+        folder = cls(Path(path))
+        if not folder.recipe.is_file():
+            hint = _nearby_runs(folder.path)
+            raise InputError(f"'{path}' is not a run folder (no recipe.yaml in it)", hint)
+        return folder
+
+    name = property(lambda self: self.path.resolve().name)
+    recipe = property(lambda self: self.path / "recipe.yaml")
+    manifest = property(lambda self: self.path / "manifest.csv")
+    model = property(lambda self: self.path / "model.json")
+    environment = property(lambda self: self.path / "environment.json")
+    fingerprint = property(lambda self: self.path / "fingerprint.json")
+    history = property(lambda self: self.path / "history.jsonl")
+    checkpoints = property(lambda self: self.path / "checkpoints")
+    weights = property(lambda self: self.path / "weights.safetensors")
+    metrics = property(lambda self: self.path / "metrics.json")
+    broken = property(lambda self: self.path / "broken.csv")
+    report = property(lambda self: self.path / "report.html")
+    status_file = property(lambda self: self.path / "status.json")
+
+    def evaluation(self, name: str) -> Path:
+        """The folder of one evaluation."""
+        return self.path / "evaluations" / name
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """``{"state": "running" | "interrupted" | "failed" | "finished", ...}``; empty for a folder just made."""
+        return read_json(self.status_file) if self.status_file.is_file() else {}
+
+    def set_status(self, state: str, **details: Any) -> None:
+        """Records the state of the run."""
+        assert state in STATES
+        write_json(self.status_file, {"state": state, **details})
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps other processes out of the folder. The lock goes with the process, however it ends.
+
+        Raises:
+            InputError: another process is using the folder.
+        """
+        from filelock import FileLock, Timeout
+
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.path / ".lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise InputError(
+                f"run folder '{self.path}' is in use by another process", "wait for it, or choose another --name"
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+def read_json(path: Path) -> Any:
+    """Reads a JSON file of a run folder. Raises :class:`InputError` where it is damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"'{path}' cannot be read ({type(error).__name__})", "the run folder is damaged") from error
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes JSON atomically; numbers that are not finite become null."""
+    write_text(path, json.dumps(_finite(content), indent=1, ensure_ascii=False) + "\n")
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, Mapping):
+        return {str(key): _finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_finite(value) for value in content]
+    if isinstance(content, float) and not math.isfinite(content):
+        return None
+    if hasattr(content, "item"):  # numpy scalars
+        return _finite(content.item())
+    if isinstance(content, os.PathLike):
+        return os.fspath(content)
+    return content
+
+
+def _nearby_runs(path: Path) -> str:
+    parent = path.parent
+    runs = sorted(p.parent.name for p in parent.glob("*/recipe.yaml")) if parent.is_dir() else []
+    return f"runs in '{parent}': {', '.join(runs[:8])}" if runs else "train one with `modicum fit DATA`"

@@ -1,0 +1,282 @@
+"""The one Lightning module: it drives the updates of any stage, and knows where it is so that it can go on."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.utils.data import DataLoader
+
+from modicum.data.sampling import batches as cut_batches
+from modicum.data.sampling import epoch_order
+from modicum.engine.averaging import AveragedParameters
+from modicum.engine.batches import StoredBatches, as_network_input, loader
+from modicum.engine.meters import Stopwatch, memory_account, saved_tensors
+from modicum.engine.optimizers import make_optimizer, set_learning_rate
+from modicum.engine.randomness import generator_at, seed_globals
+from modicum.engine.recipe import TrainingSettings
+from modicum.engine.schedule import lr_factor
+from modicum.errors import InputError
+from modicum.methods.base import TrainStage
+from modicum.tasks.base import Batch
+
+
+@dataclass
+class Position:
+    """Where a stage's training stands. JSON-ready; part of every checkpoint."""
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    loss_sums: dict[str, float] = field(default_factory=dict)
+    loss_count: int = 0
+    best: dict[str, Any] | None = None
+    stale: int = 0
+    seconds: float = 0.0
+    finished: bool = False
+
+
+@dataclass(frozen=True)
+class StageData:
+    """What a stage learns from.
+
+    Attributes:
+        name: ``image`` or ``features``: the batch's input.
+        read: from positions in the store to an array.
+        targets: arrays over all rows of the manifest.
+        store_positions: where each row stands in the store.
+        train_rows: rows to learn from.
+        val_rows: rows to validate on.
+        sampling_labels: class of each training row, for balanced sampling.
+    """
+
+    name: str
+    read: Callable[[np.ndarray], np.ndarray]
+    targets: Mapping[str, np.ndarray]
+    store_positions: np.ndarray
+    train_rows: np.ndarray
+    val_rows: np.ndarray
+    sampling_labels: np.ndarray
+
+    def batches(self, rows: list[np.ndarray]) -> StoredBatches:
+        """Batches of rows of the manifest."""
+        return StoredBatches(self.name, self.read, self.targets, rows, self.store_positions)
+
+
+class StageModule(lightning.LightningModule):
+    """Trains one stage by manual optimisation.
+
+    Args:
+        stage: what learns.
+        settings: the training loop's settings.
+        data: what it learns from.
+        seed: the run's seed.
+        augmentation: from a batch and a generator to a batch, or None.
+        at_epoch_end: called when an epoch is done; returns whether to stop.
+        at_step_end: called after each optimiser step.
+    """
+
+    def __init__(
+        self,
+        stage: TrainStage,
+        settings: TrainingSettings,
+        data: StageData,
+        seed: int,
+        augmentation: Callable[[Batch, torch.Generator], Batch] | None,
+        at_epoch_end: Callable[[], bool],
+        at_step_end: Callable[[dict[str, Any]], None],
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.stage = stage
+        self.settings = settings
+        self.data = data
+        self.seed = seed
+        self.augmentation = augmentation if data.name == "image" else None
+        self.updates = list(stage.updates())
+        self.position = Position()
+        self.average: AveragedParameters | None = None
+        self.memory: dict[str, Any] | None = None
+        self.watch = Stopwatch()
+        self._at_epoch_end = at_epoch_end
+        self._at_step_end = at_step_end
+        self._restore: Callable[[list[Optimizer]], None] | None = None
+        self._waiting_losses: list[dict[str, Tensor]] = []
+
+    # --- set-up ------------------------------------------------------------------------------------------------
+
+    def restore_when_ready(self, restore: Callable[[list[Optimizer]], None]) -> None:
+        """Has ``restore`` called with the optimisers once they exist and everything is on its device."""
+        self._restore = restore
+
+    def configure_optimizers(self) -> list[Optimizer]:
+        return [make_optimizer(update, self.settings) for update in self.updates]
+
+    def plain_optimizers(self) -> list[Optimizer]:
+        """The optimisers, without Lightning's wrapping."""
+        wrapped = self.optimizers()
+        wrapped = wrapped if isinstance(wrapped, list) else [wrapped]
+        return [getattr(optimizer, "optimizer", optimizer) for optimizer in wrapped]
+
+    def on_fit_start(self) -> None:
+        if self.settings.ema_decay:
+            learnable = {name: p for name, p in self.stage.named_parameters() if p.requires_grad}
+            self.average = AveragedParameters(learnable, self.settings.ema_decay)
+        if self._restore is not None:
+            self._restore(self.plain_optimizers())
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        return loader(
+            self.data.batches(self._rows_of_epoch()[self.position.batch :]),
+            self.settings.workers,
+            pin=self.device.type == "cuda",
+        )
+
+    def _rows_of_epoch(self) -> list[np.ndarray]:
+        order = epoch_order(
+            self.data.sampling_labels,
+            self.settings.sampling,
+            seed=self.seed,
+            epoch=self.position.epoch,
+            rank=self.global_rank,
+            world_size=self.trainer.world_size,
+        )
+        # A last batch of one image has no batch statistics; small sets keep their only batch.
+        whole = len(order) >= self.settings.batch_size
+        return [self.data.train_rows[part] for part in cut_batches(order, self.settings.batch_size, drop_last=whole)]
+
+    def batches_per_epoch(self, world_size: int = 1) -> int:
+        """Batches each process sees in an epoch."""
+        images = len(self.data.train_rows) // world_size
+        return max(1, images // self.settings.batch_size)
+
+    def steps_per_epoch(self, world_size: int = 1) -> int:
+        """Optimiser steps in an epoch."""
+        return -(-self.batches_per_epoch(world_size) // self.settings.accumulate)
+
+    # --- the step ----------------------------------------------------------------------------------------------
+
+    def on_train_epoch_start(self) -> None:
+        self.watch.begin_wait()
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        self.watch.begin_work()
+
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        began = time.perf_counter()
+        place = (self.seed, self.stage.name, self.position.epoch, self.position.batch, self.global_rank)
+        seed_globals("step", *place)
+        batch = as_network_input(batch)
+        if self.augmentation is not None:
+            batch = self.augmentation(batch, generator_at("augment", *place))
+        if self.device.type == "cuda" and self.settings.channels_last and "image" in batch:
+            batch = {**batch, "image": batch["image"].contiguous(memory_format=torch.channels_last)}
+        batches = self.batches_per_epoch(self.trainer.world_size)
+        first = self.position.batch - self.position.batch % self.settings.accumulate
+        group = min(self.settings.accumulate, batches - first)
+        steps_now = self.position.batch + 1 == first + group
+        with self._first_step_meter() as meter:
+            losses, lr = self._run_updates(batch, group, steps_now)
+        self.position.batch += 1
+        self._waiting_losses.append({name: value.detach() for name, value in losses.items()})
+        if steps_now:
+            self.position.step += 1
+            if self.average is not None:
+                self.average.update()
+        if meter is not None:
+            self._account_memory(meter.bytes)
+        self.watch.end_work(len(batch["position"]))
+        self.position.seconds += time.perf_counter() - began
+        if steps_now:
+            self.watch.pause()
+            self._at_step_end({"lr": lr, "seconds": time.perf_counter() - began})
+            self.watch.begin_wait()
+
+    def _run_updates(self, batch: Batch, group: int, steps_now: bool) -> tuple[dict[str, Tensor], float]:
+        shown: dict[str, Tensor] = {}
+        lr = 0.0
+        world = self.trainer.world_size
+        per_epoch = self.steps_per_epoch(world)
+        total, warmup = self.settings.epochs * per_epoch, round(self.settings.warmup_epochs * per_epoch)
+        factor = lr_factor(self.position.step, total, min(warmup, total), self.settings.schedule)
+        for update, optimizer in zip(self.updates, self.plain_optimizers(), strict=True):
+            with self._only(optimizer), self._gradients_stay_local(not steps_now):
+                losses = update.losses(batch)
+                self.manual_backward(sum(losses.values()) / group)
+                if steps_now:
+                    lr = set_learning_rate(optimizer, factor)
+                    if self.settings.clip_norm:
+                        self.clip_gradients(optimizer, self.settings.clip_norm, "norm")
+                    optimizer.step()
+                    optimizer.zero_grad(set_to_none=True)
+            shown |= losses
+        return shown, lr
+
+    @contextmanager
+    def _only(self, optimizer: Optimizer) -> Iterator[None]:
+        """With several updates, only the parameters of this one receive gradients."""
+        if len(self.updates) == 1:
+            yield
+            return
+        self.toggle_optimizer(optimizer)
+        try:
+            yield
+        finally:
+            self.untoggle_optimizer(optimizer)
+
+    def _gradients_stay_local(self, local: bool) -> AbstractContextManager[None]:
+        no_sync = getattr(self.trainer.model, "no_sync", None)
+        return no_sync() if local and no_sync is not None else nullcontext()
+
+    # --- meters ------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _first_step_meter(self) -> Iterator[Any]:
+        if self.memory is not None:
+            yield None
+            return
+        own = [*self.stage.parameters(), *self.stage.buffers()]
+        with saved_tensors(own) as account:
+            yield account
+
+    def _account_memory(self, activations: int) -> None:
+        average = self.average.average if self.average else None
+        self.memory = memory_account(self.stage, self.plain_optimizers(), activations, average)
+
+    def take_losses(self) -> list[dict[str, float]]:
+        """Losses of the batches since the last call, and adds them to the epoch's means.
+
+        Raises:
+            InputError: a loss is not finite: the training has diverged.
+        """
+        taken = [{name: float(value) for name, value in losses.items()} for losses in self._waiting_losses]
+        self._waiting_losses.clear()
+        for losses in taken:
+            for name, value in losses.items():
+                if not np.isfinite(value):
+                    raise InputError(
+                        f"loss '{name}' became {value} near step {self.position.step}",
+                        f"lower the learning rate (now --set lr={self.settings.lr:g}) or check the images",
+                    )
+                self.position.loss_sums[name] = self.position.loss_sums.get(name, 0.0) + value
+            self.position.loss_count += 1
+        return taken
+
+    # --- the end of an epoch -----------------------------------------------------------------------------------
+
+    def on_train_epoch_end(self) -> None:
+        self.watch.pause()
+        self.position.epoch += 1
+        self.position.batch = 0
+        if self._at_epoch_end():
+            self.trainer.should_stop = True
+
+    def position_dict(self) -> dict[str, Any]:
+        """The position, JSON-ready."""
+        return asdict(self.position)

@@ -1,0 +1,344 @@
+"""Trains one stage: validation, selection of the best weights, checkpoints, stopping and going on."""
+
+import logging
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from modicum.engine.batches import in_batches, loader
+from modicum.engine.checkpoint import Checkpoint, load_tensors, newest_checkpoint, save_checkpoint, save_tensors
+from modicum.engine.devices import autocast, uses_bf16
+from modicum.engine.history import History
+from modicum.engine.optimizers import optimizer_tensors, restore_optimizers
+from modicum.engine.recipe import Recipe
+from modicum.engine.run_folder import RunFolder
+from modicum.engine.scoring import score
+from modicum.engine.stage_module import Position, StageData, StageModule
+from modicum.errors import InterruptedRunError
+from modicum.methods.base import TrainStage
+from modicum.nn import learned_tensors
+from modicum.progress import Bar, bar, say
+from modicum.tasks.base import Task
+from modicum.transforms import Augmentation
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What came of a stage. The stage itself holds the selected weights."""
+
+    selection: dict[str, Any]
+    memory: dict[str, Any]
+    time: dict[str, float]
+
+
+class StageTrainer:
+    """Keeps one stage's training in a run folder.
+
+    Args:
+        stage: what learns.
+        recipe: the run's settings.
+        folder: where checkpoints and history go.
+        data: what the stage learns from.
+        task: scores the validation.
+        device: where to compute.
+    """
+
+    def __init__(
+        self, stage: TrainStage, recipe: Recipe, folder: RunFolder, data: StageData, task: Task, device: torch.device
+    ) -> None:
+        self.stage = stage
+        self.settings = recipe.training
+        self.folder = folder
+        self.data = data
+        self.task = task
+        self.device = device
+        self.monitor = self.settings.monitor or task.monitor
+        self.higher = False if self.monitor == "loss" else task.higher_is_better(self.monitor)
+        self.history = History(folder.history)
+        self.stop_requested = False
+        self._last_checkpoint = time.monotonic()
+        self._bar: Bar = Bar()
+        self._note = ""
+        augmentation = Augmentation.parse(self.settings.augment, recipe.image.size)
+        self.module = StageModule(
+            stage,
+            self.settings,
+            data,
+            recipe.seed,
+            None if augmentation.is_identity else augmentation,
+            self._epoch_ended,
+            self._step_ended,
+        )
+
+    # --- the run -----------------------------------------------------------------------------------------------
+
+    def run(self) -> StageResult:
+        """Trains from the newest checkpoint, or from the start, and leaves the selected weights in the stage."""
+        found = newest_checkpoint(self.folder.checkpoints, self.stage.name)
+        if found is not None:
+            self._go_on_from(found)
+        else:
+            self.history.forget_after(self.stage.name, -1)
+        if not self.module.position.finished:
+            self._fit()
+        self._load_selected()
+        return self._result()
+
+    def _fit(self) -> None:
+        position, settings = self.module.position, self.settings
+        trainer = _trainer(settings, self.device, settings.epochs - position.epoch)
+        world = max(1, trainer.world_size)
+        per_epoch = self.module.steps_per_epoch(world)
+        with bar(self.stage.name, settings.epochs * per_epoch) as self._bar, self._signals(), _quiet_lightning():
+            self._bar.advance(position.step)
+            trainer.fit(self.module)
+        self.stage.to("cpu" if self.device.type == "cpu" else self.device)
+
+    def _go_on_from(self, checkpoint: Checkpoint) -> None:
+        self.module.position = Position(**checkpoint.state["position"])
+        missing, unexpected = self.stage.load_state_dict(checkpoint.tensors["learned"], strict=False)
+        assert not unexpected, unexpected
+        self.history.forget_after(self.stage.name, checkpoint.step)
+        self.module.memory = checkpoint.state["memory"]
+        self.module.watch.images = checkpoint.state["images"]
+        self.module.watch.waiting = checkpoint.state["waiting"]
+        self.module.watch.working = checkpoint.state["working"]
+        if not self.module.position.finished:
+            say(f"Going on from epoch {self.module.position.epoch + 1}, step {checkpoint.step}.")
+
+        def restore(optimizers: list[Optimizer]) -> None:
+            restore_optimizers(optimizers, checkpoint.tensors["optimizer"], checkpoint.state["optimizer"])
+            if self.module.average is not None:
+                self.module.average.load(checkpoint.tensors["average"], checkpoint.state["average_updates"])
+
+        self.module.restore_when_ready(restore)
+
+    # --- hooks of the module -----------------------------------------------------------------------------------
+
+    def _step_ended(self, facts: dict[str, Any]) -> None:
+        position = self.module.position
+        self._bar.advance()
+        record = {"kind": "step", "stage": self.stage.name, "epoch": position.epoch, "step": position.step}
+        if self.stop_requested or position.step % 20 == 0 or position.step < 20:
+            losses = self.module.take_losses()[-1]
+            shown = ", ".join(f"{name} {value:.3f}" for name, value in losses.items())
+            self._bar.note(f"epoch {position.epoch + 1}: {shown}{self._note}")
+            self.history.add({**record, "lr": facts["lr"], "losses": losses, "seconds": facts["seconds"]})
+        ended = position.batch >= self.module.batches_per_epoch(self.module.trainer.world_size)
+        if ended and not self.stop_requested:
+            return  # the checkpoint after validation comes at once
+        every = self.settings.checkpoint_steps
+        due = position.step % every == 0 if every else False
+        due = due or time.monotonic() - self._last_checkpoint > 60 * self.settings.checkpoint_minutes
+        if self.stop_requested and not ended:
+            self._checkpoint()
+            raise InterruptedRunError(
+                f"stopped at step {position.step}; the run is kept", f"go on with --resume --name {self.folder.name}"
+            )
+        if due and not ended:
+            self._checkpoint()
+
+    def _epoch_ended(self) -> bool:
+        position, settings = self.module.position, self.settings
+        self.module.take_losses()
+        train = {name: value / max(1, position.loss_count) for name, value in position.loss_sums.items()}
+        position.loss_sums, position.loss_count = {}, 0
+        record: dict[str, Any] = {"kind": "epoch", "stage": self.stage.name, "epoch": position.epoch}
+        record |= {"step": position.step, "train": {"loss": sum(train.values()), **train}}
+        last = position.epoch >= settings.epochs
+        if len(self.data.val_rows) and (last or position.epoch % settings.validate_every == 0):
+            record["val"] = self._validate()
+            self._select(record["val"])
+        stop = bool(settings.patience and position.stale >= settings.patience)
+        position.finished = last or stop
+        self.history.add(record)
+        self._checkpoint()
+        if stop and not last:
+            say(f"Stopped early after epoch {position.epoch}: {self.monitor} has not improved for {position.stale}.")
+        if self.stop_requested and not position.finished:
+            raise InterruptedRunError(
+                f"stopped after epoch {position.epoch}; the run is kept", f"go on with --resume --name {self.folder.name}"
+            )
+        return position.finished
+
+    def _validate(self) -> dict[str, float]:
+        trainer = self.module.trainer
+        rows = self.data.val_rows[trainer.global_rank :: trainer.world_size]
+        batches = loader(self.data.batches(in_batches(rows, self.settings.batch_size)), 0, pin=False)
+        scores = self.task.scores()
+        self.stage.eval()
+        with self._selected_weights():
+            losses = score(
+                self.stage.validate,
+                batches,
+                scores,
+                self.module.device,
+                lambda: autocast(self.settings.precision, self.device),
+            )
+        self.stage.train()
+        if trainer.world_size > 1:
+            parts: list[Any] = [None] * trainer.world_size
+            torch.distributed.all_gather_object(parts, scores)
+            scores = self.task.scores()
+            scores.merge(parts)
+        return {"loss": sum(losses.values()), **scores.metrics()}
+
+    def _selected_weights(self) -> Any:
+        return self.module.average.in_network() if self.module.average else nullcontext()
+
+    # --- selection ---------------------------------------------------------------------------------------------
+
+    def _select(self, metrics: dict[str, float]) -> None:
+        position = self.module.position
+        value = metrics.get(self.monitor, float("nan"))
+        best = position.best["value"] if position.best else None
+        better = np.isfinite(value) and (best is None or (value > best if self.higher else value < best))
+        self._note = f", {self.monitor} {value:.3f}"
+        if not better:
+            position.stale += 1
+            return
+        position.stale = 0
+        file = f"{self.stage.name}-best-{position.step:08d}.safetensors"
+        digest = ""
+        with self._selected_weights():
+            if self.module.global_rank == 0:
+                digest = save_tensors(self.folder.checkpoints / file, learned_tensors(self.stage))
+        position.best = {
+            "metric": self.monitor,
+            "mode": "max" if self.higher else "min",
+            "value": value,
+            "epoch": position.epoch,
+            "step": position.step,
+            "file": file,
+            "digest": digest,
+        }
+
+    def _load_selected(self) -> None:
+        best = self.module.position.best
+        if best is not None:
+            tensors = load_tensors(self.folder.checkpoints / best["file"], best["digest"] or None)
+            self.stage.load_state_dict(tensors, strict=False)
+        else:
+            if len(self.data.val_rows):
+                say(f"{self.monitor} was never defined on the validation images; the last weights are kept.")
+            if self.module.average is not None:
+                self.module.average._swap()
+        self.stage.eval()
+
+    def _result(self) -> StageResult:
+        position = self.module.position
+        selection = dict(position.best or {"metric": None, "epoch": position.epoch, "step": position.step})
+        selection.pop("file", None)
+        selection.pop("digest", None)
+        spent = self.module.watch.summary() | {"epochs": position.epoch, "steps": position.step}
+        memory = dict(self.module.memory or {})
+        if self.device.type == "cuda" and memory:
+            memory |= {"device": "cuda", "kind": "allocator", "accounted_bytes": memory["peak_bytes"]}
+            memory["peak_bytes"] = max(torch.cuda.max_memory_allocated(self.device), 0)
+        return StageResult(selection, memory, spent)
+
+    # --- checkpoints and signals -------------------------------------------------------------------------------
+
+    def _checkpoint(self) -> None:
+        self.module.take_losses()
+        self._last_checkpoint = time.monotonic()
+        if self.module.global_rank != 0:
+            return
+        self.history.flush()
+        optimizer, rest = optimizer_tensors(self.module.plain_optimizers())
+        average: dict[str, Tensor] = self.module.average.average if self.module.average else {}
+        watch = self.module.watch
+        state = {
+            "position": self.module.position_dict(),
+            "optimizer": rest,
+            "average_updates": self.module.average.updates if self.module.average else 0,
+            "memory": self.module.memory,
+            "images": watch.images,
+            "waiting": watch.waiting,
+            "working": watch.working,
+        }
+        tensors = {"learned": learned_tensors(self.stage), "optimizer": optimizer, "average": average}
+        save_checkpoint(
+            self.folder.checkpoints, Checkpoint(self.stage.name, self.module.position.step, tensors, state)
+        )
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Ctrl-C (and SIGTERM, which schedulers send) ends the run after the step, with a checkpoint."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        watched = (signal.SIGINT, signal.SIGTERM)
+        before: dict[Any, Any] = {name: signal.getsignal(name) for name in watched}
+
+        def request(number: int, frame: Any) -> None:
+            if self.stop_requested:  # a second Ctrl-C does not wait
+                signal.signal(number, before[number])
+                raise KeyboardInterrupt
+            self.stop_requested = True
+            self._bar.note("stopping after this step ...")
+
+        for name in watched:
+            signal.signal(name, request)
+        try:
+            yield
+        finally:
+            for name in watched:
+                signal.signal(name, before[name])
+
+
+def _trainer(settings: Any, device: torch.device, epochs: int) -> lightning.Trainer:
+    distributed = settings.devices * settings.nodes > 1
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    devices: Any = settings.devices
+    if device.type == "cuda" and not distributed:
+        devices = [device.index or 0]
+    with _quiet_lightning():
+        return lightning.Trainer(
+            accelerator="gpu" if device.type == "cuda" else "cpu",
+            devices=devices,
+            num_nodes=settings.nodes,
+            strategy="ddp" if distributed else "auto",
+            precision="bf16-mixed" if uses_bf16(settings.precision, device) else "32-true",
+            max_epochs=epochs,
+            reload_dataloaders_every_n_epochs=1,
+            use_distributed_sampler=False,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            limit_val_batches=0,
+            inference_mode=False,
+        )
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Lightning's notices speak of its own options, which nobody here can set."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "lightning")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"lightning\..*")
+            warnings.filterwarnings("ignore", message=".*(does not have many workers|train_dataloader|lr_scheduler).*")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+

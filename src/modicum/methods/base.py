@@ -1,0 +1,131 @@
+"""What a method owes the engine.
+
+A method is a configuration and one or more stages, in order. A stage is plain PyTorch: it can be lifted into
+somebody's own loop. There are two kinds.
+
+* :class:`TrainStage` learns by gradients. It names its *updates*: for each, the parameters, and a function from a
+  batch to named losses. The engine makes the optimisers, and drives all updates in their order for every batch.
+* :class:`ExtractStage` learns nothing. The engine streams every image through it once and keeps its records in a
+  store; the stages after it read ``batch["features"]`` instead of ``batch["image"]``.
+
+A method never sees a device, a file or a progress bar.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+from modicum.nn.backbones import Backbone
+from modicum.tasks.base import Batch, Task
+
+
+class MethodConfig(BaseModel):
+    """Base of every method's configuration. Each field says its unit, the paper's default and its source."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True)
+class Update:
+    """One optimiser's share of a training step.
+
+    Attributes:
+        name: how the update is called in logs, for instance ``generator``.
+        parameters: what it changes: parameters, or PyTorch parameter groups (``{"params": [...], "lr": ...}``).
+        losses: from a batch to named scalar losses, already weighted; their sum is minimised.
+        options: settings of the optimiser that differ from the run's, for instance ``{"betas": (0.5, 0.999)}``.
+    """
+
+    name: str
+    parameters: Sequence[Any]
+    losses: Callable[[Batch], dict[str, Tensor]]
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+class TrainStage(nn.Module, ABC):
+    """A stage that learns by gradients. ``forward`` maps a batch to the outputs that the task scores."""
+
+    name: str
+
+    @abstractmethod
+    def updates(self) -> Sequence[Update]:
+        """The updates of one training step, in their order."""
+
+    @abstractmethod
+    def forward(self, batch: Batch) -> Tensor:
+        """Outputs for validation and prediction."""
+
+    def validate(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Outputs of a validation batch, and named losses where the stage has some to show."""
+        return self(batch), {}
+
+
+class ExtractStage(nn.Module, ABC):
+    """A stage without gradients: from images to one fixed-size record an image."""
+
+    name: str
+
+    @abstractmethod
+    def forward(self, batch: Batch) -> Tensor:
+        """Records ``[b, ...]`` of a batch of images."""
+
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """All that determines the records besides the images and the backbone's weights."""
+
+
+Stage = TrainStage | ExtractStage
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a method is made for.
+
+    Attributes:
+        task: what is learned.
+        backbone: makes the backbone the user chose, with its weights, for the run's image size.
+        targets: targets of the training rows (for class weights and the like).
+        loss_options: the run's loss settings, handed to :meth:`Task.loss`.
+    """
+
+    task: Task
+    backbone: Callable[[], Backbone]
+    targets: Mapping[str, np.ndarray]
+    loss_options: Mapping[str, Any]
+
+    def loss(self) -> nn.Module:
+        """The task's loss for these training rows."""
+        return self.task.loss(self.targets, self.loss_options)
+
+
+class Method(ABC):
+    """How something is learned.
+
+    Class attributes describe the method to users: ``name``, ``summary`` (one line), ``source`` (where it was
+    published), ``tasks`` (names of tasks it serves), ``Config``, and ``training`` (settings of the training loop
+    that differ from the general defaults).
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    source: ClassVar[str] = ""
+    tasks: ClassVar[tuple[str, ...]]
+    Config: ClassVar[type[MethodConfig]] = MethodConfig
+    training: ClassVar[Mapping[str, Any]] = {}
+
+    def __init__(self, config: MethodConfig, context: Context) -> None:
+        self.config = config
+        self.context = context
+
+    @abstractmethod
+    def stages(self) -> Sequence[Stage]:
+        """The stages in their order. Always the same objects."""
+
+    @abstractmethod
+    def predictor(self) -> nn.Module:
+        """A module from images ``[b, c, h, w]`` in ``[0, 1]`` to outputs, sharing the stages' networks."""

@@ -1,0 +1,22 @@
+"""Finds methods by name, those of other installed packages too (entry points ``modicum.methods``)."""
+
+from importlib.metadata import EntryPoint, entry_points
+
+from modicum.errors import InputError, did_you_mean
+from modicum.methods.base import Method
+
+
+def method_entries() -> dict[str, EntryPoint]:
+    """Known method names and where each lives; loads none of them."""
+    return {entry.name: entry for entry in entry_points(group="modicum.methods")}
+
+
+def method_class(name: str) -> type[Method]:
+    """The method called ``name``. Raises :class:`~modicum.errors.InputError` with a suggestion where unknown."""
+    entries = method_entries()
+    if name not in entries:
+        raise InputError(f"unknown method '{name}'", did_you_mean(name, entries))
+    found = entries[name].load()
+    if not (isinstance(found, type) and issubclass(found, Method)):
+        raise InputError(f"method '{name}' of package '{entries[name].value}' is no modicum Method", "update it")
+    return found

@@ -1,0 +1,35 @@
+"""The stage that most methods end with: minimise the task's loss on the outputs of one network."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from modicum.methods.base import TrainStage, Update
+from modicum.tasks.base import Batch
+
+
+class SupervisedStage(TrainStage):
+    """One update that minimises the task's loss.
+
+    Args:
+        loss: the task's loss, ``(outputs, batch) -> scalar``.
+    """
+
+    name = "tune"
+
+    def __init__(self, loss: nn.Module) -> None:
+        super().__init__()
+        self.loss = loss
+
+    @abstractmethod
+    def parameter_groups(self) -> Sequence[Any]:
+        """Parameters, or PyTorch parameter groups (``lr_scale`` multiplies the run's learning rate)."""
+
+    def updates(self) -> Sequence[Update]:
+        return [Update("network", self.parameter_groups(), lambda batch: self.validate(batch)[1])]
+
+    def validate(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        outputs = self(batch)
+        return outputs, {"classification": self.loss(outputs, batch)}

@@ -1,0 +1,160 @@
+"""Backbones: any timm network, as a module from images in ``[0, 1]`` to feature vectors."""
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from modicum.errors import InputError, did_you_mean
+
+
+class Backbone(nn.Module):
+    """A timm network without its classifier.
+
+    The normalisation the network was trained with happens inside, so that images stay in ``[0, 1]`` everywhere
+    else. One-channel images are repeated to three channels.
+
+    Args:
+        name: a timm model name, for instance ``resnet50`` or ``vit_base_patch16_224.augreg_in21k``.
+        image_size: height and width in pixels. Networks with position embeddings are built for this size.
+        pretrained: fetch the weights timm knows for this name. Random weights otherwise.
+
+    Raises:
+        InputError: unknown name, or an image size that the network cannot take.
+    """
+
+    def __init__(self, name: str, image_size: tuple[int, int], *, pretrained: bool = False) -> None:
+        super().__init__()
+        self.name = name
+        self.image_size = image_size
+        self.body = _build(name, image_size, pretrained)
+        self.num_features: int = self.body.num_features
+        settings = self.body.pretrained_cfg
+        mean, std = settings.get("mean", (0.5,) * 3), settings.get("std", (0.5,) * 3)
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
+
+    def normalise(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 3 h w"]:
+        """Repeats grey to three channels, subtracts the mean and divides by the standard deviation."""
+        if images.shape[1] == 1:
+            images = images.expand(-1, 3, -1, -1)
+        return (images - self.mean) / self.std
+
+    def forward(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d"]:
+        """Images in ``[0, 1]`` to pooled feature vectors."""
+        return self.body(self.normalise(images))
+
+    def feature_map(self, images: Float[Tensor, "b c h w"]) -> Tensor:
+        """What the network computes before pooling; its layout is the network's own."""
+        return self.body.forward_features(self.normalise(images))
+
+    def pool(self, features: Tensor) -> Float[Tensor, "b d"]:
+        """From :meth:`feature_map` to the pooled feature vectors."""
+        return self.body.forward_head(features)
+
+    def spatial(self, features: Tensor) -> Float[Tensor, "b d rows columns"] | None:
+        """A feature map as channels-first planes, or None where it has no spatial layout."""
+        if features.ndim == 3:  # tokens of a transformer, after any class and register tokens
+            rows, columns = _grid(self.body)
+            tokens = features[:, getattr(self.body, "num_prefix_tokens", 0) :]
+            if tokens.shape[1] != rows * columns:
+                return None
+            return tokens.transpose(1, 2).unflatten(2, (rows, columns))
+        if features.ndim == 4:
+            channels_last = features.shape[-1] == self.num_features and features.shape[1] != self.num_features
+            return features.permute(0, 3, 1, 2) if channels_last else features
+        return None
+
+
+def load_backbone_weights(backbone: Backbone, weights: Mapping[str, Tensor], source: str) -> None:
+    """Loads a state dict into a backbone, fitting position embeddings to its image size.
+
+    Args:
+        weights: tensors under timm's names, with or without a ``backbone.``/``encoder.`` prefix; a classifier in
+            it is ignored.
+        source: what to call the weights in an error.
+
+    Raises:
+        InputError: tensors are missing or of another shape. Nothing is ever left at random silently.
+    """
+    body = backbone.body
+    state = dict(weights)
+    for prefix in ("backbone.body.", "backbone.", "encoder.", "visual."):
+        if any(name.startswith(prefix) for name in state):
+            state = {n.removeprefix(prefix): t for n, t in state.items() if n.startswith(prefix)}
+    convert = getattr(sys.modules[type(body).__module__], "checkpoint_filter_fn", None)
+    if convert is not None:
+        try:
+            state = convert(state, body)
+        except (KeyError, RuntimeError, ValueError, AttributeError) as error:
+            raise InputError(
+                f"weights '{source}' do not fit backbone '{backbone.name}'", "choose the backbone they were made for"
+            ) from error
+    own = body.state_dict()
+    missing = [name for name in own if name not in state]
+    wrong = [name for name in own if name in state and own[name].shape != state[name].shape]
+    if missing or wrong:
+        example = (missing + wrong)[0]
+        raise InputError(
+            f"weights '{source}' do not fit backbone '{backbone.name}': {len(missing)} of its {len(own)} tensors are "
+            f"missing and {len(wrong)} have another shape (for instance '{example}')",
+            "choose the backbone they were made for",
+        )
+    body.load_state_dict({name: state[name] for name in own})
+
+
+def _build(name: str, image_size: tuple[int, int], pretrained: bool) -> Any:
+    import timm
+
+    if name.startswith("hf-hub:"):
+        known = True
+    else:
+        architecture = name.split(".")[0]
+        known = timm.is_model(architecture)
+        if known and "." in name and name not in timm.list_pretrained(f"{architecture}.*"):
+            tags = timm.list_pretrained(f"{architecture}.*")
+            raise InputError(f"backbone '{name}' has an unknown weights tag", did_you_mean(name, tags))
+    if not known:
+        raise InputError(f"backbone '{name}' is not a timm model", _similar_models(name))
+    patch = _patch_size_in(name)
+    if patch is not None and min(image_size) < patch:
+        raise InputError(
+            f"image size {image_size[0]}x{image_size[1]} is smaller than one {patch}-pixel patch of '{name}'",
+            f"pass --image-size {patch} or more",
+        )
+    arguments: dict[str, Any] = {"num_classes": 0, "pretrained": pretrained}
+    try:
+        return timm.create_model(name, img_size=image_size, **arguments)
+    except TypeError:  # networks without position embeddings take any size and know no img_size
+        return timm.create_model(name, **arguments)
+    except AssertionError as error:
+        raise InputError(
+            f"backbone '{name}' cannot take images of {image_size[0]}x{image_size[1]} pixels ({error})",
+            "choose a size that its patches or windows divide",
+        ) from error
+
+
+def _similar_models(name: str) -> str:
+    import difflib
+
+    import timm
+
+    close = difflib.get_close_matches(name, timm.list_models(), n=3, cutoff=0.4)
+    hint = f"did you mean {' or '.join(repr(c) for c in close)}? " if close else ""
+    return f"{hint}`modicum methods --backbones 'vit*'` lists names"
+
+
+def _patch_size_in(name: str) -> int | None:
+    import re
+
+    match = re.search(r"patch(\d+)", name)
+    return int(match.group(1)) if match else None
+
+
+def _grid(body: nn.Module) -> tuple[int, int]:
+    embedding = getattr(body, "patch_embed", None)
+    size = getattr(embedding, "grid_size", None)
+    return (int(size[0]), int(size[1])) if size is not None else (0, 0)

@@ -1,0 +1,109 @@
+"""Makes ``report.html`` from a run folder."""
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from modicum.atomic_files import write_text
+from modicum.errors import InputError
+from modicum.report.files import Evaluation, RunFiles, number, read_run
+from modicum.report.overview import cautions, hero, subtitle, tiles, versions
+from modicum.report.pictures import cards_of, split_cards
+from modicum.report.sections import TaskSections, sections_of
+from modicum.report.words import count, plural
+
+PICTURE_BYTES = 1_800_000
+"""All example pictures of a page together, as text; keeps the page under 3 MB."""
+
+
+def build(run_folder: Path) -> Path:
+    """Writes ``report.html`` into a run folder, finished or not, and returns its path.
+
+    Only files of the folder are read. The same folder gives the same bytes.
+
+    Raises:
+        InputError: there is no such folder, or nothing of a run is in it.
+        ResourceError: the disk is full.
+    """
+    page = Path(run_folder) / "report.html"
+    write_text(page, render(Path(run_folder)))
+    return page
+
+
+def render(run_folder: Path) -> str:
+    """The page as text. Raises as :func:`build`."""
+    if not run_folder.is_dir():
+        raise InputError(f"'{run_folder}' is not a run folder", "give the folder that `modicum fit` made")
+    run = read_run(run_folder)
+    if not (run.metrics or run.recipe_text or run.history or run.evaluations):
+        raise InputError(
+            f"'{run_folder}' holds no recipe, history or metrics", "give the folder that `modicum fit` made"
+        )
+    return _environment().get_template("report.html.j2").render(_page(run))
+
+
+def _environment() -> Any:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    return Environment(
+        loader=PackageLoader("modicum.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _page(run: RunFiles) -> dict[str, Any]:
+    from modicum.report.data_summary import data_values
+    from modicum.report.figures import theme
+    from modicum.report.training import cost_values, training_blocks
+
+    sections = sections_of(run.task_name)
+    css = files("modicum.report").joinpath("templates/report.css").read_text(encoding="utf-8")
+    main = run.main
+    return {
+        "css": Markup(css),
+        "theme": theme(),
+        "run": run,
+        "task": run.task_name.replace("_", " ").replace("-", " ").capitalize() or "Training",
+        "subtitle": subtitle(run, sections),
+        "hero": hero(run),
+        "headline": sections.headline(run, main) if main else None,
+        "tiles": tiles(run),
+        "cautions": cautions(run, sections),
+        "evaluations": [_panel(run, sections, evaluation, i) for i, evaluation in enumerate(run.evaluations)],
+        "first": run.evaluations.index(main) if main else 0,
+        "training": training_blocks(run),
+        "cost": cost_values(run),
+        "data": data_values(run, sections),
+        "versions": versions(run),
+    }
+
+
+def _panel(run: RunFiles, sections: TaskSections, evaluation: Evaluation, place: int) -> dict[str, Any]:
+    illustrated = sum(bool(other.examples) for other in run.evaluations)
+    mistakes, correct = split_cards(cards_of(evaluation, PICTURE_BYTES // max(1, illustrated)))
+    images, patients = number(evaluation.info.get("images")), number(evaluation.info.get("patients"))
+    size = [plural(int(images), "image")] if images is not None else []
+    size += [plural(int(patients), "patient")] if patients else []
+    return {
+        "title": evaluation.title,
+        "size": ", ".join(size),
+        "note": _resampling(evaluation),
+        "blocks": sections.blocks(run, evaluation, f"e{place}"),
+        "mistakes": mistakes,
+        "correct": correct,
+        "predicted": evaluation.predictions is not None,
+    }
+
+
+def _resampling(evaluation: Evaluation) -> str:
+    resamples = number(evaluation.info.get("resamples"))
+    if not resamples:
+        return ""
+    unit = "patients" if evaluation.info.get("resampling_unit") == "patient" else "images"
+    confidence = number(evaluation.info.get("confidence")) or 0.95
+    return f"{100 * confidence:g} % intervals from {count(resamples)} bootstrap resamples of {unit}."

@@ -1,0 +1,223 @@
+"""What classification adds to the page: curves, calibration, confusion, every class, examples."""
+
+from typing import Any
+
+import numpy as np
+
+from modicum.report.classification_words import about, cautions, counts, headline
+from modicum.report.classified import Classified, classified
+from modicum.report.figures import inline_svg, small_curve
+from modicum.report.files import Evaluation, RunFiles, number
+from modicum.report.sections import Block, TaskSections, score_block, whisker
+from modicum.report.words import interval, metric_title, percent, score
+
+_SEVERAL = 6
+"""With more classes than this, curves are drawn quietly with their mean in front."""
+_BANDS = 3
+"""With more curves than this in one figure, bands would hide each other; each class shows its own in the table."""
+_LARGEST_MATRIX = 12
+_WORK = 30_000
+
+
+def blocks(run: RunFiles, evaluation: Evaluation, prefix: str) -> list[Block]:
+    """The cards of one evaluation."""
+    found = score_block(evaluation)
+    scored = classified(run, evaluation)
+    if scored is None:
+        return found
+    bands = {index: _bands(scored, index, evaluation) for index in scored.shown()}
+    found += _curve_blocks(scored, evaluation, bands, prefix)
+    found.append(_calibration_block(scored, evaluation, prefix))
+    if not scored.several:
+        found += _confusion_blocks(scored)
+    if run.kind != "binary":
+        found.append(_class_block(scored, evaluation, bands))
+    return found
+
+
+def _bands(scored: Classified, index: int, evaluation: Evaluation) -> tuple[Any, Any] | None:
+    """ROC and precision-recall bands of one class; fewer resamples where there are many images."""
+    from modicum.tasks.classification.curves import pr_band, roc_band
+
+    scores, positive, patients = scored.one(index)
+    if positive.all() or not positive.any():
+        return None
+    most = int(number(evaluation.info.get("resamples")) or 0)
+    resamples = min(most, 1000 if len(positive) * len(scored.classes) <= _WORK else 200)
+    confidence = number(evaluation.info.get("confidence")) or 0.95
+    settings: dict[str, Any] = {"groups": patients, "resamples": resamples, "confidence": confidence}
+    return roc_band(scores, positive, **settings), pr_band(scores, positive, **settings)
+
+
+def _curve_blocks(
+    scored: Classified, evaluation: Evaluation, bands: dict[int, tuple[Any, Any] | None], prefix: str
+) -> list[Block]:
+    from modicum.tasks.classification.curves import pr_curve, roc_curve
+    from modicum.tasks.classification.plots import NamedCurve, pr_figure, roc_figure
+
+    drawn = [index for index in bands if bands[index] is not None]
+    if not drawn:
+        return []
+    quiet = len(drawn) > _SEVERAL
+    found = []
+    for which, metric, title in ((0, "auroc", "ROC"), (1, "average_precision", "Precision and recall")):
+        curves = []
+        for index in drawn:
+            scores, positive, _ = scored.one(index)
+            curve = roc_curve(scores, positive) if which == 0 else pr_curve(scores, positive)
+            pair = bands[index]
+            band = pair[which] if pair is not None and len(drawn) <= _BANDS and _filled(pair[which]) else None
+            curves.append(NamedCurve(scored.classes[index], curve, band, quiet))
+        if quiet:
+            curves.insert(0, _mean_curve([pair[which] for pair in bands.values() if pair is not None], which))
+        if which == 0:
+            figure = roc_figure(curves, legend=False)
+        else:
+            share = float(scored.one(drawn[0])[1].mean()) if len(drawn) == 1 else None
+            figure = pr_figure(curves, prevalence=share, legend=False)
+        legend = _legend(scored, evaluation, drawn, metric, quiet)
+        label = f"{title} curve: " + "; ".join(f"{row['name']} {row['text']}" for row in legend)
+        svg = inline_svg(figure, f"{prefix}-{metric}", label)
+        note = metric_title(metric)
+        found.append(Block("figure.html.j2", title, {"svg": svg, "legend": legend, "metric": note}, "third"))
+    return found
+
+
+def _filled(band: Any) -> bool:
+    return bool(np.isfinite(band.low).all() and np.isfinite(band.high).all())
+
+
+def _mean_curve(bands: list[Any], which: int) -> Any:
+    from modicum.tasks.classification.curves import PrecisionRecallCurve, RocCurve
+    from modicum.tasks.classification.plots import NamedCurve
+
+    grid = bands[0].x
+    mean = np.mean([band.value for band in bands], axis=0)
+    if which == 0:
+        return NamedCurve("mean", RocCurve(grid, mean, np.full(len(grid), np.nan)))
+    return NamedCurve("mean", PrecisionRecallCurve(mean[::-1], grid[::-1], np.full(len(grid), np.nan)))
+
+
+def _legend(
+    scored: Classified, evaluation: Evaluation, drawn: list[int], metric: str, quiet: bool
+) -> list[dict[str, str]]:
+    overall = evaluation.metrics.get(metric, {})
+    if quiet:
+        mean = {"name": f"mean of {len(drawn)}", "swatch": "s0", "dash": ""}
+        each = {"name": "each on its own", "swatch": "muted", "dash": "", "text": "", "interval": ""}
+        return [mean | {"text": score(overall.get("value")), "interval": interval(overall)}, each]
+    rows = []
+    for place, index in enumerate(drawn):
+        name = scored.classes[index]
+        entry = overall if scored.kind == "binary" else evaluation.metrics.get(f"{metric}/{name}", {})
+        line = {"name": name, "swatch": f"s{place}", "dash": ""}
+        rows.append(line | {"text": score(entry.get("value")), "interval": interval(entry)})
+    return rows
+
+
+def _calibration_block(scored: Classified, evaluation: Evaluation, prefix: str) -> Block:
+    from modicum.tasks.classification.curves import reliability
+    from modicum.tasks.classification.plots import calibration_figure
+
+    if scored.kind == "binary":
+        stated, happened = scored.probabilities[:, 1], scored.truth == 1
+        what = f"probability of “{scored.classes[1]}”"
+    elif scored.several:
+        known = ~np.isnan(scored.truth)
+        stated, happened = scored.probabilities[known], scored.truth[known] > 0.5
+        what = "probabilities of all findings together"
+    else:
+        stated = scored.probabilities.max(1)
+        happened = scored.probabilities.argmax(1) == scored.truth
+        what = "probability of the predicted class"
+    bins = 10 if len(stated) < 1000 else 15
+    figure = calibration_figure(reliability(stated.astype(np.float64), happened, bins=bins))
+    ece = evaluation.metrics.get("ece", {})
+    legend = [
+        {"name": "observed, with 95 % intervals", "swatch": "s0", "dash": "", "text": "", "interval": ""},
+        {"name": "as it should be", "swatch": "muted", "dash": "3 3", "text": "", "interval": ""},
+    ]
+    note = f"{what}; calibration error {score(ece.get('value'))}" if ece else what
+    svg = inline_svg(figure, f"{prefix}-calibration", f"Calibration: {note}")
+    return Block("figure.html.j2", "Calibration", {"svg": svg, "legend": legend, "metric": note}, "third")
+
+
+def _confusion_blocks(scored: Classified) -> list[Block]:
+    from modicum.tasks.classification.curves import confusion_matrix
+
+    size = len(scored.classes)
+    matrix = confusion_matrix(scored.truth, scored.probabilities.argmax(1), size)
+    shares = 100 * matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    wrong = [
+        {
+            "truth": scored.classes[i],
+            "prediction": scored.classes[j],
+            "count": int(matrix[i, j]),
+            "of": int(matrix[i].sum()),
+        }
+        for i, j in np.ndindex(size, size)
+        if i != j and matrix[i, j]
+    ]
+    wrong.sort(key=lambda entry: (-int(str(entry["count"])), -int(str(entry["count"])) / int(str(entry["of"]))))
+    rows = [
+        [
+            {"count": int(matrix[i, j]), "percent": f"{shares[i, j]:.0f}", "hit": i == j}
+            for j in range(size)
+        ]
+        for i in range(size)
+    ]
+    values = {
+        "classes": scored.classes,
+        "rows": rows,
+        "totals": [int(total) for total in matrix.sum(1)],
+        "wrong": wrong[: 15 if size > _LARGEST_MATRIX else 4],
+        "matrix": size <= _LARGEST_MATRIX,
+        "numbered": size > 3 and max(len(name) for name in scored.classes) > 3,
+    }
+    title = "What was taken for what"
+    return [Block("confusion.html.j2", title, values, "half" if size <= 6 else "full")]
+
+
+def _class_block(
+    scored: Classified, evaluation: Evaluation, bands: dict[int, tuple[Any, Any] | None]
+) -> Block:
+    lows = [number(evaluation.metrics.get(f"auroc/{name}", {}).get(end)) for name in scored.classes for end in
+            ("value", "low")]
+    start = 0.5 if all(low is None or low >= 0.5 for low in lows) else 0.0
+    rows = []
+    for index, name in enumerate(scored.classes):
+        scores, positive, _ = scored.one(index)
+        says = scores >= 0.5 if scored.several else scored.probabilities.argmax(1) == index
+        auroc = evaluation.metrics.get(f"auroc/{name}", {})
+        precision = evaluation.metrics.get(f"average_precision/{name}", {})
+        pair = bands[index]
+        stamp = None
+        if pair is not None:
+            band = pair[0]
+            stamp = small_curve(band.x, band.low, band.high, band.value, f"ROC curve of {name}")
+        rows.append(
+            {
+                "name": name,
+                "stamp": stamp,
+                "positives": int(positive.sum()),
+                "negatives": int((~positive).sum()),
+                "found": int((says & positive).sum()),
+                "alarms": int((says & ~positive).sum()),
+                "auroc": score(auroc.get("value")),
+                "auroc_interval": interval(auroc),
+                "mark": whisker(auroc, start),
+                "precision": score(precision.get("value")),
+                "precision_interval": interval(precision),
+                "prevalence": percent(100 * float(positive.mean()) if len(positive) else None),
+            }
+        )
+    note = "At a probability of one half or more." if scored.several else "As the most probable class."
+    title = "Finding by finding" if scored.several else "Class by class"
+    half = not scored.several and len(rows) <= _SEVERAL
+    return Block(
+        "classes.html.j2", title, {"rows": rows, "start": f"{start:g}", "note": note}, "half" if half else "full"
+    )
+
+
+SECTIONS = TaskSections(about=about, headline=headline, blocks=blocks, cautions=cautions, counts=counts)
+"""Sections of the task ``classification``."""

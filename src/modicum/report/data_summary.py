@@ -1,0 +1,111 @@
+"""What the model was made from: images, patients and classes of each split, formats, sizes, warnings."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from modicum.report.files import RunFiles, as_mapping, number
+from modicum.report.sections import TaskSections
+from modicum.report.words import count, plural, sentence_list
+
+_ORDER = ("train", "val", "test", "all")
+_TITLES = {"train": "training", "val": "validation", "test": "test", "all": "all"}
+
+
+def data_values(run: RunFiles, sections: TaskSections) -> dict[str, Any]:
+    """What the data card shows; empty where there is no manifest."""
+    table = run.manifest
+    if table is None or not len(table):
+        return {}
+    split_of = table["split"] if "split" in table else table["image"].map(lambda _: "all")
+    names = sorted(set(split_of), key=lambda name: (_ORDER.index(name) if name in _ORDER else 9, name))
+    columns = [{"key": name, "title": _TITLES.get(name, name or "none")} for name in names]
+    rows = sections.counts(run)
+    most = max((amount for _, amounts in rows for amount in amounts.values()), default=0)
+    sizes = {name: int((split_of == name).sum()) for name in names}
+    totals = [("images", sizes)]
+    if "patient" in table and (table["patient"] != "").any():
+        known = table[table["patient"] != ""]
+        totals.append(
+            ("patients", {n: int(known.loc[split_of[known.index] == n, "patient"].nunique()) for n in names})
+        )
+    return {
+        "columns": columns,
+        "rows": [(name, [_bar(amounts.get(n, 0), sizes[n]) for n in names]) for name, amounts in rows],
+        "most": most,
+        "totals": [(name, [count(amounts[n]) for n in names]) for name, amounts in totals],
+        "facts": _facts(run),
+        "warnings": data_warnings(run),
+        "several": run.kind == "multi-label",
+    }
+
+
+def _bar(amount: int, whole: int) -> dict[str, str]:
+    share = 100 * amount / whole if whole else 0.0
+    return {"text": count(amount), "share": f"{share:.2f}", "percent": f"{share:.0f}"}
+
+
+def _facts(run: RunFiles) -> list[tuple[str, str]]:
+    """What the fingerprint knows of the files; keys that are not there are left out."""
+    found: list[tuple[str, str]] = []
+    fingerprint = run.fingerprint
+    formats = as_mapping(fingerprint.get("formats"))
+    if formats:
+        parts = [f"{name.upper()} {count(n)}" for name, n in formats.items() if number(n) is not None]
+        found.append(("File formats", ", ".join(parts)))
+    heights, widths = as_mapping(fingerprint.get("height")), as_mapping(fingerprint.get("width"))
+    if number(heights.get("median")) is not None and number(widths.get("median")) is not None:
+        text = f"median {_side(widths, 'median')} × {_side(heights, 'median')} px"
+        if number(heights.get("min")) is not None and number(widths.get("min")) is not None:
+            text += f", from {_side(widths, 'min')} × {_side(heights, 'min')}"
+            text += f" to {_side(widths, 'max')} × {_side(heights, 'max')}"
+        found.append(("Image sizes (width × height)", text))
+    size = as_mapping(run.recipe.get("image")).get("size")
+    if isinstance(size, list | tuple) and len(size) == 2:
+        found.append(("Seen by the network", f"{size[1]} × {size[0]} px"))
+    digest = run.manifest_info.get("hash") or run.manifest_info.get("content_hash")
+    if isinstance(digest, str):
+        found.append(("Manifest", digest[:12]))
+    return found
+
+
+def _side(sides: Mapping[str, Any], key: str) -> str:
+    return count(sides.get(key))
+
+
+def data_warnings(run: RunFiles) -> list[str]:
+    """What a reader should know before believing the scores: leaks, broken files, duplicates."""
+    found = []
+    if run.broken:
+        found.append(f"{plural(run.broken, 'image')} could not be read and {_were(run.broken)} set aside (broken.csv).")
+    shared = _shared_patients(run)
+    if shared:
+        found.append(
+            f"{plural(shared, 'patient')} {'has' if shared == 1 else 'have'} images in more than one split: "
+            "the scores are likely too good."
+        )
+    handling = as_mapping(run.recipe.get("data")).get("leaks")
+    if handling == "allow":
+        found.append("The check for images that leak between splits was told to let them pass.")
+    if handling == "drop":
+        found.append("Images that leaked between splits were dropped from training.")
+    duplicates = number(run.fingerprint.get("duplicates"))
+    if duplicates:
+        found.append(f"{plural(int(duplicates), 'duplicate image')} in the data.")
+    return found
+
+
+def _were(amount: int) -> str:
+    return "was" if amount == 1 else "were"
+
+
+def _shared_patients(run: RunFiles) -> int:
+    table = run.manifest
+    if table is None or "patient" not in table or "split" not in table:
+        return 0
+    known = table[table["patient"] != ""]
+    return int((known.groupby("patient")["split"].nunique() > 1).sum())
+
+
+def class_list(run: RunFiles) -> str:
+    """Class names as a phrase."""
+    return sentence_list([f"“{name}”" for name in run.classes], 8)

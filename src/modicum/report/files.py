@@ -1,0 +1,207 @@
+"""What a run folder holds, read leniently: a part that is missing or damaged is left out and said so."""
+
+import csv
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One evaluated data set.
+
+    Args:
+        name: ``val``, ``test`` or a data set's name.
+        folder: where its files are.
+        info: its ``metrics.json``: images, patients, resampling unit and so on.
+        metrics: values by name, each with ``value``, ``low`` and ``high``.
+        predictions: ``predictions.csv`` with everything as text but the probabilities; None where missing.
+        examples: entries of ``examples.json``.
+    """
+
+    name: str
+    folder: Path
+    info: Mapping[str, Any]
+    metrics: Mapping[str, Mapping[str, Any]]
+    predictions: "pd.DataFrame | None"
+    examples: list[dict[str, Any]]
+
+    @property
+    def title(self) -> str:
+        """What a reader calls it."""
+        return {"val": "validation set", "test": "test set", "train": "training set"}.get(self.name, self.name)
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """The parts of a run folder that a report is made of; empty or None where a part is missing."""
+
+    path: Path
+    name: str
+    metrics: Mapping[str, Any]
+    status: Mapping[str, Any]
+    task: Mapping[str, Any]
+    recipe_text: str
+    recipe: Mapping[str, Any]
+    history: list[dict[str, Any]]
+    manifest: "pd.DataFrame | None"
+    manifest_info: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    fingerprint: Mapping[str, Any]
+    broken: int
+    evaluations: list[Evaluation]
+    damaged: list[str] = field(default_factory=list)
+
+    @property
+    def classes(self) -> list[str]:
+        """Class names in the order of the outputs."""
+        return [str(name) for name in self.metrics.get("classes") or self.task.get("classes") or []]
+
+    @property
+    def kind(self) -> str:
+        """``binary``, ``multi-class`` or ``multi-label`` for a classifier; empty where it is not known."""
+        return str(self.metrics.get("kind") or self.task.get("kind") or "")
+
+    @property
+    def task_name(self) -> str:
+        """Name of the task, for instance ``classification``."""
+        found = self.metrics.get("task") or self.task.get("name") or self.recipe.get("task")
+        return found if isinstance(found, str) else ""
+
+    @property
+    def finished(self) -> bool:
+        """Whether training reached its end."""
+        return self.status.get("state", "finished" if self.metrics else "") == "finished"
+
+    @property
+    def main(self) -> Evaluation | None:
+        """The evaluation of the headline: the test set, else another data set, else the validation set."""
+        scored = [evaluation for evaluation in self.evaluations if evaluation.metrics]
+        order = {"test": 0, "val": 2, "train": 3}
+        return min(scored, key=lambda evaluation: order.get(evaluation.name, 1), default=None)
+
+
+def read_run(folder: Path) -> RunFiles:
+    """Reads a run folder, finished or not. Nothing outside the folder is opened."""
+    damaged: list[str] = []
+    metrics = _mapping(folder / "metrics.json", damaged)
+    recipe_text, recipe = _recipe(folder / "recipe.yaml", damaged)
+    return RunFiles(
+        path=folder,
+        name=str(metrics.get("run") or folder.resolve().name),
+        metrics=metrics,
+        status=_mapping(folder / "status.json", damaged),
+        task=_mapping(folder / "task.json", damaged),
+        recipe_text=recipe_text,
+        recipe=recipe,
+        history=_history(folder / "history.jsonl"),
+        manifest=_table(folder / "manifest.csv", damaged),
+        manifest_info=_mapping(folder / "manifest.json", damaged),
+        environment=_mapping(folder / "environment.json", damaged),
+        fingerprint=_mapping(folder / "fingerprint.json", damaged),
+        broken=_rows(folder / "broken.csv"),
+        evaluations=_evaluations(folder / "evaluations", as_mapping(metrics.get("evaluations")), damaged),
+        damaged=damaged,
+    )
+
+
+def as_mapping(value: Any) -> Mapping[str, Any]:
+    """``value`` if it is a mapping, else an empty one: files may be older or newer than this code."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def number(value: Any) -> float | None:
+    """A finite number, or None."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if abs(value) < float("inf") else None
+
+
+def _evaluations(folder: Path, summaries: Mapping[str, Any], damaged: list[str]) -> list[Evaluation]:
+    names = {path.name for path in folder.iterdir() if path.is_dir()} if folder.is_dir() else set()
+    order = {"test": 0, "val": 1}
+    found = []
+    for name in sorted(names | set(summaries), key=lambda name: (order.get(name, 2), name)):
+        place = folder / name
+        info = _mapping(place / "metrics.json", damaged) or as_mapping(summaries.get(name))
+        values = {
+            str(key): entry for key, entry in as_mapping(info.get("metrics")).items() if isinstance(entry, Mapping)
+        }
+        predictions = _table(place / "predictions.csv", damaged)
+        if not values and predictions is None:
+            continue
+        examples = _json(place / "examples" / "examples.json", damaged)
+        entries = [e for e in examples if isinstance(e, dict)] if isinstance(examples, list) else []
+        found.append(Evaluation(name, place, info, values, predictions, entries))
+    return found
+
+
+def _json(path: Path, damaged: list[str]) -> Any:
+    if not path.is_file():
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        damaged.append(path.name)
+        return None
+
+
+def _mapping(path: Path, damaged: list[str]) -> Mapping[str, Any]:
+    return as_mapping(_json(path, damaged))
+
+
+def _recipe(path: Path, damaged: list[str]) -> tuple[str, Mapping[str, Any]]:
+    if not path.is_file():
+        return "", {}
+    try:
+        text = path.read_text(encoding="utf-8")
+        return text, as_mapping(yaml.safe_load(text))
+    except (OSError, ValueError, yaml.YAMLError):
+        damaged.append(path.name)
+        return "", {}
+
+
+def _history(path: Path) -> list[dict[str, Any]]:
+    """Records by stage and step, the last of each kind winning: a run that was killed and went on repeats some."""
+    if not path.is_file():
+        return []
+    records: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue  # the last line of a run that was killed
+        if isinstance(record, dict) and isinstance(record.get("step"), int):
+            records[str(record.get("kind")), str(record.get("stage")), record["step"]] = record
+    return list(records.values())
+
+
+def _table(path: Path, damaged: list[str]) -> "pd.DataFrame | None":
+    """A CSV file, every column as text but ``p_<class>``: a patient called 007 stays 007."""
+    import pandas as pd
+
+    if not path.is_file():
+        return None
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        for column in table.columns:
+            if column.startswith("p_"):
+                table[column] = pd.to_numeric(table[column], errors="coerce")
+        return table
+    except (OSError, ValueError):  # pandas' own errors are ValueErrors
+        damaged.append(path.name)
+        return None
+
+
+def _rows(path: Path) -> int:
+    if not path.is_file():
+        return 0
+    with path.open(encoding="utf-8", errors="replace", newline="") as file:
+        return max(0, sum(1 for _ in csv.reader(file)) - 1)

@@ -1,0 +1,135 @@
+"""The first screen: the main score, a sentence, a handful of facts, and how far they carry."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from modicum.report.files import Evaluation, RunFiles, as_mapping, number
+from modicum.report.sections import TaskSections, whisker
+from modicum.report.words import (
+    METHODS,
+    bytes_text,
+    count,
+    duration,
+    interval,
+    metric_meaning,
+    metric_title,
+    percent,
+    plural,
+    score,
+    short_count,
+)
+
+
+def subtitle(run: RunFiles, sections: TaskSections) -> list[str]:
+    """What it tells apart, how it learned, from what network, at what size."""
+    method = run.metrics.get("method") or run.recipe.get("method")
+    backbone = run.metrics.get("backbone") or as_mapping(run.recipe.get("backbone")).get("name")
+    size = as_mapping(run.recipe.get("image")).get("size")
+    parts = [sections.about(run)]
+    if isinstance(method, str):
+        parts.append(METHODS.get(method, method))
+    if isinstance(backbone, str):
+        parts.append(backbone)
+    if isinstance(size, list | tuple) and len(size) == 2:
+        parts.append(f"{size[1]} × {size[0]} px")
+    return [part for part in parts if part]
+
+
+def hero(run: RunFiles) -> dict[str, Any]:
+    """The main score; empty where nothing was evaluated."""
+    main = run.main
+    if main is None:
+        return {}
+    metric = main_metric(run, main)
+    entry = main.metrics[metric]
+    confidence = number(main.info.get("confidence")) or 0.95
+    low, value = number(entry.get("low")), number(entry.get("value"))
+    from_half = metric.startswith("auroc") and min(low if low is not None else 1.0, value or 0.0) >= 0.5
+    return {
+        "score": score(entry.get("value")),
+        "title": metric_title(metric),
+        "meaning": metric_meaning(metric),
+        "set": main.title,
+        "interval": interval(entry),
+        "confidence": f"{100 * confidence:g}",
+        "mark": whisker(entry, 0.5 if from_half else 0.0),
+        "start": "0.5" if from_half else "0",
+        "reason": str(entry.get("reason") or ""),
+    }
+
+
+def main_metric(run: RunFiles, evaluation: Evaluation) -> str:
+    """The metric that selected the weights where this evaluation has it, else its first."""
+    chosen = str(as_mapping(run.metrics.get("selection")).get("metric", ""))
+    return chosen if chosen in evaluation.metrics else next(iter(evaluation.metrics))
+
+
+def tiles(run: RunFiles) -> list[dict[str, str]]:
+    """Images, parameters, memory and time, each a number, a name and a remark."""
+    found = []
+    main = run.main
+    images = number(main.info.get("images")) if main else None
+    if main and images is not None:
+        patients = number(main.info.get("patients"))
+        remark = f"of {plural(int(patients), 'patient')}" if patients else "patients not known"
+        found.append({"value": count(images), "name": f"images in the {main.title}", "remark": remark})
+    parameters = as_mapping(run.metrics.get("parameters"))
+    if number(parameters.get("learnable")) is not None:
+        remark = f"{percent(parameters.get('learnable_percent'))} % of {short_count(parameters.get('total'))}"
+        found.append(
+            {"value": short_count(parameters.get("learnable")), "name": "learnable parameters", "remark": remark}
+        )
+    memory = as_mapping(run.metrics.get("memory"))
+    if number(memory.get("peak_bytes")) is not None:
+        on_gpu = memory.get("kind") == "allocator"
+        remark = "measured on the GPU" if on_gpu else "accounted, on a CPU"
+        found.append({"value": bytes_text(memory.get("peak_bytes")), "name": "peak memory", "remark": remark})
+    time = as_mapping(run.metrics.get("time"))
+    if number(time.get("fit_seconds")) is not None:
+        epochs = number(time.get("epochs"))
+        remark = f"{plural(int(epochs), 'epoch')} of training" if epochs else "from files to weights"
+        found.append({"value": duration(time.get("fit_seconds")), "name": "to make it", "remark": remark})
+    return found
+
+
+def cautions(run: RunFiles, sections: TaskSections) -> list[str]:
+    """What a careful reader must know before believing the headline."""
+    found = []
+    main = run.main
+    if not run.finished:
+        epochs = sum(record.get("kind") == "epoch" for record in run.history)
+        state = str(run.status.get("state") or "not finished")
+        found.append(f"This run is {state}: {plural(epochs, 'epoch')} so far. Everything here is of an unfinished model.")
+    if main is None:
+        found.append("Nothing was evaluated yet, so there is no score to show.")
+    else:
+        if main.name == "val":
+            found.append(
+                "There is no test set. These images also chose the weights to keep, so the scores are a little too good."
+            )
+        if main.info.get("resampling_unit") == "image":
+            found.append(
+                "Intervals take every image for an independent one, because patients are not known. "
+                "With several images of a patient they are too narrow."
+            )
+        found += sections.cautions(run, main)
+    if run.damaged:
+        found.append(f"Could not be read and is left out: {', '.join(sorted(set(run.damaged)))}.")
+    return found
+
+
+def versions(run: RunFiles) -> list[tuple[str, str]]:
+    """Versions and machine, as flat rows."""
+    rows: list[tuple[str, str]] = []
+
+    def add(name: str, value: Any) -> None:
+        if isinstance(value, Mapping):
+            for key, inner in value.items():
+                add(str(key), inner)
+        elif isinstance(value, str | int | float) and not isinstance(value, bool) and str(value):
+            rows.append((name.replace("_", " "), str(value)))
+
+    for key, value in run.environment.items():
+        if key != "schema":
+            add(str(key), value)
+    return rows

@@ -1,0 +1,194 @@
+"""How the training went and what it cost: learning curves, memory, time, parameters."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from modicum.report.figures import inline_svg
+from modicum.report.files import RunFiles, as_mapping, number
+from modicum.report.sections import Block
+from modicum.report.words import bytes_text, duration, metric_title, percent, score, short_count
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def training_blocks(run: RunFiles) -> list[Block]:
+    """A card for the losses and one for the validation metric of each stage that has epochs."""
+    found: list[Block] = []
+    stages = list(dict.fromkeys(str(record.get("stage", "")) for record in run.history))
+    for place, stage in enumerate(stages):
+        records = [record for record in run.history if str(record.get("stage", "")) == stage]
+        suffix = f", stage “{stage}”" if len(stages) > 1 else ""
+        found += _stage_blocks(run, records, suffix, f"stage{place}")
+    return found
+
+
+def _stage_blocks(run: RunFiles, records: Sequence[dict[str, Any]], suffix: str, prefix: str) -> list[Block]:
+    epochs = sorted((r for r in records if r.get("kind") == "epoch"), key=lambda r: r["step"])
+    steps = sorted((r for r in records if r.get("kind") == "step"), key=lambda r: r["step"])
+    ends = [0.0, *(float(record["step"]) for record in epochs)]
+    # Epochs are counted from what the run has done, so that the first ends at 1 however they are numbered.
+    done = [float(record.get("epoch", i)) for i, record in enumerate(epochs)]
+    shift = 1.0 - min(done) if done and min(done) < 1 else 0.0
+    at = [0.0, *(value + shift for value in done)]
+    lines: list[tuple[str, list[float], list[float]]] = []
+    for split, name in (("train", "training"), ("val", "validation")):
+        points = [(x, number(as_mapping(r.get(split)).get("loss"))) for x, r in zip(at[1:], epochs, strict=True)]
+        lines.append((name, *_known(points)))
+    faint = _step_losses(steps, ends, at) if len(epochs) else ([], [])
+    found = []
+    if any(len(x) for _, x, _ in lines):
+        figure = learning_figure(lines, faint=faint, best=None, ylabel="loss", xlabel="epoch")
+        svg = inline_svg(figure, f"{prefix}-loss", "Training and validation loss over epochs")
+        legend = [_key(name, f"s{i}") for i, (name, x, _) in enumerate(lines) if x]
+        found.append(Block("figure.html.j2", f"Loss{suffix}", {"svg": svg, "legend": legend, "metric": ""}, "half"))
+    metric = _shown_metric(run, epochs)
+    points = [(x, number(as_mapping(r.get("val")).get(metric))) for x, r in zip(at[1:], epochs, strict=True)]
+    x, y = _known(points)
+    if metric and x:
+        best = _best(run, metric, x, y, epochs, at)
+        title = metric_title(metric)
+        figure = learning_figure([("validation", x, y)], faint=([], []), best=best, ylabel=title, xlabel="epoch")
+        legend = [_key("validation", "s0")]
+        if best is not None:
+            legend.append(_key(f"best: {score(best[1])} after epoch {best[0]:g}, kept", "s1", dot=True))
+        svg = inline_svg(figure, f"{prefix}-metric", f"{title} on the validation set over epochs")
+        values = {"svg": svg, "legend": legend, "metric": ""}
+        found.append(Block("figure.html.j2", f"{title} on the validation set{suffix}", values, "half"))
+    return found
+
+
+def _key(name: str, swatch: str, dot: bool = False) -> dict[str, Any]:
+    return {"name": name, "swatch": swatch, "dash": "", "text": "", "interval": "", "dot": dot}
+
+
+def _known(points: Sequence[tuple[float, float | None]]) -> tuple[list[float], list[float]]:
+    known = [(x, y) for x, y in points if y is not None]
+    return [x for x, _ in known], [y for _, y in known]
+
+
+def _step_losses(
+    steps: Sequence[dict[str, Any]], ends: Sequence[float], at: Sequence[float]
+) -> tuple[list[float], list[float]]:
+    """The sum of a step's losses, over fractions of epochs; at most 400 points, each the mean of its neighbours."""
+    points = []
+    for record in steps:
+        losses = [number(value) for value in as_mapping(record.get("losses")).values()]
+        known = [value for value in losses if value is not None]
+        if known and record["step"] <= ends[-1]:
+            points.append((float(np.interp(record["step"], ends, at)), sum(known)))
+    group = -(-len(points) // 400) or 1
+    groups = [points[i : i + group] for i in range(0, len(points), group)]
+    means = [np.mean(part, axis=0) for part in groups]
+    return [float(x) for x, _ in means], [float(y) for _, y in means]
+
+
+def _shown_metric(run: RunFiles, epochs: Sequence[dict[str, Any]]) -> str:
+    """The metric that selected the weights, else the first that validation gave."""
+    names = list(dict.fromkeys(str(name) for r in epochs for name in as_mapping(r.get("val"))))
+    chosen = as_mapping(run.metrics.get("selection")).get("metric")
+    if chosen in names:
+        return str(chosen)
+    return next((name for name in names if name != "loss" and "/" not in name), "")
+
+
+def _best(
+    run: RunFiles,
+    metric: str,
+    x: Sequence[float],
+    y: Sequence[float],
+    epochs: Sequence[dict[str, Any]],
+    at: Sequence[float],
+) -> tuple[float, float] | None:
+    """Where the kept weights are: by the step that the run names, else nowhere."""
+    selection = as_mapping(run.metrics.get("selection"))
+    if selection.get("metric") != metric:
+        return None
+    for place, record in zip(at[1:], epochs, strict=True):
+        if record["step"] == selection.get("step") and place in x:
+            return place, y[list(x).index(place)]
+    return None
+
+
+def learning_figure(
+    lines: Sequence[tuple[str, Sequence[float], Sequence[float]]],
+    *,
+    faint: tuple[Sequence[float], Sequence[float]],
+    best: tuple[float, float] | None,
+    xlabel: str,
+    ylabel: str,
+) -> "Figure":
+    """Lines over epochs, each step's value faintly behind them, and a mark on the best."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    from modicum.tasks.classification.plots import COLOURS, plot_style
+
+    with plot_style():
+        figure = Figure(figsize=(6.6, 3.9), layout="constrained")
+        axes = figure.subplots()
+        if len(faint[0]):
+            axes.plot(*faint, color=COLOURS[0], linewidth=0.9, alpha=0.28)
+        for index, (name, x, y) in enumerate(lines):
+            few = len(x) <= 40
+            axes.plot(
+                x, y, color=COLOURS[index], linewidth=2.2, marker="o" if few else None, markersize=3.6, label=name
+            )
+        if best is not None:
+            axes.axvline(best[0], color=COLOURS[1], linewidth=1.2, dashes=(3, 3))
+            axes.plot(*best, color=COLOURS[1], marker="o", markersize=8, gid="best")
+        axes.set_xlabel(xlabel)
+        axes.set_ylabel(ylabel)
+        axes.set_xlim(left=0)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+        return figure
+
+
+def cost_values(run: RunFiles) -> dict[str, Any]:
+    """Memory by what holds it, parameters and time, as the cost card shows them; empty where none is known."""
+    memory, time, parameters = (as_mapping(run.metrics.get(key)) for key in ("memory", "time", "parameters"))
+    parts = []
+    for key, name in (
+        ("weights", "weights"),
+        ("gradients", "gradients"),
+        ("optimizer", "optimiser"),
+        ("activations", "activations"),
+    ):
+        amount = number(memory.get(f"{key}_bytes"))
+        if amount:
+            parts.append((name, amount))
+    peak = number(memory.get("peak_bytes")) or 0.0
+    held = sum(amount for _, amount in parts)
+    if parts and peak > 1.02 * held:
+        parts.append(("other", peak - held))
+    whole = sum(amount for _, amount in parts) or 1.0
+    bars = [
+        {"name": name, "text": bytes_text(amount), "share": f"{100 * amount / whole:.2f}", "swatch": f"s{i}"}
+        for i, (name, amount) in enumerate(parts)
+    ]
+    wait = number(time.get("data_wait_share"))
+    rows = [
+        ("Learnable parameters", short_count(parameters.get("learnable")), _share(parameters)),
+        ("All parameters", short_count(parameters.get("total")), ""),
+        ("Training", duration(time.get("train_seconds")), "the loop alone"),
+        ("Everything", duration(time.get("fit_seconds")), "reading, training, evaluating"),
+        ("Speed", f"{number(time.get('images_per_second')) or 0:.3g} images/s", "in training"),
+        ("Waiting for data", "–" if wait is None else f"{percent(100 * wait)} %", "of the training time"),
+        ("Epochs, steps", f"{short_count(time.get('epochs'))}, {short_count(time.get('steps'))}", ""),
+    ]
+    known = [row for row in rows if not row[1].startswith("–") and row[1] != "0 images/s"]
+    measured = "peak of the GPU's allocator" if memory.get("kind") == "allocator" else "accounted tensor by tensor"
+    return {
+        "bars": bars,
+        "peak": bytes_text(memory.get("peak_bytes")),
+        "device": str(memory.get("device") or ""),
+        "measured": measured,
+        "rows": known,
+    } if bars or known else {}
+
+
+def _share(parameters: "Any") -> str:
+    share = number(parameters.get("learnable_percent"))
+    return "" if share is None else f"{percent(share)} % of all"

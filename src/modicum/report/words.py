@@ -1,0 +1,156 @@
+"""Numbers and names as a reader wants them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from modicum.report.files import number
+
+METRIC_TITLES = {
+    "auroc": "AUROC",
+    "average_precision": "Average precision",
+    "accuracy": "Accuracy",
+    "balanced_accuracy": "Balanced accuracy",
+    "macro_f1": "Macro F1",
+    "quadratic_kappa": "Quadratic kappa",
+    "sensitivity": "Sensitivity",
+    "specificity": "Specificity",
+    "brier": "Brier score",
+    "ece": "Calibration error",
+    "log_loss": "Log loss",
+}
+METRIC_MEANINGS = {
+    "auroc": "chance that a positive image scores above a negative one; guessing gives 0.5",
+    "average_precision": "area under the precision-recall curve; guessing gives the share of positives",
+    "accuracy": "share of images named rightly",
+    "balanced_accuracy": "mean over classes of the share found; every class counts alike",
+    "macro_f1": "mean over classes of F1, the balance of found and right",
+    "quadratic_kappa": "agreement on grades beyond chance; two grades off weigh four times one",
+    "sensitivity": "share of positive images found, at a probability of one half",
+    "specificity": "share of negative images left alone, at a probability of one half",
+    "brier": "mean squared error of the probabilities; lower is better",
+    "ece": "mean gap between stated probability and how often it is right; lower is better",
+    "log_loss": "surprise at the truth; lower is better",
+}
+LOWER_IS_BETTER = ("brier", "ece", "log_loss", "loss")
+METHODS = {"full": "full fine-tuning", "linear": "linear probe on a frozen backbone"}
+
+
+def metric_title(name: str) -> str:
+    """``sensitivity_at_95_specificity`` to ``Sensitivity at 95 % specificity``."""
+    if name in METRIC_TITLES:
+        return METRIC_TITLES[name]
+    at = sensitivity_at(name)
+    if at is not None:
+        return f"Sensitivity at {at} % specificity"
+    return name.replace("_", " ").capitalize()
+
+
+def metric_meaning(name: str) -> str:
+    """One line on how to read a metric; empty where there is none."""
+    at = sensitivity_at(name)
+    if at is not None:
+        return f"share of positive images found when {_complement(at)} in 100 negative ones raise a false alarm"
+    return METRIC_MEANINGS.get(name, "")
+
+
+def sensitivity_at(name: str) -> str | None:
+    """The percent in ``sensitivity_at_95_specificity``, else None."""
+    if name.startswith("sensitivity_at_") and name.endswith("_specificity"):
+        return name.removeprefix("sensitivity_at_").removesuffix("_specificity")
+    return None
+
+
+def _complement(percent: str) -> str:
+    try:
+        return f"{100 - float(percent):g}"
+    except ValueError:
+        return "few"
+
+
+def score(value: Any) -> str:
+    """Three decimals, or a dash where there is no number."""
+    found = number(value)
+    return "–" if found is None else f"{found:.3f}".replace("-", "−")
+
+
+def interval(entry: Mapping[str, Any]) -> str:
+    """``0.873–0.945``, or nothing where an end is missing."""
+    low, high = number(entry.get("low")), number(entry.get("high"))
+    if low is None or high is None:
+        return ""
+    between = "–" if low >= 0 else " to "
+    return f"{score(low)}{between}{score(high)}"
+
+
+def of_hundred(value: float) -> int:
+    """A share as a whole number of a hundred, never 0 or 100 unless it is exactly that."""
+    rounded = round(100 * value)
+    if rounded == 100 and value < 1:
+        return 99
+    return 1 if rounded == 0 and value > 0 else rounded
+
+
+def count(value: Any) -> str:
+    """Whole numbers with thin thousands: 12 800."""
+    found = number(value)
+    return "–" if found is None else f"{round(found):,}".replace(",", "\u202f")
+
+
+def short_count(value: Any) -> str:
+    """Large counts in three digits: 4.93 M."""
+    found = number(value)
+    if found is None:
+        return "–"
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if found >= size:
+            return f"{found / (1e3 if unit == 'k' else size):.3g} {unit}"
+    return count(found)
+
+
+def bytes_text(value: Any) -> str:
+    """1.2 GB; powers of 1024, as memory is sold."""
+    found = number(value)
+    if found is None:
+        return "–"
+    for power, unit in ((3, "GB"), (2, "MB"), (1, "KB")):
+        if found >= 1024**power:
+            share = found / 1024**power
+            return f"{share:.0f} {unit}" if share >= 100 else f"{share:.3g} {unit}"
+    return f"{found:.0f} B"
+
+
+def duration(value: Any) -> str:
+    """2 min 11 s."""
+    found = number(value)
+    if found is None:
+        return "–"
+    if found < 10:
+        return f"{found:.1f} s"
+    seconds = round(found)
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60:02d} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
+
+
+def percent(value: Any) -> str:
+    """A percentage (already times a hundred) with as many digits as it needs: 100, 12.3, 0.052."""
+    found = number(value)
+    if found is None:
+        return "–"
+    if found >= 99.95:
+        return "100"
+    return f"{found:.1f}" if found >= 10 else f"{found:.2g}"
+
+
+def plural(amount: int, one: str, many: str = "") -> str:
+    """``1 image``, ``12 images``."""
+    return f"{count(amount)} {one if amount == 1 else many or one + 's'}"
+
+
+def sentence_list(names: list[str], limit: int = 6) -> str:
+    """``a, b and c``; long lists end in how many more there are."""
+    if len(names) > limit:
+        return f"{', '.join(names[: limit - 1])} and {len(names) - limit + 1} more"
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

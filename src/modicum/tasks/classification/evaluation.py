@@ -1,0 +1,273 @@
+"""All metrics of a classifier at once, with or without confidence intervals."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Num
+
+from modicum.errors import InputError, did_you_mean
+from modicum.tasks.bootstrap import Estimate, Statistic, bootstrap, point_values
+from modicum.tasks.classification.metrics import (
+    calibration,
+    decisions,
+    metric_direction,
+    predicted_classes,
+    ranking,
+    sensitivity_name,
+    surprise_of,
+)
+
+KINDS = ("binary", "multi-class", "multi-label")
+Probabilities = Float[np.ndarray, "n classes"]
+Truth = Num[np.ndarray, "n"] | Num[np.ndarray, "n classes"]
+Means = dict[str, list[str]]
+
+
+def evaluate(
+    probabilities: Probabilities,
+    truth: Truth,
+    *,
+    kind: str,
+    classes: Sequence[str],
+    ordered: bool = False,
+    groups: Sequence[object] | np.ndarray | None = None,
+    resamples: int = 2000,
+    confidence: float = 0.95,
+    seed: int = 0,
+    specificity: float = 0.95,
+) -> dict[str, Estimate]:
+    """Every metric of :func:`metric_names`, with percentile intervals from resampled patients.
+
+    Args: probabilities: in [0, 1], a column a class; for ``binary`` two columns, the second is the positive
+        class. truth: class numbers ``[n]``; for ``multi-label`` ``[n, findings]`` of 1, 0 and NaN (unknown:
+        that image
+            is left out for that finding).
+        kind: ``binary``, ``multi-class`` or ``multi-label``.
+        classes: names of the classes or findings, in the order of the columns.
+        ordered: the classes are grades; adds ``quadratic_kappa``.
+        groups: the patient of each image, blank where unknown; None resamples images.
+        resamples: how many; 0 for values alone.
+        confidence: of the intervals.
+        seed: of the resampling.
+        specificity: where sensitivity is read.
+
+    Returns: Estimates by name, in the order of :func:`metric_names`. An undefined metric is NaN and has a
+        reason. Macro averages are over the classes for which the metric is defined.
+
+    Raises:
+        InputError: shapes do not fit, probabilities that are none, a class number out of range.
+    """
+    statistics, means = _statistics(probabilities, truth, kind, classes, specificity)
+    estimates = bootstrap(
+        statistics,
+        len(probabilities),
+        means=means,
+        groups=groups,
+        resamples=resamples,
+        confidence=confidence,
+        seed=seed,
+    )
+    return {name: estimates[name] for name in metric_names(kind, classes, ordered, specificity)}
+
+
+def point_metrics(
+    probabilities: Probabilities,
+    truth: Truth,
+    *,
+    kind: str,
+    classes: Sequence[str],
+    ordered: bool = False,
+    specificity: float = 0.95,
+) -> dict[str, float]:
+    """The values of :func:`evaluate` without intervals: milliseconds, for the end of an epoch."""
+    statistics, means = _statistics(probabilities, truth, kind, classes, specificity)
+    values, _ = point_values(statistics, len(probabilities), means)
+    return {name: values[name] for name in metric_names(kind, classes, ordered, specificity)}
+
+
+def metric_names(
+    kind: str, classes: Sequence[str], ordered: bool = False, specificity: float = 0.95
+) -> list[str]:
+    """What :func:`evaluate` returns, in order: the summaries, then ``<metric>/<class>`` class by class."""
+    at = sensitivity_name(specificity)
+    names = ["auroc", "average_precision", "accuracy", "balanced_accuracy", "macro_f1", at]
+    if ordered and kind == "multi-class":
+        names.append("quadratic_kappa")
+    names += ["brier", "ece", "log_loss"]
+    by_class = ("auroc", "average_precision", at, "sensitivity", "specificity")
+    if kind == "binary":
+        return [*names, "sensitivity", "specificity"]
+    return [*names, *(f"{metric}/{name}" for metric in by_class for name in classes)]
+
+
+def check_metric(
+    name: str, *, kind: str, classes: Sequence[str], ordered: bool = False, specificity: float = 0.95
+) -> bool:
+    """Whether more of the metric is better, after checking that this task has it.
+
+    Raises:
+        InputError: with a suggestion, where :func:`evaluate` would not return it.
+    """
+    known = metric_names(kind, classes, ordered, specificity)
+    if name not in known:
+        summaries = known if "/" in name else [metric for metric in known if "/" not in metric]
+        grades = "ordered " if ordered else ""
+        raise InputError(f"unknown metric '{name}' for a {grades}{kind} task", did_you_mean(name, summaries))
+    return metric_direction(name, classes)
+
+
+def top_label(
+    probabilities: Probabilities, truth: Int[np.ndarray, "n"]
+) -> tuple[Float[np.ndarray, "n"], Bool[np.ndarray, "n"]]:
+    """Probability of the predicted class, and whether it is right."""
+    predicted = predicted_classes(probabilities, "multi-class")
+    return np.take_along_axis(probabilities, predicted[:, None], axis=1)[:, 0].astype(
+        np.float64
+    ), predicted == truth
+
+
+def _statistics(
+    probabilities: np.ndarray, truth: np.ndarray, kind: str, classes: Sequence[str], specificity: float
+) -> tuple[list[Statistic], Means]:
+    _check(probabilities, truth, kind, classes, specificity)
+    probabilities = np.clip(probabilities.astype(np.float64), 0, 1)
+    if kind == "multi-label":
+        return _multi_label(probabilities, truth, classes, specificity)
+    truth = truth.astype(np.int64)
+    if kind == "binary":
+        return _binary(probabilities, truth, classes, specificity)
+    return _multi_class(probabilities, truth, classes, specificity)
+
+
+def _binary(
+    probabilities: Probabilities, truth: Int[np.ndarray, "n"], classes: Sequence[str], specificity: float
+) -> tuple[list[Statistic], Means]:
+    ranks = ranking(probabilities[:, 1], truth == 1, specificity=specificity, finding=f"'{classes[1]}'")
+    decided = decisions(truth, predicted_classes(probabilities, "binary"), 2)
+    names = {"sensitivity/1": "sensitivity", "specificity/1": "specificity"}
+    names |= {"accuracy": "accuracy", "balanced_accuracy": "balanced_accuracy"}
+    names |= {f"f1/{index}": f"f1/{name}" for index, name in enumerate(classes)}
+    statistics = [_named(ranks, "", specificity), decided.renamed(names), _two_way(probabilities, truth)]
+    return statistics, {"macro_f1": [f"f1/{name}" for name in classes]}
+
+
+def _multi_class(
+    probabilities: Probabilities, truth: Int[np.ndarray, "n"], classes: Sequence[str], specificity: float
+) -> tuple[list[Statistic], Means]:
+    statistics = [
+        _named(
+            ranking(probabilities[:, index], truth == index, specificity=specificity, finding=f"'{name}'"),
+            f"/{name}",
+            specificity,
+        )
+        for index, name in enumerate(classes)
+    ]
+    names = {"accuracy": "accuracy", "quadratic_kappa": "quadratic_kappa"}
+    for metric in ("sensitivity", "specificity", "f1"):
+        names |= {f"{metric}/{index}": f"{metric}/{name}" for index, name in enumerate(classes)}
+    statistics.append(
+        decisions(truth, predicted_classes(probabilities, "multi-class"), len(classes)).renamed(names)
+    )
+    of_truth = np.take_along_axis(probabilities, truth[:, None], axis=1)[:, 0]
+    squared = (probabilities**2).sum(axis=1) - 2 * of_truth + 1
+    statistics.append(calibration(*top_label(probabilities, truth), squared, surprise_of(of_truth)))
+    members = {"balanced_accuracy": "sensitivity", "macro_f1": "f1"}
+    members |= {m: m for m in ("auroc", "average_precision", sensitivity_name(specificity))}
+    return statistics, {mean: [f"{metric}/{name}" for name in classes] for mean, metric in members.items()}
+
+
+def _multi_label(
+    probabilities: Probabilities,
+    truth: Num[np.ndarray, "n classes"],
+    classes: Sequence[str],
+    specificity: float,
+) -> tuple[list[Statistic], Means]:
+    statistics: list[Statistic] = []
+    for index, name in enumerate(classes):
+        known = np.flatnonzero(~np.isnan(truth[:, index].astype(np.float64)))
+        score, present = probabilities[known, index], truth[known, index].astype(np.int64)
+        says = predicted_classes(score[:, None], "multi-label")[:, 0].astype(np.int64)
+        names = {"sensitivity/1": f"sensitivity/{name}", "specificity/1": f"specificity/{name}"}
+        names |= {m: f"{m}/{name}" for m in ("accuracy", "balanced_accuracy")} | {"f1/1": f"macro_f1/{name}"}
+        of_two = _two_way(np.stack([1 - score, score], axis=1), present)
+        of_finding = [
+            _named(
+                ranking(score, present == 1, specificity=specificity, finding=f"'{name}'"),
+                f"/{name}",
+                specificity,
+            ),
+            decisions(present, says, 2).renamed(names),
+            of_two.renamed({metric: f"{metric}/{name}" for metric in ("brier", "ece", "log_loss")}),
+        ]
+        statistics += [_among(statistic, known, len(truth)) for statistic in of_finding]
+    summaries = [name for name in metric_names("multi-label", classes, False, specificity) if "/" not in name]
+    return statistics, {metric: [f"{metric}/{name}" for name in classes] for metric in summaries}
+
+
+def _two_way(probabilities: Float[np.ndarray, "n 2"], truth: Int[np.ndarray, "n"]) -> Statistic:
+    """Calibration of two classes: the Brier score is that of the positive one."""
+    of_truth = np.where(truth == 1, probabilities[:, 1], probabilities[:, 0])
+    confidence, correct = top_label(probabilities, truth)
+    return calibration(confidence, correct, (probabilities[:, 1] - truth) ** 2, surprise_of(of_truth))
+
+
+def _named(ranks: Statistic, of_class: str, specificity: float) -> Statistic:
+    names = {metric: f"{metric}{of_class}" for metric in ("auroc", "average_precision")}
+    return ranks.renamed(names | {"sensitivity_at_specificity": f"{sensitivity_name(specificity)}{of_class}"})
+
+
+def _among(statistic: Statistic, known: Int[np.ndarray, "known"], images: int) -> Statistic:
+    """A statistic of some images as one of all images: the others add nothing."""
+    terms = statistic.terms.tocsr(copy=True)
+    terms.indices = known[terms.indices].astype(terms.indices.dtype)
+    terms.resize((terms.shape[0], images))
+    return Statistic(terms, statistic.finish, statistic.reasons)
+
+
+def _check(
+    probabilities: np.ndarray, truth: np.ndarray, kind: str, classes: Sequence[str], specificity: float
+) -> None:
+    if kind not in KINDS:
+        raise InputError(f"unknown kind of classification '{kind}'", did_you_mean(kind, KINDS))
+    if len(set(classes)) != len(classes):
+        raise InputError("two classes have the same name", "give each class its own name")
+    if probabilities.shape[1] != len(classes) or (kind == "binary" and len(classes) != 2):
+        wanted = "2 columns and 2 classes" if kind == "binary" else "one column a class"
+        raise InputError(
+            f"{probabilities.shape[1]} columns of probabilities, {len(classes)} classes", f"give {wanted}"
+        )
+    if truth.shape != (probabilities.shape if kind == "multi-label" else probabilities.shape[:1]):
+        raise InputError(
+            f"truth has shape {truth.shape}, probabilities {probabilities.shape}", f"see kind '{kind}'"
+        )
+    if not 0 < specificity < 1:
+        raise InputError(
+            f"specificity is {specificity:g}", "give a number between 0 and 1, for instance 0.95"
+        )
+    if not np.isfinite(probabilities).all():
+        rows = int((~np.isfinite(probabilities)).any(axis=1).sum())
+        raise InputError(
+            f"probabilities of {rows} of {len(probabilities)} images are not finite",
+            "the model has diverged; lower the learning rate",
+        )
+    _check_values(probabilities, truth, kind, len(classes))
+
+
+def _check_values(probabilities: np.ndarray, truth: np.ndarray, kind: str, num_classes: int) -> None:
+    if not len(truth):
+        return
+    # Half precision is wrong in the third digit; logits are wrong in the first.
+    low, high = float(probabilities.min()), float(probabilities.max())
+    if low < -0.01 or high > 1.01:
+        raise InputError(
+            f"probabilities lie in {low:.3g}..{high:.3g}, not in 0..1", "apply softmax or sigmoid"
+        )
+    total = probabilities.astype(np.float64).sum(axis=1)
+    worst = float(total[np.abs(total - 1).argmax()])
+    if kind != "multi-label" and abs(worst - 1) > 0.05:
+        raise InputError(f"the probabilities of an image add up to {worst:.3g}, not 1", "apply softmax")
+    values = truth[~np.isnan(truth)] if kind == "multi-label" else truth
+    wrong = values[~np.isin(values, (0, 1) if kind == "multi-label" else np.arange(num_classes))]
+    if len(wrong):
+        meant = "1, 0 or NaN for each finding" if kind == "multi-label" else f"0..{num_classes - 1}"
+        raise InputError(f"truth has the value {wrong[0]:g}", f"give {meant}")

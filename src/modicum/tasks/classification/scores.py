@@ -1,0 +1,159 @@
+"""Collects the predictions of a classifier over one split."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pandas as pd
+from torch import Tensor
+
+from modicum.tasks.base import Batch, Example, Scores
+from modicum.tasks.bootstrap import Estimate
+from modicum.tasks.classification.evaluation import evaluate, point_metrics
+from modicum.tasks.classification.tables import prediction_columns, truth_columns
+
+
+class ClassificationScores(Scores):
+    """See :class:`~modicum.tasks.base.Scores`. Made by :meth:`Classification.scores`."""
+
+    def __init__(
+        self,
+        kind: str,
+        classes: Sequence[str],
+        ordered: bool,
+        specificity: float,
+        activate: Callable[[Tensor], Tensor],
+    ) -> None:
+        self.kind = kind
+        self.classes = tuple(classes)
+        self.ordered = ordered
+        self.specificity = specificity
+        self._activate = activate
+        self._parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+
+    def update(self, outputs: Tensor, batch: Batch) -> None:
+        target = batch["labels" if self.kind == "multi-label" else "label"]
+        self._parts.append(
+            (
+                batch["position"].cpu().numpy(),
+                self._activate(outputs.detach()).cpu().numpy().astype(np.float64),
+                target.cpu().numpy(),
+            )
+        )
+
+    def merge(self, others: Sequence[Scores]) -> None:
+        for other in others:
+            assert isinstance(other, ClassificationScores)
+            self._parts += other._parts
+        positions, probabilities, truth = self._collected()
+        _, first = np.unique(positions, return_index=True)
+        self._parts = [(positions[first], probabilities[first], truth[first])]
+
+    def _collected(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        if len(self._parts) > 1:
+            positions, probabilities, truth = (np.concatenate(arrays) for arrays in zip(*self._parts, strict=True))
+            order = np.argsort(positions, kind="stable")
+            self._parts = [(positions[order], probabilities[order], truth[order])]
+        return self._parts[0]
+
+    def positions(self) -> np.ndarray:
+        return self._collected()[0]
+
+    def metrics(self) -> dict[str, float]:
+        _, probabilities, truth = self._collected()
+        return point_metrics(
+            probabilities,
+            truth,
+            kind=self.kind,
+            classes=self.classes,
+            ordered=self.ordered,
+            specificity=self.specificity,
+        )
+
+    def estimates(self, groups: Sequence[str] | None, resamples: int, seed: int) -> dict[str, Estimate]:
+        _, probabilities, truth = self._collected()
+        return evaluate(
+            probabilities,
+            truth,
+            kind=self.kind,
+            classes=self.classes,
+            ordered=self.ordered,
+            groups=groups,
+            resamples=resamples,
+            seed=seed,
+            specificity=self.specificity,
+        )
+
+    def table(self) -> pd.DataFrame:
+        _, probabilities, truth = self._collected()
+        return pd.concat(
+            [
+                truth_columns(truth, self.classes, self.kind),
+                prediction_columns(probabilities, self.classes, self.kind),
+            ],
+            axis=1,
+        )
+
+    def examples(self, count: int) -> list[Example]:
+        """``count`` most confident mistakes, then half as many of the most confident hits."""
+        positions, probabilities, truth = self._collected()
+        candidates = (
+            self._finding_examples(probabilities, truth)
+            if self.kind == "multi-label"
+            else self._class_examples(probabilities, truth)
+        )
+        candidates.sort(key=lambda example: -example.probability)
+        chosen = []
+        for kind, limit in (("mistake", count), ("correct", count // 2)):
+            of_kind = [example for example in candidates if example.kind == kind]
+            seen: set[tuple[int, int]] = set()
+            for example in _spread(of_kind, limit):
+                if (example.row, example.output) not in seen:
+                    seen.add((example.row, example.output))
+                    chosen.append(example)
+        return [Example(int(positions[e.row]), e.kind, e.output, e.truth, e.prediction, e.probability) for e in chosen]
+
+    def _class_examples(self, probabilities: np.ndarray, truth: np.ndarray) -> list[Example]:
+        predicted = probabilities.argmax(1)
+        return [
+            Example(
+                row,
+                "correct" if predicted[row] == truth[row] else "mistake",
+                int(predicted[row]),
+                self.classes[truth[row]],
+                self.classes[predicted[row]],
+                float(probabilities[row, predicted[row]]),
+            )
+            for row in range(len(truth))
+        ]
+
+    def _finding_examples(self, probabilities: np.ndarray, truth: np.ndarray) -> list[Example]:
+        examples = []
+        for row, finding in zip(*np.nonzero(~np.isnan(truth)), strict=True):
+            present, says = truth[row, finding] > 0.5, probabilities[row, finding] >= 0.5
+            if not present and not says:
+                continue  # a finding that is absent and not claimed shows nothing
+            name = self.classes[finding]
+            confidence = probabilities[row, finding] if says else 1 - probabilities[row, finding]
+            examples.append(
+                Example(
+                    int(row),
+                    "correct" if present == says else "mistake",
+                    int(finding),
+                    name if present else f"no {name}",
+                    name if says else f"no {name}",
+                    float(confidence),
+                )
+            )
+        return examples
+
+
+def _spread(examples: list[Example], limit: int) -> list[Example]:
+    """The first ``limit`` examples, but not more than a fair share of one predicted class while others wait."""
+    classes = {example.prediction for example in examples}
+    share = max(1, -(-limit // max(1, len(classes))))
+    taken: dict[str, int] = {}
+    first, rest = [], []
+    for example in examples:
+        taken[example.prediction] = taken.get(example.prediction, 0) + 1
+        (first if taken[example.prediction] <= share else rest).append(example)
+    return sorted((first + rest)[:limit], key=lambda example: -example.probability)

@@ -1,0 +1,36 @@
+"""Predictions of classifiers as tables."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+
+def prediction_columns(probabilities: Float[np.ndarray, "n classes"], classes: Sequence[str], kind: str) -> pd.DataFrame:
+    """``prediction`` and one ``p_<class>`` column a class.
+
+    For findings (``multi-label``) the prediction lists those with a probability of 0.5 or more, joined by ``|``.
+    """
+    table = pd.DataFrame({f"p_{name}": probabilities[:, index] for index, name in enumerate(classes)})
+    names = np.array(classes, dtype=object)
+    if kind == "multi-label":
+        prediction = ["|".join(names[row >= 0.5]) for row in probabilities]
+    else:
+        prediction = list(names[probabilities.argmax(1)]) if len(probabilities) else []
+    table.insert(0, "prediction", prediction)
+    return table
+
+
+def truth_columns(truth: np.ndarray, classes: Sequence[str], kind: str) -> pd.DataFrame:
+    """``truth`` (a class name), or one ``truth_<finding>`` column a finding (1, 0, blank for unknown)."""
+    if kind == "multi-label":
+        return pd.DataFrame(
+            {f"truth_{name}": pd.array(truth[:, i], dtype="Int64") for i, name in enumerate(classes)}
+            if not np.isnan(truth).any()
+            else {
+                f"truth_{name}": pd.array([None if np.isnan(v) else int(v) for v in truth[:, i]], dtype="Int64")
+                for i, name in enumerate(classes)
+            }
+        )
+    return pd.DataFrame({"truth": [classes[index] for index in truth]})

@@ -1,0 +1,212 @@
+"""Classification of images: binary, multi-class (ordered or not), and multi-label with unknown findings."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from modicum.data.manifest import Manifest
+from modicum.errors import InputError
+from modicum.losses import CrossEntropyLoss, FocalLoss, MaskedBCELoss, class_weights_from_counts
+from modicum.tasks.base import Example, Scores, Task
+from modicum.tasks.classification.metrics import metric_direction
+from modicum.tasks.classification.scores import ClassificationScores
+from modicum.tasks.classification.tables import prediction_columns
+
+Kind = Literal["binary", "multi-class", "multi-label"]
+LABELS_PREFIX = "labels:"
+
+
+class Classification(Task):
+    """One of several classes an image, or several findings an image.
+
+    Args:
+        kind: ``binary`` (two classes, the second is the positive one), ``multi-class`` or ``multi-label``.
+        classes: class names in the order of the outputs.
+        ordered: the classes are grades; mistakes by two grades are worse than by one.
+        specificity: where sensitivity is reported.
+    """
+
+    name: ClassVar[str] = "classification"
+
+    def __init__(
+        self, kind: Kind, classes: Sequence[str], *, ordered: bool = False, specificity: float = 0.95
+    ) -> None:
+        self.kind = kind
+        self.classes = tuple(classes)
+        self.ordered = ordered
+        self.specificity = specificity
+
+    @classmethod
+    def from_manifest(cls, manifest: Manifest, options: Mapping[str, Any]) -> "Classification":
+        """Finds kind and classes.
+
+        Columns ``labels:<finding>`` make it multi-label; otherwise the ``label`` column decides. Options:
+        ``classes`` (names in order), ``ordered`` (None: grades are classes that are consecutive whole numbers),
+        ``specificity``.
+        """
+        specificity = float(options.get("specificity") or 0.95)
+        findings = [str(c).removeprefix(LABELS_PREFIX) for c in manifest.table if str(c).startswith(LABELS_PREFIX)]
+        if findings:
+            return cls("multi-label", options.get("classes") or findings, specificity=specificity)
+        if "label" not in manifest.table:
+            columns = ", ".join(str(c) for c in manifest.table.columns)
+            raise InputError(
+                f"{manifest.source}: no column 'label' or 'labels' (columns: {columns})",
+                "name it with --label COLUMN",
+            )
+        found = _natural_order({str(value) for value in manifest.table["label"].dropna()})
+        classes = [str(name) for name in options.get("classes") or found]
+        if len(classes) < 2:
+            only = f"only class '{classes[0]}'" if classes else "no labels"
+            raise InputError(f"{manifest.source}: {only} in column 'label'", "a classifier needs two classes or more")
+        ordered = options.get("ordered")
+        if ordered is None:
+            ordered = len(classes) > 2 and _are_consecutive_numbers(classes)
+        kind: Kind = "binary" if len(classes) == 2 else "multi-class"
+        return cls(kind, classes, ordered=bool(ordered) and kind == "multi-class", specificity=specificity)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "classes": list(self.classes),
+            "ordered": self.ordered,
+            "specificity": self.specificity,
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Classification":
+        return cls(
+            values["kind"], values["classes"], ordered=values["ordered"], specificity=values["specificity"]
+        )
+
+    @property
+    def num_outputs(self) -> int:
+        return len(self.classes)
+
+    @property
+    def monitor(self) -> str:
+        return "quadratic_kappa" if self.ordered else "auroc"
+
+    def higher_is_better(self, metric: str) -> bool:
+        return metric_direction(metric, self.classes)
+
+    def targets(self, manifest: Manifest) -> dict[str, np.ndarray]:
+        """``label`` int64 ``[n]``, or ``labels`` float32 ``[n, findings]`` with NaN where unknown.
+
+        Raises:
+            InputError: a column is missing, or a label is not one of the classes.
+        """
+        if self.kind == "multi-label":
+            columns = [f"{LABELS_PREFIX}{name}" for name in self.classes]
+            missing = [column for column in columns if column not in manifest.table]
+            if missing:
+                name = missing[0].removeprefix(LABELS_PREFIX)
+                raise InputError(f"{manifest.source}: finding '{name}' has no column", "add it, blank where unknown")
+            return {"labels": manifest.table[columns].to_numpy(dtype=np.float32)}
+        if "label" not in manifest.table:
+            raise InputError(f"{manifest.source}: no column 'label'", "name it with --label COLUMN")
+        number = {name: index for index, name in enumerate(self.classes)}
+        labels = np.empty(len(manifest), dtype=np.int64)
+        for row, value in enumerate(manifest.table["label"]):
+            if str(value) not in number:
+                image = manifest.table["image"].iloc[row]
+                raise InputError(
+                    f"{manifest.source}: image '{image}' has label '{value}', which is not in {_short(self.classes)}",
+                    "fix the row, or name all classes with --classes",
+                )
+            labels[row] = number[str(value)]
+        return {"label": labels}
+
+    def sampling_labels(self, targets: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The class; for findings, the rarest positive one (or ``findings`` where there is none)."""
+        if self.kind != "multi-label":
+            return targets["label"]
+        positive = np.nan_to_num(targets["labels"], nan=0.0) > 0.5
+        rarity = np.argsort(positive.sum(0), kind="stable")
+        rarest_first = positive[:, rarity]
+        return np.where(rarest_first.any(1), rarity[rarest_first.argmax(1)], len(self.classes))
+
+    def loss(self, targets: Mapping[str, np.ndarray], options: Mapping[str, Any]) -> nn.Module:
+        """The loss on a batch. Options: ``loss`` (auto, cross_entropy, focal, bce), ``class_weights``
+        (none, balanced, or a list), ``label_smoothing``.
+        """
+        name = options.get("loss", "auto")
+        default = "bce" if self.kind == "multi-label" else "cross_entropy"
+        name = default if name == "auto" else name
+        allowed = {"bce"} if self.kind == "multi-label" else {"cross_entropy", "focal"}
+        if name not in allowed:
+            raise InputError(f"loss '{name}' does not fit {self.kind} labels", f"use {' or '.join(sorted(allowed))}")
+        weights = self._class_weights(targets, options.get("class_weights", "none"))
+        if name == "bce":
+            return OnBatch(MaskedBCELoss(pos_weight=weights), "labels")
+        if name == "focal":
+            return OnBatch(FocalLoss(), "label")
+        smoothing = float(options.get("label_smoothing", 0.0))
+        return OnBatch(CrossEntropyLoss(weight=weights, label_smoothing=smoothing), "label")
+
+    def _class_weights(self, targets: Mapping[str, np.ndarray], choice: Any) -> Tensor | None:
+        if choice is None or choice == "none" or not targets:
+            return None  # without training rows nothing will be learned: a run opened for prediction
+        if choice == "balanced":
+            if self.kind == "multi-label":
+                positives = np.nansum(targets["labels"], axis=0)
+                negatives = np.nansum(1 - targets["labels"], axis=0)
+                return torch.tensor(negatives / np.maximum(positives, 1), dtype=torch.float32)
+            return class_weights_from_counts(np.bincount(targets["label"], minlength=len(self.classes)))
+        weights = torch.tensor([float(w) for w in choice], dtype=torch.float32)
+        if len(weights) != len(self.classes):
+            raise InputError(
+                f"class_weights has {len(weights)} values for {len(self.classes)} classes",
+                f"give one each, in the order {_short(self.classes)}",
+            )
+        return weights
+
+    def activate(self, outputs: Float[Tensor, "*batch classes"]) -> Float[Tensor, "*batch classes"]:
+        """Logits to probabilities: sigmoid for findings, softmax for classes."""
+        return outputs.float().sigmoid() if self.kind == "multi-label" else outputs.float().softmax(-1)
+
+    def scores(self) -> ClassificationScores:
+        return ClassificationScores(self.kind, self.classes, self.ordered, self.specificity, self.activate)
+
+    def prediction_table(self, activated: Float[np.ndarray, "n classes"]) -> Any:
+        return prediction_columns(activated, self.classes, self.kind)
+
+    def examples(self, scores: Scores, count: int) -> list[Example]:
+        assert isinstance(scores, ClassificationScores)
+        return scores.examples(count)
+
+
+class OnBatch(nn.Module):
+    """Applies a loss to the outputs and one target of the batch."""
+
+    def __init__(self, loss: nn.Module, target: str) -> None:
+        super().__init__()
+        self.loss = loss
+        self.target = target
+
+    def forward(self, outputs: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+        return self.loss(outputs, batch[self.target])
+
+
+def _natural_order(names: set[str]) -> list[str]:
+    if all(name.lstrip("-").isdigit() for name in names):
+        return sorted(names, key=int)
+    return sorted(names)
+
+
+def _are_consecutive_numbers(names: Sequence[str]) -> bool:
+    if not all(name.lstrip("-").isdigit() for name in names):
+        return False
+    numbers = [int(name) for name in names]
+    return numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+
+
+def _short(names: Sequence[str]) -> str:
+    if _are_consecutive_numbers(names):
+        return f"{names[0]}..{names[-1]}"
+    return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")

@@ -1,0 +1,146 @@
+"""What every augmentation operation is: a small frozen configuration that draws its own numbers.
+
+An operation has two halves. :meth:`Operation.draw` takes random parameters for a batch from a CPU generator,
+so the same generator state gives the same parameters on every device. The rest is a pure function of image
+and parameters.
+"""
+
+from typing import Annotated, Any
+
+import torch
+from jaxtyping import Bool, Float
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from modicum.errors import InputError
+from modicum.transforms.geometry import Size, Stage, warp_batch
+from modicum.transforms.windows import uniform
+
+Batch = dict[str, Any]
+Drawn = dict[str, Tensor]
+Shape = tuple[int, int, int]  # channels, height, width
+
+
+def _ascending(limits: tuple[float, float]) -> tuple[float, float]:
+    if limits[0] > limits[1]:
+        raise ValueError(f"the lower limit {limits[0]:g} is above the upper limit {limits[1]:g}")
+    return limits
+
+
+def _positive(limits: tuple[float, float]) -> tuple[float, float]:
+    if limits[0] <= 0:
+        raise ValueError(f"the lower limit {limits[0]:g} must be above 0")
+    return limits
+
+
+def _not_negative(limits: tuple[float, float]) -> tuple[float, float]:
+    if limits[0] < 0:
+        raise ValueError(f"the lower limit {limits[0]:g} must not be below 0")
+    return limits
+
+
+Limits = Annotated[tuple[float, float], AfterValidator(_ascending)]
+PositiveLimits = Annotated[Limits, AfterValidator(_positive)]
+NonNegativeLimits = Annotated[Limits, AfterValidator(_not_negative)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+def require_image(batch: Batch) -> Tensor:
+    """The batch's image tensor, checked: float [batch, channels, height, width].
+
+    Raises:
+        InputError: no image, or not such a tensor.
+    """
+    image = batch.get("image")
+    if not isinstance(image, Tensor):
+        raise InputError("the batch has no tensor 'image'", f"its keys are: {', '.join(sorted(batch))}")
+    if image.ndim != 4 or not image.is_floating_point():
+        raise InputError(
+            f"batch['image'] is {str(image.dtype).removeprefix('torch.')} {list(image.shape)}",
+            "give float images in [0, 1] as [batch, channels, height, width]",
+        )
+    return image
+
+
+def happens(count: int, probability: float, generator: torch.Generator) -> Bool[Tensor, "count"]:
+    """Which of ``count`` images an operation is applied to."""
+    return uniform(count, (0.0, 1.0), generator) < probability
+
+
+class Operation(BaseModel):
+    """One augmentation operation; call it with a batch and a CPU generator.
+
+    Attributes:
+        name: the operation's name in recipes.
+        p: probability with which each image is changed, on its own.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    name: str
+    p: Probability = 1.0
+
+    def draw(self, count: int, shape: Shape, generator: torch.Generator) -> Drawn:
+        """Random parameters for ``count`` images of ``shape``, on the CPU, as if each were changed."""
+        raise NotImplementedError
+
+    def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
+        """The batch with its image (and mask) changed.
+
+        Args:
+            batch: ``image`` float [batch, channels, height, width] in [0, 1]; ``mask``, where there is one,
+                [batch, height, width] or [batch, channels, height, width] of any dtype; other keys pass
+                through.
+            generator: on the CPU; the same state gives the same result.
+        """
+        raise NotImplementedError
+
+
+class GeometricOperation(Operation):
+    """An operation that moves pixels; masks follow."""
+
+    def place(self, drawn: Drawn, applied: Bool[Tensor, "batch"], size: Size, output: Size | None) -> Stage:
+        """The drawn parameters as a geometric step; images that are not ``applied`` to stay where they are.
+
+        Args:
+            drawn: what :meth:`draw` gave.
+            applied: which images are changed.
+            size: of the images when they come here.
+            output: size that the whole augmentation aims at, for operations that change the size.
+        """
+        raise NotImplementedError
+
+    def stage(self, count: int, shape: Shape, generator: torch.Generator, output: Size | None) -> Stage:
+        """Draws for ``count`` images and returns the geometric step."""
+        applied = happens(count, self.p, generator)
+        return self.place(self.draw(count, shape, generator), applied, shape[1:], output)
+
+    def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
+        channels, height, width = require_image(batch).shape[1:]
+        stage = self.stage(len(batch["image"]), (channels, height, width), generator, None)
+        return warp_batch(batch, [stage])
+
+
+class PhotometricOperation(Operation):
+    """An operation that changes intensities and moves nothing; masks stay as they are.
+
+    All of them treat mirrored images alike, which lets the pipeline carry flips past them.
+    """
+
+    def change(
+        self, image: Float[Tensor, "batch channels height width"], drawn: Drawn
+    ) -> Float[Tensor, "batch channels height width"]:
+        """The images with the drawn parameters applied."""
+        raise NotImplementedError
+
+    def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
+        image = require_image(batch)
+        chosen = happens(len(image), self.p, generator).nonzero().flatten()
+        if len(chosen) == 0:
+            return batch
+        channels, height, width = image.shape[1:]
+        drawn = self.draw(len(chosen), (channels, height, width), generator)
+        if len(chosen) == len(image):
+            return {**batch, "image": self.change(image, drawn)}
+        rows = chosen.to(image.device)
+        return {**batch, "image": image.index_copy(0, rows, self.change(image[rows], drawn))}

@@ -1,0 +1,165 @@
+"""A chain of augmentation operations, read from a recipe and run on a batch.
+
+>>> augment = Augmentation("fundus", size=64)
+>>> batch = {"image": torch.rand(4, 3, 96, 96), "label": torch.arange(4)}
+>>> augment(batch, torch.Generator().manual_seed(0))["image"].shape
+torch.Size([4, 3, 64, 64])
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+
+from modicum.errors import InputError, did_you_mean
+from modicum.transforms import random_geometry, random_photometry
+from modicum.transforms.geometry import Size, Stage, resize_stage, warp_batch
+from modicum.transforms.operation import Batch, GeometricOperation, Operation, require_image
+from modicum.transforms.presets import PRESETS
+from modicum.transforms.random_geometry import as_size
+
+OPERATIONS: dict[str, type[Operation]] = {
+    kind.model_fields["name"].default: kind
+    for kind in (
+        random_geometry.HorizontalFlip,
+        random_geometry.VerticalFlip,
+        random_geometry.Rotate,
+        random_geometry.Translate,
+        random_geometry.Zoom,
+        random_geometry.Resize,
+        random_geometry.RandomResizedCrop,
+        random_photometry.Brightness,
+        random_photometry.Contrast,
+        random_photometry.Saturation,
+        random_photometry.Hue,
+        random_photometry.ColorJitter,
+        random_photometry.Grayscale,
+        random_photometry.GaussianBlur,
+        random_photometry.Gamma,
+        random_photometry.GaussianNoise,
+        random_photometry.RandomErasing,
+    )
+}
+
+
+class Augmentation:
+    """Runs operations on a batch, one after another, and brings the images to one size.
+
+    Neighbouring geometric operations are composed into one sampling grid an image: one interpolation instead
+    of one an operation, which is quicker and keeps small lesions sharp. Flips are carried past photometric
+    operations to the next grid. Masks follow, read at the nearest pixel.
+
+    Args:
+        operations: a preset's name or a list of operations (see :func:`parse_augmentation`).
+        size: of the images that come out, (height, width) or one number for a square. A
+            ``random_resized_crop`` or ``resize`` without a size of its own goes there; otherwise a resize is
+            added at the end. None keeps the size that comes in, but for operations with a size of their own.
+
+    Raises:
+        InputError: unknown preset, operation or parameter, a value outside its range, or an impossible size.
+    """
+
+    def __init__(self, operations: object, size: int | Size | None = None) -> None:
+        self.operations = parse_augmentation(operations)
+        try:
+            self.size = None if size is None else as_size(size)
+        except ValueError as error:
+            raise InputError(f"augmentation: {error}", "give a size in pixels") from None
+
+    def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
+        """The augmented batch: the same keys, with ``image`` and ``mask`` replaced.
+
+        Args:
+            batch: ``image`` float [batch, channels, height, width] in [0, 1]; ``mask``, where there is one,
+                [batch, height, width] or [batch, channels, height, width] of any dtype; other keys pass
+                through.
+            generator: a ``torch.Generator`` on the CPU. The same state gives the same augmentation on every
+            device.
+        """
+        image = require_image(batch)
+        count, channels = image.shape[:2]
+        canvas: Size = (image.shape[2], image.shape[3])
+        pending: list[Stage] = []
+        for operation in self.operations:
+            if isinstance(operation, GeometricOperation):
+                pending.append(operation.stage(count, (channels, *canvas), generator, self.size))
+                canvas = pending[-1].target
+                continue
+            if any(stage.edge != "exact" for stage in pending):
+                batch, pending = warp_batch(batch, pending), []
+            batch = operation(batch, generator)
+        if self.size is not None and canvas != self.size:
+            pending.append(resize_stage(count, canvas, self.size))
+        return warp_batch(batch, pending)
+
+    def describe(self) -> list[dict[str, Any]]:
+        """The operations with all their parameters as plain values, for a recipe; parses back to the same."""
+        return describe_augmentation(self.operations)
+
+    def __repr__(self) -> str:
+        return f"Augmentation({self.describe()}, size={self.size})"
+
+
+def parse_augmentation(value: object) -> tuple[Operation, ...]:
+    """Reads an augmentation from a recipe.
+
+    Args:
+        value: a preset's name, such as ``"fundus"``, or a list whose items are operations, names, or mappings
+            such as ``{"name": "rotate", "degrees": [-10, 10], "p": 0.5}``.
+
+    Raises:
+        InputError: unknown preset, operation or parameter (with a suggestion), or a value outside its range.
+    """
+    if isinstance(value, str):
+        if value not in PRESETS:
+            hint = did_you_mean(value, PRESETS)
+            if value in OPERATIONS:
+                hint = f"that is an operation: write it as a list, [{value}]"
+            raise InputError(f"unknown augmentation '{value}'", hint)
+        return PRESETS[value]
+    if not isinstance(value, Sequence):
+        raise InputError(
+            f"augmentation is {value!r}", f"give a preset ({', '.join(PRESETS)}) or a list of operations"
+        )
+    return tuple(_parse_operation(item, position) for position, item in enumerate(value, start=1))
+
+
+def describe_augmentation(operations: Sequence[Operation]) -> list[dict[str, Any]]:
+    """Operations as plain dicts of names, numbers and lists, for YAML or JSON; parses back to the same."""
+    return [operation.model_dump(mode="json") for operation in operations]
+
+
+def _parse_operation(item: object, position: int) -> Operation:
+    if isinstance(item, Operation):
+        return item
+    settings: dict[str, Any] = {"name": item} if isinstance(item, str) else {}
+    if isinstance(item, Mapping):
+        settings = dict(item)
+    name = settings.get("name")
+    if not isinstance(name, str):
+        raise InputError(
+            f"augmentation, operation {position} is {item!r}",
+            "give a mapping with a name, such as {name: rotate}",
+        )
+    if name not in OPERATIONS:
+        raise InputError(
+            f"augmentation, operation {position}: unknown operation '{name}'", did_you_mean(name, OPERATIONS)
+        )
+    try:
+        return OPERATIONS[name].model_validate(settings)
+    except ValidationError as error:
+        raise _explain(error, OPERATIONS[name], position) from None
+
+
+def _explain(error: ValidationError, kind: type[Operation], position: int) -> InputError:
+    """The first problem of a configuration, as one line."""
+    problem = error.errors()[0]
+    parameter = str(problem["loc"][0]) if problem["loc"] else ""
+    place = f"augmentation, operation {position} ({kind.model_fields['name'].default})"
+    if problem["type"] == "extra_forbidden":
+        known = [field for field in kind.model_fields if field != "name"]
+        return InputError(f"{place}: unknown parameter '{parameter}'", did_you_mean(parameter, known))
+    reason = problem["msg"].removeprefix("Value error, ")
+    given = problem["input"]
+    return InputError(f"{place}: {parameter} = {given!r}", reason[:1].lower() + reason[1:])

@@ -1,0 +1,51 @@
+"""Named augmentations for the usual kinds of images."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from modicum.transforms.operation import Operation
+from modicum.transforms.random_geometry import (
+    HorizontalFlip,
+    RandomResizedCrop,
+    Resize,
+    Rotate,
+    Translate,
+    VerticalFlip,
+    Zoom,
+)
+from modicum.transforms.random_photometry import ColorJitter, Gamma
+
+PRESETS: Mapping[str, tuple[Operation, ...]] = MappingProxyType(
+    {
+        # Only the resize to the output size, as evaluation does.
+        "none": (),
+        # For a first run, or where little is known of the images.
+        "light": (HorizontalFlip(), Resize(), ColorJitter(brightness=0.1, contrast=0.1)),
+        # A fundus photograph has no up or down that matters for its grade. Huang et al., "Identifying the key
+        # components in ResNet-50 for diabetic retinopathy grading from fundus images" (Diagnostics 2023, 13,
+        # 1664): the single-eye recipe, in its order.
+        "fundus": (
+            HorizontalFlip(p=0.5),
+            VerticalFlip(p=0.5),
+            ColorJitter(brightness=0.2, contrast=0.2),
+            RandomResizedCrop(area=(0.87, 1.15), aspect=(0.7, 1.3)),
+            Rotate(degrees=(-180, 180)),
+            Translate(fraction=0.2),
+        ),
+        # A chest radiograph is never upside down, and a mirrored one has the heart on the wrong side.
+        "chest": (
+            Rotate(degrees=(-10, 10)),
+            Zoom(factor=(0.9, 1.1)),
+            Translate(fraction=0.05),
+            Resize(),
+            ColorJitter(brightness=0.1, contrast=0.2),
+            Gamma(p=0.5, gamma=(0.8, 1.25)),
+        ),
+        # What photographs of everyday things are trained with.
+        "natural": (
+            RandomResizedCrop(area=(0.08, 1.0), aspect=(3 / 4, 4 / 3)),
+            HorizontalFlip(),
+            ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4),
+        ),
+    }
+)
