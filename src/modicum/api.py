@@ -217,7 +217,13 @@ class Run:
         """
         recipe, task, method = load_method(self.folder)
         given = {key: value for key, value in settings.items() if value is not None}
-        update = {"source": str(data), "skip_broken": skip_broken, "images": None, "split_lists": None, **given}
+        update = {
+            "source": str(data),
+            "skip_broken": skip_broken,
+            "images": None,
+            "split_lists": None,
+            **given,
+        }
         manifest = read_manifest(recipe.data.model_copy(update=update))
         manifest, split = _rows_to_evaluate(manifest, split)
         title = name or (f"{manifest.name}-{split}" if split else manifest.name)
@@ -274,7 +280,7 @@ def images_of(given: Iterable[str | Path]) -> tuple[list[str], list[ImageRef]]:
             names += [image.relative_to(path).as_posix() for image in found]
             refs += [ImageRef.parse(str(image), None) for image in found]
         elif path.suffix.lower() in {".csv", ".tsv", ".parquet", ".json"} and path.is_file():
-            manifest = load_manifest(path, missing="keep")
+            manifest = load_manifest(path, missing="keep", unlabelled="keep")
             names += [str(name) for name in manifest.table["image"]]
             refs += manifest.refs()
         else:
@@ -295,7 +301,9 @@ def _rows_to_evaluate(manifest: Manifest, split: str | None) -> tuple[Manifest, 
     split = split or "test"
     if split not in splits:
         there = ", ".join(sorted(splits)) or "none"
-        raise InputError(f"{manifest.source}: there is no split '{split}'", f"splits: {there}; or pass --split all")
+        raise InputError(
+            f"{manifest.source}: there is no split '{split}'", f"splits: {there}; or pass --split all"
+        )
     return manifest.subset((manifest.table["split"] == split).to_numpy()), split
 
 

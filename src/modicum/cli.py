@@ -21,12 +21,16 @@ app = typer.Typer(
 Data = Annotated[str, typer.Argument(help="A table (CSV, TSV, Parquet), folder, MONAI datalist or NPZ file.")]
 RunPath = Annotated[Path, typer.Argument(help="A run folder, for instance runs/NAME.")]
 Label = Annotated[str | None, typer.Option(help="Column with the class of each image.")]
-Labels = Annotated[str | None, typer.Option(help="Columns with findings (1, 0, -1/blank: unknown), by commas.")]
+Labels = Annotated[
+    str | None, typer.Option(help="Columns with findings (1, 0, -1/blank: unknown), by commas.")
+]
 Patient = Annotated[str | None, typer.Option(help="Column with the patient of each image.")]
 ImageColumn = Annotated[str | None, typer.Option("--image", help="Column with the image paths.")]
 Images = Annotated[Path | None, typer.Option(help="Folder that image paths are relative to.")]
 SplitLists = Annotated[Path | None, typer.Option(help="Folder of train/val/test lists that set the split.")]
-AllowOutside = Annotated[bool, typer.Option("--allow-outside", help="Allow image paths outside the data folder.")]
+AllowOutside = Annotated[
+    bool, typer.Option("--allow-outside", help="Allow image paths outside the data folder.")
+]
 Workers = Annotated[int | None, typer.Option(help="Processes that decode images; one a core by default.")]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 
@@ -47,7 +51,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _main(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")
+    ] = False,
 ) -> None: ...
 
 
@@ -61,7 +67,9 @@ def inspect(
     images: Images = None,
     split_lists: SplitLists = None,
     allow_outside: AllowOutside = False,
-    out: Annotated[Path | None, typer.Option(help="Where fingerprint.json goes; not written by default.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where fingerprint.json goes; not written by default.")
+    ] = None,
     workers: Workers = None,
 ) -> None:
     """What is here: formats, sizes, classes, patients, domains, leaks, broken files.
@@ -104,12 +112,16 @@ def fit(
     split_lists: SplitLists = None,
     classes: Annotated[str | None, typer.Option(help="Class names in their order, by commas.")] = None,
     crop: Annotated[str | None, typer.Option(help="fundus: crop to the fundus disc first.")] = None,
-    leaks: Annotated[str | None, typer.Option(help="error, drop or allow images that leak between splits.")] = None,
+    leaks: Annotated[
+        str | None, typer.Option(help="error, drop or allow images that leak between splits.")
+    ] = None,
     skip_broken: Annotated[bool, typer.Option("--skip-broken", help="Set broken images aside.")] = False,
     allow_outside: AllowOutside = False,
     seed: Annotated[int | None, typer.Option(help="Of everything random.")] = None,
     device: Device = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="Any other setting: KEY=VALUE (repeatable).")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Any other setting: KEY=VALUE (repeatable).")
+    ] = None,
     name: Annotated[str | None, typer.Option("--name", "-n", help="Of the run folder.")] = None,
     runs: Annotated[Path, typer.Option(help="Folder of all runs.")] = Path("runs"),
     workers: Workers = None,
@@ -127,8 +139,8 @@ def fit(
       modicum fit --resume --name images-linear
     """
     from modicum.api import fit as fit_run
-    from modicum.engine.recipe import parse_assignments
     from modicum.console.summary import run_summary
+    from modicum.engine.recipe import parse_assignments
 
     settings: dict[str, Any] = {
         **_columns(label, labels, patient, image),
@@ -181,7 +193,9 @@ def predict(
 def evaluate(
     run: RunPath,
     data: Data,
-    split: Annotated[str | None, typer.Option(help="Rows to take: test (default where there is one), val, all.")] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Rows to take: test (default where there is one), val, all.")
+    ] = None,
     label: Label = None,
     labels: Labels = None,
     patient: Patient = None,
@@ -236,7 +250,9 @@ def report(run: RunPath) -> None:
 
 @app.command()
 def methods(
-    backbones: Annotated[str | None, typer.Option(help="List backbones by pattern instead, for instance 'vit*'.")] = None,
+    backbones: Annotated[
+        str | None, typer.Option(help="List backbones by pattern instead, for instance 'vit*'.")
+    ] = None,
 ) -> None:
     """List the methods, or the backbones that match a pattern.
 

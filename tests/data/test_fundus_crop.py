@@ -1,4 +1,4 @@
-"""The crop rule of the published grading recipe (arXiv 2110.14160), with the boxes that its own tool gives."""
+"""The crop rule of the published grading recipe (arXiv 2110.14160), with the boxes its own tool gives."""
 
 import time
 

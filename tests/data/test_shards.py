@@ -266,15 +266,15 @@ def run(folder, step):
     child = os.fork()
     if child == 0:
         kill_at(step)
-        build(folder, range(7, 18), shard_bytes=4 * SPEC.stride)
+        build(folder, range(3, 10), shard_bytes=3 * SPEC.stride)
         os._exit(0)
     return os.waitpid(child, 0)[1]
 
 def start(folder):
-    build(folder, range(7), shard_bytes=4 * SPEC.stride)
+    build(folder, range(3), shard_bytes=3 * SPEC.stride)
 
 start(top / "whole")
-build(top / "whole", range(7, 18), shard_bytes=4 * SPEC.stride)
+build(top / "whole", range(3, 10), shard_bytes=3 * SPEC.stride)
 expected = content(top / "whole")
 killed = 0
 while True:
@@ -284,7 +284,7 @@ while True:
         break
     killed += 1
     run(folder, 5 + killed % 7)  # and killed again while it goes on
-    build(folder, range(7, 18), shard_bytes=4 * SPEC.stride)
+    build(folder, range(3, 10), shard_bytes=3 * SPEC.stride)
     assert content(folder) == expected, (killed, content(folder), expected)
 print(killed)
 """

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from PIL import Image
+from made_examples import write_examples
 
 GRADES = ("0", "1", "2", "3", "4")
 FINDINGS = (
@@ -43,7 +43,7 @@ class MadeRun:
     kind: str = "multi-class"
     classes: tuple[str, ...] = GRADES
     images: tuple[tuple[str, int], ...] = (("val", 90), ("test", 140))
-    skill: float = 2.0
+    skill: float = 1.2
     ordered: bool = False
     patients: bool = True
     pictures: int = 9
@@ -59,7 +59,9 @@ def make_run(folder: Path, run: MadeRun = MadeRun()) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     truths = {"train": _truth(rng, run, 5 * max(count for _, count in run.images))}
     truths |= {name: _truth(rng, run, count) for name, count in run.images}
-    manifest = pd.concat([_manifest_rows(run, split, truth) for split, truth in truths.items()], ignore_index=True)
+    manifest = pd.concat(
+        [_manifest_rows(run, split, truth) for split, truth in truths.items()], ignore_index=True
+    )
     manifest[manifest["split"].isin(["train", "val", "test"])].to_csv(folder / "manifest.csv", index=False)
     _write_description(folder, run, manifest)
     _write_history(folder, rng, run)
@@ -118,25 +120,22 @@ def _write_description(folder: Path, run: MadeRun, manifest: pd.DataFrame) -> No
         encoding="utf-8",
     )
     kept = manifest[manifest["split"].isin(["train", "val", "test"])]
-    write_json(folder / "manifest.json", {"schema": 1, "name": "made", "rows": len(kept), "hash": "5e1f" * 16})
     write_json(
-        folder / "task.json",
-        {
-            "name": "classification",
-            "kind": run.kind,
-            "classes": list(run.classes),
-            "ordered": run.ordered,
-            "specificity": 0.95,
-        },
+        folder / "manifest.json", {"schema": 1, "name": "made", "rows": len(kept), "hash": "5e1f" * 16}
     )
+    facts = {"kind": run.kind, "classes": list(run.classes), "ordered": run.ordered, "specificity": 0.95}
+    write_json(folder / "model.json", {"schema": 1, "task": {"name": "classification"} | facts})
     write_json(
         folder / "environment.json",
         {
-            "modicum": "0.1.0",
             "python": "3.11.9",
             "platform": "Linux x86_64",
-            "device": "cpu",
-            "packages": {"torch": "2.13.0", "torchvision": "0.28.0", "timm": "1.0.31", "lightning": "2.6.6"},
+            "processor": "a processor",
+            "cores": 2,
+            "threads": 1,
+            "memory_bytes": 8 * 1024**3,
+            "gpus": [],
+            "packages": {"modicum": "0.1.0", "torch": "2.13.0", "timm": "1.0.31", "nibabel": None},
         },
     )
     write_json(
@@ -148,11 +147,11 @@ def _write_description(folder: Path, run: MadeRun, manifest: pd.DataFrame) -> No
             "formats": {"png": len(kept) - 12, "dicom": 12},
             "height": {"min": 480, "median": 1024, "max": 2136},
             "width": {"min": 512, "median": 1280, "max": 3216},
-            "duplicates": 2,
-            "broken": 1,
+            "notes": ["No split was given: patients were divided at random, seed 0."],
         },
     )
-    (folder / "broken.csv").write_text("image,reason\nimages/train_x.png,the file ends too early\n", encoding="utf-8")
+    broken = "image,reason\nimages/train_x.png,the file ends too early\n"
+    (folder / "broken.csv").write_text(broken, encoding="utf-8")
 
 
 def _write_history(folder: Path, rng: np.random.Generator, run: MadeRun) -> None:
@@ -176,13 +175,24 @@ def _write_history(folder: Path, rng: np.random.Generator, run: MadeRun) -> None
         progress = 1 - np.exp(-(epoch + 1) / 4)
         val = {
             "loss": round(float(0.5 + 0.7 * np.exp(-epoch / 3) + 0.012 * epoch + rng.normal(0, 0.01)), 4),
-            "auroc": round(float(best + 0.38 * progress - 0.002 * max(0, epoch - 8) + rng.normal(0, 0.008)), 4),
+            "auroc": round(
+                float(best + 0.38 * progress - 0.002 * max(0, epoch - 8) + rng.normal(0, 0.008)), 4
+            ),
         }
         train = {"loss": round(float(0.28 + 0.85 * np.exp(-(epoch + 1) / 3.5)), 4)}
         lines.append(
-            {"kind": "epoch", "stage": "tune", "epoch": epoch, "step": (epoch + 1) * steps, "train": train, "val": val}
+            {
+                "kind": "epoch",
+                "stage": "tune",
+                "epoch": epoch,
+                "step": (epoch + 1) * steps,
+                "train": train,
+                "val": val,
+            }
         )
-    (folder / "history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    (folder / "history.jsonl").write_text(
+        "".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8"
+    )
 
 
 def _probabilities(rng: np.random.Generator, run: MadeRun, truth: np.ndarray) -> np.ndarray:
@@ -191,7 +201,11 @@ def _probabilities(rng: np.random.Generator, run: MadeRun, truth: np.ndarray) ->
         skill = np.linspace(0.6, 1.4, size)[rng.permutation(size)] * run.skill
         logits = skill * (np.nan_to_num(truth, nan=0.3) - 0.75) * 1.6 + rng.normal(0, 1.0, truth.shape) - 0.5
         return 1 / (1 + np.exp(-logits))
-    distance = np.abs(np.arange(size)[None] - truth[:, None]) if run.ordered else np.not_equal.outer(truth, range(size))
+    distance = (
+        np.abs(np.arange(size)[None] - truth[:, None])
+        if run.ordered
+        else np.not_equal.outer(truth, range(size))
+    )
     logits = -run.skill * distance + rng.normal(0, 0.9, (len(truth), size))
     logits = 1.4 * logits
     return np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
@@ -207,7 +221,9 @@ def _write_evaluation(
     table = pd.DataFrame({"image": rows["image"], "patient": rows["patient"] if run.patients else ""})
     if run.kind == "multi-label":
         for i, finding in enumerate(run.classes):
-            table[f"truth_{finding}"] = pd.array([None if np.isnan(v) else int(v) for v in truth[:, i]], dtype="Int64")
+            table[f"truth_{finding}"] = pd.array(
+                [None if np.isnan(v) else int(v) for v in truth[:, i]], dtype="Int64"
+            )
         table["prediction"] = [
             "|".join(c for c, p in zip(run.classes, row, strict=True) if p >= 0.5) for row in probabilities
         ]
@@ -226,16 +242,31 @@ def _write_evaluation(
         "resampling_unit": "patient" if run.patients else "image",
         "resamples": run.resamples,
         "confidence": 0.95,
-        "metrics": _estimates(rng, run, truth, probabilities, rows["patient"].to_numpy() if run.patients else None),
+        "metrics": _estimates(
+            rng, run, truth, probabilities, rows["patient"].to_numpy() if run.patients else None
+        ),
     }
     write_json(place / "metrics.json", metrics)
     if run.pictures:
-        _write_examples(place / "examples", rng, run, table, truth, probabilities)
+        write_examples(
+            place / "examples",
+            rng,
+            run.kind,
+            run.classes,
+            run.pictures,
+            list(table["image"]),
+            truth,
+            probabilities,
+        )
     return metrics
 
 
 def _estimates(
-    rng: np.random.Generator, run: MadeRun, truth: np.ndarray, probabilities: np.ndarray, patients: np.ndarray | None
+    rng: np.random.Generator,
+    run: MadeRun,
+    truth: np.ndarray,
+    probabilities: np.ndarray,
+    patients: np.ndarray | None,
 ) -> dict[str, dict[str, float]]:
     from modicum.tasks.classification.evaluation import evaluate
 
@@ -297,75 +328,3 @@ def _run_metrics(folder: Path, run: MadeRun, evaluations: dict[str, Any]) -> dic
         },
         "evaluations": evaluations,
     }
-
-
-def _write_examples(
-    place: Path,
-    rng: np.random.Generator,
-    run: MadeRun,
-    table: pd.DataFrame,
-    truth: np.ndarray,
-    probabilities: np.ndarray,
-) -> None:
-    place.mkdir()
-    cards = []
-    for number, (row, kind, says, is_true, probability) in enumerate(_chosen(run, truth, probabilities)):
-        picture, overlay = draw_fundus(rng)
-        Image.fromarray(picture).save(place / f"{number:03d}.png")
-        Image.fromarray(overlay).save(place / f"{number:03d}_map.png")
-        cards.append(
-            {
-                "image": table["image"].iloc[row],
-                "truth": is_true,
-                "prediction": says,
-                "probability": probability,
-                "kind": kind,
-                "picture": f"{number:03d}.png",
-                "overlay": f"{number:03d}_map.png",
-            }
-        )
-    write_json(place / "examples.json", cards)
-
-
-def _chosen(run: MadeRun, truth: np.ndarray, probabilities: np.ndarray) -> list[tuple[int, str, str, str, float]]:
-    found = []
-    if run.kind == "multi-label":
-        for row, finding in zip(*np.nonzero(~np.isnan(truth)), strict=True):
-            p, is_true, name = float(probabilities[row, finding]), truth[row, finding] > 0.5, run.classes[finding]
-            says = p >= 0.5
-            words = (name if says else f"no {name}", name if is_true else f"no {name}")
-            if says or is_true:
-                found.append((int(row), "correct" if says == is_true else "mistake", *words, max(p, 1 - p)))
-    else:
-        for row, probability in enumerate(probabilities):
-            says = int(probability.argmax())
-            kind = "correct" if says == truth[row] else "mistake"
-            found.append((row, kind, run.classes[says], run.classes[truth[row]], float(probability[says])))
-    found.sort(key=lambda entry: -entry[4])
-    mistakes = [entry for entry in found if entry[1] == "mistake"][: 2 * run.pictures // 3]
-    return mistakes + [entry for entry in found if entry[1] == "correct"][: run.pictures // 3]
-
-
-def draw_fundus(rng: np.random.Generator, size: int = 320) -> tuple[np.ndarray, np.ndarray]:
-    """A simple drawn eye background and the same with a warm glow where a network might have looked."""
-    y, x = np.mgrid[0:size, 0:size] / (size - 1) * 2 - 1
-    radius = np.hypot(x, y)
-    shade = np.clip(1.1 - 0.55 * radius**2, 0, 1)
-    picture = np.stack([0.78 * shade, 0.38 * shade, 0.17 * shade], -1)
-    disc = rng.choice([-0.55, 0.55])
-    picture += 0.55 * np.exp(-((x - disc) ** 2 + y**2) / 0.02)[..., None] * [1, 0.9, 0.6]
-    for _ in range(7):
-        bend, tilt = rng.normal(0, 0.8), rng.normal(0, 1.1)
-        path = tilt * (x - disc) + bend * (x - disc) ** 2
-        picture -= 0.22 * np.exp(-(((y - path) / 0.016) ** 2))[..., None] * [0.9, 0.8, 0.5] * (radius < 0.97)[..., None]
-    heat = np.zeros_like(x)
-    for _ in range(rng.integers(2, 7)):
-        cx, cy = rng.uniform(-0.6, 0.6, 2)
-        spot = np.exp(-((x - cx) ** 2 + (y - cy) ** 2) / rng.uniform(0.0004, 0.002))
-        picture -= spot[..., None] * [0.45, 0.3, 0.12]
-        heat += np.exp(-((x - cx) ** 2 + (y - cy) ** 2) / 0.05)
-    picture = np.clip(picture, 0, 1) * (radius < 0.98)[..., None]
-    heat = np.clip(heat / heat.max(), 0, 1)[..., None] * 0.65
-    colour = np.array([1.0, 0.75, 0.1])
-    overlay = picture * (1 - heat) + colour * heat * (0.35 + 0.65 * picture.mean(-1, keepdims=True))
-    return (picture * 255).astype(np.uint8), (np.clip(overlay, 0, 1) * 255).astype(np.uint8)

@@ -42,7 +42,7 @@ def normal_scores(n: int = 400, distance: float = 1.5, seed: int = 0):
 
 
 @given(scored(), st.booleans())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_roc_points_equal_scikit_learn(case, drop):
     scores, positive, weights = case
     ours = roc_curve(scores, positive, weights, drop_collinear=drop)
@@ -53,7 +53,7 @@ def test_roc_points_equal_scikit_learn(case, drop):
 
 
 @given(scored())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_precision_recall_points_equal_scikit_learn(case):
     scores, positive, weights = case
     ours = pr_curve(scores, positive, weights)
@@ -138,9 +138,12 @@ def test_one_patient_has_a_curve_and_no_band():
     assert np.isnan(band.low).all()
 
 
-def test_reliability_points_equal_scikit_learn():
+@pytest.mark.parametrize("on_edges", [False, True])
+def test_reliability_points_equal_scikit_learn(on_edges):
     generator = np.random.default_rng(0)
     stated = generator.uniform(size=500)
+    if on_edges:
+        stated = np.linspace(0, 1, 11)[generator.integers(11, size=500)]
     positive = generator.uniform(size=500) < stated**2
     ours = reliability(stated, positive, bins=10)
     observed, mean_stated = calibration_curve(positive, stated, n_bins=10)

@@ -274,7 +274,7 @@ def test_probability_is_the_share_of_changed_images():
 @pytest.mark.parametrize(
     ("area", "aspect", "size", "fallback", "kept"),
     [
-        # The grading recipe's crop: "~33 % fall through to the full image; mean kept area 94.2 %, minimum 86.8 %".
+        # The grading recipe: "~33 % fall through to the full image; mean kept area 94.2 %, minimum 86.8 %".
         ((0.87, 1.15), (0.7, 1.3), 512, 0.33, 0.942),
         # The lesion recipe's crop: "3.9 % fall back to the full patch; mean kept area .874".
         ((0.8, 1.2), (0.8, 1.2), 128, 0.039, 0.874),

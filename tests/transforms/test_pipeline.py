@@ -229,7 +229,7 @@ def test_operations_can_be_named_spelled_out_or_given_as_they_are():
         ([{"degrees": [0, 1]}], r"operation 1 is .*; give a mapping with a name"),
         (
             [{"name": "rotate", "degree": [0, 1]}],
-            r"operation 1 \(rotate\): unknown parameter 'degree'; did you mean 'degrees'\? \(known: degrees, p\)",
+            r"\(rotate\): unknown parameter 'degree'; did you mean 'degrees'\? \(known: degrees, p\)",
         ),
         (
             [{"name": "rotate", "degrees": [5, -5]}],

@@ -62,7 +62,9 @@ def _gpu() -> tuple[bool | None, str, str]:
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
         names.append(f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB")
-    precision = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "no bf16: trains in fp32"
+    precision = (
+        "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "no bf16: trains in fp32"
+    )
     return True, "GPU", f"{'; '.join(names)} ({precision})"
 
 
@@ -71,7 +73,11 @@ def _backbones() -> tuple[bool | None, str, str]:
         import timm
         import torchvision
     except (ImportError, RuntimeError) as error:
-        return False, "backbones", f"timm or torchvision do not import: {error}; torch and torchvision must match"
+        return (
+            False,
+            "backbones",
+            f"timm or torchvision do not import: {error}; torch and torchvision must match",
+        )
     return True, "backbones", f"timm {timm.__version__}, torchvision {torchvision.__version__}"
 
 
@@ -99,5 +105,3 @@ def _disk() -> tuple[bool | None, str, str]:
     except OSError as error:
         return False, "this folder", f"cannot be written to ({os.strerror(error.errno or 0)})"
     return (True if free > 5 else None), "this folder", f"writable, {free:.0f} GiB free"
-
-

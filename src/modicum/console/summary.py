@@ -21,7 +21,9 @@ def run_summary(path: Path) -> list[str]:
         f"{spent['images_per_second']:.0f} images/s, {spent['fit_seconds']:.0f} s in all"
     ]
     for name, content in metrics["evaluations"].items():
-        lines += [f"{name}: {line}" for line in evaluation_summary(content, metrics["selection"].get("metric"))]
+        lines += [
+            f"{name}: {line}" for line in evaluation_summary(content, metrics["selection"].get("metric"))
+        ]
     return [*lines, f"report: {folder.report}"]
 
 

@@ -1,8 +1,8 @@
 """Cropping a fundus photograph to the round field that the camera lit.
 
 The rule goes back to Kaggle's diabetic retinopathy competition and is the one of "Identifying the key
-components in ResNet-50 for diabetic retinopathy grading" (arXiv 2110.14160). It is made for landscape photographs
-on dark ground: the box of what is brighter than the strips at the left and right edge.
+components in ResNet-50 for diabetic retinopathy grading" (arXiv 2110.14160). It is made for landscape
+photographs on dark ground: the box of what is brighter than the strips at the left and right edge.
 """
 
 from typing import NamedTuple

@@ -1,14 +1,14 @@
-"""Which file holds which record of an image store, and what is known of each image (its facts).
+"""Which file holds which record of an image store, and what is known of each record (its facts).
 
 A file is known by the hash of its absolute path (so that a store holds no paths), its size and its time of
-change: one that has not changed is not read again. Kept as Parquet; while a build is under way, new rows go to
-a journal first, so that a killed build loses none.
+change: one that has not changed is not read again. Facts belong to the content, by the record's key. Both are
+kept as Parquet; while a build is under way, rows go to a journal first, so that a killed build loses none.
 """
 
 import base64
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,9 +20,10 @@ from modicum.data.image import ImageRef
 from modicum.data.scan import ImageFacts
 from modicum.data.shard_format import replace_file
 
-CATALOGUE = "facts.parquet"
-PENDING = "facts-pending.jsonl"
-_OWN_COLUMNS = ("item", "size", "mtime_ns", "key")  # the others are the facts
+FILES = "files.parquet"
+FACTS = "facts.parquet"
+PENDING = "pending.jsonl"
+_FILE_COLUMNS = ("item", "size", "mtime_ns", "key")
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class FileState:
 
 def item_of(ref: ImageRef) -> str:
     """Identifies an image of this machine (path and part) without telling its path."""
-    text = str(ref.path.resolve()) + "\0" + part_of(ref)
+    text = f"{ref.path.absolute()}\0{part_of(ref)}"
     return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:32]
 
 
@@ -47,88 +48,81 @@ def part_of(ref: ImageRef) -> str:
 
 
 class Catalogue:
-    """Rows of one image store: by image, the file's state, the record's key and the facts."""
+    """The files and facts of one image store. A context manager while rows are added.
+
+    A file of it that is damaged counts as absent: the images are then read once more, which writes a good one.
+    """
 
     def __init__(self, folder: Path) -> None:
-        self._path, self._pending = folder / CATALOGUE, folder / PENDING
-        self._table: pa.Table | None = None
+        self._folder = folder
         self._journal: BinaryIO | None = None
-        self._new: dict[str, dict[str, Any]] = {}
-        self._row: dict[str, int] = {}
-        self._known: dict[str, tuple[FileState, str]] = {}
-        self._item_of_key: dict[str, str] = {}
-        if self._path.exists():
-            try:
-                self._table = pq.read_table(self._path)
-                columns = [self._table[name].to_pylist() for name in _OWN_COLUMNS]
-            except (pa.ArrowInvalid, OSError, KeyError):
-                # Damaged: without it, the images are read once more, which writes a good one.
-                self._table, columns = None, [[] for _ in _OWN_COLUMNS]
-            for number, (item, size, mtime_ns, key) in enumerate(zip(*columns, strict=True)):
-                self._row[item] = number
-                self._learn(item, size, mtime_ns, key)
-        for row in self._read_pending():
-            self._new[row["item"]] = row
-            self._learn(row["item"], row["size"], row["mtime_ns"], row["key"])
+        self._facts_row = {key: row for row, key in enumerate(column(folder / FACTS, "key"))}
+        self._new_facts: dict[str, dict[str, Any]] = {}
+        columns = [column(folder / FILES, name) for name in _FILE_COLUMNS]
+        self._files: dict[str, list[Any]] = {item: known for item, *known in zip(*columns, strict=True)}
+        self._has_new = False
+        self._read_pending()
+        self._sizes = {known[0] for known in self._files.values()}
 
-    def _learn(self, item: str, size: int, mtime_ns: int, key: str) -> None:
-        self._known[item] = FileState(size, mtime_ns), key
-        self._item_of_key.setdefault(key, item)
-
-    def _read_pending(self) -> list[dict[str, Any]]:
-        if not self._pending.exists():
-            return []
-        rows = []
-        for line in self._pending.read_bytes().split(b"\n")[:-1]:
+    def _read_pending(self) -> None:
+        path = self._folder / PENDING
+        for line in path.read_bytes().split(b"\n") if path.exists() else []:
             try:
                 row = json.loads(line)
-                row["thumbnail"] = base64.b64decode(row["thumbnail"])
-            except (ValueError, KeyError):
+                facts = row["facts"]
+                if facts is not None:
+                    facts["thumbnail"] = base64.b64decode(facts["thumbnail"])
+                    self._new_facts[row["key"]] = facts
+                self._files[row["item"]] = [row["size"], row["mtime_ns"], row["key"]]
+                self._has_new = True
+            except (ValueError, KeyError, TypeError):
                 continue  # torn by a kill: that image is read once more
-            rows.append(row)
-        return rows
 
-    @property
-    def keys(self) -> frozenset[str]:
-        """Keys of all images whose facts are known."""
-        return frozenset(self._item_of_key)
+    def has_facts(self, key: str | None) -> bool:
+        """Whether the facts of a record are known."""
+        return key in self._facts_row or key in self._new_facts
+
+    def has_size(self, size: int) -> bool:
+        """Whether a file of that size was ever read."""
+        return size in self._sizes
 
     def key_of(self, item: str, state: FileState) -> str | None:
         """The record's key, if the file is the one that was read; None if it is new or has changed."""
-        known = self._known.get(item)
-        return known[1] if known is not None and known[0] == state else None
+        size, mtime_ns, key = self._files.get(item, (None, None, None))
+        known = (size, mtime_ns) == (state.size, state.mtime_ns)
+        return key if known and self.has_facts(key) else None
 
     def add(self, item: str, state: FileState, key: str, facts: ImageFacts | None) -> None:
-        """Notes an image that was read; ``facts`` is None where another image with the same key has them."""
-        if facts is None:
-            same = self._item_of_key[key]
-            row = {**self._rows([same])[0]}
-        else:
-            row = asdict(facts)
-        row |= {"item": item, "size": state.size, "mtime_ns": state.mtime_ns, "key": key, "ref": ""}
-        self._new[item] = row
-        self._learn(item, state.size, state.mtime_ns, key)
-        line = json.dumps(row | {"thumbnail": base64.b64encode(row["thumbnail"]).decode()})
+        """Notes an image that was read; ``facts`` is None where those of the key are known."""
+        row: dict[str, Any] = {"item": item, "size": state.size, "mtime_ns": state.mtime_ns, "key": key}
+        written = None
+        if facts is not None:
+            self._new_facts[key] = asdict(facts) | {"ref": ""}
+            thumbnail = base64.b64encode(facts.thumbnail).decode()
+            written = self._new_facts[key] | {"thumbnail": thumbnail}
+        self._files[item] = [state.size, state.mtime_ns, key]
+        self._has_new = True
         if self._journal is None:
-            self._journal = self._pending.open("ab", buffering=0)
+            self._journal = (self._folder / PENDING).open("ab", buffering=0)
         # The line end first: what a kill tore off before cannot spoil this line.
-        self._journal.write(b"\n" + line.encode() + b"\n")
+        self._journal.write(b"\n" + json.dumps(row | {"facts": written}).encode() + b"\n")
 
     def save(self) -> None:
-        """Writes all rows in one step."""
-        if self._new:
-            kept = [number for item, number in self._row.items() if item not in self._new]
-            tables = [pa.Table.from_pylist(list(self._new.values()))]
-            if self._table is not None and kept:
-                tables.insert(0, self._table.take(kept))
-            merged = pa.concat_tables(tables, promote_options="permissive")
-            sink = pa.BufferOutputStream()
-            pq.write_table(merged, sink, compression="zstd")
-            replace_file(self._path, sink.getvalue().to_pybytes())
-            self._table, self._new = merged, {}
-            self._row = {item: number for number, item in enumerate(merged["item"].to_pylist())}
+        """Writes what was added; each file in one step, facts first."""
+        if self._has_new:
+            rows = [{"key": key, **facts} for key, facts in self._new_facts.items()]
+            tables = [pa.Table.from_pylist(rows)] if rows else []
+            if self._facts_row:
+                old = pq.read_table(self._folder / FACTS)
+                kept = [row for key, row in self._facts_row.items() if key not in self._new_facts]
+                tables.insert(0, old.take(pa.array(kept, pa.int64())))
+            if tables:
+                write_table(self._folder / FACTS, pa.concat_tables(tables, promote_options="permissive"))
+            known = zip(*self._files.values(), strict=True)
+            columns = [list(self._files), *map(list, known)]
+            write_table(self._folder / FILES, pa.table(dict(zip(_FILE_COLUMNS, columns, strict=True))))
         self.close()
-        self._pending.unlink(missing_ok=True)
+        (self._folder / PENDING).unlink(missing_ok=True)
 
     def __enter__(self) -> "Catalogue":
         return self
@@ -142,19 +136,31 @@ class Catalogue:
             self._journal.close()
             self._journal = None
 
-    def facts(self, items: Iterable[str]) -> list[ImageFacts]:
-        """The facts of images, in order; their ``ref`` is empty. Raises KeyError for an unknown image."""
-        found = []
-        for row in self._rows(list(items)):
-            known = {name: value for name, value in row.items() if name not in _OWN_COLUMNS}
-            spacing = known.pop("spacing")
-            found.append(ImageFacts(**known, spacing=None if spacing is None else tuple(spacing)))
-        return found
+    def facts(self, keys: Sequence[str]) -> list[ImageFacts]:
+        """Facts by the records' keys, in order; their ``ref`` is empty. Raises KeyError for an unknown key."""
+        stored = sorted({key for key in keys if key not in self._new_facts})
+        found = dict(self._new_facts)
+        if stored:
+            rows = pq.read_table(self._folder / FACTS).take([self._facts_row[key] for key in stored])
+            found |= zip(stored, rows.drop_columns("key").to_pylist(), strict=True)
+        facts = []
+        for key in keys:
+            row = dict(found[key])
+            spacing = row.pop("spacing")
+            facts.append(ImageFacts(**row, spacing=None if spacing is None else tuple(spacing)))
+        return facts
 
-    def _rows(self, items: list[str]) -> list[dict[str, Any]]:
-        stored = [item for item in items if item not in self._new]
-        found = dict(self._new)
-        if stored and self._table is not None:
-            rows = self._table.take([self._row[item] for item in stored]).to_pylist()
-            found |= zip(stored, rows, strict=True)
-        return [found[item] for item in items]
+
+def column(path: Path, name: str) -> list[Any]:
+    """One column of a Parquet file; empty where the file is absent or damaged."""
+    try:
+        return pq.read_table(path, columns=[name])[name].to_pylist()
+    except (OSError, pa.ArrowException, KeyError):
+        return []
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """Writes a Parquet file in one step."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    replace_file(path, sink.getvalue().to_pybytes())

@@ -1,8 +1,8 @@
 """Decoded, cropped, resized images on disk: a photograph of 3000 pixels is decoded once, not every epoch.
 
-A store is the folder ``images-<hash of the settings>``. Any number of data sets can share it: an image is known
-by its content, and new ones are appended. Inside are two shard stores, ``grey`` and ``colour``: what is grey
-takes one channel on the disk, whatever the network wants.
+A store is the folder ``images-<hash of the settings>``. Any number of data sets can share it: an image is
+known by its content, and new ones are appended. Inside are two shard stores, ``grey`` and ``colour``: what is
+grey takes one channel on the disk, whatever the network wants.
 """
 
 from collections.abc import Sequence
@@ -15,9 +15,9 @@ import numpy as np
 from jaxtyping import Bool, Int, UInt8
 
 from modicum.data.image import ImageRef
-from modicum.data.image_catalogue import Catalogue, item_of, part_of
+from modicum.data.image_catalogue import Catalogue, part_of
 from modicum.data.image_decoding import file_sha256
-from modicum.data.image_store_build import Shards, broken_error, build, file_states, open_parts
+from modicum.data.image_store_build import Built, Shards, broken_error, build, file_states, open_parts
 from modicum.data.prepared import StoreSettings, expand, read_prepared
 from modicum.data.scan import ImageFacts
 from modicum.data.shard_format import DamagedRecordError, store_folder
@@ -39,34 +39,18 @@ class ImageStore:
         broken: the images that cannot be read; their positions stay, and :meth:`get` raises for them.
     """
 
-    def __init__(
-        self,
-        refs: Sequence[ImageRef],
-        folder: Path,
-        settings: StoreSettings,
-        broken: dict[int, BrokenImageError],
-    ) -> None:
+    def __init__(self, refs: Sequence[ImageRef], folder: Path, settings: StoreSettings, built: Built) -> None:
         self.refs, self.folder, self.settings = list(refs), folder, settings
-        self._broken = broken
+        self._keys, self._broken = built.keys, built.broken
         self._parts: Shards = open_parts(folder, settings)
-        self._part = np.zeros(len(refs), dtype=np.int8)
+        self._part = np.zeros(len(refs), dtype=np.int8)  # stored channels; 0 for a broken image
         self._record = np.zeros(len(refs), dtype=np.int64)
         self._remade: dict[int, np.ndarray] = {}
-        self._find_records()
-
-    def _find_records(self) -> None:
-        catalogue, states = Catalogue(self.folder), file_states(self.refs)
-        for position, ref in enumerate(self.refs):
-            if position in self._broken:
-                continue
-            state = states[ref.path]
-            key = None if state is None else catalogue.key_of(item_of(ref), state)
+        for position, key in enumerate(self._keys):
             for channels, part in self._parts.items():
                 if key is not None and key in part:
                     self._part[position] = channels
                     self._record[position] = part.position_of(key)
-            if not self._part[position]:
-                self._broken[position] = BrokenImageError(str(ref), "changed while the image store was built")
 
     @classmethod
     def build_or_open(
@@ -133,7 +117,7 @@ class ImageStore:
         JPEG at a reduced scale, which moves them by less than a grey level.
         """
         usable = np.flatnonzero(self.readable)
-        found = Catalogue(self.folder).facts([item_of(self.refs[position]) for position in usable])
+        found = Catalogue(self.folder).facts([self._keys[position] or "" for position in usable])
         facts: list[ImageFacts | None] = [None] * len(self)
         for position, one in zip(usable, found, strict=True):
             facts[position] = replace(one, ref=str(self.refs[position]))
@@ -147,7 +131,13 @@ class ImageStore:
         """Where images are. Raises KeyError for one that the store was not opened with."""
         return np.array([self._positions[ref] for ref in refs], dtype=np.int64)
 
-    def get(self, positions: Sequence[int] | np.ndarray) -> UInt8[np.ndarray, "batch height width channels"]:
+    def keys_of(self, positions: Sequence[int] | np.ndarray) -> list[str]:
+        """What names the content of images: equal keys are equal files. For stores of what is made of them."""
+        return [self._parts[int(self._part[p])].keys[int(self._record[p])] for p in positions]
+
+    def get(
+        self, positions: Sequence[int] | Int[np.ndarray, "batch"]
+    ) -> UInt8[np.ndarray, "batch height width channels"]:
         """Copies images into one array, in the order asked for.
 
         A record that is damaged on the disk is made again from its file, and noted, so that the next
@@ -157,15 +147,15 @@ class ImageStore:
             BrokenImageError: one of them cannot be read.
             DamagedRecordError: a record is damaged and its file is gone or another.
         """
-        size = self.settings
-        batch = np.empty((len(positions), size.height, size.width, size.channels), dtype=np.uint8)
+        size, asked = self.settings, np.asarray(positions, dtype=np.int64)
+        batch = np.empty((len(asked), size.height, size.width, size.channels), dtype=np.uint8)
         # The disk in its own order; the part of the store first.
-        for row in np.lexsort((self._record[positions], self._part[positions])):
-            expand(self._pixels(int(positions[row])), batch[row])
+        for row in np.lexsort((self._record[asked], self._part[asked])):
+            expand(self._pixels(int(asked[row])), batch[row])
         return batch
 
     def verify(self) -> int:
-        """Reads all of the store and notes what is damaged, for the next build to make again; returns how many."""
+        """Reads all and notes what is damaged, for the next build to make again; returns how many records."""
         damaged = 0
         for part in self._parts.values():
             keys = part.verify()

@@ -1,19 +1,21 @@
 """Filling an image store: which images are missing, decoding them, writing records and facts."""
 
-import os
 import shutil
+import stat
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from modicum.data.image import ImageRef
-from modicum.data.image_catalogue import Catalogue, FileState, item_of
-from modicum.data.image_decoding import Decoded, Decoder, decode_all
+from modicum.data.image_catalogue import Catalogue, FileState, item_of, part_of
+from modicum.data.image_decoding import Decoded, Task, decode_all, file_sha256
 from modicum.data.prepared import StoreSettings, read_prepared
-from modicum.data.shard_format import DamagedStoreError, RecordSpec
-from modicum.data.shard_writer import ShardWriter, full_disk_named, locked
+from modicum.data.readers import read_image
+from modicum.data.shard_format import MANIFEST, DamagedStoreError, RecordSpec
+from modicum.data.shard_writer import ShardWriter, check_space, full_disk_named, locked
 from modicum.data.shards import ShardStore
 from modicum.errors import BrokenImageError, InputError, ResourceError
 from modicum.progress import bar, say
@@ -31,59 +33,69 @@ def part_settings(settings: StoreSettings, channels: int) -> dict:
     return settings.as_dict() | {"stored_channels": channels}
 
 
-def open_parts(root: Path, settings: StoreSettings) -> Shards:
+def open_parts(root: Path, settings: StoreSettings, *, remove_unusable: bool = False) -> Shards:
     """The finished parts of a store, without records that are known to be damaged.
 
-    A part whose manifest cannot be read is removed: its images are decoded again.
+    Args:
+        root: the image store's folder.
+        settings: what it was built with.
+        remove_unusable: delete a part whose manifest cannot be read, so that its images are decoded again.
+            Only for who holds the store's lock.
     """
     parts: Shards = {}
     for channels, name in PARTS.items():
         folder = root / name
-        if not (folder / "store.json").exists():
+        if not (folder / MANIFEST).exists():
             continue
         try:
             parts[channels] = ShardStore.open(folder, part_settings(settings, channels), skip_damaged=True)
         except DamagedStoreError as error:
-            say(f"{error.problem}; its images are decoded again")
-            shutil.rmtree(folder)
+            if remove_unusable:
+                say(f"{error.problem}; its images are decoded again")
+                shutil.rmtree(folder)
     return parts
 
 
 def file_states(refs: Sequence[ImageRef]) -> dict[Path, FileState | None]:
-    """Size and time of change of each file; None for a file that cannot be looked at."""
+    """Size and time of change of each file; None where there is no file (or a folder, a pipe, ...)."""
     states: dict[Path, FileState | None] = {}
     for path in {ref.path for ref in refs}:
         try:
-            status = os.stat(path)
+            status = path.stat()
         except OSError:
             states[path] = None
         else:
-            states[path] = FileState(status.st_size, status.st_mtime_ns)
+            regular = stat.S_ISREG(status.st_mode)
+            states[path] = FileState(status.st_size, status.st_mtime_ns) if regular else None
     return states
 
 
-def missing(
-    items: Sequence[str],
-    refs: Sequence[ImageRef],
-    states: Mapping[Path, FileState | None],
-    root: Path,
-    parts: Shards,
-) -> list[int]:
-    """Positions of the images that the store does not have as their files are now."""
-    catalogue = Catalogue(root)
-    found = []
-    for position, (item, ref) in enumerate(zip(items, refs, strict=True)):
-        state = states[ref.path]
-        key = None if state is None else catalogue.key_of(item, state)
-        if key is None or not any(key in part for part in parts.values()):
-            found.append(position)
-    return found
+def _why(ref: ImageRef) -> BrokenImageError:
+    """The reader's own reason for a file that is none."""
+    try:
+        read_image(ref)
+    except BrokenImageError as error:
+        return error
+    return BrokenImageError(str(ref), "changed while the image store was built")
+
+
+@dataclass
+class Built:
+    """The state of a store for one list of images.
+
+    Args:
+        keys: the records' keys by position; None for broken images.
+        broken: the images that cannot be read, by position.
+    """
+
+    keys: list[str | None]
+    broken: dict[int, BrokenImageError] = field(default_factory=dict)
 
 
 def build(
     refs: Sequence[ImageRef], root: Path, settings: StoreSettings, workers: int, wait: float | None
-) -> dict[int, BrokenImageError]:
-    """Decodes what the store does not have; returns the images that cannot be read, by position.
+) -> Built:
+    """Decodes what the store does not have as the files are now.
 
     Killed at any moment, the same call goes on where it was.
 
@@ -91,44 +103,58 @@ def build(
         ResourceError: too little disk, or another process builds the store for longer than ``wait`` seconds.
     """
     root.mkdir(parents=True, exist_ok=True)
-    items, states = [item_of(ref) for ref in refs], file_states(refs)
-    todo = missing(items, refs, states, root, open_parts(root, settings))
-    broken = {
-        position: BrokenImageError(str(refs[position]), "there is no such file, or it may not be read")
-        for position in todo
-        if states[refs[position].path] is None
-    }
-    if len(broken) == len(todo):
-        return broken
-    with ExitStack() as stack:
+    states, catalogue, parts = file_states(refs), Catalogue(root), open_parts(root, settings)
+    built, tasks = Built([None] * len(refs)), []
+    for position, ref in enumerate(refs):
+        state = states[ref.path]
+        if state is None:
+            built.broken[position] = _why(ref)
+            continue
+        item = item_of(ref)
+        key = catalogue.key_of(item, state)
+        if _done(key, parts):
+            built.keys[position] = key
+        else:
+            tasks.append(Task(position, item, ref, state))
+    if tasks:
         lock = locked(root / "build.lock", wait)
-        stack.callback(lock.release)
-        open_parts(root, settings)  # removes what cannot be used
-        writers = {
-            channels: stack.enter_context(_writer(root, settings, channels, wait)) for channels in PARTS
-        }
+        try:
+            with full_disk_named(root):
+                _fill(built, root, settings, tasks, workers, wait)
+        finally:
+            lock.release()
+    return built
+
+
+def _fill(
+    built: Built,
+    root: Path,
+    settings: StoreSettings,
+    tasks: Sequence[Task],
+    workers: int,
+    wait: float | None,
+) -> None:
+    """Decodes and stores images, whose keys and errors go into ``built``. The store's lock is held."""
+    with ExitStack() as stack:
+        open_parts(root, settings, remove_unusable=True)
+        writers = {n: stack.enter_context(_writer(root, settings, n, wait)) for n in PARTS}
         catalogue = stack.enter_context(Catalogue(root))
-        tasks = [
-            (position, refs[position], state)
-            for position in todo
-            if (state := states[refs[position].path]) is not None
-            and not _done(catalogue.key_of(items[position], state), writers)
-        ]
-        _check_space(writers, [ref for _, ref, _ in tasks], settings)
-        known = frozenset(key for key in catalogue.keys if _done(key, writers))
-        answers = decode_all([task[1:] for task in tasks], Decoder(settings, known), workers)
-        stack.callback(answers.close)
-        with bar("decoding images", len(tasks)) as shown, full_disk_named(root):
-            for (position, _, state), answer in zip(tasks, answers, strict=True):
+        left = [task for task in tasks if not _found(built, task, writers, catalogue)]
+        _check_space(root, [task.ref for task in left], settings)
+        answers = stack.enter_context(closing(decode_all(left, settings, workers)))
+        with bar("decoding images", len(left)) as shown:
+            for task, answer in zip(left, answers, strict=True):
                 if isinstance(answer, Decoded):
-                    _keep(answer, items[position], state, writers, catalogue)
+                    # Facts before pixels: a record that is there never lacks its facts after a kill.
+                    catalogue.add(task.item, task.state, answer.key, answer.facts)
+                    writers[answer.record.shape[2]].add(answer.key, answer.record)
+                    built.keys[task.position] = answer.key
                 else:
-                    broken[position] = answer
+                    built.broken[task.position] = answer
                 shown.advance()
-            for writer in writers.values():
-                writer.finalise()
-            catalogue.save()
-    return broken
+        for writer in writers.values():
+            writer.finalise()
+        catalogue.save()
 
 
 def _writer(root: Path, settings: StoreSettings, channels: int, wait: float | None) -> ShardWriter:
@@ -136,37 +162,46 @@ def _writer(root: Path, settings: StoreSettings, channels: int, wait: float | No
     return ShardWriter(root / PARTS[channels], part_settings(settings, channels), spec, wait=wait)
 
 
-def _done(key: str | None, writers: Mapping[int, ShardWriter]) -> bool:
-    return key is not None and any(key in writer for writer in writers.values())
+def _done(key: str | None, parts: Mapping[int, ShardWriter] | Shards) -> bool:
+    return key is not None and any(key in part for part in parts.values())
 
 
-def _keep(
-    answer: Decoded, item: str, state: FileState, writers: Mapping[int, ShardWriter], catalogue: Catalogue
-) -> None:
-    # Facts before pixels: a record that is there never lacks its facts after a kill.
-    catalogue.add(item, state, answer.key, answer.facts)
-    if answer.record is not None:
-        writers[answer.record.shape[2]].add(answer.key, answer.record)
+def _found(built: Built, task: Task, writers: Mapping[int, ShardWriter], catalogue: Catalogue) -> bool:
+    """Whether an image needs no decoding after all; notes its key then."""
+    # Another process, or this one before it was killed, may have done it in the meantime.
+    key = catalogue.key_of(task.item, task.state)
+    if not _done(key, writers) and catalogue.has_size(task.state.size):
+        # A file of that size is known: perhaps it was only moved or touched, which its hash tells.
+        try:
+            key = file_sha256(task.ref.path, task.state) + part_of(task.ref)
+        except OSError:
+            return False  # decoding it says why
+        if _done(key, writers) and catalogue.has_facts(key):
+            catalogue.add(task.item, task.state, key, None)
+    if not (_done(key, writers) and catalogue.has_facts(key)):
+        return False
+    built.keys[task.position] = key
+    return True
 
 
-def _check_space(
-    writers: Mapping[int, ShardWriter], refs: Sequence[ImageRef], settings: StoreSettings
-) -> None:
+def _check_space(root: Path, refs: Sequence[ImageRef], settings: StoreSettings) -> None:
     """Raises a ResourceError where the disk is too small for the images, most of which may turn out grey."""
+    plane = settings.height * settings.width
+    what = f"{len(refs)} images of {settings.height} x {settings.width}"
     try:
-        return writers[settings.channels].check_space(len(refs))
+        check_space(root, settings.channels * plane * len(refs), what)
+        return
     except ResourceError:
         if settings.channels == 1:
             raise
-    sample = [refs[position] for position in np.linspace(0, len(refs) - 1, _SAMPLE).astype(int)]
     channels = []
-    for ref in sample:
+    for position in np.unique(np.linspace(0, len(refs) - 1, _SAMPLE).astype(int)):
         try:
-            channels.append(read_prepared(ref, settings)[1].shape[2])
+            channels.append(read_prepared(refs[position], settings)[1].shape[2])
         except BrokenImageError:
             continue
-    share = float(np.mean(channels)) / 3 if channels else 1.0
-    writers[3].check_space(round(share * len(refs)))
+    if channels:
+        check_space(root, round(float(np.mean(channels)) * plane * len(refs)), what)
 
 
 def broken_error(broken: Sequence[BrokenImageError]) -> BrokenImageError | InputError:

@@ -42,6 +42,8 @@ def split_reference(reference: str) -> tuple[str, str]:
 
 def text_column(values: Iterable[Any]) -> pd.Series:
     """Any values as text: nothing and ``""`` are NaN, whole floats lose their ``.0``, lists join by ``|``."""
+    if isinstance(values, pd.Series) and values.dtype == "str":
+        return values.where(values != "").reset_index(drop=True)
     return pd.Series([_text(value) for value in values], dtype=_TEXT)
 
 
@@ -169,22 +171,20 @@ class Manifest:
         names += [LABELS_PREFIX + finding for finding in self.findings]
         digest = hashlib.sha256()
         for name in names:
-            cells = [None if isinstance(v, float) and np.isnan(v) else v for v in self.table[name]]
-            digest.update(json.dumps([name, cells]).encode())
+            digest.update(json.dumps([name, self.table[name].tolist()]).encode())
         return digest.hexdigest()
 
     def save(self, path: Path | str) -> None:
         """Writes the table as CSV (UTF-8), replacing the file at once so that no half of it is ever seen."""
         path = Path(path)
         partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        cells = [[_saved(value) for value in self.table[name]] for name in self.table]
+        cells = [[str(name), *(_saved(value) for value in self.table[name].tolist())] for name in self.table]
         # A lone carriage return inside a cell is not quoted by csv unless all cells are.
         returns = any("\r" in cell for column in cells for cell in column)
         with partial.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(
                 file, lineterminator="\n", quoting=csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL
             )
-            writer.writerow(self.table.columns)
             writer.writerows(zip(*cells, strict=True))
         partial.replace(path)
 
@@ -195,23 +195,16 @@ class Manifest:
         try:
             with path.open(encoding="utf-8", newline="") as file:
                 header, *rows = csv.reader(file)
+            cells = list(zip(*rows, strict=True)) or [()] * len(header)
+            table = {
+                column: [float(v or "nan") for v in values] if column.startswith(LABELS_PREFIX) else values
+                for column, values in zip(header, cells, strict=True)
+            }
         except FileNotFoundError:
             raise InputError(f"manifest '{path}' is not there", "give the folder of a complete run") from None
-        except (ValueError, csv.Error) as error:
-            raise InputError(
-                f"manifest '{path.name}' is damaged ({error})", "restore it or fit again"
-            ) from None
-        if any(len(row) != len(header) for row in rows):
-            raise InputError(
-                f"manifest '{path.name}' is damaged (rows of unequal length)", "restore it or fit again"
-            )
-        cells = list(zip(*rows, strict=True)) or [()] * len(header)
-        table = {
-            column: [float(v) if v else np.nan for v in values]
-            if column.startswith(LABELS_PREFIX)
-            else values
-            for column, values in zip(header, cells, strict=True)
-        }
+        except (ValueError, csv.Error):
+            remedy = "restore it or fit again"
+            raise InputError(f"manifest '{path.name}' is damaged", remedy) from None
         return cls(pd.DataFrame(table), Path(root), source=source or path.name, name=name or path.stem)
 
 

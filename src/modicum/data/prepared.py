@@ -6,7 +6,7 @@ sees the same pixels of the same file.
 
 from dataclasses import asdict, dataclass
 from math import ceil
-from typing import Any, Literal
+from typing import Any, cast
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -19,8 +19,8 @@ from modicum.errors import InputError, did_you_mean
 
 # To be raised when reading or resizing gives other pixels than before: older stores are then not used.
 PIXELS_VERSION = 1
-# A JPEG may be decoded at a reduced scale, but not below this many times the wanted size: at 2 the result is within
-# 0.2 grey levels (mean) of a full decode, at 1 within 0.5 but with errors of 10 levels at fine vessels.
+# A JPEG may be decoded at a reduced scale, but not below this many times the wanted size: at 2 the result is
+# 0.2 grey levels (mean) from a full decode's, at 1 it is 0.5, and 10 at fine vessels.
 OVERSAMPLING = 2
 # Red, green and blue in grey (ITU-R BT.601, as Pillow does).
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
@@ -37,8 +37,8 @@ class StoreSettings:
         resize: ``stretch``, ``pad`` or ``crop``; see :func:`modicum.data.resize.fitted`.
         filter: ``area``, ``bilinear`` or ``lanczos``; see :func:`modicum.data.resize.resized`.
         crop: ``fundus`` cuts out the lit field first; see :mod:`modicum.data.fundus_crop`.
-        window: centre and width in the file's own units (Hounsfield units, ...) for grey images of more than 8
-            bits; None for the file's own window or the image's range.
+        window: centre and width in the file's own units (Hounsfield units, ...) for grey images of more than
+            8 bits; None for the file's own window or the image's range.
 
     Raises:
         InputError: a value that does not exist; with the ones that do.
@@ -46,10 +46,10 @@ class StoreSettings:
 
     height: int
     width: int
-    channels: Literal[1, 3] = 3
-    resize: Fit = "stretch"
-    filter: Filter = "area"
-    crop: Literal["none", "fundus"] = "none"
+    channels: int = 3
+    resize: str = "stretch"
+    filter: str = "area"
+    crop: str = "none"
     window: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
@@ -86,14 +86,15 @@ def prepared(
 ) -> UInt8[np.ndarray, "{settings.height} {settings.width} stored_channels"]:
     """Crops, resizes and quantises one image, channel last.
 
-    The result has one channel where that says it all: ``settings.channels`` is 1, or the three channels are equal
-    (radiographs saved as RGB); three otherwise.
+    The result has one channel where that says it all: ``settings.channels`` is 1, or the three channels are
+    equal (radiographs saved as RGB); three otherwise.
     """
     if settings.channels == 1 and pixels.shape[0] == 3:
         pixels = np.tensordot(_LUMA, pixels, axes=1)[None]
     if settings.crop == "fundus":
         pixels = np.ascontiguousarray(crop_fundus(pixels))
-    small = quantised(fitted(pixels, settings.height, settings.width, settings.resize, settings.filter))
+    fit, kind = cast(Fit, settings.resize), cast(Filter, settings.filter)
+    small = quantised(fitted(pixels, settings.height, settings.width, fit, kind))
     if len(small) == 3 and (small[0] == small[1]).all() and (small[0] == small[2]).all():
         small = small[:1]
     return np.ascontiguousarray(small.transpose(1, 2, 0))
@@ -104,7 +105,7 @@ def read_prepared(
 ) -> tuple[MedicalImage, UInt8[np.ndarray, "height width stored_channels"]]:
     """Reads an image and prepares it; see :func:`prepared`.
 
-    Also returns the image as it was decoded, perhaps at a reduced scale (its ``source`` has the file's own size).
+    Also returns the image as it was decoded, perhaps at a reduced scale (its ``source`` has the file's size).
 
     Raises:
         BrokenImageError: the file cannot be read.

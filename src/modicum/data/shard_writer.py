@@ -115,13 +115,7 @@ class ShardWriter:
         Raises:
             ResourceError: naming the needed and the free bytes.
         """
-        needed, free = records * self.spec.stride, shutil.disk_usage(self.folder).free
-        if needed + SPARE_BYTES > free:
-            raise ResourceError(
-                f"store {self.folder.name}: {records} records need {size_text(needed)} ({needed} bytes), "
-                f"{size_text(free)} ({free} bytes) are free",
-                "free some space, choose a folder on another disk, or store smaller or fewer records",
-            )
+        check_space(self.folder, records * self.spec.stride, f"{records} records")
 
     def add(self, key: str, record: Shaped[np.ndarray, "..."]) -> bool:
         """Appends a record; False if the key was there already (nothing is written then).
@@ -246,6 +240,17 @@ def locked(path: Path, wait: float | None) -> FileLock:
             f"store {name}: another process is building it (waited {wait} s)",
             "wait until that ends, or stop it",
         ) from None
+
+
+def check_space(folder: Path, needed: int, what: str) -> None:
+    """Raises a ResourceError, naming the needed and the free bytes, where the disk is too small."""
+    free = shutil.disk_usage(folder).free
+    if needed + SPARE_BYTES > free:
+        raise ResourceError(
+            f"store {folder.name}: {what} need {size_text(needed)} ({needed} bytes), "
+            f"{size_text(free)} ({free} bytes) are free",
+            "free some space, choose a folder on another disk, or store smaller or fewer records",
+        )
 
 
 def size_text(count: int) -> str:

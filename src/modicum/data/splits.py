@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from modicum.data.manifest import LABELS_PREFIX, SPLITS, Manifest
+from modicum.data.manifest import LABELS_PREFIX, SPLITS, Manifest, count_of
 from modicum.errors import InputError
 
 _SHOWN = 3
@@ -96,7 +96,7 @@ def carve_validation(manifest: Manifest, fraction: float = 0.15, seed: int = 0) 
     splits[is_train] = np.array(SPLITS[:2], dtype=object)[_deal(manifest.subset(is_train), fractions, seed)]
     moved = int((splits == "val").sum())
     return manifest.with_columns(
-        [f"{moved} training images were set apart for validation (seed {seed})"], split=splits
+        [f"set apart for validation: {count_of(moved, 'training image')} (seed {seed})"], split=splits
     )
 
 
@@ -109,9 +109,11 @@ def ensure_splits(
     """A manifest that can be trained on: the split it has, completed and checked, or a new one by patient.
 
     Raises:
-        InputError: see :func:`split_by_patient`, :func:`carve_validation`, :func:`check_splits`.
+        InputError: an image is in no split; see :func:`split_by_patient`, :func:`carve_validation`, :func:`check_splits`.
     """
     if "split" in manifest.table:
+        for row in np.flatnonzero(manifest.table["split"].isna())[:1]:
+            raise InputError(f"{manifest.place(int(row))}: split is blank", "write train, val or test")
         manifest = carve_validation(manifest, val_fraction, seed)
     else:
         manifest = split_by_patient(manifest, fractions, seed)
@@ -133,7 +135,7 @@ def check_splits(manifest: Manifest, required: Iterable[str] = ("train", "val"))
         )
         more = ", ..." if len(shared) > _SHOWN else ""
         raise InputError(
-            f"{manifest.source}: {len(shared)} patients are in more than one split ({shown}{more})",
+            f"{manifest.source}: {count_of(len(shared), 'patient')} in several splits ({shown}{more})",
             "correct the split, or leave it out to have one made by patient",
         )
     if "train" in set(required) and "label" in manifest.table and not manifest.findings:
@@ -166,7 +168,7 @@ def _deal(manifest: Manifest, fractions: tuple[float, ...], seed: int) -> np.nda
     wanted = [part for part, fraction in enumerate(fractions) if fraction > 0]
     if len(patients.ids) < len(wanted):
         raise InputError(
-            f"{manifest.source}: {len(patients.ids)} patients are too few for {len(wanted)} splits",
+            f"{manifest.source}: {count_of(len(patients.ids), 'patient')} cannot fill {len(wanted)} splits",
             "add images, or ask for fewer splits",
         )
     part_of_patient = _stratify(patients, [fractions[part] for part in wanted])

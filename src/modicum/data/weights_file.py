@@ -42,7 +42,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     except InputError:
         raise
     except (OSError, EOFError, RuntimeError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise InputError(f"weights file '{path}' cannot be read ({type(error).__name__})", "copy it again") from error
+        raise InputError(
+            f"weights file '{path}' cannot be read ({type(error).__name__})", "copy it again"
+        ) from error
     except Exception as error:
         # pickle.UnpicklingError from the restricted unpickler, and SafetensorError, which share no base class.
         if type(error).__name__ == "UnpicklingError":
@@ -50,7 +52,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
                 f"weights file '{path}' holds Python objects, not only tensors, and is not loaded",
                 "save its state_dict() as .safetensors where it came from",
             ) from error
-        raise InputError(f"weights file '{path}' cannot be read ({type(error).__name__})", "copy it again") from error
+        raise InputError(
+            f"weights file '{path}' cannot be read ({type(error).__name__})", "copy it again"
+        ) from error
     raise InputError(
         f"weights file '{path}' is of an unknown kind '{suffix}'", f"use one of {', '.join(WEIGHT_SUFFIXES)}"
     )

@@ -60,7 +60,9 @@ def _grad_cam(network: Classifier, image: Tensor, output: int) -> Tensor | None:
 
 
 def _normalised(values: Tensor, image: Tensor) -> Float[Tensor, "h w"]:
-    resized = F.interpolate(values.detach().float(), image.shape[-2:], mode="bilinear", align_corners=False)[0, 0]
+    resized = F.interpolate(values.detach().float(), image.shape[-2:], mode="bilinear", align_corners=False)[
+        0, 0
+    ]
     return resized / resized.max().clamp_min(1e-12)
 
 
@@ -105,10 +107,13 @@ def _fitted(picture: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h2 w2 3"]
     return cv2.resize(picture, size, interpolation=how)
 
 
-def _overlaid(picture: UInt8[np.ndarray, "h w 3"], values: Float[np.ndarray, "h2 w2"]) -> UInt8[np.ndarray, "h w 3"]:
+def _overlaid(
+    picture: UInt8[np.ndarray, "h w 3"], values: Float[np.ndarray, "h2 w2"]
+) -> UInt8[np.ndarray, "h w 3"]:
     values = cv2.resize(values.astype(np.float32), (picture.shape[1], picture.shape[0]))
     colours = cv2.cvtColor(
-        cv2.applyColorMap((255 * np.clip(values, 0, 1)).astype(np.uint8), cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB
+        cv2.applyColorMap((255 * np.clip(values, 0, 1)).astype(np.uint8), cv2.COLORMAP_INFERNO),
+        cv2.COLOR_BGR2RGB,
     )
     share = 0.65 * np.clip(values, 0, 1)[..., None] ** 0.7
     return ((1 - share) * picture + share * colours).round().astype(np.uint8)

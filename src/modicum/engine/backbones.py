@@ -45,7 +45,9 @@ def make_backbone(
         path = Path(source.removeprefix("run:"))
         name, tensors = weights_of_run(path)
         if name != settings.name:
-            raise InputError(f"run '{path}' has backbone '{name}', not '{settings.name}'", f"pass --backbone {name}")
+            raise InputError(
+                f"run '{path}' has backbone '{name}', not '{settings.name}'", f"pass --backbone {name}"
+            )
     else:
         tensors = read_weights(Path(source))
     backbone = Backbone(settings.name, image_size)

@@ -40,7 +40,10 @@ class StoredBatches(Dataset[Batch]):
 
     def __getitem__(self, number: int) -> Batch:
         rows = self._batches[number]
-        batch = {name: torch.from_numpy(np.ascontiguousarray(values[rows])) for name, values in self._targets.items()}
+        batch = {
+            name: torch.from_numpy(np.ascontiguousarray(values[rows]))
+            for name, values in self._targets.items()
+        }
         batch["position"] = torch.from_numpy(np.asarray(rows, dtype=np.int64))
         batch[self._name] = torch.from_numpy(self._read(self._store_positions[rows]))
         return batch

@@ -60,7 +60,9 @@ def load_tensors(path: Path, digest: str | None = None) -> dict[str, Tensor]:
             raise InputError(f"'{path.name}' is damaged (its checksum is wrong)", "restore the file")
         return load(content)
     except (OSError, SafetensorError) as error:
-        raise InputError(f"'{path.name}' cannot be read ({type(error).__name__})", "restore the file") from error
+        raise InputError(
+            f"'{path.name}' cannot be read ({type(error).__name__})", "restore the file"
+        ) from error
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
@@ -104,7 +106,9 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
 
 def checkpoint_folders(folder: Path, stage: str) -> list[Path]:
     """Checkpoints of a stage, oldest first."""
-    found = [p for p in folder.glob(f"{stage}-*") if p.is_dir() and p.name.removeprefix(f"{stage}-").isdigit()]
+    found = [
+        p for p in folder.glob(f"{stage}-*") if p.is_dir() and p.name.removeprefix(f"{stage}-").isdigit()
+    ]
     return sorted(found, key=lambda path: int(path.name.rsplit("-", 1)[1]))
 
 
@@ -122,7 +126,9 @@ def _read(path: Path) -> Checkpoint:
     try:
         content = json.loads((path / "checkpoint.json").read_text(encoding="utf-8"))
         if content["schema"] != SCHEMA:
-            raise InputError(f"checkpoint '{path.name}' has schema {content['schema']}", "use the version that made it")
+            raise InputError(
+                f"checkpoint '{path.name}' has schema {content['schema']}", "use the version that made it"
+            )
         tensors = {
             name.removesuffix(".safetensors"): load_tensors(path / name, digest)
             for name, digest in content["files"].items()
@@ -132,7 +138,9 @@ def _read(path: Path) -> Checkpoint:
             load_tensors(path.parent / best["file"], best["digest"])
         return Checkpoint(content["stage"], content["step"], tensors, content["state"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"checkpoint '{path.name}' is damaged ({type(error).__name__})", "restore it") from error
+        raise InputError(
+            f"checkpoint '{path.name}' is damaged ({type(error).__name__})", "restore it"
+        ) from error
 
 
 def _remove_unreferenced_best(folder: Path, stage: str) -> None:

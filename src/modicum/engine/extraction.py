@@ -45,26 +45,28 @@ def extract(
         The feature store, and where the record of each of ``positions`` stands in it.
     """
     stage.to(device).eval()
-    keys = [store.keys[position] for position in positions]
+    keys = store.keys_of(positions)
     shape = tuple(_run(stage, store, positions[:1], device, precision).shape[1:])
     settings = {
         "stage": stage.name,
         **stage.settings(),
         "backbone": backbone,
-        "images": store.settings.to_dict(),
+        "images": store.settings.as_dict(),
         "precision": precision,
         "device": device.type,  # the last bits differ between devices
     }
     place = store_folder(folder, "features", settings)
     with ShardWriter(place, settings, RecordSpec(dtype, shape)) as writer:
-        todo = np.array([p for p, key in zip(positions, keys, strict=True) if key not in writer], dtype=np.int64)
+        todo = np.array(
+            [p for p, key in zip(positions, keys, strict=True) if key not in writer], dtype=np.int64
+        )
         if len(todo):
             writer.check_space(len(todo))
             with bar(stage.name, len(todo)) as shown:
                 for part in in_batches(todo, batch_size):
                     records = _run(stage, store, part, device, precision).float().cpu().numpy().astype(dtype)
-                    for position, record in zip(part, records, strict=True):
-                        writer.add(store.keys[position], record)
+                    for key, record in zip(store.keys_of(part), records, strict=True):
+                        writer.add(key, record)
                     shown.advance(len(part))
         features = writer.finalise()
     return features, np.array([features.position_of(key) for key in keys], dtype=np.int64)

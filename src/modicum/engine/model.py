@@ -27,7 +27,8 @@ def make_method(recipe: Recipe, task: Task, targets: Mapping[str, np.ndarray]) -
     found = method_class(recipe.method)
     if task.name not in found.tasks:
         raise InputError(
-            f"method '{recipe.method}' does not serve task '{task.name}'", f"it serves {', '.join(found.tasks)}"
+            f"method '{recipe.method}' does not serve task '{task.name}'",
+            f"it serves {', '.join(found.tasks)}",
         )
     config = validated(found.Config, recipe.config, f"method {recipe.method}")
     loss_options = recipe.training.model_dump(include={"loss", "class_weights", "label_smoothing"})
@@ -52,7 +53,8 @@ def load_method(folder: RunFolder) -> tuple[Recipe, Task, Method]:
     if not folder.weights.is_file():
         state = folder.status.get("state", "unknown")
         raise InputError(
-            f"run '{folder.name}' has no trained weights (state: {state})", "finish it with `modicum fit ... --resume`"
+            f"run '{folder.name}' has no trained weights (state: {state})",
+            "finish it with `modicum fit ... --resume`",
         )
     model = read_json(folder.model)
     task = task_from_dict(model["task"])

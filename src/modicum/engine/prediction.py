@@ -16,7 +16,7 @@ from torch import nn
 
 from modicum.atomic_files import raise_if_disk_full
 from modicum.data.image import ImageRef
-from modicum.data.image_store import StoreSettings, decode
+from modicum.data.prepared import StoreSettings, expand, read_prepared
 from modicum.engine.batches import to_unit_range
 from modicum.engine.devices import autocast
 from modicum.errors import BrokenImageError, InputError
@@ -71,7 +71,11 @@ def predict_images(
             errors = [item.reason if isinstance(item, BrokenImageError) else None for _, item in part]
             good = [number for number, error in enumerate(errors) if error is None]
             if good:
-                pixels = np.stack([_as_rgb(part[number][1]) for number in good])
+                pixels = np.empty(
+                    (len(good), settings.height, settings.width, settings.channels), dtype=np.uint8
+                )
+                for place, number in enumerate(good):
+                    expand(part[number][1], pixels[place])
                 with autocast(precision, device):
                     outputs = network(to_unit_range(torch.from_numpy(pixels).to(device)))
                 found = task.prediction_table(task.activate(outputs).cpu().numpy().astype(np.float64))
@@ -120,13 +124,9 @@ def _decoded_batches(
 
 def _decode_or_error(ref: ImageRef, settings: StoreSettings) -> np.ndarray | BrokenImageError:
     try:
-        return decode(ref, settings)
+        return read_prepared(ref, settings)[1]
     except BrokenImageError as error:
         return error
-
-
-def _as_rgb(pixels: np.ndarray) -> np.ndarray:
-    return np.repeat(pixels, 3, axis=2) if pixels.shape[-1] == 1 else pixels
 
 
 class TableWriter:
@@ -169,7 +169,9 @@ class TableWriter:
             numbers = [name for name in self._columns if name.startswith("p_")]
             schema = pa.schema([(n, pa.float64() if n in numbers else pa.string()) for n in self._columns])
             self._parquet = pq.ParquetWriter(self.part, schema)
-        self._parquet.write_table(pa.Table.from_pandas(rows, schema=self._parquet.schema, preserve_index=False))
+        self._parquet.write_table(
+            pa.Table.from_pandas(rows, schema=self._parquet.schema, preserve_index=False)
+        )
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

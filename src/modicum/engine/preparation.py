@@ -13,7 +13,7 @@ from modicum.data.duplicates import resolve_leaks
 from modicum.data.image_store import ImageStore, StoreSettings
 from modicum.data.layouts import load_manifest
 from modicum.data.manifest import Manifest
-from modicum.data.splits import carve_validation, split_by_patient
+from modicum.data.splits import ensure_splits
 from modicum.engine.recipe import DataSettings, ImageSettings, Recipe
 from modicum.engine.run_folder import RunFolder
 from modicum.errors import BrokenImageError, InputError
@@ -46,8 +46,9 @@ def read_manifest(data: DataSettings) -> Manifest:
     return load_manifest(
         data.source,
         columns=data.columns or None,
-        images=Path(data.images) if data.images else None,
-        split_lists=Path(data.split_lists) if data.split_lists else None,
+        images=data.images,
+        split_lists=data.split_lists,
+        classes=data.classes,
         allow_outside=data.allow_outside,
         missing="keep" if data.skip_broken else "error",
     )
@@ -61,7 +62,12 @@ def store_settings(image: ImageSettings) -> StoreSettings:
 
 
 def stored(
-    manifest: Manifest, image: ImageSettings, stores: Path, workers: int, skip_broken: bool, broken_csv: Path | None
+    manifest: Manifest,
+    image: ImageSettings,
+    stores: Path,
+    workers: int,
+    skip_broken: bool,
+    broken_csv: Path | None,
 ) -> tuple[Manifest, ImageStore, np.ndarray]:
     """Decodes a manifest's images into a store (or finds them there) and sets broken ones aside.
 
@@ -83,7 +89,7 @@ def prepare(recipe: Recipe, folder: RunFolder, stores: Path, workers: int) -> Pr
         InputError: whatever is wrong with the data, before any training.
     """
     manifest = read_manifest(recipe.data)
-    notes = list(manifest.notes)
+    notes: list[str] = []
     manifest, store, positions = stored(
         manifest, recipe.image, stores, workers, recipe.data.skip_broken, folder.broken
     )
@@ -96,25 +102,12 @@ def prepare(recipe: Recipe, folder: RunFolder, stores: Path, workers: int) -> Pr
         notes += dropped
         if dropped:
             positions = store.positions_of(manifest.refs())
-    manifest = _with_splits(manifest, recipe, notes)
+    train, val, _ = recipe.data.fractions
+    manifest = ensure_splits(manifest, recipe.data.fractions, recipe.seed, val_fraction=val / (train + val))
+    notes = [*manifest.notes, *notes]
     for note in notes:
         say(note)
     return PreparedData(manifest, store, store.positions_of(manifest.refs()), notes)
-
-
-def _with_splits(manifest: Manifest, recipe: Recipe, notes: list[str]) -> Manifest:
-    data = recipe.data
-    if "split" not in manifest.table or manifest.table["split"].isna().all():
-        notes.append("Split by patient, stratified and seeded: the data gives no split.")
-        manifest = split_by_patient(manifest, data.fractions, recipe.seed)
-    splits = set(manifest.table["split"].dropna())
-    if "train" not in splits:
-        raise InputError(f"{manifest.source}: split 'train' is empty", "mark the training rows in column 'split'")
-    if "val" not in splits:
-        share = data.fractions[1] / max(1e-9, data.fractions[0] + data.fractions[1])
-        notes.append(f"{share:.0%} of the training patients became the validation split: the data gives none.")
-        manifest = carve_validation(manifest, share, recipe.seed)
-    return manifest
 
 
 def _without_broken(
@@ -134,7 +127,9 @@ def _without_broken(
     names = {error.image for error in broken}
     kept = np.array([str(ref) not in names for ref in _reference_texts(manifest)])
     if not kept.any():
-        raise InputError(f"{manifest.source}: none of the {len(manifest)} images can be read", "check the files")
+        raise InputError(
+            f"{manifest.source}: none of the {len(manifest)} images can be read", "check the files"
+        )
     return manifest.subset(kept)
 
 

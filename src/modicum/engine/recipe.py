@@ -19,16 +19,24 @@ class Settings(BaseModel):
 class DataSettings(Settings):
     """Where the images are and how the table is read."""
 
-    source: str = Field(description="Table, folder, datalist or array file, relative to where the run was started.")
-    columns: dict[str, str | list[str]] = Field(
-        default_factory=dict, description="Names of columns, for instance {label: dr_grade, patient: subject}."
+    source: str = Field(
+        description="Table, folder, datalist or array file, relative to where the run was started."
     )
-    images: str | None = Field(None, description="Folder that image paths are relative to, if not the table's.")
+    columns: dict[str, str | list[str]] = Field(
+        default_factory=dict,
+        description="Names of columns, for instance {label: dr_grade, patient: subject}.",
+    )
+    images: str | None = Field(
+        None, description="Folder that image paths are relative to, if not the table's."
+    )
     split_lists: str | None = Field(None, description="Folder of train/val/test lists that set the split.")
     classes: list[str] | None = Field(None, description="Class names in order; found in the data by default.")
-    ordered: bool | None = Field(None, description="Classes are grades; by default where they are 0, 1, 2, ...")
+    ordered: bool | None = Field(
+        None, description="Classes are grades; by default where they are 0, 1, 2, ..."
+    )
     fractions: tuple[float, float, float] = Field(
-        (0.7, 0.15, 0.15), description="Train, validation and test shares of patients where no split is given."
+        (0.7, 0.15, 0.15),
+        description="Train, validation and test shares of patients where no split is given.",
     )
     leaks: Literal["error", "drop", "allow"] = Field("error", description="What to do with images that leak.")
     skip_broken: bool = Field(False, description="Set broken images aside instead of stopping.")
@@ -46,7 +54,9 @@ class ImageSettings(Settings):
     size: tuple[int, int] = Field((224, 224), description="Height and width in pixels.")
     crop: Literal["none", "fundus"] = Field("none", description="Crop to the fundus disc first.")
     resize: Literal["stretch", "pad", "crop"] = Field("stretch", description="How the aspect ratio is met.")
-    window: tuple[float, float] | None = Field(None, description="DICOM window centre and width in the file's units.")
+    window: tuple[float, float] | None = Field(
+        None, description="DICOM window centre and width in the file's units."
+    )
 
     @field_validator("size", mode="before")
     @classmethod
@@ -86,18 +96,24 @@ class TrainingSettings(Settings):
     clip_norm: float = Field(1.0, ge=0, description="Largest gradient norm; 0 does not clip.")
     ema_decay: float = Field(0.0, ge=0, lt=1, description="Decay of averaged weights; 0 keeps none.")
     monitor: str | None = Field(None, description="Validation metric that selects the best weights.")
-    patience: int = Field(0, ge=0, description="Validations without a better value before stopping; 0 never stops.")
+    patience: int = Field(
+        0, ge=0, description="Validations without a better value before stopping; 0 never stops."
+    )
     validate_every: int = Field(1, ge=1, description="Epochs between validations.")
     sampling: Literal["natural", "balanced", "progressive"] = "natural"
     loss: Literal["auto", "cross_entropy", "focal", "bce"] = "auto"
     class_weights: Literal["none", "balanced"] | list[float] = "none"
     label_smoothing: float = Field(0.0, ge=0, lt=1)
-    augment: str | list[dict[str, Any]] = Field("light", description="A preset's name or a list of operations.")
+    augment: str | list[dict[str, Any]] = Field(
+        "light", description="A preset's name or a list of operations."
+    )
     precision: Literal["auto", "32", "bf16"] = Field("auto", description="auto: bf16 on a GPU that has it.")
     deterministic: bool = Field(True, description="Same weights for the same recipe on the same machine.")
     channels_last: bool = Field(True, description="Memory layout of images for convolutions on a GPU.")
     checkpoint_minutes: float = Field(10.0, gt=0, description="Minutes between checkpoints inside an epoch.")
-    checkpoint_steps: int = Field(0, ge=0, description="Steps between checkpoints inside an epoch; 0: by minutes.")
+    checkpoint_steps: int = Field(
+        0, ge=0, description="Steps between checkpoints inside an epoch; 0: by minutes."
+    )
     devices: int = Field(1, ge=1, description="GPUs (or CPU processes) on each machine.")
     nodes: int = Field(1, ge=1, description="Machines.")
     workers: int = Field(0, ge=0, description="Loader processes; none are needed with an image store.")
@@ -132,7 +148,9 @@ class Recipe(Settings):
         try:
             values = yaml.safe_load(path.read_text(encoding="utf-8"))
         except (OSError, yaml.YAMLError) as error:
-            raise InputError(f"recipe '{path}' cannot be read ({type(error).__name__})", "restore the file") from error
+            raise InputError(
+                f"recipe '{path}' cannot be read ({type(error).__name__})", "restore the file"
+            ) from error
         if not isinstance(values, dict):
             raise InputError(f"recipe '{path}' is not a table of settings", "restore the file")
         return validated(cls, values, str(path))
@@ -152,7 +170,9 @@ def validated(model: type[BaseModel], values: Mapping[str, Any], where: str) -> 
         if first["type"] == "missing":
             raise InputError(f"{where}: setting '{key}' is missing", "give it a value") from error
         message = first["msg"].removeprefix("Value error, ")
-        raise InputError(f"{where}: setting '{key}' is {first['input']!r}: {message}", "change the value") from error
+        raise InputError(
+            f"{where}: setting '{key}' is {first['input']!r}: {message}", "change the value"
+        ) from error
 
 
 def overridden(
@@ -165,7 +185,9 @@ def overridden(
     """
     paths = _setting_paths(method_config)
     for key, value in settings.items():
-        matches = [path for path in paths if path == key] or [path for path in paths if path.split(".")[-1] == key]
+        matches = [path for path in paths if path == key] or [
+            path for path in paths if path.split(".")[-1] == key
+        ]
         if not matches:
             known = {path.split(".")[-1] for path in paths}
             raise InputError(f"unknown setting '{key}'", did_you_mean(key.split(".")[-1], known))

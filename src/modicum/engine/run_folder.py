@@ -72,7 +72,8 @@ class RunFolder:
             lock.acquire()
         except Timeout as error:
             raise InputError(
-                f"run folder '{self.path}' is in use by another process", "wait for it, or choose another --name"
+                f"run folder '{self.path}' is in use by another process",
+                "wait for it, or choose another --name",
             ) from error
         try:
             yield
@@ -85,7 +86,9 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"'{path}' cannot be read ({type(error).__name__})", "the run folder is damaged") from error
+        raise InputError(
+            f"'{path}' cannot be read ({type(error).__name__})", "the run folder is damaged"
+        ) from error
 
 
 def write_json(path: Path, content: Any) -> None:

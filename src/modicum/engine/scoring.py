@@ -29,7 +29,9 @@ def score(
     sums: dict[str, Tensor] = {}
     images = 0
     for stored in batches:
-        batch = as_network_input({name: tensor.to(device, non_blocking=True) for name, tensor in stored.items()})
+        batch = as_network_input(
+            {name: tensor.to(device, non_blocking=True) for name, tensor in stored.items()}
+        )
         with forward_context():
             outputs, losses = judge(batch)
         scores.update(outputs.float(), batch)

@@ -120,9 +120,7 @@ class StageModule(lightning.LightningModule):
 
     def plain_optimizers(self) -> list[Optimizer]:
         """The optimisers, without Lightning's wrapping."""
-        wrapped = self.optimizers()
-        wrapped = wrapped if isinstance(wrapped, list) else [wrapped]
-        return [getattr(optimizer, "optimizer", optimizer) for optimizer in wrapped]
+        return list(self.trainer.strategy.optimizers)
 
     def on_fit_start(self) -> None:
         if self.settings.ema_decay:
@@ -149,7 +147,10 @@ class StageModule(lightning.LightningModule):
         )
         # A last batch of one image has no batch statistics; small sets keep their only batch.
         whole = len(order) >= self.settings.batch_size
-        return [self.data.train_rows[part] for part in cut_batches(order, self.settings.batch_size, drop_last=whole)]
+        return [
+            self.data.train_rows[part]
+            for part in cut_batches(order, self.settings.batch_size, drop_last=whole)
+        ]
 
     def batches_per_epoch(self, world_size: int = 1) -> int:
         """Batches each process sees in an epoch."""
@@ -208,7 +209,7 @@ class StageModule(lightning.LightningModule):
         for update, optimizer in zip(self.updates, self.plain_optimizers(), strict=True):
             with self._only(optimizer), self._gradients_stay_local(not steps_now):
                 losses = update.losses(batch)
-                self.manual_backward(sum(losses.values()) / group)
+                self.manual_backward(torch.stack(list(losses.values())).sum() / group)
                 if steps_now:
                     lr = set_learning_rate(optimizer, factor)
                     if self.settings.clip_norm:

@@ -17,7 +17,13 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from modicum.engine.batches import in_batches, loader
-from modicum.engine.checkpoint import Checkpoint, load_tensors, newest_checkpoint, save_checkpoint, save_tensors
+from modicum.engine.checkpoint import (
+    Checkpoint,
+    load_tensors,
+    newest_checkpoint,
+    save_checkpoint,
+    save_tensors,
+)
 from modicum.engine.devices import autocast, uses_bf16
 from modicum.engine.history import History
 from modicum.engine.optimizers import optimizer_tensors, restore_optimizers
@@ -55,7 +61,13 @@ class StageTrainer:
     """
 
     def __init__(
-        self, stage: TrainStage, recipe: Recipe, folder: RunFolder, data: StageData, task: Task, device: torch.device
+        self,
+        stage: TrainStage,
+        recipe: Recipe,
+        folder: RunFolder,
+        data: StageData,
+        task: Task,
+        device: torch.device,
     ) -> None:
         self.stage = stage
         self.settings = recipe.training
@@ -70,13 +82,13 @@ class StageTrainer:
         self._last_checkpoint = time.monotonic()
         self._bar: Bar = Bar()
         self._note = ""
-        augmentation = Augmentation.parse(self.settings.augment, recipe.image.size)
+        augmentation = Augmentation(self.settings.augment, recipe.image.size)
         self.module = StageModule(
             stage,
             self.settings,
             data,
             recipe.seed,
-            None if augmentation.is_identity else augmentation,
+            augmentation if augmentation.operations else None,
             self._epoch_ended,
             self._step_ended,
         )
@@ -100,7 +112,11 @@ class StageTrainer:
         trainer = _trainer(settings, self.device, settings.epochs - position.epoch)
         world = max(1, trainer.world_size)
         per_epoch = self.module.steps_per_epoch(world)
-        with bar(self.stage.name, settings.epochs * per_epoch) as self._bar, self._signals(), _quiet_lightning():
+        with (
+            bar(self.stage.name, settings.epochs * per_epoch) as self._bar,
+            self._signals(),
+            _quiet_lightning(),
+        ):
             self._bar.advance(position.step)
             trainer.fit(self.module)
         self.stage.to("cpu" if self.device.type == "cpu" else self.device)
@@ -144,7 +160,8 @@ class StageTrainer:
         if self.stop_requested and not ended:
             self._checkpoint()
             raise InterruptedRunError(
-                f"stopped at step {position.step}; the run is kept", f"go on with --resume --name {self.folder.name}"
+                f"stopped at step {position.step}; the run is kept",
+                f"go on with --resume --name {self.folder.name}",
             )
         if due and not ended:
             self._checkpoint()
@@ -165,10 +182,13 @@ class StageTrainer:
         self.history.add(record)
         self._checkpoint()
         if stop and not last:
-            say(f"Stopped early after epoch {position.epoch}: {self.monitor} has not improved for {position.stale}.")
+            say(
+                f"Stopped early after epoch {position.epoch}: {self.monitor} has not improved for {position.stale}."
+            )
         if self.stop_requested and not position.finished:
             raise InterruptedRunError(
-                f"stopped after epoch {position.epoch}; the run is kept", f"go on with --resume --name {self.folder.name}"
+                f"stopped after epoch {position.epoch}; the run is kept",
+                f"go on with --resume --name {self.folder.name}",
             )
         return position.finished
 
@@ -261,6 +281,7 @@ class StageTrainer:
         watch = self.module.watch
         state = {
             "position": self.module.position_dict(),
+            "best": self.module.position.best,
             "optimizer": rest,
             "average_updates": self.module.average.updates if self.module.average else 0,
             "memory": self.module.memory,
@@ -335,10 +356,10 @@ def _quiet_lightning() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"lightning\..*")
-            warnings.filterwarnings("ignore", message=".*(does not have many workers|train_dataloader|lr_scheduler).*")
+            warnings.filterwarnings(
+                "ignore", message=".*(does not have many workers|train_dataloader|lr_scheduler).*"
+            )
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
-
-

@@ -15,7 +15,9 @@ from modicum.tasks.base import Batch
 class FullConfig(MethodConfig):
     """Settings of full fine-tuning."""
 
-    dropout: float = Field(0.0, ge=0, lt=1, description="Share of features set to zero before the head in training.")
+    dropout: float = Field(
+        0.0, ge=0, lt=1, description="Share of features set to zero before the head in training."
+    )
     backbone_lr_scale: float = Field(
         1.0, gt=0, description="Learning rate of the backbone as a multiple of the head's."
     )

@@ -16,7 +16,9 @@ from modicum.tasks.base import Batch
 class LinearConfig(MethodConfig):
     """Settings of the linear probe."""
 
-    dropout: float = Field(0.0, ge=0, lt=1, description="Share of features set to zero before the head in training.")
+    dropout: float = Field(
+        0.0, ge=0, lt=1, description="Share of features set to zero before the head in training."
+    )
     standardise: bool = Field(
         True,
         description="Batch normalisation without learned scale before the linear layer, so that one learning rate "
@@ -59,7 +61,9 @@ class Linear(Method):
     """Trains one linear layer on frozen features."""
 
     name: ClassVar[str] = "linear"
-    summary: ClassVar[str] = "one linear layer on a frozen backbone's features, extracted once; seconds an epoch"
+    summary: ClassVar[str] = (
+        "one linear layer on a frozen backbone's features, extracted once; seconds an epoch"
+    )
     tasks: ClassVar[tuple[str, ...]] = ("classification",)
     Config: ClassVar[type[MethodConfig]] = LinearConfig
     training: ClassVar[Mapping[str, Any]] = {"epochs": 50, "batch_size": 64, "lr": 1e-3, "augment": "none"}

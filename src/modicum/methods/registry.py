@@ -18,5 +18,7 @@ def method_class(name: str) -> type[Method]:
         raise InputError(f"unknown method '{name}'", did_you_mean(name, entries))
     found = entries[name].load()
     if not (isinstance(found, type) and issubclass(found, Method)):
-        raise InputError(f"method '{name}' of package '{entries[name].value}' is no modicum Method", "update it")
+        raise InputError(
+            f"method '{name}' of package '{entries[name].value}' is no modicum Method", "update it"
+        )
     return found

@@ -26,6 +26,9 @@ class Backbone(nn.Module):
         InputError: unknown name, or an image size that the network cannot take.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, name: str, image_size: tuple[int, int], *, pretrained: bool = False) -> None:
         super().__init__()
         self.name = name
@@ -91,7 +94,8 @@ def load_backbone_weights(backbone: Backbone, weights: Mapping[str, Tensor], sou
             state = convert(state, body)
         except (KeyError, RuntimeError, ValueError, AttributeError) as error:
             raise InputError(
-                f"weights '{source}' do not fit backbone '{backbone.name}'", "choose the backbone they were made for"
+                f"weights '{source}' do not fit backbone '{backbone.name}'",
+                "choose the backbone they were made for",
             ) from error
     own = body.state_dict()
     missing = [name for name in own if name not in state]

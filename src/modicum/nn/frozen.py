@@ -34,7 +34,9 @@ def learned_tensors(module: nn.Module) -> dict[str, Tensor]:
     persistent. Returns references, not copies.
     """
     kept = module.state_dict(keep_vars=True)
-    frozen = tuple(f"{name}." if name else "" for name, part in module.named_modules() if isinstance(part, Frozen))
+    frozen = tuple(
+        f"{name}." if name else "" for name, part in module.named_modules() if isinstance(part, Frozen)
+    )
     return {
         name: tensor
         for name, tensor in kept.items()

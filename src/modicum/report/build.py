@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from modicum.atomic_files import write_text
 from modicum.errors import InputError
-from modicum.report.files import Evaluation, RunFiles, number, read_run
+from modicum.report.files import SET_TITLES, Evaluation, RunFiles, number, read_run
 from modicum.report.overview import cautions, hero, subtitle, tiles, versions
 from modicum.report.pictures import cards_of, split_cards
 from modicum.report.sections import TaskSections, sections_of
@@ -75,6 +75,7 @@ def _page(run: RunFiles) -> dict[str, Any]:
         "tiles": tiles(run),
         "cautions": cautions(run, sections),
         "evaluations": [_panel(run, sections, evaluation, i) for i, evaluation in enumerate(run.evaluations)],
+        "own_sets": tuple(SET_TITLES.values()),
         "first": run.evaluations.index(main) if main else 0,
         "training": training_blocks(run),
         "cost": cost_values(run),
@@ -94,6 +95,7 @@ def _panel(run: RunFiles, sections: TaskSections, evaluation: Evaluation, place:
         "size": ", ".join(size),
         "note": _resampling(evaluation),
         "blocks": sections.blocks(run, evaluation, f"e{place}"),
+        "map": ", ".join(sorted({str(entry["map"]) for entry in evaluation.examples if entry.get("map")})),
         "mistakes": mistakes,
         "correct": correct,
         "predicted": evaluation.predictions is not None,

@@ -13,7 +13,7 @@ from modicum.report.words import interval, metric_title, percent, score
 
 _SEVERAL = 6
 """With more classes than this, curves are drawn quietly with their mean in front."""
-_BANDS = 3
+_BANDS = 6
 """With more curves than this in one figure, bands would hide each other; each class shows its own in the table."""
 _LARGEST_MATRIX = 12
 _WORK = 30_000
@@ -21,15 +21,16 @@ _WORK = 30_000
 
 def blocks(run: RunFiles, evaluation: Evaluation, prefix: str) -> list[Block]:
     """The cards of one evaluation."""
-    found = score_block(evaluation)
     scored = classified(run, evaluation)
     if scored is None:
-        return found
+        return score_block(evaluation)
     bands = {index: _bands(scored, index, evaluation) for index in scored.shown()}
-    found += _curve_blocks(scored, evaluation, bands, prefix)
+    found = _curve_blocks(scored, evaluation, bands, prefix)
     found.append(_calibration_block(scored, evaluation, prefix))
+    beside = not scored.several and len(scored.classes) <= _SEVERAL
     if not scored.several:
         found += _confusion_blocks(scored)
+    found += score_block(evaluation, "half" if beside else "full")
     if run.kind != "binary":
         found.append(_class_block(scored, evaluation, bands))
     return found
@@ -78,7 +79,7 @@ def _curve_blocks(
         legend = _legend(scored, evaluation, drawn, metric, quiet)
         label = f"{title} curve: " + "; ".join(f"{row['name']} {row['text']}" for row in legend)
         svg = inline_svg(figure, f"{prefix}-{metric}", label)
-        note = metric_title(metric)
+        note = f"{metric_title(metric)} and interval"
         found.append(Block("figure.html.j2", title, {"svg": svg, "legend": legend, "metric": note}, "third"))
     return found
 
@@ -158,12 +159,11 @@ def _confusion_blocks(scored: Classified) -> list[Block]:
         for i, j in np.ndindex(size, size)
         if i != j and matrix[i, j]
     ]
-    wrong.sort(key=lambda entry: (-int(str(entry["count"])), -int(str(entry["count"])) / int(str(entry["of"]))))
+    wrong.sort(
+        key=lambda entry: (-int(str(entry["count"])), -int(str(entry["count"])) / int(str(entry["of"])))
+    )
     rows = [
-        [
-            {"count": int(matrix[i, j]), "percent": f"{shares[i, j]:.0f}", "hit": i == j}
-            for j in range(size)
-        ]
+        [{"count": int(matrix[i, j]), "percent": f"{shares[i, j]:.0f}", "hit": i == j} for j in range(size)]
         for i in range(size)
     ]
     values = {
@@ -175,14 +175,17 @@ def _confusion_blocks(scored: Classified) -> list[Block]:
         "numbered": size > 3 and max(len(name) for name in scored.classes) > 3,
     }
     title = "What was taken for what"
-    return [Block("confusion.html.j2", title, values, "half" if size <= 6 else "full")]
+    return [Block("confusion.html.j2", title, values, "half" if size <= _SEVERAL else "full")]
 
 
 def _class_block(
     scored: Classified, evaluation: Evaluation, bands: dict[int, tuple[Any, Any] | None]
 ) -> Block:
-    lows = [number(evaluation.metrics.get(f"auroc/{name}", {}).get(end)) for name in scored.classes for end in
-            ("value", "low")]
+    lows = [
+        number(evaluation.metrics.get(f"auroc/{name}", {}).get(end))
+        for name in scored.classes
+        for end in ("value", "low")
+    ]
     start = 0.5 if all(low is None or low >= 0.5 for low in lows) else 0.0
     rows = []
     for index, name in enumerate(scored.classes):
@@ -213,10 +216,7 @@ def _class_block(
         )
     note = "At a probability of one half or more." if scored.several else "As the most probable class."
     title = "Finding by finding" if scored.several else "Class by class"
-    half = not scored.several and len(rows) <= _SEVERAL
-    return Block(
-        "classes.html.j2", title, {"rows": rows, "start": f"{start:g}", "note": note}, "half" if half else "full"
-    )
+    return Block("classes.html.j2", title, {"rows": rows, "start": f"{start:g}", "note": note})
 
 
 SECTIONS = TaskSections(about=about, headline=headline, blocks=blocks, cautions=cautions, counts=counts)

@@ -1,5 +1,8 @@
 """What classification says in words: the headline, cautions, and counts of classes."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from modicum.report.classified import classified
@@ -10,6 +13,8 @@ from modicum.report.words import of_hundred, plural, score, sensitivity_at, sent
 
 FEW = 50
 """Below this many images of a class, its intervals are too wide to lean on."""
+TOO_FEW = 10
+"""Below this many images, a statement about a hundred would be made up."""
 
 
 def about(run: RunFiles) -> str:
@@ -39,6 +44,14 @@ def _found(run: RunFiles, evaluation: Evaluation) -> Headline:
         return Headline("")
     hits, rate = of_hundred(value), f"{alarms:g}"
     single = run.kind == "binary" and len(run.classes) == 2
+    scored = classified(run, evaluation)
+    if single and scored is not None:
+        here, rarer = min((int((scored.truth == i).sum()), name) for i, name in enumerate(run.classes))
+        if here < TOO_FEW:
+            return Headline(
+                f"Only {plural(here, 'image')} with “{rarer}” in the {evaluation.title}: "
+                "too few to say how many of a hundred it would find."
+            )
     what = f"“{run.classes[1]}”" if single else "a finding"
     who = "" if single else f"Averaged over {len(run.classes)} findings: of"
     sentence = (
@@ -47,11 +60,15 @@ def _found(run: RunFiles, evaluation: Evaluation) -> Headline:
     )
     if not single:
         sentence += _best_and_worst(run, evaluation)
+    found_label, alarm_label = f"{hits} found", f"{rate} false {'alarm' if rate == '1' else 'alarms'}"
     pictures = [
-        (hundred([("good", hits)], f"{hits} of 100 found"), f"of 100 images with {what}, {hits} found"),
         (
-            hundred([("bad", round(alarms))], f"{rate} of 100 are false alarms"),
-            f"of 100 without, {rate} false {'alarm' if rate == '1' else 'alarms'}",
+            hundred([("good", hits)], f"Of 100 images with {what}: {found_label}"),
+            [("", f"of 100 images with {what}"), ("good", found_label), ("rest", f"{100 - hits} missed")],
+        ),
+        (
+            hundred([("bad", round(alarms))], f"Of 100 images without: {alarm_label}"),
+            [("", "of 100 images without"), ("bad", alarm_label), ("rest", "the others left alone")],
         ),
     ]
     return Headline(sentence, pictures, f"sensitivity at {sensitivity_at(at)} % specificity")
@@ -63,27 +80,39 @@ def _named_rightly(run: RunFiles, evaluation: Evaluation) -> Headline:
     if value is None:
         return Headline("")
     right = of_hundred(value)
-    thing = "grade" if run.task.get("ordered") else "class"
-    sentence = f"Of 100 images it gave about {right} their right {thing}{_between(accuracy)}"
-    parts, caption = [("good", right)], f"of 100 images, {right} right"
+    images = number(evaluation.info.get("images"))
+    if images is not None and images < 2 * TOO_FEW:
+        return Headline(
+            f"Only {plural(int(images), 'image')} in the {evaluation.title}: "
+            "too few to say how many of a hundred it would get right."
+        )
+    ordered = bool(run.task.get("ordered"))
+    verb = f"graded about {right} right" if ordered else f"put about {right} in the right class"
+    sentence = f"Of 100 images it {verb}{_between(accuracy)}"
+    parts = [("good", right, f"{right} right")]
     scored = classified(run, evaluation)
-    if run.task.get("ordered") and scored is not None:
-        near = float((np.abs(scored.probabilities.argmax(1) - scored.truth) <= 1).mean())
-        beside = max(0, of_hundred(near) - right)
-        sentence += f", and {right + beside} were at most one grade off"
-        parts.append(("near", beside))
-        caption += f", {beside} one grade off, {100 - right - beside} further"
+    if ordered and scored is not None:
+        near = of_hundred(float((np.abs(scored.probabilities.argmax(1) - scored.truth) <= 1).mean()))
+        sentence += f", and {near} at most one grade off"
+        parts.append(("near", near - right, f"{near - right} one grade off"))
     sentence += "."
     balanced = number(evaluation.metrics.get("balanced_accuracy", {}).get("value"))
     if balanced is not None and abs(balanced - value) >= 0.02:
-        sentence += f" With every {thing} counting alike it is {of_hundred(balanced)} in 100."
-    parts.append(("bad", 100 - sum(amount for _, amount in parts)))
-    return Headline(sentence, [(hundred(parts, caption), caption)], "accuracy")
+        sentence += (
+            f" With every {'grade' if ordered else 'class'} counting alike: {of_hundred(balanced)} of 100."
+        )
+    left = 100 - sum(amount for _, amount, _ in parts)
+    parts.append(("bad", left, f"{left} further off" if ordered else f"{left} wrong"))
+    label = f"Of 100 images: {', '.join(text for _, _, text in parts)}"
+    picture = hundred([(style, amount) for style, amount, _ in parts], label)
+    legend = [("", "of 100 images"), *((style, text) for style, amount, text in parts if amount)]
+    return Headline(sentence, [(picture, legend)], "accuracy")
 
 
-def _between(entry: "dict[str, object] | object") -> str:
-    low, high = (number(entry.get(key)) if hasattr(entry, "get") else None for key in ("low", "high"))
-    return "" if low is None or high is None else f" ({of_hundred(low)} to {of_hundred(high)})"
+def _between(entry: Mapping[str, Any]) -> str:
+    low, high = number(entry.get("low")), number(entry.get("high"))
+    # Spaces that do not break keep the bracket in one piece.
+    return "" if low is None or high is None else f" ({of_hundred(low)}\u00a0to\u00a0{of_hundred(high)})"
 
 
 def _best_and_worst(run: RunFiles, evaluation: Evaluation) -> str:
@@ -92,9 +121,7 @@ def _best_and_worst(run: RunFiles, evaluation: Evaluation) -> str:
     if len(known) < 2:
         return ""
     best, worst = max(known, key=lambda n: known[n]), min(known, key=lambda n: known[n])
-    return (
-        f" Surest on “{best}” (AUROC {score(known[best])}), least sure on “{worst}” ({score(known[worst])})."
-    )
+    return f" Best at “{best}” (AUROC {score(known[best])}), worst at “{worst}” ({score(known[worst])})."
 
 
 def cautions(run: RunFiles, evaluation: Evaluation) -> list[str]:
@@ -114,7 +141,9 @@ def cautions(run: RunFiles, evaluation: Evaluation) -> list[str]:
         )
     if none:
         verb = "occurs" if len(none) == 1 else "occur"
-        found.append(f"No image of {thing} {sentence_list(none)} {verb} in the {evaluation.title}: not evaluated.")
+        found.append(
+            f"No image of {thing} {sentence_list(none)} {verb} in the {evaluation.title}: not evaluated."
+        )
     return found
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from modicum.report.files import RunFiles, as_mapping, number
 from modicum.report.sections import TaskSections
-from modicum.report.words import count, plural, sentence_list
+from modicum.report.words import count, plural
 
 _ORDER = ("train", "val", "test", "all")
 _TITLES = {"train": "training", "val": "validation", "test": "test", "all": "all"}
@@ -54,10 +54,9 @@ def _facts(run: RunFiles) -> list[tuple[str, str]]:
         found.append(("File formats", ", ".join(parts)))
     heights, widths = as_mapping(fingerprint.get("height")), as_mapping(fingerprint.get("width"))
     if number(heights.get("median")) is not None and number(widths.get("median")) is not None:
-        text = f"median {_side(widths, 'median')} × {_side(heights, 'median')} px"
+        text = f"median {_size(widths, heights, 'median')} px"
         if number(heights.get("min")) is not None and number(widths.get("min")) is not None:
-            text += f", from {_side(widths, 'min')} × {_side(heights, 'min')}"
-            text += f" to {_side(widths, 'max')} × {_side(heights, 'max')}"
+            text += f", from {_size(widths, heights, 'min')} to {_size(widths, heights, 'max')}"
         found.append(("Image sizes (width × height)", text))
     size = as_mapping(run.recipe.get("image")).get("size")
     if isinstance(size, list | tuple) and len(size) == 2:
@@ -68,22 +67,25 @@ def _facts(run: RunFiles) -> list[tuple[str, str]]:
     return found
 
 
-def _side(sides: Mapping[str, Any], key: str) -> str:
-    return count(sides.get(key))
+def _size(widths: Mapping[str, Any], heights: Mapping[str, Any], key: str) -> str:
+    return f"{count(widths.get(key))}\u00a0×\u00a0{count(heights.get(key))}"
 
 
 def data_warnings(run: RunFiles) -> list[str]:
     """What a reader should know before believing the scores: leaks, broken files, duplicates."""
-    found = []
-    if run.broken:
-        found.append(f"{plural(run.broken, 'image')} could not be read and {_were(run.broken)} set aside (broken.csv).")
+    notes = run.fingerprint.get("notes")
+    found = [str(note) for note in notes] if isinstance(notes, list) else []
+    if run.broken and not any("broken" in note for note in found):
+        found.append(
+            f"{plural(run.broken, 'image')} could not be read and {_were(run.broken)} set aside (broken.csv)."
+        )
     shared = _shared_patients(run)
     if shared:
         found.append(
             f"{plural(shared, 'patient')} {'has' if shared == 1 else 'have'} images in more than one split: "
             "the scores are likely too good."
         )
-    handling = as_mapping(run.recipe.get("data")).get("leaks")
+    handling = run.recipe_data.get("leaks")
     if handling == "allow":
         found.append("The check for images that leak between splits was told to let them pass.")
     if handling == "drop":
@@ -104,8 +106,3 @@ def _shared_patients(run: RunFiles) -> int:
         return 0
     known = table[table["patient"] != ""]
     return int((known.groupby("patient")["split"].nunique() > 1).sum())
-
-
-def class_list(run: RunFiles) -> str:
-    """Class names as a phrase."""
-    return sentence_list([f"“{name}”" for name in run.classes], 8)

@@ -5,7 +5,7 @@ import re
 import warnings
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from markupsafe import Markup, escape
@@ -15,9 +15,24 @@ if TYPE_CHECKING:
 
 _HREF = "{http://www.w3.org/1999/xlink}href"
 _GENERIC_FONT = re.compile(r"font:\s*(?:\w+\s+)*?([\d.]+)px\s+[^;]*")
-_KEPT_ATTRIBUTES = frozenset(
-    "d style transform x y x1 x2 y1 y2 width height cx cy r viewBox clip-path points".split()
+_LONG_DECIMALS = re.compile(r"(\.\d\d)\d+")
+_GEOMETRY = (
+    "d",
+    "transform",
+    "x",
+    "y",
+    "x1",
+    "x2",
+    "y1",
+    "y2",
+    "width",
+    "height",
+    "cx",
+    "cy",
+    "r",
+    "viewBox",
 )
+_KEPT = frozenset([*_GEOMETRY, "clip-path"])
 
 
 def theme() -> dict[str, str]:
@@ -38,10 +53,12 @@ def inline_svg(figure: "Figure", name: str, label: str) -> Markup:
     import matplotlib
 
     file = io.BytesIO()
-    settings = {"svg.fonttype": "none", "svg.hashsalt": name, "path.simplify": True}
+    settings: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": name, "path.simplify": True}
     with matplotlib.rc_context(settings), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # glyphs that only the reader's fonts have
-        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None, "Type": None, "Format": None})
+        figure.savefig(
+            file, format="svg", metadata={"Date": None, "Creator": None, "Type": None, "Format": None}
+        )
     root = ET.fromstring(file.getvalue())
     used = set(re.findall(r"(?:url\(#|href=\"#)([^)\"]+)", file.getvalue().decode()))
     _clean(root, name, used)
@@ -63,7 +80,7 @@ def _clean(element: ET.Element, name: str, used: set[str]) -> None:
             element.remove(child)
             continue
         _clean(child, name, used)
-        if child.tag in ("g", "defs") and len(child) == 0:
+        if child.tag == "style" or (child.tag in ("g", "defs") and len(child) == 0):
             element.remove(child)
     attributes = {}
     for key, value in element.attrib.items():
@@ -72,9 +89,12 @@ def _clean(element: ET.Element, name: str, used: set[str]) -> None:
         elif key == _HREF:
             attributes["href"] = f"#{name}-{value[1:]}"
         elif key == "style":
-            attributes["style"] = _GENERIC_FONT.sub(r"font-size:\1px", value).replace("url(#", f"url(#{name}-")
-        elif key in _KEPT_ATTRIBUTES:
-            attributes[key] = value.replace("url(#", f"url(#{name}-")
+            attributes["style"] = _GENERIC_FONT.sub(r"font-size:\1px", value).replace(
+                "url(#", f"url(#{name}-"
+            )
+        elif key in _KEPT:
+            short = _LONG_DECIMALS.sub(r"\1", value)
+            attributes[key] = short.replace("url(#", f"url(#{name}-")
     element.attrib.clear()
     element.attrib.update(attributes)
     if element.tag != "text" and element.text is not None and not element.text.strip():
@@ -109,7 +129,9 @@ def hundred(parts: Sequence[tuple[str, int]], label: str) -> Markup:
         f'<circle class="{escape(style)}" cx="{10 * (i % 10) + 5}" cy="{10 * (i // 10) + 5}" r="3.7"/>'
         for i, style in enumerate(styles)
     )
-    return Markup(f'<svg class="hundred" viewBox="0 0 100 100" role="img" aria-label="{escape(label)}">{dots}</svg>')
+    return Markup(
+        f'<svg class="hundred" viewBox="0 0 100 100" role="img" aria-label="{escape(label)}">{dots}</svg>'
+    )
 
 
 def _points(points: np.ndarray) -> str:

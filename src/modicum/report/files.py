@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+SET_TITLES = {"val": "validation set", "test": "test set", "train": "training set"}
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """One evaluated data set.
@@ -36,7 +39,7 @@ class Evaluation:
     @property
     def title(self) -> str:
         """What a reader calls it."""
-        return {"val": "validation set", "test": "test set", "train": "training set"}.get(self.name, self.name)
+        return SET_TITLES.get(self.name, self.name)
 
 
 @dataclass(frozen=True)
@@ -61,13 +64,30 @@ class RunFiles:
 
     @property
     def classes(self) -> list[str]:
-        """Class names in the order of the outputs."""
-        return [str(name) for name in self.metrics.get("classes") or self.task.get("classes") or []]
+        """Class names in the order of the outputs; of a run that did not get far, those of its data."""
+        named = self.metrics.get("classes") or self.task.get("classes") or self.recipe_data.get("classes")
+        if isinstance(named, list | tuple):
+            return [str(name) for name in named]
+        table = self.manifest
+        if table is None:
+            return []
+        findings = [name.removeprefix("labels:") for name in table if name.startswith("labels:")]
+        return findings or (sorted(set(table["label"]) - {""}) if "label" in table else [])
+
+    @property
+    def recipe_data(self) -> Mapping[str, Any]:
+        """The recipe's part on data."""
+        return as_mapping(self.recipe.get("data"))
 
     @property
     def kind(self) -> str:
         """``binary``, ``multi-class`` or ``multi-label`` for a classifier; empty where it is not known."""
-        return str(self.metrics.get("kind") or self.task.get("kind") or "")
+        known = self.metrics.get("kind") or self.task.get("kind")
+        if known or self.manifest is None:
+            return str(known or "")
+        if any(name.startswith("labels:") for name in self.manifest):
+            return "multi-label"
+        return "binary" if len(self.classes) == 2 else "multi-class"
 
     @property
     def task_name(self) -> str:
@@ -98,7 +118,7 @@ def read_run(folder: Path) -> RunFiles:
         name=str(metrics.get("run") or folder.resolve().name),
         metrics=metrics,
         status=_mapping(folder / "status.json", damaged),
-        task=_mapping(folder / "task.json", damaged),
+        task=as_mapping(_mapping(folder / "model.json", damaged).get("task")),
         recipe_text=recipe_text,
         recipe=recipe,
         history=_history(folder / "history.jsonl"),
@@ -132,7 +152,9 @@ def _evaluations(folder: Path, summaries: Mapping[str, Any], damaged: list[str])
         place = folder / name
         info = _mapping(place / "metrics.json", damaged) or as_mapping(summaries.get(name))
         values = {
-            str(key): entry for key, entry in as_mapping(info.get("metrics")).items() if isinstance(entry, Mapping)
+            str(key): entry
+            for key, entry in as_mapping(info.get("metrics")).items()
+            if isinstance(entry, Mapping)
         }
         predictions = _table(place / "predictions.csv", damaged)
         if not values and predictions is None:

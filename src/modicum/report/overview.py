@@ -6,12 +6,12 @@ from typing import Any
 from modicum.report.files import Evaluation, RunFiles, as_mapping, number
 from modicum.report.sections import TaskSections, whisker
 from modicum.report.words import (
+    LONG_MEANINGS,
     METHODS,
     bytes_text,
     count,
     duration,
     interval,
-    metric_meaning,
     metric_title,
     percent,
     plural,
@@ -48,7 +48,7 @@ def hero(run: RunFiles) -> dict[str, Any]:
     return {
         "score": score(entry.get("value")),
         "title": metric_title(metric),
-        "meaning": metric_meaning(metric),
+        "meaning": LONG_MEANINGS.get(metric, ""),
         "set": main.title,
         "interval": interval(entry),
         "confidence": f"{100 * confidence:g}",
@@ -77,7 +77,11 @@ def tiles(run: RunFiles) -> list[dict[str, str]]:
     if number(parameters.get("learnable")) is not None:
         remark = f"{percent(parameters.get('learnable_percent'))} % of {short_count(parameters.get('total'))}"
         found.append(
-            {"value": short_count(parameters.get("learnable")), "name": "learnable parameters", "remark": remark}
+            {
+                "value": short_count(parameters.get("learnable")),
+                "name": "learnable parameters",
+                "remark": remark,
+            }
         )
     memory = as_mapping(run.metrics.get("memory"))
     if number(memory.get("peak_bytes")) is not None:
@@ -97,9 +101,11 @@ def cautions(run: RunFiles, sections: TaskSections) -> list[str]:
     found = []
     main = run.main
     if not run.finished:
-        epochs = sum(record.get("kind") == "epoch" for record in run.history)
-        state = str(run.status.get("state") or "not finished")
-        found.append(f"This run is {state}: {plural(epochs, 'epoch')} so far. Everything here is of an unfinished model.")
+        epochs = plural(sum(record.get("kind") == "epoch" for record in run.history), "epoch")
+        state = str(run.status.get("state") or "unknown")
+        found.append(
+            f"Not finished (state: {state}), {epochs} so far. Everything here is of an unfinished model."
+        )
     if main is None:
         found.append("Nothing was evaluated yet, so there is no score to show.")
     else:
@@ -111,6 +117,12 @@ def cautions(run: RunFiles, sections: TaskSections) -> list[str]:
             found.append(
                 "Intervals take every image for an independent one, because patients are not known. "
                 "With several images of a patient they are too narrow."
+            )
+        entry = main.metrics[main_metric(run, main)]
+        if number(entry.get("low")) is not None and entry.get("low") == entry.get("high"):
+            found.append(
+                "The interval of the main score has no width. That is no certainty: these images are too few, "
+                "or too easy, for resampling to show what others would bring."
             )
         found += sections.cautions(run, main)
     if run.damaged:
@@ -126,6 +138,11 @@ def versions(run: RunFiles) -> list[tuple[str, str]]:
         if isinstance(value, Mapping):
             for key, inner in value.items():
                 add(str(key), inner)
+        elif isinstance(value, list):
+            for inner in value:
+                add(name, inner)
+        elif name.endswith("memory_bytes"):
+            rows.append(("memory", bytes_text(value)))
         elif isinstance(value, str | int | float) and not isinstance(value, bool) and str(value):
             rows.append((name.replace("_", " "), str(value)))
 

@@ -35,12 +35,12 @@ class Headline:
 
     Args:
         sentence: the result in plain words.
-        pictures: small pictures of it, each with a caption.
+        pictures: small pictures of it, each with a legend: style and text of its parts.
         source: what the sentence was worked out from.
     """
 
     sentence: str
-    pictures: Sequence[tuple[Markup, str]] = ()
+    pictures: Sequence[tuple[Markup, Sequence[tuple[str, str]]]] = ()
     source: str = ""
 
 
@@ -78,7 +78,7 @@ def sections_of(task: str) -> TaskSections:
     )
 
 
-def score_block(evaluation: Evaluation) -> list[Block]:
+def score_block(evaluation: Evaluation, width: str = "full") -> list[Block]:
     """All summary scores with their intervals; nothing where there are none."""
     rows = [
         {
@@ -96,7 +96,9 @@ def score_block(evaluation: Evaluation) -> list[Block]:
     if not rows:
         return []
     confidence = number(evaluation.info.get("confidence")) or 0.95
-    return [Block("scores.html.j2", "All scores", {"rows": rows, "confidence": f"{100 * confidence:g}"})]
+    return [
+        Block("scores.html.j2", "All scores", {"rows": rows, "confidence": f"{100 * confidence:g}"}, width)
+    ]
 
 
 def whisker(entry: Mapping[str, Any], start: float = 0.0, end: float = 1.0) -> dict[str, str] | None:

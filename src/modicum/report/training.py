@@ -35,7 +35,9 @@ def _stage_blocks(run: RunFiles, records: Sequence[dict[str, Any]], suffix: str,
     at = [0.0, *(value + shift for value in done)]
     lines: list[tuple[str, list[float], list[float]]] = []
     for split, name in (("train", "training"), ("val", "validation")):
-        points = [(x, number(as_mapping(r.get(split)).get("loss"))) for x, r in zip(at[1:], epochs, strict=True)]
+        points = [
+            (x, number(as_mapping(r.get(split)).get("loss"))) for x, r in zip(at[1:], epochs, strict=True)
+        ]
         lines.append((name, *_known(points)))
     faint = _step_losses(steps, ends, at) if len(epochs) else ([], [])
     found = []
@@ -43,14 +45,18 @@ def _stage_blocks(run: RunFiles, records: Sequence[dict[str, Any]], suffix: str,
         figure = learning_figure(lines, faint=faint, best=None, ylabel="loss", xlabel="epoch")
         svg = inline_svg(figure, f"{prefix}-loss", "Training and validation loss over epochs")
         legend = [_key(name, f"s{i}") for i, (name, x, _) in enumerate(lines) if x]
-        found.append(Block("figure.html.j2", f"Loss{suffix}", {"svg": svg, "legend": legend, "metric": ""}, "half"))
+        found.append(
+            Block("figure.html.j2", f"Loss{suffix}", {"svg": svg, "legend": legend, "metric": ""}, "half")
+        )
     metric = _shown_metric(run, epochs)
     points = [(x, number(as_mapping(r.get("val")).get(metric))) for x, r in zip(at[1:], epochs, strict=True)]
     x, y = _known(points)
     if metric and x:
         best = _best(run, metric, x, y, epochs, at)
         title = metric_title(metric)
-        figure = learning_figure([("validation", x, y)], faint=([], []), best=best, ylabel=title, xlabel="epoch")
+        figure = learning_figure(
+            [("validation", x, y)], faint=([], []), best=best, ylabel=title, xlabel="epoch"
+        )
         legend = [_key("validation", "s0")]
         if best is not None:
             legend.append(_key(f"best: {score(best[1])} after epoch {best[0]:g}, kept", "s1", dot=True))
@@ -127,14 +133,20 @@ def learning_figure(
     from modicum.tasks.classification.plots import COLOURS, plot_style
 
     with plot_style():
-        figure = Figure(figsize=(6.6, 3.9), layout="constrained")
+        figure = Figure(figsize=(5.6, 3.5), layout="constrained")
         axes = figure.subplots()
         if len(faint[0]):
             axes.plot(*faint, color=COLOURS[0], linewidth=0.9, alpha=0.28)
         for index, (name, x, y) in enumerate(lines):
             few = len(x) <= 40
             axes.plot(
-                x, y, color=COLOURS[index], linewidth=2.2, marker="o" if few else None, markersize=3.6, label=name
+                x,
+                y,
+                color=COLOURS[index],
+                linewidth=2.2,
+                marker="o" if few else None,
+                markersize=3.6,
+                label=name,
             )
         if best is not None:
             axes.axvline(best[0], color=COLOURS[1], linewidth=1.2, dashes=(3, 3))
@@ -179,14 +191,20 @@ def cost_values(run: RunFiles) -> dict[str, Any]:
         ("Epochs, steps", f"{short_count(time.get('epochs'))}, {short_count(time.get('steps'))}", ""),
     ]
     known = [row for row in rows if not row[1].startswith("–") and row[1] != "0 images/s"]
-    measured = "peak of the GPU's allocator" if memory.get("kind") == "allocator" else "accounted tensor by tensor"
-    return {
-        "bars": bars,
-        "peak": bytes_text(memory.get("peak_bytes")),
-        "device": str(memory.get("device") or ""),
-        "measured": measured,
-        "rows": known,
-    } if bars or known else {}
+    measured = (
+        "peak of the GPU's allocator" if memory.get("kind") == "allocator" else "accounted tensor by tensor"
+    )
+    return (
+        {
+            "bars": bars,
+            "peak": bytes_text(memory.get("peak_bytes")),
+            "device": str(memory.get("device") or ""),
+            "measured": measured,
+            "rows": known,
+        }
+        if bars or known
+        else {}
+    )
 
 
 def _share(parameters: "Any") -> str:

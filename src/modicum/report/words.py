@@ -19,17 +19,26 @@ METRIC_TITLES = {
     "log_loss": "Log loss",
 }
 METRIC_MEANINGS = {
-    "auroc": "chance that a positive image scores above a negative one; guessing gives 0.5",
-    "average_precision": "area under the precision-recall curve; guessing gives the share of positives",
-    "accuracy": "share of images named rightly",
-    "balanced_accuracy": "mean over classes of the share found; every class counts alike",
-    "macro_f1": "mean over classes of F1, the balance of found and right",
-    "quadratic_kappa": "agreement on grades beyond chance; two grades off weigh four times one",
-    "sensitivity": "share of positive images found, at a probability of one half",
-    "specificity": "share of negative images left alone, at a probability of one half",
-    "brier": "mean squared error of the probabilities; lower is better",
-    "ece": "mean gap between stated probability and how often it is right; lower is better",
-    "log_loss": "surprise at the truth; lower is better",
+    "auroc": "0.5 is guessing, 1 is perfect",
+    "average_precision": "area under precision and recall",
+    "accuracy": "right decisions",
+    "balanced_accuracy": "every class counts alike",
+    "macro_f1": "found and right, every class alike",
+    "quadratic_kappa": "agreement on grades beyond chance",
+    "sensitivity": "positives found at one half",
+    "specificity": "negatives left alone at one half",
+    "brier": "squared error; lower is better",
+    "ece": "stated to observed; lower is better",
+    "log_loss": "surprise; lower is better",
+}
+LONG_MEANINGS = {
+    "auroc": "How well it ranks images with a condition above those without: 0.5 is guessing, 1 is perfect.",
+    "average_precision": "Precision averaged over all it finds. Guessing gives the share of positive images.",
+    "accuracy": "The share of images that it named rightly.",
+    "balanced_accuracy": "The share found of each class, averaged, so that rare classes count as much as common ones.",
+    "macro_f1": "The balance between finding and being right, averaged over classes.",
+    "quadratic_kappa": "Agreement with the true grades beyond chance: 0 is chance, 1 is perfect. "
+    "Two grades off weigh four times as much as one.",
 }
 LOWER_IS_BETTER = ("brier", "ece", "log_loss", "loss")
 METHODS = {"full": "full fine-tuning", "linear": "linear probe on a frozen backbone"}
@@ -49,7 +58,7 @@ def metric_meaning(name: str) -> str:
     """One line on how to read a metric; empty where there is none."""
     at = sensitivity_at(name)
     if at is not None:
-        return f"share of positive images found when {_complement(at)} in 100 negative ones raise a false alarm"
+        return f"found, with {_complement(at)} false alarms in 100"
     return METRIC_MEANINGS.get(name, "")
 
 

@@ -104,7 +104,7 @@ class Task(ABC):
 
     @abstractmethod
     def sampling_labels(self, targets: Mapping[str, np.ndarray]) -> np.ndarray:
-        """The class of each row as balanced sampling and stratification see it."""
+        """What balanced sampling goes by; see :func:`modicum.data.sampling.sample_weights`."""
 
     @abstractmethod
     def loss(self, targets: Mapping[str, np.ndarray], options: Mapping[str, Any]) -> nn.Module:

@@ -9,9 +9,9 @@ implementation that could disagree.
 Two images of one patient are not two independent facts. Where patients are known, patients are drawn (with
 all their images), and the interval is as wide as the number of patients deserves.
 
-Two limits of percentile intervals, so that nobody is surprised. A metric at its bound (AUROC 1 on 20 images) gets
-an interval of no width: no resample can be worse than the data. A metric that sums absolute gaps, such as the
-calibration error, grows with noise; resamples are noisier than the data, so its interval lies towards too high.
+Two limits of percentile intervals, so that nobody is surprised. A metric at its bound (AUROC 1 on 20 images)
+gets an interval of no width: no resample can be worse than the data. A metric that sums absolute gaps, such as
+the calibration error, grows with noise; resamples are noisier than the data, so its interval lies too high.
 
 Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapter 13 (percentile interval); Field
 and Welsh, Bootstrapping clustered data, J. R. Statist. Soc. B 69 (2007) (drawing whole clusters).
@@ -145,10 +145,15 @@ def bootstrap(
     is left out and counted in :attr:`Estimate.undefined`. The same ``groups`` and ``seed`` give the same
     resamples, so that two models evaluated on one test set can be compared resample by resample.
 
-    Args: statistics: the metrics. images: how many images there are. means: by name, the metrics it is the
-        mean of. groups: the patient of each image; blank (empty, None or NaN) is a patient of its own. None:
-        each image is. resamples: how many; 0 for no intervals. confidence: probability that the interval is
-        meant to hold, for instance 0.95. seed: of the resampling.
+    Args:
+        statistics: the metrics.
+        images: how many images there are.
+        means: by name, the metrics it is the mean of.
+        groups: the patient of each image; blank (empty, None or NaN) is a patient of its own. None: each image
+            is one.
+        resamples: how many; 0 for no intervals.
+        confidence: probability that the interval is meant to hold, for instance 0.95.
+        seed: of the resampling.
 
     Raises:
         InputError: ``confidence`` or ``resamples`` out of range, or not one group an image.

@@ -5,7 +5,7 @@ same. Every function is pure and returns images in [0, 1]; parameters are one nu
 """
 
 import torch
-from jaxtyping import Bool, Float, Int64, Shaped
+from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 from torch.nn import functional
 
@@ -14,14 +14,12 @@ from modicum.errors import InputError
 # ITU-R BT.601 luma, the weights that torchvision and Pillow use.
 LUMA = (0.2989, 0.587, 0.114)
 
+# The steps of color_jitter, as its order names them.
+BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
+
 
 def _per_image(values: Shaped[Tensor, "batch"], image: Tensor) -> Tensor:
     return values.to(image.device, image.dtype).view(-1, 1, 1, 1)
-
-
-def _blend(image: Tensor, other: Tensor, share: Tensor) -> Tensor:
-    """``share`` of the image and the rest of the other; shares above 1 lead away from the other."""
-    return torch.lerp(other, image, share).clamp_(0, 1)
 
 
 def luminance(image: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch 1 height width"]:
@@ -46,38 +44,43 @@ def adjust_brightness(
     image: Float[Tensor, "batch channels height width"], factor: Float[Tensor, "batch"]
 ) -> Float[Tensor, "batch channels height width"]:
     """Multiplies by ``factor``: 0 black, 1 unchanged, 2 twice as bright."""
-    return _scale_linearly(image, factor, torch.zeros(len(image), dtype=torch.bool))
+    return _scale(image, factor, torch.full((len(image),), BRIGHTNESS))
 
 
 def adjust_contrast(
     image: Float[Tensor, "batch channels height width"], factor: Float[Tensor, "batch"]
 ) -> Float[Tensor, "batch channels height width"]:
     """Scales the distance from the image's mean grey value: 0 flat grey, 1 unchanged."""
-    return _scale_linearly(image, factor, torch.ones(len(image), dtype=torch.bool))
-
-
-def _scale_linearly(
-    image: Float[Tensor, "batch channels height width"],
-    factor: Float[Tensor, "batch"],
-    about_mean: Bool[Tensor, "batch"],
-) -> Float[Tensor, "batch channels height width"]:
-    """Scales intensities about the image's mean grey value, or about black."""
-    share = _per_image(factor, image)
-    if not about_mean.any():
-        return (image * share).clamp_(0, 1)
-    # The mean grey value is the grey value of the mean colour: one pass over the image.
-    mean = luminance(image.mean((2, 3), keepdim=True))
-    offset = (1 - share) * mean * _per_image(about_mean, image)
-    return torch.addcmul(offset, image, share).clamp_(0, 1)
+    return _scale(image, factor, torch.full((len(image),), CONTRAST))
 
 
 def adjust_saturation(
     image: Float[Tensor, "batch channels height width"], factor: Float[Tensor, "batch"]
 ) -> Float[Tensor, "batch channels height width"]:
     """Scales each pixel's distance from its own grey value: 0 grey, 1 unchanged. One channel stays."""
-    if not _needs_colour(image, "saturation"):
-        return image
-    return _blend(image, luminance(image), _per_image(factor, image))
+    return _scale(image, factor, torch.full((len(image),), SATURATION))
+
+
+def _scale(
+    image: Float[Tensor, "batch channels height width"],
+    factor: Float[Tensor, "batch"],
+    step: Int64[Tensor, "batch"],
+) -> Float[Tensor, "batch channels height width"]:
+    """Brightness, contrast or saturation, whichever is each image's step (on the CPU).
+
+    All three are one linear map, away from black, from the mean grey value, or from the pixel's own grey value,
+    so that a batch of different steps need not be taken apart.
+    """
+    saturated = step == SATURATION
+    if bool(saturated.any()) and not _needs_colour(image, "saturation"):
+        factor = torch.where(saturated.to(factor.device), 1.0, factor)
+        saturated = torch.zeros_like(saturated)
+    share = _per_image(factor, image)
+    # The mean grey value is the grey value of the mean colour: one pass over the image.
+    origin = luminance(image.mean((2, 3), keepdim=True)) * _per_image(step == CONTRAST, image)
+    if bool(saturated.any()):
+        origin = torch.addcmul(origin, luminance(image), _per_image(saturated, image))
+    return torch.addcmul((1 - share) * origin, image, share).clamp_(0, 1)
 
 
 def adjust_hue(
@@ -166,23 +169,18 @@ def color_jitter(
     Args:
         image: the batch.
         factors: the three factors and the hue shift (see :func:`adjust_brightness` ...). On the CPU.
-        order: which of the four (0 brightness, 1 contrast, 2 saturation, 3 hue) comes first, second, ...; steps
-            that are left out are not applied. On the CPU.
+        order: which of the four (0 brightness, 1 contrast, 2 saturation, 3 hue) comes first, second, ...;
+            steps that are left out are not applied. On the CPU.
     """
     for turn in order.unbind(1):
         factor = factors.gather(1, turn.unsqueeze(1)).squeeze(1)
-        # Brightness and contrast are one linear map, so that images of either kind need not be taken apart.
-        kinds = ((turn <= 1, _scale_linearly), (turn == 2, adjust_saturation), (turn == 3, adjust_hue))
-        if bool(kinds[0][0].all()):
-            image = _scale_linearly(image, factor, turn == 1)
+        turned, scaled = (turn == HUE).nonzero().flatten(), (turn != HUE).nonzero().flatten()
+        if len(turned) == 0:
+            image = _scale(image, factor, turn)
             continue
         changed = torch.empty_like(image)
-        for of_kind, step in kinds:
-            chosen = of_kind.nonzero().flatten()
-            if len(chosen) == 0:
-                continue
-            rows = chosen.to(image.device)
-            extra = (turn[chosen] == 1,) if step is _scale_linearly else ()
-            changed.index_copy_(0, rows, step(image[rows], factor[chosen], *extra))
-        image = changed
+        rows = turned.to(image.device)
+        changed.index_copy_(0, rows, adjust_hue(image[rows], factor[turned]))
+        rows = scaled.to(image.device)
+        image = changed.index_copy_(0, rows, _scale(image[rows], factor[scaled], turn[scaled]))
     return image

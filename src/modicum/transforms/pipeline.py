@@ -74,8 +74,7 @@ class Augmentation:
             batch: ``image`` float [batch, channels, height, width] in [0, 1]; ``mask``, where there is one,
                 [batch, height, width] or [batch, channels, height, width] of any dtype; other keys pass
                 through.
-            generator: a ``torch.Generator`` on the CPU. The same state gives the same augmentation on every
-            device.
+            generator: on the CPU. The same state gives the same augmentation on every device.
         """
         image = require_image(batch)
         count, channels = image.shape[:2]

@@ -1,6 +1,7 @@
 """From whatever a data set is on disk to a checked :class:`~modicum.data.manifest.Manifest`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -14,7 +15,7 @@ from modicum.data.layouts.npz import is_array_data, read_npz
 from modicum.data.layouts.paths import confine, refuse_repeats, require_files
 from modicum.data.layouts.split_lists import apply_split_lists
 from modicum.data.layouts.table import TABLE_SUFFIXES, read_table, table_in
-from modicum.data.manifest import Manifest, count_of, name_classes
+from modicum.data.manifest import Manifest, count_of, name_classes, split_reference
 from modicum.errors import InputError
 
 __all__ = ["images_manifest", "load_manifest", "read_datalist", "read_folder", "read_npz", "read_table"]
@@ -36,8 +37,8 @@ def load_manifest(
     Args:
         source: a CSV, TSV or Parquet table, a MONAI data list, a MedMNIST-style ``.npz``, one image, or a
             folder that holds one of these or images (a folder a class, with or without train, val and test).
-        columns: for tables, the column that plays a role: ``{"image": "file", "label": "dr_grade"}``; a list
-            for ``labels`` makes each of these columns a finding; ``""`` ignores the column of that name.
+        columns: for tables, the column that plays a role: ``{"image": "file", "label": "dr_grade"}``; several
+            for ``labels`` are a finding each; ``""`` ignores the column of that name.
         images: for tables, the folder of the images where it is not the table's own or ``images`` beside it.
         split_lists: a folder with published split lists (``*train*.txt``, ...).
         classes: all allowed labels, where the user named them.
@@ -50,21 +51,21 @@ def load_manifest(
         InputError: names the row, the value and the remedy.
     """
     source = Path(source)
-    manifest = _read(source, columns, None if images is None else Path(images))
+    with _reading(source):
+        manifest = _read(source, columns, None if images is None else Path(images))
     if split_lists is not None and "split" in manifest.table:
         # The lists replace it, so its own words need not make sense.
         manifest = replace(manifest, table=manifest.table.drop(columns="split"))
-    manifest = confine(tidy(manifest, classes), allow_outside or (source.is_file() and _is_image(source)))
+    # Whoever names an image means it, wherever a link leads.
+    manifest = confine(tidy(manifest, classes), allow_outside or _is_image(source))
     if missing == "error" and split_lists is None:
         require_files(manifest)
     refuse_repeats(manifest)
     if split_lists is not None:
-        manifest = apply_split_lists(manifest, Path(split_lists), missing=missing)
+        with _reading(Path(split_lists)):
+            manifest = apply_split_lists(manifest, Path(split_lists), missing=missing)
         if missing == "error":
             require_files(manifest)
-    if "split" in manifest.table:
-        for row in np.flatnonzero(manifest.table["split"].isna())[:1]:
-            raise InputError(f"{manifest.place(int(row))}: split is blank", "write train, val or test")
     if unlabelled == "drop":
         manifest = drop_unlabelled(manifest)
     if classes is not None:
@@ -112,6 +113,8 @@ def check_labels(manifest: Manifest, classes: Sequence[str]) -> None:
 def _read(source: Path, columns: Mapping[str, str | Sequence[str]] | None, images: Path | None) -> Manifest:
     if source.is_dir():
         return _read_folder(source, columns, images)
+    if _is_image(source):
+        return images_manifest([source if source.exists() else str(source)])
     if not source.exists():
         raise InputError(f"'{source}' is not there", "give a folder, a table, a data list or an .npz file")
     suffix = source.suffix.lower()
@@ -125,8 +128,6 @@ def _read(source: Path, columns: Mapping[str, str | Sequence[str]] | None, image
         return read_datalist(source)
     if suffix == ".npz":
         return read_npz(source)
-    if _is_image(source):
-        return images_manifest([source])
     raise InputError(
         f"'{source.name}' is no data set that can be read", "give a folder, CSV, TSV, Parquet, JSON or .npz"
     )
@@ -144,7 +145,7 @@ def _read_folder(
         )
     lists = [path for path in sorted(folder.glob("*.json")) if is_datalist(path)]
     arrays = [path for path in sorted(folder.glob("*.npz")) if is_array_data(path)]
-    found = lists or ([] if holds_images(folder) else arrays)
+    found = lists or (arrays if arrays and not holds_images(folder) else [])
     if len(found) > 1:
         names = ", ".join(path.name for path in found)
         raise InputError(f"folder '{folder.name}' holds several data sets ({names})", "give the one to use")
@@ -154,7 +155,20 @@ def _read_folder(
     return read_folder(folder)
 
 
-def _is_image(path: Path) -> bool:
+def _is_image(source: Path) -> bool:
+    """Whether the source is an image file, or a reference to a part of one."""
     from modicum.data.readers import is_image_file
 
-    return is_image_file(path)
+    file = source if source.exists() else Path(split_reference(str(source))[0])
+    return file.is_file() and (is_image_file(file) or file != source)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """What the file system refuses, in one line."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"'{path}' cannot be read ({error.strerror})", "check the path and its permissions"
+        ) from None

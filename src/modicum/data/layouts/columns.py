@@ -22,6 +22,7 @@ _EYES = {
     "R": ("r", "right", "od", "right eye", "oculus dexter"),
 }
 _FINDING_VALUES = {"1": 1.0, "0": 0.0, "-1": np.nan, "": np.nan}
+_WHOLE = r"-?\d+(\.0+)?"
 _NOTHING_FOUND = {"none", "no finding", "no findings"}
 
 
@@ -62,7 +63,8 @@ def arrange(
     replaced = set(wanted) | ({"labels"} if "label" in (columns or {}) and "labels" not in wanted else set())
     for name in map(str, table.columns):
         if name not in used:
-            arranged[f"file_{name}" if name in replaced else name] = table[name]
+            is_replaced = name in replaced or ("labels" in replaced and name.startswith(LABELS_PREFIX))
+            arranged[f"file_{name}" if is_replaced else name] = table[name]
     if "image" not in arranged:
         raise InputError(f"{source}: no column 'image'", _image_hint(table))
     return pd.DataFrame(arranged)
@@ -72,7 +74,8 @@ def _is_finding(role: str, given: str | Sequence[str], table: pd.DataFrame) -> b
     """One column a finding, not one text column for all of them."""
     if role != "labels":
         return False
-    return not isinstance(given, str) or set(table[given].dropna()) <= {"1", "0", "-1", "1.0", "0.0", "-1.0"}
+    names = [given] if isinstance(given, str) else list(given)
+    return len(names) > 1 or all(_is_number(cell) for cell in table[names[0]].dropna())
 
 
 def _image_hint(table: pd.DataFrame) -> str:
@@ -82,8 +85,8 @@ def _image_hint(table: pd.DataFrame) -> str:
     for name in names:
         first = table[name].dropna().head(5)
         if len(first) and all(str(value).lower().endswith(tuple(IMAGE_SUFFIXES)) for value in first):
-            return f"did you mean '{name}'? name it with --columns image={name} (columns: {', '.join(names)})"
-    return f"name it with --columns image=COLUMN (columns: {', '.join(names)})"
+            return f"did you mean '{name}'? name it with --image {name} (columns: {', '.join(names)})"
+    return f"name it with --image COLUMN (columns: {', '.join(names)})"
 
 
 def tidy(manifest: Manifest, classes: Sequence[str] | None = None) -> Manifest:
@@ -104,6 +107,10 @@ def tidy(manifest: Manifest, classes: Sequence[str] | None = None) -> Manifest:
         notes += more
     if "split" in table:
         table["split"] = _splits(manifest, table["split"])
+    if "labels" in table and "label" not in table and _are_numbers(table["labels"]):
+        table = table.rename(columns={"labels": "label"})
+        table["label"] = _whole_numbers(table["label"])
+        notes.append("column 'labels' holds one number a row and was read as 'label'")
     if "labels" in table:
         found, more = _findings_of_text(manifest, table.pop("labels"), classes)
         table = table.assign(**found)
@@ -111,10 +118,19 @@ def tidy(manifest: Manifest, classes: Sequence[str] | None = None) -> Manifest:
     return Manifest(table, manifest.root, manifest.source, manifest.name, notes, manifest.places)
 
 
+def _are_numbers(cells: pd.Series) -> bool:
+    known = cells[~cells.isin(_MISSING)].dropna()
+    return len(known) > 0 and all(map(_is_number, known))
+
+
+def _is_number(cell: str) -> bool:
+    return cell in _MISSING or re.fullmatch(_WHOLE, cell) is not None
+
+
 def _whole_numbers(labels: pd.Series) -> pd.Series:
     """``1.0`` becomes ``1`` where all labels are whole numbers: pandas writes them so if a cell is blank."""
     known = labels.dropna()
-    if known.str.fullmatch(r"-?\d+(\.0+)?").all() and len(known):
+    if len(known) and known.str.fullmatch(_WHOLE).all():
         return labels.str.replace(r"\.0+$", "", regex=True)
     return labels
 
@@ -135,7 +151,7 @@ def _splits(manifest: Manifest, splits: pd.Series) -> pd.Series:
     for row in np.flatnonzero(splits.notna() & known.isna())[:1]:
         raise InputError(
             f"{manifest.place(int(row))}: split '{splits.iloc[row]}' is not known",
-            "write train, val or test, or ignore the column with --columns split=",
+            "write train, val or test, or rename the column to have a split made",
         )
     return known
 
@@ -168,7 +184,7 @@ def _findings_of_text(
     manifest: Manifest, cells: pd.Series, classes: Sequence[str] | None
 ) -> tuple[dict[str, list[float]], list[str]]:
     """``a|b`` (those named are found, all others not) and ``a=1|b=0|c=-1`` (those not named are unknown)."""
-    mark = "|" if cells.str.contains("|", regex=False).any() else ";"
+    mark = "|" if any("|" in cell for cell in cells.dropna()) else ";"
     rows: list[dict[str, float] | None] = []
     explicit: list[bool] = []
     nothing = 0

@@ -45,14 +45,15 @@ def read_folder(folder: Path) -> Manifest:
 
 
 def images_manifest(images: Sequence[Path | str]) -> Manifest:
-    """A manifest of files that the user named one by one; fragments (``a.dcm#frame=3``) are understood.
+    """A manifest of files that the user named one by one: paths, or references (``a.dcm#frame=3``) as text.
 
     Raises:
         InputError: there are none.
     """
     if not images:
         raise InputError("no images were given", "name files or a folder")
-    refs = [ImageRef.parse(str(image), Path.cwd()) for image in images]
+    here = Path.cwd()
+    refs = [ImageRef(here / i) if isinstance(i, Path) else ImageRef.parse(i, here) for i in images]
     paths = [Path(os.path.normpath(ref.path)) for ref in refs]
     root = Path(os.path.commonpath([path.parent for path in paths]))
     texts = [

@@ -169,6 +169,6 @@ def require_files(manifest: Manifest) -> None:
     if absent:
         shown = ", ".join(absent[:_SHOWN]) + (", ..." if len(absent) > _SHOWN else "")
         raise InputError(
-            f"{manifest.source}: {count_of(len(absent), 'file')} of {count_of(len(manifest), 'image')} not there ({shown})",
+            f"{manifest.source}: {count_of(len(absent), 'file')} not found ({shown})",
             "fix the paths, give their folder with --images, or pass --skip-broken",
         )

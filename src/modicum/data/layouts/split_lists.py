@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from modicum.data.layouts.table import read_text
 from modicum.data.manifest import SPLITS, Manifest, count_of, split_reference, text_column
 from modicum.errors import InputError
 
@@ -56,7 +57,7 @@ def apply_split_lists(manifest: Manifest, folder: Path, *, missing: str = "error
     if absent and missing != "keep":
         shown = ", ".join(absent[:_SHOWN]) + (", ..." if len(absent) > _SHOWN else "")
         raise InputError(
-            f"{count_of(len(absent), 'listed image')} not in {manifest.source} ({shown})",
+            f"{count_of(len(absent), 'listed image')} not found in {manifest.source} ({shown})",
             "add them, take them off the lists, or pass --skip-broken",
         )
     return _applied(manifest, folder.name, splits, labels, len(absent))
@@ -80,7 +81,7 @@ def _applied(
         other = sum(isinstance(own[row], str) and own[row] != label for row, label in labels.items())
         if other:
             notes.append(
-                f"{other} images have another label in '{source}' than in {manifest.source}, which was taken"
+                f"labels of {manifest.source} kept for {count_of(other, 'image')} that '{source}' labels otherwise"
             )
     return manifest.with_columns(notes, **columns).subset(np.array(sorted(splits), dtype=np.int64))
 
@@ -113,7 +114,7 @@ def read_split_lists(folder: Path) -> list[Listed]:
         )
     lines = []
     for split, path in lists.items():
-        for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
+        for number, line in enumerate(read_text(path)[0].splitlines(), start=1):
             if line.strip():
                 lines.append(Listed(line.strip(), split, f"{path.name} row {number}"))
     return lines

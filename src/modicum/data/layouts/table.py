@@ -97,8 +97,7 @@ def _read_parquet(path: Path) -> tuple[pd.DataFrame, list[str]]:
 
 def _read_cells(path: Path) -> tuple[list[str], list[list[str]], list[int], list[str]]:
     """Header, rows, their spreadsheet row numbers, and notes."""
-    text, encoding = _decode(path.read_bytes())
-    notes = [] if encoding else [f"{path.name} is not UTF-8 and was read as Windows-1252"]
+    text, notes = read_text(path)
     try:
         lines = list(csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(path, text)))
     except csv.Error as error:
@@ -126,6 +125,12 @@ def _read_cells(path: Path) -> tuple[list[str], list[list[str]], list[int], list
         rows.append(cells)
         numbers.append(number)
     return header, rows, numbers, notes
+
+
+def read_text(path: Path) -> tuple[str, list[str]]:
+    """The text of a file, line ends untouched, and a note where the encoding is a guess."""
+    text, encoding = _decode(path.read_bytes())
+    return text, [] if encoding else [f"{path.name} is not UTF-8 and was read as Windows-1252"]
 
 
 def _decode(data: bytes, errors: str = "strict") -> tuple[str, str]:

@@ -1,0 +1,24 @@
+"""Images made by small physical models, with exact truth: for the demo and for tests, never as evidence."""
+
+from modicum.data.phantoms.camera import CAMERAS
+from modicum.data.phantoms.chest import ChestPhantom, chest
+from modicum.data.phantoms.chest_findings import FINDINGS, LOBES
+from modicum.data.phantoms.dataset import write_chest_dataset, write_fundus_dataset
+from modicum.data.phantoms.fundus import GRADE_PROBABILITIES, FundusPhantom, draw_grade, fundus
+from modicum.data.phantoms.lesions import LESIONS, SEVERE_PER_QUADRANT
+
+__all__ = [
+    "CAMERAS",
+    "FINDINGS",
+    "GRADE_PROBABILITIES",
+    "LESIONS",
+    "LOBES",
+    "SEVERE_PER_QUADRANT",
+    "ChestPhantom",
+    "FundusPhantom",
+    "chest",
+    "draw_grade",
+    "fundus",
+    "write_chest_dataset",
+    "write_fundus_dataset",
+]

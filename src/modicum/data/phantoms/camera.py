@@ -13,7 +13,8 @@ class Camera:
 
     Attributes:
         radius: radius of the round field as a fraction of half the picture.
-        cut: the sensor ends at this height above and below the middle, in field radii (1 or more: a full circle).
+        cut: the sensor ends at this height above and below the middle, in field radii (1 or more: a full
+            circle).
         white: relative brightness of red, green and blue in its lamp and sensor.
         exposure: mean gain.
         falloff: how much darker the edge of the field is than its middle.
@@ -79,7 +80,7 @@ def illumination(
     camera: Camera, exposure: Exposure, x: Float[np.ndarray, "1 n"], y: Float[np.ndarray, "n 1"]
 ) -> Float[np.ndarray, "n n"]:
     """Light that reaches the retina: falls off from a middle that the photographer did not quite hit."""
-    distance = (x - exposure.lean[0]) ** 2 + (y - exposure.lean[1]) ** 2
+    distance = (x - float(exposure.lean[0])) ** 2 + (y - float(exposure.lean[1])) ** 2
     rim = np.clip((x**2 + y**2 - 0.75) / 0.25, 0, 1) ** 2
     return (np.exp(-camera.falloff * distance) * (1 - 0.18 * rim)).astype(np.float32)
 

@@ -1,8 +1,8 @@
-"""Made chest radiographs (PA): X-rays counted through a small model of the chest, with exact truth and a report.
+"""Made chest radiographs (PA): rays through a small model of the chest, with exact truth and a report.
 
-What a ray loses is the integral of attenuation along it (``thorax.py``, ``bones.py``); ``chest_findings.py`` puts
-fluid, consolidation, air or a nodule into it. The picture shows the logarithm of what arrives, as radiography
-systems do. Nothing here stands for any patient.
+What a ray loses is the integral of attenuation along it (``thorax.py``, ``bones.py``); ``chest_findings.py``
+puts fluid, consolidation, air or a nodule into it. The picture shows the logarithm of what arrives, as
+radiography systems do. Nothing here stands for any patient.
 """
 
 from collections.abc import Set as AbstractSet
@@ -13,15 +13,21 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from modicum.data.phantoms.bones import ribs, shoulders, spine
-from modicum.data.phantoms.chest_findings import FINDINGS, LungState, Places, add_findings, choose_findings
-from modicum.data.phantoms.chest_findings import choose_places
+from modicum.data.phantoms.chest_findings import (
+    FINDINGS,
+    LungState,
+    Places,
+    add_findings,
+    choose_findings,
+    choose_places,
+)
 from modicum.data.phantoms.chest_report import report
 from modicum.data.phantoms.fields import as_seed, check_size, resize, stream
 from modicum.data.phantoms.thorax import Map, Thorax, thorax_traits
 
 _SOFT_TISSUE = 0.19
 """Attenuation of soft tissue in 1/cm, at the mean energy of a chest tube."""
-_RIB, _SHOULDER, _SPINE = 0.62, 1.0, 0.85
+_RIB, _SHOULDER, _SPINE = 0.72, 1.0, 0.24
 """Attenuation of the thickest part of these bones beyond that of soft tissue."""
 
 
@@ -62,8 +68,9 @@ def _attenuation(thorax: Thorax, state: LungState) -> Map:
     solid = np.maximum(thorax.heart, thorax.mediastinum)
     # Where heart or great vessels lie in the lung's depth, they take the place of lung.
     aerated = np.maximum(lung - solid, 0)
-    vessels = 1.3 * thorax.lung_vessels() * state.markings * np.minimum(1, aerated / 3)
-    tissue = thorax.body - aerated * (1 - state.density) + vessels + state.extra - thorax.airways()
+    vessels = 2.0 * thorax.lung_vessels() * state.markings * aerated / np.maximum(lung, 1)
+    gas = thorax.airways() + thorax.stomach()
+    tissue = thorax.body + thorax.breasts - aerated * (1 - state.density) + vessels + state.extra - gas
     bone = _RIB * ribs(thorax) + _SHOULDER * shoulders(thorax) + _SPINE * spine(thorax)
     return (_SOFT_TISSUE * np.maximum(tissue, 0) + bone * (thorax.body > 2)).astype(np.float32)
 
@@ -72,15 +79,16 @@ def _display(seed: int, attenuation: Map) -> UInt8[np.ndarray, "size size"]:
     """Detector and display: quantum noise, scatter, evened-out large structures, a film-like curve, 8 bits."""
     rng, size = stream(seed, "detector"), attenuation.shape[0]
     dose = rng.uniform(0.7, 1.5)
-    # Few quanta arrive behind thick parts; after the logarithm their noise grows as the root of what was lost.
+    # Few quanta arrive behind thick parts; after the logarithm their noise grows as the root of what was
+    # lost.
     spread = 0.0035 * min(1.0, size / 512) / dose * np.exp(attenuation / 2)
     seen = attenuation + (spread * rng.standard_normal((size, size), dtype=np.float32)).astype(np.float32)
     seen = cv2.GaussianBlur(seen, (0, 0), 0.0016 * size) if size >= 128 else seen
     smooth = cv2.GaussianBlur(resize(seen, 64), (0, 0), 5)
     even = seen - rng.uniform(0.3, 0.45) * resize(smooth, size)
-    low, high = np.percentile(resize(even, 64)[6:58, 6:58], [1.5, 99])
-    level = (even - low) / max(float(high - low), 1e-3)
-    level = 0.04 + 0.88 * level ** np.float32(1) if rng.random() < 0 else 0.06 + 0.86 * level
+    small, patient = resize(even, 64), resize(attenuation, 64) > 0.8
+    low, high = np.percentile(small[patient], [1, 99])
+    level = 0.1 + 0.82 * (even - low) / max(float(high - low), 1e-3)
     level = np.clip(level, 0, None) ** np.float32(rng.uniform(0.85, 1.2))
     level = np.where(level > 0.8, 0.8 + 0.2 * np.tanh((level - 0.8) * 5), level)
     level *= np.clip(attenuation / 0.4, 0, 1)  # nothing but air: black
@@ -105,8 +113,8 @@ def chest(
 ) -> ChestPhantom:
     """Makes a frontal (PA) chest radiograph.
 
-    The seed is the patient; the same seed gives the same chest at every size and, findings apart, with every set
-    of findings.
+    The seed is the patient; the same seed gives the same chest at every size and, findings apart, with every
+    set of findings.
 
     Args:
         seed: 0 or more; or a generator, which gives another patient at each call.

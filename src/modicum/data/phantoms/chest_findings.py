@@ -63,7 +63,9 @@ def choose_places(seed: int, findings: frozenset[str]) -> Places:
     """Sides, lobes and sizes; findings of one kind do not hide those of another."""
     rng = stream(seed, "places")
     sizes = {name: ("small", "moderate", "large")[rng.choice(3, p=[0.4, 0.4, 0.2])] for name in FINDINGS}
-    chosen = {n: s for n, s in sizes.items() if n in findings and n.split("_")[0] in ("effusion", "pneumothorax")}
+    chosen = {
+        n: s for n, s in sizes.items() if n in findings and n.split("_")[0] in ("effusion", "pneumothorax")
+    }
     lobe, side = LOBES[rng.integers(len(LOBES))], ("right", "left")[rng.integers(2)]
     effusions = [s for s in ("right", "left") if f"effusion_{s}" in findings]
     if "consolidation" in findings:
@@ -104,7 +106,7 @@ def add_findings(thorax: Thorax, findings: frozenset[str], places: Places) -> Lu
     """Draws all findings."""
     blank = np.zeros((thorax.size, thorax.size), np.float32)
     texture = noise(stream(thorax.seed, "lung"), 40, thorax.size, 3, 0.7)
-    state = LungState(LUNG_DENSITY * (1 + 0.07 * texture), blank + 1, blank.copy(), {})
+    state = LungState(LUNG_DENSITY * (1 + 0.045 * texture), blank + 1, blank.copy(), {})
     if "cardiomegaly" in findings:
         state.masks["cardiomegaly"] = thorax.heart > 0.5
     if places.lobe is not None:
@@ -129,9 +131,9 @@ def _effusion(thorax: Thorax, state: LungState, name: str, amount: str) -> None:
     depth = {"small": 0.17, "moderate": 0.34, "large": 0.58}[amount] * rng.uniform(0.93, 1.07)
     outwards = np.clip(side.across, 0, 1)
     wave = 0.012 * np.sin(5 * outwards + rng.uniform(0, 6))
-    surface = thorax.traits.base + 0.03 - depth * (0.52 + 0.48 * outwards**2.5) + wave
+    surface = thorax.traits.base + 0.03 - depth * (0.58 + 0.42 * outwards**4) + wave
     share = np.clip((thorax.y - surface) / 0.035 + 0.5, 0, 1).astype(np.float32)
-    state.density = _mix(state.density, 0.95 * share * side.inside, 1.05)
+    state.density = _mix(state.density, np.where(side.u > 0, share, 0), 1.0)
     state.markings = state.markings * (1 - 0.9 * share * side.inside)
     state.masks[f"effusion_{name}"] = (share > 0.5) & (side.inside > 0.5)
 
@@ -140,15 +142,15 @@ def _consolidation(thorax: Thorax, state: LungState, lobe: str) -> None:
     side, rng = thorax.sides[lobe.split()[0]], stream(thorax.seed, "consolidation")
     (out, down), half_axes = _LOBE_PLACES[lobe]
     centre = np.array([out, down]) + rng.normal(0, 0.025, 2)
-    scale = rng.uniform(0.8, 1.1)
+    scale = rng.uniform(0.95, 1.25)
     distance = np.hypot((side.u - centre[0]) / half_axes[0], (thorax.y - centre[1]) / half_axes[1]) / scale
-    ragged = distance + 0.16 * noise(rng, 9, thorax.size, 3, 0.6)
-    share = np.asarray(1 / (1 + np.exp(np.clip((ragged - 0.85) * 7, -30, 30))), np.float32)
+    ragged = distance + 0.17 * noise(rng, 6, thorax.size, 3, 0.5)
+    share = np.asarray(1 / (1 + np.exp(np.clip((ragged - 0.95) * 6, -30, 30))), np.float32)
     if lobe in ("right upper lobe", "right middle lobe"):
         fissure = (thorax.y + 0.06 + 0.05 * side.u) / 0.012
         below = 1 / (1 + np.exp(-np.clip(fissure, -30, 30)))
         share = (share * (below if "middle" in lobe else 1 - below)).astype(np.float32)
-    patchy = 0.72 + 0.1 * noise(rng, 28, thorax.size, 2)
+    patchy = 0.66 + 0.06 * noise(rng, 14, thorax.size, 3)
     state.density = _mix(state.density, share * side.inside, np.clip(patchy, 0.3, 1).astype(np.float32))
     state.markings = state.markings * (1 - 0.8 * share)
     state.masks["consolidation"] = (share > 0.5) & (side.inside > 0.5)
@@ -164,7 +166,7 @@ def _pneumothorax(thorax: Thorax, state: LungState, name: str, amount: str) -> N
     beyond = side.u - outer
     soft = 1.5 / thorax.size
     air = (side.inside / (1 + np.exp(np.clip(-beyond / soft, -30, 30)))).astype(np.float32)
-    state.density = _mix(state.density, air, 0.0)
+    state.density = _mix(state.density, air, 0.09)
     state.markings = state.markings * (1 - air)
     line = np.exp(-((beyond / 0.006) ** 2)) * side.inside * (thorax.y > traits.apex + 1.1 * gap)
     state.extra = state.extra + (0.55 * line).astype(np.float32)
@@ -174,7 +176,7 @@ def _pneumothorax(thorax: Thorax, state: LungState, name: str, amount: str) -> N
 def _nodule(thorax: Thorax, state: LungState, name: str, diameter_cm: float) -> None:
     rng = stream(thorax.seed, "nodule")
     side, sign = thorax.sides[name], -1 if name == "right" else 1
-    level = rng.uniform(-0.48, 0.02)
+    level = rng.uniform(-0.5, -0.12)
     outer = float(thorax.lateral(np.array(level)))
     centre = (sign * (0.05 + rng.uniform(0.4, 0.62) * (outer - 0.05)), level)
     radius = 0.5 * diameter_cm / CM_PER_UNIT

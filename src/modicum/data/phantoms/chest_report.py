@@ -1,4 +1,4 @@
-"""Report text for a made chest radiograph: every finding present is stated with its side, every other one denied."""
+"""Report text for a made chest radiograph: findings present are stated with their side, all others denied."""
 
 from collections.abc import Sequence
 
@@ -51,7 +51,7 @@ _UNREMARKABLE = (
 
 
 def _pick(rng: np.random.Generator, phrases: Sequence[str], **values: object) -> str:
-    phrase = phrases[rng.integers(len(phrases))]
+    phrase = phrases[int(rng.integers(len(phrases)))]
     starts = {f"{name}_start": str(value).capitalize() for name, value in values.items()}
     return phrase.format(**values, **starts)
 
@@ -67,7 +67,7 @@ def _denials(rng: np.random.Generator, absent: Sequence[str]) -> list[str]:
     names = [absent[i] for i in rng.permutation(len(absent))]
     halves = [names[:2], names[2:]] if len(names) > 2 and rng.random() < 0.5 else [names]
     openings = ("No {}.", "There is no {}.", "No evidence of {}.", "No {} is seen.")
-    return [openings[rng.integers(len(openings))].format(_listed(half, "or")) for half in halves]
+    return [openings[int(rng.integers(len(openings)))].format(_listed(half, "or")) for half in halves]
 
 
 def report(

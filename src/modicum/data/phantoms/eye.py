@@ -1,7 +1,7 @@
 """The made eye before any photograph: traits, disc, fovea and vessel tree of one patient's left or right eye.
 
-Lengths are in units of the field's radius. Everything is laid out as in a left eye, with the disc (nasal) on the
-left of the picture and the fovea (temporal) to its right; drawing mirrors it for a right eye.
+Lengths are in units of the field's radius. Everything is laid out as in a left eye, with the disc (nasal) on
+the left of the picture and the fovea (temporal) to its right; drawing mirrors it for a right eye.
 """
 
 from dataclasses import dataclass, replace
@@ -79,7 +79,7 @@ def eye_traits(seed: int, eye: Eye) -> EyeTraits:
         disc=disc,
         disc_radius=disc_radius,
         cup_ratio=cup_ratio,
-        cup=disc + disc_radius * np.array([trait(0.14, 0.05, 0.02), trait(0, 0.05, 0.03)]),
+        cup=disc + disc_radius * np.array([trait(0.14, 0.05, 0.02), trait(0.0, 0.05, 0.03)]),
         fovea=disc + np.array([radius * trait(5.0, 0.2, 0.05), radius * trait(0.45, 0.25, 0.1)]),
         fovea_depth=float(np.clip(trait(0.75, 0.2, 0.05), 0.3, 1.2)),
         tortuosity=float(np.clip(trait(0.012, 0.004, 0.001), 0.004, 0.025)),
@@ -135,12 +135,13 @@ def vessel_tree(seed: int, eye: Eye, traits: EyeTraits, beading: bool = False) -
         np.concatenate([arteries.width, veins.width]),
         np.concatenate([arteries.vein, veins.vein]),
     )
-    second = branches(rng, first, 7, (0.32, 0.75), 40, 1.2 * traits.tortuosity, towards=traits.fovea, start=0.12)
+    second = branches(
+        rng, first, 7, (0.32, 0.75), 40, 1.2 * traits.tortuosity, towards=traits.fovea, start=0.12
+    )
     third = branches(rng, second, 4, (0.1, 0.32), 16, 1.6 * traits.tortuosity, (0.5, 0.8))
-    fourth = branches(rng, third, 1, (0.05, 0.14), 8, 2.0 * traits.tortuosity, (0.6, 0.9))
     if beading:
         position = np.linspace(0, 1, first.width.shape[1])
         swell = 1 + 0.45 * np.sin(2 * np.pi * 11 * position) * np.clip(6 * (position - 0.15), 0, 1)
         first = replace(first, width=first.width * np.where(first.vein[:, None], swell, 1))
     zone = 0.4 * traits.disc_diameter
-    return [spare(level, traits.fovea, zone) for level in (first, second, third, fourth)]
+    return [spare(level, traits.fovea, zone) for level in (first, second, third)]

@@ -1,4 +1,4 @@
-"""Named random streams, smooth random fields and drawing canvases that do not depend on the picture's size."""
+"""Named random streams, smooth random fields and canvases that do not depend on the picture's size."""
 
 import zlib
 
@@ -9,9 +9,9 @@ from jaxtyping import Bool, Float, UInt8
 from modicum.errors import InputError
 
 CANVAS = 1024
-"""Shapes are drawn at this size (or twice the picture's, if that is more) and averaged down to the picture."""
+"""Shapes are drawn at this size (twice the picture's, if that is more) and averaged down to the picture."""
 _SHIFT = 4
-"""Binary digits of a pixel that OpenCV keeps when it draws: coordinates are exact to 1/16 of a canvas pixel."""
+"""Binary digits of a pixel in OpenCV's drawing coordinates: exact to 1/16 of a canvas pixel."""
 
 
 def stream(seed: int, *names: str | int) -> np.random.Generator:
@@ -69,7 +69,8 @@ def noise(
         values = rng.standard_normal((cells << octave, cells << octave), dtype=np.float32)
         total += resize(values, size) * np.float32(gain**octave)
         power += gain ** (2 * octave)
-    # Interpolation between independent values takes away part of their variance (about 0.7 of the spread is left).
+    # Interpolation between independent values takes away part of their variance (about 0.7 of the spread is
+    # left).
     return total / np.float32(0.7 * np.sqrt(power))
 
 
@@ -124,11 +125,11 @@ class Canvas:
         small = cv2.resize(self.values, (self.size, self.size), interpolation=cv2.INTER_AREA)
         return small.astype(np.float32) * np.float32(1 / 255)
 
-    def mask(self) -> Bool[np.ndarray, "size size"]:
-        """Pixels of the final picture of which at least half is covered by any shape."""
+    def mask(self, least: float = 0.0) -> Bool[np.ndarray, "size size"]:
+        """Pixels of the final picture of which at least half is covered by shapes of a value above ``least``."""
         if self.empty:
             return np.zeros((self.size, self.size), bool)
-        covered = cv2.threshold(self.values, 0, 255, cv2.THRESH_BINARY)[1]
+        covered = cv2.threshold(self.values, 255 * least, 255, cv2.THRESH_BINARY)[1]
         return cv2.resize(covered, (self.size, self.size), interpolation=cv2.INTER_AREA) >= 128
 
 

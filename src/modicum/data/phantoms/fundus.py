@@ -29,7 +29,7 @@ class FundusPhantom:
         image: the photograph, red, green, blue.
         grade: diabetic retinopathy, 0 to 4 (rules in ``lesions.py``).
         lesions: mask by lesion type (the keys are LESIONS); a pre-retinal haemorrhage counts as haemorrhage.
-        vessels: pixels at least half covered by a vessel.
+        vessels: pixels at least half covered by a vessel of more than a sixth of the largest vein's calibre.
         disc, cup: the optic disc and its cup.
         field: pixels inside the camera's field of view.
         fovea, disc_centre: row and column of their centres, in pixels (may be fractions).
@@ -60,8 +60,8 @@ class FundusPhantom:
     seed: int
 
 
-def draw_grade(seed: int, eye: Eye, probabilities: Sequence[float] = GRADE_PROBABILITIES) -> int:
-    """A grade for one eye of a patient; the two eyes of a patient tend to agree (correlation 0.8)."""
+def draw_grade(seed: int, eye: Eye, probabilities: Sequence[float | int] = GRADE_PROBABILITIES) -> int:
+    """A grade for one eye of a patient; the severities of the two eyes correlate at 0.8."""
     if len(probabilities) != 5 or min(probabilities) < 0 or sum(probabilities) <= 0:
         raise InputError(
             f"grade probabilities {tuple(probabilities)} are not 5 shares", "give 5 numbers of 0 or more"
@@ -84,8 +84,8 @@ def fundus(
 ) -> FundusPhantom:
     """Makes a fundus photograph of one eye.
 
-    The seed is the patient: both eyes of a seed share pigment, disc and vessel character. The eye looks the same
-    at every size, and (lesions and beading apart) at every grade.
+    The seed is the patient: both eyes of a seed share pigment, disc and vessel character. The eye looks the
+    same at every size, and (lesions and beading apart) at every grade.
 
     Args:
         seed: of the patient, 0 or more; or a generator, which gives another patient at each call.

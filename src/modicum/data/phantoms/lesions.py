@@ -1,7 +1,7 @@
 """Lesions of diabetic retinopathy: how many of each a grade has, where they lie and what shape they are.
 
-Sizes are fractions of the disc's diameter, so fine lesions vanish as pictures get smaller. The grades follow the
-international scale (Wilkinson et al., Ophthalmology 2003;110:1677) in a simplified form:
+Sizes are fractions of the disc's diameter, so fine lesions vanish as pictures get smaller. The grades follow
+the international scale (Wilkinson et al., Ophthalmology 2003;110:1677) in a simplified form:
 
     0  no lesions
     1  microaneurysms only
@@ -54,7 +54,7 @@ class Ground:
 
     def clear_of_vessels(self, points: Float[np.ndarray, "n 2"], radius: float) -> Bool[np.ndarray, "n"]:
         """Which points keep ``radius`` from the walls of all vessels."""
-        distance, nearest = self.vessel_index.query(points, k=3)
+        distance, nearest = self.vessel_index.query(points, k=8)
         half_width = np.concatenate([level.width.ravel() for level in self.tree]) / 2
         return (distance - half_width[nearest]).min(1) > radius
 
@@ -130,10 +130,10 @@ def plan(rng: np.random.Generator, grade: int) -> Plan:
         beading = bool(rng.random() < 0.6)
         return Plan(int(rng.integers(15, 36)), bleeding, some(1, 4, 0.7), some(1, 5, 0.5), beading)
     nets = [("disc",), ("disc", "elsewhere"), ("elsewhere",)][rng.choice(3, p=[0.5, 0.25, 0.25])]
-    bleeds = spread(int(rng.integers(4, 30)))
+    bleeding = spread(int(rng.integers(4, 30)))
     soft, preretinal = some(1, 4, 0.5), bool(rng.random() < 0.35)
     microaneurysms = int(rng.integers(8, 31))
-    return Plan(microaneurysms, bleeds, some(1, 3, 0.5), soft, bool(rng.random() < 0.3), nets, preretinal)
+    return Plan(microaneurysms, bleeding, some(1, 3, 0.5), soft, bool(rng.random() < 0.3), nets, preretinal)
 
 
 def blob(
@@ -169,7 +169,7 @@ class Drawing:
 
     def microaneurysms(self, rng: np.random.Generator, count: int) -> None:
         """Dots of 0.025 to 0.05 disc diameters beside vessels."""
-        for centre in self.ground.beside_vessels(rng, count, 0.03 * self.diameter):
+        for centre in self.ground.beside_vessels(rng, count, 0.03 * self.diameter + 0.007):
             radius = 0.5 * self.diameter * rng.uniform(0.025, 0.05)
             self.canvas["microaneurysm"].dot(centre, radius, rng.uniform(0.7, 1))
             self.centres["microaneurysm"].append(centre)

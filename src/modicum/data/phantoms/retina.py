@@ -1,8 +1,8 @@
 """Light from a made retina: background, disc, vessels and lesions, before the camera.
 
 Light from the lamp passes the lens, is absorbed by blood and pigment (Beer-Lambert: transmission is
-exp(-extinction * amount) in each colour, with green and blue absorbed most by haemoglobin) and is returned by the
-tissue behind.
+exp(-extinction * amount) in each colour, with green and blue absorbed most by haemoglobin) and is returned
+by the tissue behind.
 """
 
 from dataclasses import dataclass
@@ -19,6 +19,8 @@ from modicum.data.phantoms.vessels import Bundle, draw
 
 _SMOOTH = 144
 """Fields without sharp edges are computed at this size and interpolated."""
+_FAINTEST = 0.27
+"""Vessels that absorb less than this share of a large vein (a sixth of its calibre) are not in the mask."""
 # Extinction of red, green and blue by each absorber, for one unit of it.
 _MELANIN = np.array([0.30, 0.78, 1.30], np.float32)
 _CHOROID = np.array([0.10, 0.50, 0.55], np.float32)
@@ -66,7 +68,9 @@ def _distance(
     x: Float[np.ndarray, "1 w"], y: Float[np.ndarray, "h 1"], centre: np.ndarray, axes: np.ndarray
 ) -> Float[np.ndarray, "h w"]:
     """Distance from a centre in units of the half-axes of an ellipse."""
-    across, down = (x - centre[0]) / axes[0], (y - centre[1]) / axes[1]
+    # Python floats: numpy's own would turn the whole field into doubles.
+    across = (x - float(centre[0])) / float(axes[0])
+    down = (y - float(centre[1])) / float(axes[1])
     return np.sqrt(across**2 + down**2).astype(np.float32)
 
 
@@ -90,7 +94,7 @@ def _background(
     absorbed = melanin[..., None] * _MELANIN + choroid[..., None] * _CHOROID + traits.lens * _LENS
     colour = _LAMP * np.exp(-absorbed)
     to_disc = _distance(x, y, traits.disc, np.ones(2))
-    angle = np.arctan2(y - traits.disc[1], x - traits.disc[0])
+    angle = np.arctan2(y - float(traits.disc[1]), x - float(traits.disc[0]))
     streaks = stream(scene.seed, "fibres", scene.eye).standard_normal(120)
     striae = np.interp((angle + np.pi) / (2 * np.pi) * 119, np.arange(120), streaks).astype(np.float32)
     sheen = np.exp(-((to_disc / 0.42) ** 2)) * (0.2 + 0.05 * striae) * np.abs(np.sin(angle)) ** 0.5
@@ -151,7 +155,7 @@ def _draw_vessels(scene: Scene, size: int) -> tuple[Canvas, Canvas, Canvas]:
     """Canvases of arteries, veins and the light reflex along the middle of the larger ones."""
     tree, traits = scene.tree, scene.traits
     arteries, veins, reflex = (Canvas(size, scene.camera.radius, scene.mirror) for _ in range(3))
-    for level, pieces in zip(reversed(tree), (1, 1, 2, 10), strict=True):
+    for level, pieces in zip(reversed(tree), (1, 2, 10), strict=True):
         draw(arteries, level, ~level.vein, traits.calibre, pieces)
         draw(veins, level, level.vein, traits.calibre, pieces)
     for level, pieces in ((tree[1], 1), (tree[0], 4)):
@@ -193,7 +197,7 @@ def _add_lesions(
 
 def render(scene: Scene, size: int) -> Retina:
     """Light that leaves the eye towards the camera, and the masks of its normal parts."""
-    traits, unit = scene.traits, 0.5 * size * scene.camera.radius
+    unit = 0.5 * size * scene.camera.radius
     x, y = scene.coordinates(_SMOOTH)
     coarse_light = illumination(scene.camera, scene.exposure, x, y)
     light = resize(coarse_light, size)
@@ -212,4 +216,4 @@ def render(scene: Scene, size: int) -> Retina:
     amount = scene.camera.haze + scene.exposure.haze
     veil = resize((amount * (0.6 + 0.9 * (1 - coarse_light))).astype(np.float32), size)
     picture = _blend(picture, veil, np.array([0.62, 0.58, 0.46], np.float32))
-    return Retina(picture, arteries.mask() | veins.mask(), inside_disc, inside_cup)
+    return Retina(picture, arteries.mask(_FAINTEST) | veins.mask(_FAINTEST), inside_disc, inside_cup)

@@ -1,8 +1,8 @@
 """A made chest in the coronal plane: outlines of lungs, heart and bones, and tissue thickness along the rays.
 
-Coordinates run from -1 to 1 over the picture, y downwards; the patient faces away from the viewer's right hand as
-in every frontal radiograph, so the patient's right is on the left of the picture. ``u`` is the distance from the
-midline to one side. Thickness is in cm of soft tissue.
+Coordinates run from -1 to 1 over the picture, y downwards; the patient faces away from the viewer's right
+hand as in every frontal radiograph, so the patient's right is on the left of the picture. ``u`` is the
+distance from the midline to one side. Thickness is in cm of soft tissue.
 """
 
 from dataclasses import dataclass
@@ -37,6 +37,7 @@ class ThoraxTraits:
         heart_height: half the heart's height.
         heart_level: height of the heart's middle.
         knob: radius of the aortic knob.
+        breasts: greatest thickness of breast tissue before the lower lungs, in cm.
         tilt: sideways shift of the midline.
         rib_angle: how steeply ribs run down to the front.
     """
@@ -50,6 +51,7 @@ class ThoraxTraits:
     heart_height: float
     heart_level: float
     knob: float
+    breasts: float
     tilt: float
     rib_angle: float
 
@@ -61,21 +63,22 @@ def thorax_traits(seed: int, cardiomegaly: bool) -> ThoraxTraits:
     def draw_one(mean: float, spread: float) -> float:
         return mean + spread * float(np.clip(rng.standard_normal(), -2, 2))
 
-    base = draw_one(0.60, 0.05)
+    base = draw_one(0.68, 0.05)
     right_dome = base - draw_one(0.19, 0.02)
     normal, enlarged = draw_one(0.44, 0.02), draw_one(0.60, 0.025)
     return ThoraxTraits(
-        half_width=draw_one(0.74, 0.025),
-        apex=draw_one(-0.80, 0.025),
+        half_width=draw_one(0.81, 0.025),
+        apex=draw_one(-0.82, 0.025),
         base=base,
         dome={"right": right_dome, "left": right_dome + draw_one(0.045, 0.012)},
-        girth=draw_one(21, 1.5),
+        girth=draw_one(21.0, 1.5),
         cardiothoracic_ratio=enlarged if cardiomegaly else normal,
         heart_height=draw_one(0.29, 0.015) * (1.12 if cardiomegaly else 1),
-        heart_level=right_dome - draw_one(0.18, 0.015) - (0.01 if cardiomegaly else 0),
+        heart_level=right_dome - draw_one(0.15, 0.015) - (0.02 if cardiomegaly else 0),
         knob=draw_one(0.085, 0.01),
-        tilt=draw_one(0, 0.012),
-        rib_angle=draw_one(1, 0.1),
+        breasts=float(rng.uniform(1, 3.5)) if rng.random() < 0.5 else 0.0,
+        tilt=draw_one(0.0, 0.012),
+        rib_angle=draw_one(1.0, 0.1),
     )
 
 
@@ -117,7 +120,7 @@ class Thorax:
         traits = self.traits
         up = np.clip((traits.base - y) / (traits.base - traits.apex), 0, 1)
         waist = 1 - 0.05 * np.clip(y - traits.base + 0.15, 0, 1)
-        return np.asarray((0.03 + (traits.half_width - 0.03) * (1 - up**2.6) ** 0.62) * waist * (up < 1))
+        return np.asarray((0.03 + (traits.half_width - 0.03) * (1 - up**3.4) ** 0.52) * waist * (up < 1))
 
     def _side(self, name: str) -> Side:
         traits, size = self.traits, self.size
@@ -149,10 +152,11 @@ class Thorax:
         """Thickness of the trunk, neck and shoulders, as if it had no lungs."""
         heights = np.array([-1.3, -1.0, -0.92, -0.85, -0.76, -0.62, -0.2, 0.4, 1.3])
         widths = np.array([0.25, 0.27, 0.36, 0.62, 0.92, 1.12, 1.04, 0.99, 1.02])
-        half = CubicSpline(heights, widths)(self.y) * (self.traits.half_width / 0.74)
+        half = CubicSpline(heights, widths)(self.y) * (self.traits.half_width / 0.77)
         round_trunk = np.clip(1 - np.abs(self.x / half) ** 2.6, 0, 1) ** 0.5
         thinner_neck = 0.62 + 0.38 * np.clip((self.y + 1.0) / 0.4, 0, 1)
-        return (self.traits.girth * round_trunk * thinner_neck).astype(np.float32)
+        belly = 1 + 0.14 * np.clip((self.y - 0.45) / 0.3, 0, 1)
+        return (self.traits.girth * round_trunk * thinner_neck * belly).astype(np.float32)
 
     @cached_property
     def heart(self) -> Map:
@@ -164,21 +168,34 @@ class Thorax:
         # Half-axes along and across the tilted axis that give the wanted half-width and half-height.
         short = 0.78 * traits.heart_height
         long = np.sqrt(max((half / np.cos(angle)) ** 2 - (short * np.tan(angle)) ** 2, short**2))
-        ventricles = self.ellipsoid((left - half, level + 0.03), (float(long), short), 11, angle)
-        atrium = self.ellipsoid((-right + 0.16, level + 0.02), (0.16, 0.92 * traits.heart_height), 9)
-        return np.maximum(ventricles, atrium)
+        ventricles = self.ellipsoid((left - half, level + 0.03), (float(long), short), 11.0, angle)
+        atrium = self.ellipsoid((-right + 0.16, level + 0.02), (0.16, 0.85 * traits.heart_height), 8.0)
+        middle = self.ellipsoid((0.06, level + 0.06), (0.75 * right + 0.1, 0.9 * traits.heart_height), 9.0)
+        return np.maximum.reduce([ventricles, atrium, middle])
 
     @cached_property
     def mediastinum(self) -> Map:
         """Thickness of the great vessels and other midline tissue."""
         traits = self.traits
-        column = np.sqrt(np.clip(1 - (self.x / (0.105 + 0.02 * self.y)) ** 2, 0, 1)) * 11
+        column = np.clip(1 - (self.x / (0.15 + 0.02 * self.y)) ** 2, 0, 1) * 12
         knob_level = traits.heart_level - 0.50
         knob = self.ellipsoid((0.115, knob_level), (traits.knob, 1.15 * traits.knob), 5.5)
-        trunk = self.ellipsoid((0.11, knob_level + 0.21), (0.085, 0.15), 5)
-        cava = self.ellipsoid((-0.08, knob_level + 0.05), (0.075, 0.32), 4)
+        trunk = self.ellipsoid((0.115, knob_level + 0.24), (0.10, 0.2), 6.0)
+        cava = self.ellipsoid((-0.075, knob_level + 0.12), (0.08, 0.42), 4.0)
         aorta = np.sqrt(np.clip(1 - ((self.x - 0.085) / 0.06) ** 2, 0, 1)) * 2.5 * (self.y > knob_level)
         return np.maximum.reduce([column, knob, trunk, cava, aorta]).astype(np.float32)
+
+    @cached_property
+    def breasts(self) -> Map:
+        """Thickness of breast tissue."""
+        if self.traits.breasts == 0:
+            return np.zeros((self.size, self.size), np.float32)
+        out, down = 0.52 * self.traits.half_width, self.traits.base - 0.2
+        pair = [
+            self.traits.breasts * self.ellipsoid((sign * out, down), (0.4, 0.36), 1.0, 0.3 * sign) ** 3
+            for sign in SIDES.values()
+        ]
+        return pair[0] + pair[1]
 
     @property
     def carina(self) -> float:
@@ -191,12 +208,20 @@ class Thorax:
         tilt, carina = self.traits.tilt, self.carina
         for ends in ((0.0, -1.1), (-0.13, carina + 0.13), (0.16, carina + 0.17)):
             course = np.linspace([0.0, carina], ends, 12)[None] + [tilt, 0]
-            width = 0.075 if ends[0] == 0 else 0.05
+            width = 0.062 if ends[0] == 0 else 0.04
             canvas.polygons(ribbon(course, np.full((1, 12), width)), np.ones(1))
-        return 1.5 * canvas.field()
+        return 1.1 * canvas.field()
+
+    def stomach(self) -> Map:
+        """Gas in the stomach below the left dome, as a thickness in cm."""
+        rng = stream(self.seed, "stomach")
+        half_axes = (rng.uniform(0.08, 0.16), rng.uniform(0.04, 0.075))
+        centre = (0.40 + rng.normal(0, 0.04), self.traits.dome["left"] + 0.05 + half_axes[1])
+        gas = self.ellipsoid(centre, half_axes, 1.0, rng.normal(0.1, 0.2))
+        return np.asarray(rng.uniform(0, 5) * gas**0.7, np.float32)
 
     def lung_vessels(self) -> Map:
-        """Arteries and veins of the lungs, fanning out from the hila; 1 is a vessel of the largest calibre."""
+        """Arteries and veins of the lungs, fanning out from the hila; 1 is the largest calibre."""
         canvas = Canvas(self.size)
         for name, sign in SIDES.items():
             rng = stream(self.seed, "lung vessels", name)
@@ -205,10 +230,10 @@ class Thorax:
             reach = rng.uniform(0.42, 0.62, 11)[:, None]
             ends = np.stack([sign * np.cos(angle), np.sin(angle)], -1) * reach
             courses = hilum + np.linspace(0, 1, 4)[None, :, None] * ends[:, None]
-            stems = trunks(courses, rng.uniform(0.028, 0.045, 11), np.zeros(11, bool), 40, 0.75)
+            stems = trunks(courses, rng.uniform(0.034, 0.055, 11), np.zeros(11, bool), 40, 0.75)
             stems = Bundle(meander(rng, stems.points, 0.015), stems.width, stems.vein)
             second = branches(rng, stems, 6, (0.14, 0.32), 20, 0.02, (0.5, 0.75))
-            third = branches(rng, second, 4, (0.06, 0.15), 10, 0.03, (0.5, 0.8))
+            third = branches(rng, second, 3, (0.06, 0.15), 10, 0.03, (0.5, 0.8))
             for level, pieces in ((third, 1), (second, 2), (stems, 6)):
                 draw(canvas, level, np.ones(len(level.vein), bool), 0.05, pieces)
         return canvas.field()

@@ -1,8 +1,8 @@
 """Branching vessel trees: trunks along given courses, side branches grown from them, all levels as arrays.
 
-A bundle holds vessels of one branching level; growing the next level is a handful of array operations, however
-many vessels there are. Calibre falls along a vessel and at each branching, as in Murray's law (the cubes of the
-daughters' widths add up to about the cube of the mother's).
+A bundle holds vessels of one branching level; growing the next level is a handful of array operations,
+however many vessels there are. Calibre falls along a vessel and at each branching, as in Murray's law (the
+cubes of the daughters' widths add up to about the cube of the mother's).
 """
 
 from dataclasses import dataclass
@@ -70,7 +70,7 @@ def trunks(
     length: int = 96,
     taper: float = 0.7,
 ) -> Bundle:
-    """First-level vessels along smooth curves through control points, evenly sampled, losing ``taper`` of their calibre."""
+    """First-level vessels along smooth curves through control points; ``taper`` of their calibre is lost."""
     dense = np.einsum("lc,vcd->vld", _spline_weights(controls.shape[1], length), controls)
     travelled = np.cumsum(np.linalg.norm(np.diff(dense, axis=1, prepend=dense[:, :1]), axis=2), axis=1)
     points = np.empty_like(dense)
@@ -129,11 +129,13 @@ def branches(
 
 
 def spare(bundle: Bundle, centre: Float[np.ndarray, "2"], radius: float) -> Bundle:
-    """Pushes vessels out of a circle (the avascular zone of the fovea), smoothly."""
+    """Pushes vessels out of a circle (the avascular zone of the fovea) and thins out those that led into it."""
     away = bundle.points - centre
     distance = np.linalg.norm(away, axis=-1, keepdims=True)
     pushed = centre + away * np.sqrt(distance**2 + radius**2) / np.maximum(distance, 1e-6)
-    return Bundle(pushed, bundle.width, bundle.vein)
+    # What came near the middle would pile up along the rim of the circle: it thins out to nothing.
+    left = np.clip((distance[..., 0] - 0.4 * radius) / radius, 0, 1)
+    return Bundle(pushed, bundle.width * left, bundle.vein)
 
 
 def draw(

@@ -5,6 +5,7 @@ file holds. How values become [0, 1] is told in ``modicum.data.readers.intensity
 decides (windows, orientation, which frame) at the top of its file.
 """
 
+import errno
 import os
 import stat
 from collections.abc import Callable
@@ -25,7 +26,7 @@ IMAGE_SUFFIXES = frozenset(suffix for suffix, form in SUFFIX_FORMATS.items() if 
 def read_image(
     ref: ImageRef | str | Path,
     *,
-    window: tuple[float, float] | None = None,
+    window: tuple[float | int, float | int] | None = None,
     at_least: tuple[int, int] | None = None,
     max_pixels: int = MAX_PIXELS,
 ) -> MedicalImage:
@@ -64,7 +65,10 @@ def read_image(
         reason = error.reason
     except MemoryError:
         reason = "needs more memory to decode than there is"
-    except Exception as error:
+    except BaseException as error:
+        # A panic in a decoder written in Rust (pylibjpeg-rle on damaged data) is no Exception.
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
         # Decoders raise whatever they like on damaged data; their texts are technical, and for DICOM may
         # quote the header, so that neither they nor the exception itself go any further.
         reason = _reason(error, form)
@@ -105,21 +109,23 @@ def _reader(form: str) -> Callable[[BinaryIO, Request], MedicalImage]:
     return lambda file, request: read_raster(file, form, request)
 
 
-def _reason(error: Exception, form: str | None) -> str:
+def _reason(error: BaseException, form: str | None) -> str:
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return "file not found"
     if isinstance(error, PermissionError):
         return "permission denied"
-    if isinstance(error, OSError) and error.errno is not None:
-        return f"cannot be read from disk ({os.strerror(error.errno)})"
+    # EINVAL comes from seeking where damaged data point to.
+    if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+        return f"cannot be read from disk ({os.strerror(error.errno or 0)})"
     if form is None:
         return "its name is not usable on this system"
     if type(error).__name__ == "DecompressionBombError":
         return "declares more pixels than its decoder allows (decompression bomb?)"
+    what = {"nifti": "NIfTI", "webp": "WebP"}.get(form, form.upper())
     said = str(error).lower() if form != "dicom" else ""
     if isinstance(error, EOFError) or any(word in said for word in ("truncat", "end of file", "eof")):
-        return f"ends too early: the {form.upper()} data are truncated"
-    return f"the {form.upper()} data are damaged or incomplete"
+        return f"ends too early: the {what} data are truncated"
+    return f"the {what} data are damaged or incomplete"
 
 
 def is_image_file(path: Path) -> bool:

@@ -7,7 +7,7 @@ single image.
 
 import math
 import zipfile
-from typing import IO, BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from jaxtyping import Shaped
@@ -56,7 +56,7 @@ def read_npz(file: BinaryIO, request: Request) -> MedicalImage:
         index = request.choose("index", request.ref.index, items, 0)
         if math.prod(shape) * dtype.itemsize <= KEEP_BYTES:
             make = lambda: _whole(archive, member, start, shape, fortran, dtype)  # noqa: E731
-            array = _arrays.get((*file_key(file), name), make)
+            array = _arrays.get((key, name) if (key := file_key(file)) else None, make)
             values = array[index] if is_stack else array
         elif fortran:
             raise Unreadable(
@@ -95,7 +95,7 @@ def _array_name(archive: zipfile.ZipFile, request: Request) -> str:
     return asked
 
 
-def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+def _header(stream: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
     version = np.lib.format.read_magic(stream)
     if version == (1, 0):
         return np.lib.format.read_array_header_1_0(stream)

@@ -103,12 +103,13 @@ def nifti_version(head: bytes) -> int:
 def _inside_gzip(head: bytes) -> str:
     try:
         # 31: with a gzip header. A NIfTI header is mostly zeros: far more than it comes out of this much.
-        inside = zlib.decompressobj(31).decompress(head, HEAD)
+        unzip = zlib.decompressobj(31)
+        inside = unzip.decompress(head, HEAD)
     except zlib.error:
         raise Unreadable("begins like a gzip file but is damaged") from None
     if nifti_version(inside):
         return "nifti"
-    if len(head) < HEAD:
+    if len(head) < HEAD and not unzip.eof and not unzip.unconsumed_tail:
         raise Unreadable("is a gzip file that ends too early (truncated), or holds no NIfTI volume")
     raise Unreadable("is a gzip file that holds no NIfTI volume")
 

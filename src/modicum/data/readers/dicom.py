@@ -15,6 +15,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -27,8 +28,9 @@ from modicum.data.image import MedicalImage, Source
 from modicum.data.readers.content import format_of_name
 from modicum.data.readers.dicom_values import grey_pixels, numbers, section
 from modicum.data.readers.intensity import to_unit
-from modicum.data.readers.request import Request, Unreadable, refuse
+from modicum.data.readers.request import Request, Unreadable
 
+Stored = Shaped[np.ndarray, "height width *samples"]
 _TAGS: list[Any] = [
     *(
         "Rows",
@@ -78,7 +80,7 @@ def read_dicom(file: BinaryIO, request: Request) -> MedicalImage:
     frames = max(1, int(header.get("NumberOfFrames") or 1))
     frame = request.choose("frame", request.ref.frame, frames, frames // 2)
     kind = str(header.get("PhotometricInterpretation", "")).strip()
-    stored = _decode(file, header, frame)
+    stored = _decode(file, request.ref.path, header, frame)
     if kind in ("MONOCHROME1", "MONOCHROME2") and stored.ndim == 2:
         pixels, value_range = grey_pixels(stored, header, frame, request)
         if kind == "MONOCHROME1":
@@ -108,50 +110,65 @@ def read_dicom(file: BinaryIO, request: Request) -> MedicalImage:
     return MedicalImage(pixels=pixels, spacing=spacing, source=source, value_range=value_range)
 
 
-def _decode(file: BinaryIO, header: Dataset, frame: int) -> Shaped[np.ndarray, "height width *samples"]:
+def _decode(file: BinaryIO, path: Path, header: Dataset, frame: int) -> Stored:
     """The frame's stored values, [height, width] or RGB [height, width, 3]."""
     syntax = header.file_meta.get("TransferSyntaxUID")
     if syntax is None:
         # A data set without file meta information is uncompressed; pydicom has found out how it is encoded.
         whole = _whole(file)
-        big = not whole.original_encoding[1]
-        explicit = pydicom.uid.ExplicitVRBigEndian if big else pydicom.uid.ExplicitVRLittleEndian
-        whole.file_meta.TransferSyntaxUID = (
-            pydicom.uid.ImplicitVRLittleEndian if whole.original_encoding[0] else explicit
-        )
+        implicit, little = whole.original_encoding
+        explicit = pydicom.uid.ExplicitVRLittleEndian if little else pydicom.uid.ExplicitVRBigEndian
+        whole.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian if implicit else explicit
         return pixel_array(whole, index=frame)
-    deflated = syntax == pydicom.uid.DeflatedExplicitVRLittleEndian
-    # From the file, pydicom reads no more than this frame, but it forgives less than from the whole data set.
-    attempts: list[Callable[[], Any]] = [] if deflated else [lambda: pixel_array(file, index=frame)]
+    if syntax == pydicom.uid.DeflatedExplicitVRLittleEndian:
+        return pixel_array(_whole(file), index=frame)
     if syntax not in _UNCOMPRESSED:
-        _check_decoder(syntax)
-        attempts.append(lambda: pixel_array(_whole(file), index=frame))
+        return _decompress(file, path, header, frame)
     start = file.tell()
-    said = ""
-    for attempt in attempts:
-        try:
-            return attempt()
-        except MemoryError:
-            raise
-        except Exception as error:
-            said = str(error)  # never shown: it may quote the header
-    raise Unreadable(_why_not(header, said, file, start))
-
-
-def _why_not(header: Dataset, said: str, file: BinaryIO, start: int) -> str:
-    """Why no attempt to decode succeeded, in plain words."""
-    syntax = pydicom.uid.UID(header.file_meta.TransferSyntaxUID)
-    if syntax in _UNCOMPRESSED:
+    try:
+        return pixel_array(file, index=frame)
+    except Exception:
         samples = int(header.Rows) * int(header.Columns) * int(header.get("SamplesPerPixel") or 1)
-        there = file.seek(0, os.SEEK_END) - start
-        if there < samples * int(header.get("BitsAllocated") or 8) // 8 + 8:  # with the element's own header
-            return "ends too early: its pixel data are missing or truncated"
-        return "its pixel data are damaged or incomplete"
+        needed = samples * int(header.get("BitsAllocated") or 8) // 8 + 8  # with the element's own header
+        if file.seek(0, os.SEEK_END) - start < needed:
+            raise Unreadable("ends too early: its pixel data are missing or truncated") from None
+        raise
+
+
+def _decompress(file: BinaryIO, path: Path, header: Dataset, frame: int) -> Stored:
+    """The same for a compressed transfer syntax, by whichever plugin can."""
+    syntax = pydicom.uid.UID(header.file_meta.TransferSyntaxUID)
+    available = _decoders(syntax)
+    # GDCM takes the process down with it on damaged data; see gdcm_process.
+    inside = [name for name in ("pylibjpeg", "pillow", "pydicom") if name in available]
+    # From the file, pydicom reads no more than this frame, but it forgives less than from the whole data set.
+    attempts: list[tuple[Callable[[], Any], str]] = [(lambda: file, name) for name in inside[:1]]
+    attempts += [(lambda: _whole(file), name) for name in inside]
+    said = "" if attempts else "does not support"
+    for source, plugin in attempts:
+        try:
+            return pixel_array(source(), index=frame, decoding_plugin=plugin)
+        except (MemoryError, KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:
+            # No Exception: a panic of the RLE decoder. What it says is never shown: it may quote the header.
+            said = str(error)
+    if "does not support" in said and "gdcm" in available:
+        from modicum.data.readers import gdcm_process
+
+        try:
+            return gdcm_process.decode(path, frame)
+        except Unreadable as error:
+            said = error.reason
     remedy = "" if find_spec("gdcm") else "; pip install modicum[dicom] adds decoders"
     if "does not support" in said:
         bits = int(header.get("BitsStored") or 0)
-        return f"no installed decoder reads its transfer syntax '{syntax.name}' with {bits} bits{remedy}"
-    return f"its pixel data are missing, damaged or incomplete (transfer syntax '{syntax.name}'{remedy})"
+        raise Unreadable(
+            f"no installed decoder reads its transfer syntax '{syntax.name}' with {bits} bits{remedy}"
+        )
+    raise Unreadable(
+        f"its pixel data are missing, damaged or incomplete (transfer syntax '{syntax.name}'{remedy})"
+    )
 
 
 def _whole(file: BinaryIO) -> Dataset:
@@ -159,16 +176,19 @@ def _whole(file: BinaryIO) -> Dataset:
     return pydicom.dcmread(file, force=True)
 
 
-def _check_decoder(syntax: pydicom.uid.UID) -> None:
-    """Refuses a transfer syntax that no installed plugin decodes, and says what would."""
+def _decoders(syntax: pydicom.uid.UID) -> tuple[str, ...]:
+    """The installed plugins for a transfer syntax; where there is none, refuses it and says what would help."""
     # A UID that the standard does not know may be anything somebody wrote there.
     name = syntax.name if syntax in pydicom.uid.UID_dictionary else "an unknown or private one"
     try:
-        available = get_decoder(syntax).is_available
+        plugins = get_decoder(syntax).available_plugins
     except NotImplementedError:
         raise Unreadable(f"its transfer syntax is not supported ({name})") from None
-    if not available:
-        refuse(f"no decoder is installed for its transfer syntax '{name}': pip install modicum[dicom]")
+    if not plugins:
+        raise Unreadable(
+            f"no decoder is installed for its transfer syntax '{name}': pip install modicum[dicom]"
+        )
+    return plugins
 
 
 def _spacing(header: Dataset, frame: int) -> tuple[tuple[float, float] | None, str | None]:

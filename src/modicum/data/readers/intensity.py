@@ -91,7 +91,7 @@ def grey_or_colour(
     return to_unit(values, *ends), ends
 
 
-def upright(values: Values, orientation: int) -> Values:
+def upright(values: Values, orientation: int) -> Shaped[np.ndarray, "rows columns *samples"]:
     """Turns a picture as its EXIF orientation (1 to 8, JEITA CP-3451 4.6.4) asks; a view, no copy."""
     if orientation in (5, 6, 7, 8):
         values = np.swapaxes(values, 0, 1)

@@ -14,7 +14,7 @@ file allows; a compressed volume is decompressed once and kept while it is among
 import gzip
 import math
 import os
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 import numpy as np
 from jaxtyping import Float, Float32, Shaped
@@ -81,7 +81,7 @@ def _scaled(
 ) -> tuple[Float32[np.ndarray, "channels height width"], tuple[float, float]]:
     if picture.dtype.names:
         colours = np.stack([picture[name] for name in "RGB"], axis=-1)
-        return to_unit(colours, 0, 255), (0.0, 255.0)
+        return to_unit(colours, 0.0, 255.0), (0.0, 255.0)
     span(picture)  # refuses a slice without any number, whatever the rest of the volume holds
     ends = request.window_ends or display_range(*volume.span(), volume.is_float)
     return to_unit(picture, *ends), ends
@@ -94,7 +94,7 @@ class _Volume:
         file.seek(0)
         compressed = file.read(2) == b"\x1f\x8b"
         file.seek(0)
-        self._stream = cast(BinaryIO, gzip.GzipFile(fileobj=file)) if compressed else file
+        self._stream: Any = gzip.GzipFile(fileobj=file) if compressed else file
         self.header = _header(self._stream)
         self.shape = _shape(self.header)
         self.dtype = self.header.get_data_dtype()
@@ -114,7 +114,9 @@ class _Volume:
         )
         series = self.shape[3] if len(self.shape) > 3 else 1
         self._frame = request.choose("frame", request.ref.frame, series, 0)
-        self._key = (*file_key(file), self._frame)
+        key = file_key(file)
+        self._key = (key, self._frame) if key else None
+        self._read_volume: Volume | None = None
         size = math.prod(self.shape[:3]) * (8 if self.is_float else self.dtype.itemsize)
         self._keep = compressed and size <= KEEP_BYTES
 
@@ -133,14 +135,17 @@ class _Volume:
         return np.asarray(self._proxy[(*where, *series)])
 
     def _whole(self) -> Volume:
-        return _volumes.get(self._key, self._decompress)
+        if self._read_volume is None:
+            self._read_volume = _volumes.get(self._key, self._decompress)
+        return self._read_volume
 
     def _decompress(self) -> Volume:
         volume = self._read(slice(None), slice(None), slice(None))
         if len(self.shape) == 3:
-            # One byte beyond, so that the end is reached and its checksum compared.
+            # On to the end of the file, where its checksum is compared.
             self._stream.seek(self._end)
-            self._stream.read(1)
+            while self._stream.read(2**20):
+                pass
         return volume
 
     def _span_of_slabs(self) -> tuple[float, float]:
@@ -153,7 +158,7 @@ class _Volume:
         return min(ends), max(ends)
 
 
-def _header(stream: BinaryIO) -> Nifti1Header:
+def _header(stream: Any) -> Nifti1Header:
     head = stream.read(HEAD)
     version = nifti_version(head)
     if b"i" in (head[345:346] if version == 1 else head[5:6]):

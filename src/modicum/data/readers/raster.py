@@ -6,7 +6,9 @@ asked for. The dots per inch of these files say how to print them, not how large
 not known.
 """
 
+import os
 import struct
+import zlib
 from collections.abc import Callable
 from typing import BinaryIO
 
@@ -37,7 +39,7 @@ def read_raster(file: BinaryIO, form: str, request: Request) -> MedicalImage:
     Raises:
         Unreadable: for what it cannot use; other exceptions come from the decoders and mean damaged data.
     """
-    request.allow_only(f"a {form.upper()} image", "frame")
+    request.allow_only("such an image", "frame")
     if form == "webp":
         # Pillow makes two whole frames on opening.
         request.check_size(*webp_size(file.read(30)))
@@ -53,6 +55,8 @@ def read_raster(file: BinaryIO, form: str, request: Request) -> MedicalImage:
     orientation = exif_orientation(image)
     if orientation in _TURNED:
         height, width = width, height
+    if form == "png":
+        _check_png(file)
     if form == "png" and (deep := _deep_colour(file)):
         image.load()  # checks for truncation and damage, which OpenCV only logs
         file.seek(0)
@@ -133,8 +137,27 @@ def webp_size(head: bytes) -> tuple[int, int]:
     elif len(head) == 30 and kind == b"VP8 ":
         width, height = (int.from_bytes(head[at : at + 2], "little") & 0x3FFF for at in (26, 28))
     else:
-        raise Unreadable("the WEBP data are damaged or incomplete")
+        raise Unreadable("the WebP data are damaged or incomplete")
     return height, width
+
+
+def _check_png(file: BinaryIO) -> None:
+    """Compares the checksums of the image data, which Pillow does not do: a changed byte would show."""
+    file.seek(8)
+    while len(head := file.read(8)) == 8:
+        length, kind = struct.unpack(">I4s", head)
+        if kind != b"IDAT":
+            file.seek(length + 4, os.SEEK_CUR)
+            continue
+        checksum = zlib.crc32(kind)
+        while length > 0 and (piece := file.read(min(length, 2**20))):
+            checksum = zlib.crc32(piece, checksum)
+            length -= len(piece)
+        stored = file.read(4)
+        if length > 0 or len(stored) < 4:
+            raise Unreadable("ends too early: the PNG data are truncated")
+        if stored != checksum.to_bytes(4, "big"):
+            raise Unreadable("the PNG data are damaged (checksum)")
 
 
 def _deep_colour(file: BinaryIO) -> str | None:
@@ -149,11 +172,16 @@ def opencv_page(data: bytes, page: int) -> Decoded:
     import cv2
 
     raw = np.frombuffer(data, np.uint8)
-    if page:
-        done, pages = cv2.imdecodemulti(raw, cv2.IMREAD_UNCHANGED, range=(page, page + 1))
-        values = pages[0] if done and pages else None
-    else:
-        values = cv2.imdecode(raw, cv2.IMREAD_UNCHANGED)
+    logging = cv2.utils.logging
+    level = logging.setLogLevel(logging.LOG_LEVEL_SILENT)  # it would write to the terminal
+    try:
+        if page:
+            done, pages = cv2.imdecodemulti(raw, cv2.IMREAD_UNCHANGED, range=(page, page + 1))
+            values = pages[0] if done and pages else None
+        else:
+            values = cv2.imdecode(raw, cv2.IMREAD_UNCHANGED)
+    finally:
+        logging.setLogLevel(level)
     if values is None:
         raise Unreadable("its pixel data are damaged or of a kind that is not supported")
     if values.ndim == 3 and values.shape[-1] >= 3:

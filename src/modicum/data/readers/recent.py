@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import BinaryIO, Generic, TypeVar
@@ -25,7 +26,9 @@ class Recent(Generic[Value]):
         self._lock = threading.Lock()
 
     def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
-        """The value kept under ``key``, or a new one."""
+        """The value kept under ``key``, or a new one; with None for a key always a new one, which is not kept."""
+        if key is None:
+            return make()
         with self._lock:
             if key in self._held:
                 self._held.move_to_end(key)
@@ -43,7 +46,14 @@ class Recent(Generic[Value]):
         return value
 
 
-def file_key(file: BinaryIO) -> tuple[int, ...]:
-    """What tells an open file's present content from any other's: device, inode, size, last change."""
+def file_key(file: BinaryIO) -> tuple[int, ...] | None:
+    """What tells an open file's present content from any other's: device, inode, size and times of last
+    change.
+
+    None for a file changed within the last two seconds: another change in the same tick of the file system's
+    clock would not show.
+    """
     status = os.fstat(file.fileno())
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+    if time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) < 2_000_000_000:
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

@@ -1,7 +1,6 @@
 """What a reader is asked for, and how it says that it cannot."""
 
 from dataclasses import dataclass
-from typing import NoReturn
 
 from modicum.data.image import ImageRef
 
@@ -19,7 +18,7 @@ class Request:
     """One call of ``read_image``, as the readers see it."""
 
     ref: ImageRef
-    window: tuple[float, float] | None
+    window: tuple[float | int, float | int] | None
     at_least: tuple[int, int] | None
     max_pixels: int
 
@@ -58,8 +57,3 @@ class Request:
         for part in ("frame", "axis", "index", "array"):
             if part not in parts and getattr(self.ref, part) is not None:
                 raise Unreadable(f"'{part}=' in its reference does not apply to {what}")
-
-
-def refuse(reason: str) -> NoReturn:
-    """Says that the file cannot be used."""
-    raise Unreadable(reason)

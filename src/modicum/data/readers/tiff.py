@@ -59,9 +59,13 @@ def read_tiff(file: BinaryIO, request: Request) -> MedicalImage:
                 "is a TIFF of more than 8 bits with its colours in separate planes, not supported"
             )
         file.seek(0)
-        values, mode = opencv_page(file.read(), page), f"{samples} x {bits} bits"
+        values = opencv_page(file.read(), page)
+        # Of what it does not know, OpenCV makes 8 bits without a word.
+        if values.dtype.itemsize * 8 != bits or values[0, 0].size != samples:
+            raise Unreadable(f"is a TIFF of {samples} x {bits} bits a pixel, which is not supported")
+        mode = f"{'L' if samples == 1 else 'RGBA'[:samples]};{bits}"
     else:
-        values, mode = _pillow_page(file, page)
+        values, mode = _pillow_page(file, page, bits)
         # Pillow takes 32-bit integers for signed and 8-bit ones for unsigned, whatever the file says.
         if (kind, bits, samples) in _TYPES:
             values = values.view(_TYPES[kind, bits, samples])
@@ -80,13 +84,14 @@ def read_tiff(file: BinaryIO, request: Request) -> MedicalImage:
         orientation=str(orientation) if orientation != 1 else None,
     )
     image = finish(values, source, request)
-    if tags[_PHOTOMETRIC] == 0 and bits > 8:
-        # Zero is white. Up to 8 bits Pillow turns that round, above it does not.
-        return replace(image, pixels=1 - image.pixels, value_range=image.value_range[::-1])
-    return image
+    if tags[_PHOTOMETRIC] != 0:
+        return image
+    # Zero is white. Up to 8 bits Pillow has turned that round already.
+    pixels = 1 - image.pixels if bits > 8 else image.pixels
+    return replace(image, pixels=pixels, value_range=image.value_range[::-1])
 
 
-def _pillow_page(file: BinaryIO, page: int) -> tuple[Decoded, str]:
+def _pillow_page(file: BinaryIO, page: int, bits: int) -> tuple[Decoded, str]:
     file.seek(0)
     try:
         image = TiffImagePlugin.TiffImageFile(file)
@@ -96,6 +101,8 @@ def _pillow_page(file: BinaryIO, page: int) -> tuple[Decoded, str]:
         # Pillow knows no such combination of bits, byte order and meaning; OpenCV may.
         file.seek(0)
         values = opencv_page(file.read(), page)
+        if values.dtype.itemsize * 8 != bits or bits == 8:  # 8 bits would be inverted, or not, without a word
+            raise Unreadable("is a TIFF of a rare kind that is not supported") from None
         return values, str(values.dtype)
     return pillow_values(image)
 

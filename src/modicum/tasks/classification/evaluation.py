@@ -38,10 +38,10 @@ def evaluate(
 ) -> dict[str, Estimate]:
     """Every metric of :func:`metric_names`, with percentile intervals from resampled patients.
 
-    Args: probabilities: in [0, 1], a column a class; for ``binary`` two columns, the second is the positive
-        class. truth: class numbers ``[n]``; for ``multi-label`` ``[n, findings]`` of 1, 0 and NaN (unknown:
-        that image
-            is left out for that finding).
+    Args:
+        probabilities: in [0, 1], a column a class; for ``binary`` two, the second of the positive class.
+        truth: class numbers ``[n]``; for ``multi-label`` ``[n, findings]`` of 1, 0 and NaN (unknown: that
+            image is left out for that finding).
         kind: ``binary``, ``multi-class`` or ``multi-label``.
         classes: names of the classes or findings, in the order of the columns.
         ordered: the classes are grades; adds ``quadratic_kappa``.
@@ -51,8 +51,11 @@ def evaluate(
         seed: of the resampling.
         specificity: where sensitivity is read.
 
-    Returns: Estimates by name, in the order of :func:`metric_names`. An undefined metric is NaN and has a
-        reason. Macro averages are over the classes for which the metric is defined.
+    Returns:
+        Estimates by name, in the order of :func:`metric_names`. An undefined metric is NaN and has a reason.
+        ``auroc``, ``average_precision`` and sensitivity at a specificity of several classes are means over the
+        classes, each against the rest; all summaries of findings are means over the findings. Such a mean is
+        over those classes or findings for which the metric is defined, and its reason names the others.
 
     Raises:
         InputError: shapes do not fit, probabilities that are none, a class number out of range.

@@ -1,7 +1,6 @@
 """Metrics of classifiers: their definitions.
 
-Each is a :class:`~modicum.tasks.bootstrap.Statistic`, a function of weighted sums over images, in one of
-three
+Each is a :class:`~modicum.tasks.bootstrap.Statistic`, a function of weighted sums over images, in one of three
 families: *ranking* (how scores order images), *decisions* (the predicted class) and *calibration* (what the
 probabilities are worth). The plain functions below take weights, so that they also serve alone::
 

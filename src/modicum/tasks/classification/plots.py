@@ -24,7 +24,7 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#b5588f", "#b07800", "#3a9bd9", "#6
 DASHES: tuple[Any, ...] = ("-", (0, (6, 2)), (0, (2, 1.5)), (0, (7, 2, 1.5, 2)))
 INK, MUTED, GRID, PAPER = "#16202c", "#5b6878", "#dfe5ec", "#ffffff"
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "axes.edgecolor": GRID,
     "axes.facecolor": "none",
     "axes.grid": True,
@@ -139,7 +139,7 @@ def calibration_figure(bins: Reliability) -> Figure:
     Args:
         bins: see :func:`~modicum.tasks.classification.curves.reliability`; empty bins are left out.
     """
-    figure = Figure(figsize=(5.2, 4.9), layout="constrained")
+    figure = Figure(figsize=(4.5, 4.3), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
     filled = bins.count > 0
     stated, observed = bins.confidence[filled], bins.accuracy[filled]
@@ -186,7 +186,7 @@ def confusion_figure(counts: Integer[np.ndarray, "truth predicted"], classes: Se
 
 
 def _square(xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(5.2, 4.9), layout="constrained")
+    figure = Figure(figsize=(4.5, 4.3), layout="constrained")
     axes = figure.subplots()
     _unit(axes.set_xlim, axes.set_xticks)
     _unit(axes.set_ylim, axes.set_yticks)
@@ -206,7 +206,7 @@ def _draw(axes: Axes, curves: Sequence[tuple[NamedCurve, np.ndarray, np.ndarray]
         colour, dashes = (MUTED, "-") if named.quiet else curve_style(index)
         if named.band is not None:
             band = named.band
-            axes.fill_between(band.x, band.low, band.high, color=colour, alpha=0.15, linewidth=0, zorder=1.5)
+            axes.fill_between(band.x, band.low, band.high, color=colour, alpha=0.13, linewidth=0, zorder=1.5)
         axes.plot(
             x,
             y,
@@ -221,7 +221,7 @@ def _draw(axes: Axes, curves: Sequence[tuple[NamedCurve, np.ndarray, np.ndarray]
         )
 
 
-def _legend(axes: Axes, where: str) -> None:
+def _legend(axes: Axes, where: Any) -> None:
     lines = [line for line in axes.get_lines() if str(line.get_gid()).startswith("curve-")]
     legend = axes.legend(lines, [""] * len(lines), loc=where)
     # Set afterwards: matplotlib leaves out labels that begin with an underscore, which class names may.

@@ -50,7 +50,9 @@ class ClassificationScores(Scores):
 
     def _collected(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         if len(self._parts) > 1:
-            positions, probabilities, truth = (np.concatenate(arrays) for arrays in zip(*self._parts, strict=True))
+            positions, probabilities, truth = (
+                np.concatenate(arrays) for arrays in zip(*self._parts, strict=True)
+            )
             order = np.argsort(positions, kind="stable")
             self._parts = [(positions[order], probabilities[order], truth[order])]
         return self._parts[0]
@@ -110,7 +112,10 @@ class ClassificationScores(Scores):
                 if (example.row, example.output) not in seen:
                     seen.add((example.row, example.output))
                     chosen.append(example)
-        return [Example(int(positions[e.row]), e.kind, e.output, e.truth, e.prediction, e.probability) for e in chosen]
+        return [
+            Example(int(positions[e.row]), e.kind, e.output, e.truth, e.prediction, e.probability)
+            for e in chosen
+        ]
 
     def _class_examples(self, probabilities: np.ndarray, truth: np.ndarray) -> list[Example]:
         predicted = probabilities.argmax(1)
@@ -152,7 +157,8 @@ def _spread(examples: list[Example], limit: int) -> list[Example]:
     classes = {example.prediction for example in examples}
     share = max(1, -(-limit // max(1, len(classes))))
     taken: dict[str, int] = {}
-    first, rest = [], []
+    first: list[Example] = []
+    rest: list[Example] = []
     for example in examples:
         taken[example.prediction] = taken.get(example.prediction, 0) + 1
         (first if taken[example.prediction] <= share else rest).append(example)

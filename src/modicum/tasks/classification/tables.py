@@ -7,7 +7,9 @@ import pandas as pd
 from jaxtyping import Float
 
 
-def prediction_columns(probabilities: Float[np.ndarray, "n classes"], classes: Sequence[str], kind: str) -> pd.DataFrame:
+def prediction_columns(
+    probabilities: Float[np.ndarray, "n classes"], classes: Sequence[str], kind: str
+) -> pd.DataFrame:
     """``prediction`` and one ``p_<class>`` column a class.
 
     For findings (``multi-label``) the prediction lists those with a probability of 0.5 or more, joined by ``|``.
@@ -29,7 +31,9 @@ def truth_columns(truth: np.ndarray, classes: Sequence[str], kind: str) -> pd.Da
             {f"truth_{name}": pd.array(truth[:, i], dtype="Int64") for i, name in enumerate(classes)}
             if not np.isnan(truth).any()
             else {
-                f"truth_{name}": pd.array([None if np.isnan(v) else int(v) for v in truth[:, i]], dtype="Int64")
+                f"truth_{name}": pd.array(
+                    [None if np.isnan(v) else int(v) for v in truth[:, i]], dtype="Int64"
+                )
                 for i, name in enumerate(classes)
             }
         )

@@ -8,16 +8,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from modicum.data.manifest import Manifest
+from modicum.data.manifest import LABELS_PREFIX, Manifest, name_classes
 from modicum.errors import InputError
-from modicum.losses import CrossEntropyLoss, FocalLoss, MaskedBCELoss, class_weights_from_counts
+from modicum.losses import CrossEntropy, FocalLoss, MaskedBCEWithLogits, class_weights_from_counts
 from modicum.tasks.base import Example, Scores, Task
 from modicum.tasks.classification.metrics import metric_direction
 from modicum.tasks.classification.scores import ClassificationScores
 from modicum.tasks.classification.tables import prediction_columns
 
 Kind = Literal["binary", "multi-class", "multi-label"]
-LABELS_PREFIX = "labels:"
 
 
 class Classification(Task):
@@ -49,7 +48,7 @@ class Classification(Task):
         ``specificity``.
         """
         specificity = float(options.get("specificity") or 0.95)
-        findings = [str(c).removeprefix(LABELS_PREFIX) for c in manifest.table if str(c).startswith(LABELS_PREFIX)]
+        findings = manifest.findings
         if findings:
             return cls("multi-label", options.get("classes") or findings, specificity=specificity)
         if "label" not in manifest.table:
@@ -58,11 +57,13 @@ class Classification(Task):
                 f"{manifest.source}: no column 'label' or 'labels' (columns: {columns})",
                 "name it with --label COLUMN",
             )
-        found = _natural_order({str(value) for value in manifest.table["label"].dropna()})
+        found = manifest.classes()
         classes = [str(name) for name in options.get("classes") or found]
         if len(classes) < 2:
             only = f"only class '{classes[0]}'" if classes else "no labels"
-            raise InputError(f"{manifest.source}: {only} in column 'label'", "a classifier needs two classes or more")
+            raise InputError(
+                f"{manifest.source}: {only} in column 'label'", "a classifier needs two classes or more"
+            )
         ordered = options.get("ordered")
         if ordered is None:
             ordered = len(classes) > 2 and _are_consecutive_numbers(classes)
@@ -106,7 +107,9 @@ class Classification(Task):
             missing = [column for column in columns if column not in manifest.table]
             if missing:
                 name = missing[0].removeprefix(LABELS_PREFIX)
-                raise InputError(f"{manifest.source}: finding '{name}' has no column", "add it, blank where unknown")
+                raise InputError(
+                    f"{manifest.source}: finding '{name}' has no column", "add it, blank where unknown"
+                )
             return {"labels": manifest.table[columns].to_numpy(dtype=np.float32)}
         if "label" not in manifest.table:
             raise InputError(f"{manifest.source}: no column 'label'", "name it with --label COLUMN")
@@ -114,22 +117,16 @@ class Classification(Task):
         labels = np.empty(len(manifest), dtype=np.int64)
         for row, value in enumerate(manifest.table["label"]):
             if str(value) not in number:
-                image = manifest.table["image"].iloc[row]
                 raise InputError(
-                    f"{manifest.source}: image '{image}' has label '{value}', which is not in {_short(self.classes)}",
+                    f"{manifest.place(row)}: label '{value}' is not in {name_classes(self.classes)}",
                     "fix the row, or name all classes with --classes",
                 )
             labels[row] = number[str(value)]
         return {"label": labels}
 
     def sampling_labels(self, targets: Mapping[str, np.ndarray]) -> np.ndarray:
-        """The class; for findings, the rarest positive one (or ``findings`` where there is none)."""
-        if self.kind != "multi-label":
-            return targets["label"]
-        positive = np.nan_to_num(targets["labels"], nan=0.0) > 0.5
-        rarity = np.argsort(positive.sum(0), kind="stable")
-        rarest_first = positive[:, rarity]
-        return np.where(rarest_first.any(1), rarity[rarest_first.argmax(1)], len(self.classes))
+        """Class numbers ``[n]``, or findings ``[n, findings]``, which are balanced by the rarest an image has."""
+        return targets["labels" if self.kind == "multi-label" else "label"]
 
     def loss(self, targets: Mapping[str, np.ndarray], options: Mapping[str, Any]) -> nn.Module:
         """The loss on a batch. Options: ``loss`` (auto, cross_entropy, focal, bce), ``class_weights``
@@ -140,14 +137,16 @@ class Classification(Task):
         name = default if name == "auto" else name
         allowed = {"bce"} if self.kind == "multi-label" else {"cross_entropy", "focal"}
         if name not in allowed:
-            raise InputError(f"loss '{name}' does not fit {self.kind} labels", f"use {' or '.join(sorted(allowed))}")
+            raise InputError(
+                f"loss '{name}' does not fit {self.kind} labels", f"use {' or '.join(sorted(allowed))}"
+            )
         weights = self._class_weights(targets, options.get("class_weights", "none"))
         if name == "bce":
-            return OnBatch(MaskedBCELoss(pos_weight=weights), "labels")
+            return OnBatch(MaskedBCEWithLogits(weights), "labels")
         if name == "focal":
             return OnBatch(FocalLoss(), "label")
         smoothing = float(options.get("label_smoothing", 0.0))
-        return OnBatch(CrossEntropyLoss(weight=weights, label_smoothing=smoothing), "label")
+        return OnBatch(CrossEntropy(weights, smoothing), "label")
 
     def _class_weights(self, targets: Mapping[str, np.ndarray], choice: Any) -> Tensor | None:
         if choice is None or choice == "none" or not targets:
@@ -157,12 +156,13 @@ class Classification(Task):
                 positives = np.nansum(targets["labels"], axis=0)
                 negatives = np.nansum(1 - targets["labels"], axis=0)
                 return torch.tensor(negatives / np.maximum(positives, 1), dtype=torch.float32)
-            return class_weights_from_counts(np.bincount(targets["label"], minlength=len(self.classes)))
+            counts = np.bincount(targets["label"], minlength=len(self.classes))
+            return class_weights_from_counts(counts.tolist())
         weights = torch.tensor([float(w) for w in choice], dtype=torch.float32)
         if len(weights) != len(self.classes):
             raise InputError(
                 f"class_weights has {len(weights)} values for {len(self.classes)} classes",
-                f"give one each, in the order {_short(self.classes)}",
+                f"give one each, in the order {name_classes(self.classes)}",
             )
         return weights
 
@@ -193,20 +193,8 @@ class OnBatch(nn.Module):
         return self.loss(outputs, batch[self.target])
 
 
-def _natural_order(names: set[str]) -> list[str]:
-    if all(name.lstrip("-").isdigit() for name in names):
-        return sorted(names, key=int)
-    return sorted(names)
-
-
 def _are_consecutive_numbers(names: Sequence[str]) -> bool:
     if not all(name.lstrip("-").isdigit() for name in names):
         return False
     numbers = [int(name) for name in names]
     return numbers == list(range(numbers[0], numbers[0] + len(numbers)))
-
-
-def _short(names: Sequence[str]) -> str:
-    if _are_consecutive_numbers(names):
-        return f"{names[0]}..{names[-1]}"
-    return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")

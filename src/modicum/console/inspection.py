@@ -1,0 +1,45 @@
+"""Looks through a data set without training on it."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from modicum.data.layouts import load_manifest
+from modicum.data.scan import scan
+from modicum.planning.fingerprint import fingerprint, write_fingerprint
+from modicum.planning.inspect_table import inspect_tables
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What to print, and how many images are broken."""
+
+    tables: Sequence[Any]
+    broken: int
+
+
+def inspect_data(
+    data: str,
+    columns: Mapping[str, Any],
+    images: Path | None,
+    split_lists: Path | None,
+    allow_outside: bool,
+    out: Path | None,
+    workers: int | None,
+) -> Inspection:
+    """Reads every image of a data set once and describes what is there."""
+    manifest = load_manifest(
+        data,
+        columns=columns or None,
+        images=images,
+        split_lists=split_lists,
+        allow_outside=allow_outside,
+        missing="keep",
+    )
+    result = scan(manifest.refs(), workers=(os.cpu_count() or 1) if workers is None else workers)
+    found = fingerprint(manifest, result)
+    if out is not None:
+        write_fingerprint(found, out)
+    return Inspection(inspect_tables(found), len(result.broken))

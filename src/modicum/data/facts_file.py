@@ -1,0 +1,59 @@
+"""Facts of a scan as a Parquet file, so that the next scan reads only what has changed."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from modicum.atomic_files import atomic_file
+from modicum.data.scan import ImageFacts, KnownFacts, ScanResult
+
+# Raise it whenever the same file would give other facts than before.
+VERSION = b"1"
+_SCHEMA = pa.schema(
+    [
+        ("ref", pa.string()),
+        ("sha256", pa.string()),
+        ("bytes", pa.int64()),
+        ("format", pa.string()),
+        ("bits", pa.int32()),
+        ("mode", pa.string()),
+        ("height", pa.int64()),
+        ("width", pa.int64()),
+        ("slices", pa.int64()),
+        ("mislabelled", pa.bool_()),
+        ("mean", pa.float64()),
+        ("std", pa.float64()),
+        ("low", pa.float64()),
+        ("high", pa.float64()),
+        ("spacing", pa.list_(pa.float64())),
+        ("thumbnail", pa.binary()),
+        ("mtime_ns", pa.int64()),
+    ],
+    metadata={b"modicum_facts": VERSION},
+)
+
+
+def save_facts(result: ScanResult, path: Path) -> None:
+    """Writes the facts of the readable images in one step; broken ones are read again next time."""
+    rows = [{**asdict(facts), "mtime_ns": result.mtimes_ns.get(facts.ref)} for facts in result.facts]
+    table = pa.Table.from_pylist([row for row in rows if row["mtime_ns"] is not None], schema=_SCHEMA)
+    with atomic_file(path) as file:
+        pq.write_table(table, file, compression="zstd")
+
+
+def load_facts(path: Path) -> dict[str, KnownFacts]:
+    """Facts by reference; empty where the file is missing, damaged or of another version."""
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowException):
+        return {}
+    if (table.schema.metadata or {}).get(b"modicum_facts") != VERSION or table.schema.names != _SCHEMA.names:
+        return {}
+    known = {}
+    for row in table.to_pylist():
+        mtime_ns, spacing = row.pop("mtime_ns"), row.pop("spacing")
+        facts = ImageFacts(**row, spacing=None if spacing is None else (spacing[0], spacing[1]))
+        known[facts.ref] = KnownFacts(facts, mtime_ns)
+    return known

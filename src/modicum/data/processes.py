@@ -1,0 +1,125 @@
+"""A function over many items in several processes, where one item may take its process down."""
+
+import os
+import signal
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing import get_context, parent_process
+from multiprocessing.process import BaseProcess
+from types import ModuleType
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+# Chunks in flight per worker: enough that none waits, few enough that memory stays bounded.
+_AHEAD = 3
+
+
+def in_processes(
+    function: Callable[[Item], Answer],
+    items: Sequence[Item],
+    workers: int,
+    lost: Callable[[Item], Answer],
+    chunk: int = 16,
+) -> Iterator[Answer]:
+    """Yields the answers in the order of ``items``.
+
+    Args:
+        function: importable by name from a module; what it raises comes out here.
+        items: picklable.
+        workers: processes; 0 for this one.
+        lost: the answer for an item that ended the process (a crash in a decoder, or the system's out-of-memory
+            killer). Such an item is found by running those in flight again, each alone.
+        chunk: items handed over at once.
+    """
+    if workers <= 0:
+        yield from map(function, items)
+        return
+    chunks = [items[at : at + chunk] for at in range(0, len(items), chunk)]
+    done = 0
+    while done < len(chunks):
+        pool = _pool(min(workers, len(chunks) - done))
+        waiting: deque[tuple[Sequence[Item], Future[list[Answer]]]] = deque()
+        following = iter(chunks[done:])
+        try:
+            while True:
+                while len(waiting) < _AHEAD * workers and (part := next(following, None)) is not None:
+                    waiting.append((part, _submit(pool, function, part)))
+                if not waiting:
+                    return
+                answers = waiting[0][1].result()
+                waiting.popleft()
+                done += 1
+                yield from answers
+        except BrokenProcessPool:
+            for part, future in waiting:
+                done += 1
+                if future.done() and future.exception() is None:
+                    yield from future.result()
+                else:
+                    yield from _each_alone(function, part, lost)
+            # A chunk that could not be handed over any more is still to come.
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _each_alone(
+    function: Callable[[Item], Answer], items: Sequence[Item], lost: Callable[[Item], Answer]
+) -> Iterator[Answer]:
+    pool = _pool(1)
+    try:
+        for item in items:
+            try:
+                yield _submit(pool, function, [item]).result()[0]
+            except BrokenProcessPool:
+                yield lost(item)
+                pool.shutdown(wait=True)
+                pool = _pool(1)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _pool(workers: int) -> ProcessPoolExecutor:
+    # Spawn: a fork of a process in which PyTorch's or OpenCV's threads run can hang.
+    return ProcessPoolExecutor(workers, get_context("spawn"), _start_worker)
+
+
+def _submit(
+    pool: ProcessPoolExecutor, function: Callable[[Item], Answer], items: Sequence[Item]
+) -> "Future[list[Answer]]":
+    with _hidden_main():  # submitting is what starts processes
+        return pool.submit(_apply, function, items)
+
+
+def _apply(function: Callable[[Item], Answer], items: Sequence[Item]) -> list[Answer]:
+    return [function(item) for item in items]
+
+
+def _start_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    parent = parent_process()
+    if parent is not None:
+        # A worker whose parent was killed would wait for work for ever.
+        threading.Thread(target=_end_after, args=(parent,), daemon=True).start()
+
+
+def _end_after(parent: BaseProcess) -> None:
+    parent.join()
+    os._exit(1)
+
+
+@contextmanager
+def _hidden_main() -> Iterator[None]:
+    """Keeps new processes from importing the user's script, which would run it again unless it is guarded."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main

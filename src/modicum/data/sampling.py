@@ -1,0 +1,162 @@
+"""Which images an epoch shows, and in which order.
+
+The order is a pure function of labels, mode, seed and epoch: nothing is remembered between epochs, so any
+step of any epoch can be made again after a kill. Epochs count from 0.
+"""
+
+from collections.abc import Iterator
+from typing import Literal, get_args
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Shaped
+
+from modicum.errors import InputError, did_you_mean
+
+SamplingMode = Literal["natural", "balanced", "progressive"]
+SAMPLING_MODES: tuple[str, ...] = get_args(SamplingMode)
+
+
+def class_weights(counts: Int[np.ndarray, "classes"]) -> Float[np.ndarray, "classes"]:
+    """Weight of each class that makes all classes count the same: largest count / own count.
+
+    The largest class has weight 1 (Huang et al., Diagnostics 2023, 13, 1664, class re-weighting).
+
+    Raises:
+        InputError: a class has no images.
+
+    >>> class_weights(np.array([100, 20, 40, 8, 4])).tolist()
+    [1.0, 5.0, 2.5, 12.5, 25.0]
+    """
+    empty = np.flatnonzero(counts <= 0)
+    if len(empty):
+        raise InputError(
+            f"class {', '.join(map(str, empty))} has no training images, so it has no weight",
+            "add images of it or leave the class out",
+        )
+    return counts.max() / counts.astype(np.float64)
+
+
+def decayed_weights(
+    weights: Float[np.ndarray, "n"], epoch: int, decay: float = 0.9
+) -> Float[np.ndarray, "n"]:
+    """Weights that start at ``weights`` and tend to 1: f weights + (1 - f), f = decay ** epoch.
+
+    Args:
+        weights: as :func:`class_weights` gives them.
+        epoch: from 0.
+        decay: between 0 and 1; the paper's default is 0.9.
+    """
+    share = decay**epoch
+    return share * weights + (1 - share)
+
+
+def sample_weights(
+    labels: Int[np.ndarray, "n"] | Float[np.ndarray, "n findings"],
+) -> Float[np.ndarray, "n"]:
+    """How often each image must be shown, relative to the most common kind, for all kinds to be shown alike.
+
+    Args:
+        labels: class numbers from 0, where each class has the same share; or, for several findings an image,
+            1, 0 or NaN (unknown). An image with findings is weighted by its rarest one; images without any
+            are one more kind.
+
+    Raises:
+        InputError: a class number below 0.
+    """
+    if labels.ndim == 1:
+        if len(labels) and labels.min() < 0:
+            raise InputError(f"class number {labels.min()} is below 0", "give images of known class only")
+        counts = np.bincount(labels)
+        return counts.max(initial=0) / counts[labels].astype(np.float64)
+    present: Bool[np.ndarray, "n findings"] = labels == 1
+    nothing = ~present.any(1)
+    counts = present.sum(0)
+    # The rarest of the findings that an image has; images with none count as a kind of their own.
+    rarest = np.where(present, counts, len(labels) + 1).min(1, initial=len(labels) + 1)
+    own = np.where(nothing, nothing.sum(), rarest)
+    return own.max(initial=0) / own.astype(np.float64)
+
+
+def epoch_order(
+    labels: Shaped[np.ndarray, "n *findings"],
+    mode: str = "natural",
+    *,
+    seed: int = 0,
+    epoch: int = 0,
+    rank: int = 0,
+    world_size: int = 1,
+    decay: float = 0.9,
+) -> Int[np.ndarray, "draws"]:
+    """Positions of the images in the order that this process shows them in this epoch.
+
+    Args:
+        labels: class numbers [n], or findings [n, findings] (see :func:`sample_weights`).
+        mode: ``natural`` shows every image once, shuffled. ``balanced`` draws n images with replacement, so
+            that each class has the same share (rare images come several times, many common ones not at all).
+            ``progressive`` starts balanced and tends to natural shares as the epochs go on.
+        seed: of the run, not below 0.
+        epoch: from 0.
+        rank: of this process among ``world_size``; the processes' orders are disjoint parts of one order, all
+            of the same length (the few draws that cannot be shared out are left out).
+        world_size: how many processes there are.
+        decay: of ``progressive`` (see :func:`decayed_weights`).
+
+    Raises:
+        InputError: unknown mode, negative seed or epoch, no such rank, or fewer images than processes.
+    """
+    _check(len(labels), mode, seed, epoch, rank, world_size)
+    generator = np.random.default_rng([seed, epoch])
+    if mode == "natural":
+        order = generator.permutation(len(labels))
+    else:
+        weights = sample_weights(labels)
+        if mode == "progressive":
+            weights = decayed_weights(weights, epoch, decay)
+        order = _draw(weights, len(labels), generator)
+    return order[rank::world_size][: len(labels) // world_size]
+
+
+def batches(
+    order: Int[np.ndarray, "draws"], batch_size: int, drop_last: bool = False, start: int = 0
+) -> Iterator[Int[np.ndarray, "batch"]]:
+    """Cuts an order into batches, from the batch number ``start`` (from 0) on.
+
+    Args:
+        order: what :func:`epoch_order` gave.
+        batch_size: images a batch.
+        drop_last: leave out a last batch that is not full.
+        start: how many batches to skip, as after a resume in the middle of an epoch.
+    """
+    for step in range(start, number_of_batches(len(order), batch_size, drop_last)):
+        yield order[step * batch_size : (step + 1) * batch_size]
+
+
+def number_of_batches(draws: int, batch_size: int, drop_last: bool = False) -> int:
+    """How many batches an order of ``draws`` images makes."""
+    if batch_size < 1:
+        raise InputError(f"the batch size {batch_size} is below 1", "give 1 or more")
+    return draws // batch_size if drop_last else -(-draws // batch_size)
+
+
+def _draw(
+    weights: Float[np.ndarray, "n"], draws: int, generator: np.random.Generator
+) -> Int[np.ndarray, "draws"]:
+    """Independent draws with replacement, in proportion to the weights."""
+    reached = np.cumsum(weights)
+    chosen = np.searchsorted(reached, generator.random(draws) * reached[-1], side="right")
+    # Rounding could carry the last draw past the end.
+    return np.minimum(chosen, len(weights) - 1)
+
+
+def _check(images: int, mode: str, seed: int, epoch: int, rank: int, world_size: int) -> None:
+    if mode not in SAMPLING_MODES:
+        raise InputError(f"unknown sampling '{mode}'", did_you_mean(mode, SAMPLING_MODES))
+    if seed < 0 or epoch < 0:
+        raise InputError(f"seed {seed} and epoch {epoch} must not be below 0", "give 0 or more")
+    if not 0 <= rank < world_size:
+        raise InputError(f"rank {rank} is not in 0..{world_size - 1}", "give the rank of this process")
+    if images < world_size:
+        raise InputError(
+            f"{images} training images cannot be shared by {world_size} processes",
+            "add images or use fewer processes",
+        )

@@ -1,0 +1,189 @@
+"""Bad input: one line that names the thing, the value and the remedy; exit code 2; no traceback."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from filelock import FileLock
+from PIL import Image
+
+from modicum.__main__ import main
+
+
+@pytest.fixture
+def data(tmp_path) -> Path:
+    """Two classes, six patients, noise images of 24x24 pixels."""
+    folder = tmp_path / "data"
+    (folder / "images").mkdir(parents=True)
+    rows = ["image,label,patient"]
+    generator = np.random.default_rng(0)
+    for number in range(24):
+        pixels = generator.integers(0, 255, (24, 24, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"images/{number}.png")
+        rows.append(f"images/{number}.png,{'ab'[number % 2]},p{number // 2}")
+    (folder / "labels.csv").write_text("\n".join(rows) + "\n")
+    return folder
+
+
+@pytest.fixture
+def modicum(monkeypatch, capsys, tmp_path):
+    """Runs the command line in this process; returns exit code and the error line."""
+
+    def run(*words: object) -> tuple[int, str]:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["modicum", *map(str, words)])
+        monkeypatch.delenv("MODICUM_DEBUG", raising=False)
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        return stopped.value.code or 0, capsys.readouterr().err.strip()
+
+    return run
+
+
+def test_the_line(modicum, data):
+    code, text = modicum("fit", data, "--method", "liner")
+    assert code == 2
+    assert text == "modicum: error: unknown method 'liner'; did you mean 'linear'? (known: full, linear)"
+
+
+QUICK = ("--backbone", "test_resnet", "--weights", "random", "--image-size", 32, "--epochs", 1, "--workers", 0)
+
+CASES = {
+    "unknown setting": (["--set", "learning_rat=1"], r"unknown setting 'learning_rat'.*did you mean"),
+    "setting without a value": (["--set", "lr"], "'lr' is not KEY=VALUE"),
+    "value out of range": (["--set", "dropout=2"], "'dropout' is 2"),
+    "epochs below one": (["--epochs", 0], "'training.epochs' is 0"),
+    "unknown backbone": (["--backbone", "resnet17"], "backbone 'resnet17' is not a timm model; did you mean 'resnet"),
+    "image smaller than a patch": (["--backbone", "test_vit", "--image-size", 8], "smaller than one|cannot take images"),
+    "missing weights file": (["--weights", "none.safetensors"], "'none.safetensors' does not exist"),
+    "missing run as weights": (["--weights", "run:runs/none"], "'runs/none' is not a run folder"),
+    "missing column": (["--label", "grade"], "grade.*label"),
+    "label not in classes": (["--classes", "a,c"], r"labels\.csv row 3.*'b' is not in a, c"),
+    "unknown augmentation": (["--set", "augment=fundos"], "fundos.*did you mean 'fundus'"),
+    "unknown metric": (["--set", "monitor=aurok"], "aurok.*auroc"),
+    "unknown device": (["--device", "cuda:9"], "cuda:9"),
+    "unknown leak policy": (["--leaks", "ignore"], "leaks.*'ignore'"),
+    "size that is none": (["--image-size", "large"], "image.size"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_one_line_that_says_what_to_do(modicum, data, case):
+    import re
+
+    options, expected = CASES[case]
+    code, text = modicum("fit", data / "labels.csv", *QUICK, *options)
+    assert code == 2, text
+    assert "Traceback" not in text
+    last = text.splitlines()[-1]
+    assert last.startswith("modicum: error: ")
+    assert re.search(expected, last), last
+    assert not (data.parent / "runs").exists() or not list((data.parent / "runs").glob("*/weights.safetensors"))
+
+
+def test_no_network_and_no_cached_weights(modicum, data, monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "empty"))
+    code, text = modicum("fit", data, "--backbone", "resnet10t", "--image-size", 32, "--workers", 0)
+    assert code == 2
+    assert "no weights for backbone 'resnet10t'" in text
+    assert "--weights random" in text
+
+
+def test_one_class_only(modicum, data):
+    table = (data / "labels.csv").read_text().replace(",b,", ",a,")
+    (data / "labels.csv").write_text(table)
+    code, text = modicum("fit", data, *QUICK)
+    assert code == 2
+    assert "class" in text.splitlines()[-1]
+
+
+def test_empty_split(modicum, data):
+    lines = (data / "labels.csv").read_text().splitlines()
+    table = [lines[0] + ",split", *(line + ",test" for line in lines[1:])]
+    (data / "labels.csv").write_text("\n".join(table))
+    code, text = modicum("fit", data, *QUICK)
+    assert code == 2
+    assert "split 'train' is empty" in text.splitlines()[-1]
+
+
+def test_data_that_is_not_there(modicum):
+    code, text = modicum("fit", "nowhere.csv")
+    assert code == 2
+    assert "'nowhere.csv' is not there" in text
+
+
+def test_run_folder_in_use(modicum, data, tmp_path):
+    folder = tmp_path / "runs" / "busy"
+    folder.mkdir(parents=True)
+    with FileLock(folder / ".lock"):
+        code, text = modicum("fit", data, *QUICK, "--name", "busy")
+    assert code == 2
+    assert "in use by another process" in text
+
+
+def test_run_folder_that_exists(modicum, data, tmp_path):
+    (tmp_path / "runs" / "old").mkdir(parents=True)
+    (tmp_path / "runs" / "old" / "recipe.yaml").write_text("method: full\ndata: {source: x}\n")
+    code, text = modicum("fit", data, *QUICK, "--name", "old")
+    assert code == 2
+    assert "exists already" in text
+    assert "--resume" in text
+
+
+def test_resuming_with_other_settings_names_the_one_that_differs(modicum, data, tmp_path):
+    from modicum.api import make_recipe
+
+    folder = tmp_path / "runs" / "old"
+    folder.mkdir(parents=True)
+    settings = {"backbone": "test_resnet", "weights": "random", "image_size": 32, "epochs": 1, "lr": 0.5}
+    (folder / "recipe.yaml").write_text(make_recipe(data, "full", settings).to_yaml())
+    code, text = modicum("fit", data, *QUICK, "--name", "old", "--resume")
+    assert code == 2
+    assert "training.lr=0.5" in text
+
+
+def test_broken_images_stop_the_run_and_are_named(modicum, data):
+    (data / "images" / "3.png").write_bytes((data / "images" / "3.png").read_bytes()[:100])
+    (data / "images" / "5.png").write_bytes(b"")
+    code, text = modicum("fit", data, *QUICK)
+    assert code == 2
+    assert "2 of 24 images cannot be read" in text
+    assert "images/3.png" in text
+    assert "images/5.png" in text
+    assert "--skip-broken" in text
+
+
+def test_predicting_nothing(modicum, tmp_path):
+    code, text = modicum("predict", "runs/none", "images")
+    assert code == 2
+    assert "not a run folder" in text
+
+
+def test_out_of_memory_says_what_to_lower(modicum, data, monkeypatch):
+    import torch
+
+    from modicum.engine import training
+
+    def too_much(self):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+    monkeypatch.setattr(training.StageTrainer, "run", too_much)
+    code, text = modicum("fit", data, *QUICK)
+    assert code == 2
+    assert "out of memory while training" in text
+    assert "--batch-size" in text
+
+
+def test_debug_shows_the_traceback():
+    command = [sys.executable, "-m", "modicum", "fit", "nowhere.csv", "--debug"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert "Traceback" in done.stderr
+    assert done.returncode == 1
+
+
+def test_unknown_command_is_exit_code_2(modicum):
+    code, _ = modicum("fitt", "data")
+    assert code == 2

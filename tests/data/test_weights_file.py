@@ -1,0 +1,97 @@
+"""Weights files: safetensors, PyTorch files without executing pickles, and NumPy archives."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+
+from modicum.data.weights_file import read_weights, weights_digest
+from modicum.errors import InputError
+
+TENSORS = {"conv.weight": torch.arange(6.0).reshape(2, 3), "bn.num_batches_tracked": torch.tensor(4)}
+
+
+def same(found):
+    return found.keys() == TENSORS.keys() and all(torch.equal(found[name], TENSORS[name]) for name in TENSORS)
+
+
+def test_reads_safetensors(tmp_path):
+    save_file(TENSORS, tmp_path / "w.safetensors")
+    assert same(read_weights(tmp_path / "w.safetensors"))
+
+
+@pytest.mark.parametrize("wrap", ["plain", "state_dict", "model", "module."])
+@pytest.mark.parametrize("suffix", [".pth", ".pt", ".bin", ".ckpt"])
+def test_reads_pytorch_files_in_their_usual_wrappings(tmp_path, wrap, suffix):
+    content = TENSORS
+    if wrap == "module.":
+        content = {f"module.{name}": tensor for name, tensor in TENSORS.items()}
+    elif wrap != "plain":
+        content = {wrap: TENSORS, "epoch": 3}
+    torch.save(content, tmp_path / f"w{suffix}")
+    assert same(read_weights(tmp_path / f"w{suffix}"))
+
+
+def test_reads_numpy_archives(tmp_path):
+    np.savez(tmp_path / "w.npz", **{name: tensor.numpy() for name, tensor in TENSORS.items()})
+    assert same(read_weights(tmp_path / "w.npz"))
+
+
+class Boom:
+    executed = False
+
+    def __reduce__(self):
+        return (setattr, (Boom, "executed", True))
+
+
+@pytest.mark.parametrize("save", [lambda content, path: torch.save(content, path), lambda c, p: p.write_bytes(pickle.dumps(c))])
+def test_never_executes_a_pickle(tmp_path, save):
+    path = tmp_path / "evil.pth"
+    save({"weight": torch.zeros(2), "extra": Boom()}, path)
+    with pytest.raises(InputError, match=r"evil\.pth"):
+        read_weights(path)
+    assert not Boom.executed
+
+
+def test_object_arrays_are_refused(tmp_path):
+    np.savez(tmp_path / "w.npz", a=np.array([{"x": 1}], dtype=object))
+    with pytest.raises(InputError, match="cannot be read"):
+        read_weights(tmp_path / "w.npz")
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth", ".npz"])
+@pytest.mark.parametrize("content", [b"", b"not weights at all", b"PK\x03\x04broken"])
+def test_garbage_is_named(tmp_path, suffix, content):
+    path = tmp_path / f"w{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=f"w{suffix}"):
+        read_weights(path)
+
+
+def test_missing_and_unknown_files_are_named(tmp_path):
+    with pytest.raises(InputError, match="does not exist"):
+        read_weights(tmp_path / "none.pth")
+    (tmp_path / "w.h5").write_bytes(b"x")
+    with pytest.raises(InputError, match="unknown kind"):
+        read_weights(tmp_path / "w.h5")
+
+
+def test_digest_depends_on_names_values_shapes_and_types_but_not_on_order():
+    digest = weights_digest(TENSORS)
+    assert weights_digest(dict(reversed(TENSORS.items()))) == digest
+    assert weights_digest({**TENSORS, "conv.weight": TENSORS["conv.weight"].reshape(3, 2)}) != digest
+    assert weights_digest({**TENSORS, "conv.weight": TENSORS["conv.weight"].double()}) != digest
+    assert weights_digest({("other" if n.startswith("conv") else n): t for n, t in TENSORS.items()}) != digest
+
+
+@given(st.integers(0, 5), st.floats(-1e3, 1e3, width=32))
+def test_digest_notices_one_changed_value(index, value):
+    changed = TENSORS["conv.weight"].clone()
+    before = changed.view(-1)[index].item()
+    changed.view(-1)[index] = value
+    same_value = np.float32(value).tobytes() == np.float32(before).tobytes()
+    assert (weights_digest({**TENSORS, "conv.weight": changed}) == weights_digest(TENSORS)) == same_value
