@@ -1,6 +1,6 @@
 """Progress bars and notices on the terminal (standard error), in one style."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -76,7 +76,7 @@ def bar(what: str, total: int | None) -> Iterator[Bar]:
 
 def track(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
     """Iterates over ``items`` with a progress bar."""
-    if total is None and hasattr(items, "__len__"):
+    if total is None and isinstance(items, Sized):
         total = len(items)
     with bar(what, total) as shown:
         for item in items:

@@ -48,15 +48,32 @@ def test_the_line(modicum, data):
     assert text == "modicum: error: unknown method 'liner'; did you mean 'linear'? (known: full, linear)"
 
 
-QUICK = ("--backbone", "test_resnet", "--weights", "random", "--image-size", 32, "--epochs", 1, "--workers", 0)
+QUICK = (
+    "--backbone",
+    "test_resnet",
+    "--weights",
+    "random",
+    "--image-size",
+    32,
+    "--epochs",
+    1,
+    "--workers",
+    0,
+)
 
 CASES = {
     "unknown setting": (["--set", "learning_rat=1"], r"unknown setting 'learning_rat'.*did you mean"),
     "setting without a value": (["--set", "lr"], "'lr' is not KEY=VALUE"),
     "value out of range": (["--set", "dropout=2"], "'dropout' is 2"),
     "epochs below one": (["--epochs", 0], "'training.epochs' is 0"),
-    "unknown backbone": (["--backbone", "resnet17"], "backbone 'resnet17' is not a timm model; did you mean 'resnet"),
-    "image smaller than a patch": (["--backbone", "test_vit", "--image-size", 8], "smaller than one|cannot take images"),
+    "unknown backbone": (
+        ["--backbone", "resnet17"],
+        "backbone 'resnet17' is not a timm model; did you mean 'resnet",
+    ),
+    "image smaller than a patch": (
+        ["--backbone", "test_vit", "--image-size", 8],
+        "smaller than one|cannot take images",
+    ),
     "missing weights file": (["--weights", "none.safetensors"], "'none.safetensors' does not exist"),
     "missing run as weights": (["--weights", "run:runs/none"], "'runs/none' is not a run folder"),
     "missing column": (["--label", "grade"], "grade.*label"),
@@ -80,7 +97,9 @@ def test_one_line_that_says_what_to_do(modicum, data, case):
     last = text.splitlines()[-1]
     assert last.startswith("modicum: error: ")
     assert re.search(expected, last), last
-    assert not (data.parent / "runs").exists() or not list((data.parent / "runs").glob("*/weights.safetensors"))
+    assert not (data.parent / "runs").exists() or not list(
+        (data.parent / "runs").glob("*/weights.safetensors")
+    )
 
 
 def test_no_network_and_no_cached_weights(modicum, data, monkeypatch, tmp_path):

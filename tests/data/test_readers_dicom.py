@@ -1,5 +1,6 @@
 """DICOM against pydicom's own functions, the standard's formulas, and pydicom's packaged test files."""
 
+import struct
 import subprocess
 import sys
 import time
@@ -319,6 +320,33 @@ def test_enhanced_objects_keep_values_per_frame(saved):
     assert image.value_range == (200 - 0.5 - 25, 200 - 0.5 + 25)
     expected = np.clip((STORED * 3.0 - 2 - 174.5) / 50, 0, 1)
     np.testing.assert_allclose(image.pixels[0], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("extended", [False, True], ids=["basic table", "extended table"])
+@pytest.mark.parametrize("syntax", [pydicom.uid.JPEG2000Lossless, pydicom.uid.RLELossless])
+def test_frames_of_a_compressed_file(tmp_path, extended, syntax):
+    stored = np.stack([STORED + 1000 * at for at in range(5)])
+    ds = made(stored)
+    ds.compress(syntax, encapsulate_ext=extended, generate_instance_uid=False)
+    ds.save_as(tmp_path / "a.dcm", enforce_file_format=True)
+    for frame in range(5):
+        image = read_image(f"{tmp_path}/a.dcm#frame={frame}")
+        np.testing.assert_allclose(image.values()[0], stored[frame], atol=0.01)
+
+
+def test_a_compressed_stream_may_not_declare_another_size(tmp_path):
+    """Three kilobytes that declare ten billion pixels keep OpenJPEG busy for a minute and a half."""
+    data = bytearray(packaged("JPEG2000").read_bytes())
+    stream = data.find(b"\xff\x4f\xff\x51")
+    assert struct.unpack(">II", data[stream + 8 : stream + 16]) == (256, 1024)
+    data[stream + 8 : stream + 12] = struct.pack(">I", 10_092_800)
+    (tmp_path / "a.dcm").write_bytes(data)
+    assert "declare 1024 x 10092800 x 1 values, its header 1024 x 256" in reason(tmp_path / "a.dcm")
+    data = bytearray(packaged("SC_rgb_jpeg_gdcm").read_bytes())
+    frame = data.find(b"\xff\xc3\x00\x11")  # start of frame, JPEG Lossless
+    data[frame + 5 : frame + 9] = struct.pack(">HH", 60_000, 60_000)
+    (tmp_path / "b.dcm").write_bytes(data)
+    assert "declare 60000 x 60000 x 3 values" in reason(tmp_path / "b.dcm")
 
 
 def test_spacing_and_where_it_comes_from(saved):

@@ -48,7 +48,9 @@ class Boom:
         return (setattr, (Boom, "executed", True))
 
 
-@pytest.mark.parametrize("save", [lambda content, path: torch.save(content, path), lambda c, p: p.write_bytes(pickle.dumps(c))])
+@pytest.mark.parametrize(
+    "save", [lambda content, path: torch.save(content, path), lambda c, p: p.write_bytes(pickle.dumps(c))]
+)
 def test_never_executes_a_pickle(tmp_path, save):
     path = tmp_path / "evil.pth"
     save({"weight": torch.zeros(2), "extra": Boom()}, path)

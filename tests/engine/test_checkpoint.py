@@ -75,7 +75,7 @@ def test_a_full_disk_is_named_and_leaves_the_older_checkpoint(tmp_path, monkeypa
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(ResourceError, match="disk is full.*--resume"):
+    with pytest.raises(ResourceError, match=r"disk is full.*--resume"):
         save_checkpoint(tmp_path, checkpoint(2))
     monkeypatch.undo()
     assert newest_checkpoint(tmp_path, "tune").step == 1
@@ -116,7 +116,9 @@ def test_weights_with_a_wrong_checksum_are_refused(tmp_path):
         load_tensors(tmp_path / "w.safetensors", digest)
 
 
-@pytest.mark.parametrize("make", [torch.optim.AdamW, lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True)])
+@pytest.mark.parametrize(
+    "make", [torch.optim.AdamW, lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True)]
+)
 def test_restored_optimisers_step_exactly_as_the_originals(make):
     torch.manual_seed(0)
     network, images = nn.Linear(5, 3), torch.rand(8, 5)

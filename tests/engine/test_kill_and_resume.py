@@ -40,7 +40,7 @@ from modicum.errors import InterruptedRunError
 try:
     modicum.fit(
         data, "full", name=name, runs=runs, resume=True, backbone="test_resnet", weights="random", image_size=32,
-        epochs=3, batch_size=8, lr=1e-3, ema_decay=0.9, augment="light", workers=0, resamples=50, dropout=0.3,
+        epochs=3, batch_size=4, lr=1e-3, ema_decay=0.9, augment="light", workers=0, resamples=50, dropout=0.3,
         accumulate=2, checkpoint_steps=2, leaks="allow",
     )
 except InterruptedRunError as error:
@@ -81,7 +81,7 @@ def never_killed(data, runs):
 
 
 def test_killed_again_and_again_ends_with_the_same_weights(data, runs, never_killed):
-    kills = [(STEP, 3), (SAVE, 4), (VALIDATE, 1), (BEST, 1), (RENAME, 2), (STEP, 2), (EVALUATE, 1)]
+    kills = [(STEP, 1), (BEST, 1), (SAVE, 4), (STEP, 3), (VALIDATE, 1), (RENAME, 2), (EVALUATE, 1)]
     for where, count in kills:
         done = start(data, runs, "killed", where, count)
         assert done.returncode == -signal.SIGKILL, (where, done.returncode, done.stderr)

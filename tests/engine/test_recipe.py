@@ -15,7 +15,9 @@ def test_method_defaults_stand_between_general_ones_and_the_users():
 
 
 def test_settings_are_found_by_path_or_by_name():
-    recipe = make_recipe("d", "full", {"training.lr": 0.5, "seed": 4, "image_size": "96x128", "dropout": 0.25})
+    recipe = make_recipe(
+        "d", "full", {"training.lr": 0.5, "seed": 4, "image_size": "96x128", "dropout": 0.25}
+    )
     assert recipe.training.lr == 0.5
     assert recipe.seed == 4
     assert recipe.image.size == (96, 128)
@@ -28,7 +30,9 @@ def test_columns_are_gathered():
 
 
 def test_a_recipe_reads_back_from_its_file(tmp_path):
-    recipe = make_recipe("d.csv", "linear", {"label": "grade", "classes": [0, 1, 2], "augment": [{"name": "rotate"}]})
+    recipe = make_recipe(
+        "d.csv", "linear", {"label": "grade", "classes": [0, 1, 2], "augment": [{"name": "rotate"}]}
+    )
     (tmp_path / "recipe.yaml").write_text(recipe.to_yaml())
     assert Recipe.read(tmp_path / "recipe.yaml") == recipe
 
@@ -36,7 +40,9 @@ def test_a_recipe_reads_back_from_its_file(tmp_path):
 def test_unknown_key_in_a_file_is_an_error_with_a_suggestion(tmp_path):
     text = make_recipe("d.csv", "full", {}).to_yaml().replace("weight_decay:", "weight_decai:")
     (tmp_path / "recipe.yaml").write_text(text)
-    with pytest.raises(InputError, match=r"unknown setting 'training.weight_decai'; did you mean 'weight_decay'"):
+    with pytest.raises(
+        InputError, match=r"unknown setting 'training.weight_decai'; did you mean 'weight_decay'"
+    ):
         Recipe.read(tmp_path / "recipe.yaml")
 
 
@@ -50,7 +56,13 @@ def test_an_ambiguous_name_lists_the_paths():
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("lr=1e-3", 1e-3), ("classes=[a, b]", ["a", "b"]), ("ema_decay=0.9", 0.9), ("monitor=auroc", "auroc"), ("x=", None)],
+    [
+        ("lr=1e-3", 1e-3),
+        ("classes=[a, b]", ["a", "b"]),
+        ("ema_decay=0.9", 0.9),
+        ("monitor=auroc", "auroc"),
+        ("x=", None),
+    ],
 )
 def test_assignments_are_read_as_yaml(text, value):
     assert next(iter(parse_assignments([text]).values())) == value

@@ -6,7 +6,15 @@ import torch
 from torch import nn
 
 from modicum.errors import InputError
-from modicum.nn import Backbone, Classifier, Frozen, count_parameters, learned_tensors, linear_head, load_backbone_weights
+from modicum.nn import (
+    Backbone,
+    Classifier,
+    Frozen,
+    count_parameters,
+    learned_tensors,
+    linear_head,
+    load_backbone_weights,
+)
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "test_vit", "test_convnext", "test_efficientnet"])
@@ -78,7 +86,7 @@ def test_unknown_name_gets_a_suggestion():
 
 
 def test_image_smaller_than_a_patch_is_an_error():
-    with pytest.raises(InputError, match="smaller than one 16-pixel patch.*--image-size 16"):
+    with pytest.raises(InputError, match=r"smaller than one 16-pixel patch.*--image-size 16"):
         Backbone("vit_tiny_patch16_224", (8, 8))
 
 

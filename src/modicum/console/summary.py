@@ -30,7 +30,7 @@ def run_summary(path: Path) -> list[str]:
 def evaluation_summary(content: Mapping[str, Any], first: str | None = None) -> list[str]:
     """An evaluation's most telling metrics in one line."""
     wanted = [first, "auroc", "balanced_accuracy", "accuracy", "quadratic_kappa"]
-    names = [name for name in dict.fromkeys(wanted) if name in content["metrics"]]
+    names = [name for name in dict.fromkeys(wanted) if name and name in content["metrics"]]
     unit = f"{content['images']} images"
     if content["patients"] is not None:
         unit += f" of {content['patients']} patients"

@@ -61,7 +61,7 @@ class _Row(NamedTuple):
 def duplicate_groups(manifest: Manifest, facts: Facts) -> list[list[int]]:
     """Rows whose files (or parts of files) have the same content, in groups of two and more."""
     groups: dict[str, list[int]] = {}
-    for row, fact in enumerate(_by_row(manifest, facts)):
+    for row, fact in enumerate(facts_by_row(manifest, facts)):
         if fact is not None:
             groups.setdefault(fact.sha256, []).append(row)
     return [rows for rows in groups.values() if len(rows) > 1]
@@ -77,7 +77,7 @@ def near_pairs(manifest: Manifest, facts: Facts, across_splits: bool = False) ->
         facts: of its images, found by their ``ref``.
         across_splits: only pairs that are in different splits, which takes less time.
     """
-    known = _by_row(manifest, facts)
+    known = facts_by_row(manifest, facts)
     bodies = _numbered(manifest.patients())
     contents = _numbered([str(row) if fact is None else fact.sha256 for row, fact in enumerate(known)])
     splits = _split_numbers(manifest)
@@ -216,7 +216,8 @@ def _leak(kind: Kind, lower: _Row, higher: _Row, patient: str | None = None) -> 
     return Leak(kind, lower.image, higher.image, (SPLITS[lower.split], SPLITS[higher.split]), patient)
 
 
-def _by_row(manifest: Manifest, facts: Facts) -> list[ImageFacts | None]:
+def facts_by_row(manifest: Manifest, facts: Facts) -> list[ImageFacts | None]:
+    """The facts of each row of a manifest, found by their ``ref``; None where there are none."""
     by_ref = {fact.ref: fact for fact in facts if fact is not None}
     return [by_ref.get(str(ref)) for ref in manifest.refs()]
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,7 +92,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
             file.write(json.dumps(content, indent=1).encode())
         sync_folder(temporary)
         shutil.rmtree(final, ignore_errors=True)
-        os.rename(temporary, final)
+        temporary.rename(final)
         sync_folder(folder)
     except OSError as error:
         raise_if_disk_full(error, final)

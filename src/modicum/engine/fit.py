@@ -3,7 +3,7 @@
 import shutil
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -109,12 +109,9 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _record_failure(folder: RunFolder, error: BaseException) -> None:
-    try:
-        folder.set_status(
-            "failed", error=str(error) if isinstance(error, ModicumError) else type(error).__name__
-        )
-    except ModicumError:
-        pass  # a full disk must not hide the error that is being reported
+    with suppress(ModicumError):  # a full disk must not hide the error that is being reported
+        known = isinstance(error, ModicumError)
+        folder.set_status("failed", error=str(error) if known else type(error).__name__)
 
 
 def _fit(

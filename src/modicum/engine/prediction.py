@@ -180,4 +180,4 @@ class TableWriter:
             if file is not None:
                 file.close()
         if kind is None and self.part.exists():
-            os.replace(self.part, self.path)
+            self.part.replace(self.path)

@@ -1,6 +1,7 @@
 """The recipe: every setting of a run, resolved, as one file that a person can read and a run can be made from."""
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -213,10 +214,8 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
         except yaml.YAMLError as error:
             raise InputError(f"--set {assignment!r}: the value is not valid YAML", "quote it") from error
         if isinstance(value, str):  # YAML 1.1 reads 1e-3 as text
-            try:
+            with suppress(ValueError):
                 value = float(value)
-            except ValueError:
-                pass
         settings[key.strip()] = value
     return settings
 

@@ -1,16 +1,10 @@
 """Trains one stage: validation, selection of the best weights, checkpoints, stopping and going on."""
 
-import logging
-import signal
-import threading
 import time
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-import lightning
 import numpy as np
 import torch
 from torch import Tensor
@@ -24,13 +18,15 @@ from modicum.engine.checkpoint import (
     save_checkpoint,
     save_tensors,
 )
-from modicum.engine.devices import autocast, uses_bf16
+from modicum.engine.devices import autocast
 from modicum.engine.history import History
+from modicum.engine.lightning_trainer import make_trainer
 from modicum.engine.optimizers import optimizer_tensors, restore_optimizers
 from modicum.engine.recipe import Recipe
 from modicum.engine.run_folder import RunFolder
 from modicum.engine.scoring import score
 from modicum.engine.stage_module import Position, StageData, StageModule
+from modicum.engine.stopping import StopRequest
 from modicum.errors import InterruptedRunError
 from modicum.methods.base import TrainStage
 from modicum.nn import learned_tensors
@@ -78,7 +74,7 @@ class StageTrainer:
         self.monitor = self.settings.monitor or task.monitor
         self.higher = False if self.monitor == "loss" else task.higher_is_better(self.monitor)
         self.history = History(folder.history)
-        self.stop_requested = False
+        self.stop = StopRequest()
         self._last_checkpoint = time.monotonic()
         self._bar: Bar = Bar()
         self._note = ""
@@ -109,21 +105,20 @@ class StageTrainer:
 
     def _fit(self) -> None:
         position, settings = self.module.position, self.settings
-        trainer = _trainer(settings, self.device, settings.epochs - position.epoch)
+        trainer = make_trainer(settings, self.device, settings.epochs - position.epoch)
         world = max(1, trainer.world_size)
         per_epoch = self.module.steps_per_epoch(world)
         with (
             bar(self.stage.name, settings.epochs * per_epoch) as self._bar,
-            self._signals(),
-            _quiet_lightning(),
+            self._listening(),
+            quiet_lightning(),
         ):
             self._bar.advance(position.step)
             trainer.fit(self.module)
-        self.stage.to("cpu" if self.device.type == "cpu" else self.device)
 
     def _go_on_from(self, checkpoint: Checkpoint) -> None:
         self.module.position = Position(**checkpoint.state["position"])
-        missing, unexpected = self.stage.load_state_dict(checkpoint.tensors["learned"], strict=False)
+        _, unexpected = self.stage.load_state_dict(checkpoint.tensors["learned"], strict=False)
         assert not unexpected, unexpected
         self.history.forget_after(self.stage.name, checkpoint.step)
         self.module.memory = checkpoint.state["memory"]
@@ -140,24 +135,27 @@ class StageTrainer:
 
         self.module.restore_when_ready(restore)
 
+    def _listening(self) -> AbstractContextManager[None]:
+        return self.stop.listening(lambda: self._bar.note("stopping after this step ..."))
+
     # --- hooks of the module -----------------------------------------------------------------------------------
 
     def _step_ended(self, facts: dict[str, Any]) -> None:
         position = self.module.position
         self._bar.advance()
         record = {"kind": "step", "stage": self.stage.name, "epoch": position.epoch, "step": position.step}
-        if self.stop_requested or position.step % 20 == 0 or position.step < 20:
+        if self.stop.made or position.step % 20 == 0 or position.step < 20:
             losses = self.module.take_losses()[-1]
             shown = ", ".join(f"{name} {value:.3f}" for name, value in losses.items())
             self._bar.note(f"epoch {position.epoch + 1}: {shown}{self._note}")
             self.history.add({**record, "lr": facts["lr"], "losses": losses, "seconds": facts["seconds"]})
         ended = position.batch >= self.module.batches_per_epoch(self.module.trainer.world_size)
-        if ended and not self.stop_requested:
+        if ended and not self.stop.made:
             return  # the checkpoint after validation comes at once
         every = self.settings.checkpoint_steps
         due = position.step % every == 0 if every else False
         due = due or time.monotonic() - self._last_checkpoint > 60 * self.settings.checkpoint_minutes
-        if self.stop_requested and not ended:
+        if self.stop.made and not ended:
             self._checkpoint()
             raise InterruptedRunError(
                 f"stopped at step {position.step}; the run is kept",
@@ -185,7 +183,7 @@ class StageTrainer:
             say(
                 f"Stopped early after epoch {position.epoch}: {self.monitor} has not improved for {position.stale}."
             )
-        if self.stop_requested and not position.finished:
+        if self.stop.made and not position.finished:
             raise InterruptedRunError(
                 f"stopped after epoch {position.epoch}; the run is kept",
                 f"go on with --resume --name {self.folder.name}",
@@ -268,7 +266,7 @@ class StageTrainer:
             memory["peak_bytes"] = max(torch.cuda.max_memory_allocated(self.device), 0)
         return StageResult(selection, memory, spent)
 
-    # --- checkpoints and signals -------------------------------------------------------------------------------
+    # --- checkpoints -------------------------------------------------------------------------------
 
     def _checkpoint(self) -> None:
         self.module.take_losses()
@@ -293,73 +291,3 @@ class StageTrainer:
         save_checkpoint(
             self.folder.checkpoints, Checkpoint(self.stage.name, self.module.position.step, tensors, state)
         )
-
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """Ctrl-C (and SIGTERM, which schedulers send) ends the run after the step, with a checkpoint."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        watched = (signal.SIGINT, signal.SIGTERM)
-        before: dict[Any, Any] = {name: signal.getsignal(name) for name in watched}
-
-        def request(number: int, frame: Any) -> None:
-            if self.stop_requested:  # a second Ctrl-C does not wait
-                signal.signal(number, before[number])
-                raise KeyboardInterrupt
-            self.stop_requested = True
-            self._bar.note("stopping after this step ...")
-
-        for name in watched:
-            signal.signal(name, request)
-        try:
-            yield
-        finally:
-            for name in watched:
-                signal.signal(name, before[name])
-
-
-def _trainer(settings: Any, device: torch.device, epochs: int) -> lightning.Trainer:
-    distributed = settings.devices * settings.nodes > 1
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    devices: Any = settings.devices
-    if device.type == "cuda" and not distributed:
-        devices = [device.index or 0]
-    with _quiet_lightning():
-        return lightning.Trainer(
-            accelerator="gpu" if device.type == "cuda" else "cpu",
-            devices=devices,
-            num_nodes=settings.nodes,
-            strategy="ddp" if distributed else "auto",
-            precision="bf16-mixed" if uses_bf16(settings.precision, device) else "32-true",
-            max_epochs=epochs,
-            reload_dataloaders_every_n_epochs=1,
-            use_distributed_sampler=False,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            limit_val_batches=0,
-            inference_mode=False,
-        )
-
-
-@contextmanager
-def _quiet_lightning() -> Iterator[None]:
-    """Lightning's notices speak of its own options, which nobody here can set."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "lightning")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"lightning\..*")
-            warnings.filterwarnings(
-                "ignore", message=".*(does not have many workers|train_dataloader|lr_scheduler).*"
-            )
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

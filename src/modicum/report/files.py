@@ -68,11 +68,13 @@ class RunFiles:
         named = self.metrics.get("classes") or self.task.get("classes") or self.recipe_data.get("classes")
         if isinstance(named, list | tuple):
             return [str(name) for name in named]
-        table = self.manifest
-        if table is None:
-            return []
-        findings = [name.removeprefix("labels:") for name in table if name.startswith("labels:")]
-        return findings or (sorted(set(table["label"]) - {""}) if "label" in table else [])
+        labels = self.manifest["label"] if self.manifest is not None and "label" in self.manifest else ()
+        return self._findings or sorted({str(name) for name in labels} - {""})
+
+    @property
+    def _findings(self) -> list[str]:
+        columns = [] if self.manifest is None else [str(name) for name in self.manifest.columns]
+        return [name.removeprefix("labels:") for name in columns if name.startswith("labels:")]
 
     @property
     def recipe_data(self) -> Mapping[str, Any]:
@@ -85,7 +87,7 @@ class RunFiles:
         known = self.metrics.get("kind") or self.task.get("kind")
         if known or self.manifest is None:
             return str(known or "")
-        if any(name.startswith("labels:") for name in self.manifest):
+        if self._findings:
             return "multi-label"
         return "binary" if len(self.classes) == 2 else "multi-class"
 

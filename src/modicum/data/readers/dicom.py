@@ -22,9 +22,11 @@ import numpy as np
 import pydicom
 from jaxtyping import Shaped
 from pydicom.dataset import Dataset
+from pydicom.encaps import get_frame
 from pydicom.pixels import apply_color_lut, get_decoder, pixel_array
 
 from modicum.data.image import MedicalImage, Source
+from modicum.data.readers.codestream import declared_size
 from modicum.data.readers.content import format_of_name
 from modicum.data.readers.dicom_values import grey_pixels, numbers, section
 from modicum.data.readers.intensity import to_unit
@@ -50,6 +52,7 @@ _TAGS: list[Any] = [
     ),
     *("RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "VOILUTSequence"),
     *("WindowCenter", "WindowWidth", "VOILUTFunction"),
+    *("ExtendedOffsetTable", "ExtendedOffsetTableLengths"),
     *("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
     *(
@@ -145,10 +148,13 @@ def _decompress(file: BinaryIO, path: Path, header: Dataset, frame: int) -> Stor
     attempts: list[tuple[Callable[[], Any], str]] = [(lambda: file, name) for name in inside[:1]]
     attempts += [(lambda: _whole(file), name) for name in inside]
     said = "" if attempts else "does not support"
-    for source, plugin in attempts:
+    start = file.tell()
+    for open_source, plugin in attempts:
         try:
-            return pixel_array(source(), index=frame, decoding_plugin=plugin)
-        except (MemoryError, KeyboardInterrupt, SystemExit):
+            source = open_source()
+            _check_stream(source, start, header, frame)
+            return pixel_array(source, index=frame, decoding_plugin=plugin)
+        except (Unreadable, MemoryError, KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:
             # No Exception: a panic of the RLE decoder. What it says is never shown: it may quote the header.
@@ -156,6 +162,7 @@ def _decompress(file: BinaryIO, path: Path, header: Dataset, frame: int) -> Stor
     if "does not support" in said and "gdcm" in available:
         from modicum.data.readers import gdcm_process
 
+        _check_stream(_whole(file), start, header, frame)
         try:
             return gdcm_process.decode(path, frame)
         except Unreadable as error:
@@ -169,6 +176,28 @@ def _decompress(file: BinaryIO, path: Path, header: Dataset, frame: int) -> Stor
     raise Unreadable(
         f"its pixel data are missing, damaged or incomplete (transfer syntax '{syntax.name}'{remedy})"
     )
+
+
+def _check_stream(source: Any, start: int, header: Dataset, frame: int) -> None:
+    """Refuses a frame whose compressed stream declares another size than the header, before it is decoded."""
+    if isinstance(source, Dataset):
+        buffer: Any = source.PixelData
+    else:
+        buffer = source
+        buffer.seek(start + 12)  # behind tag, kind and undefined length
+    frames = max(1, int(header.get("NumberOfFrames") or 1))
+    table: Any = None
+    if "ExtendedOffsetTable" in header:
+        table = header.ExtendedOffsetTable, header.ExtendedOffsetTableLengths
+    declared = declared_size(get_frame(buffer, frame, number_of_frames=frames, extended_offsets=table))
+    if declared is None:
+        return
+    height, width, samples = declared
+    if (height, width) != (header.Rows, header.Columns) or samples > 4:
+        raise Unreadable(
+            f"its compressed pixel data declare {height} x {width} x {samples} values, "
+            f"its header {header.Rows} x {header.Columns}: damaged"
+        )
 
 
 def _whole(file: BinaryIO) -> Dataset:

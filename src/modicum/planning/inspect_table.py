@@ -1,0 +1,218 @@
+"""A fingerprint as tables for the terminal. Nothing is printed here: the command line does that."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from rich import box
+from rich.bar import Bar
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from modicum.data.manifest import SPLITS
+
+_BAR = 16
+_LISTED = 12
+_NAMES = 6
+
+
+def inspect_tables(found: Mapping[str, Any]) -> list[RenderableType]:
+    """What ``modicum inspect`` shows: the files, the people, the labels, then what is wrong and what to do about it.
+
+    Args:
+        found: what :func:`modicum.planning.fingerprint.fingerprint` gave, or what was read from its file.
+    """
+    parts: list[RenderableType] = [_title(found), _overview(found)]
+    if found["classes"]:
+        parts.append(_class_table(found["classes"]))
+    if found["findings"]:
+        parts.append(_finding_table(found["findings"]))
+    parts += _lists(found)
+    parts.append(_warnings(found["warnings"]))
+    return [Padding(part, (0, 0, 1, 1)) for part in parts]
+
+
+def _title(found: Mapping[str, Any]) -> Text:
+    size = found["bytes"] / 2**20
+    facts = [_count(found["images"], "image"), f"{size:,.0f} MiB" if size >= 10 else f"{size:.1f} MiB"]
+    if found["patients"]:
+        facts.insert(1, _count(found["patients"], "patient"))
+    name = found["name"] or found["source"] or "data"
+    return Text.assemble(
+        (name, "bold cyan"), "  ", (" · ".join(facts), "bold"), (f"  {found['source']}", "dim")
+    )
+
+
+def _overview(found: Mapping[str, Any]) -> Table:
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 3, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column()
+    for name, text in _overview_rows(found):
+        table.add_row(name, Text(text))
+    return table
+
+
+def _overview_rows(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    if found["formats"]:
+        yield "format", _list({name.upper(): n for name, n in found["formats"].items()})
+        bits = " or ".join(f"{bits}" for bits in found["bits"])
+        yield "pixels", f"{bits} bits; {_list(found['modes'])}"
+        yield "size", _sizes(found["height"], found["width"])
+    if found["spacing"]["known"]:
+        row, column = found["spacing"]["row"], found["spacing"]["column"]
+        text = f"{row['median']:g} × {column['median']:g} mm (median)"
+        missing = found["readable"] - found["spacing"]["known"]
+        yield "spacing", text + (f"; not known of {missing:,}" if missing else "")
+    if found["intensity"]:
+        mean, overall = found["intensity"]["mean"], found["intensity"]["overall"]
+        yield (
+            "grey levels",
+            f"{overall['mean']:.2f} ± {overall['std']:.2f} of 1; means of images {mean['min']:.2f} to {mean['max']:.2f}",
+        )
+    yield from _people_rows(found)
+    for name, text in (("domains", _list(found["domains"])), ("splits", _list(found["splits"]))):
+        if text:
+            yield name, text
+    if found["reports"]:
+        words = found["reports"]["words"]
+        yield (
+            "reports",
+            f"{found['reports']['count']:,}, {words['median']:g} words (median), {words['max']:g} at most",
+        )
+    for name in ("masks", "targets"):
+        if found[name]:
+            yield name, f"{found[name]:,}"
+
+
+def _people_rows(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    if found["patients"] is None:
+        yield "patients", "not known: every image counts as a patient of its own"
+        return
+    each = found["images_per_patient"]
+    several = f"{each['min']:g} to {each['max']:g}" if each["min"] != each["max"] else f"{each['min']:g}"
+    text = f"{found['patients']:,}, with {several} {'image' if several == '1' else 'images'} each"
+    if found["images_without_patient"]:
+        text += f"; {_count(found['images_without_patient'], 'image')} without"
+    yield "patients", text
+    if found["eyes"]:
+        pairs = "" if found["eye_pairs"] is None else f"; {_count(found['eye_pairs'], 'pair')}"
+        yield "eyes", _list(found["eyes"]) + pairs
+
+
+def _sizes(height: Mapping[str, float], width: Mapping[str, float]) -> str:
+    low, median, high = (f"{width[at]:g} × {height[at]:g}" for at in ("min", "median", "max"))
+    return (
+        f"{median} (width × height)" if low == high else f"{low} to {high}, median {median} (width × height)"
+    )
+
+
+def _class_table(classes: Mapping[str, Mapping[str, int]]) -> Table:
+    splits = [split for split in SPLITS if split in classes]
+    table = _table(
+        "class", ("images", "right"), ("share", "right"), "", *((split, "right") for split in splits)
+    )
+    counts = classes["all"]
+    total, most = sum(counts.values()), max(counts.values(), default=0)
+    for name, count in counts.items():
+        cells = [_few(classes[split].get(name, 0)) for split in splits]
+        bar = Bar(max(most, 1), 0, count, width=_BAR, color="cyan")
+        table.add_row(Text(name), f"{count:,}", f"{100 * count / total:.1f} %", bar, *cells)
+    if splits:
+        table.add_section()
+        sums = [f"{sum(classes[split].values()):,}" for split in splits]
+        table.add_row("all", f"{total:,}", "", "", *sums, style="dim")
+    return table
+
+
+def _finding_table(findings: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Table:
+    splits = [split for split in SPLITS if any(split in parts for parts in findings.values())]
+    heads = [(head, "right") for head in ("positive", "negative", "unknown", "prevalence")]
+    table = _table("finding", *heads, "", *((f"{split} +/−", "right") for split in splits))
+    for name, parts in findings.items():
+        whole = parts["all"]
+        share = whole["prevalence"]
+        table.add_row(
+            Text(name),
+            f"{whole['positive']:,}",
+            f"{whole['negative']:,}",
+            f"{whole['unknown']:,}" if whole["unknown"] else Text("–", "dim"),
+            "–" if share is None else f"{100 * share:.1f} %",
+            Bar(1.0, 0, share or 0.0, width=_BAR, color="cyan"),
+            *(
+                Text.assemble(_few(parts[s]["positive"]), "/", _few(parts[s]["negative"]))
+                if s in parts
+                else "–"
+                for s in splits
+            ),
+        )
+    return table
+
+
+def _lists(found: Mapping[str, Any]) -> Iterator[Table]:
+    """The files and pairs that the warnings are about."""
+    if found["broken"]:
+        rows = [(item["image"], item["reason"]) for item in found["broken_files"]]
+        yield _listing(("broken file", "reason"), rows, found["broken"])
+    if found["leaks"]:
+        rows = [
+            (item["kind"], " and ".join(item["splits"]), _shared(item), item["first"], item["second"])
+            for item in found["leak_pairs"]
+        ]
+        heads = ("leak", "between", "patient", "image", "image")
+        keep = [n for n in range(len(heads)) if n != 2 or any(row[2] for row in rows)]
+        yield _listing(
+            [heads[n] for n in keep], [tuple(row[n] for n in keep) for row in rows], found["leaks"]
+        )
+
+
+def _shared(leak: Mapping[str, Any]) -> str:
+    return leak["patient"] or ""
+
+
+def _listing(heads: Sequence[str], rows: Sequence[Sequence[str]], total: int) -> Table:
+    table = _table(*heads)
+    for row in rows[:_LISTED]:
+        table.add_row(*(Text(cell, overflow="fold") for cell in row))
+    if total > _LISTED:
+        table.add_row(Text(f"… and {total - min(_LISTED, len(rows)):,} more", "dim"))
+    return table
+
+
+def _warnings(warnings: Sequence[Mapping[str, Any]]) -> RenderableType:
+    if not warnings:
+        return Text.assemble(("✓ ", "bold green"), "nothing to complain about")
+    grid = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1, 0, 0))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    for warning in warnings:
+        mark = Text("✗", "bold red") if warning["stops"] else Text("!", "bold yellow")
+        text = Text(warning["text"], "red" if warning["stops"] else "yellow")
+        grid.add_row(mark, Group(text, Text.assemble(("→ ", "dim"), warning["remedy"])))
+    return grid
+
+
+def _table(*heads: str | tuple[str, str]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
+    for head in heads:
+        name, justify = (head, "left") if isinstance(head, str) else head
+        table.add_column(name, justify="right" if justify == "right" else "left")
+    return table
+
+
+def _few(count: int) -> Text:
+    """A count of a class in a split, marked where it is too small for scores."""
+    return Text(f"{count:,}", "bold red" if count == 0 else "yellow" if count < 5 else "")
+
+
+def _list(counts: Mapping[str, int]) -> str:
+    """``JPEG 300, PNG 141``; only the name where there is one kind."""
+    if len(counts) == 1:
+        return next(iter(counts))
+    shown = [f"{name} {count:,}" for name, count in list(counts.items())[:_NAMES]]
+    left = len(counts) - len(shown)
+    return ", ".join(shown) + (f" and {left} more" if left else "")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
