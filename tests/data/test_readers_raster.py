@@ -5,6 +5,7 @@ import os
 import struct
 import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -428,6 +429,15 @@ def test_warnings_of_decoders_do_not_reach_the_user_and_filters_are_as_before(tm
         warnings.simplefilter("always")
         assert read_image(tmp_path / "a.tiff").source.width == 6
     assert not seen
+    assert warnings.filters == before
+
+
+def test_threads_leave_the_warning_filters_as_they_were(tmp_path):
+    Image.fromarray(GREY).save(tmp_path / "a.png")
+    before = list(warnings.filters)
+    with ThreadPoolExecutor(8) as pool:
+        images = list(pool.map(lambda _: read_image(tmp_path / "a.png"), range(200)))
+    assert all(np.array_equal(image.pixels, images[0].pixels) for image in images)
     assert warnings.filters == before
 
 

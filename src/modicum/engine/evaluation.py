@@ -74,10 +74,7 @@ def evaluate_rows(
         "resampling_unit": "image" if patients is None else "patient",
         "resamples": recipe.resamples,
         "confidence": CONFIDENCE,
-        "metrics": {
-            name: {"value": e.value, "low": e.low, "high": e.high, "undefined": e.undefined}
-            for name, e in estimates.items()
-        },
+        "metrics": {name: estimate.as_dict() for name, estimate in estimates.items()},
     }
     write_json(folder / "metrics.json", content)
     examples = task.examples(scores, count=8)

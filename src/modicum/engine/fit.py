@@ -130,6 +130,8 @@ def _fit(
     train_rows = prepared.rows("train")
     method = make_method(recipe, task, {name: values[train_rows] for name, values in targets.items()})
     digest = check_backbone(method, None)
+    if process_rank() == 0:
+        _write_model(folder, task, digest, None)  # an unfinished run's report wants to know the classes
     backbone = backbone_in(method.predictor())
     results: list[StageResult] = []
     records: tuple[Any, np.ndarray] | None = None
@@ -152,15 +154,7 @@ def _fit(
     if process_rank() != 0:
         return {}
     weights_digest = save_tensors(folder.weights, learned_of(method))
-    write_json(
-        folder.model,
-        {
-            "schema": 1,
-            "task": task.to_dict(),
-            "frozen_backbone_sha256": digest,
-            "weights_sha256": weights_digest,
-        },
-    )
+    _write_model(folder, task, digest, weights_digest)
     content = _describe(recipe, folder, task, method, results[-1])
     content["evaluations"] = _evaluate(recipe, folder, task, method, prepared, device)
     content["time"]["fit_seconds"] = time.monotonic() - began
@@ -168,6 +162,11 @@ def _fit(
     folder.set_status("finished")
     shutil.rmtree(folder.checkpoints, ignore_errors=True)
     return content
+
+
+def _write_model(folder: RunFolder, task: Task, frozen: str | None, weights: str | None) -> None:
+    digests = {"frozen_backbone_sha256": frozen, "weights_sha256": weights}
+    write_json(folder.model, {"schema": 1, "task": task.to_dict(), **digests})
 
 
 def _stage_data(

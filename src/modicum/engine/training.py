@@ -20,7 +20,7 @@ from modicum.engine.checkpoint import (
 )
 from modicum.engine.devices import autocast
 from modicum.engine.history import History
-from modicum.engine.lightning_trainer import make_trainer
+from modicum.engine.lightning_trainer import make_trainer, quiet_lightning
 from modicum.engine.optimizers import optimizer_tensors, restore_optimizers
 from modicum.engine.recipe import Recipe
 from modicum.engine.run_folder import RunFolder

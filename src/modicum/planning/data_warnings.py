@@ -1,12 +1,14 @@
 """What a user should know of a data set before training on it, each with what to do about it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 STRONG_IMBALANCE = 10
 FEW_OF_A_CLASS = 5
 _SHOWN = 3
+_LONGEST = 8  # list of classes in one line
 
 
 @dataclass(frozen=True)
@@ -17,11 +19,13 @@ class DataWarning:
         text: the thing and the value.
         remedy: what to do.
         stops: training refuses such data until something is done.
+        examples: the first images or pairs that it is about.
     """
 
     text: str
     remedy: str
     stops: bool = False
+    examples: tuple[str, ...] = ()
 
 
 def data_warnings(found: Mapping[str, Any]) -> list[DataWarning]:
@@ -40,46 +44,47 @@ def data_warnings(found: Mapping[str, Any]) -> list[DataWarning]:
 
 def _file_warnings(found: Mapping[str, Any]) -> Iterator[DataWarning]:
     if found["broken"]:
-        first = found["broken_files"][0]
         yield DataWarning(
-            f"{_count(found['broken'], 'image')} cannot be read (the first: {first['image']}: {first['reason']})",
+            f"{_count(found['broken'], 'image')} cannot be read",
             "repair or remove them, or pass --skip-broken to fit",
             stops=True,
+            examples=_first(f"{item['image']}: {item['reason']}" for item in found["broken_files"]),
         )
     if found["mislabelled"]:
-        names = [f"{item['image']} is {item['format'].upper()}" for item in found["mislabelled_files"]]
         yield DataWarning(
-            f"{_count(found['mislabelled'], 'file')} of another format than the name says ({_some(names)})",
+            f"{_count(found['mislabelled'], 'file')} of another format than the name says",
             "read all the same; rename them, other programs may refuse them",
+            examples=_first(
+                f"{item['image']} is {item['format'].upper()}" for item in found["mislabelled_files"]
+            ),
         )
 
 
 def _repeat_warnings(found: Mapping[str, Any]) -> Iterator[DataWarning]:
     if found["leaks"]:
-        texts = [leak["text"] for leak in found["leak_pairs"]]
         yield DataWarning(
-            f"{_count(found['leaks'], 'leak')} between splits ({_some(texts, found['leaks'], '; ')})",
+            f"{_count(found['leaks'], 'leak')} between splits",
             "correct the split, or pass --leaks drop to fit, which takes the training side out",
             stops=True,
+            examples=_first(leak["text"] for leak in found["leak_pairs"]),
         )
     if found["duplicates"]:
-        groups = [" = ".join(group[:2]) for group in found["duplicate_groups"]]
         yield DataWarning(
-            f"{_count(found['duplicates'], 'image')} there more than once ({_some(groups)})",
+            f"{_count(found['duplicates'], 'image')} identical to another",
             "remove the copies: what is there twice counts double",
+            examples=_first(" = ".join(group[:3]) for group in found["duplicate_groups"]),
         )
     within = found["near_duplicates"] - found["leaks_by_kind"].get("near-duplicate", 0)
     if within > 0:
-        leaked = {(leak["first"], leak["second"]) for leak in found["leak_pairs"]}
-        pairs = [
-            f"{pair['first']} ≈ {pair['second']}"
-            for pair in found["near_duplicate_pairs"]
-            if not {(pair["first"], pair["second"]), (pair["second"], pair["first"])} & leaked
-        ]
+        leaked = {frozenset((leak["first"], leak["second"])) for leak in found["leak_pairs"]}
+        pairs = [(pair["first"], pair["second"]) for pair in found["near_duplicate_pairs"]]
         where = "under different patients" if found["patients"] else "in the data"
         yield DataWarning(
-            f"{_count(within, 'pair')} of nearly identical images {where} ({_some(pairs, within)})",
-            "look whether they are one photograph, and give them one patient or remove one",
+            f"{_count(within, 'pair')} of nearly identical images {where}",
+            "see whether they are one photograph; give them one patient, or remove one",
+            examples=_first(
+                f"{one} ≈ {other}" for one, other in pairs if frozenset((one, other)) not in leaked
+            ),
         )
 
 
@@ -108,7 +113,8 @@ def _label_warnings(found: Mapping[str, Any]) -> Iterator[DataWarning]:
     for split, of_split in found["classes"].items():
         few = {name: n for name, n in of_split.items() if n < FEW_OF_A_CLASS}
         if few and split != "all" and len(counts) > 1:
-            names = ", ".join(f"'{name}': {n}" for name, n in few.items())
+            names = ", ".join(f"'{name}': {n}" for name, n in list(few.items())[:_LONGEST])
+            names += ", ..." if len(few) > _LONGEST else ""
             effect = "hardly to be learned" if split == "train" else "their scores say little"
             yield DataWarning(
                 f"fewer than {FEW_OF_A_CLASS} images of a class in {split} ({names})",
@@ -127,17 +133,16 @@ def _finding_warnings(found: Mapping[str, Any]) -> Iterator[DataWarning]:
             if parts[split][side] < FEW_OF_A_CLASS
         ]
         if few and (split != "all" or len(splits) == 1):
+            few_text = ", ".join(few[:_LONGEST]) + (", ..." if len(few) > _LONGEST else "")
             where = "" if split == "all" else f" in {split}"
             yield DataWarning(
-                f"fewer than {FEW_OF_A_CLASS} images of a kind{where} ({_some(few)})",
+                f"fewer than {FEW_OF_A_CLASS} images of a kind{where} ({few_text})",
                 "add images, leave the finding out, or split anew",
             )
 
 
-def _some(names: list[str], total: int | None = None, between: str = ", ") -> str:
-    shown = between.join(names[:_SHOWN])
-    left = (len(names) if total is None else total) - min(len(names), _SHOWN)
-    return f"{shown} and {left:,} more" if left > 0 else shown
+def _first(texts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(islice(texts, _SHOWN))
 
 
 def _count(number: int, noun: str) -> str:

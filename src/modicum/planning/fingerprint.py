@@ -52,7 +52,7 @@ def fingerprint(manifest: Manifest, scanned: ScanResult, task: str | None = None
         "broken_files": [{"image": b.image, "reason": b.reason} for b in scanned.broken[:LISTED]],
         "notes": list(manifest.notes),
     }
-    found["warnings"] = [vars(warning) for warning in data_warnings(found)]
+    found["warnings"] = [{**vars(w), "examples": list(w.examples)} for w in data_warnings(found)]
     return found
 
 

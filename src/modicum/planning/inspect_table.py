@@ -56,12 +56,12 @@ def _overview(found: Mapping[str, Any]) -> Table:
 def _overview_rows(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if found["formats"]:
         yield "format", _list({name.upper(): n for name, n in found["formats"].items()})
-        bits = " or ".join(f"{bits}" for bits in found["bits"])
+        bits = ", ".join(sorted(found["bits"], key=int))
         yield "pixels", f"{bits} bits; {_list(found['modes'])}"
         yield "size", _sizes(found["height"], found["width"])
     if found["spacing"]["known"]:
         row, column = found["spacing"]["row"], found["spacing"]["column"]
-        text = f"{row['median']:g} × {column['median']:g} mm (median)"
+        text = f"{row['median']:.3g} × {column['median']:.3g} mm (median)"
         missing = found["readable"] - found["spacing"]["known"]
         yield "spacing", text + (f"; not known of {missing:,}" if missing else "")
     if found["intensity"]:
@@ -155,19 +155,12 @@ def _lists(found: Mapping[str, Any]) -> Iterator[Table]:
         rows = [(item["image"], item["reason"]) for item in found["broken_files"]]
         yield _listing(("broken file", "reason"), rows, found["broken"])
     if found["leaks"]:
-        rows = [
-            (item["kind"], " and ".join(item["splits"]), _shared(item), item["first"], item["second"])
-            for item in found["leak_pairs"]
-        ]
-        heads = ("leak", "between", "patient", "image", "image")
-        keep = [n for n in range(len(heads)) if n != 2 or any(row[2] for row in rows)]
-        yield _listing(
-            [heads[n] for n in keep], [tuple(row[n] for n in keep) for row in rows], found["leaks"]
-        )
-
-
-def _shared(leak: Mapping[str, Any]) -> str:
-    return leak["patient"] or ""
+        leaks = []
+        for item in found["leak_pairs"]:
+            what = item["kind"] if item["patient"] is None else f"{item['kind']} {item['patient']}"
+            images = dict.fromkeys((item["first"], item["second"]))
+            leaks.append((what, " and ".join(item["splits"]), "\n".join(images)))
+        yield _listing(("leak", "between", "images"), leaks, found["leaks"])
 
 
 def _listing(heads: Sequence[str], rows: Sequence[Sequence[str]], total: int) -> Table:
@@ -188,7 +181,9 @@ def _warnings(warnings: Sequence[Mapping[str, Any]]) -> RenderableType:
     for warning in warnings:
         mark = Text("✗", "bold red") if warning["stops"] else Text("!", "bold yellow")
         text = Text(warning["text"], "red" if warning["stops"] else "yellow")
-        grid.add_row(mark, Group(text, Text.assemble(("→ ", "dim"), warning["remedy"])))
+        # What stops training has its own table above.
+        examples = [Text(name, "dim") for name in warning["examples"] if not warning["stops"]]
+        grid.add_row(mark, Group(text, *examples, Text.assemble(("→ ", "dim"), warning["remedy"])))
     return grid
 
 
