@@ -29,7 +29,7 @@ import numpy as np
 from PIL import Image
 
 from modicum.data.image import ImageRef
-from modicum.data.image_store import ImageStore, StoreSettings
+from modicum.data.stores.image_store import ImageStore, StoreSettings
 from modicum.progress import set_quiet
 
 BATCH = 16

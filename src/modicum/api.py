@@ -1,14 +1,18 @@
 """The Python face of modicum: ``load``, ``fit`` and ``Run``. The command line calls the same functions."""
 
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from modicum.data.image import ImageRef
-from modicum.data.layouts import load_manifest
-from modicum.data.manifest import Manifest
-from modicum.engine.devices import chosen_device
+import numpy as np
+
+from modicum.data.layouts import data_name, load_manifest
+from modicum.data.layouts.given_images import images_of
+from modicum.data.manifest import SPLITS, Manifest
+from modicum.data.processes import usable_cores
+from modicum.engine.devices import chosen_device, process_rank
 from modicum.engine.evaluation import evaluate_rows
 from modicum.engine.fit import fit_recipe
 from modicum.engine.model import load_method
@@ -18,9 +22,9 @@ from modicum.engine.recipe import Recipe, overridden, validated
 from modicum.engine.run_folder import RunFolder, read_json, write_json
 from modicum.errors import InputError
 from modicum.methods import method_class
+from modicum.progress import say
 
 STORES = ".stores"
-_TABLE_NAMES = {"labels", "manifest", "data", "dataset", "index", "train", "metadata", "images"}
 
 
 def load(source: str | Path, **options: Any) -> Manifest:
@@ -28,8 +32,8 @@ def load(source: str | Path, **options: Any) -> Manifest:
 
     Args:
         source: a table (CSV, TSV, Parquet), a folder, a MONAI datalist (JSON) or an array file (NPZ).
-        options: ``columns``, ``images``, ``split_lists``, ``allow_outside``, ``missing``; see
-            :func:`modicum.data.layouts.load_manifest`.
+        options: ``columns``, ``images``, ``split_lists``, ``classes``, ``allow_outside``, ``missing``, ``unlabelled``;
+            see :func:`modicum.data.layouts.load_manifest`.
     """
     return load_manifest(source, **options)
 
@@ -71,16 +75,17 @@ def fit(
     if data is None:
         if not (resume and name):
             raise InputError("no data given", "name a table or folder, or pass --resume with --name of a run")
-        folder = RunFolder.open(Path(runs) / name)
+        folder = RunFolder.open(Path(runs) / plain_name(name))
         recipe = Recipe.read(folder.recipe)
     else:
         recipe = make_recipe(data, method, settings)
-        folder = RunFolder(Path(runs) / (name or run_name(data, method)))
-    if overwrite and not resume and folder.recipe.is_file():
+        folder = RunFolder(Path(runs) / plain_name(name or run_name(data, method)))
+    if overwrite and not resume and process_rank() == 0 and folder.recipe.is_file():
         _remove(folder)
     if resume and folder.status.get("state") == "finished":
+        say(f"run '{folder.name}' is finished already; nothing was done")
         return Run(folder)
-    fit_recipe(
+    content = fit_recipe(
         recipe,
         folder,
         resume=resume,
@@ -89,7 +94,7 @@ def fit(
         fingerprint=_fingerprint,
     )
     run = Run(folder)
-    if folder.metrics.is_file():  # only the first process of a distributed run writes
+    if content:  # only the first process of a distributed run writes
         run.report()
     return run
 
@@ -125,11 +130,18 @@ def make_recipe(data: str | Path, method: str, settings: Mapping[str, Any]) -> R
 
 def run_name(data: str | Path, method: str) -> str:
     """The name of a run that was given none: the data's and the method's."""
-    path = Path(data)
-    stem = path.name if path.is_dir() else path.stem
-    if stem.lower() in _TABLE_NAMES or not stem:
-        stem = path.resolve().parent.name if not path.is_dir() else path.resolve().name
-    return f"{stem}-{method}".lower().replace(" ", "-")
+    return f"{data_name(data)}-{method}".lower().replace(" ", "-")
+
+
+def plain_name(name: str) -> str:
+    """A name that becomes one folder, as it is.
+
+    Raises:
+        InputError: it would be a path that leads somewhere else.
+    """
+    if name in {"", ".", ".."} or any(mark in name for mark in "/\\:\0"):
+        raise InputError(f"--name '{name}' is no plain name", "use letters, digits, '-', '_' and '.'")
+    return name
 
 
 class Run:
@@ -137,6 +149,9 @@ class Run:
 
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
+
+    def __repr__(self) -> str:
+        return f"Run('{self.path}', {self.folder.status.get('state', 'empty')})"
 
     @classmethod
     def open(cls, path: str | Path) -> "Run":
@@ -167,15 +182,25 @@ class Run:
         *,
         batch_size: int | None = None,
         device: str | None = None,
+        columns: Mapping[str, str] | None = None,
+        allow_outside: bool = False,
     ) -> PredictionSummary:
-        """Predicts images, folders of images, or the images of a table, into a CSV or Parquet file.
+        """Predicts images, folders of images, or the images of a data set, into a CSV or Parquet file.
+
+        Args:
+            images: files, folders, tables, data lists or array files; one or several.
+            out: where the predictions go.
+            batch_size: images in one forward pass; that of the training by default.
+            device: where to compute.
+            columns: of a table: ``{"image": "file"}`` names the column with the paths.
+            allow_outside: of a table: accept paths that leave its folder.
 
         Raises:
             InputError: nothing to predict, or the run cannot be used. Broken images are rows with an ``error``.
         """
-        recipe, task, method = load_method(self.folder)
         given = [images] if isinstance(images, str | Path) else list(images)
-        names, refs = images_of(given)
+        names, refs = images_of(given, columns=columns, allow_outside=allow_outside)
+        recipe, task, method = load_method(self.folder)
         return predict_images(
             method.predictor(),
             task,
@@ -205,7 +230,7 @@ class Run:
         Args:
             data: what :func:`load` reads. Column names default to those the run was trained with.
             split: rows to take; ``test`` by default where the data has one, else all.
-            name: of the evaluation.
+            name: of the evaluation; made of the data's name and the split by default.
             device: where to compute.
             skip_broken: set broken images aside instead of stopping.
             workers: processes that decode images.
@@ -226,7 +251,7 @@ class Run:
         }
         manifest = read_manifest(recipe.data.model_copy(update=update))
         manifest, split = _rows_to_evaluate(manifest, split)
-        title = name or (f"{manifest.name}-{split}" if split else manifest.name)
+        title = _evaluation_name(name, manifest.name, split)
         place = self.folder.evaluation(title)
         manifest, store, positions = stored(
             manifest,
@@ -244,17 +269,33 @@ class Run:
                 manifest,
                 store,
                 positions,
-                _all_rows(manifest),
+                np.arange(len(manifest)),
                 chosen_device(device or recipe.device),
                 place,
                 manifest.name,
                 split,
             )
+            content["seen"] = self._seen(store.facts[position].sha256 for position in positions)
+            write_json(place / "metrics.json", content)
             overall = self.metrics
             overall["evaluations"][title] = content
             write_json(self.folder.metrics, overall)
+        if seen := sum(content["seen"].values()):
+            say(
+                f"{seen} of {content['images']} images were used in training; scores on them are too good: "
+                "evaluate images that the run has not seen"
+            )
         self.report()
         return content
+
+    def _seen(self, digests: Iterable[str]) -> dict[str, int]:
+        """How many of these images the run learned from (``train``) or chose its weights by (``val``)."""
+        table = Manifest.read_saved(self.folder.manifest, Path()).table
+        if "sha256" not in table:  # a run of an older version
+            return {}
+        used = table[table["split"].isin(["train", "val"])]
+        split_of = dict(zip(used["sha256"], used["split"], strict=True))
+        return dict(Counter(split_of[digest] for digest in digests if digest in split_of))
 
     def report(self) -> Path:
         """Writes ``report.html``, one self-contained page, and returns its path."""
@@ -263,35 +304,15 @@ class Run:
         return build(self.path)
 
 
-def images_of(given: Iterable[str | Path]) -> tuple[list[str], list[ImageRef]]:
-    """Images, folders of images, and tables of images, as names for a table and references.
-
-    Raises:
-        InputError: a path does not exist, or there is no image at all.
-    """
-    from modicum.data.readers import list_images
-
-    names: list[str] = []
-    refs: list[ImageRef] = []
-    for item in given:
-        path = Path(item)
-        if path.is_dir():
-            found = list_images(path)
-            names += [image.relative_to(path).as_posix() for image in found]
-            refs += [ImageRef.parse(str(image), None) for image in found]
-        elif path.suffix.lower() in {".csv", ".tsv", ".parquet", ".json"} and path.is_file():
-            manifest = load_manifest(path, missing="keep", unlabelled="keep")
-            names += [str(name) for name in manifest.table["image"]]
-            refs += manifest.refs()
-        else:
-            ref = ImageRef.parse(str(item), None)
-            if not ref.path.exists():
-                raise InputError(f"image '{item}' does not exist", "check the path")
-            names.append(str(item))
-            refs.append(ref)
-    if not refs:
-        raise InputError("no images found", "name image files, a folder of them, or a table")
-    return names, refs
+def _evaluation_name(asked: str | None, data: str, split: str | None) -> str:
+    """The folder of an evaluation; never that of one that the training made."""
+    if asked in SPLITS:
+        raise InputError(
+            f"evaluation name '{asked}' is the training's own",
+            f"choose another --name, such as {data}-{asked}",
+        )
+    name = asked or (f"{data}-{split}" if split else data)
+    return plain_name(f"data-{name}" if name in SPLITS or not name else name)
 
 
 def _rows_to_evaluate(manifest: Manifest, split: str | None) -> tuple[Manifest, str | None]:
@@ -307,16 +328,8 @@ def _rows_to_evaluate(manifest: Manifest, split: str | None) -> tuple[Manifest, 
     return manifest.subset((manifest.table["split"] == split).to_numpy()), split
 
 
-def _all_rows(manifest: Manifest) -> Any:
-    import numpy as np
-
-    return np.arange(len(manifest))
-
-
 def _decoders(workers: int | None) -> int:
-    import os
-
-    return (os.cpu_count() or 1) if workers is None else workers
+    return usable_cores() if workers is None else workers
 
 
 def _remove(folder: RunFolder) -> None:
@@ -326,7 +339,7 @@ def _remove(folder: RunFolder) -> None:
 
 
 def _fingerprint(prepared: PreparedData) -> dict[str, Any]:
-    from modicum.data.scan import ScanResult
+    from modicum.data.checks.scan import ScanResult
     from modicum.planning.fingerprint import fingerprint
 
     facts = [prepared.store.facts[position] for position in prepared.positions]

@@ -99,11 +99,21 @@ def inspect(
 def fit(
     data: Annotated[str | None, typer.Argument(help="A table, folder, MONAI datalist or NPZ file.")] = None,
     method: Annotated[str, typer.Option("--method", "-m", help="`modicum methods` lists them.")] = "full",
-    backbone: Annotated[str | None, typer.Option("--backbone", "-b", help="A timm model name.")] = None,
-    weights: Annotated[str | None, typer.Option(help="hub, random, a weights file, or run:FOLDER.")] = None,
-    image_size: Annotated[str | None, typer.Option(help="Pixels: 512 or HEIGHTxWIDTH.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Images in a batch.")] = None,
+    backbone: Annotated[
+        str | None, typer.Option("--backbone", "-b", help="A timm model name; resnet50 by default.")
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="hub, random, a weights file, or run:FOLDER; hub by default.")
+    ] = None,
+    image_size: Annotated[
+        str | None, typer.Option(help="Pixels: 512 or HEIGHTxWIDTH; 224 by default.")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes over the training images; the method's own number by default.")
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Images in a batch; the method's own number by default.")
+    ] = None,
     label: Label = None,
     labels: Labels = None,
     patient: Patient = None,
@@ -113,14 +123,18 @@ def fit(
     classes: Annotated[str | None, typer.Option(help="Class names in their order, by commas.")] = None,
     crop: Annotated[str | None, typer.Option(help="fundus: crop to the fundus disc first.")] = None,
     leaks: Annotated[
-        str | None, typer.Option(help="error, drop or allow images that leak between splits.")
+        str | None,
+        typer.Option(help="error, drop or allow images that leak between splits; error by default."),
     ] = None,
     skip_broken: Annotated[bool, typer.Option("--skip-broken", help="Set broken images aside.")] = False,
     allow_outside: AllowOutside = False,
-    seed: Annotated[int | None, typer.Option(help="Of everything random.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of everything random; 0 by default.")] = None,
     device: Device = None,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", help="Any other setting: KEY=VALUE (repeatable).")
+        list[str] | None,
+        typer.Option(
+            "--set", help="Any other setting: KEY=VALUE (repeatable); `modicum methods NAME` lists them."
+        ),
     ] = None,
     name: Annotated[str | None, typer.Option("--name", "-n", help="Of the run folder.")] = None,
     runs: Annotated[Path, typer.Option(help="Folder of all runs.")] = Path("runs"),
@@ -170,8 +184,12 @@ def fit(
 @app.command()
 def predict(
     run: RunPath,
-    images: Annotated[list[str], typer.Argument(help="Images, folders of images, or a table.")],
+    images: Annotated[
+        list[str], typer.Argument(help="Images, folders of images, or a table, datalist or NPZ file.")
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="CSV or Parquet file.")] = Path("predictions.csv"),
+    image: ImageColumn = None,
+    allow_outside: AllowOutside = False,
     batch_size: Annotated[int | None, typer.Option(help="Images in a batch.")] = None,
     device: Device = None,
 ) -> None:
@@ -182,9 +200,17 @@ def predict(
       modicum predict runs/images-linear new_images/ --out predictions.csv
     """
     from modicum.api import Run
+    from modicum.wording import count_of
 
-    done = Run.open(run).predict(images, out, batch_size=batch_size, device=device)
-    typer.echo(f"{done.predicted} images predicted, {done.broken} broken: {done.out}")
+    done = Run.open(run).predict(
+        images,
+        out,
+        batch_size=batch_size,
+        device=device,
+        columns={"image": image} if image else None,
+        allow_outside=allow_outside,
+    )
+    typer.echo(f"{count_of(done.predicted, 'image')} predicted, {done.broken} broken: {done.out}")
     if done.broken:
         raise typer.Exit(3)
 
@@ -243,29 +269,37 @@ def report(run: RunPath) -> None:
 
       modicum report runs/images-linear
     """
-    from modicum.api import Run
+    # Not through modicum.api: PyTorch takes seconds to load, and a page needs none of it.
+    from modicum.engine.run_folder import RunFolder
+    from modicum.report import build
 
-    typer.echo(str(Run.open(run).report()))
+    typer.echo(str(build(RunFolder.open(run).path)))
 
 
 @app.command()
 def methods(
+    name: Annotated[str | None, typer.Argument(help="A method, to list all its settings.")] = None,
     backbones: Annotated[
         str | None, typer.Option(help="List backbones by pattern instead, for instance 'vit*'.")
     ] = None,
 ) -> None:
-    """List the methods, or the backbones that match a pattern.
+    """List the methods, one method's settings, or the backbones that match a pattern.
 
     [bold]Examples[/bold]
 
       modicum methods
 
+      modicum methods linear
+
       modicum methods --backbones 'resnet*'
     """
     from rich.console import Console
 
-    from modicum.console.listing import backbone_names, methods_table
+    from modicum.console.listing import backbone_names, methods_table, settings_table
 
+    if name is not None:
+        Console().print(settings_table(name))
+        return
     if backbones is None:
         Console().print(methods_table())
         return
@@ -289,6 +323,25 @@ def doctor() -> None:
     Console().print(checks.table)
     if not checks.healthy:
         raise typer.Exit(2)
+
+
+@app.command()
+def phantoms(
+    folder: Annotated[Path, typer.Argument(help="Where the images and manifest.csv go.")],
+    kind: Annotated[str, typer.Option(help="fundus or chest.")] = "fundus",
+    patients: Annotated[int, typer.Option(help="Made patients; two eyes, or one radiograph, each.")] = 40,
+    size: Annotated[int, typer.Option(help="Side of the images in pixels.")] = 256,
+    seed: Annotated[int, typer.Option(help="The same seed makes the same images.")] = 0,
+) -> None:
+    """Make images with exact labels, by a small physical model, to try things out.
+
+    [bold]Example[/bold]
+
+      modicum phantoms eyes --patients 40 --size 256
+    """
+    from modicum.data.phantoms import write_phantoms
+
+    typer.echo(str(write_phantoms(kind, folder, patients, size, seed)))
 
 
 @app.command()

@@ -152,6 +152,16 @@ def test_run_folder_that_exists(modicum, data, tmp_path):
     assert "--resume" in text
 
 
+def test_a_run_refused_before_training_does_not_keep_its_name(modicum, data, tmp_path):
+    """Who follows the remedy of an error types the same command with one option more."""
+    (data / "images" / "3.png").write_bytes(b"")
+    code, _ = modicum("fit", data, *QUICK, "--name", "once")
+    assert code == 2
+    code, text = modicum("fit", data, *QUICK, "--name", "once", "--skip-broken", "--set", "resamples=10")
+    assert code == 0, text
+    assert (tmp_path / "runs/once/weights.safetensors").is_file()
+
+
 def test_resuming_with_other_settings_names_the_one_that_differs(modicum, data, tmp_path):
     from modicum.api import make_recipe
 

@@ -12,12 +12,13 @@ from PIL import Image, ImageEnhance, ImageOps
 from scipy.ndimage import gaussian_filter
 from scipy.spatial.distance import cdist
 
-from modicum.data.duplicates import duplicate_groups, leak_message, leaks, near_pairs, resolve_leaks
+from modicum.data.checks.duplicates import duplicate_groups, leak_message, leaks, near_pairs, resolve_leaks
+from modicum.data.checks.likeness import align
+from modicum.data.checks.near_duplicates import hamming_pairs, near_duplicates, perceptual_hash
+from modicum.data.checks.scan import scan
+from modicum.data.image_facts import ImageFacts, picture_of
 from modicum.data.layouts import load_manifest
-from modicum.data.likeness import align
 from modicum.data.manifest import Manifest
-from modicum.data.near_duplicates import hamming_pairs, near_duplicates, perceptual_hash
-from modicum.data.scan import ImageFacts, picture_of, scan
 from modicum.errors import InputError
 
 

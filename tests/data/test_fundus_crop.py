@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from modicum.data.fundus_crop import Box, crop_fundus, fundus_box, quantised
+from modicum.data.fundus_crop import Box, crop_fundus, fundus_box
+from modicum.data.grey_levels import quantised
 from modicum.data.resize import fitted, resized
 
 

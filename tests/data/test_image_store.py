@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from modicum.data import image_decoding
 from modicum.data.image import ImageRef
-from modicum.data.image_store import ImageStore, StoreSettings
 from modicum.data.prepared import prepared, read_prepared
-from modicum.data.shard_format import DamagedRecordError
+from modicum.data.stores import image_decoding
+from modicum.data.stores.image_store import ImageStore, StoreSettings
+from modicum.data.stores.shard_format import DamagedRecordError
 from modicum.errors import BrokenImageError, InputError, ResourceError
 
 SMALL = StoreSettings(height=24, width=32)
@@ -328,9 +328,9 @@ def test_in_a_data_loader_with_workers(folder):
 BUILD = """
 import sys, time
 from pathlib import Path
-from modicum.data import image_decoding
+from modicum.data.stores import image_decoding
 from modicum.data.image import ImageRef
-from modicum.data.image_store import ImageStore, StoreSettings
+from modicum.data.stores.image_store import ImageStore, StoreSettings
 folder = Path(sys.argv[1])
 real = image_decoding.read_prepared
 def slow(ref, settings):
@@ -370,11 +370,12 @@ import sys, time
 from multiprocessing import active_children
 from pathlib import Path
 from modicum.data.image import ImageRef
-from modicum.data.image_decoding import Task, decode_all
-from modicum.data.image_catalogue import FileState
+from modicum.data.stores.image_decoding import Undecoded, decode_all
+from modicum.data.file_content import FileState
 from modicum.data.prepared import StoreSettings
-tasks = [Task(n, str(n), ImageRef(path), FileState(n, n)) for n, path in enumerate(sorted(Path(sys.argv[1]).iterdir()))]
-answers = decode_all(20 * tasks, StoreSettings(24, 32), workers=2)
+paths = sorted(Path(sys.argv[1]).iterdir())
+images = [Undecoded(n, str(n), ImageRef(path), FileState(n, n)) for n, path in enumerate(paths)]
+answers = decode_all(20 * images, StoreSettings(24, 32), workers=2)
 next(answers)
 print(*[child.pid for child in active_children()], flush=True)
 time.sleep(60)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modicum.data.image import ImageRef
-from modicum.data.manifest import Manifest, class_order, name_classes, split_reference
+from modicum.data.manifest import Manifest, are_consecutive, class_order, name_classes, split_reference
 from modicum.errors import InputError
 
 words = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
@@ -142,3 +142,20 @@ def test_class_order_is_by_number_or_by_letter():
     assert class_order(["mel", "10", "bcc"]) == ["10", "bcc", "mel"]
     assert name_classes(["0", "1", "2", "3", "4"]) == "0..4"
     assert name_classes(["bcc", "mel"]) == "bcc, mel"
+
+
+def test_consecutive_names_are_whole_numbers_that_follow_each_other():
+    assert are_consecutive(["0", "1", "2"])
+    assert are_consecutive(["-1", "0"])
+    for names in (["0", "2"], ["1", "0"], ["mel", "bcc"], ["1", "²"], ["--1", "0"], []):
+        assert not are_consecutive(names)
+
+
+def test_columns_without_a_meaning_can_be_left_out(tmp_path):
+    made = manifest(
+        tmp_path, image=["a.png"], patient=["7"], **{"labels:Edema": [1.0], "name": ["Doe"], "born": ["1950"]}
+    )
+    kept = made.without_extras()
+    assert list(kept.table) == ["image", "labels:Edema", "patient"]
+    assert kept.content_hash() == made.content_hash()
+    assert list(made.table) == ["image", "labels:Edema", "patient", "name", "born"]

@@ -3,6 +3,7 @@
 import gzip
 import io
 import random
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -10,10 +11,12 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
+from jaxtyping import TypeCheckError
 from PIL import Image
 
+from modicum.data.layouts.npz import is_array_data, read_npz
 from modicum.data.readers import read_image
-from modicum.errors import BrokenImageError
+from modicum.errors import BrokenImageError, InputError
 
 GENERATOR = np.random.default_rng(0)
 GREY = GENERATOR.integers(0, 256, (24, 31), dtype=np.uint8)
@@ -123,3 +126,29 @@ def test_formats_with_checksums_never_give_wrong_pixels(tmp_path, name):
         except BrokenImageError:
             continue
         np.testing.assert_array_equal(pixels, right)
+
+
+@pytest.mark.parametrize(
+    "mistake", [NameError("radnom"), ModuleNotFoundError("cv2"), TypeCheckError("shape")]
+)
+def test_a_mistake_of_the_program_is_not_blamed_on_the_file(tmp_path, monkeypatch, mistake):
+    path = tmp_path / "good.png"
+    path.write_bytes(by_pillow(GREY, "PNG"))
+
+    def reader(file, form, request):
+        raise mistake
+
+    monkeypatch.setattr("modicum.data.readers.raster.read_raster", reader)
+    with pytest.raises(type(mistake)):
+        read_image(path)
+
+
+def test_array_files_with_a_changed_byte_are_listed_or_refused(tmp_path):
+    path = tmp_path / "set.npz"
+    np.savez_compressed(path, train_images=np.zeros((9, 64, 64), np.uint8), train_labels=np.arange(9))
+    whole = path.read_bytes()
+    for position in range(0, len(whole), 3):
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 0xFF]) + whole[position + 1 :])
+        is_array_data(path)
+        with suppress(InputError):
+            read_npz(path)

@@ -13,11 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from modicum.data.facts_file import load_facts, save_facts
+from modicum.data.checks.facts_file import load_facts, save_facts
+from modicum.data.checks.scan import scan
+from modicum.data.file_content import file_sha256
+from modicum.data.grey_levels import grey_levels
 from modicum.data.image import ImageRef
+from modicum.data.image_facts import THUMBNAIL, picture_of
 from modicum.data.processes import in_processes
 from modicum.data.readers import list_images
-from modicum.data.scan import THUMBNAIL, _file_sha256, grey_levels, picture_of, scan
 
 
 def save_png(path: Path, values: np.ndarray) -> ImageRef:
@@ -88,10 +91,10 @@ def test_parts_of_a_file_differ_and_the_file_is_hashed_once(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (20, 28, 28), np.uint8)
     np.savez(tmp_path / "data.npz", images=images)
     refs = [ImageRef(tmp_path / "data.npz", array="images", index=i, root=tmp_path) for i in range(20)]
-    _file_sha256.cache_clear()
+    file_sha256.cache_clear()
     facts = scan(refs, workers=0).facts
     assert len({fact.sha256 for fact in facts}) == 20
-    assert _file_sha256.cache_info().misses == 1
+    assert file_sha256.cache_info().misses == 1
     assert facts[3].ref == "data.npz#array=images&index=3"
     assert facts[3].mean == pytest.approx(images[3].mean() / 255, abs=1e-6)
 
@@ -139,7 +142,7 @@ def test_a_script_without_a_main_guard_is_not_run_again_by_the_processes(tmp_pat
     script.write_text(
         "from pathlib import Path\n"
         "from modicum.data.readers import list_images\n"
-        "from modicum.data.scan import scan\n"
+        "from modicum.data.checks.scan import scan\n"
         "from modicum.data.image import ImageRef\n"
         "print('started')\n"
         f"refs = [ImageRef(path) for path in list_images(Path({str(tmp_path)!r}))]\n"
@@ -163,8 +166,10 @@ def test_only_files_that_changed_are_read_again(tmp_path, monkeypatch):
     save_facts(before, tmp_path / "facts.parquet")
     save_png(refs[3].path, np.zeros((60, 60), np.uint8))
     read = []
-    facts_of_file = sys.modules["modicum.data.scan"].facts_of_file
-    monkeypatch.setattr("modicum.data.scan.facts_of_file", lambda r: read.append(r) or facts_of_file(r))
+    facts_of_file = sys.modules["modicum.data.checks.scan"].facts_of_file
+    monkeypatch.setattr(
+        "modicum.data.checks.scan.facts_of_file", lambda r: read.append(r) or facts_of_file(r)
+    )
     after = scan(refs, workers=0, known=load_facts(tmp_path / "facts.parquet"))
     assert read == [refs[3]]
     assert after.facts[3].height == 60

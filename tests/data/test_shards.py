@@ -18,9 +18,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modicum.data.shard_format import DamagedRecordError, DamagedStoreError, RecordSpec, store_folder
-from modicum.data.shard_writer import ShardWriter, size_text
-from modicum.data.shards import ShardStore
+from modicum.data.stores.shard_format import DamagedRecordError, DamagedStoreError, RecordSpec, store_folder
+from modicum.data.stores.shard_writer import ShardWriter, size_text
+from modicum.data.stores.shards import ShardStore
 from modicum.errors import InputError, ResourceError
 
 SETTINGS = {"size": [4, 4], "filter": "area", "rho": 0.2}
@@ -306,7 +306,7 @@ import sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from test_shards import SETTINGS, SPEC, record_of
-from modicum.data.shard_writer import ShardWriter
+from modicum.data.stores.shard_writer import ShardWriter
 with ShardWriter(Path(sys.argv[2]), SETTINGS, SPEC, shard_bytes=40 * SPEC.stride) as writer:
     made = 0
     for number in range(150):

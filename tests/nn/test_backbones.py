@@ -90,6 +90,12 @@ def test_image_smaller_than_a_patch_is_an_error():
         Backbone("vit_tiny_patch16_224", (8, 8))
 
 
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "test_vit"])
+def test_image_that_patches_do_not_divide_is_an_error_with_sizes_that_they_do(name):
+    with pytest.raises(InputError, match=r"not a multiple of the 16-pixel patches.*--image-size 96 or 112"):
+        Backbone(name, (100, 100))
+
+
 def test_frozen_stays_frozen_when_its_parent_trains():
     network = nn.Sequential(Frozen(Backbone("test_resnet", (64, 64))), nn.Linear(1, 1)).train()
     before = {name: value.clone() for name, value in network[0].state_dict().items()}

@@ -347,3 +347,11 @@ def test_bad_input_says_what_is_wrong(probabilities, truth, kind, says):
 def test_two_classes_of_one_name_are_refused():
     with pytest.raises(InputError, match="same name"):
         point_metrics(np.array([[0.5, 0.5]]), np.array([0]), kind="binary", classes=["a", "a"])
+
+
+def test_a_truth_of_zeros_and_ones_is_read_as_false_and_true():
+    truth = np.array([0, 1, 1, 0, 1])
+    scores = np.array([0.1, 0.7, 0.4, 0.5, 0.9])
+    assert auroc(scores, truth) == pytest.approx(sk.roc_auc_score(truth, scores))
+    assert average_precision(scores, truth) == pytest.approx(sk.average_precision_score(truth, scores))
+    assert sensitivity_at_specificity(scores, truth, 0.5) == pytest.approx(1.0)

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from modicum.engine.backbones import hub_reachable
 from modicum.engine.environment import environment
+from modicum.wording import count_of
 
 # Transfer syntaxes that need a plugin, by what users know them as.
 _SYNTAXES = {
@@ -34,9 +35,14 @@ class Checkup:
 def check_machine() -> Checkup:
     """Checks versions, devices, codecs, hub and disk."""
     facts = environment()
+    threads = count_of(facts["threads"], "thread")
     rows: list[tuple[bool | None, str, str]] = [
         (True, "modicum", f"{facts['packages']['modicum']}, Python {facts['python']}, {facts['platform']}"),
-        (True, "PyTorch", f"{torch.__version__}, {facts['threads']} threads on {facts['cores']} cores"),
+        (
+            True,
+            "PyTorch",
+            f"{torch.__version__}, {threads} on {count_of(facts['cores'], 'core')}",
+        ),
         _memory(facts["memory_bytes"]),
         _gpu(),
         _backbones(),

@@ -1,13 +1,12 @@
 """Looks through a data set without training on it."""
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from modicum.data.checks.scan import scan
 from modicum.data.layouts import load_manifest
-from modicum.data.scan import scan
 from modicum.planning.fingerprint import fingerprint, write_fingerprint
 from modicum.planning.inspect_table import inspect_tables
 
@@ -38,7 +37,7 @@ def inspect_data(
         allow_outside=allow_outside,
         missing="keep",
     )
-    result = scan(manifest.refs(), workers=(os.cpu_count() or 1) if workers is None else workers)
+    result = scan(manifest.refs(), workers=workers)
     found = fingerprint(manifest, result)
     if out is not None:
         write_fingerprint(found, out)

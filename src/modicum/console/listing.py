@@ -1,9 +1,16 @@
 """Lists of methods and backbones."""
 
-from rich.table import Table
+import json
+from typing import Any, Literal, get_args, get_origin
 
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from rich.table import Table
+from rich.text import Text
+
+from modicum.engine.recipe import BackboneSettings, DataSettings, ImageSettings, Recipe, TrainingSettings
 from modicum.errors import InputError
-from modicum.methods import method_class, method_entries
+from modicum.methods import Method, method_class, method_entries
 
 
 def methods_table() -> Table:
@@ -14,6 +21,52 @@ def methods_table() -> Table:
         source = f" [dim]({method.source})[/dim]" if method.source else ""
         table.add_row(f"[bold]{name}[/bold]", method.summary + source, ", ".join(method.tasks))
     return table
+
+
+def settings_table(name: str) -> Table:
+    """Every setting of a method by the key that ``--set`` takes, with its default.
+
+    Raises:
+        InputError: an unknown method.
+    """
+    method = method_class(name)
+    table = Table("setting", "default", "what it is", box=None, pad_edge=False, header_style="bold")
+    for part, settings in _parts(method):
+        table.add_row(f"[dim]{part}[/dim]")
+        for key, field in settings.model_fields.items():
+            if field.is_required() or key in {"image", "backbone", "training", "config", "task"}:
+                continue
+            default = method.training.get(key, field.get_default(call_default_factory=True))
+            table.add_row(f"  {key}", Text(_shown(default)), Text(_meaning(field)))
+    return table
+
+
+def _parts(method: type[Method]) -> list[tuple[str, type[BaseModel]]]:
+    return [
+        (method.name, method.Config),
+        ("training", TrainingSettings),
+        ("image", ImageSettings),
+        ("backbone", BackboneSettings),
+        ("data", DataSettings),
+        ("run", Recipe),
+    ]
+
+
+def _shown(default: Any) -> str:
+    if isinstance(default, list | tuple | dict):
+        return json.dumps(default)
+    return "" if default is None else f"{default:g}" if isinstance(default, float) else str(default)
+
+
+def _meaning(field: FieldInfo) -> str:
+    """The description, led by the values to choose from."""
+    choices = [
+        str(value)
+        for part in (field.annotation, *get_args(field.annotation))
+        if get_origin(part) is Literal
+        for value in get_args(part)
+    ]
+    return " ".join(part for part in (", ".join(choices) + "." if choices else "", field.description) if part)
 
 
 def backbone_names(pattern: str) -> list[str]:

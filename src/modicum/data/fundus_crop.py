@@ -8,8 +8,10 @@ photographs on dark ground: the box of what is brighter than the strips at the l
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Shaped, UInt8
+from jaxtyping import Shaped, UInt8
 from PIL import Image, ImageFilter
+
+from modicum.data.grey_levels import quantised
 
 # A box whose shorter side is less than this share of the image's height is no fundus, but a reflex or a text.
 SMALLEST_SHARE = 0.8
@@ -73,15 +75,6 @@ def _as_bytes(
     pixels: Shaped[np.ndarray, "channels height width"],
 ) -> UInt8[np.ndarray, "channels height width"]:
     return pixels if pixels.dtype == np.uint8 else quantised(pixels)
-
-
-def quantised(
-    pixels: Float[np.ndarray, "channels height width"],
-) -> UInt8[np.ndarray, "channels height width"]:
-    """Values in [0, 1] as the nearest of 256 levels; what was 8 bits in its file comes back exactly."""
-    levels = pixels * np.float32(255)
-    levels += np.float32(0.5)
-    return levels.astype(np.uint8)  # rounds down, and [0, 1] is promised
 
 
 def _blurred(

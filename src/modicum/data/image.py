@@ -47,13 +47,16 @@ class ImageRef:
         if self.root is not None and path.is_relative_to(self.root):
             path = path.relative_to(self.root)
         name = path.as_posix()
-        parts = []
-        if self.array is not None:
-            parts.append(f"array={quote(self.array)}")
-        parts += [f"{key}={value}" for key in _NUMBERS if (value := getattr(self, key)) is not None]
-        if parts:
-            return f"{name}#{'&'.join(parts)}"
+        if self.part:
+            return name + self.part
         return f"{name}#" if _ambiguous(name) else name
+
+    @property
+    def part(self) -> str:
+        """Which part of the file: ``#axis=2&index=80``; empty for the file as a whole."""
+        parts = [] if self.array is None else [f"array={quote(self.array)}"]
+        parts += [f"{key}={value}" for key in _NUMBERS if (value := getattr(self, key)) is not None]
+        return f"#{'&'.join(parts)}" if parts else ""
 
 
 def _part(text: str) -> dict | None:

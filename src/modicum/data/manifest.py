@@ -8,8 +8,8 @@ such as ``007`` never becomes a number, and a saved manifest reads back exactly.
 
 import csv
 import hashlib
+import io
 import json
-import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,8 +20,10 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Integer
 
+from modicum.atomic_files import write_text
 from modicum.data.image import ImageRef
 from modicum.errors import InputError
+from modicum.wording import listed
 
 COLUMNS = ("image", "label", "patient", "eye", "domain", "mask", "target", "report", "split")
 """Columns with a meaning, apart from the findings."""
@@ -162,31 +164,33 @@ class Manifest:
         table = self.table.assign(**{name: list(values) for name, values in columns.items()})
         return replace(self, table=table, notes=[*self.notes, *notes])
 
+    def without_extras(self) -> "Manifest":
+        """Only the columns with a meaning: any other may hold what must not be passed on, such as names of patients."""
+        return replace(self, table=self.table[self._meaningful()])
+
+    def _meaningful(self) -> list[str]:
+        known = [name for name in COLUMNS if name in self.table]
+        return known + [LABELS_PREFIX + finding for finding in self.findings]
+
     def content_hash(self) -> str:
         """SHA-256 over the meaningful columns (:data:`COLUMNS` and the findings) and the order of the rows.
 
         Neither the root nor columns without a meaning count, so a data set that was moved keeps its hash.
         """
-        names = [name for name in COLUMNS if name in self.table]
-        names += [LABELS_PREFIX + finding for finding in self.findings]
         digest = hashlib.sha256()
-        for name in names:
+        for name in self._meaningful():
             digest.update(json.dumps([name, self.table[name].tolist()]).encode())
         return digest.hexdigest()
 
     def save(self, path: Path | str) -> None:
         """Writes the table as CSV (UTF-8), replacing the file at once so that no half of it is ever seen."""
-        path = Path(path)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
         cells = [[str(name), *(_saved(value) for value in self.table[name].tolist())] for name in self.table]
         # A lone carriage return inside a cell is not quoted by csv unless all cells are.
         returns = any("\r" in cell for column in cells for cell in column)
-        with partial.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(
-                file, lineterminator="\n", quoting=csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL
-            )
-            writer.writerows(zip(*cells, strict=True))
-        partial.replace(path)
+        text = io.StringIO()
+        quoting: Any = csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL
+        csv.writer(text, lineterminator="\n", quoting=quoting).writerows(zip(*cells, strict=True))
+        write_text(Path(path), text.getvalue())
 
     @classmethod
     def read_saved(cls, path: Path | str, root: Path, *, source: str = "", name: str = "") -> "Manifest":
@@ -208,26 +212,31 @@ class Manifest:
         return cls(pd.DataFrame(table), Path(root), source=source or path.name, name=name or path.stem)
 
 
-def count_of(number: int, noun: str) -> str:
-    """``1 image``, ``2 images``."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
 def class_order(names: Iterable[str]) -> list[str]:
     """Class names without repeats: by number where all are whole numbers, else alphabetically."""
     unique = {str(name) for name in names}
-    if all(re.fullmatch(r"-?\d+", name) for name in unique):
+    if _are_whole(unique):
         return sorted(unique, key=lambda name: (int(name), name))
     return sorted(unique)
 
 
+def are_consecutive(names: Sequence[str]) -> bool:
+    """Whether class names are whole numbers that follow each other (``0, 1, 2``), as grades are."""
+    if not names or not _are_whole(names):
+        return False
+    first = int(names[0])
+    return [int(name) for name in names] == list(range(first, first + len(names)))
+
+
 def name_classes(names: Sequence[str]) -> str:
     """Classes for a message: ``0..4`` where they are consecutive numbers, else the first eight."""
-    if len(names) > 1 and all(re.fullmatch(r"-?\d+", name) for name in names):
-        first = int(names[0])
-        if [int(name) for name in names] == list(range(first, first + len(names))):
-            return f"{names[0]}..{names[-1]}"
-    return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+    if len(names) > 1 and are_consecutive(names):
+        return f"{names[0]}..{names[-1]}"
+    return listed(names, most=8)
+
+
+def _are_whole(names: Iterable[str]) -> bool:
+    return all(re.fullmatch(r"-?\d+", name) for name in names)
 
 
 def _one_body(image: str) -> str:

@@ -11,7 +11,8 @@ from typing import Any, cast
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from modicum.data.fundus_crop import SMALLEST_SHARE, crop_fundus, quantised
+from modicum.data.fundus_crop import SMALLEST_SHARE, crop_fundus
+from modicum.data.grey_levels import grey_levels, quantised
 from modicum.data.image import ImageRef, MedicalImage
 from modicum.data.readers import read_image
 from modicum.data.resize import FILTERS, FITS, Filter, Fit, fitted
@@ -22,8 +23,6 @@ PIXELS_VERSION = 1
 # A JPEG may be decoded at a reduced scale, but not below this many times the wanted size: at 2 the result is
 # 0.2 grey levels (mean) from a full decode's, at 1 it is 0.5, and 10 at fine vessels.
 OVERSAMPLING = 2
-# Red, green and blue in grey (ITU-R BT.601, as Pillow does).
-_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,7 @@ def prepared(
     equal (radiographs saved as RGB); three otherwise.
     """
     if settings.channels == 1 and pixels.shape[0] == 3:
-        pixels = np.tensordot(_LUMA, pixels, axes=1)[None]
+        pixels = grey_levels(pixels)[None]
     if settings.crop == "fundus":
         pixels = np.ascontiguousarray(crop_fundus(pixels))
     fit, kind = cast(Fit, settings.resize), cast(Filter, settings.filter)

@@ -21,6 +21,13 @@ Answer = TypeVar("Answer")
 _AHEAD = 3
 
 
+def usable_cores() -> int:
+    """Processors that this process may use; in a container or under a scheduler often fewer than there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def in_processes(
     function: Callable[[Item], Answer],
     items: Sequence[Item],

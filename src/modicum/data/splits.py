@@ -8,16 +8,17 @@ it most.
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
 
-from modicum.data.manifest import LABELS_PREFIX, SPLITS, Manifest, count_of
+from modicum.data.manifest import LABELS_PREFIX, SPLITS, Manifest
 from modicum.errors import InputError
+from modicum.wording import count_of, listed
 
-_SHOWN = 3
+_NO_PATIENTS = "patients are not known, so one may be on both sides: name their column with --patient"
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,9 @@ def split_by_patient(
     part_of_row = _deal(manifest, fractions, seed)
     names = np.array(SPLITS, dtype=object)[part_of_row]
     counts = ", ".join(f"{split} {int((names == split).sum())}" for split in SPLITS if (names == split).any())
-    return manifest.with_columns([f"split by patient (seed {seed}): {counts} images"], split=names)
+    known = "patient" in manifest.table and manifest.table["patient"].notna().any()
+    unit, warning = ("patient", "") if known else ("image file", "; " + _NO_PATIENTS)
+    return manifest.with_columns([f"split by {unit} (seed {seed}): {counts} images{warning}"], split=names)
 
 
 def carve_validation(manifest: Manifest, fraction: float = 0.15, seed: int = 0) -> Manifest:
@@ -121,7 +124,7 @@ def ensure_splits(
     return manifest
 
 
-def check_splits(manifest: Manifest, required: Iterable[str] = ("train", "val")) -> None:
+def check_splits(manifest: Manifest, required: Collection[str] = ("train", "val")) -> None:
     """Checks what training relies on.
 
     Raises:
@@ -130,15 +133,12 @@ def check_splits(manifest: Manifest, required: Iterable[str] = ("train", "val"))
     _require_images(manifest, required)
     shared = shared_patients(manifest)
     if shared:
-        shown = ", ".join(
-            f"'{patient}' in {' and '.join(splits)}" for patient, splits in list(shared.items())[:_SHOWN]
-        )
-        more = ", ..." if len(shared) > _SHOWN else ""
+        shown = listed(f"'{patient}' in {' and '.join(splits)}" for patient, splits in shared.items())
         raise InputError(
-            f"{manifest.source}: {count_of(len(shared), 'patient')} in several splits ({shown}{more})",
+            f"{manifest.source}: {count_of(len(shared), 'patient')} in several splits ({shown})",
             "correct the split, or leave it out to have one made by patient",
         )
-    if "train" in set(required) and "label" in manifest.table and not manifest.findings:
+    if "train" in required and "label" in manifest.table and not manifest.findings:
         classes = manifest.part("train").classes()
         if len(classes) == 1:
             raise InputError(
@@ -239,7 +239,7 @@ def _checked(fractions: Sequence[float]) -> tuple[float, ...]:
     return tuple(float(fraction) for fraction in fractions)
 
 
-def _require_images(manifest: Manifest, required: Iterable[str]) -> None:
+def _require_images(manifest: Manifest, required: Collection[str]) -> None:
     found = set(manifest.table["split"].dropna()) if "split" in manifest.table else set()
     for split in required:
         if split not in found:

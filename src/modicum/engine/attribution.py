@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from modicum.atomic_files import atomic_file
-from modicum.data.image_store import ImageStore
 from modicum.data.manifest import Manifest
+from modicum.data.stores.image_store import ImageStore
 from modicum.engine.batches import to_unit_range
 from modicum.engine.run_folder import write_json
 from modicum.nn import Classifier

@@ -38,6 +38,10 @@ class AveragedParameters:
             value.copy_(average[name])
         self.updates = updates
 
+    def take_over(self) -> None:
+        """Makes the average the network's own weights."""
+        self._swap()
+
     @contextmanager
     def in_network(self) -> Iterator[None]:
         """Puts the average into the network for the duration of the block."""

@@ -45,7 +45,11 @@ def be_deterministic(deterministic: bool) -> None:
 
 def process_rank() -> int:
     """Number of this process among those of a distributed run; 0 elsewhere."""
-    return int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", os.environ.get("LOCAL_RANK", "0"))))
+    for name in ("RANK", "SLURM_PROCID"):
+        if name in os.environ:
+            return int(os.environ[name])
+    # Started by hand or by Lightning: not both zero in any process but the first.
+    return int(os.environ.get("LOCAL_RANK", "0")) + int(os.environ.get("NODE_RANK", "0"))
 
 
 def out_of_memory(error: BaseException) -> bool:

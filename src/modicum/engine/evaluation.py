@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from modicum.atomic_files import atomic_file
-from modicum.data.image_store import ImageStore
 from modicum.data.manifest import Manifest
+from modicum.data.stores.image_store import ImageStore
 from modicum.engine.attribution import write_examples
 from modicum.engine.batches import StoredBatches, in_batches, loader
 from modicum.engine.devices import autocast
@@ -88,7 +88,7 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
         if path.suffix == ".parquet":
             table.to_parquet(file, index=False)
         else:
-            table.to_csv(file, index=False, float_format="%.6g")
+            table.to_csv(file, index=False, float_format="%.9g")
 
 
 def _groups(manifest: Manifest, rows: np.ndarray) -> list[str] | None:

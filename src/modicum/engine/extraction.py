@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from modicum.data.image_store import ImageStore
-from modicum.data.shard_format import RecordSpec, store_folder
-from modicum.data.shard_writer import ShardWriter
-from modicum.data.shards import ShardStore
+from modicum.data.stores.image_store import ImageStore
+from modicum.data.stores.shard_format import RecordSpec, store_folder
+from modicum.data.stores.shard_writer import ShardWriter
+from modicum.data.stores.shards import ShardStore
 from modicum.engine.batches import in_batches, to_unit_range
 from modicum.engine.devices import autocast
 from modicum.methods.base import ExtractStage

@@ -11,9 +11,10 @@ import numpy as np
 import torch
 
 from modicum.atomic_files import write_text
-from modicum.data.image_store import ImageStore
+from modicum.data.stores.image_store import ImageStore
 from modicum.engine.checkpoint import save_tensors
 from modicum.engine.devices import be_deterministic, chosen_device, memory_error, out_of_memory, process_rank
+from modicum.engine.distributed import wait_for_all
 from modicum.engine.environment import environment
 from modicum.engine.evaluation import evaluate_rows
 from modicum.engine.extraction import extract
@@ -25,6 +26,7 @@ from modicum.engine.stage_module import StageData
 from modicum.errors import InputError, InterruptedRunError, ModicumError
 from modicum.methods import ExtractStage, Method, TrainStage
 from modicum.nn import count_parameters, learnable_parameters
+from modicum.progress import set_quiet
 from modicum.tasks import Task, task_of
 
 Fingerprint = Callable[[PreparedData], dict[str, Any]]
@@ -49,29 +51,45 @@ def fit_recipe(
         InterruptedRunError: stopped by Ctrl-C; the run folder can be resumed.
     """
     first = process_rank() == 0
+    began = time.monotonic()
     with folder.locked() if first else nullcontext():
         if first:
             _claim(recipe, folder, resume)
-        began = time.monotonic()
+        else:
+            set_quiet(True)
         try:
             content = _fit(recipe, folder, stores, workers, fingerprint, began)
-        except (KeyboardInterrupt, InterruptedRunError) as error:
-            folder.set_status("interrupted")
-            if isinstance(error, InterruptedRunError):
+        except (KeyboardInterrupt, Exception) as error:
+            known = _in_plain_words(error, recipe, folder)
+            if first:
+                _record_end(folder, known)
+            if known is error:
                 raise
-            raise InterruptedRunError("stopped", f"go on with --resume --name {folder.name}") from error
-        except Exception as error:
-            if out_of_memory(error):
-                lack = memory_error("training", recipe.training.batch_size, recipe.image.size)
-                _record_failure(folder, lack)
-                raise lack from error
-            _record_failure(folder, error)
-            raise
+            raise known from error
+        wait_for_all()
     return content
 
 
+def _in_plain_words(error: BaseException, recipe: Recipe, folder: RunFolder) -> BaseException:
+    """What went wrong as an error for the user, where it is known how; else the error itself."""
+    if isinstance(error, ModicumError):
+        return error
+    if isinstance(error, KeyboardInterrupt):
+        return InterruptedRunError("stopped", folder.resume_hint)
+    if out_of_memory(error):
+        return memory_error("training", recipe.training.batch_size, recipe.image.size)
+    if "more than 1 value per channel" in str(error):
+        return InputError(
+            "batch normalisation has nothing to normalise with one image in a batch",
+            "raise --batch-size, add images, or choose a backbone without batch normalisation",
+        )
+    return error
+
+
 def _claim(recipe: Recipe, folder: RunFolder, resume: bool) -> None:
-    if folder.recipe.is_file():
+    # A run that failed before its first step holds nothing: the corrected command may take its place.
+    empty = folder.status.get("state") == "failed" and not folder.history.is_file()
+    if folder.recipe.is_file() and not empty:
         if not resume:
             raise InputError(
                 f"run folder '{folder.path}' exists already",
@@ -108,8 +126,11 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _record_failure(folder: RunFolder, error: BaseException) -> None:
+def _record_end(folder: RunFolder, error: BaseException) -> None:
     with suppress(ModicumError):  # a full disk must not hide the error that is being reported
+        if isinstance(error, InterruptedRunError):
+            folder.set_status("interrupted")
+            return
         known = isinstance(error, ModicumError)
         folder.set_status("failed", error=str(error) if known else type(error).__name__)
 
@@ -125,8 +146,9 @@ def _fit(
     prepared = prepare(recipe, folder, stores, workers)
     task = task_of(prepared.manifest, recipe.task, recipe.data.model_dump(include={"classes", "ordered"}))
     targets = task.targets(prepared.manifest)
-    prepared.manifest.save(folder.manifest)
-    write_json(folder.fingerprint, {**fingerprint(prepared), "notes": prepared.notes})
+    if process_rank() == 0:
+        prepared.with_digests().save(folder.manifest)
+        write_json(folder.fingerprint, {**fingerprint(prepared), "notes": prepared.notes})
     train_rows = prepared.rows("train")
     method = make_method(recipe, task, {name: values[train_rows] for name, values in targets.items()})
     digest = check_backbone(method, None)
@@ -156,6 +178,7 @@ def _fit(
     weights_digest = save_tensors(folder.weights, learned_of(method))
     _write_model(folder, task, digest, weights_digest)
     content = _describe(recipe, folder, task, method, results[-1])
+    content["memory"] = max((result.memory for result in results), key=lambda m: m.get("peak_bytes", 0))
     content["evaluations"] = _evaluate(recipe, folder, task, method, prepared, device)
     content["time"]["fit_seconds"] = time.monotonic() - began
     write_json(folder.metrics, content)
@@ -186,7 +209,8 @@ def _stage_data(
 def _describe(recipe: Recipe, folder: RunFolder, task: Task, method: Method, result: Any) -> dict[str, Any]:
     total, _ = count_parameters(method.predictor())
     stages = [stage for stage in method.stages() if isinstance(stage, TrainStage)]
-    learnable = sum(parameter.numel() for stage in stages for parameter in learnable_parameters(stage))
+    learned = {parameter for stage in stages for parameter in learnable_parameters(stage)}
+    learnable = sum(parameter.numel() for parameter in learned)
     facts = task.to_dict()
     return {
         "schema": 1,

@@ -13,11 +13,21 @@ from modicum.engine.devices import uses_bf16
 from modicum.engine.recipe import TrainingSettings
 
 
-def make_trainer(settings: TrainingSettings, device: torch.device, epochs: int) -> lightning.Trainer:
-    """A trainer for so many epochs; logging, checkpoints, validation and progress are the engine's own."""
+def make_trainer(
+    settings: TrainingSettings, device: torch.device, epochs: int, updates: int
+) -> lightning.Trainer:
+    """A trainer for so many epochs; logging, checkpoints, validation and progress are the engine's own.
+
+    Args:
+        settings: the training loop's settings.
+        device: where to compute.
+        epochs: how many.
+        updates: of one step; with several, each backward pass leaves out the others' parameters.
+    """
     distributed = settings.devices * settings.nodes > 1
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
+    strategy = "ddp" if updates == 1 else "ddp_find_unused_parameters_true"
     devices: Any = settings.devices
     if device.type == "cuda" and not distributed:
         devices = [device.index or 0]
@@ -26,7 +36,7 @@ def make_trainer(settings: TrainingSettings, device: torch.device, epochs: int) 
             accelerator="gpu" if device.type == "cuda" else "cpu",
             devices=devices,
             num_nodes=settings.nodes,
-            strategy="ddp" if distributed else "auto",
+            strategy=strategy if distributed else "auto",
             precision="bf16-mixed" if uses_bf16(settings.precision, device) else "32-true",
             max_epochs=epochs,
             reload_dataloaders_every_n_epochs=1,

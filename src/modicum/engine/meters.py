@@ -86,6 +86,14 @@ def memory_account(
     }
 
 
+def measured_by_allocator(account: Mapping[str, Any], peak: int) -> dict[str, Any]:
+    """An account with a GPU allocator's peak of this process, or that of an earlier one of the run, in its place."""
+    if account["kind"] == "allocator":  # the run was stopped since, and the allocator's count began anew
+        return {**account, "peak_bytes": max(account["peak_bytes"], peak)}
+    measured = {"device": "cuda", "kind": "allocator", "peak_bytes": peak}
+    return {**account, **measured, "accounted_bytes": account["peak_bytes"]}
+
+
 class Stopwatch:
     """Splits the time of a training loop into waiting for data and working."""
 

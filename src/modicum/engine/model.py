@@ -14,7 +14,7 @@ from modicum.engine.recipe import Recipe, validated
 from modicum.engine.run_folder import RunFolder, read_json
 from modicum.errors import InputError
 from modicum.methods import Context, Method, TrainStage, method_class
-from modicum.nn import Backbone, learned_tensors
+from modicum.nn import Backbone, each_once, learned_tensors
 from modicum.tasks import Task, task_from_dict
 
 
@@ -71,13 +71,15 @@ def load_method(folder: RunFolder) -> tuple[Recipe, Task, Method]:
 
 
 def learned_of(method: Method) -> dict[str, Tensor]:
-    """Learned tensors of all stages, each name led by its stage's."""
-    return {
-        f"{stage.name}.{name}": tensor
-        for stage in method.stages()
-        if isinstance(stage, TrainStage)
-        for name, tensor in learned_tensors(stage).items()
-    }
+    """Learned tensors of all stages, each name led by its stage's; of a network that several train, the first's."""
+    return each_once(
+        {
+            f"{stage.name}.{name}": tensor
+            for stage in method.stages()
+            if isinstance(stage, TrainStage)
+            for name, tensor in learned_tensors(stage).items()
+        }
+    )
 
 
 def load_learned(method: Method, tensors: Mapping[str, Tensor], run: str) -> None:

@@ -20,8 +20,11 @@ from modicum.data.prepared import StoreSettings, expand, read_prepared
 from modicum.engine.batches import to_unit_range
 from modicum.engine.devices import autocast
 from modicum.errors import BrokenImageError, InputError
-from modicum.progress import bar
+from modicum.progress import bar, say
 from modicum.tasks import Task
+
+_TOLD = 5
+"""Broken images that are named on the terminal; the table names them all."""
 
 
 @dataclass(frozen=True)
@@ -63,13 +66,16 @@ def predict_images(
         device: where to compute.
     """
     network.to(device).eval()
-    predicted = broken = 0
+    predicted = broken = told = 0
     columns = ["image", *task.prediction_table(np.zeros((0, task.num_outputs))).columns, "error"]
     with TableWriter(out, columns) as table, bar("predicting", len(refs)) as shown:
         for part in _decoded_batches(zip(names, refs, strict=True), settings, batch_size):
             rows = pd.DataFrame({"image": [name for name, _ in part]})
             errors = [item.reason if isinstance(item, BrokenImageError) else None for _, item in part]
             good = [number for number, error in enumerate(errors) if error is None]
+            for (name, _), reason in zip(part, errors, strict=True):
+                if reason is not None and (told := told + 1) <= _TOLD:
+                    say(f"broken: {name}: {reason}")
             if good:
                 pixels = np.empty(
                     (len(good), settings.height, settings.width, settings.channels), dtype=np.uint8
@@ -153,7 +159,7 @@ class TableWriter:
         """Appends rows. Raises :class:`~modicum.errors.ResourceError` on a full disk."""
         try:
             if self._csv is not None:
-                self._csv.write(rows.to_csv(index=False, header=False, float_format="%.6g"))
+                self._csv.write(rows.to_csv(index=False, header=False, float_format="%.9g"))
                 self._csv.flush()
             else:
                 self._write_parquet(rows)

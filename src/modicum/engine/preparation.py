@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from modicum.atomic_files import write_text
-from modicum.data.duplicates import resolve_leaks
-from modicum.data.image_store import ImageStore, StoreSettings
+from modicum.data.checks.duplicates import resolve_leaks
 from modicum.data.layouts import load_manifest
 from modicum.data.manifest import Manifest
 from modicum.data.splits import ensure_splits
+from modicum.data.stores.image_store import ImageStore, StoreSettings
+from modicum.engine.devices import process_rank
 from modicum.engine.recipe import DataSettings, ImageSettings, Recipe
 from modicum.engine.run_folder import RunFolder
 from modicum.errors import BrokenImageError, InputError
@@ -39,6 +40,11 @@ class PreparedData:
     def rows(self, split: str) -> np.ndarray:
         """Rows of one split."""
         return np.flatnonzero(self.manifest.table["split"].to_numpy() == split)
+
+    def with_digests(self) -> Manifest:
+        """What a run keeps of the manifest: with the SHA-256 of every image, to know it wherever it is met again."""
+        digests = [self.store.facts[position].sha256 for position in self.positions]
+        return self.manifest.without_extras().with_columns(sha256=digests)
 
 
 def read_manifest(data: DataSettings) -> Manifest:
@@ -91,7 +97,12 @@ def prepare(recipe: Recipe, folder: RunFolder, stores: Path, workers: int) -> Pr
     manifest = read_manifest(recipe.data)
     notes: list[str] = []
     manifest, store, positions = stored(
-        manifest, recipe.image, stores, workers, recipe.data.skip_broken, folder.broken
+        manifest,
+        recipe.image,
+        stores,
+        workers,
+        recipe.data.skip_broken,
+        folder.broken if process_rank() == 0 else None,
     )
     if store.broken:
         notes.append(f"{len(store.broken)} broken images were set aside (broken.csv).")

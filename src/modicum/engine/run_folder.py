@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,6 +43,13 @@ class RunFolder:
     broken = property(lambda self: self.path / "broken.csv")
     report = property(lambda self: self.path / "report.html")
     status_file = property(lambda self: self.path / "status.json")
+
+    @property
+    def resume_hint(self) -> str:
+        """How to go on with an unfinished run."""
+        runs = self.path.parent
+        where = "" if runs == Path("runs") else f" --runs {shlex.quote(str(runs))}"
+        return f"go on with --resume --name {self.name}{where}"
 
     def evaluation(self, name: str) -> Path:
         """The folder of one evaluation."""
@@ -112,5 +120,7 @@ def _finite(content: Any) -> Any:
 
 def _nearby_runs(path: Path) -> str:
     parent = path.parent
+    if (beside := parent / "runs" / path.name / "recipe.yaml").is_file():
+        return f"did you mean '{beside.parent}'?"
     runs = sorted(p.parent.name for p in parent.glob("*/recipe.yaml")) if parent.is_dir() else []
     return f"runs in '{parent}': {', '.join(runs[:8])}" if runs else "train one with `modicum fit DATA`"

@@ -18,7 +18,7 @@ from modicum.data.sampling import epoch_order
 from modicum.engine.averaging import AveragedParameters
 from modicum.engine.batches import StoredBatches, as_network_input, loader
 from modicum.engine.meters import Stopwatch, memory_account, saved_tensors
-from modicum.engine.optimizers import make_optimizer, set_learning_rate
+from modicum.engine.optimizers import clip_gradients, make_optimizer, set_learning_rate
 from modicum.engine.randomness import generator_at, seed_globals
 from modicum.engine.recipe import TrainingSettings
 from modicum.engine.schedule import lr_factor
@@ -78,6 +78,7 @@ class StageModule(lightning.LightningModule):
         data: what it learns from.
         seed: the run's seed.
         augmentation: from a batch and a generator to a batch, or None.
+        at_start: called when Lightning is about to train.
         at_epoch_end: called when an epoch is done; returns whether to stop.
         at_step_end: called after each optimiser step.
     """
@@ -89,6 +90,7 @@ class StageModule(lightning.LightningModule):
         data: StageData,
         seed: int,
         augmentation: Callable[[Batch, torch.Generator], Batch] | None,
+        at_start: Callable[[], None],
         at_epoch_end: Callable[[], bool],
         at_step_end: Callable[[dict[str, Any]], None],
     ) -> None:
@@ -104,6 +106,8 @@ class StageModule(lightning.LightningModule):
         self.average: AveragedParameters | None = None
         self.memory: dict[str, Any] | None = None
         self.watch = Stopwatch()
+        self._activations = 0
+        self._at_start = at_start
         self._at_epoch_end = at_epoch_end
         self._at_step_end = at_step_end
         self._restore: Callable[[list[Optimizer]], None] | None = None
@@ -163,6 +167,9 @@ class StageModule(lightning.LightningModule):
 
     # --- the step ----------------------------------------------------------------------------------------------
 
+    def on_train_start(self) -> None:
+        self._at_start()
+
     def on_train_epoch_start(self) -> None:
         self.watch.begin_wait()
 
@@ -182,17 +189,15 @@ class StageModule(lightning.LightningModule):
         first = self.position.batch - self.position.batch % self.settings.accumulate
         group = min(self.settings.accumulate, batches - first)
         steps_now = self.position.batch + 1 == first + group
-        with self._first_step_meter() as meter:
-            losses, lr = self._run_updates(batch, group, steps_now)
+        losses, lr = self._run_updates(batch, group, steps_now)
         self.position.batch += 1
         self._waiting_losses.append({name: value.detach() for name, value in losses.items()})
         if steps_now:
             self.position.step += 1
             if self.average is not None:
                 self.average.update()
-        if meter is not None:
-            self._account_memory(meter.bytes)
-        self.watch.end_work(len(batch["position"]))
+            self._account_memory()
+        self.watch.end_work(len(batch["position"]) * self.trainer.world_size)
         self.position.seconds += time.perf_counter() - began
         if steps_now:
             self.watch.pause()
@@ -208,12 +213,13 @@ class StageModule(lightning.LightningModule):
         factor = lr_factor(self.position.step, total, min(warmup, total), self.settings.schedule)
         for update, optimizer in zip(self.updates, self.plain_optimizers(), strict=True):
             with self._only(optimizer), self._gradients_stay_local(not steps_now):
-                losses = update.losses(batch)
+                with self._first_step_meter():
+                    losses = update.losses(batch)
                 self.manual_backward(torch.stack(list(losses.values())).sum() / group)
                 if steps_now:
                     lr = set_learning_rate(optimizer, factor)
                     if self.settings.clip_norm:
-                        self.clip_gradients(optimizer, self.settings.clip_norm, "norm")
+                        clip_gradients(optimizer, self.settings.clip_norm)
                     optimizer.step()
                     optimizer.zero_grad(set_to_none=True)
             shown |= losses
@@ -238,17 +244,21 @@ class StageModule(lightning.LightningModule):
     # --- meters ------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def _first_step_meter(self) -> Iterator[Any]:
+    def _first_step_meter(self) -> Iterator[None]:
+        """Around a forward pass only: the meter holds on to what it counts, which would raise the true peak."""
         if self.memory is not None:
-            yield None
+            yield
             return
         own = [*self.stage.parameters(), *self.stage.buffers()]
         with saved_tensors(own) as account:
-            yield account
+            yield
+        self._activations = max(self._activations, account.bytes)  # updates come one after another
 
-    def _account_memory(self, activations: int) -> None:
-        average = self.average.average if self.average else None
-        self.memory = memory_account(self.stage, self.plain_optimizers(), activations, average)
+    def _account_memory(self) -> None:
+        """After the first step, when the optimisers have their state."""
+        if self.memory is None:
+            average = self.average.average if self.average else None
+            self.memory = memory_account(self.stage, self.plain_optimizers(), self._activations, average)
 
     def take_losses(self) -> list[dict[str, float]]:
         """Losses of the batches since the last call, and adds them to the epoch's means.

@@ -6,16 +6,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from modicum.errors import InterruptedRunError
+
+WATCHED = (signal.SIGINT, signal.SIGTERM)
+
 
 class StopRequest:
     """Whether somebody has asked to stop."""
 
     def __init__(self) -> None:
         self.made = False
+        self._request: Callable[[int, Any], None] | None = None
 
     @contextmanager
     def listening(self, heard: Callable[[], None]) -> Iterator[None]:
-        """Takes signals as requests inside the block; a second one does not wait (KeyboardInterrupt).
+        """Takes signals as requests inside the block; a second one does not wait (InterruptedRunError).
 
         Only the main thread can listen; elsewhere nothing changes.
 
@@ -25,20 +30,25 @@ class StopRequest:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        watched = (signal.SIGINT, signal.SIGTERM)
-        before: dict[Any, Any] = {name: signal.getsignal(name) for name in watched}
+        before: dict[Any, Any] = {name: signal.getsignal(name) for name in WATCHED}
 
         def request(number: int, frame: Any) -> None:
             if self.made:
-                signal.signal(number, before[number])
-                raise KeyboardInterrupt
+                raise InterruptedRunError("stopped at once", "go on with --resume from the last checkpoint")
             self.made = True
             heard()
 
-        for name in watched:
-            signal.signal(name, request)
+        self._request = request
+        self.listen_again()
         try:
             yield
         finally:
-            for name in watched:
+            self._request = None
+            for name in WATCHED:
                 signal.signal(name, before[name])
+
+    def listen_again(self) -> None:
+        """Inside :meth:`listening`, puts its handlers in front of those that somebody has put there since."""
+        if self._request is not None:
+            for name in WATCHED:
+                signal.signal(name, self._request)

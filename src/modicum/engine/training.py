@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from modicum.engine.batches import in_batches, loader
 from modicum.engine.checkpoint import (
     Checkpoint,
     load_tensors,
@@ -18,21 +17,26 @@ from modicum.engine.checkpoint import (
     save_checkpoint,
     save_tensors,
 )
-from modicum.engine.devices import autocast
+from modicum.engine.devices import autocast, process_rank
+from modicum.engine.distributed import gathered, wait_for_all, weighted_mean
 from modicum.engine.history import History
 from modicum.engine.lightning_trainer import make_trainer, quiet_lightning
+from modicum.engine.meters import measured_by_allocator
 from modicum.engine.optimizers import optimizer_tensors, restore_optimizers
 from modicum.engine.recipe import Recipe
 from modicum.engine.run_folder import RunFolder
-from modicum.engine.scoring import score
 from modicum.engine.stage_module import Position, StageData, StageModule
 from modicum.engine.stopping import StopRequest
+from modicum.engine.validation import validate
 from modicum.errors import InterruptedRunError
 from modicum.methods.base import TrainStage
 from modicum.nn import learned_tensors
 from modicum.progress import Bar, bar, say
 from modicum.tasks.base import Task
 from modicum.transforms import Augmentation
+
+# Seconds. An epoch on stored features takes milliseconds, and a checkpoint more than that.
+SHORT = 5.0
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,7 @@ class StageTrainer:
             data,
             recipe.seed,
             augmentation if augmentation.operations else None,
+            self.stop.listen_again,
             self._epoch_ended,
             self._step_ended,
         )
@@ -96,16 +101,21 @@ class StageTrainer:
         found = newest_checkpoint(self.folder.checkpoints, self.stage.name)
         if found is not None:
             self._go_on_from(found)
-        else:
+        elif process_rank() == 0:
             self.history.forget_after(self.stage.name, -1)
         if not self.module.position.finished:
             self._fit()
+        wait_for_all()  # the first process may still be writing the best weights
         self._load_selected()
+        wait_for_all()  # and the others reading them
         return self._result()
 
     def _fit(self) -> None:
         position, settings = self.module.position, self.settings
-        trainer = make_trainer(settings, self.device, settings.epochs - position.epoch)
+        self.stage.train()  # an earlier stage left the networks they share in evaluation mode
+        trainer = make_trainer(
+            settings, self.device, settings.epochs - position.epoch, len(self.module.updates)
+        )
         world = max(1, trainer.world_size)
         per_epoch = self.module.steps_per_epoch(world)
         with (
@@ -120,13 +130,17 @@ class StageTrainer:
         self.module.position = Position(**checkpoint.state["position"])
         _, unexpected = self.stage.load_state_dict(checkpoint.tensors["learned"], strict=False)
         assert not unexpected, unexpected
-        self.history.forget_after(self.stage.name, checkpoint.step)
+        if process_rank() == 0:
+            self.history.forget_after(self.stage.name, checkpoint.step)
         self.module.memory = checkpoint.state["memory"]
         self.module.watch.images = checkpoint.state["images"]
         self.module.watch.waiting = checkpoint.state["waiting"]
         self.module.watch.working = checkpoint.state["working"]
-        if not self.module.position.finished:
-            say(f"Going on from epoch {self.module.position.epoch + 1}, step {checkpoint.step}.")
+        if self.module.position.finished:
+            # Selected weights, where there are any, are loaded later.
+            self.stage.load_state_dict(checkpoint.tensors.get("average", {}), strict=False)
+            return
+        say(f"Going on from epoch {self.module.position.epoch + 1}, step {checkpoint.step}.")
 
         def restore(optimizers: list[Optimizer]) -> None:
             restore_optimizers(optimizers, checkpoint.tensors["optimizer"], checkpoint.state["optimizer"])
@@ -149,25 +163,32 @@ class StageTrainer:
             shown = ", ".join(f"{name} {value:.3f}" for name, value in losses.items())
             self._bar.note(f"epoch {position.epoch + 1}: {shown}{self._note}")
             self.history.add({**record, "lr": facts["lr"], "losses": losses, "seconds": facts["seconds"]})
-        ended = position.batch >= self.module.batches_per_epoch(self.module.trainer.world_size)
-        if ended and not self.stop.made:
+        if position.batch >= self.module.batches_per_epoch(self.module.trainer.world_size):
             return  # the checkpoint after validation comes at once
         every = self.settings.checkpoint_steps
         due = position.step % every == 0 if every else False
         due = due or time.monotonic() - self._last_checkpoint > 60 * self.settings.checkpoint_minutes
-        if self.stop.made and not ended:
+        stop = self._all_stop() if self._may_stop(position.step) else False
+        if due or stop:
             self._checkpoint()
-            raise InterruptedRunError(
-                f"stopped at step {position.step}; the run is kept",
-                f"go on with --resume --name {self.folder.name}",
-            )
-        if due and not ended:
-            self._checkpoint()
+        if stop:
+            raise self._interrupted(f"at step {position.step}")
+
+    def _may_stop(self, step: int) -> bool:
+        """Alone at every step; several processes, which must stop at the same one, ask each other at some."""
+        return self.module.trainer.world_size == 1 or step % 10 == 0
+
+    def _all_stop(self) -> bool:
+        return any(gathered(self.stop.made))
+
+    def _interrupted(self, where: str) -> InterruptedRunError:
+        return InterruptedRunError(f"stopped {where}; the run is kept", self.folder.resume_hint)
 
     def _epoch_ended(self) -> bool:
         position, settings = self.module.position, self.settings
         self.module.take_losses()
-        train = {name: value / max(1, position.loss_count) for name, value in position.loss_sums.items()}
+        means = {name: value / max(1, position.loss_count) for name, value in position.loss_sums.items()}
+        train = weighted_mean(means, position.loss_count)
         position.loss_sums, position.loss_count = {}, 0
         record: dict[str, Any] = {"kind": "epoch", "stage": self.stage.name, "epoch": position.epoch}
         record |= {"step": position.step, "train": {"loss": sum(train.values()), **train}}
@@ -178,39 +199,29 @@ class StageTrainer:
         stop = bool(settings.patience and position.stale >= settings.patience)
         position.finished = last or stop
         self.history.add(record)
-        self._checkpoint()
+        asked = self._all_stop()
+        recent = time.monotonic() - self._last_checkpoint < SHORT and not settings.checkpoint_steps
+        if position.finished or asked or not recent:
+            self._checkpoint()
         if stop and not last:
             say(
                 f"Stopped early after epoch {position.epoch}: {self.monitor} has not improved for {position.stale}."
             )
-        if self.stop.made and not position.finished:
-            raise InterruptedRunError(
-                f"stopped after epoch {position.epoch}; the run is kept",
-                f"go on with --resume --name {self.folder.name}",
-            )
+        if asked:
+            raise self._interrupted(f"after epoch {position.epoch}")
         return position.finished
 
     def _validate(self) -> dict[str, float]:
-        trainer = self.module.trainer
-        rows = self.data.val_rows[trainer.global_rank :: trainer.world_size]
-        batches = loader(self.data.batches(in_batches(rows, self.settings.batch_size)), 0, pin=False)
-        scores = self.task.scores()
-        self.stage.eval()
         with self._selected_weights():
-            losses = score(
-                self.stage.validate,
-                batches,
-                scores,
-                self.module.device,
-                lambda: autocast(self.settings.precision, self.device),
+            return validate(
+                self.stage,
+                self.data,
+                self.task,
+                batch_size=self.settings.batch_size,
+                rank=self.module.global_rank,
+                device=self.module.device,
+                forward_context=lambda: autocast(self.settings.precision, self.device),
             )
-        self.stage.train()
-        if trainer.world_size > 1:
-            parts: list[Any] = [None] * trainer.world_size
-            torch.distributed.all_gather_object(parts, scores)
-            scores = self.task.scores()
-            scores.merge(parts)
-        return {"loss": sum(losses.values()), **scores.metrics()}
 
     def _selected_weights(self) -> Any:
         return self.module.average.in_network() if self.module.average else nullcontext()
@@ -251,7 +262,7 @@ class StageTrainer:
             if len(self.data.val_rows):
                 say(f"{self.monitor} was never defined on the validation images; the last weights are kept.")
             if self.module.average is not None:
-                self.module.average._swap()
+                self.module.average.take_over()
         self.stage.eval()
 
     def _result(self) -> StageResult:
@@ -261,9 +272,6 @@ class StageTrainer:
         selection.pop("digest", None)
         spent = self.module.watch.summary() | {"epochs": position.epoch, "steps": position.step}
         memory = dict(self.module.memory or {})
-        if self.device.type == "cuda" and memory:
-            memory |= {"device": "cuda", "kind": "allocator", "accounted_bytes": memory["peak_bytes"]}
-            memory["peak_bytes"] = max(torch.cuda.max_memory_allocated(self.device), 0)
         return StageResult(selection, memory, spent)
 
     # --- checkpoints -------------------------------------------------------------------------------
@@ -271,6 +279,9 @@ class StageTrainer:
     def _checkpoint(self) -> None:
         self.module.take_losses()
         self._last_checkpoint = time.monotonic()
+        if self.device.type == "cuda" and self.module.memory:
+            peak = torch.cuda.max_memory_allocated(self.device)
+            self.module.memory = measured_by_allocator(self.module.memory, peak)
         if self.module.global_rank != 0:
             return
         self.history.flush()

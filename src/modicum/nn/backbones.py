@@ -123,22 +123,40 @@ def _build(name: str, image_size: tuple[int, int], pretrained: bool) -> Any:
             raise InputError(f"backbone '{name}' has an unknown weights tag", did_you_mean(name, tags))
     if not known:
         raise InputError(f"backbone '{name}' is not a timm model", _similar_models(name))
-    patch = _patch_size_in(name)
-    if patch is not None and min(image_size) < patch:
-        raise InputError(
-            f"image size {image_size[0]}x{image_size[1]} is smaller than one {patch}-pixel patch of '{name}'",
-            f"pass --image-size {patch} or more",
-        )
     arguments: dict[str, Any] = {"num_classes": 0, "pretrained": pretrained}
     try:
-        return timm.create_model(name, img_size=image_size, **arguments)
+        body = timm.create_model(name, img_size=image_size, **arguments)
     except TypeError:  # networks without position embeddings take any size and know no img_size
-        return timm.create_model(name, **arguments)
+        body = timm.create_model(name, **arguments)
     except AssertionError as error:
         raise InputError(
             f"backbone '{name}' cannot take images of {image_size[0]}x{image_size[1]} pixels ({error})",
             "choose a size that its patches or windows divide",
         ) from error
+    _check_patches(body, name, image_size)
+    return body
+
+
+def _check_patches(body: Any, name: str, image_size: tuple[int, int]) -> None:
+    """Refuses a size that the network would only refuse in its first forward pass."""
+    from timm.layers import PatchEmbed
+
+    patches = getattr(body, "patch_embed", None)
+    if not isinstance(patches, PatchEmbed) or patches.dynamic_img_pad:
+        return
+    patch = max(patches.patch_size)
+    shown = f"image size {image_size[0]}x{image_size[1]}"
+    if min(image_size) < patch:
+        raise InputError(
+            f"{shown} is smaller than one {patch}-pixel patch of '{name}'",
+            f"pass --image-size {patch} or more",
+        )
+    if any(side % patch for side in image_size):
+        below = min(image_size) // patch * patch
+        raise InputError(
+            f"{shown} is not a multiple of the {patch}-pixel patches of '{name}'",
+            f"pass for instance --image-size {below} or {below + patch}",
+        )
 
 
 def _similar_models(name: str) -> str:
@@ -149,13 +167,6 @@ def _similar_models(name: str) -> str:
     close = difflib.get_close_matches(name, timm.list_models(), n=3, cutoff=0.4)
     hint = f"did you mean {' or '.join(repr(c) for c in close)}? " if close else ""
     return f"{hint}`modicum methods --backbones 'vit*'` lists names"
-
-
-def _patch_size_in(name: str) -> int | None:
-    import re
-
-    match = re.search(r"patch(\d+)", name)
-    return int(match.group(1)) if match else None
 
 
 def _grid(body: nn.Module) -> tuple[int, int]:

@@ -1,6 +1,6 @@
 """What is learned and what is not: frozen parts stay frozen, and only learned tensors are saved."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -31,17 +31,27 @@ def learned_tensors(module: nn.Module) -> dict[str, Tensor]:
     """The tensors a run has to save to be used later: learnable parameters, and the buffers beside them.
 
     Everything inside a :class:`Frozen` is left out, as are parameters without gradients and buffers that are not
-    persistent. Returns references, not copies.
+    persistent; a tensor with several names comes under its first. Returns references, not copies.
     """
     kept = module.state_dict(keep_vars=True)
     frozen = tuple(
         f"{name}." if name else "" for name, part in module.named_modules() if isinstance(part, Frozen)
     )
-    return {
-        name: tensor
-        for name, tensor in kept.items()
-        if not name.startswith(frozen) and (tensor.requires_grad or not isinstance(tensor, nn.Parameter))
-    }
+    return each_once(
+        {
+            name: tensor
+            for name, tensor in kept.items()
+            if not name.startswith(frozen) and (tensor.requires_grad or not isinstance(tensor, nn.Parameter))
+        }
+    )
+
+
+def each_once(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Named tensors without those that are there under an earlier name."""
+    first: dict[int, str] = {}
+    for name, tensor in tensors.items():
+        first.setdefault(id(tensor), name)
+    return {name: tensors[name] for name in first.values()}
 
 
 def learnable_parameters(module: nn.Module) -> Iterator[nn.Parameter]:

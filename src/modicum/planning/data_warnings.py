@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+from modicum.wording import count_of, listed
+
 STRONG_IMBALANCE = 10
 FEW_OF_A_CLASS = 5
 _SHOWN = 3
@@ -45,14 +47,14 @@ def data_warnings(found: Mapping[str, Any]) -> list[DataWarning]:
 def _file_warnings(found: Mapping[str, Any]) -> Iterator[DataWarning]:
     if found["broken"]:
         yield DataWarning(
-            f"{_count(found['broken'], 'image')} cannot be read",
+            f"{count_of(found['broken'], 'image')} cannot be read",
             "repair or remove them, or pass --skip-broken to fit",
             stops=True,
             examples=_first(f"{item['image']}: {item['reason']}" for item in found["broken_files"]),
         )
     if found["mislabelled"]:
         yield DataWarning(
-            f"{_count(found['mislabelled'], 'file')} of another format than the name says",
+            f"{count_of(found['mislabelled'], 'file')} of another format than the name says",
             "read all the same; rename them, other programs may refuse them",
             examples=_first(
                 f"{item['image']} is {item['format'].upper()}" for item in found["mislabelled_files"]
@@ -63,14 +65,14 @@ def _file_warnings(found: Mapping[str, Any]) -> Iterator[DataWarning]:
 def _repeat_warnings(found: Mapping[str, Any]) -> Iterator[DataWarning]:
     if found["leaks"]:
         yield DataWarning(
-            f"{_count(found['leaks'], 'leak')} between splits",
+            f"{count_of(found['leaks'], 'leak')} between splits",
             "correct the split, or pass --leaks drop to fit, which takes the training side out",
             stops=True,
             examples=_first(leak["text"] for leak in found["leak_pairs"]),
         )
     if found["duplicates"]:
         yield DataWarning(
-            f"{_count(found['duplicates'], 'image')} identical to another",
+            f"{count_of(found['duplicates'], 'image')} identical to another",
             "remove the copies: what is there twice counts double",
             examples=_first(" = ".join(group[:3]) for group in found["duplicate_groups"]),
         )
@@ -80,7 +82,7 @@ def _repeat_warnings(found: Mapping[str, Any]) -> Iterator[DataWarning]:
         pairs = [(pair["first"], pair["second"]) for pair in found["near_duplicate_pairs"]]
         where = "under different patients" if found["patients"] else "in the data"
         yield DataWarning(
-            f"{_count(within, 'pair')} of nearly identical images {where}",
+            f"{count_of(within, 'pair')} of nearly identical images {where}",
             "see whether they are one photograph; give them one patient, or remove one",
             examples=_first(
                 f"{one} ≈ {other}" for one, other in pairs if frozenset((one, other)) not in leaked
@@ -100,7 +102,7 @@ def _label_warnings(found: Mapping[str, Any]) -> Iterator[DataWarning]:
         )
     if found["unlabelled"]:
         yield DataWarning(
-            f"{_count(found['unlabelled'], 'image')} without a label",
+            f"{count_of(found['unlabelled'], 'image')} without a label",
             "label them, or leave them out of the table",
         )
     if (found["imbalance"] or 0) > STRONG_IMBALANCE:
@@ -113,8 +115,7 @@ def _label_warnings(found: Mapping[str, Any]) -> Iterator[DataWarning]:
     for split, of_split in found["classes"].items():
         few = {name: n for name, n in of_split.items() if n < FEW_OF_A_CLASS}
         if few and split != "all" and len(counts) > 1:
-            names = ", ".join(f"'{name}': {n}" for name, n in list(few.items())[:_LONGEST])
-            names += ", ..." if len(few) > _LONGEST else ""
+            names = listed((f"'{name}': {n}" for name, n in few.items()), _LONGEST)
             effect = "hardly to be learned" if split == "train" else "their scores say little"
             yield DataWarning(
                 f"fewer than {FEW_OF_A_CLASS} images of a class in {split} ({names})",
@@ -133,17 +134,12 @@ def _finding_warnings(found: Mapping[str, Any]) -> Iterator[DataWarning]:
             if parts[split][side] < FEW_OF_A_CLASS
         ]
         if few and (split != "all" or len(splits) == 1):
-            few_text = ", ".join(few[:_LONGEST]) + (", ..." if len(few) > _LONGEST else "")
             where = "" if split == "all" else f" in {split}"
             yield DataWarning(
-                f"fewer than {FEW_OF_A_CLASS} images of a kind{where} ({few_text})",
+                f"fewer than {FEW_OF_A_CLASS} images of a kind{where} ({listed(few, _LONGEST)})",
                 "add images, leave the finding out, or split anew",
             )
 
 
 def _first(texts: Iterable[str]) -> tuple[str, ...]:
     return tuple(islice(texts, _SHOWN))
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

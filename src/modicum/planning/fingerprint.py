@@ -14,9 +14,10 @@ import numpy as np
 import pandas as pd
 
 from modicum.atomic_files import write_text
-from modicum.data.duplicates import duplicate_groups, facts_by_row, leaks, near_pairs
-from modicum.data.manifest import LABELS_PREFIX, SPLITS, Manifest
-from modicum.data.scan import ImageFacts, ScanResult
+from modicum.data.checks.duplicates import duplicate_groups, facts_by_row, leaks, near_pairs
+from modicum.data.checks.scan import ScanResult
+from modicum.data.image_facts import ImageFacts
+from modicum.data.manifest import COLUMNS, LABELS_PREFIX, SPLITS, Manifest, split_reference
 from modicum.planning.data_warnings import data_warnings
 
 SCHEMA = 1
@@ -88,7 +89,7 @@ def _files(facts: Sequence[ImageFacts]) -> dict[str, Any]:
         "modes": _counted(fact.mode for fact in facts),
         "height": quantiles(fact.height for fact in facts),
         "width": quantiles(fact.width for fact in facts),
-        "bytes": sum({fact.ref.partition("#")[0]: fact.bytes for fact in facts}.values()),
+        "bytes": sum({split_reference(fact.ref)[0]: fact.bytes for fact in facts}.values()),
         "spacing": {
             "known": len(spacings),
             "row": quantiles(row for row, _ in spacings),
@@ -197,6 +198,7 @@ def _other_columns(manifest: Manifest) -> dict[str, Any]:
         "reports": {"count": len(texts), "words": quantiles(len(text.split()) for text in texts)}
         if texts
         else None,
+        "columns": [str(c) for c in table if c not in COLUMNS and not str(c).startswith(LABELS_PREFIX)],
         "masks": int(table["mask"].notna().sum()) if "mask" in table else 0,
         "targets": int(table["target"].notna().sum()) if "target" in table else 0,
     }

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from modicum.data.manifest import SPLITS
+from modicum.wording import count_of, listed
 
 _BAR = 16
 _LISTED = 12
@@ -35,9 +36,9 @@ def inspect_tables(found: Mapping[str, Any]) -> list[RenderableType]:
 
 def _title(found: Mapping[str, Any]) -> Text:
     size = found["bytes"] / 2**20
-    facts = [_count(found["images"], "image"), f"{size:,.0f} MiB" if size >= 10 else f"{size:.1f} MiB"]
+    facts = [count_of(found["images"], "image"), f"{size:,.0f} MiB" if size >= 10 else f"{size:.1f} MiB"]
     if found["patients"]:
-        facts.insert(1, _count(found["patients"], "patient"))
+        facts.insert(1, count_of(found["patients"], "patient"))
     name = found["name"] or found["source"] or "data"
     return Text.assemble(
         (name, "bold cyan"), "  ", (" · ".join(facts), "bold"), (f"  {found['source']}", "dim")
@@ -70,6 +71,10 @@ def _overview_rows(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             "grey levels",
             f"{overall['mean']:.2f} ± {overall['std']:.2f} of 1; means of images {mean['min']:.2f} to {mean['max']:.2f}",
         )
+    if found["classes"] is None and found["findings"] is None:
+        columns = found.get("columns")
+        given = f" ({listed(columns, _NAMES)})" if columns else ""
+        yield "labels", f"none read; name their column{given} with --label, or several with --labels"
     yield from _people_rows(found)
     for name, text in (("domains", _list(found["domains"])), ("splits", _list(found["splits"]))):
         if text:
@@ -93,10 +98,10 @@ def _people_rows(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     several = f"{each['min']:g} to {each['max']:g}" if each["min"] != each["max"] else f"{each['min']:g}"
     text = f"{found['patients']:,}, with {several} {'image' if several == '1' else 'images'} each"
     if found["images_without_patient"]:
-        text += f"; {_count(found['images_without_patient'], 'image')} without"
+        text += f"; {count_of(found['images_without_patient'], 'image')} without"
     yield "patients", text
     if found["eyes"]:
-        pairs = "" if found["eye_pairs"] is None else f"; {_count(found['eye_pairs'], 'pair')}"
+        pairs = "" if found["eye_pairs"] is None else f"; {count_of(found['eye_pairs'], 'pair')}"
         yield "eyes", _list(found["eyes"]) + pairs
 
 
@@ -207,7 +212,3 @@ def _list(counts: Mapping[str, int]) -> str:
     shown = [f"{name} {count:,}" for name, count in list(counts.items())[:_NAMES]]
     left = len(counts) - len(shown)
     return ", ".join(shown) + (f" and {left} more" if left else "")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -94,12 +94,20 @@ def _panel(run: RunFiles, sections: TaskSections, evaluation: Evaluation, place:
         "title": evaluation.title,
         "size": ", ".join(size),
         "note": _resampling(evaluation),
+        "seen": _seen(evaluation),
         "blocks": sections.blocks(run, evaluation, f"e{place}"),
         "map": ", ".join(sorted({str(entry["map"]) for entry in evaluation.examples if entry.get("map")})),
         "mistakes": mistakes,
         "correct": correct,
         "predicted": evaluation.predictions is not None,
     }
+
+
+def _seen(evaluation: Evaluation) -> str:
+    if not evaluation.seen:
+        return ""
+    images = number(evaluation.info.get("images")) or evaluation.seen
+    return f"{count(evaluation.seen)} of these {count(images)} images were used in training: the scores are too good."
 
 
 def _resampling(evaluation: Evaluation) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 
 from modicum.report.classified import classified
 from modicum.report.figures import hundred
-from modicum.report.files import Evaluation, RunFiles, number
+from modicum.report.files import Evaluation, RunFiles, as_mapping, number
 from modicum.report.sections import Headline
 from modicum.report.words import of_hundred, plural, score, sensitivity_at, sentence_list
 
@@ -18,15 +18,21 @@ TOO_FEW = 10
 
 
 def about(run: RunFiles) -> str:
-    """``5 classes: 0, 1, 2, 3 and 4``."""
-    names = [f"“{name}”" for name in run.classes]
+    """``tells “glaucoma” from “healthy”``, ``grades dr_grade from “0” to “4”``."""
+    names = [class_words(run, name) for name in run.classes]
     if run.kind == "binary" and len(names) == 2:
         return f"tells {names[1]} from {names[0]}"
     if run.kind == "multi-label":
         return f"looks for {plural(len(names), 'finding')}"
     if run.task.get("ordered"):
-        return f"grades from {names[0]} to {names[-1]}" if names else "grades"
+        return f"grades from {names[0]} to “{run.classes[-1]}”" if names else "grades"
     return f"tells {len(names)} classes apart"
+
+
+def class_words(run: RunFiles, name: str) -> str:
+    """``“glaucoma”``; ``“covid = 1”`` where the class alone is a bare number and its column has a name."""
+    column = as_mapping(run.recipe_data.get("columns")).get("label")
+    return f"“{column} = {name}”" if isinstance(column, str) and name.isdigit() else f"“{name}”"
 
 
 def headline(run: RunFiles, evaluation: Evaluation) -> Headline:
@@ -49,10 +55,10 @@ def _found(run: RunFiles, evaluation: Evaluation) -> Headline:
         here, rarer = min((int((scored.truth == i).sum()), name) for i, name in enumerate(run.classes))
         if here < TOO_FEW:
             return Headline(
-                f"Only {plural(here, 'image')} with “{rarer}” in the {evaluation.title}: "
+                f"Only {plural(here, 'image')} with {class_words(run, rarer)} in the {evaluation.title}: "
                 "too few to say how many of a hundred it would find."
             )
-    what = f"“{run.classes[1]}”" if single else "a finding"
+    what = class_words(run, run.classes[1]) if single else "a finding"
     who = "" if single else f"Averaged over {len(run.classes)} findings: of"
     sentence = (
         f"{who or 'Of'} 100 images with {what} it found about {hits}{_between(found)} "

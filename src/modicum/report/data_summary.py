@@ -24,10 +24,9 @@ def data_values(run: RunFiles, sections: TaskSections) -> dict[str, Any]:
     sizes = {name: int((split_of == name).sum()) for name in names}
     totals = [("images", sizes)]
     if "patient" in table and (table["patient"] != "").any():
-        known = table[table["patient"] != ""]
-        totals.append(
-            ("patients", {n: int(known.loc[split_of[known.index] == n, "patient"].nunique()) for n in names})
-        )
+        # As for the intervals: an image whose patient is not known stands for one of its own.
+        people = table["patient"].where(table["patient"] != "", "image:" + table["image"])
+        totals.append(("patients", {n: int(people[split_of == n].nunique()) for n in names}))
     return {
         "columns": columns,
         "rows": [(name, [_bar(amounts.get(n, 0), sizes[n]) for n in names]) for name, amounts in rows],

@@ -41,6 +41,11 @@ class Evaluation:
         """What a reader calls it."""
         return SET_TITLES.get(self.name, self.name)
 
+    @property
+    def seen(self) -> int:
+        """How many of its images the run was trained with, where that was looked up."""
+        return sum(int(number(amount) or 0) for amount in as_mapping(self.info.get("seen")).values())
+
 
 @dataclass(frozen=True)
 class RunFiles:
@@ -68,8 +73,10 @@ class RunFiles:
         named = self.metrics.get("classes") or self.task.get("classes") or self.recipe_data.get("classes")
         if isinstance(named, list | tuple):
             return [str(name) for name in named]
+        from modicum.data.manifest import class_order
+
         labels = self.manifest["label"] if self.manifest is not None and "label" in self.manifest else ()
-        return self._findings or sorted({str(name) for name in labels} - {""})
+        return self._findings or class_order({str(name) for name in labels} - {""})
 
     @property
     def _findings(self) -> list[str]:
@@ -104,10 +111,10 @@ class RunFiles:
 
     @property
     def main(self) -> Evaluation | None:
-        """The evaluation of the headline: the test set, else another data set, else the validation set."""
+        """The evaluation of the headline: the test set, else other data that is new to it, else the validation set."""
         scored = [evaluation for evaluation in self.evaluations if evaluation.metrics]
         order = {"test": 0, "val": 2, "train": 3}
-        return min(scored, key=lambda evaluation: order.get(evaluation.name, 1), default=None)
+        return min(scored, key=lambda e: order.get(e.name, 3 if e.seen else 1), default=None)
 
 
 def read_run(folder: Path) -> RunFiles:
@@ -123,12 +130,12 @@ def read_run(folder: Path) -> RunFiles:
         task=as_mapping(_mapping(folder / "model.json", damaged).get("task")),
         recipe_text=recipe_text,
         recipe=recipe,
-        history=_history(folder / "history.jsonl"),
+        history=_history(folder / "history.jsonl", damaged),
         manifest=_table(folder / "manifest.csv", damaged),
         manifest_info=_mapping(folder / "manifest.json", damaged),
         environment=_mapping(folder / "environment.json", damaged),
         fingerprint=_mapping(folder / "fingerprint.json", damaged),
-        broken=_rows(folder / "broken.csv"),
+        broken=_rows(folder / "broken.csv", damaged),
         evaluations=_evaluations(folder / "evaluations", as_mapping(metrics.get("evaluations")), damaged),
         damaged=damaged,
     )
@@ -192,12 +199,17 @@ def _recipe(path: Path, damaged: list[str]) -> tuple[str, Mapping[str, Any]]:
         return "", {}
 
 
-def _history(path: Path) -> list[dict[str, Any]]:
+def _history(path: Path, damaged: list[str]) -> list[dict[str, Any]]:
     """Records by stage and step, the last of each kind winning: a run that was killed and went on repeats some."""
     if not path.is_file():
         return []
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        damaged.append(path.name)
+        return []
     records: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in lines:
         try:
             record = json.loads(line)
         except ValueError:
@@ -224,8 +236,12 @@ def _table(path: Path, damaged: list[str]) -> "pd.DataFrame | None":
         return None
 
 
-def _rows(path: Path) -> int:
+def _rows(path: Path, damaged: list[str]) -> int:
     if not path.is_file():
         return 0
-    with path.open(encoding="utf-8", errors="replace", newline="") as file:
-        return max(0, sum(1 for _ in csv.reader(file)) - 1)
+    try:
+        with path.open(encoding="utf-8", errors="replace", newline="") as file:
+            return max(0, sum(1 for _ in csv.reader(file)) - 1)
+    except (OSError, csv.Error):
+        damaged.append(path.name)
+        return 0

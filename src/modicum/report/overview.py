@@ -44,7 +44,9 @@ def hero(run: RunFiles) -> dict[str, Any]:
     entry = main.metrics[metric]
     confidence = number(main.info.get("confidence")) or 0.95
     low, value = number(entry.get("low")), number(entry.get("value"))
-    from_half = metric.startswith("auroc") and min(low if low is not None else 1.0, value or 0.0) >= 0.5
+    least = min(end for end in (low, value, 1.0) if end is not None)
+    start = 0.5 if metric.startswith("auroc") and least >= 0.5 else -1 if least < 0 else 0
+    reason = str(entry.get("reason") or "")
     return {
         "score": score(entry.get("value")),
         "title": metric_title(metric),
@@ -52,9 +54,9 @@ def hero(run: RunFiles) -> dict[str, Any]:
         "set": main.title,
         "interval": interval(entry),
         "confidence": f"{100 * confidence:g}",
-        "mark": whisker(entry, 0.5 if from_half else 0.0),
-        "start": "0.5" if from_half else "0",
-        "reason": str(entry.get("reason") or ""),
+        "mark": whisker(entry, start),
+        "start": f"{start:g}".replace("-", "−"),
+        "reason": reason[:1].upper() + reason[1:],
     }
 
 
@@ -112,6 +114,10 @@ def cautions(run: RunFiles, sections: TaskSections) -> list[str]:
         if main.name == "val":
             found.append(
                 "There is no test set. These images also chose the weights to keep, so the scores are a little too good."
+            )
+        if main.seen:
+            found.append(
+                f"{plural(main.seen, 'image')} of the {main.title} served in training too, so the scores are too good."
             )
         if main.info.get("resampling_unit") == "image":
             found.append(

@@ -102,9 +102,9 @@ def score_block(evaluation: Evaluation, width: str = "full") -> list[Block]:
 
 
 def whisker(entry: Mapping[str, Any], start: float = 0.0, end: float = 1.0) -> dict[str, str] | None:
-    """Where dot and whiskers stand on an axis, in percent of its length; None without a value."""
+    """Where dot and whiskers stand on an axis, in percent of its length; None without a value on it."""
     value, low, high = (number(entry.get(key)) for key in ("value", "low", "high"))
-    if value is None:
+    if value is None or not start <= value <= end:  # a dot moved onto the axis would be another value
         return None
 
     def place(number: float) -> float:

@@ -1,25 +1,26 @@
-"""Tasks: what a target and a prediction are, with metrics and plots."""
+"""Tasks: what a target and a prediction are, with metrics and plots.
 
-from collections.abc import Mapping
-from typing import Any
+What stands here is loaded when it is first used: metrics and curves alone need no PyTorch.
+"""
 
-from modicum.data.manifest import Manifest
-from modicum.errors import InputError, did_you_mean
-from modicum.tasks.base import Batch, Example, Scores, Task
-from modicum.tasks.classification.task import Classification
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-TASKS: dict[str, type[Task]] = {task.name: task for task in (Classification,)}
+if TYPE_CHECKING:
+    from modicum.tasks.base import Batch, Example, Scores, Task
+    from modicum.tasks.classification.task import Classification
+    from modicum.tasks.registry import TASKS, task_from_dict, task_of
 
 __all__ = ["TASKS", "Batch", "Classification", "Example", "Scores", "Task", "task_from_dict", "task_of"]
 
+_HOMES = {
+    **dict.fromkeys(("Batch", "Example", "Scores", "Task"), "modicum.tasks.base"),
+    **dict.fromkeys(("TASKS", "task_from_dict", "task_of"), "modicum.tasks.registry"),
+    "Classification": "modicum.tasks.classification.task",
+}
 
-def task_of(manifest: Manifest, name: str, options: Mapping[str, Any]) -> Task:
-    """The task called ``name`` with what a manifest says of its classes."""
-    if name not in TASKS:
-        raise InputError(f"unknown task '{name}'", did_you_mean(name, TASKS))
-    return TASKS[name].from_manifest(manifest, options)
 
-
-def task_from_dict(values: Mapping[str, Any]) -> Task:
-    """A task as a run folder keeps it."""
-    return TASKS[str(values["name"])].from_dict(values)
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'modicum.tasks' has no attribute {name!r}")

@@ -14,11 +14,20 @@ from modicum.data.layouts.monai import is_datalist, read_datalist
 from modicum.data.layouts.npz import is_array_data, read_npz
 from modicum.data.layouts.paths import confine, refuse_repeats, require_files
 from modicum.data.layouts.split_lists import apply_split_lists
-from modicum.data.layouts.table import TABLE_SUFFIXES, read_table, table_in
-from modicum.data.manifest import Manifest, count_of, name_classes, split_reference
+from modicum.data.layouts.table import TABLE_SUFFIXES, read_table, short_name, table_in
+from modicum.data.manifest import Manifest, name_classes, split_reference
 from modicum.errors import InputError
+from modicum.wording import count_of
 
-__all__ = ["images_manifest", "load_manifest", "read_datalist", "read_folder", "read_npz", "read_table"]
+__all__ = [
+    "data_name",
+    "images_manifest",
+    "load_manifest",
+    "read_datalist",
+    "read_folder",
+    "read_npz",
+    "read_table",
+]
 
 
 def load_manifest(
@@ -71,6 +80,12 @@ def load_manifest(
     if classes is not None:
         check_labels(manifest, classes)
     return manifest
+
+
+def data_name(source: Path | str) -> str:
+    """A short name of a data set, from its path alone: the folder's, the file's, or that of the file's folder."""
+    path = Path(source)
+    return path.absolute().name if path.is_dir() else short_name(path)
 
 
 def drop_unlabelled(manifest: Manifest) -> Manifest:
@@ -138,7 +153,7 @@ def _read_folder(
 ) -> Manifest:
     table = table_in(folder, columns)
     if table is not None:
-        return replace(read_table(table, columns, images), name=folder.absolute().name)
+        return replace(read_table(table, columns, images), name=data_name(folder))
     if columns or images is not None:
         raise InputError(
             f"folder '{folder.name}' holds no table", "name columns and a folder of images only for tables"
@@ -151,7 +166,7 @@ def _read_folder(
         raise InputError(f"folder '{folder.name}' holds several data sets ({names})", "give the one to use")
     if found:
         manifest = read_datalist(found[0]) if lists else read_npz(found[0])
-        return replace(manifest, name=folder.absolute().name)
+        return replace(manifest, name=data_name(folder))
     return read_folder(folder)
 
 

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from modicum.data.manifest import COLUMNS, LABELS_PREFIX, Manifest, class_order, count_of, name_classes
+from modicum.data.manifest import COLUMNS, LABELS_PREFIX, Manifest, class_order, name_classes
 from modicum.errors import InputError, did_you_mean
+from modicum.wording import count_of
 
 ROLES = (*COLUMNS, "labels")
 # What people and programs write where nothing is known. 'None' is not among them: it can be a class.

@@ -1,6 +1,7 @@
 """Manifests from array files as MedMNIST writes them: ``train_images``, ``train_labels``, ..."""
 
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,12 @@ from modicum.data.image import ImageRef
 from modicum.data.layouts.columns import split_of
 from modicum.data.layouts.table import short_name
 from modicum.data.manifest import LABELS_PREFIX, Manifest, text_column
+from modicum.data.readers.arrays import array_header
+from modicum.data.readers.request import Unreadable
 from modicum.errors import InputError
 
+# What zipfile, zlib and numpy say of files that are damaged, encrypted or no archives at all.
+_UNREADABLE = (OSError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error, Unreadable)
 _REMEDY = "MedMNIST's names are train_images, train_labels, val_images, ..."
 
 
@@ -36,7 +41,7 @@ def read_npz(path: Path) -> Manifest:
                     parts.append(_part(path, arrays, shapes, prefix))
     except FileNotFoundError:
         raise InputError(f"'{path}' is not there", "check the path") from None
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+    except _UNREADABLE as error:
         raise InputError(
             f"{path.name} cannot be read as an array file ({error})", "load it with numpy and save it again"
         ) from None
@@ -50,7 +55,7 @@ def is_array_data(path: Path) -> bool:
     """Whether a file has arrays of images with the names that :func:`read_npz` knows."""
     try:
         names = list(_shapes(path))
-    except (OSError, ValueError, zipfile.BadZipFile):
+    except _UNREADABLE:
         return False
     return any(name.endswith("images") for name in names)
 
@@ -61,13 +66,7 @@ def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
     with zipfile.ZipFile(path) as archive:
         for member in archive.namelist():
             with archive.open(member) as file:
-                version = np.lib.format.read_magic(file)
-                read = (
-                    np.lib.format.read_array_header_1_0
-                    if version == (1, 0)
-                    else np.lib.format.read_array_header_2_0
-                )
-                shapes[member.removesuffix(".npy")] = read(file)[0]
+                shapes[member.removesuffix(".npy")] = array_header(file)[0]
     return shapes
 
 

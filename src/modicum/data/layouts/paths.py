@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from modicum.data.manifest import Manifest, count_of, split_reference
+from modicum.data.manifest import Manifest, split_reference
 from modicum.errors import InputError
+from modicum.wording import count_of, listed
 
 PATH_COLUMNS = ("image", "mask", "target")
 _PROBES = 20
-_SHOWN = 3
 
 
 def prefix_images(manifest: Manifest, images: Path | None) -> Manifest:
@@ -116,7 +116,7 @@ class _Inside:
             path = path.replace("\\", "/")
         if re.match(r"[A-Za-z]:/", path) and os.name != "nt":
             return path + fragment, False
-        full = os.path.normpath(path if path.startswith("/") else f"{self.root}/{path}")
+        full = os.path.normpath(path if Path(path).is_absolute() else f"{self.root}/{path}")
         for root in (self.root, self.real):
             if full.startswith(root.rstrip(os.sep) + os.sep):
                 relative = full[len(root.rstrip(os.sep)) + 1 :]
@@ -144,7 +144,7 @@ def refuse_repeats(manifest: Manifest) -> None:
         return
     first = images[repeated].iloc[0]
     rows = [int(row) for row in np.flatnonzero(images == first)]
-    where = " and ".join(manifest.place(row) for row in rows[:_SHOWN])
+    where = " and ".join(manifest.place(row) for row in rows[:3])
     others = images[repeated].nunique() - 1
     more = f" (and {count_of(others, 'other image')})" if others else ""
     raise InputError(f"image '{first}' is given {len(rows)} times: {where}{more}", "keep one row an image")
@@ -167,8 +167,7 @@ def require_files(manifest: Manifest) -> None:
                 place = manifest.places[row] if manifest.places else f"image {row + 1}"
                 absent.append(f"{place}: {column} '{text}'")
     if absent:
-        shown = ", ".join(absent[:_SHOWN]) + (", ..." if len(absent) > _SHOWN else "")
         raise InputError(
-            f"{manifest.source}: {count_of(len(absent), 'file')} not found ({shown})",
+            f"{manifest.source}: {count_of(len(absent), 'file')} not found ({listed(absent)})",
             "fix the paths, give their folder with --images, or pass --skip-broken",
         )

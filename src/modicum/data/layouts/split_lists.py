@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from modicum.data.layouts.table import read_text
-from modicum.data.manifest import SPLITS, Manifest, count_of, split_reference, text_column
+from modicum.data.manifest import SPLITS, Manifest, split_reference, text_column
 from modicum.errors import InputError
-
-_SHOWN = 3
+from modicum.wording import count_of, listed
 
 
 @dataclass(frozen=True)
@@ -55,9 +54,8 @@ def apply_split_lists(manifest: Manifest, folder: Path, *, missing: str = "error
         if label:
             labels[row] = label
     if absent and missing != "keep":
-        shown = ", ".join(absent[:_SHOWN]) + (", ..." if len(absent) > _SHOWN else "")
         raise InputError(
-            f"{count_of(len(absent), 'listed image')} not found in {manifest.source} ({shown})",
+            f"{count_of(len(absent), 'listed image')} not found in {manifest.source} ({listed(absent)})",
             "add them, take them off the lists, or pass --skip-broken",
         )
     return _applied(manifest, folder.name, splits, labels, len(absent))

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from modicum.data.layouts.columns import arrange, finding_columns
 from modicum.data.layouts.paths import prefix_images
@@ -16,7 +18,18 @@ from modicum.errors import InputError
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
 # Names that say nothing of the data; the folder's name is taken instead.
-_PLAIN_STEMS = {"manifest", "labels", "data", "dataset", "datalist", "images", "metadata", "train", "table"}
+_PLAIN_STEMS = {
+    "manifest",
+    "labels",
+    "data",
+    "dataset",
+    "datalist",
+    "images",
+    "index",
+    "metadata",
+    "train",
+    "table",
+}
 
 
 def read_table(
@@ -60,9 +73,7 @@ def table_columns(path: Path) -> list[str]:
     """The column names of a table, without reading it all; empty where it cannot be read."""
     try:
         if path.suffix.lower() == ".parquet":
-            import pyarrow.parquet
-
-            return [str(name) for name in pyarrow.parquet.read_schema(path).names]
+            return [str(name) for name in pq.read_schema(path).names]
         with path.open("rb") as file:
             # 64 KiB hold any header; the cut may fall inside a character, hence "ignore".
             text = _decode(file.read(65536), errors="ignore")[0]
@@ -70,20 +81,21 @@ def table_columns(path: Path) -> list[str]:
             name.strip()
             for name in next(csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(path, text)))
         ]
-    except (OSError, ValueError, csv.Error, StopIteration):
+    except (OSError, ValueError, pa.ArrowException, csv.Error, StopIteration):
         return []
 
 
 def short_name(path: Path) -> str:
     """A name for runs: the file's, or its folder's where the file is just called ``labels`` or the like."""
+    path = path.absolute()
     stem = path.name.split(".")[0]
-    return path.absolute().parent.name if stem.lower() in _PLAIN_STEMS else stem
+    return path.parent.name if stem.lower() in _PLAIN_STEMS else stem
 
 
 def _read_parquet(path: Path) -> tuple[pd.DataFrame, list[str]]:
     try:
         table = pd.read_parquet(path)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
             f"{path.name} cannot be read as Parquet ({reason})", "write it again, or give a CSV"

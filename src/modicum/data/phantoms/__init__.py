@@ -3,7 +3,7 @@
 from modicum.data.phantoms.camera import CAMERAS
 from modicum.data.phantoms.chest import ChestPhantom, chest
 from modicum.data.phantoms.chest_findings import FINDINGS, LOBES
-from modicum.data.phantoms.dataset import write_chest_dataset, write_fundus_dataset
+from modicum.data.phantoms.dataset import write_chest_dataset, write_fundus_dataset, write_phantoms
 from modicum.data.phantoms.fundus import GRADE_PROBABILITIES, FundusPhantom, draw_grade, fundus
 from modicum.data.phantoms.lesions import LESIONS, SEVERE_PER_QUADRANT
 
@@ -21,4 +21,5 @@ __all__ = [
     "fundus",
     "write_chest_dataset",
     "write_fundus_dataset",
+    "write_phantoms",
 ]

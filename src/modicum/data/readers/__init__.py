@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+from jaxtyping import TypeCheckError
+
 from modicum.data.image import ImageRef, MedicalImage
 from modicum.data.readers.content import SUFFIX_FORMATS, format_of_content, format_of_name
 from modicum.data.readers.quiet import quiet
@@ -19,6 +21,8 @@ from modicum.data.readers.request import Request, Unreadable
 from modicum.errors import BrokenImageError, InputError
 
 MAX_PIXELS = 300_000_000
+# No damaged file causes these; they are ours (shapes, while tests check them) or the installation's.
+_MISTAKES = (TypeCheckError, NameError, ImportError)
 # NPZ files hold many images, and are read only where a manifest names one of them.
 IMAGE_SUFFIXES = frozenset(suffix for suffix, form in SUFFIX_FORMATS.items() if form != "npz")
 
@@ -65,6 +69,8 @@ def read_image(
         reason = error.reason
     except MemoryError:
         reason = "needs more memory to decode than there is"
+    except _MISTAKES:
+        raise
     except BaseException as error:
         # A panic in a decoder written in Rust (pylibjpeg-rle on damaged data) is no Exception.
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":

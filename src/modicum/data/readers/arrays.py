@@ -7,6 +7,7 @@ single image.
 
 import math
 import zipfile
+from tokenize import TokenError
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -35,7 +36,7 @@ def read_npz(file: BinaryIO, request: Request) -> MedicalImage:
         name = _array_name(archive, request)
         member = f"{name}.npy"
         with archive.open(member) as stream:
-            shape, fortran, dtype = _header(stream)
+            shape, fortran, dtype = array_header(stream)
             start = stream.tell()
         if dtype.hasobject or dtype.kind not in "buif":
             raise Unreadable(f"array '{name}' holds no plain numbers")
@@ -95,12 +96,21 @@ def _array_name(archive: zipfile.ZipFile, request: Request) -> str:
     return asked
 
 
-def _header(stream: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
-    version = np.lib.format.read_magic(stream)
-    if version == (1, 0):
-        return np.lib.format.read_array_header_1_0(stream)
-    if version == (2, 0):
-        return np.lib.format.read_array_header_2_0(stream)
+def array_header(stream: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, column-major order and dtype of an open ``.npy`` member, which is left at its first value.
+
+    Raises:
+        Unreadable: it has none, or one that is damaged.
+    """
+    try:
+        version = np.lib.format.read_magic(stream)
+        if version == (1, 0):
+            return np.lib.format.read_array_header_1_0(stream)
+        if version == (2, 0):
+            return np.lib.format.read_array_header_2_0(stream)
+    except (ValueError, TypeError, SyntaxError, TokenError):
+        # The header is the text of a Python mapping; numpy passes on what its parser says of a damaged one.
+        raise Unreadable("the NPZ data are damaged or incomplete") from None
     raise Unreadable(f"is in NumPy file format {version[0]}.{version[1]}, which is not supported")
 
 

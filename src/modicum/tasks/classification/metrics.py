@@ -264,27 +264,31 @@ def surprise_of(probability: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
 
 
 def auroc(
-    scores: Num[np.ndarray, "n"], positive: Bool[np.ndarray, "n"], weights: Num[np.ndarray, "n"] | None = None
+    scores: Num[np.ndarray, "n"],
+    positive: Bool[np.ndarray, "n"] | Int[np.ndarray, "n"],
+    weights: Num[np.ndarray, "n"] | None = None,
 ) -> float:
     """The chance that a positive image scores above a negative one, ties one half: the area under ROC."""
-    return _value(ranking(scores, positive), "auroc", weights, len(scores))
+    return _value(ranking(scores, positive.astype(bool)), "auroc", weights, len(scores))
 
 
 def average_precision(
-    scores: Num[np.ndarray, "n"], positive: Bool[np.ndarray, "n"], weights: Num[np.ndarray, "n"] | None = None
+    scores: Num[np.ndarray, "n"],
+    positive: Bool[np.ndarray, "n"] | Int[np.ndarray, "n"],
+    weights: Num[np.ndarray, "n"] | None = None,
 ) -> float:
     """Mean of the precision at each rise of recall."""
-    return _value(ranking(scores, positive), "average_precision", weights, len(scores))
+    return _value(ranking(scores, positive.astype(bool)), "average_precision", weights, len(scores))
 
 
 def sensitivity_at_specificity(
     scores: Num[np.ndarray, "n"],
-    positive: Bool[np.ndarray, "n"],
+    positive: Bool[np.ndarray, "n"] | Int[np.ndarray, "n"],
     specificity: float = 0.95,
     weights: Num[np.ndarray, "n"] | None = None,
 ) -> float:
     """The highest sensitivity among thresholds with at least this specificity."""
-    statistic = ranking(scores, positive, specificity=specificity)
+    statistic = ranking(scores, positive.astype(bool), specificity=specificity)
     return _value(statistic, "sensitivity_at_specificity", weights, len(scores))
 
 

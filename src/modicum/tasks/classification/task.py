@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from modicum.data.manifest import LABELS_PREFIX, Manifest, name_classes
+from modicum.data.manifest import LABELS_PREFIX, Manifest, are_consecutive, name_classes
 from modicum.errors import InputError
 from modicum.losses import CrossEntropy, FocalLoss, MaskedBCEWithLogits, class_weights_from_counts
 from modicum.tasks.base import Example, Scores, Task
@@ -55,7 +55,7 @@ class Classification(Task):
             columns = ", ".join(str(c) for c in manifest.table.columns)
             raise InputError(
                 f"{manifest.source}: no column 'label' or 'labels' (columns: {columns})",
-                "name it with --label COLUMN",
+                "name a table's with --label COLUMN, or sort the images into one folder a class",
             )
         found = manifest.classes()
         classes = [str(name) for name in options.get("classes") or found]
@@ -66,7 +66,7 @@ class Classification(Task):
             )
         ordered = options.get("ordered")
         if ordered is None:
-            ordered = len(classes) > 2 and _are_consecutive_numbers(classes)
+            ordered = len(classes) > 2 and are_consecutive(classes)
         kind: Kind = "binary" if len(classes) == 2 else "multi-class"
         return cls(kind, classes, ordered=bool(ordered) and kind == "multi-class", specificity=specificity)
 
@@ -191,10 +191,3 @@ class OnBatch(nn.Module):
 
     def forward(self, outputs: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
         return self.loss(outputs, batch[self.target])
-
-
-def _are_consecutive_numbers(names: Sequence[str]) -> bool:
-    if not all(name.lstrip("-").isdigit() for name in names):
-        return False
-    numbers = [int(name) for name in names]
-    return numbers == list(range(numbers[0], numbers[0] + len(numbers)))

@@ -1,11 +1,10 @@
-"""What a shard store is on disk: the record's layout, the manifest ``store.json``, files written in one step.
+"""What a shard store is on disk: the record's layout and the manifest ``store.json``.
 
-See :mod:`modicum.data.shards` for the folder as a whole.
+See :mod:`modicum.data.stores.shards` for the folder as a whole.
 """
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from modicum.atomic_files import write_text
 from modicum.errors import InputError, ModicumError
 
 SCHEMA = 1
@@ -134,7 +134,7 @@ class StoreManifest:
                 for shard in self.shards
             ],
         }
-        replace_file(folder / MANIFEST, json.dumps(document, separators=(",", ":")).encode())
+        write_text(folder / MANIFEST, json.dumps(document, separators=(",", ":")))
 
     @classmethod
     def read(cls, folder: Path) -> "StoreManifest":
@@ -144,7 +144,7 @@ class StoreManifest:
             InputError: there is none, or another version of modicum wrote it.
             DamagedStoreError: it is no longer what was written.
         """
-        again = "delete that folder and build the store again"
+        again = f"delete the folder '{folder}' and build the store again"
         try:
             document = json.loads((folder / MANIFEST).read_bytes())
             schema = document["schema"]
@@ -194,7 +194,7 @@ def sound(folder: Path, manifest: StoreManifest, skip_damaged: bool) -> StoreMan
     """
     listed: set[str] = set()
     if skip_damaged and (folder / DAMAGE_LIST).exists():
-        listed = set((folder / DAMAGE_LIST).read_text(errors="replace").splitlines())
+        listed = set((folder / DAMAGE_LIST).read_text(encoding="utf-8", errors="replace").splitlines())
     shards = []
     for shard in manifest.shards:
         path, size = folder / shard.file, len(shard.keys) * manifest.spec.stride
@@ -208,34 +208,3 @@ def sound(folder: Path, manifest: StoreManifest, skip_damaged: bool) -> StoreMan
                 "build the store again: only that shard is remade",
             )
     return replace(manifest, shards=shards)
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Writes a file so that at any moment, power cuts included, the old or the new content is there."""
-    part = path.with_name(path.name + ".part")
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
-    try:
-        write_all(descriptor, content)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    part.replace(path)
-    sync_folder(path.parent)
-
-
-def write_all(descriptor: int, content: bytes | memoryview) -> None:
-    """``os.write`` until everything is written."""
-    rest = memoryview(content)
-    while rest:
-        rest = rest[os.write(descriptor, rest) :]
-
-
-def sync_folder(folder: Path) -> None:
-    """Makes renames in a folder durable, where the system knows how."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -5,12 +5,12 @@ A store is a folder::
 
     store.json                what was stored and under which settings; replaced in one step, the only truth
     shard-000-00-00000.bin    records one after another, nothing else; (commit, rank, number); never changed
-    journal-*.jsonl, *.part   while a build is under way or was killed: modicum.data.shard_journal
+    journal-*.jsonl, *.part   while a build is under way or was killed: modicum.data.stores.shard_journal
     damaged.txt               after a reader met a damaged record: the next build makes those again
     rank-*.lock               who writes
 
-Reading is here, writing in :mod:`modicum.data.shard_writer`, the files themselves in
-:mod:`modicum.data.shard_format`.
+Reading is here, writing in :mod:`modicum.data.stores.shard_writer`, the files themselves in
+:mod:`modicum.data.stores.shard_format`.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Shaped
 
-from modicum.data.shard_format import DAMAGE_LIST, DamagedRecordError, StoreManifest, sound
+from modicum.data.stores.shard_format import DAMAGE_LIST, DamagedRecordError, StoreManifest, sound
 from modicum.progress import bar
 
 
@@ -160,7 +160,7 @@ class ShardStore:
     def report_damage(self, keys: Sequence[str]) -> None:
         """Puts records on the damage list; the next build of this store makes them again."""
         # A store on a read-only disk can still be read.
-        with suppress(OSError), (self.folder / DAMAGE_LIST).open("a") as file:
+        with suppress(OSError), (self.folder / DAMAGE_LIST).open("a", encoding="utf-8") as file:
             file.write("".join(f"{key}\n" for key in keys))
 
     def _records_of(self, number: int) -> np.ndarray:

@@ -10,7 +10,7 @@ small pictures reaches 0.99. What tells one person's picture from another's is l
    slight crop. Mirroring and turning are not undone: a left eye is no copy of a right one.
 
 The result is the correlation of what remains, 1 for a copy. Thresholds, and the pictures they were measured on, are in
-:mod:`modicum.data.near_duplicates`.
+:mod:`modicum.data.checks.near_duplicates`.
 """
 
 from typing import NamedTuple
@@ -109,9 +109,9 @@ def _blurred(values: Float32[np.ndarray, "n side side"], sigma: float) -> Float3
     return gaussian_filter(values, (0, sigma, sigma), mode="nearest")
 
 
-def _reduced(pictures: Pictures, side: int) -> Pictures:
-    n, full, _ = pictures.shape
-    blocks = pictures.reshape(n, side, full // side, side, full // side)
+def _reduced(pictures: Pictures, side: int) -> UInt8[np.ndarray, "n {side} {side}"]:
+    factor = pictures.shape[-1] // side
+    blocks = pictures.reshape(-1, side, factor, side, factor)
     return np.rint(blocks.mean((2, 4), dtype=np.float32)).astype(np.uint8)
 
 

@@ -7,7 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from modicum.atomic_files import atomic_file
-from modicum.data.scan import ImageFacts, KnownFacts, ScanResult
+from modicum.data.checks.scan import KnownFacts, ScanResult
+from modicum.data.image_facts import ImageFacts
 
 # Raise it whenever the same file would give other facts than before.
 VERSION = b"1"

@@ -14,13 +14,13 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
 
+from modicum.data.file_content import file_sha256, file_state
 from modicum.data.image import ImageRef
-from modicum.data.image_catalogue import Catalogue, part_of
-from modicum.data.image_decoding import file_sha256
-from modicum.data.image_store_build import Built, Shards, broken_error, build, file_states, open_parts
+from modicum.data.image_facts import ImageFacts
 from modicum.data.prepared import StoreSettings, expand, read_prepared
-from modicum.data.scan import ImageFacts
-from modicum.data.shard_format import DamagedRecordError, store_folder
+from modicum.data.stores.image_catalogue import Catalogue
+from modicum.data.stores.image_store_build import Built, Shards, broken_error, build, open_parts
+from modicum.data.stores.shard_format import DamagedRecordError, store_folder
 from modicum.errors import BrokenImageError
 from modicum.progress import say
 
@@ -178,8 +178,8 @@ class ImageStore:
     def _made_again(
         self, ref: ImageRef, error: DamagedRecordError
     ) -> UInt8[np.ndarray, "height width stored_channels"]:
-        state = file_states([ref])[ref.path]
-        if state is None or file_sha256(ref.path, state) + part_of(ref) != error.key:
+        state = file_state(ref.path)
+        if state is None or file_sha256(ref.path, state) + ref.part != error.key:
             raise error
         say(f"image store: the record of {ref} is damaged; decoding the image again")
         return read_prepared(ref, self.settings)[1]

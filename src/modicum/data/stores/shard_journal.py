@@ -13,7 +13,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from modicum.data.shard_format import RecordSpec, Shard, sync_folder, write_all
+from modicum.atomic_files import sync_folder
+from modicum.data.stores.shard_format import RecordSpec, Shard
+
+# Windows would otherwise write line ends of its own into the records.
+_BINARY = getattr(os, "O_BINARY", 0)
 
 
 def journal_path(folder: Path, rank: int) -> Path:
@@ -43,7 +47,7 @@ class ShardsInProgress:
         self._records_per_shard = records_per_shard
         self._part = -1
         path = journal_path(folder, rank)
-        self._journal = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+        self._journal = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | _BINARY, 0o666)
         lines = path.read_bytes().split(b"\n")[:-1]  # what follows the last line end was torn
         kept = self._replay(lines) if lines and lines[0] == header.encode() else 0
         os.ftruncate(self._journal, kept)
@@ -66,7 +70,7 @@ class ShardsInProgress:
     def append(self, key: str, content: memoryview) -> None:
         """Writes one record of ``spec.nbytes`` bytes. Raises OSError as the system does."""
         if self._part < 0:
-            self._part = os.open(self._part_path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
+            self._part = os.open(self._part_path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | _BINARY, 0o666)
             self._digest = hashlib.sha256()
         for piece in (content, memoryview(bytes(self._spec.stride - self._spec.nbytes))):
             write_all(self._part, piece)
@@ -171,7 +175,14 @@ class ShardsInProgress:
                 self._digest.update(content)
                 good += 1
         if good:
-            self._part = os.open(self._part_path, os.O_RDWR)
+            self._part = os.open(self._part_path, os.O_RDWR | _BINARY)
             os.ftruncate(self._part, good * self._spec.stride)
             os.lseek(self._part, 0, os.SEEK_END)
         return good
+
+
+def write_all(descriptor: int, content: bytes | memoryview) -> None:
+    """``os.write`` until everything is written."""
+    rest = memoryview(content)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]

@@ -1,7 +1,6 @@
 """Filling an image store: which images are missing, decoding them, writing records and facts."""
 
 import shutil
-import stat
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
@@ -9,14 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
+from modicum.data.file_content import file_sha256, file_state
 from modicum.data.image import ImageRef
-from modicum.data.image_catalogue import Catalogue, FileState, item_of, part_of
-from modicum.data.image_decoding import Decoded, Task, decode_all, file_sha256
 from modicum.data.prepared import StoreSettings, read_prepared
 from modicum.data.readers import read_image
-from modicum.data.shard_format import MANIFEST, DamagedStoreError, RecordSpec
-from modicum.data.shard_writer import ShardWriter, check_space, full_disk_named, locked
-from modicum.data.shards import ShardStore
+from modicum.data.stores.image_catalogue import Catalogue, item_of
+from modicum.data.stores.image_decoding import Decoded, Undecoded, decode_all
+from modicum.data.stores.shard_format import MANIFEST, DamagedStoreError, RecordSpec
+from modicum.data.stores.shard_writer import ShardWriter, check_space, full_disk_named, locked
+from modicum.data.stores.shards import ShardStore
 from modicum.errors import BrokenImageError, InputError, ResourceError
 from modicum.progress import bar, say
 
@@ -56,20 +56,6 @@ def open_parts(root: Path, settings: StoreSettings, *, remove_unusable: bool = F
     return parts
 
 
-def file_states(refs: Sequence[ImageRef]) -> dict[Path, FileState | None]:
-    """Size and time of change of each file; None where there is no file (or a folder, a pipe, ...)."""
-    states: dict[Path, FileState | None] = {}
-    for path in {ref.path for ref in refs}:
-        try:
-            status = path.stat()
-        except OSError:
-            states[path] = None
-        else:
-            regular = stat.S_ISREG(status.st_mode)
-            states[path] = FileState(status.st_size, status.st_mtime_ns) if regular else None
-    return states
-
-
 def _why(ref: ImageRef) -> BrokenImageError:
     """The reader's own reason for a file that is none."""
     try:
@@ -103,8 +89,9 @@ def build(
         ResourceError: too little disk, or another process builds the store for longer than ``wait`` seconds.
     """
     root.mkdir(parents=True, exist_ok=True)
-    states, catalogue, parts = file_states(refs), Catalogue(root), open_parts(root, settings)
-    built, tasks = Built([None] * len(refs)), []
+    states = {path: file_state(path) for path in {ref.path for ref in refs}}
+    catalogue, parts = Catalogue(root), open_parts(root, settings)
+    built, missing = Built([None] * len(refs)), []
     for position, ref in enumerate(refs):
         state = states[ref.path]
         if state is None:
@@ -115,12 +102,12 @@ def build(
         if _done(key, parts):
             built.keys[position] = key
         else:
-            tasks.append(Task(position, item, ref, state))
-    if tasks:
+            missing.append(Undecoded(position, item, ref, state))
+    if missing:
         lock = locked(root / "build.lock", wait)
         try:
             with full_disk_named(root):
-                _fill(built, root, settings, tasks, workers, wait)
+                _fill(built, root, settings, missing, workers, wait)
         finally:
             lock.release()
     return built
@@ -130,7 +117,7 @@ def _fill(
     built: Built,
     root: Path,
     settings: StoreSettings,
-    tasks: Sequence[Task],
+    missing: Sequence[Undecoded],
     workers: int,
     wait: float | None,
 ) -> None:
@@ -139,18 +126,18 @@ def _fill(
         open_parts(root, settings, remove_unusable=True)
         writers = {n: stack.enter_context(_writer(root, settings, n, wait)) for n in PARTS}
         catalogue = stack.enter_context(Catalogue(root))
-        left = [task for task in tasks if not _found(built, task, writers, catalogue)]
-        _check_space(root, [task.ref for task in left], settings)
+        left = [image for image in missing if not _found(built, image, writers, catalogue)]
+        _check_space(root, [image.ref for image in left], settings)
         answers = stack.enter_context(closing(decode_all(left, settings, workers)))
         with bar("decoding images", len(left)) as shown:
-            for task, answer in zip(left, answers, strict=True):
+            for image, answer in zip(left, answers, strict=True):
                 if isinstance(answer, Decoded):
                     # Facts before pixels: a record that is there never lacks its facts after a kill.
-                    catalogue.add(task.item, task.state, answer.key, answer.facts)
+                    catalogue.add(image.item, image.state, answer.key, answer.facts)
                     writers[answer.record.shape[2]].add(answer.key, answer.record)
-                    built.keys[task.position] = answer.key
+                    built.keys[image.position] = answer.key
                 else:
-                    built.broken[task.position] = answer
+                    built.broken[image.position] = answer
                 shown.advance()
         for writer in writers.values():
             writer.finalise()
@@ -166,21 +153,21 @@ def _done(key: str | None, parts: Mapping[int, ShardWriter] | Shards) -> bool:
     return key is not None and any(key in part for part in parts.values())
 
 
-def _found(built: Built, task: Task, writers: Mapping[int, ShardWriter], catalogue: Catalogue) -> bool:
+def _found(built: Built, image: Undecoded, writers: Mapping[int, ShardWriter], catalogue: Catalogue) -> bool:
     """Whether an image needs no decoding after all; notes its key then."""
     # Another process, or this one before it was killed, may have done it in the meantime.
-    key = catalogue.key_of(task.item, task.state)
-    if not _done(key, writers) and catalogue.has_size(task.state.size):
+    key = catalogue.key_of(image.item, image.state)
+    if not _done(key, writers) and catalogue.has_size(image.state.size):
         # A file of that size is known: perhaps it was only moved or touched, which its hash tells.
         try:
-            key = file_sha256(task.ref.path, task.state) + part_of(task.ref)
+            key = file_sha256(image.ref.path, image.state) + image.ref.part
         except OSError:
             return False  # decoding it says why
         if _done(key, writers) and catalogue.has_facts(key):
-            catalogue.add(task.item, task.state, key, None)
+            catalogue.add(image.item, image.state, key, None)
     if not (_done(key, writers) and catalogue.has_facts(key)):
         return False
-    built.keys[task.position] = key
+    built.keys[image.position] = key
     return True
 
 

@@ -8,12 +8,14 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int64, UInt8
 
+from modicum.data.checks.near_duplicates import NearPair, near_duplicates
+from modicum.data.grey_levels import grey_levels
 from modicum.data.image import ImageRef
-from modicum.data.manifest import SPLITS, Manifest, count_of
-from modicum.data.near_duplicates import NearPair, near_duplicates
+from modicum.data.image_facts import THUMBNAIL, ImageFacts, picture_of
+from modicum.data.manifest import SPLITS, Manifest
 from modicum.data.readers import read_image
-from modicum.data.scan import THUMBNAIL, ImageFacts, grey_levels, picture_of
 from modicum.errors import BrokenImageError, InputError
+from modicum.wording import count_of
 
 Kind = Literal["patient", "identical file", "near-duplicate"]
 Policy = Literal["error", "drop", "allow"]

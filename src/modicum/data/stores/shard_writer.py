@@ -21,7 +21,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from jaxtyping import Shaped
 
-from modicum.data.shard_format import (
+from modicum.data.stores.shard_format import (
     DAMAGE_LIST,
     MANIFEST,
     RecordSpec,
@@ -31,8 +31,8 @@ from modicum.data.shard_format import (
     settings_hash,
     sound,
 )
-from modicum.data.shard_journal import ShardsInProgress, journal_path
-from modicum.data.shards import ShardStore
+from modicum.data.stores.shard_journal import ShardsInProgress, journal_path
+from modicum.data.stores.shards import ShardStore
 from modicum.errors import ResourceError
 from modicum.progress import say
 
@@ -157,7 +157,8 @@ class ShardWriter:
                 self._manifest.save(self.folder)
             self._build.close()
             self._build.finished.clear()
-            for pattern in ("shard-*", "journal-*.jsonl", DAMAGE_LIST):
+            # Killed while it replaced the manifest, a build leaves the new one under another name.
+            for pattern in ("shard-*", "journal-*.jsonl", f".{MANIFEST}.*.tmp", DAMAGE_LIST):
                 self._remove_files(pattern)
         return ShardStore.open(self.folder, self._settings)
 

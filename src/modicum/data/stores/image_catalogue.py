@@ -9,16 +9,17 @@ import base64
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from modicum.atomic_files import atomic_file
+from modicum.data.file_content import FileState
 from modicum.data.image import ImageRef
-from modicum.data.scan import ImageFacts
-from modicum.data.shard_format import replace_file
+from modicum.data.image_facts import ImageFacts
 
 FILES = "files.parquet"
 FACTS = "facts.parquet"
@@ -26,25 +27,10 @@ PENDING = "pending.jsonl"
 _FILE_COLUMNS = ("item", "size", "mtime_ns", "key")
 
 
-@dataclass(frozen=True)
-class FileState:
-    """What tells that a file is the same as before, without reading it."""
-
-    size: int
-    mtime_ns: int
-
-
 def item_of(ref: ImageRef) -> str:
     """Identifies an image of this machine (path and part) without telling its path."""
-    text = f"{ref.path.absolute()}\0{part_of(ref)}"
+    text = f"{ref.path.absolute()}\0{ref.part}"
     return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:32]
-
-
-def part_of(ref: ImageRef) -> str:
-    """The part of the file: ``#axis=2&index=80``; empty for the file as a whole."""
-    parts = [("array", ref.array), ("frame", ref.frame), ("axis", ref.axis), ("index", ref.index)]
-    chosen = "&".join(f"{name}={value}" for name, value in parts if value is not None)
-    return f"#{chosen}" if chosen else ""
 
 
 class Catalogue:
@@ -161,6 +147,5 @@ def column(path: Path, name: str) -> list[Any]:
 
 def write_table(path: Path, table: pa.Table) -> None:
     """Writes a Parquet file in one step."""
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
-    replace_file(path, sink.getvalue().to_pybytes())
+    with atomic_file(path) as file:
+        pq.write_table(table, file, compression="zstd")

@@ -1,0 +1,21 @@
+"""Brightness of colours, and values in 256 levels."""
+
+import numpy as np
+from jaxtyping import Float, Float32, UInt8
+
+# Red, green and blue in grey (ITU-R BT.601, as Pillow does).
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+
+
+def grey_levels(pixels: Float[np.ndarray, "channels height width"]) -> Float32[np.ndarray, "height width"]:
+    """Brightness in [0, 1]; of a colour image by the weights of ITU-R BT.601."""
+    if len(pixels) == 3:
+        return np.tensordot(_LUMA, pixels.astype(np.float32, copy=False), 1)
+    return pixels.mean(0, dtype=np.float32) if len(pixels) > 1 else pixels[0].astype(np.float32, copy=False)
+
+
+def quantised(pixels: Float[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape"]:
+    """Values in [0, 1] as the nearest of 256 levels; what was 8 bits in its file comes back exactly."""
+    levels = pixels * np.float32(255)
+    levels += np.float32(0.5)
+    return levels.astype(np.uint8)  # rounds down, and [0, 1] is promised

@@ -1,0 +1,89 @@
+"""What is known of an image without its pixels: its file, its size, its grey levels, a thumbnail."""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from modicum.data.grey_levels import grey_levels, quantised
+from modicum.data.image import ImageRef, MedicalImage
+from modicum.data.resize import resized
+
+THUMBNAIL = 32
+_MOST_VALUES = 100_000
+_Bytes = bytes  # the name is a field below
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """One image, without its pixels.
+
+    Attributes:
+        ref: the image's reference as the manifest gives it.
+        sha256: of the file's content; for a part of a file, of the file's hash and the part.
+        bytes: size of the file.
+        format, bits, mode, height, width, slices, mislabelled: see :class:`modicum.data.image.Source`.
+        mean, std: of the grey levels, in [0, 1].
+        low, high: their 1st and 99th percentile.
+        spacing: millimetres between rows and between columns, or None where not known.
+        thumbnail: 32 x 32 grey levels of 8 bits, row by row, each the mean over its area.
+    """
+
+    ref: str
+    sha256: str
+    bytes: int
+    format: str
+    bits: int
+    mode: str
+    height: int
+    width: int
+    slices: int
+    mislabelled: bool
+    mean: float
+    std: float
+    low: float
+    high: float
+    spacing: tuple[float, float] | None
+    thumbnail: _Bytes
+
+
+def facts_of(image: MedicalImage, ref: str, file_sha256: str, file_bytes: int) -> ImageFacts:
+    """The facts of an image that was read, perhaps at a reduced size (``at_least`` of ``read_image``).
+
+    Args:
+        image: the image.
+        ref: its reference in the manifest.
+        file_sha256: of the content of its file, as a hexadecimal number.
+        file_bytes: size of the file.
+    """
+    part = ImageRef.parse(ref).part
+    digest = hashlib.sha256((file_sha256 + part).encode()).hexdigest() if part else file_sha256
+    grey = grey_levels(image.pixels)
+    # Evenly spaced values of a large image give the same percentiles, sooner.
+    few = grey.ravel()[:: max(1, grey.size // _MOST_VALUES)]
+    low, high = np.percentile(few, (1, 99))
+    source = image.source
+    return ImageFacts(
+        ref=ref,
+        sha256=digest,
+        bytes=file_bytes,
+        format=source.format,
+        bits=source.bits,
+        mode=source.mode,
+        height=source.height,
+        width=source.width,
+        slices=source.slices,
+        mislabelled=source.mislabelled,
+        mean=float(grey.mean(dtype=np.float64)),
+        std=float(grey.std(dtype=np.float64)),
+        low=float(low),
+        high=float(high),
+        spacing=image.spacing,
+        thumbnail=picture_of(grey, THUMBNAIL).tobytes(),
+    )
+
+
+def picture_of(grey: Float32[np.ndarray, "height width"], side: int) -> UInt8[np.ndarray, "{side} {side}"]:
+    """A square picture of 8 bits, each pixel the mean over its area; the aspect ratio is not kept."""
+    return quantised(resized(grey[None], side, side))[0]

@@ -1,0 +1,62 @@
+"""Images that a user names for prediction: files, folders, data sets, in any mixture."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from modicum.data.image import ImageRef
+from modicum.data.layouts import load_manifest
+from modicum.data.layouts.npz import is_array_data
+from modicum.data.layouts.table import TABLE_SUFFIXES
+from modicum.data.readers import list_images
+from modicum.errors import InputError
+
+
+def images_of(
+    given: Sequence[str | Path], *, columns: Mapping[str, str] | None = None, allow_outside: bool = False
+) -> tuple[list[str], list[ImageRef]]:
+    """Images, folders of images, and data sets of images, as names for a table and references.
+
+    Names are relative to the one folder or table that was given; with several, they begin with its path.
+
+    Raises:
+        InputError: a path does not exist, or there is no image at all.
+    """
+    names: list[str] = []
+    refs: list[ImageRef] = []
+    for item in given:
+        path = Path(item)
+        if path.is_dir():
+            found = [ImageRef(image, root=path) for image in list_images(path)]
+            names += _named(found, path if len(given) > 1 else None)
+            refs += found
+        elif _is_data_set(path):
+            is_table = path.suffix.lower() in TABLE_SUFFIXES
+            manifest = load_manifest(
+                path,
+                columns=columns if is_table else None,
+                allow_outside=allow_outside,
+                missing="keep",
+                unlabelled="keep",
+            )
+            names += _named(manifest.refs(), path.parent if len(given) > 1 else None)
+            refs += manifest.refs()
+        else:
+            ref = ImageRef.parse(str(item), None)
+            if not ref.path.exists():
+                raise InputError(f"image '{item}' does not exist", "check the path")
+            names.append(str(item))
+            refs.append(ref)
+    if not refs:
+        raise InputError("no images found", "name image files, a folder of them, or a table")
+    return names, refs
+
+
+def _is_data_set(path: Path) -> bool:
+    suffix = path.suffix.lower()
+    if suffix == ".npz":
+        return is_array_data(path)
+    return suffix in (*TABLE_SUFFIXES, ".json") and path.is_file()
+
+
+def _named(refs: Sequence[ImageRef], folder: Path | None) -> list[str]:
+    return [str(ref) if folder is None else (folder / str(ref)).as_posix() for ref in refs]

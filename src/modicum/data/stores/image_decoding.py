@@ -1,0 +1,70 @@
+"""Decoding the images of a store, in order, in this process or several; a broken file never stops the others."""
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from jaxtyping import UInt8
+
+from modicum.data.broken import ended_its_process, or_broken
+from modicum.data.file_content import FileState, file_sha256
+from modicum.data.image import ImageRef
+from modicum.data.image_facts import ImageFacts, facts_of
+from modicum.data.prepared import StoreSettings, read_prepared
+from modicum.data.processes import in_processes
+from modicum.errors import BrokenImageError
+
+# Images a worker is handed at once: prepared images are megabytes, and wait in memory for their turn.
+_CHUNK = 4
+
+
+@dataclass(frozen=True)
+class Undecoded:
+    """One image to decode.
+
+    Args:
+        position: among the images that were asked for.
+        item: its name in the catalogue.
+        ref: where it is.
+        state: of its file when it was looked at.
+    """
+
+    position: int
+    item: str
+    ref: ImageRef
+    state: FileState
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """One image, ready to be stored."""
+
+    key: str
+    record: UInt8[np.ndarray, "height width channels"]
+    facts: ImageFacts
+
+
+Answer = Decoded | BrokenImageError
+
+
+def decode_all(
+    images: Sequence[Undecoded], settings: StoreSettings, workers: int
+) -> Generator[Answer, None, None]:
+    """Decodes in the order of ``images``, whatever the number of processes (``workers``; 0 for this one)."""
+    yield from in_processes(partial(decode, settings), images, workers, _lost, chunk=_CHUNK)
+
+
+def decode(settings: StoreSettings, image: Undecoded) -> Answer:
+    """Reads and decodes an image once, for pixels and facts; an unreadable one is an answer too."""
+    return or_broken(image.ref, lambda: _decoded(settings, image.ref, image.state))
+
+
+def _decoded(settings: StoreSettings, ref: ImageRef, state: FileState) -> Decoded:
+    image, record = read_prepared(ref, settings)
+    digest = file_sha256(ref.path, state)
+    return Decoded(digest + ref.part, record, facts_of(image, str(ref), digest, state.size))
+
+
+def _lost(image: Undecoded) -> Answer:
+    return ended_its_process(image.ref)

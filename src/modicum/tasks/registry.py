@@ -1,0 +1,31 @@
+"""Finds tasks by name."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from modicum.data.manifest import Manifest
+from modicum.errors import InputError, did_you_mean
+from modicum.tasks.base import Task
+from modicum.tasks.classification.task import Classification
+
+TASKS: dict[str, type[Task]] = {task.name: task for task in (Classification,)}
+
+
+def task_of(manifest: Manifest, name: str, options: Mapping[str, Any]) -> Task:
+    """The task called ``name`` with what a manifest says of its classes.
+
+    Raises:
+        InputError: there is no such task, or the manifest does not have what it needs.
+    """
+    return _task_class(name).from_manifest(manifest, options)
+
+
+def task_from_dict(values: Mapping[str, Any]) -> Task:
+    """A task as a run folder keeps it. Raises :class:`~modicum.errors.InputError` for one that is not known."""
+    return _task_class(str(values["name"])).from_dict(values)
+
+
+def _task_class(name: str) -> type[Task]:
+    if name not in TASKS:
+        raise InputError(f"unknown task '{name}'", did_you_mean(name, TASKS))
+    return TASKS[name]

@@ -1,0 +1,14 @@
+"""Counts and lists as messages say them."""
+
+from collections.abc import Iterable
+
+
+def count_of(number: int, noun: str) -> str:
+    """``1 image``, ``2,000 images``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def listed(items: Iterable[object], most: int = 3) -> str:
+    """The first few, by commas, and dots where there are more: ``a, b, c, ...``."""
+    texts = [str(item) for item in items]
+    return ", ".join(texts[:most]) + (", ..." if len(texts) > most else "")
