@@ -1,11 +1,10 @@
 """Lets torchvision be imported beside a PyTorch build its compiled operators were not made for.
 
 torchvision registers shape functions for its operators ``nms`` and ``qnms`` when it is imported. With a CPU
-build of PyTorch and the CUDA build of torchvision (a common pair: there is no CPU build of torchvision on the
-public registry) the compiled library does not load, the operators are unknown, and ``import torchvision``
-fails, and with it timm, torchmetrics and lightning. Declaring the two *schemas*, without an implementation,
-is enough for everything here: modicum uses neither operator. Where torchvision's library loads, nothing is
-declared.
+build of PyTorch and the CUDA build of torchvision (a pair that installers make when the two come from different
+places) the compiled library does not load, the operators are unknown, and ``import torchvision`` fails, and with
+it timm, torchmetrics and lightning. Declaring the two *schemas*, without an implementation, is enough for
+everything here: modicum uses neither operator. Where torchvision's library loads, nothing is declared.
 
 Nothing is imported until somebody imports torchvision.
 """

@@ -67,9 +67,7 @@ def inspect(
     images: Images = None,
     split_lists: SplitLists = None,
     allow_outside: AllowOutside = False,
-    out: Annotated[
-        Path | None, typer.Option(help="Where fingerprint.json goes; not written by default.")
-    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where the facts go.")] = Path("fingerprint.json"),
     workers: Workers = None,
 ) -> None:
     """What is here: formats, sizes, classes, patients, domains, leaks, broken files.
@@ -80,7 +78,7 @@ def inspect(
 
       modicum inspect images/
 
-      modicum inspect labels.csv --label grade --patient subject --out fingerprint.json
+      modicum inspect labels.csv --label grade --patient subject --out facts.json
     """
     from rich.console import Console
 
@@ -91,6 +89,7 @@ def inspect(
     console = Console()
     for part in found.tables:
         console.print(part)
+    typer.echo(f"facts: {out}")
     if found.broken:
         raise typer.Exit(3)
 

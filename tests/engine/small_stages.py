@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from modicum.api import make_recipe
+from modicum.engine.batches import StageData
 from modicum.engine.run_folder import RunFolder
-from modicum.engine.stage_module import StageData
 from modicum.engine.training import StageTrainer
 from modicum.methods import TrainStage, Update
 from modicum.methods.supervised import SupervisedStage

@@ -187,3 +187,31 @@ def test_intervals_by_image_are_called_so(tmp_path):
     page = page_of(folder)
     assert "Intervals take every image for an independent one" in page.text
     assert "bootstrap resamples of images" in page.text
+
+
+def test_agreement_below_chance_stands_where_it_is(light, tmp_path):
+    """Moved to the end of an axis from 0 to 1, the dot would tell a better value."""
+    folder = Path(shutil.copytree(light, tmp_path / "run"))
+    for path in (folder / "metrics.json", folder / "evaluations" / "test" / "metrics.json"):
+        content = json.loads(path.read_text())
+        info = content["evaluations"]["test"] if "evaluations" in content else content
+        info["metrics"] = {"quadratic_kappa": {"value": -0.1, "low": -0.35, "high": 0.1}}
+        path.write_text(json.dumps(content))
+    build(folder)
+    text = (folder / "report.html").read_text()
+    assert "<span>−1</span><span>1</span>" in text
+    assert "left:45.00%" in text  # (-0.1 + 1) / 2
+    assert "left:0.00%" not in text.replace("left:0.00%;width", "")
+
+
+def test_patients_are_counted_as_the_intervals_count_them(light, tmp_path):
+    """Three images of unknown patients are three patients, on the first screen and in the table of the data."""
+    folder = Path(shutil.copytree(light, tmp_path / "run"))
+    table = (folder / "manifest.csv").read_text().splitlines()
+    start = next(number for number, line in enumerate(table) if ",test" in line)
+    table[start : start + 3] = [re.sub(r"test-p\d+", "", line) for line in table[start : start + 3]]
+    (folder / "manifest.csv").write_text("\n".join(table) + "\n")
+    build(folder)
+    text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", (folder / "report.html").read_text()))
+    # 40 images, two a patient: the first patient became two, the second lost one of its two images to a third.
+    assert re.search(r"patients \d+ 22 ", text)

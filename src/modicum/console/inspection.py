@@ -25,7 +25,7 @@ def inspect_data(
     images: Path | None,
     split_lists: Path | None,
     allow_outside: bool,
-    out: Path | None,
+    out: Path,
     workers: int | None,
 ) -> Inspection:
     """Reads every image of a data set once and describes what is there."""
@@ -39,6 +39,5 @@ def inspect_data(
     )
     result = scan(manifest.refs(), workers=workers)
     found = fingerprint(manifest, result)
-    if out is not None:
-        write_fingerprint(found, out)
+    write_fingerprint(found, out)
     return Inspection(inspect_tables(found), len(result.broken))

@@ -1,6 +1,7 @@
 """From stores and targets to batches."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -47,6 +48,33 @@ class StoredBatches(Dataset[Batch]):
         batch["position"] = torch.from_numpy(np.asarray(rows, dtype=np.int64))
         batch[self._name] = torch.from_numpy(self._read(self._store_positions[rows]))
         return batch
+
+
+@dataclass(frozen=True)
+class StageData:
+    """What a stage learns from.
+
+    Attributes:
+        name: ``image`` or ``features``: the batch's input.
+        read: from positions in the store to an array.
+        targets: arrays over all rows of the manifest.
+        store_positions: where each row stands in the store.
+        train_rows: rows to learn from.
+        val_rows: rows to validate on.
+        sampling_labels: class of each training row, for balanced sampling.
+    """
+
+    name: str
+    read: Callable[[np.ndarray], np.ndarray]
+    targets: Mapping[str, np.ndarray]
+    store_positions: np.ndarray
+    train_rows: np.ndarray
+    val_rows: np.ndarray
+    sampling_labels: np.ndarray
+
+    def batches(self, rows: list[np.ndarray]) -> StoredBatches:
+        """Batches of rows of the manifest."""
+        return StoredBatches(self.name, self.read, self.targets, rows, self.store_positions)
 
 
 def loader(batches: StoredBatches, workers: int, pin: bool) -> DataLoader[Batch]:

@@ -12,6 +12,7 @@ import torch
 
 from modicum.atomic_files import write_text
 from modicum.data.stores.image_store import ImageStore
+from modicum.engine.batches import StageData
 from modicum.engine.checkpoint import save_tensors
 from modicum.engine.devices import be_deterministic, chosen_device, memory_error, out_of_memory, process_rank
 from modicum.engine.distributed import wait_for_all
@@ -22,7 +23,6 @@ from modicum.engine.model import backbone_in, check_backbone, learned_of, make_m
 from modicum.engine.preparation import PreparedData, prepare
 from modicum.engine.recipe import Recipe
 from modicum.engine.run_folder import RunFolder, write_json
-from modicum.engine.stage_module import StageData
 from modicum.errors import InputError, InterruptedRunError, ModicumError
 from modicum.methods import ExtractStage, Method, TrainStage
 from modicum.nn import count_parameters, learnable_parameters

@@ -1,5 +1,6 @@
 """The recipe: every setting of a run, resolved, as one file that a person can read and a run can be made from."""
 
+import difflib
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -9,6 +10,18 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from modicum.errors import InputError, did_you_mean
+
+# What other programs call these settings: too far from our names to be found by their letters.
+_OTHER_NAMES = {
+    "learning_rate": "lr",
+    "scheduler": "schedule",
+    "early_stopping": "patience",
+    "grad_clip": "clip_norm",
+    "gradient_clip_val": "clip_norm",
+    "gradient_accumulation_steps": "accumulate",
+    "num_workers": "workers",
+    "transforms": "augment",
+}
 
 
 class Settings(BaseModel):
@@ -191,7 +204,10 @@ def overridden(
         ]
         if not matches:
             known = {path.split(".")[-1] for path in paths}
-            raise InputError(f"unknown setting '{key}'", did_you_mean(key.split(".")[-1], known))
+            word = key.split(".")[-1]
+            other = difflib.get_close_matches(word, _OTHER_NAMES, n=1, cutoff=0.8)
+            word = _OTHER_NAMES[other[0]] if other else word
+            raise InputError(f"unknown setting '{key}'", did_you_mean(word, known))
         if len(matches) > 1:
             raise InputError(f"setting '{key}' is ambiguous", f"use one of {', '.join(matches)}")
         *parents, last = matches[0].split(".")

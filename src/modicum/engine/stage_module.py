@@ -1,7 +1,7 @@
 """The one Lightning module: it drives the updates of any stage, and knows where it is so that it can go on."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from modicum.data.sampling import batches as cut_batches
 from modicum.data.sampling import epoch_order
 from modicum.engine.averaging import AveragedParameters
-from modicum.engine.batches import StoredBatches, as_network_input, loader
+from modicum.engine.batches import StageData, as_network_input, loader
 from modicum.engine.meters import Stopwatch, memory_account, saved_tensors
 from modicum.engine.optimizers import clip_gradients, make_optimizer, set_learning_rate
 from modicum.engine.randomness import generator_at, seed_globals
@@ -40,33 +40,6 @@ class Position:
     stale: int = 0
     seconds: float = 0.0
     finished: bool = False
-
-
-@dataclass(frozen=True)
-class StageData:
-    """What a stage learns from.
-
-    Attributes:
-        name: ``image`` or ``features``: the batch's input.
-        read: from positions in the store to an array.
-        targets: arrays over all rows of the manifest.
-        store_positions: where each row stands in the store.
-        train_rows: rows to learn from.
-        val_rows: rows to validate on.
-        sampling_labels: class of each training row, for balanced sampling.
-    """
-
-    name: str
-    read: Callable[[np.ndarray], np.ndarray]
-    targets: Mapping[str, np.ndarray]
-    store_positions: np.ndarray
-    train_rows: np.ndarray
-    val_rows: np.ndarray
-    sampling_labels: np.ndarray
-
-    def batches(self, rows: list[np.ndarray]) -> StoredBatches:
-        """Batches of rows of the manifest."""
-        return StoredBatches(self.name, self.read, self.targets, rows, self.store_positions)
 
 
 class StageModule(lightning.LightningModule):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from modicum.engine.batches import StageData
 from modicum.engine.checkpoint import (
     Checkpoint,
     load_tensors,
@@ -25,7 +26,7 @@ from modicum.engine.meters import measured_by_allocator
 from modicum.engine.optimizers import optimizer_tensors, restore_optimizers
 from modicum.engine.recipe import Recipe
 from modicum.engine.run_folder import RunFolder
-from modicum.engine.stage_module import Position, StageData, StageModule
+from modicum.engine.stage_module import Position, StageModule
 from modicum.engine.stopping import StopRequest
 from modicum.engine.validation import validate
 from modicum.errors import InterruptedRunError

@@ -5,10 +5,9 @@ from contextlib import AbstractContextManager
 
 import torch
 
-from modicum.engine.batches import in_batches, loader
+from modicum.engine.batches import StageData, in_batches, loader
 from modicum.engine.distributed import gathered, processes, share_buffers, weighted_mean
 from modicum.engine.scoring import score
-from modicum.engine.stage_module import StageData
 from modicum.methods.base import TrainStage
 from modicum.tasks.base import Task
 

@@ -172,7 +172,8 @@ def _confusion_blocks(scored: Classified) -> list[Block]:
         "totals": [int(total) for total in matrix.sum(1)],
         "wrong": wrong[: 15 if size > _LARGEST_MATRIX else 4],
         "matrix": size <= _LARGEST_MATRIX,
-        "numbered": size > 3 and max(len(name) for name in scored.classes) > 3,
+        # Names that would be broken into pieces beside the cells are listed above them instead.
+        "numbered": max(len(name) for name in scored.classes) > (3 if size > 3 else 12),
     }
     title = "What was taken for what"
     return [Block("confusion.html.j2", title, values, "half" if size <= _SEVERAL else "full")]

@@ -42,23 +42,12 @@ def read_npz(file: BinaryIO, request: Request) -> MedicalImage:
             raise Unreadable(f"array '{name}' holds no plain numbers")
         if start + math.prod(shape) * dtype.itemsize > archive.getinfo(member).file_size:
             raise Unreadable(f"array '{name}' is shorter than it declares (truncated)")
-        is_stack = len(shape) >= 3 and not (
-            len(shape) == 3 and request.ref.index is None and shape[-1] in (1, 3, 4)
-        )
-        items = shape[0] if is_stack else 1
-        sides = shape[1:] if is_stack else shape
-        if len(sides) not in (2, 3) or (len(sides) == 3 and sides[-1] not in (1, 3, 4)):
-            raise Unreadable(
-                f"array '{name}' has shape {list(shape)}, not [items, height, width(, 1, 3 or 4 channels)]"
-            )
-        request.check_size(*sides[:2])
-        if is_stack and request.ref.index is None:
-            raise Unreadable(f"array '{name}' holds {items} images; name one of them (#array={name}&index=0)")
-        index = request.choose("index", request.ref.index, items, 0)
+        items, sides = _items(name, shape, request)
+        index = request.choose("index", request.ref.index, 1 if items is None else items, 0)
         if math.prod(shape) * dtype.itemsize <= KEEP_BYTES:
             make = lambda: _whole(archive, member, start, shape, fortran, dtype)  # noqa: E731
             array = _arrays.get((key, name) if (key := file_key(file)) else None, make)
-            values = array[index] if is_stack else array
+            values = array if items is None else array[index]
         elif fortran:
             raise Unreadable(
                 f"array '{name}' is too large to be read in column-major order; save it in C order"
@@ -75,7 +64,7 @@ def read_npz(file: BinaryIO, request: Request) -> MedicalImage:
         mode=dtype.newbyteorder("=").name,
         height=sides[0],
         width=sides[1],
-        slices=items,
+        slices=1 if items is None else items,
         mislabelled=format_of_name(request.ref.path) not in (None, "npz"),
     )
     return finish(values, source, request)
@@ -94,6 +83,23 @@ def _array_name(archive: zipfile.ZipFile, request: Request) -> str:
     if asked not in names:
         raise Unreadable(f"has no array '{asked}' (it has {shown})")
     return asked
+
+
+def _items(name: str, shape: tuple[int, ...], request: Request) -> tuple[int | None, tuple[int, ...]]:
+    """How many images an array holds (None: it is one image), and the sides of one."""
+    may_be_colour = len(shape) == 3 and shape[-1] in (1, 3, 4)
+    if len(shape) < 3 or (may_be_colour and request.ref.index is None):
+        items, sides = None, shape
+    else:
+        items, sides = shape[0], shape[1:]
+    if len(sides) not in (2, 3) or (len(sides) == 3 and sides[-1] not in (1, 3, 4)):
+        raise Unreadable(
+            f"array '{name}' has shape {list(shape)}, not [items, height, width(, 1, 3 or 4 channels)]"
+        )
+    request.check_size(*sides[:2])
+    if items is not None and request.ref.index is None:
+        raise Unreadable(f"array '{name}' holds {items} images; name one of them (#array={name}&index=0)")
+    return items, sides
 
 
 def array_header(stream: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
