@@ -49,7 +49,7 @@ class Adversaries(TrainStage):
 
     def _watch(self, other):
         self.seen.append((weights_of(self.generator), weights_of(self.discriminator)))
-        self.stray.append(any(p.requires_grad or p.grad is not None for p in other.parameters()))
+        self.stray.append(any(parameter.requires_grad for parameter in other.parameters()))
         if len(self.seen) == self.stop_at:
             raise ResourceError("the power is gone", "")
 

@@ -248,8 +248,8 @@ def check_space(folder: Path, needed: int, what: str) -> None:
     free = shutil.disk_usage(folder).free
     if needed + SPARE_BYTES > free:
         raise ResourceError(
-            f"store {folder.name}: {what} need {size_text(needed)} ({needed} bytes), "
-            f"{size_text(free)} ({free} bytes) are free",
+            f"store {folder.name}: {what} need {size_text(needed)} ({needed} bytes) and "
+            f"{size_text(SPARE_BYTES)} to spare, {size_text(free)} ({free} bytes) are free",
             "free some space, choose a folder on another disk, or store smaller or fewer records",
         )
 
