@@ -31,8 +31,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from modicum.api import make_recipe
+from modicum.engine.batches import StageData
 from modicum.engine.run_folder import RunFolder
-from modicum.engine.stage_module import StageData
 from modicum.engine.training import StageTrainer
 from modicum.methods.full import FineTuneStage
 from modicum.nn import Backbone, Classifier, linear_head
@@ -138,7 +138,7 @@ def machine() -> dict:
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    arguments.add_argument("--rounds", type=int, default=9)
+    arguments.add_argument("--rounds", type=int, default=11)
     rounds = arguments.parse_args().rounds
     torch.set_num_threads(1)
     loops = {

@@ -5,10 +5,23 @@ import sys
 
 import pytest
 
-HEAVY = ("torch", "lightning", "timm", "pandas", "numpy", "torchvision", "matplotlib", "pydicom", "nibabel", "cv2")
+HEAVY = (
+    "torch",
+    "lightning",
+    "timm",
+    "pandas",
+    "numpy",
+    "torchvision",
+    "matplotlib",
+    "pydicom",
+    "nibabel",
+    "cv2",
+)
 
 
-@pytest.mark.parametrize("code", ["import modicum", "import modicum.cli", "import modicum.errors, modicum.progress"])
+@pytest.mark.parametrize(
+    "code", ["import modicum", "import modicum.cli", "import modicum.errors, modicum.progress"]
+)
 def test_nothing_heavy_is_imported(code):
     report = f"import sys; {code}; print([name for name in {HEAVY!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", report], capture_output=True, text=True, check=True)
@@ -16,8 +29,20 @@ def test_nothing_heavy_is_imported(code):
 
 
 def test_help_lists_every_command():
-    done = subprocess.run([sys.executable, "-m", "modicum", "--help"], capture_output=True, text=True, check=True)
-    for command in ("inspect", "fit", "predict", "evaluate", "report", "methods", "doctor", "demo", "phantoms"):
+    done = subprocess.run(
+        [sys.executable, "-m", "modicum", "--help"], capture_output=True, text=True, check=True
+    )
+    for command in (
+        "inspect",
+        "fit",
+        "predict",
+        "evaluate",
+        "report",
+        "methods",
+        "doctor",
+        "demo",
+        "phantoms",
+    ):
         assert command in done.stdout
 
 

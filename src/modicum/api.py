@@ -14,7 +14,7 @@ from modicum.data.manifest import SPLITS, Manifest
 from modicum.data.processes import usable_cores
 from modicum.engine.devices import chosen_device, process_rank
 from modicum.engine.evaluation import evaluate_rows
-from modicum.engine.fit import fit_recipe
+from modicum.engine.fit import check_same, fit_recipe
 from modicum.engine.model import load_method
 from modicum.engine.prediction import PredictionSummary, predict_images
 from modicum.engine.preparation import PreparedData, read_manifest, store_settings, stored
@@ -83,6 +83,7 @@ def fit(
     if overwrite and not resume and process_rank() == 0 and folder.recipe.is_file():
         _remove(folder)
     if resume and folder.status.get("state") == "finished":
+        check_same(Recipe.read(folder.recipe), recipe, folder)
         say(f"run '{folder.name}' is finished already; nothing was done")
         return Run(folder)
     content = fit_recipe(

@@ -367,7 +367,8 @@ def test_too_little_disk_is_said_before_the_work_starts(tmp_path, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda path: usage)
     with ShardWriter(tmp_path, SETTINGS, RecordSpec("float16", (12, 2, 12, 205, 64), 4096)) as writer:
         writer.check_space(4)
-        with pytest.raises(ResourceError, match=r"10000 records need 75.6 GB \(75571200000 bytes\), 100 MB"):
+        expected = r"10000 records need 75.6 GB \(75571200000 bytes\) and 67.1 MB to spare, 100 MB"
+        with pytest.raises(ResourceError, match=expected):
             writer.check_space(10_000)
 
 

@@ -40,7 +40,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
                 return {name: torch.from_numpy(np.array(arrays[name])) for name in arrays.files}
         if suffix in WEIGHT_SUFFIXES:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # on the age of the file's format, which its reader cannot change
+                # On the age of the file's format, which nobody here can change.
+                warnings.simplefilter("ignore")
                 return _unwrap(torch.load(path, map_location="cpu", weights_only=True), path)
     except (InputError, MemoryError):
         raise

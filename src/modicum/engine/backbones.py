@@ -2,7 +2,8 @@
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from torch import Tensor
@@ -61,14 +62,9 @@ def backbone_digest(backbone: Backbone) -> str:
 
 
 def _from_hub(name: str, image_size: tuple[int, int]) -> Backbone:
-    if not hub_reachable():
-        # Without this the client tries each file of the model five times, half a minute in all.
-        os.environ["HF_HUB_OFFLINE"] = "1"
-        import huggingface_hub.constants
-
-        huggingface_hub.constants.HF_HUB_OFFLINE = True
     try:
-        return Backbone(name, image_size, pretrained=True)
+        with nullcontext() if hub_reachable() else _from_cache_only():
+            return Backbone(name, image_size, pretrained=True)
     except InputError:
         raise
     except (OSError, RuntimeError, ValueError) as error:
@@ -81,6 +77,19 @@ def _from_hub(name: str, image_size: tuple[int, int]) -> Backbone:
             f"(or has none)",
             "run once with a network, or pass --weights FILE (.safetensors, .pth, .npz), or --weights random",
         ) from error
+
+
+@contextmanager
+def _from_cache_only() -> Iterator[None]:
+    """The hub's client does not try the network, which takes it half a minute of retries where there is none."""
+    import huggingface_hub.constants as settings
+
+    before = settings.HF_HUB_OFFLINE
+    settings.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        settings.HF_HUB_OFFLINE = before
 
 
 def hub_reachable(seconds: float = 3.0) -> bool:

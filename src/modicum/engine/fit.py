@@ -95,13 +95,13 @@ def _claim(recipe: Recipe, folder: RunFolder, resume: bool) -> None:
                 f"run folder '{folder.path}' exists already",
                 "pass --resume to go on with it, --name for another, or --overwrite to replace it",
             )
-        _check_same(Recipe.read(folder.recipe), recipe, folder)
+        check_same(Recipe.read(folder.recipe), recipe, folder)
     write_text(folder.recipe, recipe.to_yaml())
     write_json(folder.environment, environment())
     folder.set_status("running")
 
 
-def _check_same(stored: Recipe, asked: Recipe, folder: RunFolder) -> None:
+def check_same(stored: Recipe, asked: Recipe, folder: RunFolder) -> None:
     """Going on with other settings would give weights that neither recipe describes."""
     before, now = _flat(stored.model_dump(mode="json")), _flat(asked.model_dump(mode="json"))
     free = {
