@@ -23,7 +23,10 @@ def make_optimizer(update: Update, settings: TrainingSettings) -> Optimizer:
         options["betas"] = settings.betas
     else:
         options |= {"momentum": settings.momentum, "nesterov": settings.momentum > 0}
-    options |= dict(update.options)
+    # A stage's wishes for one optimiser (betas) mean nothing to another.
+    options |= {
+        key: value for key, value in update.options.items() if key in {"lr", "weight_decay", *options}
+    }
     for group in groups:
         group["peak_lr"] = group.get("lr", options["lr"]) * group.pop("lr_scale", 1.0)
         group["lr"] = group["peak_lr"]
