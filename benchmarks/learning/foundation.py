@@ -2,9 +2,9 @@
 
     python benchmarks/learning/foundation.py --data DIR --runs /tmp/foundation
 
-``DIR`` holds the folders ``cxr_pneumoniamnist``, ``cxr_covid`` and ``fundus_dr_grading``. The network is small and
-nothing is pre-trained, so that all of it runs on a CPU in minutes; the table says what the machinery does on real data, not
-what these methods can reach.
+``DIR`` holds the folders ``cxr_pneumoniamnist``, ``cxr_covid`` and ``fundus_dr_grading``. The network is small
+and nothing is pre-trained, so that all of it runs on a CPU in minutes; the table says what the machinery does on
+real data, not what these methods can reach.
 """
 
 import argparse
