@@ -99,7 +99,7 @@ def main() -> None:
             if row == 0:
                 axes.set_title("given" if column == 0 else f"draw {column}", fontsize=8)
     PICTURE.parent.mkdir(exist_ok=True)
-    figure.savefig(PICTURE, dpi=80, pil_kwargs={"optimize": True})
+    figure.savefig(PICTURE, dpi=60, pil_kwargs={"optimize": True})
 
 
 if __name__ == "__main__":
