@@ -30,8 +30,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from modicum.api import make_recipe
 from modicum.engine.batches import StageData
+from modicum.engine.new_recipe import make_recipe
 from modicum.engine.run_folder import RunFolder
 from modicum.engine.training import StageTrainer
 from modicum.methods.full import FineTuneStage

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from modicum.data.layouts import data_name, load_manifest
+from modicum.data.layouts import load_manifest
 from modicum.data.layouts.given_images import images_of
 from modicum.data.manifest import SPLITS, Manifest
 from modicum.data.processes import usable_cores
@@ -16,12 +16,12 @@ from modicum.engine.devices import chosen_device, process_rank
 from modicum.engine.evaluation import evaluate_rows
 from modicum.engine.fit import check_same, fit_recipe
 from modicum.engine.model import load_method
+from modicum.engine.new_recipe import make_recipe, plain_name, run_name
 from modicum.engine.prediction import PredictionSummary, predict_images
 from modicum.engine.preparation import PreparedData, read_manifest, store_settings, stored
-from modicum.engine.recipe import Recipe, overridden, validated
+from modicum.engine.recipe import Recipe
 from modicum.engine.run_folder import RunFolder, read_json, write_json
 from modicum.errors import InputError
-from modicum.methods import method_class
 from modicum.progress import say
 
 STORES = ".stores"
@@ -98,51 +98,6 @@ def fit(
     if content:  # only the first process of a distributed run writes
         run.report()
     return run
-
-
-def make_recipe(data: str | Path, method: str, settings: Mapping[str, Any]) -> Recipe:
-    """The resolved recipe of a run: general defaults, the method's, then the user's settings.
-
-    Raises:
-        InputError: an unknown method, an unknown setting (with a suggestion) or a value out of range.
-    """
-    found = method_class(method)
-    values: dict[str, Any] = {
-        "method": method,
-        "data": {"source": str(data)},
-        "training": dict(found.training),
-        "config": {},
-    }
-    chosen = {key: value for key, value in settings.items() if value is not None}
-    columns = dict(chosen.pop("columns", {}))
-    for role in ("label", "labels", "patient", "image", "split", "eye", "domain"):
-        if role in chosen:
-            columns[role] = chosen.pop(role)
-    if columns:
-        values["data"]["columns"] = columns
-    for short, key in {"image_size": "image.size", "backbone": "backbone.name"}.items():
-        if short in chosen:
-            chosen[key] = chosen.pop(short)
-    overridden(values, found.Config, chosen)
-    recipe: Recipe = validated(Recipe, values, "recipe")
-    config = validated(found.Config, recipe.config, f"method {method}")
-    return recipe.model_copy(update={"config": config.model_dump(mode="json")})
-
-
-def run_name(data: str | Path, method: str) -> str:
-    """The name of a run that was given none: the data's and the method's."""
-    return f"{data_name(data)}-{method}".lower().replace(" ", "-")
-
-
-def plain_name(name: str) -> str:
-    """A name that becomes one folder, as it is.
-
-    Raises:
-        InputError: it would be a path that leads somewhere else.
-    """
-    if name in {"", ".", ".."} or any(mark in name for mark in "/\\:\0"):
-        raise InputError(f"--name '{name}' is no plain name", "use letters, digits, '-', '_' and '.'")
-    return name
 
 
 class Run:

@@ -2,7 +2,8 @@
 
 import pytest
 
-from modicum.api import _evaluation_name, plain_name, run_name
+from modicum.api import _evaluation_name
+from modicum.engine.new_recipe import plain_name, run_name
 from modicum.errors import InputError
 
 

@@ -163,7 +163,7 @@ def test_a_run_refused_before_training_does_not_keep_its_name(modicum, data, tmp
 
 
 def test_resuming_with_other_settings_names_the_one_that_differs(modicum, data, tmp_path):
-    from modicum.api import make_recipe
+    from modicum.engine.new_recipe import make_recipe
 
     folder = tmp_path / "runs" / "old"
     folder.mkdir(parents=True)

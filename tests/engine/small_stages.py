@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from modicum.api import make_recipe
 from modicum.engine.batches import StageData
+from modicum.engine.new_recipe import make_recipe
 from modicum.engine.run_folder import RunFolder
 from modicum.engine.training import StageTrainer
 from modicum.methods import TrainStage, Update

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import BaseModel
 
-from modicum.api import make_recipe, run_name
+from modicum.engine.new_recipe import make_recipe, run_name
 from modicum.engine.recipe import Recipe, overridden, parse_assignments
 from modicum.errors import InputError
 
