@@ -5,6 +5,7 @@ so the same generator state gives the same parameters on every device. The rest 
 and parameters.
 """
 
+from abc import ABC, abstractmethod
 from typing import Annotated, Any
 
 import torch
@@ -67,7 +68,7 @@ def happens(count: int, probability: float, generator: torch.Generator) -> Bool[
     return uniform(count, (0.0, 1.0), generator) < probability
 
 
-class Operation(BaseModel):
+class Operation(BaseModel, ABC):
     """One augmentation operation; call it with a batch and a CPU generator.
 
     Attributes:
@@ -80,10 +81,11 @@ class Operation(BaseModel):
     name: str
     p: Probability = 1.0
 
+    @abstractmethod
     def draw(self, count: int, shape: Shape, generator: torch.Generator) -> Drawn:
         """Random parameters for ``count`` images of ``shape``, on the CPU, as if each were changed."""
-        raise NotImplementedError
 
+    @abstractmethod
     def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
         """The batch with its image (and mask) changed.
 
@@ -93,12 +95,12 @@ class Operation(BaseModel):
                 through.
             generator: on the CPU; the same state gives the same result.
         """
-        raise NotImplementedError
 
 
 class GeometricOperation(Operation):
     """An operation that moves pixels; masks follow."""
 
+    @abstractmethod
     def place(self, drawn: Drawn, applied: Bool[Tensor, "batch"], size: Size, output: Size | None) -> Stage:
         """The drawn parameters as a geometric step; images that are not ``applied`` to stay where they are.
 
@@ -108,7 +110,6 @@ class GeometricOperation(Operation):
             size: of the images when they come here.
             output: size that the whole augmentation aims at, for operations that change the size.
         """
-        raise NotImplementedError
 
     def stage(self, count: int, shape: Shape, generator: torch.Generator, output: Size | None) -> Stage:
         """Draws for ``count`` images and returns the geometric step."""
@@ -127,11 +128,11 @@ class PhotometricOperation(Operation):
     All of them treat mirrored images alike, which lets the pipeline carry flips past them.
     """
 
+    @abstractmethod
     def change(
         self, image: Float[Tensor, "batch channels height width"], drawn: Drawn
     ) -> Float[Tensor, "batch channels height width"]:
         """The images with the drawn parameters applied."""
-        raise NotImplementedError
 
     def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
         image = require_image(batch)
