@@ -343,12 +343,21 @@ ImageStore.build_or_open(refs, folder.parent / "stores", StoreSettings(24, 32))
 """
 
 
+def hear_ctrl_c():
+    """What a background job starts inherits that SIGINT is ignored; a terminal's does not."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("with_signal", [signal.SIGKILL, signal.SIGINT])
 def test_a_stopped_build_goes_on_and_no_image_is_decoded_twice(folder, with_signal):
     for number in range(10, 60):
         Image.fromarray(photograph(number)).save(folder / f"{number}.png")
     process = subprocess.Popen(
-        [sys.executable, "-c", BUILD, str(folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", BUILD, str(folder)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=hear_ctrl_c,
     )
     first = [process.stdout.readline() for _ in range(12)]
     process.send_signal(with_signal)
@@ -391,6 +400,7 @@ def test_workers_end_with_the_process_that_started_them(folder, how):
         stderr=subprocess.DEVNULL,
         text=True,
         start_new_session=True,
+        preexec_fn=hear_ctrl_c,
     )
     children = [int(pid) for pid in process.stdout.readline().split()]
     assert len(children) == 2

@@ -85,7 +85,7 @@ def test_every_summary_score_is_there_with_three_decimals(page, grades):
 
 
 def test_facts_of_the_run_are_told_in_human_units(page):
-    for words in ("4.93 M", "384 MB", "2 min 11 s", "full fine-tuning", "resnet10t", "of 30 patients"):
+    for words in ("4.93 M", "384 MiB", "2 min 11 s", "full fine-tuning", "resnet10t", "of 30 patients"):
         assert words in page.text, words
     assert "85.3 images/s" in page.text
     assert "learnable parameters" in page.text

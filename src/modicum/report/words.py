@@ -117,11 +117,11 @@ def short_count(value: Any) -> str:
 
 
 def bytes_text(value: Any) -> str:
-    """1.2 GB; powers of 1024, as memory is sold."""
+    """1.2 GiB: powers of 1024."""
     found = number(value)
     if found is None:
         return "–"
-    for power, unit in ((3, "GB"), (2, "MB"), (1, "KB")):
+    for power, unit in ((3, "GiB"), (2, "MiB"), (1, "KiB")):
         if found >= 1024**power:
             share = found / 1024**power
             return f"{share:.0f} {unit}" if share >= 100 else f"{share:.3g} {unit}"
