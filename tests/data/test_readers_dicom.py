@@ -459,7 +459,8 @@ def test_the_gdcm_process_ends_with_its_parent():
     path = packaged("MR_small_jpeg_ls_lossless")
     code = (
         "import os; from modicum.data.readers import read_image, gdcm_process;"
-        f"from pathlib import Path; read_image(Path({str(path)!r})); print(gdcm_process._helper.pid, flush=True); os._exit(0)"
+        f"from pathlib import Path; read_image(Path({str(path)!r}));"
+        "print(gdcm_process._helper.pid, flush=True); os._exit(0)"
     )
     pid = int(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout)
     for _ in range(100):
