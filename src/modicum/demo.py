@@ -14,7 +14,7 @@ from modicum.progress import say
 
 PATIENTS = 300
 SIZES = {"demo-small": 32, "demo": 160}
-"""Runs and their image sizes. At 32 pixels most lesions are smaller than a pixel, at 160 most can be seen."""
+"""Runs and their image sizes. Small lesions are lost at 32 pixels; large ones are not."""
 IMAGE_SIZE = 160
 GRADES = (0.5, 0.0, 0.2, 0.15, 0.15)
 """Shares of grades 0 to 4. None has grade 1: its few microaneurysms would need more pixels than a demo can afford."""
