@@ -1,0 +1,1 @@
+"""Several methods on one data set, side by side: a grid of runs and the table of what they cost and give."""
