@@ -35,6 +35,7 @@ def make_method(recipe: Recipe, task: Task, targets: Mapping[str, np.ndarray]) -
 
     def backbone() -> Backbone:
         made = make_backbone(recipe.backbone, recipe.image.size, recipe.seed, backbone_of_run)
+        made.digest = backbone_digest(made)
         seed_globals(recipe.seed, "head")  # what is initialised next does not depend on the backbone's draws
         return made
 
@@ -100,13 +101,19 @@ def backbone_in(module: nn.Module) -> Backbone | None:
 def check_backbone(method: Method, expected: str | None) -> str | None:
     """Compares a frozen backbone with the digest a run remembers. Returns the digest of this one.
 
+    A backbone is frozen here unless every tensor of it is learned. The digest is that of its tensors as they were
+    made, before the method unfroze some or put its own layers among them. None where there is nothing frozen.
+
     Raises:
         InputError: they differ: predictions would be wrong without anybody noticing.
     """
     backbone = backbone_in(method.predictor())
-    if backbone is None or any(parameter.requires_grad for parameter in backbone.parameters()):
+    if backbone is None:
         return None
-    digest = backbone_digest(backbone)
+    learned = {id(tensor) for tensor in learned_of(method).values()}
+    if all(id(tensor) in learned for tensor in backbone.body.state_dict(keep_vars=True).values()):
+        return None  # all of it is in the run's own weights
+    digest = backbone.digest or backbone_digest(backbone)
     if expected is not None and digest != expected:
         raise InputError(
             f"the weights of backbone '{backbone.name}' are not the ones this run was trained with",
@@ -119,7 +126,10 @@ def backbone_of_run(path: Path) -> tuple[str, dict[str, Tensor]]:
     """Name and tensors of a run's backbone, for ``--weights run:FOLDER``."""
     folder = RunFolder.open(path)
     _, _, method = load_method(folder)
-    backbone = backbone_in(method.predictor())
+    try:
+        backbone = backbone_in(method.merged())
+    except InputError:  # the frozen one under what the run learned
+        backbone = backbone_in(method.predictor())
     if backbone is None:
         raise InputError(f"run '{folder.name}' has no backbone to start from", "choose another run")
     return backbone.name, backbone.body.state_dict()

@@ -20,6 +20,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
+from modicum.errors import InputError
 from modicum.nn.backbones import Backbone
 from modicum.tasks.base import Batch, Task
 
@@ -129,3 +130,18 @@ class Method(ABC):
     @abstractmethod
     def predictor(self) -> nn.Module:
         """A module from images ``[b, c, h, w]`` in ``[0, 1]`` to outputs, sharing the stages' networks."""
+
+    def merged(self) -> nn.Module:
+        """What was learned as one plain backbone and a linear head, where it can be that.
+
+        Returns:
+            A :class:`~modicum.nn.Classifier` in evaluation mode whose backbone has timm's own layers. It may share
+            tensors with the predictor.
+
+        Raises:
+            InputError: the method's network is more than its backbone.
+        """
+        raise InputError(
+            f"what method '{self.name}' learns does not fold into its backbone",
+            "use the run itself, or a method that merges (lora, dora, ssf, bitfit, partial, attention, full, linear)",
+        )

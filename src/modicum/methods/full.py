@@ -60,3 +60,6 @@ class Full(Method):
 
     def predictor(self) -> nn.Module:
         return self._stage.network
+
+    def merged(self) -> nn.Module:
+        return self._stage.network.eval()

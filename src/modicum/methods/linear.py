@@ -89,3 +89,6 @@ class Linear(Method):
 
     def predictor(self) -> nn.Module:
         return self._predictor
+
+    def merged(self) -> nn.Module:
+        return self._predictor.eval()

@@ -22,6 +22,9 @@ class Backbone(nn.Module):
         image_size: height and width in pixels. Networks with position embeddings are built for this size.
         pretrained: fetch the weights timm knows for this name. Random weights otherwise.
 
+    Attributes:
+        digest: SHA-256 of its tensors before a method changed or trained anything, where somebody has taken it.
+
     Raises:
         InputError: unknown name, or an image size that the network cannot take.
     """
@@ -33,6 +36,7 @@ class Backbone(nn.Module):
         super().__init__()
         self.name = name
         self.image_size = image_size
+        self.digest: str | None = None
         self.body = _build(name, image_size, pretrained)
         self.num_features: int = self.body.num_features
         settings = self.body.pretrained_cfg
