@@ -16,8 +16,9 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from modicum.api import Run, fit, load
+    from modicum.comparison.compare import compare
 
-__all__ = ["Run", "__version__", "fit", "load"]
+__all__ = ["Run", "__version__", "compare", "fit", "load"]
 
 _torchvision_schemas.install()
 
@@ -25,4 +26,6 @@ _torchvision_schemas.install()
 def __getattr__(name: str) -> Any:
     if name in {"Run", "fit", "load"}:
         return getattr(import_module("modicum.api"), name)
+    if name == "compare":
+        return import_module("modicum.comparison.compare").compare
     raise AttributeError(f"module 'modicum' has no attribute {name!r}")

@@ -1,0 +1,57 @@
+"""Words to calls, nothing else. Everything heavy is imported by the command that needs it."""
+
+from typing import Annotated
+
+import typer
+
+from modicum.cli.about import doctor, methods
+from modicum.cli.comparing import compare
+from modicum.cli.data import inspect, phantoms
+from modicum.cli.training import demo, fit
+from modicum.cli.using import evaluate, export, predict, report, verify
+
+app = typer.Typer(
+    name="modicum",
+    help="Good medical-imaging models from a modicum of labels, GPU memory, clean images, matching scanners or "
+    "aligned pairs.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Anywhere: --debug shows tracebacks, --quiet hides progress. Exit codes: 0 done, 2 bad input, "
+    "3 some images broken or cells failed, 130 stopped (go on with --resume).",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from modicum import __version__
+
+        typer.echo(f"modicum {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")
+    ] = False,
+) -> None: ...
+
+
+for command in (
+    inspect,
+    fit,
+    compare,
+    predict,
+    evaluate,
+    report,
+    export,
+    verify,
+    methods,
+    doctor,
+    phantoms,
+    demo,
+):
+    app.command()(command)

@@ -1,0 +1,52 @@
+"""Commands about modicum itself and this machine."""
+
+from typing import Annotated
+
+import typer
+
+
+def methods(
+    name: Annotated[str | None, typer.Argument(help="A method, to list all its settings.")] = None,
+    backbones: Annotated[
+        str | None, typer.Option(help="List backbones by pattern instead, for instance 'vit*'.")
+    ] = None,
+) -> None:
+    """List the methods, one method's settings, or the backbones that match a pattern.
+
+    [bold]Examples[/bold]
+
+      modicum methods
+
+      modicum methods linear
+
+      modicum methods --backbones 'resnet*'
+    """
+    from rich.console import Console
+
+    from modicum.console.listing import backbone_names, methods_table, settings_table
+
+    if name is not None:
+        Console().print(settings_table(name))
+        return
+    if backbones is None:
+        Console().print(methods_table())
+        return
+    for found in backbone_names(backbones):
+        typer.echo(found)
+
+
+def doctor() -> None:
+    """Check this machine: versions, GPU, image codecs, hub, disk. Exit code 2 if something needed is missing.
+
+    [bold]Example[/bold]
+
+      modicum doctor
+    """
+    from rich.console import Console
+
+    from modicum.console.doctor import check_machine
+
+    checks = check_machine()
+    Console().print(checks.table)
+    if not checks.healthy:
+        raise typer.Exit(2)

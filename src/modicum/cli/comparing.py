@@ -1,0 +1,123 @@
+"""The command that trains many runs and sets them side by side."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from modicum.console.options import (
+    AllowOutside,
+    Backbone,
+    BatchSize,
+    Classes,
+    Crop,
+    Data,
+    Device,
+    ImageColumn,
+    Images,
+    ImageSize,
+    Label,
+    Labels,
+    Leaks,
+    Memory,
+    Patient,
+    Runs,
+    SkipBroken,
+    SplitLists,
+    Weights,
+    Workers,
+    settings_given,
+)
+
+
+def compare(
+    data: Data,
+    methods: Annotated[
+        str, typer.Option("--methods", "-m", help="Names by commas; `modicum methods` lists them.")
+    ] = "full,linear",
+    seeds: Annotated[int, typer.Option(help="How many runs of each method; seeds 0, 1, ...")] = 3,
+    lr: Annotated[
+        str | None,
+        typer.Option(
+            help="Learning rates by commas; of several, validation chooses at the first seed. "
+            "Each method's own by default."
+        ),
+    ] = None,
+    backbone: Backbone = None,
+    weights: Weights = None,
+    image_size: ImageSize = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes over the training images, for all methods; 20 by default.")
+    ] = None,
+    batch_size: BatchSize = None,
+    memory: Memory = None,
+    label: Label = None,
+    labels: Labels = None,
+    patient: Patient = None,
+    image: ImageColumn = None,
+    images: Images = None,
+    split_lists: SplitLists = None,
+    classes: Classes = None,
+    crop: Crop = None,
+    leaks: Leaks = None,
+    skip_broken: SkipBroken = False,
+    allow_outside: AllowOutside = False,
+    device: Device = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="Any other setting of all methods: KEY=VALUE; of one: METHOD.KEY=VALUE (repeatable).",
+        ),
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", "-n", help="Of the comparison.")] = None,
+    runs: Runs = Path("runs"),
+    parallel: Annotated[
+        int | None, typer.Option(help="Runs at once, each in its own process; one a GPU by default.")
+    ] = None,
+    executor: Annotated[str, typer.Option(help="local, or ray for the cluster of RAY_ADDRESS.")] = "local",
+    workers: Workers = None,
+) -> None:
+    """Train several methods under one budget: one table of score, parameters, memory and time.
+
+    Every run is a folder in runs/NAME/cells. The same command goes on where it was stopped. Exit code 3 if some
+    runs failed.
+
+    [bold]Examples[/bold]
+
+      modicum compare images/ --methods full,linear --backbone resnet18 --epochs 10
+
+      modicum compare labels.csv --label grade --methods full,linear --lr 1e-4,1e-3 --seeds 5
+
+      modicum compare labels.csv --methods full,linear --set linear.standardise=false --parallel 4
+    """
+    from rich.console import Console
+
+    from modicum.comparison.compare import compare as compare_methods
+    from modicum.console.comparison import comparison_table, learning_rates, names_given
+    from modicum.engine.recipe import parse_assignments
+
+    # Each of these parameters is a setting by the same name.
+    given = settings_given(locals())
+    done = compare_methods(
+        data,
+        names_given(methods),
+        seeds=seeds,
+        lr=learning_rates(lr),
+        name=name,
+        runs=runs,
+        parallel=parallel,
+        executor=executor,
+        workers=workers,
+        **{**given, **parse_assignments(set_ or [])},
+    )
+    console = Console()
+    console.print(comparison_table(done, console))
+    for error in done.errors:
+        typer.echo(f"failed: {error}")
+    for caution in done.cautions:
+        typer.echo(f"note: {caution}")
+    typer.echo(f"table: {done.path / 'table.md'}")
+    typer.echo(f"page: {done.path / 'compare.html'}")
+    if done.failed:
+        raise typer.Exit(3)

@@ -1,0 +1,108 @@
+"""Commands that train one run."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from modicum.console.options import (
+    AllowOutside,
+    Backbone,
+    BatchSize,
+    Classes,
+    Crop,
+    Device,
+    Epochs,
+    ImageColumn,
+    Images,
+    ImageSize,
+    Label,
+    Labels,
+    Leaks,
+    Memory,
+    Patient,
+    Runs,
+    Set,
+    SkipBroken,
+    SplitLists,
+    Weights,
+    Workers,
+    settings_given,
+)
+
+
+def fit(
+    data: Annotated[str | None, typer.Argument(help="A table, folder, MONAI datalist or NPZ file.")] = None,
+    method: Annotated[str, typer.Option("--method", "-m", help="`modicum methods` lists them.")] = "full",
+    backbone: Backbone = None,
+    weights: Weights = None,
+    image_size: ImageSize = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    memory: Memory = None,
+    label: Label = None,
+    labels: Labels = None,
+    patient: Patient = None,
+    image: ImageColumn = None,
+    images: Images = None,
+    split_lists: SplitLists = None,
+    classes: Classes = None,
+    crop: Crop = None,
+    leaks: Leaks = None,
+    skip_broken: SkipBroken = False,
+    allow_outside: AllowOutside = False,
+    seed: Annotated[int | None, typer.Option(help="Of everything random; 0 by default.")] = None,
+    device: Device = None,
+    set_: Set = None,
+    name: Annotated[str | None, typer.Option("--name", "-n", help="Of the run folder.")] = None,
+    runs: Runs = Path("runs"),
+    workers: Workers = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an unfinished run.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run of that name.")] = False,
+) -> None:
+    """Train, evaluate and report, into runs/NAME.
+
+    [bold]Examples[/bold]
+
+      modicum fit images/ --method linear --backbone resnet18
+
+      modicum fit labels.csv --label grade --patient subject --image-size 512 --crop fundus --set lr=3e-4
+
+      modicum fit labels.csv --method full --memory 8GB --batch-size auto
+
+      modicum fit --resume --name images-linear
+    """
+    from modicum.api import fit as fit_run
+    from modicum.console.summary import run_summary
+    from modicum.engine.recipe import parse_assignments
+
+    # Each of these parameters is a setting by the same name.
+    given = settings_given(locals())
+    run = fit_run(
+        data,
+        method,
+        name=name,
+        runs=runs,
+        resume=resume,
+        overwrite=overwrite,
+        workers=workers,
+        **{**given, **parse_assignments(set_ or [])},
+    )
+    for line in run_summary(run.path):
+        typer.echo(line)
+
+
+def demo(
+    runs: Runs = Path("runs"),
+    seed: Annotated[int, typer.Option(help="Of the made images and the training.")] = 0,
+) -> None:
+    """Train on made fundus photographs at two sizes, from random weights, and write runs/demo/report.html.
+
+    [bold]Example[/bold]
+
+      modicum demo
+    """
+    from modicum.demo import run_demo
+
+    for line in run_demo(runs, seed):
+        typer.echo(line)

@@ -1,0 +1,80 @@
+"""What a careful reader must know before believing a table."""
+
+import hashlib
+from collections.abc import Sequence
+
+import pandas as pd
+
+from modicum.comparison.records import Measure, Record
+from modicum.comparison.request import Request
+from modicum.report.words import metric_title
+from modicum.wording import count_of, listed
+
+
+def cautions_of(
+    request: Request, records: Sequence[Record], table: pd.DataFrame, measure: Measure | None
+) -> list[str]:
+    """Sentences, the gravest first."""
+    found = [*_of_scores(request, measure), *_of_cells(records), *_of_budget(request)]
+    kinds = {record.metrics["memory"].get("kind") for record in records if record.finished}
+    if len(kinds) > 1:
+        found.append(
+            "Some peaks of memory are accounted tensor by tensor and some are a GPU allocator's: they do not compare."
+        )
+    if (table["full_memory"] == "predicted").any():
+        found.append("The memory of full fine-tuning is predicted: it was not measured in this comparison.")
+    return found
+
+
+def _of_scores(request: Request, measure: Measure | None) -> list[str]:
+    if measure is None:
+        return ["No cell has a score yet."]
+    found = []
+    if measure.split == "val":
+        rates = " and the learning rates" if len(request.lrs) > 1 else ""
+        found.append(
+            f"THERE IS NO TEST SET. {metric_title(measure.metric)} is that of the validation images, "
+            f"which also selected the weights{rates}: it is too good."
+        )
+    if request.seeds == 1:
+        found.append("With one seed nobody knows how much of a difference is chance.")
+    if measure.unit == "image":
+        found.append(
+            "Intervals take every image for an independent one, because patients are not known. "
+            "With several images of a patient they are too narrow."
+        )
+    return found
+
+
+def _of_cells(records: Sequence[Record]) -> list[str]:
+    found = []
+    failed = [record.cell.name for record in records if record.state == "failed"]
+    if failed:
+        found.append(f"{count_of(len(failed), 'cell')} failed: {listed(failed)}.")
+    missing = sum(not record.finished for record in records) - len(failed)
+    if missing:
+        found.append(f"{missing} of {count_of(len(records), 'cell')} are not finished.")
+    first: dict[str, str] = {}
+    for record in records:
+        if record.finished:
+            digest = hashlib.sha256(record.folder.manifest.read_bytes()).hexdigest()
+            first.setdefault(digest, record.cell.name)
+    if len(first) > 1:
+        found.append(
+            f"The data were changed between cells: {listed(first.values())} do not have the same images and split."
+        )
+    return found
+
+
+def _of_budget(request: Request) -> list[str]:
+    found = []
+    if request.fitted:
+        found.append("Batch sizes were fitted to the memory and may differ between methods.")
+    own = [
+        f"{method}.{key}={value}"
+        for method, settings in request.method_settings.items()
+        for key, value in settings.items()
+    ]
+    if own:
+        found.append(f"Settings of one method alone: {', '.join(own)}.")
+    return found

@@ -1,0 +1,173 @@
+"""``modicum.compare``: trains every method with every seed under one budget, and makes one table of it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from modicum.api import STORES
+from modicum.comparison.executors import Executor, choose_executor
+from modicum.comparison.grid import Cell, chosen_rates, search_cells, seed_cells
+from modicum.comparison.progress import CellsProgress, cells_progress
+from modicum.comparison.request import Request
+from modicum.comparison.results import Comparison, write_results
+from modicum.comparison.run_cell import Job
+from modicum.data.processes import usable_cores
+from modicum.engine.devices import chosen_device, process_rank
+from modicum.engine.fit import check_same
+from modicum.engine.new_recipe import plain_name, run_name
+from modicum.engine.preparation import read_manifest
+from modicum.engine.recipe import Recipe
+from modicum.engine.run_folder import RunFolder
+from modicum.errors import InputError, InterruptedRunError
+from modicum.nn import Backbone
+from modicum.progress import say
+from modicum.report import build
+
+
+def compare(
+    data: str | Path,
+    methods: Sequence[str] = ("full", "linear"),
+    *,
+    seeds: int = 3,
+    lr: float | Sequence[float] = (),
+    name: str | None = None,
+    runs: str | Path = "runs",
+    stores: str | Path | None = None,
+    parallel: int | None = None,
+    executor: str = "local",
+    workers: int | None = None,
+    **settings: Any,
+) -> Comparison:
+    """Trains several methods on one data set under the same budget, and says what each costs and gives.
+
+    Every cell is an ordinary run folder in ``runs/NAME/cells``. Called again, finished cells stay as they are,
+    unfinished ones go on, and failed ones are tried again.
+
+    Args:
+        data: what :func:`modicum.load` reads.
+        methods: ``modicum methods`` lists them.
+        seeds: how many; they are 0, 1, ...
+        lr: peak learning rate of all methods; each method's own by default. With several, every method is tried
+            with each at the first seed, and the one of the best validation value serves all seeds.
+        name: of the folder below ``runs``; made of the data's name by default.
+        runs: folder of all runs.
+        stores: folder of decoded images and features; ``runs/.stores`` by default.
+        parallel: cells at once, each in a process of its own; by default one a GPU.
+        executor: ``local``, or ``ray`` for the cluster of ``RAY_ADDRESS``.
+        workers: processes that decode images.
+        settings: any setting of the recipe, for all methods; ``**{"METHOD.key": value}`` for one of them. Without
+            ``epochs`` and ``batch_size``, all methods get 20 and 16.
+
+    Returns:
+        The comparison. Cells that failed are in :attr:`Comparison.failed`, and rows of the table.
+
+    Raises:
+        InputError: what is wrong with all cells, found before the first one starts.
+        InterruptedRunError: stopped; the same call goes on.
+    """
+    if process_rank() != 0:
+        raise InputError(
+            "a comparison was started in several processes (torchrun, srun)",
+            "start it once, with --parallel N or --executor ray",
+        )
+    request = Request.of(data, methods, seeds, (lr,) if isinstance(lr, int | float) else tuple(lr), settings)
+    folder = Path(runs) / plain_name(name or run_name(data, "compare"))
+    if RunFolder(folder).recipe.is_file():
+        raise InputError(f"'{folder}' is a run, no comparison", "choose another --name")
+    request.check_unchanged(folder / "compare.yaml")
+    device = request.settings.get("device")
+    _check_once(request, new=not (folder / "compare.yaml").is_file())
+    with RunFolder(folder).locked():
+        chosen = choose_executor(executor, parallel, device, folder / "logs")
+        request.save(folder / "compare.yaml")
+        cells = _Cells(request, folder, Path(stores or Path(runs) / STORES), workers, chosen)
+        try:
+            return cells.train_all()
+        finally:
+            chosen.close()
+
+
+def _check_once(request: Request, new: bool) -> None:
+    """Finds what would fail every cell alike."""
+    recipe = request.recipe_of(request.methods[0])
+    chosen_device(recipe.device)
+    read_manifest(recipe.data)
+    if new:
+        Backbone(recipe.backbone.name, recipe.image.size)
+
+
+class _Cells:
+    """The cells of a comparison on their way."""
+
+    def __init__(
+        self, request: Request, folder: Path, stores: Path, workers: int | None, executor: Executor
+    ) -> None:
+        self.request = request
+        self.folder = folder
+        self.place = folder / "cells"
+        self.stores = stores
+        self.workers = max(1, usable_cores() // executor.at_once) if workers is None else workers
+        self.executor = executor
+        self.errors: dict[str, str] = {}
+
+    def train_all(self) -> Comparison:
+        """The search for learning rates, where there is one, then all seeds. The tables grow cell by cell."""
+        search = search_cells(self.request)
+        total = len(self.request.methods) * self.request.seeds
+        if search:  # its winners are the first seed's
+            total += len(search) - len(self.request.methods)
+        with cells_progress(total, self.executor.aloud) as shown:
+            try:
+                self._train(search, shown)
+                chosen = chosen_rates(self.request, self.place)
+                ended = {cell.name for cell in search}
+                self._train(
+                    [cell for cell in seed_cells(self.request, chosen) if cell.name not in ended], shown
+                )
+            except (KeyboardInterrupt, InterruptedRunError) as error:
+                raise InterruptedRunError(
+                    f"comparison '{self.folder.name}' stopped; {shown.done} of {total} cells have ended",
+                    "the same command goes on with it",
+                ) from error
+        return write_results(self.request, self.folder, self.errors)
+
+    def _train(self, cells: Sequence[Cell], shown: CellsProgress) -> None:
+        jobs = []
+        for cell in cells:
+            if self._finished(cell):
+                shown.skip()
+            else:
+                jobs.append(self._job(cell))
+        ended = 0
+        for outcome in self.executor.run(jobs, shown.began):
+            if outcome.stopped:
+                continue
+            ended += 1
+            if outcome.error:
+                self.errors[outcome.name] = outcome.error
+                say(f"cell {outcome.name} failed: {outcome.detail}")
+            shown.ended(outcome.name)
+            write_results(self.request, self.folder, self.errors)
+        if ended < len(jobs):
+            raise InterruptedRunError("stopped")
+
+    def _finished(self, cell: Cell) -> bool:
+        folder = RunFolder(self.place / cell.name)
+        if folder.status.get("state") != "finished":
+            return False
+        if not self.request.fitted:
+            check_same(Recipe.read(folder.recipe), cell.recipe(self.request), folder)
+        if not folder.report.is_file():  # ended between its last two steps
+            build(folder.path)
+        return True
+
+    def _job(self, cell: Cell) -> Job:
+        return Job(
+            cell.name,
+            self.request.data,
+            cell.method,
+            self.request.settings_of(cell.method, cell.seed, cell.lr),
+            str(self.place),
+            str(self.stores),
+            self.workers,
+        )

@@ -1,0 +1,251 @@
+"""What is compared: the resolved request of a comparison, its checks, and ``compare.yaml``."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from modicum.atomic_files import write_text
+from modicum.engine.new_recipe import make_recipe
+from modicum.engine.recipe import Recipe
+from modicum.errors import InputError
+from modicum.methods import method_class, method_entries
+
+SCHEMA = 1
+EPOCHS, BATCH_SIZE, SPLIT_SEED = 20, 16, 0
+"""The budget where none is given: one for all methods, whatever their own defaults are."""
+_SHORT = {"image_size": "image.size", "backbone": "backbone.name"}
+# What may change between two calls for the same comparison: where it runs, and how much of it is asked for.
+_FREE = ("methods", "seeds", "settings.device", "settings.workers")
+_RESERVED = {
+    "seed": "pass --seeds N for the seeds 0 to N-1, and --set split_seed=S for another split",
+    "devices": "a cell trains on one device; pass --parallel N to use several",
+    "nodes": "a cell trains on one machine; pass --executor ray to use several",
+}
+
+
+@dataclass(frozen=True)
+class Request:
+    """A comparison with everything decided.
+
+    Attributes:
+        data: what :func:`modicum.load` reads.
+        methods: names, in the order of the table.
+        seeds: how many; they are 0, 1, ...
+        lrs: peak learning rates; empty for each method's own. With several, the first seed chooses.
+        settings: of all methods, by their names in a recipe.
+        method_settings: of one method each; they come before ``settings``.
+    """
+
+    data: str
+    methods: tuple[str, ...]
+    seeds: int
+    lrs: tuple[float, ...]
+    settings: dict[str, Any]
+    method_settings: dict[str, dict[str, Any]]
+
+    @classmethod
+    def of(
+        cls,
+        data: str | Path,
+        methods: Sequence[str],
+        seeds: int,
+        lrs: Sequence[float],
+        settings: Mapping[str, Any],
+    ) -> "Request":
+        """Resolves what a user gave. A key ``METHOD.key`` among the settings is for that method alone.
+
+        Raises:
+            InputError: unknown methods or settings, nothing to compare, or what would make it unfair.
+        """
+        if not methods:
+            raise InputError("no methods to compare", "name some, for instance --methods full,linear")
+        for name in methods:
+            method_class(name)
+        twice = [name for name in dict.fromkeys(methods) if methods.count(name) > 1]
+        if twice:
+            raise InputError(f"method '{twice[0]}' is named twice", "name each method once")
+        if seeds < 1:
+            raise InputError(f"--seeds is {seeds}", "give 1 or more, for instance 3")
+        shared, own = _by_method(_plain(settings), methods)
+        lrs = _learning_rates(lrs, shared, own)
+        given = {_last(key) for key in shared}
+        for key, value in {"epochs": EPOCHS, "batch_size": BATCH_SIZE, "split_seed": SPLIT_SEED}.items():
+            if key not in given:
+                shared[key] = value
+        request = cls(str(data), tuple(methods), seeds, lrs, shared, own)
+        request._check_fair()
+        return request
+
+    def settings_of(self, method: str, seed: int, lr: float | None) -> dict[str, Any]:
+        """All settings of one cell, as :func:`modicum.fit` takes them."""
+        own = self.method_settings.get(method, {})
+        named = {_last(key) for key in own}
+        shared = {key: value for key, value in self.settings.items() if _last(key) not in named}
+        rate = {} if lr is None else {"lr": lr}
+        return {**shared, **own, **rate, "seed": seed}
+
+    def recipe_of(self, method: str, seed: int = 0, lr: float | None = None) -> Recipe:
+        """The recipe of one cell.
+
+        What is decided only when it starts (``memory``, ``batch_size="auto"``) is left out of it.
+
+        Raises:
+            InputError: a setting that this method has not, or a value out of range.
+        """
+        settings = self.settings_of(method, seed, lr)
+        settings.pop("memory", None)
+        if settings.get("batch_size") == "auto":
+            del settings["batch_size"]
+        try:
+            return make_recipe(self.data, method, settings)
+        except InputError as error:
+            if len(self.methods) == 1 or not error.problem.startswith("unknown setting"):
+                raise
+            raise InputError(
+                f"{error.problem} for method {method}",
+                f"{error.remedy}; a setting of one method alone is --set METHOD.KEY=VALUE",
+            ) from error
+
+    @property
+    def fitted(self) -> bool:
+        """Whether batch sizes are fitted to the memory, so that they may differ between methods."""
+        return self.settings.get("batch_size") == "auto" or "memory" in self.settings
+
+    def _check_fair(self) -> None:
+        first, *others = [self.recipe_of(name) for name in self.methods]
+        for recipe in others:
+            for key, one, other in (
+                ("data", first.data, recipe.data),
+                ("monitor", first.training.monitor, recipe.training.monitor),
+                ("task", first.task, recipe.task),
+                ("resamples", first.resamples, recipe.resamples),
+            ):
+                if one != other:
+                    raise InputError(
+                        f"methods {first.method} and {recipe.method} differ in '{key}'",
+                        "give it once for all methods: their scores would not compare",
+                    )
+
+    def save(self, path: Path) -> None:
+        """Writes ``compare.yaml``."""
+        write_text(path, yaml.safe_dump(self._values(), sort_keys=False, allow_unicode=True))
+
+    def check_unchanged(self, path: Path) -> None:
+        """Going on with other settings would put runs side by side that do not compare.
+
+        Methods may be added or left out, and seeds too: every cell stands for itself.
+
+        Raises:
+            InputError: ``compare.yaml`` names another data set or setting, or cannot be read.
+        """
+        if not path.is_file():
+            return
+        try:
+            stored = yaml.safe_load(path.read_text(encoding="utf-8"))
+            common = set(stored["methods"]) & set(self.methods)
+            before, now = _flat(stored, common), _flat(self._values(), common)
+        except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"'{path}' cannot be read ({type(error).__name__})", "choose another --name"
+            ) from error
+        for key in sorted(set(before) | set(now)):
+            if key not in _FREE and before.get(key) != now.get(key):
+                name = key.removeprefix("settings.").removeprefix("method_settings.")
+                raise InputError(
+                    f"comparison '{path.parent.name}' was started with {name}={before.get(key)!r}, "
+                    f"now it is {now.get(key)!r}",
+                    "go on with the same settings, or choose another --name",
+                )
+
+    def _values(self) -> dict[str, Any]:
+        return {
+            "schema": SCHEMA,
+            "data": self.data,
+            "methods": list(self.methods),
+            "seeds": self.seeds,
+            "lr": list(self.lrs),
+            "settings": self.settings,
+            "method_settings": self.method_settings,
+        }
+
+
+def _by_method(
+    settings: Mapping[str, Any], methods: Sequence[str]
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Settings of all methods, and those of one method each."""
+    shared: dict[str, Any] = {}
+    own: dict[str, dict[str, Any]] = {}
+    known = set(method_entries())
+    for key, value in settings.items():
+        head, dot, rest = key.partition(".")
+        if not dot or head not in known:
+            shared[key] = value
+        elif head in methods:
+            own.setdefault(head, {})[rest] = value
+        else:
+            raise InputError(
+                f"setting '{key}' is for method '{head}', which is not compared",
+                f"add it to --methods (now {', '.join(methods)})",
+            )
+    for part in (shared, *own.values()):
+        for key in part:
+            if remedy := _RESERVED.get(_last(key)):
+                raise InputError(f"'{_last(key)}' cannot be set in a comparison", remedy)
+    return shared, own
+
+
+def _learning_rates(
+    lrs: Sequence[float], shared: dict[str, Any], own: Mapping[str, Mapping[str, Any]]
+) -> tuple[float, ...]:
+    """The rates to try, those given as a setting too (it is taken out of ``shared``)."""
+    for key in [key for key in shared if _last(key) == "lr"]:
+        value = shared.pop(key)
+        if lrs:
+            raise InputError("the learning rate is given twice", "give either --lr or --set lr")
+        lrs = value if isinstance(value, list) else [value]
+    for method, settings in own.items():
+        if lrs and any(_last(key) == "lr" for key in settings):
+            raise InputError(
+                f"the learning rate of '{method}' is given twice", "give either --lr or METHOD.lr=VALUE"
+            )
+    try:
+        rates = tuple(float(rate) for rate in lrs)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"--lr is {lrs!r}", "write for instance --lr 1e-4,1e-3") from error
+    if any(rate <= 0 for rate in rates) or len(set(rates)) < len(rates):
+        raise InputError(
+            f"--lr is {','.join(f'{rate:g}' for rate in rates)}", "give different numbers above 0"
+        )
+    return rates
+
+
+def _last(key: str) -> str:
+    return _SHORT.get(key, key).rpartition(".")[2]
+
+
+def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as YAML and other processes can hold them, without those that are not given."""
+    given = {key: value for key, value in settings.items() if value is not None}
+    try:
+        plain: dict[str, Any] = json.loads(json.dumps(given, default=os.fspath))
+    except TypeError as error:
+        raise InputError(f"a setting is no plain value: {error}", "give numbers, texts and lists") from error
+    return plain
+
+
+def _flat(values: Mapping[str, Any], methods: set[str], prefix: str = "") -> dict[str, Any]:
+    """Values by dotted keys; settings of methods that are not on both sides are no change."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if prefix == "method_settings." and key not in methods:
+            continue
+        if isinstance(value, dict):
+            flat |= _flat(value, methods, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

@@ -1,0 +1,191 @@
+"""The table of a comparison: a row a method, made from the rows of its cells."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from modicum.comparison.metrics import pme, ppe
+from modicum.comparison.pareto import pareto_front
+from modicum.comparison.records import NAN, Measure
+from modicum.report.words import bytes_text, count, metric_title, percent, score
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the table for readers.
+
+    Attributes:
+        title: its heading.
+        text: what it says of a row.
+        numeric: whether it is set to the right.
+        essential: whether it stays where there is no room for all.
+    """
+
+    title: str
+    text: Callable[[Mapping[str, Any]], str]
+    numeric: bool = True
+    essential: bool = False
+
+
+def method_table(
+    methods: Sequence[str],
+    cells: pd.DataFrame,
+    measure: Measure | None,
+    predicted_full_mib: Callable[[str], float],
+) -> pd.DataFrame:
+    """A row a method, in the order given.
+
+    Args:
+        methods: names.
+        cells: the rows of ``cells.csv``.
+        measure: what is compared.
+        predicted_full_mib: peak memory of full fine-tuning as a method's cells would need it; asked only where it
+            was not measured.
+
+    Returns:
+        Columns ``method``, ``seeds`` and ``failed`` (cells), ``metric``, ``split``, ``score``, ``score_std``, ``low``,
+        ``high``, ``lr``, ``learnable``, ``learnable_percent``, ``memory_mib``, ``memory_kind``,
+        ``memory_percent_of_full``, ``full_memory`` (``measured`` or ``predicted``), ``ppe``, ``pme``,
+        ``seconds_per_epoch``, ``images_per_second``, ``checkpoint_bytes``, ``feature_bytes_per_image``, ``pareto``,
+        ``error``; NaN where a number is missing.
+    """
+    counted = cells[cells["use"] == "seed"]
+    rows = [_row(name, counted[counted["method"] == name], measure) for name in methods]
+    full = next((row["memory_mib"] for row in rows if row["method"] == "full"), NAN)
+    for row in rows:
+        measured = not math.isnan(full)
+        of_full = full if measured else predicted_full_mib(row["method"]) if row["seeds"] else NAN
+        _add_prices(row, of_full, measure)
+        row["full_memory"] = "" if math.isnan(of_full) else "measured" if measured else "predicted"
+    table = pd.DataFrame(rows)
+    worth = table["score"].to_numpy(float) * (-1 if measure and not measure.higher_is_better else 1)
+    table["pareto"] = pareto_front(table["memory_mib"].to_numpy(float), worth)
+    return table[[*(name for name in table if name != "error"), "error"]]
+
+
+def _row(method: str, cells: pd.DataFrame, measure: Measure | None) -> dict[str, Any]:
+    done = cells[cells["state"] == "finished"]
+    failed = cells[cells["state"] == "failed"]
+
+    def mean(column: str) -> float:
+        values = done[column].to_numpy(float)
+        known = values[~np.isnan(values)]
+        return float(known.mean()) if len(known) else NAN
+
+    scores = done["score"].dropna()
+    kinds = sorted(set(done["memory_kind"]))
+    rates = done["lr"].dropna().unique()
+    return {
+        "method": method,
+        "seeds": len(done),
+        "failed": len(failed),
+        "metric": measure.metric if measure else "",
+        "split": measure.split if measure else "",
+        "score": mean("score"),
+        "score_std": float(scores.std(ddof=1)) if len(scores) > 1 else NAN,
+        "low": mean("low"),
+        "high": mean("high"),
+        "lr": float(rates[0]) if len(rates) == 1 else NAN,
+        "learnable": mean("learnable"),
+        "learnable_percent": mean("learnable_percent"),
+        "memory_mib": float(done["memory_mib"].max()) if len(done) else NAN,
+        "memory_kind": ", ".join(kinds),
+        "memory_percent_of_full": NAN,
+        "full_memory": "",
+        "ppe": NAN,
+        "pme": NAN,
+        "seconds_per_epoch": mean("seconds_per_epoch"),
+        "images_per_second": mean("images_per_second"),
+        "checkpoint_bytes": mean("checkpoint_bytes"),
+        "feature_bytes_per_image": mean("feature_bytes_per_image"),
+        "error": str(failed["error"].iloc[0]) if len(failed) else "",
+    }
+
+
+def _add_prices(row: dict[str, Any], full_mib: float, measure: Measure | None) -> None:
+    # An efficiency multiplies what is gained; a score that is better when lower has none.
+    gained = 100 * row["score"] if measure and measure.higher_is_better else NAN
+    row["ppe"] = ppe(gained, row["learnable_percent"])
+    if full_mib > 0:
+        row["memory_percent_of_full"] = 100 * row["memory_mib"] / full_mib
+        row["pme"] = pme(gained, row["memory_mib"], full_mib)
+
+
+def columns(measure: Measure | None) -> list[Column]:
+    """The columns that readers see, in Markdown, HTML and on the terminal alike."""
+    name = f"{metric_title(measure.metric)} ({measure.split})" if measure else "Score"
+    return [
+        Column("Method", lambda row: row["method"], numeric=False, essential=True),
+        Column("Seeds", _seeds),
+        Column(name, _score, essential=True),
+        Column("95 % interval", _interval),
+        Column("Learned", lambda row: count(row["learnable"])),
+        Column("Learned %", lambda row: percent(row["learnable_percent"]), essential=True),
+        Column("Memory MiB", _memory, essential=True),
+        Column("by", lambda row: row["memory_kind"] or "–", numeric=False),
+        Column("% of full", _of_full, essential=True),
+        Column("PPE", lambda row: _two(row["ppe"]), essential=True),
+        Column("PME", lambda row: _two(row["pme"]), essential=True),
+        Column("s/epoch", lambda row: _three(row["seconds_per_epoch"]), essential=True),
+        Column("images/s", lambda row: _three(row["images_per_second"])),
+        Column("Checkpoint", lambda row: bytes_text(row["checkpoint_bytes"])),
+        Column("Features/image", lambda row: bytes_text(row["feature_bytes_per_image"])),
+    ]
+
+
+def rows_of(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The table's rows as mappings, for :attr:`Column.text`."""
+    return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
+
+
+def markdown(table: pd.DataFrame, measure: Measure | None) -> str:
+    """The table in Markdown; errors follow below it."""
+    shown = columns(measure)
+    lines = [
+        "| " + " | ".join(column.title for column in shown) + " |",
+        "| " + " | ".join("---:" if column.numeric else "---" for column in shown) + " |",
+    ]
+    rows = rows_of(table)
+    lines += ["| " + " | ".join(column.text(row) for column in shown) + " |" for row in rows]
+    errors = [f"- {row['method']}: {row['error']}" for row in rows if row["error"]]
+    return "\n".join([*lines, *(["", *errors] if errors else [])]) + "\n"
+
+
+def _seeds(row: Mapping[str, Any]) -> str:
+    return f"{row['seeds']}" + (f", {row['failed']} failed" if row["failed"] else "")
+
+
+def _score(row: Mapping[str, Any]) -> str:
+    spread = row["score_std"]
+    return score(row["score"]) + ("" if math.isnan(spread) else f" ± {score(spread)}")
+
+
+def _interval(row: Mapping[str, Any]) -> str:
+    if math.isnan(row["low"]) or math.isnan(row["high"]):
+        return "–"
+    return f"{score(row['low'])} to {score(row['high'])}"
+
+
+def _memory(row: Mapping[str, Any]) -> str:
+    found = row["memory_mib"]
+    if math.isnan(found):
+        return "–"
+    return f"{found:,.0f}" if found >= 100 else f"{found:.3g}"
+
+
+def _of_full(row: Mapping[str, Any]) -> str:
+    share = row["memory_percent_of_full"]
+    text = f"{share:,.0f}" if share > 100 else percent(share)
+    return f"{text} (predicted)" if row["full_memory"] == "predicted" else text
+
+
+def _two(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.2f}"
+
+
+def _three(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

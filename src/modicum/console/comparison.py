@@ -1,0 +1,45 @@
+"""A comparison on the terminal, and the words that ask for one."""
+
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+from modicum.comparison.results import Comparison
+from modicum.comparison.table import Column, columns, rows_of
+from modicum.errors import InputError
+
+
+def comparison_table(done: Comparison, console: Console) -> Table:
+    """The table of a comparison as wide as a terminal has room for; ``table.md`` has all columns.
+
+    Methods that no other one beats in both score and memory are bold.
+    """
+    every = columns(done.measure)
+    whole = _table(done, every)
+    if Measurement.get(console, console.options, whole).maximum < console.width:
+        return whole
+    return _table(done, [column for column in every if column.essential])
+
+
+def _table(done: Comparison, shown: list[Column]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in shown:
+        table.add_column(column.title, justify="right" if column.numeric else "left")
+    for row in rows_of(done.table):
+        style = "bold" if row["pareto"] else ""
+        table.add_row(*(Text(column.text(row)) for column in shown), style=style)
+    return table
+
+
+def names_given(methods: str) -> list[str]:
+    """Names by commas."""
+    return [name.strip() for name in methods.split(",") if name.strip()]
+
+
+def learning_rates(rates: str | None) -> list[float]:
+    """Learning rates by commas. Raises :class:`~modicum.errors.InputError` for what is no number."""
+    try:
+        return [float(rate) for rate in names_given(rates or "")]
+    except ValueError as error:
+        raise InputError(f"--lr is '{rates}'", "write for instance --lr 1e-4,1e-3") from error
