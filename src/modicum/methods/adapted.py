@@ -28,7 +28,7 @@ class AdaptedStage(SupervisedStage):
         learnable = list(learnable_parameters(self.network))
         matrices = [parameter for parameter in learnable if parameter.ndim > 1]
         vectors = [parameter for parameter in learnable if parameter.ndim <= 1]
-        groups = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
+        groups: list[dict[str, Any]] = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
         return [group for group in groups if group["params"]]
 
     def forward(self, batch: Batch) -> Tensor:

@@ -18,10 +18,11 @@ class DTLConfig(MethodConfig):
     """Settings of DTL."""
 
     rank: int = Field(2, ge=1, description="Rank of the maps (paper: 2).")
-    fed_from: int = Field(
-        7,
+    fed_from: int | None = Field(
+        None,
         ge=1,
-        description="First block, counted from 1, into whose output the side is fed (paper: 7 of 12).",
+        description="First block, counted from 1, into whose output the side is fed; the upper half by default "
+        "(paper: 7 of 12).",
     )
     beta: float = Field(100.0, gt=0, description="Sharpness of the activation (paper: 100).")
 
@@ -29,8 +30,8 @@ class DTLConfig(MethodConfig):
 class DTL(AdaptedMethod):
     """Trains the compact side network and a head.
 
-    Gradients flow down to the first block that is fed, not below. The paper pools over the patches; here the
-    backbone's own pooling stays. DTL+'s shared depth-wise convolution is left out.
+    Gradients flow down to the first block that is fed, not below. The published code pools over the
+    patches; here the backbone's own pooling stays. DTL+'s shared depth-wise convolution is left out.
     """
 
     name: ClassVar[str] = "dtl"
@@ -44,12 +45,12 @@ class DTL(AdaptedMethod):
     def adapt(self, backbone: Backbone) -> Iterable[nn.Module]:
         body, config = plain_vit(backbone, self.name), self.config
         shape = vit_shape(body)
-        if config.fed_from > shape.depth:
+        fed_from = config.fed_from or shape.depth // 2 + 1
+        if fed_from > shape.depth:
             raise InputError(
-                f"fed_from={config.fed_from}: '{backbone.name}' has {shape.depth} blocks",
+                f"fed_from={fed_from}: '{backbone.name}' has {shape.depth} blocks",
                 f"pass --set fed_from={shape.depth // 2 + 1}",
             )
-        replace_blocks(
-            body, CompactSide(body.blocks, shape.width, config.rank, config.fed_from, config.beta), self.name
-        )
+        side = CompactSide(body.blocks, shape.width, config.rank, fed_from, config.beta)
+        replace_blocks(body, side, self.name)
         return []

@@ -41,7 +41,9 @@ class SideTuned(nn.Module):
     @property
     def backbone(self) -> Backbone:
         """The frozen backbone."""
-        return self._backbone.module
+        inner = self._backbone.module
+        assert isinstance(inner, Backbone)
+        return inner
 
     def forward(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b outputs"]:
         """Images in ``[0, 1]`` to logits."""

@@ -161,7 +161,7 @@ def add_low_rank(
         use_dora=dora,
     )
     inject_adapter_in_model(config, body)
-    layers = {name: part for name, part in body.named_modules() if isinstance(part, LoraLayer)}
+    layers: dict[str, Any] = {n: part for n, part in body.named_modules() if isinstance(part, LoraLayer)}
     if set(layers) != set(names):
         odd = sorted(set(layers) ^ set(names))
         raise InputError(

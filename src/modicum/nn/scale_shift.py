@@ -28,10 +28,9 @@ class ScaleShift(nn.Module):
                 "choose a backbone of linear layers and layer norms, for instance vit_base_patch16_224",
             )
         self.layer = layer
-        channels = layer.weight.shape[0]
-        like = {"device": layer.weight.device, "dtype": layer.weight.dtype}
-        self.scale = nn.Parameter(torch.empty(channels, **like))
-        self.shift = nn.Parameter(torch.empty(channels, **like))
+        channel = layer.weight.detach().flatten(1)[:, 0] if layer.weight.ndim > 1 else layer.weight.detach()
+        self.scale = nn.Parameter(torch.empty_like(channel))
+        self.shift = nn.Parameter(torch.empty_like(channel))
         nn.init.normal_(self.scale, mean=1.0, std=0.02)
         nn.init.normal_(self.shift, std=0.02)
 
