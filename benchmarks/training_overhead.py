@@ -30,7 +30,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from modicum.engine.batches import StageData
+from modicum.engine.batches import StageData, Stored
 from modicum.engine.new_recipe import make_recipe
 from modicum.engine.run_folder import RunFolder
 from modicum.engine.training import StageTrainer
@@ -103,7 +103,7 @@ def engine_loop() -> dict[str, float]:
     recipe = make_recipe(
         "made", "full", {"epochs": 1, "batch_size": BATCH, "image_size": SIDE, "augment": "none"}
     )
-    data = StageData("image", read, {"label": labels}, rows, rows, rows[:0], labels)
+    data = StageData({"image": Stored(read, rows[None])}, {"label": labels}, rows, rows[:0], labels)
     stage = FineTuneStage(network(), task.loss({}, {}), 1.0)
     with tempfile.TemporaryDirectory() as folder:
         StageTrainer(stage, recipe, RunFolder(Path(folder)), data, task, torch.device("cpu")).run()

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from modicum.engine.batches import StageData
+from modicum.engine.batches import StageData, Stored
 from modicum.engine.new_recipe import make_recipe
 from modicum.engine.run_folder import RunFolder
 from modicum.engine.training import StageTrainer
@@ -43,18 +43,25 @@ def stage_data(train: int = 24, val: int = 4, shares=(1, 1, 1), seed: int = 0) -
     features = centres[labels] + 0.7 * generator.normal(size=(train + val, WIDTH))
     rows = np.arange(train + val)
     return StageData(
-        "features",
-        Reader(features.astype(np.float32)),
+        {"features": Stored(Reader(features.astype(np.float32)), rows[None])},
         {"label": labels.astype(np.int64)},
-        rows,
         rows[:train],
         rows[train:],
         labels[:train],
     )
 
 
+def reader_of(data: StageData) -> Reader:
+    """What the features of :func:`stage_data` are read from."""
+    reader = data.stored["features"].read
+    assert isinstance(reader, Reader)
+    return reader
+
+
 class Perceptron(SupervisedStage):
     """Two layers, no batch normalisation."""
+
+    reads = ("features",)
 
     def __init__(self, loss: nn.Module | None = None, seed: int = 0) -> None:
         super().__init__(TASK.loss({}, {}) if loss is None else loss)

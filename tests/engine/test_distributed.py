@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from small_stages import Perceptron, stage_data, trainer
+from small_stages import Perceptron, reader_of, stage_data, trainer
 
 from modicum.data.phantoms import write_fundus_dataset
 from modicum.engine.fit import evaluate_rows
@@ -37,14 +37,14 @@ def watch(event, arguments):  # an audit hook sees every file that this process 
         wrote.append(str(arguments[-1] if event == "os.rename" else arguments[0]))
 
 sys.addaudithook(watch)
-from small_stages import Perceptron, same, stage_data, trainer, weights_of
+from small_stages import Perceptron, reader_of, same, stage_data, trainer, weights_of
 from test_updates import Adversaries
 from modicum.engine.distributed import gathered
 
 features, stage = stage_data(val=9), Perceptron()
 result = trainer(stage, out / "features", features, batch_size=2, epochs=3, clip_norm=0.3, devices=2,
                  checkpoint_steps=6).run()
-batches = gathered(features.read.training(features))
+batches = gathered(reader_of(features).training(features))
 agree = same(*gathered(weights_of(stage)))
 
 adversaries = Adversaries()
@@ -97,7 +97,7 @@ def test_each_step_shows_the_processes_disjoint_parts_of_one_larger_batch(launch
     alone = Perceptron()
     run = trainer(alone, tmp_path, batch_size=4, epochs=3, clip_norm=0.3)
     run.run()
-    whole = run.data.read.training(run.data)
+    whole = reader_of(run.data).training(run.data)
     assert len(first) == len(second) == len(whole) == 18
     for one, other, both in zip(first, second, whole, strict=True):
         assert not set(one) & set(other)

@@ -7,7 +7,7 @@ from torch import nn
 
 from modicum.data.phantoms import write_fundus_dataset
 from modicum.engine.backbones import backbone_digest
-from modicum.engine.extraction import extract
+from modicum.engine.extraction import Extraction, extracted
 from modicum.engine.preparation import store_settings, stored
 from modicum.engine.recipe import ImageSettings
 from modicum.methods.linear import PooledFeatures
@@ -38,14 +38,13 @@ class Counted(PooledFeatures):
 
 def run(stage, images, folder, positions=None, precision="32"):
     store, all_positions = images
-    digest = backbone_digest(stage.backbone.module)
+    backbone = {"name": "test_resnet", "sha256": backbone_digest(stage.backbone.module)}
+    asked = all_positions if positions is None else positions
     before = stage.images
-    features, places = extract(
-        stage, store, all_positions if positions is None else positions, folder,
-        backbone={"name": "test_resnet", "sha256": digest}, batch_size=4, precision=precision,
-        device=torch.device("cpu"),
-    )  # fmt: skip
-    return features.read(places), stage.images - before
+    made = extracted(
+        Extraction(stage, store, asked, folder, backbone, 4, precision, torch.device("cpu")), mode="store"
+    )
+    return made.of(np.arange(len(asked)), None), stage.images - before
 
 
 def test_records_are_the_backbones_outputs_in_the_order_asked(images, tmp_path):

@@ -7,7 +7,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from small_stages import TASK, Perceptron, Scripted, same, stage_data, trainer, weights_of
+from small_stages import TASK, Perceptron, Scripted, reader_of, same, stage_data, trainer, weights_of
 from torch import nn
 from torch.nn import functional as F
 
@@ -29,7 +29,7 @@ def steps_of(folder):
 
 def images_in(data):
     """The training images in the order in which they were shown."""
-    return [image for batch in data.read.training(data) for image in batch]
+    return [image for batch in reader_of(data).training(data) for image in batch]
 
 
 @pytest.mark.parametrize("fused", [True, False])
@@ -39,7 +39,7 @@ def test_equals_a_hand_written_loop(tmp_path, fused):
     network = copy.deepcopy(stage.network)
     trainer(stage, tmp_path, data, epochs=3, clip_norm=0.3, schedule="constant").run()
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-2, weight_decay=0.05, fused=fused)
-    features, labels = torch.from_numpy(data.read.records), torch.from_numpy(data.targets["label"])
+    features, labels = torch.from_numpy(reader_of(data).records), torch.from_numpy(data.targets["label"])
     scores = []
     for epoch in range(3):
         for rows in epoch_order(data.sampling_labels, seed=0, epoch=epoch).reshape(-1, 4):
@@ -74,7 +74,7 @@ def test_a_group_cut_short_by_the_epochs_end_is_a_step_of_its_own(tmp_path):
     settings = {"accumulate": 2, "epochs": 1, "optimizer": "sgd", "momentum": 0, "weight_decay": 0}
     result = trainer(stage, tmp_path, data, clip_norm=0, schedule="constant", **settings).run()
     assert result.time["steps"] == 3
-    features, labels = torch.from_numpy(data.read.records), torch.from_numpy(data.targets["label"])
+    features, labels = torch.from_numpy(reader_of(data).records), torch.from_numpy(data.targets["label"])
     order = epoch_order(data.sampling_labels, seed=0, epoch=0)
     for rows in (order[:8], order[8:16], order[16:]):
         network.zero_grad()
@@ -91,7 +91,7 @@ def test_the_batches_counted_are_the_batches_drawn(tmp_path, images):
     data = stage_data(train=images)
     run = trainer(Perceptron(), tmp_path, data, epochs=2)
     result = run.run()
-    drawn = data.read.training(data)
+    drawn = reader_of(data).training(data)
     assert len(drawn) == result.time["epochs"] * run.module.batches_per_epoch() == result.time["steps"]
     assert {len(batch) for batch in drawn} == {min(images, 4)}
 
@@ -202,7 +202,7 @@ def test_validation_every_other_epoch_and_at_the_end(tmp_path):
 def test_a_diverging_run_says_so_in_one_line(tmp_path, cause):
     data = stage_data()
     if cause == "images":
-        data.read.records[7] = np.nan
+        reader_of(data).records[7] = np.nan
     settings = {"lr": 1e30, "clip_norm": 0, "optimizer": "sgd"} if cause == "learning rate" else {}
     with pytest.raises(
         InputError, match=r"loss 'classification' became (nan|inf) near step \d+; lower the l"
@@ -257,10 +257,10 @@ def test_a_probe_reaches_the_optimum_that_scikit_learn_finds(tmp_path):
     from modicum.methods.linear import ProbeStage
 
     data = stage_data(train=60, val=0)
-    data.read.records[:] += 2 * np.random.default_rng(1).normal(size=data.read.records.shape).astype(
+    reader_of(data).records[:] += 2 * np.random.default_rng(1).normal(size=reader_of(data).records.shape).astype(
         np.float32
     )
-    features, labels = data.read.records, data.targets["label"]
+    features, labels = reader_of(data).records, data.targets["label"]
     stage = ProbeStage(nn.Linear(5, 3), TASK.loss({}, {}))
     trainer(stage, tmp_path, data, epochs=150, batch_size=60, lr=0.3, weight_decay=0, clip_norm=0).run()
     theirs = LogisticRegression(C=np.inf, max_iter=1000).fit(features, labels)

@@ -7,7 +7,7 @@ from typing import ClassVar
 import pytest
 import torch
 from safetensors.torch import load_file
-from small_stages import WIDTH, same, stage_data, trainer, weights_of
+from small_stages import WIDTH, reader_of, same, stage_data, trainer, weights_of
 from torch import nn
 from torch.nn import functional as F
 
@@ -112,7 +112,7 @@ def test_equals_a_hand_written_adversarial_loop(trained):
     plain, data = Adversaries(), stage_data(val=0)
     first = torch.optim.AdamW(plain.discriminator.parameters(), lr=0.02, betas=BETAS, weight_decay=0.05)
     second = torch.optim.AdamW(plain.generator.parameters(), lr=0.01, weight_decay=0.05)
-    features = torch.from_numpy(data.read.records)
+    features = torch.from_numpy(reader_of(data).records)
     for epoch in range(2):
         for rows in epoch_order(data.sampling_labels, seed=0, epoch=epoch).reshape(-1, 4):
             for losses, optimizer, network in (

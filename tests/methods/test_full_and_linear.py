@@ -12,7 +12,7 @@ from torch.nn import functional as F
 import modicum
 from modicum.data.phantoms import write_fundus_dataset
 from modicum.data.sampling import epoch_order
-from modicum.engine.extraction import extract
+from modicum.engine.extraction import Extraction, extracted
 from modicum.engine.model import backbone_in, load_method, make_method
 from modicum.engine.preparation import prepare
 from modicum.engine.run_folder import RunFolder
@@ -233,14 +233,16 @@ def test_prediction_from_images_is_the_head_on_stored_features(linear, images, t
     _, task, method = load_method(run.folder)
     stage = next(stage for stage in method.stages() if isinstance(stage, ExtractStage))
     model = json.loads(run.folder.model.read_text())
-    features, places = extract(
-        stage, prepared.store, prepared.positions, images.parent / "stores",
-        backbone={"name": "test_resnet", "sha256": model["frozen_backbone_sha256"]},
-        batch_size=8, precision="auto", device=torch.device("cpu"),
-    )  # fmt: skip
+    backbone = {"name": "test_resnet", "sha256": model["frozen_backbone_sha256"]}
+    features = extracted(
+        Extraction(
+            stage, prepared.store, prepared.positions, images.parent / "stores", backbone, 8, "auto",
+            torch.device("cpu"),
+        )
+    ).of(np.arange(len(prepared.manifest)), None)  # fmt: skip
     method.predictor().eval()
     with torch.no_grad():
-        expected = task.activate(method.predictor().head(torch.from_numpy(features.read(places)))).numpy()
+        expected = task.activate(method.predictor().head(torch.from_numpy(features))).numpy()
     names = prepared.manifest.table["image"]
     run.predict([images.parent / name for name in names], tmp_path / "predictions.csv")
     table = pd.read_csv(tmp_path / "predictions.csv")

@@ -29,9 +29,13 @@ def attribution_map(
     Grad-CAM (Selvaraju et al., ICCV 2017): the last feature map's planes, weighted with the mean gradient of the
     output, negative sums cut off. On a transformer the planes are the last block's tokens laid out on their
     grid. Networks without a spatial feature map, or with one of fewer than 3x3 cells, get the gradient of the
-    output with respect to the pixels instead, largest over channels and smoothed.
+    output with respect to the pixels instead, largest over channels and smoothed. A network that knows better
+    has a method ``explain(image, output)``, which gives a map and its name.
     """
     with torch.enable_grad():
+        if (explain := getattr(network, "explain", None)) is not None:
+            found, name = explain(image, output)
+            return _normalised(found, image), name
         if isinstance(network, Classifier):
             found = _grad_cam(network, image, output)
             if found is not None:

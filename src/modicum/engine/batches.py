@@ -1,40 +1,63 @@
 """From stores and targets to batches."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Int
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from modicum.engine.prefetching import Prefetched
+from modicum.engine.randomness import derive_seed
 from modicum.tasks.base import Batch
+from modicum.transforms import apply_views
+
+# Bytes of a batch from which reading it is worth a thread of its own.
+_LARGE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One input of a batch that is read from a store.
+
+    Attributes:
+        read: from positions in the store to an array, first axis the batch.
+        positions: where each row of the manifest stands in the store, for each view ``[views, rows]``.
+    """
+
+    read: Callable[[np.ndarray], np.ndarray]
+    positions: Int[np.ndarray, "views rows"]
+
+    def of(self, rows: np.ndarray, views: np.ndarray | None) -> np.ndarray:
+        """Records of rows of the manifest, each in its view; the first view where there is one only."""
+        several = views is not None and len(self.positions) > 1
+        return self.read(self.positions[views[rows] if several and views is not None else 0, rows])
 
 
 class StoredBatches(Dataset[Batch]):
-    """Whole batches by number: uint8 images or stored features, with targets and the rows they belong to.
+    """Whole batches by number: what is stored, with targets and the rows they belong to.
 
     Args:
-        name: ``image`` or ``features``: what the batch's input is called.
-        read: from positions in the store to an array, first axis the batch.
+        stored: inputs by the name they have in a batch.
         targets: arrays over all rows of the manifest.
         batches: rows of the manifest of each batch.
-        store_positions: where each row of the manifest stands in the store.
+        views: number of the view of each row of the manifest; None where there is one only.
     """
 
     def __init__(
         self,
-        name: str,
-        read: Callable[[np.ndarray], np.ndarray],
+        stored: Mapping[str, Stored],
         targets: Mapping[str, np.ndarray],
         batches: Sequence[np.ndarray],
-        store_positions: np.ndarray,
+        views: np.ndarray | None = None,
     ) -> None:
-        self._name = name
-        self._read = read
+        self._stored = stored
         self._targets = targets
         self._batches = batches
-        self._store_positions = store_positions
+        self._views = views
 
     def __len__(self) -> int:
         return len(self._batches)
@@ -46,7 +69,10 @@ class StoredBatches(Dataset[Batch]):
             for name, values in self._targets.items()
         }
         batch["position"] = torch.from_numpy(np.asarray(rows, dtype=np.int64))
-        batch[self._name] = torch.from_numpy(self._read(self._store_positions[rows]))
+        for name, stored in self._stored.items():
+            batch[name] = torch.from_numpy(stored.of(rows, self._views))
+        if self._views is not None:
+            batch["view"] = torch.from_numpy(self._views[rows])
         return batch
 
 
@@ -55,31 +81,59 @@ class StageData:
     """What a stage learns from.
 
     Attributes:
-        name: ``image`` or ``features``: the batch's input.
-        read: from positions in the store to an array.
+        stored: inputs of a batch that are read from stores, by name.
         targets: arrays over all rows of the manifest.
-        store_positions: where each row stands in the store.
         train_rows: rows to learn from.
         val_rows: rows to validate on.
         sampling_labels: class of each training row, for balanced sampling.
+        live: inputs that are computed from the image ``source`` of a batch, on its device, by name.
+        views: names of the views an image can be shown in.
+        aligned: whether ``image`` is shown in the view of the features.
     """
 
-    name: str
-    read: Callable[[np.ndarray], np.ndarray]
+    stored: Mapping[str, Stored]
     targets: Mapping[str, np.ndarray]
-    store_positions: np.ndarray
     train_rows: np.ndarray
     val_rows: np.ndarray
     sampling_labels: np.ndarray
+    live: Mapping[str, Callable[[Batch], Tensor]] = field(default_factory=dict)
+    views: tuple[str, ...] = ("identity",)
+    aligned: bool = False
 
-    def batches(self, rows: list[np.ndarray]) -> StoredBatches:
-        """Batches of rows of the manifest."""
-        return StoredBatches(self.name, self.read, self.targets, rows, self.store_positions)
+    @property
+    def shows_images(self) -> bool:
+        """Whether batches have an ``image``, which can be augmented."""
+        return "image" in self.stored or "image" in self.live
+
+    def batches(self, rows: list[np.ndarray], views: np.ndarray | None = None) -> StoredBatches:
+        """Batches of rows of the manifest; each row in the view given for it, or in the first."""
+        return StoredBatches(self.stored, self.targets, rows, views)
+
+    def drawn_views(self, *place: int | str) -> np.ndarray | None:
+        """The view that each row is shown in at one place (seed, stage, epoch); None where there is one only."""
+        if len(self.views) == 1:
+            return None
+        generator = np.random.default_rng(derive_seed("views", *place))
+        rows = max(len(stored.positions[0]) for stored in self.stored.values())
+        return generator.integers(len(self.views), size=rows)
+
+    def on_device(self, batch: Batch) -> Batch:
+        """A loaded batch as the network gets it: images in ``[0, 1]``, live inputs computed, views aligned."""
+        batch = as_network_input(batch)
+        if self.live:
+            source = dict(batch)
+            source["image"] = source.pop("source")
+            batch = {name: tensor for name, tensor in batch.items() if name != "source"}
+            batch |= {name: compute(source) for name, compute in self.live.items()}
+            batch = as_network_input(batch)
+        if self.aligned and "view" in batch:
+            batch = {**batch, "image": apply_views(batch["image"], self.views, batch["view"])}
+        return batch
 
 
-def loader(batches: StoredBatches, workers: int, pin: bool) -> DataLoader[Batch]:
-    """A loader of whole batches in their order."""
-    return DataLoader(
+def loader(batches: StoredBatches, workers: int, pin: bool) -> Iterable[Batch]:
+    """Whole batches in their order; large ones are read ahead by a thread where there are no processes for it."""
+    made: DataLoader[Batch] = DataLoader(
         batches,
         batch_size=None,
         shuffle=False,
@@ -88,6 +142,12 @@ def loader(batches: StoredBatches, workers: int, pin: bool) -> DataLoader[Batch]
         multiprocessing_context="spawn" if workers else None,
         persistent_workers=False,
     )
+    return made if workers else Prefetched(made, lambda batch: batch_bytes(batch) >= _LARGE)
+
+
+def batch_bytes(batch: Mapping[str, Any]) -> int:
+    """Bytes of the tensors of a batch."""
+    return sum(tensor.nbytes for tensor in batch.values() if isinstance(tensor, Tensor))
 
 
 def in_batches(rows: np.ndarray, batch_size: int) -> list[np.ndarray]:
@@ -97,10 +157,12 @@ def in_batches(rows: np.ndarray, batch_size: int) -> list[np.ndarray]:
 
 def as_network_input(batch: Batch) -> Batch:
     """Stored images ``[b, h, w, c]`` uint8 to ``[b, c, h, w]`` float32 in ``[0, 1]``; all else as it is."""
-    image = batch.get("image")
-    if image is None or image.dtype != torch.uint8:
-        return batch
-    return {**batch, "image": to_unit_range(image)}
+    images: Batch = {
+        name: to_unit_range(batch[name])
+        for name in ("image", "source")
+        if name in batch and batch[name].dtype == torch.uint8
+    }
+    return {**batch, **images}
 
 
 def to_unit_range(images: Tensor) -> Tensor:

@@ -1,25 +1,27 @@
 """Evaluates a trained network on a split and writes what came of it into the run folder."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from modicum.atomic_files import atomic_file
 from modicum.data.manifest import Manifest
 from modicum.data.stores.image_store import ImageStore
 from modicum.engine.attribution import write_examples
-from modicum.engine.batches import StoredBatches, in_batches, loader
+from modicum.engine.batches import StageData, Stored, in_batches, loader
 from modicum.engine.devices import autocast
 from modicum.engine.recipe import Recipe
 from modicum.engine.run_folder import write_json
 from modicum.engine.scoring import score
+from modicum.methods.base import TrainStage
 from modicum.progress import bar
 from modicum.tasks import Task
+from modicum.tasks.base import Batch
 
 CONFIDENCE = 0.95
 
@@ -36,26 +38,36 @@ def evaluate_rows(
     folder: Path,
     data_name: str,
     split: str | None,
+    learned: tuple[TrainStage, StageData] | None = None,
 ) -> dict[str, Any]:
     """Predicts rows of a manifest and writes ``predictions.csv``, ``metrics.json`` and ``examples/``.
+
+    Args:
+        learned: a stage that has just been trained and what it reads: its outputs are those of ``network``, and
+            what is in a feature store need not be computed again.
 
     Returns:
         The content of ``metrics.json``.
     """
     network.to(device).eval()
-    targets = task.targets(manifest)
-    batches = StoredBatches(
-        "image", store.get, targets, in_batches(rows, recipe.training.batch_size), store_positions
-    )
+    if learned is None:
+        images = {"image": Stored(store.get, store_positions[None])}
+        data = StageData(images, task.targets(manifest), rows, rows[:0], rows[:0])
+        forward: Callable[[Batch], Tensor] = lambda batch: network(batch["image"])  # noqa: E731
+    else:
+        forward, data = learned
+        learned[0].to(device).eval()
+    batches = data.batches(in_batches(rows, recipe.training.batch_size))
     scores = task.scores()
     with bar(f"evaluating {split or data_name}", len(batches)) as shown:
         score(
-            lambda batch: (network(batch["image"]), {}),
+            lambda batch: (forward(batch), {}),
             loader(batches, 0, pin=False),
             scores,
             device,
             lambda: autocast(recipe.training.precision, device),
             shown.advance,
+            data.on_device,
         )
     scored = scores.positions()
     patients = _groups(manifest, scored)

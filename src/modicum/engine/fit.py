@@ -7,7 +7,6 @@ from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from modicum.atomic_files import write_text
@@ -18,11 +17,11 @@ from modicum.engine.devices import be_deterministic, chosen_device, memory_error
 from modicum.engine.distributed import wait_for_all
 from modicum.engine.environment import environment
 from modicum.engine.evaluation import evaluate_rows
-from modicum.engine.extraction import extract
 from modicum.engine.model import backbone_in, check_backbone, learned_of, make_method
-from modicum.engine.preparation import PreparedData, prepare
+from modicum.engine.preparation import PreparedData, pixel_statistics, prepare
 from modicum.engine.recipe import Recipe
 from modicum.engine.run_folder import RunFolder, write_json
+from modicum.engine.stage_inputs import StageInputs
 from modicum.errors import InputError, InterruptedRunError, ModicumError
 from modicum.methods import ExtractStage, Method, TrainStage
 from modicum.nn import count_parameters, learnable_parameters
@@ -150,36 +149,31 @@ def _fit(
         prepared.with_digests().save(folder.manifest)
         write_json(folder.fingerprint, {**fingerprint(prepared), "notes": prepared.notes})
     train_rows = prepared.rows("train")
-    method = make_method(recipe, task, {name: values[train_rows] for name, values in targets.items()})
+    training_targets = {name: values[train_rows] for name, values in targets.items()}
+    method = make_method(recipe, task, training_targets, lambda: pixel_statistics(prepared))
     digest = check_backbone(method, None)
     if process_rank() == 0:
         _write_model(folder, task, digest, None)  # an unfinished run's report wants to know the classes
     backbone = backbone_in(method.predictor())
+    facts = {} if backbone is None else {"name": backbone.name, "sha256": str(digest)}
+    inputs = StageInputs(recipe, prepared, task, targets, stores, facts, device)
     results: list[StageResult] = []
-    records: tuple[Any, np.ndarray] | None = None
+    learned: tuple[TrainStage, StageData] | None = None
     for stage in method.stages():
         if isinstance(stage, ExtractStage):
-            assert backbone is not None
-            records = extract(
-                stage,
-                prepared.store,
-                prepared.positions,
-                stores,
-                backbone={"name": backbone.name, "sha256": str(digest)},
-                batch_size=recipe.training.batch_size,
-                precision=recipe.training.precision,
-                device=device,
-            )
-            continue
-        data = _stage_data(prepared, task, targets, records)
-        results.append(StageTrainer(stage, recipe, folder, data, task, device).run())
+            inputs.extract(stage)
+        else:
+            learned = stage, inputs.of(stage)
+            results.append(StageTrainer(stage, recipe, folder, learned[1], task, device).run())
     if process_rank() != 0:
         return {}
     weights_digest = save_tensors(folder.weights, learned_of(method))
     _write_model(folder, task, digest, weights_digest)
     content = _describe(recipe, folder, task, method, results[-1])
     content["memory"] = max((result.memory for result in results), key=lambda m: m.get("peak_bytes", 0))
-    content["evaluations"] = _evaluate(recipe, folder, task, method, prepared, device)
+    if (features := inputs.describe()) is not None:
+        content["features"] = features
+    content["evaluations"] = _evaluate(recipe, folder, task, method, prepared, device, learned)
     content["time"]["fit_seconds"] = time.monotonic() - began
     write_json(folder.metrics, content)
     folder.set_status("finished")
@@ -190,20 +184,6 @@ def _fit(
 def _write_model(folder: RunFolder, task: Task, frozen: str | None, weights: str | None) -> None:
     digests = {"frozen_backbone_sha256": frozen, "weights_sha256": weights}
     write_json(folder.model, {"schema": 1, "task": task.to_dict(), **digests})
-
-
-def _stage_data(
-    prepared: PreparedData,
-    task: Task,
-    targets: dict[str, np.ndarray],
-    records: tuple[Any, np.ndarray] | None,
-) -> StageData:
-    train_rows = prepared.rows("train")
-    labels = task.sampling_labels({name: values[train_rows] for name, values in targets.items()})
-    name, read, positions = "image", prepared.store.get, prepared.positions
-    if records is not None:
-        name, read, positions = "features", records[0].read, records[1]
-    return StageData(name, read, targets, positions, train_rows, prepared.rows("val"), labels)
 
 
 def _describe(recipe: Recipe, folder: RunFolder, task: Task, method: Method, result: Any) -> dict[str, Any]:
@@ -239,6 +219,7 @@ def _evaluate(
     method: Method,
     prepared: PreparedData,
     device: torch.device,
+    learned: tuple[TrainStage, StageData] | None,
 ) -> dict[str, Any]:
     store: ImageStore = prepared.store
     found = {}
@@ -257,5 +238,6 @@ def _evaluate(
                 folder.evaluation(split),
                 prepared.manifest.name,
                 split,
+                learned,
             )
     return found

@@ -1,6 +1,6 @@
 """A recipe's method with its networks, freshly made or with what a run has learned."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +14,24 @@ from modicum.engine.recipe import Recipe, validated
 from modicum.engine.run_folder import RunFolder, read_json
 from modicum.errors import InputError
 from modicum.methods import Context, Method, TrainStage, method_class
+from modicum.methods.base import unknown_statistics
 from modicum.nn import Backbone, each_once, learned_tensors
 from modicum.tasks import Task, task_from_dict
 
 
-def make_method(recipe: Recipe, task: Task, targets: Mapping[str, np.ndarray]) -> Method:
+def make_method(
+    recipe: Recipe,
+    task: Task,
+    targets: Mapping[str, np.ndarray],
+    statistics: Callable[[], tuple[Sequence[float], Sequence[float]]] = unknown_statistics,
+) -> Method:
     """The method of a recipe with freshly initialised networks; the same whenever the recipe is.
+
+    Args:
+        recipe: method, configuration and backbone.
+        task: what is learned.
+        targets: of the training rows.
+        statistics: of the training images' pixels, see :class:`~modicum.methods.Context`.
 
     Raises:
         InputError: the method does not serve the task, or its configuration or backbone is wrong.
@@ -40,7 +52,7 @@ def make_method(recipe: Recipe, task: Task, targets: Mapping[str, np.ndarray]) -
         return made
 
     seed_globals(recipe.seed, "method")
-    return found(config, Context(task, backbone, targets, loss_options))
+    return found(config, Context(task, backbone, targets, loss_options, statistics))
 
 
 def load_method(folder: RunFolder) -> tuple[Recipe, Task, Method]:

@@ -18,7 +18,7 @@ from modicum.engine.devices import process_rank
 from modicum.engine.recipe import DataSettings, ImageSettings, Recipe
 from modicum.engine.run_folder import RunFolder
 from modicum.errors import BrokenImageError, InputError
-from modicum.progress import say
+from modicum.progress import bar, say
 
 
 @dataclass(frozen=True)
@@ -114,11 +114,32 @@ def prepare(recipe: Recipe, folder: RunFolder, stores: Path, workers: int) -> Pr
         if dropped:
             positions = store.positions_of(manifest.refs())
     train, val, _ = recipe.data.fractions
-    manifest = ensure_splits(manifest, recipe.data.fractions, recipe.seed, val_fraction=val / (train + val))
+    seed = recipe.seed if recipe.data.split_seed is None else recipe.data.split_seed
+    manifest = ensure_splits(manifest, recipe.data.fractions, seed, val_fraction=val / (train + val))
     notes = [*manifest.notes, *notes]
     for note in notes:
         say(note)
     return PreparedData(manifest, store, store.positions_of(manifest.refs()), notes)
+
+
+def pixel_statistics(prepared: PreparedData) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel over all pixels of the training images, in ``[0, 1]``.
+
+    Rounded to four digits, as such statistics are published.
+    """
+    import cv2
+
+    rows = prepared.rows("train")
+    moments = np.zeros((2, prepared.store.settings.channels))
+    with bar("pixel statistics", len(rows)) as shown:
+        for row in rows:
+            image = prepared.store.get(prepared.positions[[row]])[0]
+            mean, deviation = (values[:, 0] / 255 for values in cv2.meanStdDev(image))
+            moments += mean, deviation**2 + mean**2  # all images have the same number of pixels
+            shown.advance()
+    mean, square = moments / max(1, len(rows))
+    deviation = np.sqrt(np.maximum(square - mean**2, 1e-8))
+    return tuple(np.round(mean, 4).tolist()), tuple(np.round(deviation, 4).tolist())
 
 
 def _without_broken(

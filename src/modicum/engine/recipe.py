@@ -52,6 +52,9 @@ class DataSettings(Settings):
         (0.7, 0.15, 0.15),
         description="Train, validation and test shares of patients where no split is given.",
     )
+    split_seed: int | None = Field(
+        None, description="Seed of the split where none is given; the run's seed by default."
+    )
     leaks: Literal["error", "drop", "allow"] = Field("error", description="What to do with images that leak.")
     skip_broken: bool = Field(False, description="Set broken images aside instead of stopping.")
     allow_outside: bool = Field(False, description="Allow image paths outside the data folder.")
@@ -92,6 +95,18 @@ class BackboneSettings(Settings):
 
     name: str = Field("resnet50", description="A timm model name.")
     weights: str = Field("hub", description="hub, random, a weights file, or run:FOLDER.")
+
+
+class FeatureSettings(Settings):
+    """What a frozen backbone says of each image, for the methods that learn from that."""
+
+    mode: Literal["auto", "store", "live"] = Field(
+        "auto",
+        description="store: extracted once and kept; live: computed for every batch; auto: what the disk allows.",
+    )
+    disk_gb: float | None = Field(
+        None, gt=0, description="Largest store in GB under auto; by default what is free, less a tenth."
+    )
 
 
 class TrainingSettings(Settings):
@@ -146,6 +161,7 @@ class Recipe(Settings):
     data: DataSettings
     image: ImageSettings = ImageSettings()  # type: ignore[call-arg]
     backbone: BackboneSettings = BackboneSettings()  # type: ignore[call-arg]
+    features: FeatureSettings = FeatureSettings()  # type: ignore[call-arg]
     training: TrainingSettings = TrainingSettings()  # type: ignore[call-arg]
     config: dict[str, Any] = Field(default_factory=dict, description="The method's own settings.")
     seed: int = 0

@@ -21,17 +21,16 @@ def score(
     device: torch.device,
     forward_context: Callable[[], AbstractContextManager[object]],
     advance: Callable[[], None] = lambda: None,
+    on_device: Callable[[Batch], Batch] = as_network_input,
 ) -> dict[str, float]:
     """Feeds every batch through ``judge`` into ``scores``; returns the mean of each named loss.
 
-    The network must be in evaluation mode.
+    The network must be in evaluation mode. ``on_device`` makes a network's input of a loaded batch.
     """
     sums: dict[str, Tensor] = {}
     images = 0
     for stored in batches:
-        batch = as_network_input(
-            {name: tensor.to(device, non_blocking=True) for name, tensor in stored.items()}
-        )
+        batch = on_device({name: tensor.to(device, non_blocking=True) for name, tensor in stored.items()})
         with forward_context():
             outputs, losses = judge(batch)
         scores.update(outputs.float(), batch)

@@ -1,7 +1,7 @@
 """The one Lightning module: it drives the updates of any stage, and knows where it is so that it can go on."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -11,12 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
-from torch.utils.data import DataLoader
 
 from modicum.data.sampling import batches as cut_batches
 from modicum.data.sampling import epoch_order
 from modicum.engine.averaging import AveragedParameters
-from modicum.engine.batches import StageData, as_network_input, loader
+from modicum.engine.batches import StageData, loader
 from modicum.engine.meters import Stopwatch, memory_account, saved_tensors
 from modicum.engine.optimizers import clip_gradients, make_optimizer, set_learning_rate
 from modicum.engine.randomness import generator_at, seed_globals
@@ -73,7 +72,7 @@ class StageModule(lightning.LightningModule):
         self.settings = settings
         self.data = data
         self.seed = seed
-        self.augmentation = augmentation if data.name == "image" else None
+        self.augmentation = augmentation if data.shows_images else None
         self.updates = list(stage.updates())
         self.position = Position()
         self.average: AveragedParameters | None = None
@@ -106,9 +105,10 @@ class StageModule(lightning.LightningModule):
         if self._restore is not None:
             self._restore(self.plain_optimizers())
 
-    def train_dataloader(self) -> DataLoader[Batch]:
+    def train_dataloader(self) -> Iterable[Batch]:
+        views = self.data.drawn_views(self.seed, self.stage.name, self.position.epoch)
         return loader(
-            self.data.batches(self._rows_of_epoch()[self.position.batch :]),
+            self.data.batches(self._rows_of_epoch()[self.position.batch :], views),
             self.settings.workers,
             pin=self.device.type == "cuda",
         )
@@ -153,7 +153,7 @@ class StageModule(lightning.LightningModule):
         began = time.perf_counter()
         place = (self.seed, self.stage.name, self.position.epoch, self.position.batch, self.global_rank)
         seed_globals("step", *place)
-        batch = as_network_input(batch)
+        batch = self.data.on_device(batch)
         if self.augmentation is not None:
             batch = self.augmentation(batch, generator_at("augment", *place))
         if self.device.type == "cuda" and self.settings.channels_last and "image" in batch:

@@ -83,13 +83,13 @@ class StageTrainer:
         self._last_checkpoint = time.monotonic()
         self._bar: Bar = Bar()
         self._note = ""
-        augmentation = Augmentation(self.settings.augment, recipe.image.size)
+        augmentation = Augmentation(self.settings.augment, stage.image_size or recipe.image.size)
         self.module = StageModule(
             stage,
             self.settings,
             data,
             recipe.seed,
-            augmentation if augmentation.operations else None,
+            augmentation if augmentation.operations or stage.image_size else None,
             self.stop.listen_again,
             self._epoch_ended,
             self._step_ended,

@@ -38,7 +38,7 @@ def validate(
     scores = task.scores()
     stage.eval()
     share_buffers(stage)
-    losses = score(stage.validate, batches, scores, device, forward_context)
+    losses = score(stage.validate, batches, scores, device, forward_context, on_device=data.on_device)
     stage.train()
     if processes() > 1:
         parts = gathered(scores)

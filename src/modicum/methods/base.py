@@ -6,7 +6,8 @@ somebody's own loop. There are two kinds.
 * :class:`TrainStage` learns by gradients. It names its *updates*: for each, the parameters, and a function from a
   batch to named losses. The engine makes the optimisers, and drives all updates in their order for every batch.
 * :class:`ExtractStage` learns nothing. The engine streams every image through it once and keeps its records in a
-  store; the stages after it read ``batch["features"]`` instead of ``batch["image"]``.
+  store (or, where the disk is too small for them, calls it for every batch); the stages after it read what it
+  provides by its name, ``batch["features"]``.
 
 A method never sees a device, a file or a progress bar.
 """
@@ -23,6 +24,9 @@ from torch import Tensor, nn
 from modicum.errors import InputError
 from modicum.nn.backbones import Backbone
 from modicum.tasks.base import Batch, Task
+
+RecordPart = tuple[slice | list[int], ...]
+"""An index into one stored record."""
 
 
 class MethodConfig(BaseModel):
@@ -49,9 +53,21 @@ class Update:
 
 
 class TrainStage(nn.Module, ABC):
-    """A stage that learns by gradients. ``forward`` maps a batch to the outputs that the task scores."""
+    """A stage that learns by gradients. ``forward`` maps a batch to the outputs that the task scores.
+
+    Attributes:
+        name: of the stage, in logs and checkpoints.
+        reads: what it wants in a batch: ``image``, or outputs of earlier extract stages. An extract stage that
+            provides ``image`` takes the place of the images themselves.
+        image_size: height and width that augmentation brings images to; None for the run's.
+        aligned_views: whether ``image`` shows the same view as the stored features (see
+            :attr:`ExtractStage.views`), or the image as it is.
+    """
 
     name: str
+    reads: tuple[str, ...] = ("image",)
+    image_size: tuple[int, int] | None = None
+    aligned_views: bool = False
 
     @abstractmethod
     def updates(self) -> Sequence[Update]:
@@ -67,20 +83,47 @@ class TrainStage(nn.Module, ABC):
 
 
 class ExtractStage(nn.Module, ABC):
-    """A stage without gradients: from images to one fixed-size record an image."""
+    """A stage without gradients: from images to one fixed-size record an image.
+
+    Attributes:
+        name: of the stage, in logs and in the store's settings.
+        output: what the records are called in the batches of later stages.
+        uses_backbone: whether the frozen backbone's weights determine the records.
+        views: named geometric views of an image (:data:`modicum.transforms.VIEWS`) that get a record each, the
+            image as it is first. Training draws one of them each time an image is shown.
+    """
 
     name: str
+    output: str = "features"
+    uses_backbone: bool = True
+    views: tuple[str, ...] = ("identity",)
 
     @abstractmethod
     def forward(self, batch: Batch) -> Tensor:
-        """Records ``[b, ...]`` of a batch of images."""
+        """Records ``[b, ...]`` of a batch of images, in the type in which they are stored."""
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:
         """All that determines the records besides the images and the backbone's weights."""
 
+    def part_of(self, stored: Mapping[str, Any]) -> RecordPart | None:
+        """How to cut this stage's records out of those that a stage with other settings stored.
+
+        Args:
+            stored: the other stage's :meth:`settings`.
+
+        Returns:
+            An index into one record, or None where its records do not hold this stage's.
+        """
+        return None
+
 
 Stage = TrainStage | ExtractStage
+
+
+def unknown_statistics() -> tuple[Sequence[float], Sequence[float]]:
+    """Stands in where there are no training images: of a run that is opened, they come with its weights."""
+    return (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 
 
 @dataclass(frozen=True)
@@ -92,12 +135,15 @@ class Context:
         backbone: makes the backbone the user chose, with its weights, for the run's image size.
         targets: targets of the training rows (for class weights and the like).
         loss_options: the run's loss settings, handed to :meth:`Task.loss`.
+        statistics: mean and standard deviation of each channel over the pixels of the training images, in
+            ``[0, 1]``; computed when asked for.
     """
 
     task: Task
     backbone: Callable[[], Backbone]
     targets: Mapping[str, np.ndarray]
     loss_options: Mapping[str, Any]
+    statistics: Callable[[], tuple[Sequence[float], Sequence[float]]] = unknown_statistics
 
     def loss(self) -> nn.Module:
         """The task's loss for these training rows."""

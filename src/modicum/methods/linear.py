@@ -37,7 +37,7 @@ class PooledFeatures(ExtractStage):
 
     @torch.no_grad()
     def forward(self, batch: Batch) -> Tensor:
-        return self.backbone(batch["image"])
+        return self.backbone(batch["image"]).float()
 
     def settings(self) -> dict[str, Any]:
         return {"features": "pooled"}
@@ -45,6 +45,8 @@ class PooledFeatures(ExtractStage):
 
 class ProbeStage(SupervisedStage):
     """Trains the head on stored features."""
+
+    reads = ("features",)
 
     def __init__(self, head: nn.Module, loss: nn.Module) -> None:
         super().__init__(loss)

@@ -34,10 +34,12 @@ from modicum.transforms.random_photometry import (
     RandomErasing,
     Saturation,
 )
+from modicum.transforms.views import VIEWS, apply_view, apply_views, parse_views
 
 __all__ = [
     "OPERATIONS",
     "PRESETS",
+    "VIEWS",
     "Augmentation",
     "Brightness",
     "ColorJitter",
@@ -59,7 +61,10 @@ __all__ = [
     "Translate",
     "VerticalFlip",
     "Zoom",
+    "apply_view",
+    "apply_views",
     "describe_augmentation",
     "parse_augmentation",
+    "parse_views",
     "resize",
 ]

@@ -25,6 +25,18 @@ def journal_path(folder: Path, rank: int) -> Path:
     return folder / f"journal-{rank:02d}.jsonl"
 
 
+def journalled_keys(folder: Path) -> set[str]:
+    """Keys of all records that some rank has written to a store and nobody has finalised yet."""
+    keys: set[str] = set()
+    for path in folder.glob("journal-*.jsonl"):
+        with suppress(FileNotFoundError):  # finalised meanwhile
+            for line in path.read_bytes().split(b"\n")[1:-1]:
+                with suppress(ValueError):  # torn by a kill
+                    kind, *values = json.loads(line)
+                    keys |= {values[0]} if kind == "record" else set()
+    return keys
+
+
 class ShardsInProgress:
     """The shards that one rank adds to a store.
 

@@ -140,8 +140,11 @@ class ShardWriter:
         self._keys.add(key)
         return True
 
-    def finalise(self) -> ShardStore:
+    def finalise(self, wait: float | None = 0.0) -> ShardStore:
         """Makes everything that was added, by all ranks, part of the store, in one step; closes the writer.
+
+        Args:
+            wait: seconds to wait for a rank that has not closed yet; None for as long as it takes.
 
         Raises:
             ResourceError: another rank is still writing, or the disk is full.
@@ -150,7 +153,7 @@ class ShardWriter:
             raise ValueError("rank 0 finalises, after the others have closed")
         with self, ExitStack() as others, full_disk_named(self.folder):
             self._build.finish_shard()
-            added = [*self._build.finished, *self._shards_of_others(others)]
+            added = [*self._build.finished, *self._shards_of_others(others, wait)]
             if added or self._repairs or not (self.folder / MANIFEST).exists():
                 self._manifest.shards = without_duplicates([*self._manifest.shards, *added])
                 self._manifest.commits += 1
@@ -169,13 +172,13 @@ class ShardWriter:
             self._build.close()
             self._lock.release()
 
-    def _shards_of_others(self, locks: ExitStack) -> list[Shard]:
+    def _shards_of_others(self, locks: ExitStack, wait: float | None) -> list[Shard]:
         """Finishes and returns what other ranks built; their locks are held until ``locks`` is left."""
         shards = []
         for path in sorted(self.folder.glob("journal-*.jsonl")):
             rank = int(path.stem.removeprefix("journal-"))
             if path != journal_path(self.folder, self.rank):
-                other = ShardWriter(self.folder, self._settings, self.spec, rank=rank, wait=0.0)
+                other = ShardWriter(self.folder, self._settings, self.spec, rank=rank, wait=wait)
                 locks.enter_context(other)
                 other._build.finish_shard()
                 shards.extend(other._build.finished)

@@ -119,22 +119,26 @@ class ShardStore:
         return view
 
     def read(
-        self, positions: Sequence[int] | np.ndarray, out: Shaped[np.ndarray, "batch ..."] | None = None
+        self,
+        positions: Sequence[int] | np.ndarray,
+        out: Shaped[np.ndarray, "batch ..."] | None = None,
+        part: tuple[slice | list[int], ...] = (),
     ) -> Shaped[np.ndarray, "batch ..."]:
         """Copies records into one array, in the order asked for; the disk is read in its own order.
 
         Args:
             positions: as :meth:`position_of` gives them.
             out: array to fill, for instance pinned memory; a new one if None.
+            part: index into each record; only that part is copied.
 
         Raises:
             DamagedRecordError: see :meth:`record`.
         """
         asked = np.asarray(positions, dtype=np.int64)
         if out is None:
-            out = np.empty((len(asked), *self.spec.shape), dtype=self.spec.dtype)
+            out = np.empty((len(asked), *part_shape(self.spec.shape, part)), dtype=self.spec.dtype)
         for row in np.argsort(asked, kind="stable"):
-            out[row] = self.record(int(asked[row]))
+            out[row] = self.record(int(asked[row]))[part]
         return out
 
     def verify(self) -> list[str]:
@@ -173,3 +177,8 @@ class ShardStore:
             records = np.ndarray((len(shard.keys),), dtype=one, buffer=raw, strides=(self.spec.stride,))
             self._maps[number] = records
         return records
+
+
+def part_shape(shape: tuple[int, ...], part: tuple[slice | list[int], ...]) -> tuple[int, ...]:
+    """The shape that an index cuts out of an array of ``shape``."""
+    return np.broadcast_to(np.zeros((), dtype=np.uint8), shape)[part].shape

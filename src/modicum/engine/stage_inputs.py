@@ -1,0 +1,101 @@
+"""What the stages of a method read: images, and what earlier stages made of them."""
+
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from modicum.data.stores.shards import ShardStore
+from modicum.engine.batches import StageData, Stored
+from modicum.engine.devices import process_rank, process_world
+from modicum.engine.extraction import Extraction, LiveStage, extracted
+from modicum.engine.preparation import PreparedData
+from modicum.engine.recipe import Recipe
+from modicum.methods import ExtractStage, TrainStage
+from modicum.tasks import Task
+
+
+@dataclass
+class StageInputs:
+    """Collects what extract stages provide, and hands each train stage what it reads.
+
+    Attributes:
+        recipe: the run's settings.
+        prepared: manifest and images.
+        task: for the labels that sampling goes by.
+        targets: arrays over all rows of the manifest.
+        stores: where feature stores are kept.
+        backbone: name and digest of the frozen backbone.
+        device: where to compute.
+    """
+
+    recipe: Recipe
+    prepared: PreparedData
+    task: Task
+    targets: dict[str, np.ndarray]
+    stores: Path
+    backbone: dict[str, str]
+    device: torch.device
+    _made: dict[str, Stored | LiveStage] = field(default_factory=dict)
+    _views: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def extract(self, stage: ExtractStage) -> None:
+        """Runs a stage over all images, or arranges for it to be run batch by batch."""
+        settings = self.recipe.features
+        self._made[stage.output] = extracted(
+            Extraction(
+                stage,
+                self.prepared.store,
+                self.prepared.positions,
+                self.stores,
+                self.backbone,
+                self.recipe.training.batch_size,
+                self.recipe.training.precision,
+                self.device,
+                process_rank(),
+                process_world(),
+            ),
+            settings.mode,
+            None if settings.disk_gb is None else settings.disk_gb * 1e9,
+        )
+        self._views[stage.output] = stage.views
+        if isinstance(self._made[stage.output], Stored):
+            stage.to("cpu")  # its records are on the disk: the device's memory is for training
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+
+    def of(self, stage: TrainStage) -> StageData:
+        """The data of a stage that learns."""
+        train_rows = self.prepared.rows("train")
+        images = Stored(self.prepared.store.get, self.prepared.positions[None])
+        made = {name: self._made.get(name, images) for name in stage.reads}
+        stored = {name: source for name, source in made.items() if isinstance(source, Stored)}
+        live = {name: source for name, source in made.items() if isinstance(source, LiveStage)}
+        return StageData(
+            {**stored, **({"source": images} if live else {})},
+            self.targets,
+            train_rows,
+            self.prepared.rows("val"),
+            self.task.sampling_labels({name: values[train_rows] for name, values in self.targets.items()}),
+            live,
+            max((self._views.get(name, ("identity",)) for name in stage.reads), key=len),
+            stage.aligned_views,
+        )
+
+    def describe(self) -> dict[str, Any] | None:
+        """For ``metrics.json``: where features came from and what they take on the disk; None without any."""
+        if not self._made:
+            return None
+        sizes = [_bytes_per_image(made) for made in self._made.values() if isinstance(made, Stored)]
+        live = [name for name, made in self._made.items() if isinstance(made, LiveStage)]
+        return {"mode": "live" if live else "store", "live": live, "bytes_per_image": sum(sizes)}
+
+
+def _bytes_per_image(stored: Stored) -> int:
+    """Bytes of one image's records in all views, as they lie on the disk."""
+    owner: Any = stored.read.args[0] if isinstance(stored.read, partial) else stored.read.__self__  # type: ignore[attr-defined]
+    assert isinstance(owner, ShardStore)
+    return owner.spec.stride * len(stored.positions)

@@ -1,0 +1,160 @@
+"""The stages of FPT and FPT+: keys and values are extracted, small images made, and the side network tuned."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from modicum.methods.base import ExtractStage, RecordPart
+from modicum.methods.supervised import SupervisedStage
+from modicum.nn.feature_codec import FeatureCodec
+from modicum.nn.fine_grained import FineGrainedSideNetwork
+from modicum.nn.frozen import Frozen
+from modicum.nn.key_value_taps import KeyValueTaps
+from modicum.nn.normalisation import Normalisation
+from modicum.tasks.base import Batch
+from modicum.transforms import resize
+
+# Side images are kept a little larger than they are used, so that a random crop does not enlarge them.
+SIDE_MARGIN = 1.25
+
+
+class KeysValues(ExtractStage):
+    """Keys and values of the important tokens of the frozen network, as they are stored."""
+
+    name = "extract"
+
+    def __init__(
+        self, taps: KeyValueTaps, normalise: Normalisation, codec: FeatureCodec, views: tuple[str, ...]
+    ) -> None:
+        super().__init__()
+        self.taps = Frozen(taps)
+        self.normalise = normalise
+        self.codec = codec
+        self.views = views
+
+    @torch.no_grad()
+    def forward(self, batch: Batch) -> Tensor:
+        return self.codec.encode(self.taps(self.normalise(batch["image"])))
+
+    def settings(self) -> dict[str, Any]:
+        taps: KeyValueTaps = self.taps.module  # type: ignore[assignment]
+        return {
+            "features": "keys and values inside the attention, after query/key normalisation and rotation",
+            "layers": list(taps.layers),
+            "tokens": taps.tokens,
+            "score": taps.score,
+            "first_candidate": taps.first_candidate,
+            "dtype": self.codec.kind,
+            **self.normalise.as_dict(),
+        }
+
+    def part_of(self, stored: Mapping[str, Any]) -> RecordPart | None:
+        """Fewer layers and fewer tokens are a part of more: tokens come in descending order of importance."""
+        own = self.settings()
+        free = {"layers": None, "tokens": None}
+        if {**own, **free} != {**stored, **free} or own["tokens"] > stored["tokens"]:
+            return None
+        if not set(own["layers"]) <= set(stored["layers"]):
+            return None
+        layers = [stored["layers"].index(layer) for layer in own["layers"]]
+        in_a_row = layers == list(range(layers[0], layers[-1] + 1))
+        first = slice(layers[0], layers[-1] + 1) if in_a_row else layers
+        return (first, slice(None), slice(None), *self.codec.token_part(own["tokens"]))
+
+
+class SideImages(ExtractStage):
+    """Small copies of the images, in 256 levels."""
+
+    name = "side_images"
+    output = "image"
+    uses_backbone = False
+
+    def __init__(self, side_size: tuple[int, int]) -> None:
+        super().__init__()
+        self.size = (math.ceil(side_size[0] * SIDE_MARGIN), math.ceil(side_size[1] * SIDE_MARGIN))
+
+    def forward(self, batch: Batch) -> UInt8[Tensor, "b height width c"]:
+        return (self.small(batch["image"]) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+    def small(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c height width"]:
+        """The images at this size, never enlarged."""
+        return resize(images, (min(self.size[0], images.shape[2]), min(self.size[1], images.shape[3])))
+
+    def settings(self) -> dict[str, Any]:
+        return {"features": "small images", "size": list(self.size)}
+
+
+class SideTuning(SupervisedStage):
+    """Minimises the task's loss over prompts, fusion and side network."""
+
+    reads = ("features", "image")
+
+    def __init__(
+        self,
+        network: FineGrainedSideNetwork,
+        normalise: Normalisation,
+        codec: FeatureCodec,
+        loss: nn.Module,
+        aligned_views: bool,
+    ) -> None:
+        super().__init__(loss)
+        self.network = network
+        self.normalise = normalise
+        self.codec = codec
+        self.image_size = network.side.image_size
+        self.aligned_views = aligned_views
+
+    def parameter_groups(self) -> Sequence[Any]:
+        return list(self.network.parameters())
+
+    def forward(self, batch: Batch) -> Tensor:
+        return self.outputs(batch["image"], batch["features"])
+
+    def outputs(self, images: Float[Tensor, "b c h w"], records: Tensor) -> Float[Tensor, "b outputs"]:
+        """Logits of small images in ``[0, 1]`` and the records of the same images."""
+        small = resize(images, self.network.side.image_size)
+        return self.network(self.normalise(small), self.codec.decode(records))
+
+
+class FinePredictor(nn.Module):
+    """From large images to logits: both extractions and the side network, as in training."""
+
+    def __init__(self, features: KeysValues, side_images: SideImages, tuned: SideTuning) -> None:
+        super().__init__()
+        self.features = features
+        self.side_images = side_images
+        self.tuned = tuned
+
+    def forward(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b outputs"]:
+        # Through the stored form of both, so that a deployed network sees what it was trained on.
+        return self.tuned.outputs(self._small(images), self.features({"image": images}))
+
+    def explain(
+        self, images: Float[Tensor, "1 c h w"], output: int
+    ) -> tuple[Float[Tensor, "1 1 rows columns"], str]:
+        """Which patches of the large image the prompts read in favour of an output.
+
+        Attention of the prompts times the gradient of the output with respect to it, positive parts summed over
+        layers, heads and prompts, each at the patch that the token stands for.
+        """
+        taps: KeyValueTaps = self.features.taps.module  # type: ignore[assignment]
+        found, places = taps.select(self.features.normalise(images))
+        codec, network = self.features.codec, self.tuned.network
+        keys, values = codec.decode(codec.encode(found)).dense()
+        queries = network.fusion.queries().detach()
+        logits = queries @ keys.transpose(-2, -1) * queries.shape[-1] ** -0.5
+        attention = logits.softmax(-1).requires_grad_(True)
+        small = self.features.normalise(resize(self._small(images), network.side.image_size))
+        outputs = network.side(small, network.fusion.fuse(attention @ values))
+        (slope,) = torch.autograd.grad(outputs[0, output], attention)
+        relevance = (attention * slope).detach().clamp_min(0).sum(3)
+        every = torch.zeros(taps.shape.tokens, device=images.device)
+        every.index_add_(0, places.flatten(), relevance.flatten())
+        return every[taps.shape.prefix_tokens :].reshape(1, 1, *taps.shape.grid), "tokens read by the prompts"
+
+    def _small(self, images: Tensor) -> Tensor:
+        return self.side_images({"image": images.detach()}).permute(0, 3, 1, 2).float() / 255
