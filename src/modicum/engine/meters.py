@@ -45,15 +45,17 @@ def saved_tensors(excluded: Iterable[Tensor]) -> Iterator[SavedTensors]:
 
 
 def _storage(tensor: Tensor) -> int | None:
+    """What tells a storage from every other that is alive; fake tensors, which have no address, included."""
     try:
-        return tensor.untyped_storage().data_ptr() or None
+        storage = tensor.untyped_storage()
     except (RuntimeError, NotImplementedError):  # tensors without storage: sparse, functional wrappers
         return None
+    return storage._cdata if storage.nbytes() else None
 
 
 def tensor_bytes(tensors: Iterable[Tensor]) -> int:
     """Bytes of tensors; shared storages count once."""
-    sizes = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}
+    sizes = {tensor.untyped_storage()._cdata: tensor.untyped_storage().nbytes() for tensor in tensors}
     return sum(sizes.values())
 
 

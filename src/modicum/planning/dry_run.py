@@ -1,0 +1,194 @@
+"""The steps of a training with fake tensors: every operation is done, none computes or allocates anything."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.optim import Optimizer
+
+from modicum.engine.averaging import AveragedParameters
+from modicum.engine.batches import as_network_input
+from modicum.engine.meters import memory_account, saved_tensors
+from modicum.engine.optimizers import clip_gradients, make_optimizer
+from modicum.engine.randomness import generator_at
+from modicum.engine.recipe import Recipe
+from modicum.methods import ExtractStage, TrainStage, Update
+from modicum.planning.gpu_stand_in import gpu_kernels
+from modicum.planning.live_memory import LiveMemory, Peak
+from modicum.tasks.base import Batch
+from modicum.transforms import Augmentation
+
+CHANNELS = 3
+CUDA_BLOCK = 512  # bytes; what PyTorch's CUDA allocator rounds sizes up to
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """Where a dry run happens.
+
+    Attributes:
+        recipe: settings of the run.
+        num_classes: of the made-up task.
+        cuda: count what a GPU would do; else what this CPU does.
+        bf16: whether forward passes run in bfloat16.
+        mode: makes the tensors.
+    """
+
+    recipe: Recipe
+    num_classes: int
+    cuda: bool
+    bf16: bool
+    mode: FakeTensorMode
+
+    def inputs(self) -> Batch:
+        """A batch as the loader gives it: stored images uint8 ``[b, h, w, c]`` and labels."""
+        count, (height, width) = self.recipe.training.batch_size, self.recipe.image.size
+        with self.mode:
+            return {
+                "image": torch.empty(count, height, width, CHANNELS, dtype=torch.uint8),
+                "label": torch.zeros(count, dtype=torch.int64),
+                "position": torch.zeros(count, dtype=torch.int64),
+            }
+
+    def extract(self, stage: ExtractStage) -> tuple[Tensor, Peak]:
+        """The records of a batch of images, and the memory it took to make them."""
+        stage.eval()
+        batch = self.inputs()
+        with self.following() as memory:
+            memory.name([*stage.parameters(), *stage.buffers()], "weights")
+            memory.name(batch.values(), "features")
+            with torch.no_grad(), self.autocast():
+                records = stage({"image": as_network_input(batch)["image"]})
+        return records, memory.peak()
+
+    def train(self, stage: TrainStage, batch: Batch) -> tuple[dict[str, Any], Peak]:
+        """The engine's account of a training step, and the memory it takes once the optimisers have their state."""
+        with self.following() as memory:
+            steps = _Steps(self, stage, batch, memory)
+            steps.step()
+            account = steps.account()
+            warm = memory.moment()
+            if self.recipe.training.accumulate > 1:
+                steps.step(finished=False)  # the next forward pass begins with gradients
+            steps.step()
+        return account, memory.peak(warm)
+
+    @contextmanager
+    def following(self) -> Iterator[LiveMemory]:
+        """Fake tensors, kernels and types of the device, and every storage followed."""
+        memory = LiveMemory(CUDA_BLOCK if self.cuda else 1)
+        with ExitStack() as stack:
+            if self.cuda:
+                stack.enter_context(gpu_kernels())
+            stack.enter_context(self.mode)
+            stack.enter_context(memory)
+            yield memory
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The precision of a forward pass."""
+        return torch.autocast("cpu", torch.bfloat16) if self.bf16 else nullcontext()
+
+
+class _Steps:
+    """Training steps of one stage, in the order of the engine's (:class:`modicum.engine.stage_module.StageModule`)."""
+
+    def __init__(self, run: DryRun, stage: TrainStage, batch: Batch, memory: LiveMemory) -> None:
+        self.run = run
+        self.stage = stage.train()
+        self.batch = batch
+        self.memory = memory
+        self.settings = run.recipe.training
+        self.updates = list(stage.updates())
+        self.optimizers = [_optimizer(update, run) for update in self.updates]
+        self.average: AveragedParameters | None = None
+        self.activations = 0
+        self._own = [*stage.parameters(), *stage.buffers()]
+        memory.name(self._own, "weights")
+        memory.name(batch.values(), "features")
+        if self.settings.ema_decay:
+            learnable = {name: p for name, p in stage.named_parameters() if p.requires_grad}
+            self.average = AveragedParameters(learnable, self.settings.ema_decay)
+            memory.name(self.average.average.values(), "optimizer")
+
+    def step(self, finished: bool = True) -> None:
+        """One batch; without an optimiser step where the batches of a step are not ``finished``."""
+        batch = self._as_on_device()
+        with self.run.autocast():  # backward pass and optimiser too, as in the engine
+            for update, optimizer in zip(self.updates, self.optimizers, strict=True):
+                with self._only(update):
+                    self._update(update, optimizer, batch, finished)
+        if finished and self.average is not None:
+            self.average.update()
+
+    def _as_on_device(self) -> Batch:
+        batch = as_network_input(self.batch)
+        size = self.stage.image_size
+        if "image" in batch and size is not None:
+            batch = Augmentation("none", size)(batch, generator_at("size"))
+        if self.run.cuda and self.settings.channels_last and "image" in batch:
+            batch = {**batch, "image": batch["image"].contiguous(memory_format=torch.channels_last)}
+        self.memory.name([tensor for name, tensor in batch.items() if name == "image"], "features")
+        return batch
+
+    def _update(self, update: Update, optimizer: Optimizer, batch: Batch, finished: bool) -> None:
+        if optimizer.state:
+            losses = update.losses(batch)
+        else:  # the meter holds on to what it counts, which would raise the peak of later steps
+            with saved_tensors(self._own) as account:
+                losses = update.losses(batch)
+            self.activations = max(self.activations, account.bytes)
+            optimizer.zero_grad(set_to_none=True)
+        if finished and not self.run.cuda and self.settings.accumulate == 1:
+            optimizer.zero_grad(set_to_none=True)  # a GPU's gradients went right after the last step
+        torch.stack(list(losses.values())).sum().backward()
+        self.memory.name((p.grad for p in _parameters(optimizer) if p.grad is not None), "gradients")
+        if finished:
+            if self.settings.clip_norm:
+                clip_gradients(optimizer, self.settings.clip_norm)
+            optimizer.step()
+            self.memory.name(_state(optimizer), "optimizer")
+            if self.run.cuda:
+                optimizer.zero_grad(set_to_none=True)
+
+    @contextmanager
+    def _only(self, update: Update) -> Iterator[None]:
+        """With several updates, only the parameters of this one receive gradients."""
+        if len(self.updates) == 1:
+            yield
+            return
+        number = self.updates.index(update)
+        own = {id(p) for p in _parameters(self.optimizers[number])}
+        others = [p for o in self.optimizers for p in _parameters(o) if id(p) not in own and p.requires_grad]
+        for parameter in others:
+            parameter.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for parameter in others:
+                parameter.requires_grad_(True)
+
+    def account(self) -> dict[str, Any]:
+        """What the engine writes into ``metrics.json`` of the same step on a CPU."""
+        average: Mapping[str, Tensor] | None = self.average.average if self.average else None
+        return memory_account(self.stage, self.optimizers, self.activations, average)
+
+
+def _optimizer(update: Update, run: DryRun) -> Optimizer:
+    made = make_optimizer(update, run.recipe.training)
+    if run.cuda:  # where nothing is said, a GPU's optimisers take all parameters in one operation
+        for group in made.param_groups:
+            group["foreach"] = not group.get("fused")
+    return made
+
+
+def _parameters(optimizer: Optimizer) -> Iterable[Any]:
+    return (parameter for group in optimizer.param_groups for parameter in group["params"])
+
+
+def _state(optimizer: Optimizer) -> Iterable[Tensor]:
+    values = (value for state in optimizer.state.values() for value in state.values())
+    return (value for value in values if isinstance(value, Tensor))

@@ -1,0 +1,144 @@
+"""How much memory a training will take at most, said before anything runs.
+
+The method is built with shapes and no values, and does two training steps on fake tensors, which takes a second or
+so on a CPU and needs neither a GPU nor memory. See ``docs/memory.md`` for what is counted and what is not.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from modicum.engine.devices import uses_bf16
+from modicum.engine.new_recipe import make_recipe
+from modicum.engine.recipe import Recipe
+from modicum.errors import InputError
+from modicum.methods import ExtractStage
+from modicum.planning.dry_run import DryRun
+from modicum.planning.fake_method import fake_method
+from modicum.planning.live_memory import OTHER, Peak
+from modicum.tasks.base import Batch
+
+Device = Literal["cuda", "cpu"]
+
+CUBLAS_WORKSPACES = 2 * 8 * 4096 * 1024
+"""Bytes that matrix products take on a GPU: the forward and the backward pass have a cuBLAS workspace each, of eight
+buffers of 4096 KiB (``CUBLAS_WORKSPACE_CONFIG=:4096:8``, which deterministic training asks for)."""
+
+
+@dataclass(frozen=True)
+class MemoryPrediction:
+    """Bytes that a training takes on its device.
+
+    Attributes:
+        device: ``cuda`` or ``cpu``.
+        batch: images in a batch.
+        stage: the training stage that takes most.
+        peak: most that is alive at one time in that stage, with all temporaries; on a GPU in the allocator's blocks
+            and with cuBLAS's workspaces. The parts below are those of that moment, and sum to it.
+        weights: parameters and buffers.
+        gradients: of what learns.
+        optimizer: the optimisers' state and averaged weights.
+        activations: what the forward pass keeps for the backward pass, and temporaries of both.
+        features: the input batch: stored features, images as they are stored and as the network gets them.
+        workspaces: of cuBLAS.
+        accounted: what the engine would account on a CPU (``memory.peak_bytes`` in ``metrics.json``): weights,
+            gradients, optimiser state, and the activations kept for the backward pass.
+        kept: of ``accounted``, the activations kept for the backward pass.
+        extraction: most that is alive in a stage without gradients, which makes the records that are stored.
+    """
+
+    device: Device
+    batch: int
+    stage: str
+    peak: int
+    weights: int
+    gradients: int
+    optimizer: int
+    activations: int
+    features: int
+    workspaces: int
+    accounted: int
+    kept: int
+    extraction: int
+
+    @property
+    def needed(self) -> int:
+        """Bytes that the run takes at most, extraction and training."""
+        return max(self.peak, self.extraction)
+
+
+def predict(
+    method: str,
+    backbone: str,
+    image_size: int | tuple[int, int],
+    batch: int,
+    *,
+    num_classes: int = 2,
+    device: Device = "cuda",
+    precision: str = "auto",
+    settings: Mapping[str, Any] | None = None,
+) -> MemoryPrediction:
+    """Predicts the peak memory of a method's training.
+
+    Args:
+        method: ``modicum methods`` lists them.
+        backbone: a timm model name.
+        image_size: height and width in pixels, or one number for both.
+        batch: images in a batch.
+        num_classes: outputs of the classifier.
+        device: ``cuda`` says what a GPU takes, whether there is one here or not.
+        precision: of the forward pass; ``auto`` is bfloat16 on a GPU that has it.
+        settings: further settings of the recipe, of the method too, by their names.
+
+    Raises:
+        InputError: an unknown method, backbone or setting, or values that do not go together.
+    """
+    given = {"backbone": backbone, "image_size": image_size, "batch_size": batch, "precision": precision}
+    return predicted(make_recipe("data", method, {**(settings or {}), **given}), num_classes, device)
+
+
+def predicted(recipe: Recipe, num_classes: int, device: Device) -> MemoryPrediction:
+    """The prediction for a whole recipe; see :func:`predict`."""
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    method = fake_method(recipe, num_classes, mode)
+    cuda = device == "cuda"
+    run = DryRun(recipe, num_classes, cuda, _in_bf16(recipe.training.precision, cuda), mode)
+    inputs = run.inputs()
+    extraction = 0
+    trained: list[tuple[str, dict[str, Any], Peak]] = []
+    for stage in method.stages():
+        if isinstance(stage, ExtractStage):
+            inputs[stage.output], peak = run.extract(stage)
+            extraction = max(extraction, peak.bytes)
+        else:
+            unread = {"image", "features"} - set(stage.reads)
+            batch: Batch = {name: tensor for name, tensor in inputs.items() if name not in unread}
+            trained.append((stage.name, *run.train(stage, batch)))
+    if not trained:
+        raise InputError(f"method '{recipe.method}' has no stage that learns", "give --batch-size a number")
+    name, account, peak = max(trained, key=lambda entry: entry[2].bytes)
+    workspaces = CUBLAS_WORKSPACES if cuda else 0
+    return MemoryPrediction(
+        device=device,
+        batch=recipe.training.batch_size,
+        stage=name,
+        peak=peak.bytes + workspaces,
+        weights=peak.parts.get("weights", 0),
+        gradients=peak.parts.get("gradients", 0),
+        optimizer=peak.parts.get("optimizer", 0),
+        activations=peak.parts.get(OTHER, 0),
+        features=peak.parts.get("features", 0),
+        workspaces=workspaces,
+        accounted=account["peak_bytes"],
+        kept=account["activations_bytes"],
+        extraction=extraction + workspaces if extraction else 0,
+    )
+
+
+def _in_bf16(precision: str, cuda: bool) -> bool:
+    if precision == "auto" and cuda and not torch.cuda.is_available():
+        return True  # a GPU elsewhere; all since 2020 have it
+    return uses_bf16(precision, torch.device("cuda" if cuda else "cpu"))
