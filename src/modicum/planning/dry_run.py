@@ -9,18 +9,18 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.optim import Optimizer
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from modicum.engine.averaging import AveragedParameters
 from modicum.engine.batches import as_network_input
 from modicum.engine.meters import memory_account, saved_tensors
 from modicum.engine.optimizers import clip_gradients, make_optimizer
-from modicum.engine.randomness import generator_at
 from modicum.engine.recipe import Recipe
 from modicum.methods import ExtractStage, TrainStage, Update
 from modicum.planning.gpu_stand_in import gpu_kernels
 from modicum.planning.live_memory import LiveMemory, Peak
 from modicum.tasks.base import Batch
-from modicum.transforms import Augmentation
+from modicum.transforms import resize
 
 CHANNELS = 3
 CUDA_BLOCK = 512  # bytes; what PyTorch's CUDA allocator rounds sizes up to
@@ -86,11 +86,22 @@ class DryRun:
                 stack.enter_context(gpu_kernels())
             stack.enter_context(self.mode)
             stack.enter_context(memory)
+            stack.enter_context(_ZeroWhereAsked())
             yield memory
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The precision of a forward pass."""
         return torch.autocast("cpu", torch.bfloat16) if self.bf16 else nullcontext()
+
+
+class _ZeroWhereAsked(TorchDispatchMode):
+    """Code that looks at a value (a check for overflow, say) sees a zero; a fake tensor alone would refuse."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten._local_scalar_dense.default:
+            dtype = args[0].dtype
+            return False if dtype == torch.bool else 0.0 if dtype.is_floating_point else 0
+        return func(*args, **(kwargs or {}))
 
 
 class _Steps:
@@ -128,7 +139,7 @@ class _Steps:
         batch = as_network_input(self.batch)
         size = self.stage.image_size
         if "image" in batch and size is not None:
-            batch = Augmentation("none", size)(batch, generator_at("size"))
+            batch = {**batch, "image": resize(batch["image"], size)}  # as augmentation does
         if self.run.cuda and self.settings.channels_last and "image" in batch:
             batch = {**batch, "image": batch["image"].contiguous(memory_format=torch.channels_last)}
         self.memory.name([tensor for name, tensor in batch.items() if name == "image"], "features")
