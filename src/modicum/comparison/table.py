@@ -174,12 +174,12 @@ def _memory(row: Mapping[str, Any]) -> str:
     found = row["memory_mib"]
     if math.isnan(found):
         return "–"
-    return f"{found:,.0f}" if found >= 100 else f"{found:.3g}"
+    return count(found) if found >= 100 else f"{found:.3g}"
 
 
 def _of_full(row: Mapping[str, Any]) -> str:
     share = row["memory_percent_of_full"]
-    text = f"{share:,.0f}" if share > 100 else percent(share)
+    text = count(share) if share > 100 else percent(share)
     return f"{text} (predicted)" if row["full_memory"] == "predicted" else text
 
 
@@ -188,4 +188,4 @@ def _two(value: float) -> str:
 
 
 def _three(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+    return "–" if math.isnan(value) else count(value) if value >= 100 else f"{value:.3g}"
