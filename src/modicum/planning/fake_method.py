@@ -89,7 +89,8 @@ def _make_fake(method: Method, mode: FakeTensorMode) -> None:
     with mode:
         for root in (*method.stages(), method.predictor()):
             for module in root.modules():
-                for own in (module._parameters, module._buffers):
+                tensors: list[dict[str, Any]] = [module._parameters, module._buffers]
+                for own in tensors:
                     for name, tensor in own.items():
                         if tensor is not None:
                             own[name] = fake_of(tensor)

@@ -36,38 +36,39 @@ class MemoryPrediction:
         device: ``cuda`` or ``cpu``.
         batch: images in a batch.
         stage: the training stage that takes most.
-        peak: most that is alive at one time in that stage, with all temporaries; on a GPU in the allocator's blocks
-            and with cuBLAS's workspaces. The parts below are those of that moment, and sum to it.
-        weights: parameters and buffers.
-        gradients: of what learns.
-        optimizer: the optimisers' state and averaged weights.
-        activations: what the forward pass keeps for the backward pass, and temporaries of both.
-        features: the input batch: stored features, images as they are stored and as the network gets them.
-        workspaces: of cuBLAS.
-        accounted: what the engine would account on a CPU (``memory.peak_bytes`` in ``metrics.json``): weights,
-            gradients, optimiser state, and the activations kept for the backward pass.
-        kept: of ``accounted``, the activations kept for the backward pass.
-        extraction: most that is alive in a stage without gradients, which makes the records that are stored.
+        peak_bytes: most that is alive at one time in that stage, with all temporaries; on a GPU in the allocator's
+            blocks and with cuBLAS's workspaces. The parts that follow are those of that moment, and sum to it.
+        weights_bytes: parameters and buffers.
+        gradients_bytes: of what learns.
+        optimizer_bytes: the optimisers' state and averaged weights.
+        activations_bytes: what the forward pass keeps for the backward pass, and temporaries of both.
+        features_bytes: the input batch: stored features, images as they are stored and as the network gets them.
+        workspaces_bytes: of cuBLAS.
+        saved_bytes: activations that are kept for the backward pass, as the engine's meter counts them.
+        accounted_bytes: what the engine accounts on a CPU (``memory.peak_bytes`` in ``metrics.json``): weights,
+            gradients, optimiser state and saved activations.
+        extraction_bytes: most that is alive in a stage without gradients, which makes the records that are stored;
+            0 without one.
     """
 
     device: Device
     batch: int
     stage: str
-    peak: int
-    weights: int
-    gradients: int
-    optimizer: int
-    activations: int
-    features: int
-    workspaces: int
-    accounted: int
-    kept: int
-    extraction: int
+    peak_bytes: int
+    weights_bytes: int
+    gradients_bytes: int
+    optimizer_bytes: int
+    activations_bytes: int
+    features_bytes: int
+    workspaces_bytes: int
+    saved_bytes: int
+    accounted_bytes: int
+    extraction_bytes: int
 
     @property
-    def needed(self) -> int:
-        """Bytes that the run takes at most, extraction and training."""
-        return max(self.peak, self.extraction)
+    def needed_bytes(self) -> int:
+        """What the run takes at most, in extraction and training."""
+        return max(self.peak_bytes, self.extraction_bytes)
 
 
 def predict(
@@ -125,16 +126,16 @@ def predicted(recipe: Recipe, num_classes: int, device: Device) -> MemoryPredict
         device=device,
         batch=recipe.training.batch_size,
         stage=name,
-        peak=peak.bytes + workspaces,
-        weights=peak.parts.get("weights", 0),
-        gradients=peak.parts.get("gradients", 0),
-        optimizer=peak.parts.get("optimizer", 0),
-        activations=peak.parts.get(OTHER, 0),
-        features=peak.parts.get("features", 0),
-        workspaces=workspaces,
-        accounted=account["peak_bytes"],
-        kept=account["activations_bytes"],
-        extraction=extraction + workspaces if extraction else 0,
+        peak_bytes=peak.bytes + workspaces,
+        weights_bytes=peak.parts.get("weights", 0),
+        gradients_bytes=peak.parts.get("gradients", 0),
+        optimizer_bytes=peak.parts.get("optimizer", 0),
+        activations_bytes=peak.parts.get(OTHER, 0),
+        features_bytes=peak.parts.get("features", 0),
+        workspaces_bytes=workspaces,
+        saved_bytes=account["activations_bytes"],
+        accounted_bytes=account["peak_bytes"],
+        extraction_bytes=extraction + workspaces if extraction else 0,
     )
 
 
