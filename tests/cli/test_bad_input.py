@@ -45,7 +45,8 @@ def modicum(monkeypatch, capsys, tmp_path):
 def test_the_line(modicum, data):
     code, text = modicum("fit", data, "--method", "liner")
     assert code == 2
-    assert text == "modicum: error: unknown method 'liner'; did you mean 'linear'? (known: full, linear)"
+    assert text.startswith("modicum: error: unknown method 'liner'; did you mean 'linear'? (known: ")
+    assert "full, linear" in text
 
 
 QUICK = (
