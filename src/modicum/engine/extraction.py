@@ -227,16 +227,21 @@ def _existing(folder: Path) -> Path:
     return next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
 
 
-def _there_already(extraction: Extraction) -> Stored | None:
-    """The records of the stage's own store, where all of them are there and none is known to be damaged."""
+def own_records(extraction: Extraction, *, skip_damaged: bool = True) -> Stored | None:
+    """The records in the stage's own store, if it has all of them.
+
+    Args:
+        extraction: the stage and its images.
+        skip_damaged: whether a record that is known to be damaged counts as missing.
+    """
     try:
-        store = ShardStore.open(extraction.place(), extraction.settings, skip_damaged=True)
+        store = ShardStore.open(extraction.place(), extraction.settings, skip_damaged=skip_damaged)
     except ModicumError:
         return None
     return _as_stored(extraction, store, ()) if set(extraction.record_keys()) <= set(store.keys) else None
 
 
-def _part_of_another_store(extraction: Extraction) -> Stored | None:
+def larger_records(extraction: Extraction) -> Stored | None:
     """The records as a part of those of another store (more layers, more tokens), where there is one."""
     asked, keys = extraction.settings, set(extraction.record_keys())
     for path in sorted(extraction.folder.glob("features-*/store.json")):
@@ -259,9 +264,16 @@ def _part_of_another_store(extraction: Extraction) -> Stored | None:
 
 def _as_stored(extraction: Extraction, store: ShardStore, part: RecordPart) -> Stored:
     places = np.array([store.position_of(key) for key in extraction.record_keys()], dtype=np.int64)
-    read = partial(_read_part, store, part) if part else store.read
-    return Stored(read, places.reshape(len(extraction.stage.views), -1))
+    return Stored(RecordReader(store, part), places.reshape(len(extraction.stage.views), -1))
 
 
-def _read_part(store: ShardStore, part: RecordPart, positions: np.ndarray) -> np.ndarray:
-    return store.read(positions, part=part)
+@dataclass(frozen=True)
+class RecordReader:
+    """Reads records, or the same part of each, from a store."""
+
+    store: ShardStore
+    part: RecordPart
+
+    def __call__(self, positions: np.ndarray) -> np.ndarray:
+        """Records by position, as one array."""
+        return self.store.read(positions, part=self.part)

@@ -1,17 +1,15 @@
 """What the stages of a method read: images, and what earlier stages made of them."""
 
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from modicum.data.stores.shards import ShardStore
 from modicum.engine.batches import StageData, Stored
 from modicum.engine.devices import process_rank, process_world
-from modicum.engine.extraction import Extraction, LiveStage, extracted
+from modicum.engine.extraction import Extraction, LiveStage, RecordReader, extracted
 from modicum.engine.preparation import PreparedData
 from modicum.engine.recipe import Recipe
 from modicum.methods import ExtractStage, TrainStage
@@ -96,6 +94,6 @@ class StageInputs:
 
 def _bytes_per_image(stored: Stored) -> int:
     """Bytes of one image's records in all views, as they lie on the disk."""
-    owner: Any = stored.read.args[0] if isinstance(stored.read, partial) else stored.read.__self__  # type: ignore[attr-defined]
-    assert isinstance(owner, ShardStore)
-    return owner.spec.stride * len(stored.positions)
+    reader = stored.read
+    assert isinstance(reader, RecordReader)
+    return reader.store.spec.stride * len(stored.positions)

@@ -106,6 +106,10 @@ class ExtractStage(nn.Module, ABC):
     def settings(self) -> dict[str, Any]:
         """All that determines the records besides the images and the backbone's weights."""
 
+    def difference(self, first: Tensor, second: Tensor) -> float:
+        """The largest difference of what two batches of records stand for."""
+        return float((first.float() - second.float()).abs().max())
+
     def part_of(self, stored: Mapping[str, Any]) -> RecordPart | None:
         """How to cut this stage's records out of those that a stage with other settings stored.
 

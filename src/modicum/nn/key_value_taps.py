@@ -5,7 +5,7 @@ self-attention of a frozen one. Here they are taken where timm's attention hands
 ``scaled_dot_product_attention``: after query/key normalisation and rotary positions, whatever the block looks like.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from fractions import Fraction
 from typing import Any, Literal
@@ -61,6 +61,37 @@ def token_scores(
         logits = (part * scale) @ transposed
         total += logits.softmax(-1, dtype=torch.float32).sum(2)
     return total / count
+
+
+def attend_and_score(
+    queries: Float[Tensor, "b h n d"], keys: Float[Tensor, "b h n d"], values: Float[Tensor, "b h n d"]
+) -> tuple[Float[Tensor, "b h n d"], Float[Tensor, "b h n"]]:
+    """Attention and its global :func:`token_scores` from one product of queries and keys.
+
+    For processors, where a second product costs more than fused attention saves: on an AMD EPYC, 1,025 tokens,
+    33 ms a layer instead of 25 for attention alone and 49 for both one after the other. One head and
+    some queries at a time, so that their attention stays in the cache.
+    """
+    attended = torch.empty_like(queries, memory_format=torch.contiguous_format)
+    scores = torch.zeros(keys.shape[:3], dtype=torch.float32)
+    # Heads lie interleaved in a fused projection; matrices that are read often are better read in a row.
+    queries, keys, values = (
+        (queries * queries.shape[-1] ** -0.5).contiguous(),
+        keys.contiguous(),
+        values.contiguous(),
+    )
+    for image in range(len(queries)):
+        for head in range(queries.shape[1]):
+            own_keys, own_values = keys[image, head].T, values[image, head]
+            for start in range(0, queries.shape[2], _CHUNK):
+                part = slice(start, start + _CHUNK)
+                logits = (queries[image, head, part] @ own_keys).float()
+                weights = logits.sub_(logits.amax(1, keepdim=True)).exp_()  # not yet divided by their sums
+                sums = weights.sum(1).reciprocal_()
+                scores[image, head].addmv_(weights.T, sums)
+                mixed = weights.to(own_values.dtype) @ own_values
+                attended[image, head, part] = mixed.mul_(sums[:, None])
+    return attended, scores / queries.shape[2]
 
 
 class KeyValueTaps(nn.Module):
@@ -120,15 +151,21 @@ class KeyValueTaps(nn.Module):
         """Keys and values, and which tokens they belong to (counted with class and register tokens)."""
         taken: list[tuple[Tensor, Tensor]] = []
 
-        def tap(queries: Tensor, keys: Tensor, values: Tensor) -> None:
+        def tap(queries: Tensor, keys: Tensor, values: Tensor, last: bool) -> Tensor | None:
             if keys.shape[1] != self.shape.heads:
                 raise InputError(
                     f"backbone '{self.backbone.name}' shares keys among heads", "choose one that does not"
                 )
-            scores = token_scores(queries, keys, self.score)[:, :, self.first_candidate :]
+            attended = None
+            if self.score == "global" and keys.device.type == "cpu" and not last:
+                attended, scores = attend_and_score(queries, keys, values)
+            else:
+                scores = token_scores(queries, keys, self.score)
+            scores = scores[:, :, self.first_candidate :]
             order = scores.topk(self.tokens, dim=-1).indices + self.first_candidate
             rows = order[..., None].expand(-1, -1, -1, keys.shape[-1])
             taken.append((torch.stack([keys.gather(2, rows), values.gather(2, rows)], 1), order))
+            return attended
 
         with _Taps(self.layers, tap) as taps, suppress(_LastTap):
             self.backbone.body.forward_features(images)
@@ -141,9 +178,14 @@ class _LastTap(Exception):
 
 
 class _Taps(TorchFunctionMode):
-    """Hands queries, keys and values of some attentions of a forward pass to a function."""
+    """Hands queries, keys and values of some attentions of a forward pass to a function.
 
-    def __init__(self, layers: Sequence[int], tap: Any) -> None:
+    What the function returns, if anything, is the result of the attention.
+    """
+
+    def __init__(
+        self, layers: Sequence[int], tap: Callable[[Tensor, Tensor, Tensor, bool], Tensor | None]
+    ) -> None:
         super().__init__()
         self.calls = 0
         self._layers = frozenset(layers)
@@ -155,7 +197,9 @@ class _Taps(TorchFunctionMode):
             return func(*args, **(kwargs or {}))
         layer, self.calls = self.calls, self.calls + 1
         if layer in self._layers:
-            self._tap(*args[:3])
+            attended = self._tap(*args[:3], layer == self._last)
             if layer == self._last:
                 raise _LastTap
+            if attended is not None:
+                return attended
         return func(*args, **(kwargs or {}))

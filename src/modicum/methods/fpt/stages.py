@@ -52,6 +52,12 @@ class KeysValues(ExtractStage):
             **self.normalise.as_dict(),
         }
 
+    def difference(self, first: Tensor, second: Tensor) -> float:
+        """Of what the same queries read in both: the order of two tokens of equal importance is left to chance."""
+        one, other = self.codec.decode(first), self.codec.decode(second)
+        queries = one.dense()[0].mean(3, keepdim=True)
+        return float((one.attend(queries) - other.attend(queries)).abs().max())
+
     def part_of(self, stored: Mapping[str, Any]) -> RecordPart | None:
         """Fewer layers and fewer tokens are a part of more: tokens come in descending order of importance."""
         own = self.settings()
