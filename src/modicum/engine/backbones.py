@@ -13,6 +13,7 @@ from modicum.engine.randomness import seed_globals
 from modicum.engine.recipe import BackboneSettings
 from modicum.errors import InputError
 from modicum.nn import Backbone, load_backbone_weights
+from modicum.nn.positions import with_scaled_positions
 
 _HUB = "huggingface.co"
 
@@ -36,6 +37,10 @@ def make_backbone(
         InputError: an unknown name, weights that do not fit, or no network and no cached weights. Random weights
             are only used when asked for.
     """
+    if settings.position_resize == "scale":
+        as_made = settings.model_copy(update={"position_resize": "size"})
+        made = make_backbone(as_made, native_size(settings.name), seed, weights_of_run)
+        return with_scaled_positions(made, image_size)
     source = settings.weights
     if source == "hub":
         return _from_hub(settings.name, image_size)
@@ -54,6 +59,15 @@ def make_backbone(
     backbone = Backbone(settings.name, image_size)
     load_backbone_weights(backbone, tensors, source)
     return backbone
+
+
+def native_size(name: str) -> tuple[int, int]:
+    """Height and width of the images that timm's weights for a name were made with."""
+    from timm.models import get_pretrained_cfg
+
+    settings = get_pretrained_cfg(name)
+    height, width = (settings.input_size if settings is not None else (3, 224, 224))[1:]
+    return int(height), int(width)
 
 
 def backbone_digest(backbone: Backbone) -> str:

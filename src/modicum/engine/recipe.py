@@ -95,6 +95,10 @@ class BackboneSettings(Settings):
 
     name: str = Field("resnet50", description="A timm model name.")
     weights: str = Field("hub", description="hub, random, a weights file, or run:FOLDER.")
+    position_resize: Literal["size", "scale"] = Field(
+        "size",
+        description="How position embeddings get to another image size; scale: exactly as the release of FPT does.",
+    )
 
 
 class FeatureSettings(Settings):

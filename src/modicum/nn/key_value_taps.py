@@ -197,7 +197,8 @@ class _Taps(TorchFunctionMode):
             return func(*args, **(kwargs or {}))
         layer, self.calls = self.calls, self.calls + 1
         if layer in self._layers:
-            attended = self._tap(*args[:3], layer == self._last)
+            queries, keys, values = args[:3]
+            attended = self._tap(queries, keys, values, layer == self._last)
             if layer == self._last:
                 raise _LastTap
             if attended is not None:
