@@ -7,7 +7,6 @@ from typing import Any, Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from modicum.errors import InputError
 from modicum.nn.adapted import AdaptedClassifier
@@ -62,7 +61,8 @@ class SharedDropout(nn.Module):
         if self._input is inputs and self._dropped is not None:
             dropped, self._input, self._dropped = self._dropped, None, None
             return dropped
-        self._input, self._dropped = inputs, F.dropout(inputs, self.share)
+        # On a CPU the usual dropout keeps its mask in the input's type, this one a byte each.
+        self._input, self._dropped = inputs, torch.native_dropout(inputs, self.share, True)[0]
         return self._dropped
 
 
