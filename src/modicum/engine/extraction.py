@@ -117,7 +117,7 @@ def extracted(
     if mode == "live":
         say(f"{extraction.stage.name}: computed for every batch, as asked")
         return LiveStage(extraction)
-    if (found := _there_already(extraction) or _part_of_another_store(extraction)) is not None:
+    if (found := own_records(extraction) or larger_records(extraction)) is not None:
         return found
     spec = record_spec(extraction)
     if mode == "auto" and (reason := _too_large(extraction, spec, disk_bytes)):
