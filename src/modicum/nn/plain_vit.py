@@ -59,7 +59,8 @@ def plain_vit(backbone: Backbone, wanted_by: str) -> Any:
         InputError: it is a convolutional network, a hierarchical transformer, or has attention that depends on
             more than queries and keys; with names of some that serve.
     """
-    from timm.models.eva import Eva
+    from timm.layers.attention import Attention, AttentionRope
+    from timm.models.eva import Eva, EvaAttention
     from timm.models.vision_transformer import VisionTransformer
 
     body = backbone.body
@@ -69,9 +70,9 @@ def plain_vit(backbone: Backbone, wanted_by: str) -> Any:
             f"pass for instance --backbone {_EXAMPLES}",
         )
     attentions = [getattr(block, "attn", None) for block in body.blocks]
-    if any(getattr(attention, "num_heads", None) is None for attention in attentions):
+    if not all(isinstance(attention, Attention | AttentionRope | EvaAttention) for attention in attentions):
         raise InputError(
-            f"method {wanted_by} cannot read the attention of '{backbone.name}' (blocks of several branches)",
+            f"method {wanted_by} cannot read the attention of '{backbone.name}' (several branches or two maps a head)",
             f"pass for instance --backbone {_EXAMPLES}",
         )
     return body
@@ -81,7 +82,9 @@ def vit_shape(body: nn.Module) -> VitShape:
     """The numbers of a network that :func:`plain_vit` returned."""
     first: Any = body.blocks[0].attn  # type: ignore[union-attr, index]
     embedding: Any = body.patch_embed
-    patch, grid = embedding.patch_size, embedding.grid_size
+    grid = embedding.grid_size
+    # Behind a convolutional stem, timm's patch_size counts features, not pixels.
+    patch = [side // count for side, count in zip(embedding.img_size, grid, strict=True)]
     return VitShape(
         width=int(body.embed_dim),  # type: ignore[arg-type]
         depth=len(body.blocks),  # type: ignore[arg-type]
