@@ -201,12 +201,8 @@ def test_keys_of_a_rotary_network_are_taken_after_the_rotation(kind):
         body.forward_features(pixels)
     hook.remove()
     block = body.blocks[1]
-    normalised = block.norm1(inputs[0])
-    if block.attn.qkv is None:
-        keys = block.attn.k_proj(normalised)
-    else:
-        keys = (normalised @ block.attn.qkv.weight.T)[..., 48:96]
-    keys = keys.unflatten(-1, (3, 16)).transpose(1, 2)
+    weight = block.attn.k_proj.weight if block.attn.qkv is None else block.attn.qkv.weight[48:96]
+    keys = (block.norm1(inputs[0]) @ weight.T).unflatten(-1, (3, 16)).transpose(1, 2)
     prefix = body.num_prefix_tokens
     sine, cosine = body.rope.get_embed().tensor_split(2, -1)
     own = keys[:, :, prefix:]

@@ -77,7 +77,7 @@ class FeatureCodec:
         """Records of a batch of images.
 
         Raises:
-            InputError: float16 cannot hold a value.
+            InputError: the kind cannot hold a value.
         """
         if self.kind == "float32":
             return features.float()
@@ -114,7 +114,7 @@ class FeatureCodec:
         largest = features.abs().amax(-2, keepdim=True)
         # The scale is rounded up to a float16, so that the largest value still fits.
         scales = (largest / 127 * (1 + 2**-10)).clamp_min(2**-14)
-        if scales.max() > _LARGEST_HALF:
+        if not scales.max() <= _LARGEST_HALF:  # also NaN
             raise InputError(
                 f"features reach {float(largest.max()):.3g}, too much for int8 with float16 scales",
                 "set store_dtype=bfloat16",
@@ -125,6 +125,8 @@ class FeatureCodec:
         return torch.cat(packed, -1)
 
     def _encode_low_rank(self, features: Tensor) -> Tensor:
+        if not torch.isfinite(features).all():
+            raise InputError("features are not finite numbers", "check the backbone's weights")
         exact = features.double() if features.device.type == "cpu" else features.float()
         _, vectors = torch.linalg.eigh(exact.transpose(-2, -1) @ exact)  # ascending eigenvalues
         basis = vectors[..., -self.rank :]
