@@ -1,7 +1,7 @@
-"""The steps of a training with fake tensors: every operation is done, none computes or allocates anything."""
+"""The steps of a training on tensors without values: every operation is done, none computes or allocates anything."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,57 +17,85 @@ from modicum.engine.meters import memory_account, saved_tensors
 from modicum.engine.optimizers import clip_gradients, make_optimizer
 from modicum.engine.recipe import Recipe
 from modicum.methods import ExtractStage, TrainStage, Update
-from modicum.planning.gpu_stand_in import gpu_kernels
+from modicum.planning.gpu_stand_in import GPUStandIn
 from modicum.planning.live_memory import LiveMemory, Peak
 from modicum.tasks.base import Batch
 from modicum.transforms import resize
 
 CHANNELS = 3
-CUDA_BLOCK = 512  # bytes; what PyTorch's CUDA allocator rounds sizes up to
+
+
+class FakeCPU:
+    """Inside ``with``, tensors are fake and operations choose a CPU's kernels. Attributes as :class:`GPUStandIn`'s."""
+
+    place = "cpu"
+    block = 1
+
+    def __init__(self) -> None:
+        self._mode = FakeTensorMode(allow_non_fake_inputs=True)
+
+    def __enter__(self) -> None:
+        self._mode.__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        self._mode.__exit__(*error)
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """bfloat16 where a CPU's autocast has it."""
+        return torch.autocast("cpu", torch.bfloat16)
 
 
 @dataclass(frozen=True)
 class DryRun:
-    """Where a dry run happens.
+    """Steps of a recipe's method without values.
 
     Attributes:
         recipe: settings of the run.
-        num_classes: of the made-up task.
-        cuda: count what a GPU would do; else what this CPU does.
+        device: what is counted. Tensors are made, and steps done, inside ``with device``.
         bf16: whether forward passes run in bfloat16.
-        mode: makes the tensors.
     """
 
     recipe: Recipe
-    num_classes: int
-    cuda: bool
+    device: FakeCPU | GPUStandIn
     bf16: bool
-    mode: FakeTensorMode
 
-    def inputs(self) -> Batch:
+    @property
+    def cuda(self) -> bool:
+        """Whether it is a GPU that is counted."""
+        return isinstance(self.device, GPUStandIn)
+
+    def inputs(self, count: int) -> Batch:
         """A batch as the loader gives it: stored images uint8 ``[b, h, w, c]`` and labels."""
-        count, (height, width) = self.recipe.training.batch_size, self.recipe.image.size
-        with self.mode:
-            return {
-                "image": torch.empty(count, height, width, CHANNELS, dtype=torch.uint8),
-                "label": torch.zeros(count, dtype=torch.int64),
-                "position": torch.zeros(count, dtype=torch.int64),
-            }
+        shapes = {"image": (count, *self.recipe.image.size, CHANNELS), "label": (count,), "position": (count,)}
+        return {
+            name: torch.zeros(
+                shape, dtype=torch.uint8 if name == "image" else torch.int64, device=self.device.place
+            )
+            for name, shape in shapes.items()
+        }
 
-    def extract(self, stage: ExtractStage) -> tuple[Tensor, Peak]:
-        """The records of a batch of images, and the memory it took to make them."""
+    def extract(self, stage: ExtractStage, count: int) -> tuple[Tensor, int]:
+        """The records of so many images, and the most memory that it takes to make them.
+
+        Done for one image and for two, and carried on from there: some code goes image by image on a CPU.
+        """
+        records, first = self._extract(stage, 1)
+        second = self._extract(stage, 2)[1]
+        return records.expand(count, *records.shape[1:]).contiguous(), first + (count - 1) * (second - first)
+
+    def _extract(self, stage: ExtractStage, count: int) -> tuple[Tensor, int]:
         stage.eval()
-        batch = self.inputs()
-        with self.following() as memory:
+        batch = self.inputs(count)
+        with self._following() as memory:
             memory.name([*stage.parameters(), *stage.buffers()], "weights")
             memory.name(batch.values(), "features")
             with torch.no_grad(), self.autocast():
                 records = stage({"image": as_network_input(batch)["image"]})
-        return records, memory.peak()
+        return records, memory.peak().bytes
 
     def train(self, stage: TrainStage, batch: Batch) -> tuple[dict[str, Any], Peak]:
         """The engine's account of a training step, and the memory it takes once the optimisers have their state."""
-        with self.following() as memory:
+        with self._following() as memory:
             steps = _Steps(self, stage, batch, memory)
             steps.step()
             account = steps.account()
@@ -78,20 +106,14 @@ class DryRun:
         return account, memory.peak(warm)
 
     @contextmanager
-    def following(self) -> Iterator[LiveMemory]:
-        """Fake tensors, kernels and types of the device, and every storage followed."""
-        memory = LiveMemory(CUDA_BLOCK if self.cuda else 1)
-        with ExitStack() as stack:
-            if self.cuda:
-                stack.enter_context(gpu_kernels())
-            stack.enter_context(self.mode)
-            stack.enter_context(memory)
-            stack.enter_context(_ZeroWhereAsked())
+    def _following(self) -> Iterator[LiveMemory]:
+        memory = LiveMemory(self.device.block)
+        with memory, _ZeroWhereAsked():
             yield memory
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The precision of a forward pass."""
-        return torch.autocast("cpu", torch.bfloat16) if self.bf16 else nullcontext()
+        return self.device.autocast() if self.bf16 else nullcontext()
 
 
 class _ZeroWhereAsked(TorchDispatchMode):

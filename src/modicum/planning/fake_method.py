@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.overrides import TorchFunctionMode
 
 from modicum.engine.recipe import Recipe, validated
@@ -38,10 +37,8 @@ class _Hollow(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def fake_method(recipe: Recipe, num_classes: int, mode: FakeTensorMode) -> Method:
-    """The method of a recipe for a made-up classification, all parameters and buffers fake tensors of ``mode``.
-
-    Neither hub nor weights file is looked at.
+def fake_method(recipe: Recipe, num_classes: int) -> Method:
+    """The method of a recipe for a made-up classification. Neither hub nor weights file is looked at.
 
     Raises:
         InputError: the method does not classify, or its configuration or backbone is wrong.
@@ -63,34 +60,29 @@ def fake_method(recipe: Recipe, num_classes: int, mode: FakeTensorMode) -> Metho
     )
     try:
         with _Hollow():
-            method = found(config, context)
-    except InputError:
-        raise
+            return found(config, context)
     except RuntimeError:  # its construction looks at values, as an initialisation by decomposition does
-        method = found(config, context)
-    _make_fake(method, mode)
-    return method
+        return found(config, context)
 
 
-def _make_fake(method: Method, mode: FakeTensorMode) -> None:
-    """Puts a fake tensor in the place of every parameter and buffer; what is shared stays shared."""
-    fakes: dict[int, Tensor] = {}
+def replace_tensors(method: Method, place: str) -> None:
+    """Puts new tensors at ``place`` where a method's parameters and buffers are; what is shared stays shared."""
+    made: dict[int, Tensor] = {}
     kept: list[Tensor] = []  # an id belongs to a tensor only while it lives
 
-    def fake_of(tensor: Tensor) -> Tensor:
-        if id(tensor) not in fakes:
-            fake = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="cpu")
+    def new(tensor: Tensor) -> Tensor:
+        if id(tensor) not in made:
+            other = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=place)
             if isinstance(tensor, nn.Parameter):
-                fake = nn.Parameter(fake, tensor.requires_grad)
-            fakes[id(tensor)] = fakes[id(fake)] = fake
+                other = nn.Parameter(other, tensor.requires_grad)
+            made[id(tensor)] = made[id(other)] = other
             kept.append(tensor)
-        return fakes[id(tensor)]
+        return made[id(tensor)]
 
-    with mode:
-        for root in (*method.stages(), method.predictor()):
-            for module in root.modules():
-                tensors: list[dict[str, Any]] = [module._parameters, module._buffers]
-                for own in tensors:
-                    for name, tensor in own.items():
-                        if tensor is not None:
-                            own[name] = fake_of(tensor)
+    for root in (*method.stages(), method.predictor()):
+        for module in root.modules():
+            own: dict[str, Any]
+            for own in (module._parameters, module._buffers):  # type: ignore[assignment]
+                for name, tensor in own.items():
+                    if tensor is not None:
+                        own[name] = new(tensor)

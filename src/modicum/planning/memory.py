@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from modicum.engine.devices import uses_bf16
 from modicum.engine.new_recipe import make_recipe
 from modicum.engine.recipe import Recipe
 from modicum.errors import InputError
-from modicum.methods import ExtractStage
-from modicum.planning.dry_run import DryRun
-from modicum.planning.fake_method import fake_method
+from modicum.methods import ExtractStage, TrainStage
+from modicum.planning.dry_run import DryRun, FakeCPU
+from modicum.planning.fake_method import fake_method, replace_tensors
+from modicum.planning.gpu_stand_in import GPUStandIn
 from modicum.planning.live_memory import OTHER, Peak
 from modicum.tasks.base import Batch
 
@@ -103,21 +103,21 @@ def predict(
 
 def predicted(recipe: Recipe, num_classes: int, device: Device) -> MemoryPrediction:
     """The prediction for a whole recipe; see :func:`predict`."""
-    mode = FakeTensorMode(allow_non_fake_inputs=True)
-    method = fake_method(recipe, num_classes, mode)
     cuda = device == "cuda"
-    run = DryRun(recipe, num_classes, cuda, _in_bf16(recipe.training.precision, cuda), mode)
-    inputs = run.inputs()
+    method = fake_method(recipe, num_classes)
+    run = DryRun(recipe, GPUStandIn() if cuda else FakeCPU(), _in_bf16(recipe.training.precision, cuda))
+    count = recipe.training.batch_size
     extraction = 0
     trained: list[tuple[str, dict[str, Any], Peak]] = []
-    for stage in method.stages():
-        if isinstance(stage, ExtractStage):
-            inputs[stage.output], peak = run.extract(stage)
-            extraction = max(extraction, peak.bytes)
-        else:
-            unread = {"image", "features"} - set(stage.reads)
-            batch: Batch = {name: tensor for name, tensor in inputs.items() if name not in unread}
-            trained.append((stage.name, *run.train(stage, batch)))
+    with run.device:
+        replace_tensors(method, run.device.place)
+        inputs = run.inputs(count)
+        for stage in method.stages():
+            if isinstance(stage, ExtractStage):
+                inputs[stage.output], most = run.extract(stage, count)
+                extraction = max(extraction, most)
+            else:
+                trained.append((stage.name, *run.train(stage, _read_by(stage, inputs))))
     if not trained:
         raise InputError(f"method '{recipe.method}' has no stage that learns", "give --batch-size a number")
     name, account, peak = max(trained, key=lambda entry: entry[2].bytes)
@@ -137,6 +137,12 @@ def predicted(recipe: Recipe, num_classes: int, device: Device) -> MemoryPredict
         accounted_bytes=account["peak_bytes"],
         extraction_bytes=extraction + workspaces if extraction else 0,
     )
+
+
+def _read_by(stage: TrainStage, inputs: Batch) -> Batch:
+    """What the loader gives a stage: the inputs it reads, and the targets."""
+    wanted = {*stage.reads, "label", "position"}
+    return {name: tensor for name, tensor in inputs.items() if name in wanted}
 
 
 def _in_bf16(precision: str, cuda: bool) -> bool:
