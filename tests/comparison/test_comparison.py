@@ -97,11 +97,13 @@ def test_compare_yaml_holds_the_budget(done):
     assert request["settings"]["split_seed"] == 0
 
 
-def test_without_full_fine_tuning_its_memory_is_not_measured(copied, images):
+def test_without_full_fine_tuning_its_memory_is_predicted_as_it_would_be_measured(done, copied, images):
     found = compare(images, copied, "both", methods=["linear"])
-    assert found.table.loc[0, "full_memory"] in {"predicted", ""}
-    if found.table.loc[0, "full_memory"] == "predicted":
-        assert "of full fine-tuning is predicted" in " ".join(found.cautions)
+    row, measured = found.table.loc[0], done.table.set_index("method").loc["linear"]
+    assert row["full_memory"] == "predicted"
+    assert row["memory_percent_of_full"] == pytest.approx(measured["memory_percent_of_full"], rel=0.02)
+    assert any("of full fine-tuning is predicted" in caution for caution in found.cautions)
+    assert "(predicted)" in (found.path / "table.md").read_text()
 
 
 # --- what is trained ---------------------------------------------------------------------------------------------

@@ -5,7 +5,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -33,15 +35,37 @@ def test_processes_give_the_same_table(images, done, tmp_path):
     assert sorted(path.stem for path in (found.path / "logs").iterdir()) == sorted(done.cells["cell"])
 
 
-def test_ray_gives_the_same_table(images, done, tmp_path):
+@pytest.fixture(scope="module")
+def cluster():
+    """A local Ray cluster of two workers."""
     ray = pytest.importorskip("ray", reason="needs the extra 'scale'")
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-    try:
-        found = compare(images, tmp_path, "ray", executor="ray")
-    finally:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+        yield ray
         ray.shutdown()
+
+
+def test_ray_gives_the_same_table(cluster, images, done, tmp_path):
+    found = compare(images, tmp_path, "ray", executor="ray")
     pd.testing.assert_frame_equal(found.table[SAME], done.table[SAME])
+    assert cluster.is_initialized()  # a cluster that was joined before is not left
+
+
+def test_on_ray_too_ctrl_c_waits_for_a_checkpoint(cluster, images, tmp_path):
+    executor = choose_executor("ray", None, "cpu", tmp_path / "logs")
+    cell = tmp_path / "cells" / "long"
+
+    def interrupt() -> None:
+        wait_for((cell / "history.jsonl").is_file)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    jobs = [replace(job(images, cell.parent, "long", epochs=5000), method="full")]
+    [outcome] = executor.run(jobs, lambda name: None)
+    assert outcome.stopped
+    assert json.loads((cell / "status.json").read_text()) == {"state": "interrupted"}
+    assert list((cell / "checkpoints").iterdir())
 
 
 def test_without_ray_the_error_says_how_to_get_it(tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ from modicum.comparison.records import Measure
 from modicum.comparison.request import Request
 from modicum.comparison.table import columns, rows_of
 from modicum.report.figures import inline_svg, theme
-from modicum.report.words import METHODS, METRIC_MEANINGS, metric_title, plural, score, sentence_list
+from modicum.report.words import METRIC_MEANINGS, metric_title, plural, score, sentence_list
 
 
 def render(
@@ -55,7 +55,6 @@ def render(
         "rows": [
             {
                 "texts": [column.text(row) for column in shown],
-                "about": METHODS.get(row["method"], ""),
                 "front": row["pareto"],
                 "error": row["error"],
             }
@@ -95,7 +94,7 @@ def _sentence(table: pd.DataFrame, measure: Measure | None) -> str:
     text = f"{best['method']} scores best ({metric_title(measure.metric)} {score(best['score'])})."
     if rest:
         verb = "is" if len(rest) == 1 else "are"
-        text += f" {sentence_list(rest)} {verb} beaten in score by a method that needs no more memory."
+        text += f" {sentence_list(rest)} {verb} beaten in score by another method that takes no more memory."
     else:
         text += " No method is beaten in both score and memory by another."
     return text

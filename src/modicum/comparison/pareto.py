@@ -46,7 +46,7 @@ def pareto_figure(
         higher_is_better: direction of the score.
     """
     from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     from modicum.tasks.classification.plots import COLOURS, INK, MUTED, plot_style
 
@@ -72,7 +72,9 @@ def pareto_figure(
                 fontweight="bold" if front[i] else "normal",
             )
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+        axes.xaxis.set_minor_locator(NullLocator())
         axes.margins(x=0.22, y=0.2)
         axes.set_xlabel("peak training memory in MiB, logarithmic")
         axes.set_ylabel(title)

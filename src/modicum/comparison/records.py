@@ -22,12 +22,14 @@ class Measure:
         split: ``test`` where the data have one, else ``val``.
         higher_is_better: direction of the score.
         unit: what the intervals resample, ``patient`` or ``image``.
+        num_outputs: of the networks.
     """
 
     metric: str
     split: str
     higher_is_better: bool
     unit: str
+    num_outputs: int
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class Record:
             "method": self.cell.method,
             "seed": self.cell.seed,
             "lr": self._number("lr"),
+            "batch_size": self._number("batch_size"),
             "use": "seed" if self.chosen else "search",
             "state": self.state,
             "metric": measure.metric if measure else "",
@@ -116,11 +119,7 @@ def _training_of(folder: RunFolder) -> dict[str, Any]:
     from modicum.engine.recipe import Recipe
 
     recipe = Recipe.read(folder.recipe)
-    return {
-        "lr": recipe.training.lr,
-        "batch_size": recipe.training.batch_size,
-        "image_size": recipe.image.size,
-    }
+    return {"lr": recipe.training.lr, "batch_size": recipe.training.batch_size}
 
 
 def measure_of(records: Sequence[Record]) -> Measure | None:
@@ -138,7 +137,11 @@ def measure_of(records: Sequence[Record]) -> Measure | None:
         if metric not in evaluations[split]["metrics"]:
             metric = task.monitor
         return Measure(
-            metric, split, task.higher_is_better(metric), str(evaluations[split]["resampling_unit"])
+            metric,
+            split,
+            task.higher_is_better(metric),
+            str(evaluations[split]["resampling_unit"]),
+            task.num_outputs,
         )
     return None
 

@@ -97,10 +97,8 @@ class Request:
         Raises:
             InputError: a setting that this method has not, or a value out of range.
         """
-        settings = self.settings_of(method, seed, lr)
-        settings.pop("memory", None)
-        if settings.get("batch_size") == "auto":
-            del settings["batch_size"]
+        given = self.settings_of(method, seed, lr)
+        settings = {key: value for key, value in given.items() if not _when_it_starts(key, value)}
         try:
             return make_recipe(self.data, method, settings)
         except InputError as error:
@@ -114,7 +112,8 @@ class Request:
     @property
     def fitted(self) -> bool:
         """Whether batch sizes are fitted to the memory, so that they may differ between methods."""
-        return self.settings.get("batch_size") == "auto" or "memory" in self.settings
+        every = [self.settings, *self.method_settings.values()]
+        return any(_when_it_starts(key, value) for part in every for key, value in part.items())
 
     def _check_fair(self) -> None:
         first, *others = [self.recipe_of(name) for name in self.methods]
@@ -222,6 +221,11 @@ def _learning_rates(
             f"--lr is {','.join(f'{rate:g}' for rate in rates)}", "give different numbers above 0"
         )
     return rates
+
+
+def _when_it_starts(key: str, value: Any) -> bool:
+    """Whether a setting is decided only when a run starts, from the memory that is there."""
+    return key == "memory" or (_last(key) == "batch_size" and value == "auto")
 
 
 def _last(key: str) -> str:

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -15,6 +16,7 @@ from modicum.comparison.records import NAN, Measure, measure_of, read_record
 from modicum.comparison.request import Request
 from modicum.comparison.table import markdown, method_table
 from modicum.engine.evaluation import write_table
+from modicum.progress import say
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def write_results(request: Request, folder: Path, errors: Mapping[str, str]) -> 
     records = [read_record(cell, place, errors, _counts(cell, chosen)) for cell in planned]
     measure = measure_of(records)
     cells = pd.DataFrame([record.row(measure) for record in records])
-    table = method_table(request.methods, cells, measure, partial(predicted_full_mib, request))
+    table = method_table(request.methods, cells, measure, partial(_predicted_full_mib, request, measure))
     done = Comparison(folder, table, cells, measure, cautions_of(request, records, table, measure))
     write_table(folder / "cells.csv", cells)
     write_table(folder / "table.csv", table)
@@ -76,17 +78,34 @@ def _counts(cell: Cell, chosen: Mapping[str, float | None]) -> bool:
     return not cell.searched or chosen[cell.method] in {None, cell.lr}
 
 
-def predicted_full_mib(request: Request, method: str) -> float:
-    """Peak memory in MiB that full fine-tuning would need in a method's place; NaN where nobody can say."""
-    try:
-        from modicum.planning.memory import predict
-    except ImportError:
+def _predicted_full_mib(request: Request, measure: Measure | None, row: Mapping[str, Any]) -> float:
+    """Peak memory in MiB of full fine-tuning in the place of a row's method; NaN where nobody can say."""
+    if measure is None:
         return NAN
-    recipe = request.recipe_of(method)
-    predicted = predict(
-        method="full",
-        backbone=recipe.backbone.name,
-        image_size=recipe.image.size,
-        batch=recipe.training.batch_size,
-    )
-    return float(getattr(predicted, "peak_bytes", predicted)) / 2**20
+    recipe = request.recipe_of(row["method"])
+    place = (recipe.backbone.name, recipe.image.size, int(row["batch_size"]), recipe.training.precision)
+    return _full_mib(*place, measure.num_outputs, row["memory_kind"] == "allocator")
+
+
+@cache
+def _full_mib(
+    backbone: str, size: tuple[int, int], batch: int, precision: str, num_outputs: int, on_gpu: bool
+) -> float:
+    try:
+        # Seconds, and torch's tracing machinery: only where full fine-tuning is not among what was measured.
+        from modicum.planning.memory import predict
+
+        found = predict(
+            "full",
+            backbone,
+            size,
+            batch,
+            num_classes=num_outputs,
+            device="cuda" if on_gpu else "cpu",
+            precision=precision,
+        )
+    except Exception as error:  # one number less must not stop the cells that are still to come
+        say(f"the memory of full fine-tuning cannot be predicted ({type(error).__name__}: {error})")
+        return NAN
+    # The same quantity as the one it stands beside.
+    return (found.peak_bytes if on_gpu else found.accounted_bytes) / 2**20

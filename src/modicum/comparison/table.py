@@ -35,7 +35,7 @@ def method_table(
     methods: Sequence[str],
     cells: pd.DataFrame,
     measure: Measure | None,
-    predicted_full_mib: Callable[[str], float],
+    predicted_full_mib: Callable[[Mapping[str, Any]], float],
 ) -> pd.DataFrame:
     """A row a method, in the order given.
 
@@ -43,12 +43,12 @@ def method_table(
         methods: names.
         cells: the rows of ``cells.csv``.
         measure: what is compared.
-        predicted_full_mib: peak memory of full fine-tuning as a method's cells would need it; asked only where it
-            was not measured.
+        predicted_full_mib: peak memory of full fine-tuning in the place of a row's method; asked only where it was
+            not measured.
 
     Returns:
         Columns ``method``, ``seeds`` and ``failed`` (cells), ``metric``, ``split``, ``score``, ``score_std``, ``low``,
-        ``high``, ``lr``, ``learnable``, ``learnable_percent``, ``memory_mib``, ``memory_kind``,
+        ``high``, ``lr``, ``batch_size``, ``learnable``, ``learnable_percent``, ``memory_mib``, ``memory_kind``,
         ``memory_percent_of_full``, ``full_memory`` (``measured`` or ``predicted``), ``ppe``, ``pme``,
         ``seconds_per_epoch``, ``images_per_second``, ``checkpoint_bytes``, ``feature_bytes_per_image``, ``pareto``,
         ``error``; NaN where a number is missing.
@@ -58,7 +58,7 @@ def method_table(
     full = next((row["memory_mib"] for row in rows if row["method"] == "full"), NAN)
     for row in rows:
         measured = not math.isnan(full)
-        of_full = full if measured else predicted_full_mib(row["method"]) if row["seeds"] else NAN
+        of_full = full if measured else predicted_full_mib(row) if row["seeds"] else NAN
         _add_prices(row, of_full, measure)
         row["full_memory"] = "" if math.isnan(of_full) else "measured" if measured else "predicted"
     table = pd.DataFrame(rows)
@@ -90,6 +90,7 @@ def _row(method: str, cells: pd.DataFrame, measure: Measure | None) -> dict[str,
         "low": mean("low"),
         "high": mean("high"),
         "lr": float(rates[0]) if len(rates) == 1 else NAN,
+        "batch_size": mean("batch_size"),
         "learnable": mean("learnable"),
         "learnable_percent": mean("learnable_percent"),
         "memory_mib": float(done["memory_mib"].max()) if len(done) else NAN,
@@ -133,7 +134,7 @@ def columns(measure: Measure | None) -> list[Column]:
         Column("s/epoch", lambda row: _three(row["seconds_per_epoch"]), essential=True),
         Column("images/s", lambda row: _three(row["images_per_second"])),
         Column("Checkpoint", lambda row: bytes_text(row["checkpoint_bytes"])),
-        Column("Features/image", lambda row: bytes_text(row["feature_bytes_per_image"])),
+        Column("Features per image", lambda row: bytes_text(row["feature_bytes_per_image"])),
     ]
 
 

@@ -29,7 +29,7 @@ def choose_executor(name: str, parallel: int | None, device: str | None, logs: P
     if name == "ray":
         from modicum.comparison.executors.ray_cluster import OnRay
 
-        return OnRay(parallel, gpus=device != "cpu")
+        return OnRay(parallel, gpus=device != "cpu", logs=logs)
     devices = _gpus() if device in {None, "auto"} else []
     at_once = parallel or max(1, len(devices))
     return InThisProcess() if at_once == 1 else InProcesses(at_once, devices, logs)

@@ -1,6 +1,9 @@
 """Cells on a Ray cluster: the machines of ``RAY_ADDRESS``, or all of this one."""
 
+import _thread
 import os
+import secrets
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,6 @@ from modicum.errors import InputError
 from modicum.progress import say
 
 _POLL_SECONDS = 0.5
-_STOP_SECONDS = 120.0
 
 
 class OnRay:
@@ -24,6 +26,7 @@ class OnRay:
     Args:
         at_once: cells that share the cluster's processors; None for one a processor.
         gpus: whether cells may use GPUs.
+        logs: a folder of the comparison, where cells look whether they shall stop.
 
     Raises:
         InputError: Ray is not installed.
@@ -31,8 +34,9 @@ class OnRay:
 
     aloud = False
 
-    def __init__(self, at_once: int | None, gpus: bool) -> None:
+    def __init__(self, at_once: int | None, gpus: bool, logs: Path) -> None:
         self._ray = _imported()
+        self._stop_file = logs.resolve() / f"stop-{secrets.token_hex(4)}"
         self._owned = not self._ray.is_initialized()
         if self._owned:
             # Joins RAY_ADDRESS where it is set.
@@ -41,7 +45,7 @@ class OnRay:
         cpus = int(there.get("CPU", 1))
         self._gpus = 1 if gpus and there.get("GPU", 0) >= 1 else 0
         self._cpus = max(1, cpus // at_once) if at_once else 1
-        self.at_once = min(cpus // self._cpus, int(there["GPU"]) if self._gpus else cpus)
+        self.at_once = max(1, min(cpus // self._cpus, int(there["GPU"]) if self._gpus else cpus))
 
     def run(self, jobs: Sequence[Job], began: Began) -> Iterator[Outcome]:
         """Yields how each cell ended; see :class:`~modicum.comparison.executors.base.Executor`."""
@@ -51,21 +55,25 @@ class OnRay:
         stop = StopRequest()
         waiting, running = list(jobs), dict[Any, Job]()
         try:
-            with stop.listening(lambda: _ask_to_stop(ray, list(running))):
+            with stop.listening(self._ask_to_stop):
                 while running or (waiting and not stop.made):
                     while waiting and len(running) < self.at_once and not stop.made:
                         job = waiting.pop(0)
-                        running[task.remote(str(Path.cwd()), job)] = job
+                        running[task.remote(job, str(Path.cwd()), str(self._stop_file))] = job
                         began(job.name)
-                    timeout = _STOP_SECONDS if stop.made else _POLL_SECONDS
-                    done, _ = ray.wait(list(running), timeout=timeout)
-                    if stop.made and not done:
-                        break
+                    done, _ = ray.wait(list(running), timeout=_POLL_SECONDS)
                     for reference in done:
                         yield _outcome(ray, reference, running.pop(reference), stop.made)
         finally:
             for reference in running:
                 ray.cancel(reference, force=True)
+            self._stop_file.unlink(missing_ok=True)
+
+    def _ask_to_stop(self) -> None:
+        # A cancelled task would be given up before its checkpoint is written.
+        self._stop_file.parent.mkdir(parents=True, exist_ok=True)
+        self._stop_file.touch()
+        say("Stopping the cells that run after their next checkpoint; once more to stop at once.")
 
     def close(self) -> None:
         """Leaves the cluster, unless it was joined before."""
@@ -82,19 +90,27 @@ def _imported() -> Any:
     return ray
 
 
-def _in_folder(folder: str, job: Job) -> Outcome:
+def _in_folder(job: Job, folder: str, stop_file: str) -> Outcome:
     """The task: the recipe's paths are relative to where the comparison was started."""
     from modicum.progress import set_quiet
 
     os.chdir(folder)
     set_quiet(True)
-    return run_cell(job)
+    ended = threading.Event()
+    threading.Thread(target=_stop_by, args=(Path(stop_file), ended), daemon=True).start()
+    try:
+        return run_cell(job)
+    except KeyboardInterrupt:
+        return Outcome(job.name, stopped=True)
+    finally:
+        ended.set()
 
 
-def _ask_to_stop(ray: Any, references: Sequence[Any]) -> None:
-    say("Stopping the cells that run after their next checkpoint; once more to stop at once.")
-    for reference in references:
-        ray.cancel(reference, force=False)
+def _stop_by(file: Path, ended: threading.Event) -> None:
+    while not ended.wait(_POLL_SECONDS):
+        if file.exists():
+            _thread.interrupt_main()  # as Ctrl-C would; workers of Ray get no signals
+            return
 
 
 def _outcome(ray: Any, reference: Any, job: Job, stopping: bool) -> Outcome:
