@@ -19,6 +19,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,6 @@ import modicum  # noqa: F401 - before anything that imports torchvision
 import numpy as np
 import torch
 from torch import nn
-from training_overhead import machine
 
 from modicum.data.stores.shard_format import RecordSpec
 from modicum.data.stores.shard_writer import ShardWriter
@@ -42,6 +42,7 @@ from modicum.methods import Context, Method, method_class
 from modicum.methods.fpt.stages import KeysValues, SideTuning
 from modicum.nn import Backbone
 from modicum.tasks import Classification
+from training_overhead import machine
 
 RESULTS = Path(__file__).parent / "results" / "fpt_cost.json"
 NETWORK, SIDE, CLASSES = "vit_base_patch16_384", 512, 5
@@ -55,10 +56,11 @@ FORMS = {
 }
 
 
-def method(name: str, backbone: Backbone, **config: Any) -> Method:
+def method(name: str, **config: Any) -> Method:
+    """A method on a backbone of its own: some freeze theirs."""
     torch.manual_seed(0)
     found = method_class(name)
-    return found(found.Config(**config), Context(TASK, lambda: backbone, {}, {}))
+    return found(found.Config(**config), Context(TASK, lambda: Backbone(NETWORK, (SIDE, SIDE)), {}, {}))
 
 
 def tuning(made: Method) -> tuple[KeysValues, SideTuning]:
@@ -93,9 +95,9 @@ def saved_bytes(network: nn.Module, run: Callable[[], Any]) -> int:
     return account.bytes
 
 
-def memory(backbone: Backbone, device: torch.device) -> dict[str, Any]:
+def memory(device: torch.device) -> dict[str, Any]:
     """Saved bytes of one image."""
-    full = method("full", backbone.requires_grad_(True)).predictor().to(device).train()
+    full = method("full").predictor().to(device).train()
     image = torch.rand(1, 3, SIDE, SIDE, device=device)
     found: dict[str, Any] = {}
     for attention in ("explicit", "fused"):
@@ -104,7 +106,7 @@ def memory(backbone: Backbone, device: torch.device) -> dict[str, Any]:
     explicit(full, False)
     for name in ("fpt", "fpt_plus"):
         for form, config in FORMS.items():
-            extract, tune = tuning(method(name, backbone, **config))
+            extract, tune = tuning(method(name, **config))
             tune.to(device).train()
             batch = stored_batch(extract, tune, 1, device)
             found[f"{name}, {form}"] = saved_bytes(
@@ -158,9 +160,10 @@ def compared(timer: Timer, runs: dict[str, Callable[[], Any]], rounds: int) -> d
     return found
 
 
-def steps(backbone: Backbone, device: torch.device, rounds: int) -> dict[str, Any]:
+def steps(device: torch.device, rounds: int) -> dict[str, Any]:
     """One training step each, one image."""
-    full = method("full", backbone.requires_grad_(True)).predictor().to(device).train()
+    full = method("full").predictor().to(device).train()
+    assert all(parameter.requires_grad for parameter in full.parameters())
     image, label = (
         torch.rand(1, 3, SIDE, SIDE, device=device),
         torch.zeros(1, dtype=torch.long, device=device),
@@ -174,7 +177,7 @@ def steps(backbone: Backbone, device: torch.device, rounds: int) -> dict[str, An
 
     runs: dict[str, Callable[[], Any]] = {"full": full_step}
     for name in ("fpt", "fpt_plus"):
-        extract, tune = tuning(method(name, backbone))
+        extract, tune = tuning(method(name))
         runs[name] = side_step(tune.to(device).train(), stored_batch(extract, tune, 1, device))
     return compared(Timer(device), runs, rounds)
 
@@ -190,10 +193,10 @@ def side_step(tune: SideTuning, batch: dict[str, Any]) -> Callable[[], None]:
     return step
 
 
-def extraction(backbone: Backbone, device: torch.device, rounds: int) -> dict[str, Any]:
+def extraction(device: torch.device, rounds: int) -> dict[str, Any]:
     """The plain forward pass against both extractions; ``rate`` is images a second relative to the first."""
     images = torch.rand(1, 3, SIDE, SIDE, device=device)
-    backbone.to(device).requires_grad_(False).eval()
+    backbone = Backbone(NETWORK, (SIDE, SIDE)).to(device).requires_grad_(False).eval()
 
     @torch.no_grad()
     def plain() -> None:
@@ -201,19 +204,19 @@ def extraction(backbone: Backbone, device: torch.device, rounds: int) -> dict[st
 
     runs: dict[str, Callable[[], Any]] = {"plain forward pass": plain}
     for name in ("fpt", "fpt_plus"):
-        extract, _ = tuning(method(name, backbone))
-        runs[name] = lambda extract=extract.to(device).eval(): extract({"image": images})
+        extract, _ = tuning(method(name))
+        runs[name] = partial(extract.to(device).eval(), {"image": images})
     found = compared(Timer(device), runs, rounds)
     for values in found.values():
         values["rate"] = round(1 / values["ratio"], 4)
     return found
 
 
-def reading(backbone: Backbone, device: torch.device, images: int = 96) -> dict[str, Any]:
+def reading(device: torch.device, images: int = 96) -> dict[str, Any]:
     """Epochs of the engine on a store of real size: the share of waiting."""
     found = {}
     for name in ("fpt", "fpt_plus"):
-        extract, tune = tuning(method(name, backbone))
+        extract, tune = tuning(method(name))
         one = {key: value.cpu() for key, value in stored_batch(extract, tune, 1, device).items()}
         with tempfile.TemporaryDirectory() as folder:
             spec = RecordSpec("float16", tuple(one["features"].shape[1:]), 4096)
@@ -247,17 +250,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
-    torch.manual_seed(0)
-    backbone = Backbone(NETWORK, (SIDE, SIDE))
     results = {
         "machine": machine(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "network": NETWORK,
         "image_size": SIDE,
-        "memory": memory(backbone, device),
-        "step": steps(backbone, device, arguments.rounds),
-        "extraction": extraction(backbone, device, arguments.rounds),
-        "reading": reading(backbone, device),
+        "memory": memory(device),
+        "step": steps(device, arguments.rounds),
+        "extraction": extraction(device, arguments.rounds),
+        "reading": reading(device),
     }
     name = RESULTS if device.type == "cpu" else RESULTS.with_name("fpt_cost_gpu.json")
     name.write_text(json.dumps(results, indent=1) + "\n")
