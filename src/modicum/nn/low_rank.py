@@ -147,10 +147,11 @@ def add_low_rank(
     from peft import LoraConfig, inject_adapter_in_model
     from peft.tuners.lora import LoraLayer
 
+    if "qv" in targets:
+        for block in body.blocks:
+            _split(block.attn)
     names = [
-        f"blocks.{place}.{name}"
-        for place in range(len(body.blocks))
-        for name in _targets(body, place, targets)
+        f"blocks.{place}.{name}" for place, block in enumerate(body.blocks) for name in _names(block, targets)
     ]
     config = LoraConfig(
         r=rank,
@@ -190,17 +191,20 @@ def pool_patches(body: Any) -> None:
     body.global_pool = "avg"
 
 
-def _targets(body: Any, place: int, targets: Sequence[Target]) -> Iterator[str]:
-    block = body.blocks[place]
+def _split(attention: Any) -> None:
+    """Makes queries and values layers of their own, where they are not."""
+    if attention.qkv is None:
+        return
+    attention.qkv = SplitProjection(attention.qkv)
+    if getattr(attention, "q_bias", None) is not None:
+        attention.qkv_bias_separate = True  # else timm reads the fused layer's weight past the layer
+
+
+def _names(block: Any, targets: Sequence[Target]) -> Iterator[str]:
+    """Names of the layers in a block that get an update."""
     if "qv" in targets:
-        attention = block.attn
-        if attention.qkv is None:
-            yield from ("attn.q_proj", "attn.v_proj")
-        else:
-            attention.qkv = SplitProjection(attention.qkv)
-            if getattr(attention, "q_bias", None) is not None:
-                attention.qkv_bias_separate = True  # else timm reads the fused layer's weight past the layer
-            yield from ("attn.qkv.query", "attn.qkv.value")
+        separate = block.attn.qkv is None
+        yield from ("attn.q_proj", "attn.v_proj") if separate else ("attn.qkv.query", "attn.qkv.value")
     if "proj" in targets:
         yield "attn.proj"
     if "mlp" in targets:
