@@ -4,7 +4,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -48,6 +48,8 @@ def fit(
     overwrite: bool = False,
     stores: str | Path | None = None,
     workers: int | None = None,
+    batch_size: int | Literal["auto"] | None = None,
+    memory: str | int | None = None,
     **settings: Any,
 ) -> "Run":
     """Trains a method on a data set, evaluates it and writes the report.
@@ -61,6 +63,10 @@ def fit(
         overwrite: delete a run folder of that name first.
         stores: folder of decoded images and features, shared by runs; ``runs/.stores`` by default.
         workers: processes that decode images; one a core by default.
+        batch_size: images in a batch; ``"auto"`` is the largest whose predicted memory fits. The recipe keeps the
+            number, and a run that goes on takes it from there.
+        memory: what training may take, such as ``"8GB"`` or ``"7.5GiB"`` (a number is bytes): for ``"auto"``, or to
+            be warned. By default the free memory of the GPU, or half of what the machine has available.
         settings: any setting of the recipe by its name: ``backbone="resnet18"``, ``weights="random"``,
             ``image_size=512``, ``label="grade"``, ``epochs=10``, ``lr=1e-3``, ...
 
@@ -78,8 +84,10 @@ def fit(
         folder = RunFolder.open(Path(runs) / plain_name(name))
         recipe = Recipe.read(folder.recipe)
     else:
-        recipe = make_recipe(data, method, settings)
+        chosen = None if batch_size == "auto" else batch_size
+        recipe = make_recipe(data, method, {**settings, "batch_size": chosen})
         folder = RunFolder(Path(runs) / plain_name(name or run_name(data, method)))
+        recipe = _within_memory(recipe, folder, resume, batch_size == "auto", memory)
     if overwrite and not resume and process_rank() == 0 and folder.recipe.is_file():
         _remove(folder)
     if resume and folder.status.get("state") == "finished":
@@ -258,6 +266,22 @@ class Run:
         from modicum.report import build
 
         return build(self.path)
+
+
+def _within_memory(
+    recipe: Recipe, folder: RunFolder, resume: bool, choose: bool, memory: str | int | None
+) -> Recipe:
+    """The recipe with a batch size that fits, where one is to be chosen; a run that goes on keeps its own."""
+    if resume and folder.recipe.is_file():
+        if not choose:
+            return recipe
+        training = {"batch_size": Recipe.read(folder.recipe).training.batch_size}
+        return recipe.model_copy(update={"training": recipe.training.model_copy(update=training)})
+    if not choose and memory is None:
+        return recipe
+    from modicum.planning.fit_to_memory import fit_to_memory
+
+    return fit_to_memory(recipe, memory, choose=choose)
 
 
 def _evaluation_name(asked: str | None, data: str, split: str | None) -> str:

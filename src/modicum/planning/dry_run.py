@@ -66,7 +66,11 @@ class DryRun:
 
     def inputs(self, count: int) -> Batch:
         """A batch as the loader gives it: stored images uint8 ``[b, h, w, c]`` and labels."""
-        shapes = {"image": (count, *self.recipe.image.size, CHANNELS), "label": (count,), "position": (count,)}
+        shapes = {
+            "image": (count, *self.recipe.image.size, CHANNELS),
+            "label": (count,),
+            "position": (count,),
+        }
         return {
             name: torch.zeros(
                 shape, dtype=torch.uint8 if name == "image" else torch.int64, device=self.device.place

@@ -81,8 +81,8 @@ def replace_tensors(method: Method, place: str) -> None:
 
     for root in (*method.stages(), method.predictor()):
         for module in root.modules():
-            own: dict[str, Any]
-            for own in (module._parameters, module._buffers):  # type: ignore[assignment]
+            own: Any
+            for own in (module._parameters, module._buffers):
                 for name, tensor in own.items():
                     if tensor is not None:
                         own[name] = new(tensor)

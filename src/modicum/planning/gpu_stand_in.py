@@ -32,18 +32,33 @@ _IN_FLOAT32 = (
     *("norm.Scalar", "norm.ScalarOpt_dim", "upsample_nearest2d", "upsample_bilinear2d", "upsample_bicubic2d"),
     *("_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa", "_upsample_nearest_exact2d", "cdist", "nll_loss"),
     *("nll_loss2d", "l1_loss", "mse_loss", "smooth_l1_loss", "huber_loss", "kl_div", "poisson_nll_loss"),
-    *("binary_cross_entropy_with_logits", "cosine_embedding_loss", "hinge_embedding_loss", "soft_margin_loss"),
+    *(
+        "binary_cross_entropy_with_logits",
+        "cosine_embedding_loss",
+        "hinge_embedding_loss",
+        "soft_margin_loss",
+    ),
     *("margin_ranking_loss", "triplet_margin_loss", "multi_margin_loss", "multilabel_margin_loss"),
 )
 # What it asks for a result in float32.
-_TO_FLOAT32 = ("softmax.int", "log_softmax.int", "sum", "sum.dim_IntList", "cumsum", "cumprod", "prod", "prod.dim_int")
+_TO_FLOAT32 = (
+    "softmax.int",
+    "log_softmax.int",
+    "sum",
+    "sum.dim_IntList",
+    "cumsum",
+    "cumprod",
+    "prod",
+    "prod.dim_int",
+)
 
 _HALF = (torch.bfloat16, torch.float16)
 _LARGEST_FLASH_HEAD = 256  # dimensions of one head
 _ALIGNMENT = 16  # bytes to which rows of queries, keys and values must be aligned
 
 _GPU = torch.device("cuda", 0)
-_DEVICE, _IS_CUDA = Tensor.device.__get__, Tensor.is_cuda.__get__  # what reading the attributes calls
+# What reading the attributes calls.
+_DEVICE, _IS_CUDA = (vars(torch._C.TensorBase)[name].__get__ for name in ("device", "is_cuda"))
 
 
 class GPUStandIn:

@@ -14,7 +14,7 @@ from modicum.engine.devices import uses_bf16
 from modicum.engine.new_recipe import make_recipe
 from modicum.engine.recipe import Recipe
 from modicum.errors import InputError
-from modicum.methods import ExtractStage, TrainStage
+from modicum.methods import ExtractStage, Method, TrainStage
 from modicum.planning.dry_run import DryRun, FakeCPU
 from modicum.planning.fake_method import fake_method, replace_tensors
 from modicum.planning.gpu_stand_in import GPUStandIn
@@ -106,18 +106,10 @@ def predicted(recipe: Recipe, num_classes: int, device: Device) -> MemoryPredict
     cuda = device == "cuda"
     method = fake_method(recipe, num_classes)
     run = DryRun(recipe, GPUStandIn() if cuda else FakeCPU(), _in_bf16(recipe.training.precision, cuda))
-    count = recipe.training.batch_size
-    extraction = 0
-    trained: list[tuple[str, dict[str, Any], Peak]] = []
-    with run.device:
-        replace_tensors(method, run.device.place)
-        inputs = run.inputs(count)
-        for stage in method.stages():
-            if isinstance(stage, ExtractStage):
-                inputs[stage.output], most = run.extract(stage, count)
-                extraction = max(extraction, most)
-            else:
-                trained.append((stage.name, *run.train(stage, _read_by(stage, inputs))))
+    try:
+        trained, extraction = _run(method, run)
+    except (RuntimeError, ValueError) as error:
+        raise _in_plain_words(error, recipe) from error
     if not trained:
         raise InputError(f"method '{recipe.method}' has no stage that learns", "give --batch-size a number")
     name, account, peak = max(trained, key=lambda entry: entry[2].bytes)
@@ -136,6 +128,36 @@ def predicted(recipe: Recipe, num_classes: int, device: Device) -> MemoryPredict
         saved_bytes=account["activations_bytes"],
         accounted_bytes=account["peak_bytes"],
         extraction_bytes=extraction + workspaces if extraction else 0,
+    )
+
+
+def _run(method: Method, run: DryRun) -> tuple[list[tuple[str, dict[str, Any], Peak]], int]:
+    """Name, account and peak of each stage that learns, and the peak of those that do not."""
+    count = run.recipe.training.batch_size
+    extraction = 0
+    trained: list[tuple[str, dict[str, Any], Peak]] = []
+    with run.device:
+        replace_tensors(method, run.device.place)
+        inputs = run.inputs(count)
+        for stage in method.stages():
+            if isinstance(stage, ExtractStage):
+                inputs[stage.output], most = run.extract(stage, count)
+                extraction = max(extraction, most)
+            else:
+                trained.append((stage.name, *run.train(stage, _read_by(stage, inputs))))
+    return trained, extraction
+
+
+def _in_plain_words(error: Exception, recipe: Recipe) -> InputError:
+    if "more than 1 value per channel" in str(error):
+        return InputError(
+            "batch normalisation has nothing to normalise with one image in a batch",
+            "raise --batch-size, or choose a backbone without batch normalisation",
+        )
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return InputError(
+        f"the memory of method '{recipe.method}' with backbone '{recipe.backbone.name}' cannot be predicted ({reason})",
+        "give --batch-size a number and leave --memory out",
     )
 
 
