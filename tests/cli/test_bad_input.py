@@ -65,6 +65,10 @@ QUICK = (
 CASES = {
     "unknown setting": (["--set", "learning_rat=1"], r"unknown setting 'learning_rat'.*did you mean"),
     "setting without a value": (["--set", "lr"], "'lr' is not KEY=VALUE"),
+    "an option as a setting": (
+        ["--set", "workers=2"],
+        "--set workers is an option of its own; pass --workers",
+    ),
     "value out of range": (["--set", "dropout=2"], "'dropout' is 2"),
     "epochs below one": (["--epochs", 0], "'training.epochs' is 0"),
     "unknown backbone": (

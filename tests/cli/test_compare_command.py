@@ -52,6 +52,8 @@ def modicum(monkeypatch, capsys, tmp_path):
         (["--batch-size", "many"], "--batch-size is 'many'; give a number of images, or auto"),
         (["--parallel", 0], "--parallel is 0; give 1 or more"),
         (["--executor", "rai"], "unknown executor 'rai'; did you mean 'ray'?"),
+        (["--set", "lr=1e-3"], "--set lr is an option of its own; pass --lr"),
+        (["--set", "seeds=2"], "--set seeds is an option of its own; pass --seeds"),
         (["--set", "lin.epochs=3"], "unknown setting 'lin.epochs'"),
         (["--set", "linear.dropout=2"], "'dropout' is 2"),
         (["--backbone", "resnet17"], "backbone 'resnet17' is not a timm model; did you mean 'resnet"),

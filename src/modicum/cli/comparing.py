@@ -26,6 +26,7 @@ from modicum.console.options import (
     SplitLists,
     Weights,
     Workers,
+    assignments_given,
     settings_given,
 )
 
@@ -94,14 +95,14 @@ def compare(
     from rich.console import Console
 
     from modicum.comparison.compare import compare as compare_methods
-    from modicum.console.comparison import comparison_table, learning_rates, names_given
-    from modicum.engine.recipe import parse_assignments
+    from modicum.console.comparison import comparison_table, learning_rates
 
     # Each of these parameters is a setting by the same name.
-    given = settings_given(locals())
+    options = locals()
+    settings = {**settings_given(options), **assignments_given(set_, options)}
     done = compare_methods(
         data,
-        names_given(methods),
+        methods,
         seeds=seeds,
         lr=learning_rates(lr),
         name=name,
@@ -109,7 +110,7 @@ def compare(
         parallel=parallel,
         executor=executor,
         workers=workers,
-        **{**given, **parse_assignments(set_ or [])},
+        **settings,
     )
     console = Console()
     console.print(comparison_table(done, console))

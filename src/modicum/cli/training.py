@@ -27,6 +27,7 @@ from modicum.console.options import (
     SplitLists,
     Weights,
     Workers,
+    assignments_given,
     settings_given,
 )
 
@@ -74,10 +75,10 @@ def fit(
     """
     from modicum.api import fit as fit_run
     from modicum.console.summary import run_summary
-    from modicum.engine.recipe import parse_assignments
 
     # Each of these parameters is a setting by the same name.
-    given = settings_given(locals())
+    options = locals()
+    settings = {**settings_given(options), **assignments_given(set_, options)}
     run = fit_run(
         data,
         method,
@@ -86,7 +87,7 @@ def fit(
         resume=resume,
         overwrite=overwrite,
         workers=workers,
-        **{**given, **parse_assignments(set_ or [])},
+        **settings,
     )
     for line in run_summary(run.path):
         typer.echo(line)

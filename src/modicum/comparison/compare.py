@@ -26,7 +26,7 @@ from modicum.report import build
 
 def compare(
     data: str | Path,
-    methods: Sequence[str] = ("full", "linear"),
+    methods: str | Sequence[str] = ("full", "linear"),
     *,
     seeds: int = 3,
     lr: float | Sequence[float] = (),
@@ -45,7 +45,7 @@ def compare(
 
     Args:
         data: what :func:`modicum.load` reads.
-        methods: ``modicum methods`` lists them.
+        methods: names, or one text of names by commas; ``modicum methods`` lists them.
         seeds: how many; they are 0, 1, ...
         lr: peak learning rate of all methods; each method's own by default. With several, every method is tried
             with each at the first seed, and the one of the best validation value serves all seeds.
@@ -70,7 +70,8 @@ def compare(
             "a comparison was started in several processes (torchrun, srun)",
             "start it once, with --parallel N or --executor ray",
         )
-    request = Request.of(data, methods, seeds, (lr,) if isinstance(lr, int | float) else tuple(lr), settings)
+    names = _names(methods)
+    request = Request.of(data, names, seeds, (lr,) if isinstance(lr, int | float) else tuple(lr), settings)
     folder = Path(runs) / plain_name(name or run_name(data, "compare"))
     if RunFolder(folder).recipe.is_file():
         raise InputError(f"'{folder}' is a run, no comparison", "choose another --name")
@@ -85,6 +86,11 @@ def compare(
             return cells.train_all()
         finally:
             chosen.close()
+
+
+def _names(methods: str | Sequence[str]) -> list[str]:
+    parts = methods.split(",") if isinstance(methods, str) else methods
+    return [part.strip() for part in parts if part.strip()]
 
 
 def _check_once(request: Request, new: bool) -> None:

@@ -32,14 +32,9 @@ def _table(done: Comparison, shown: list[Column]) -> Table:
     return table
 
 
-def names_given(methods: str) -> list[str]:
-    """Names by commas."""
-    return [name.strip() for name in methods.split(",") if name.strip()]
-
-
 def learning_rates(rates: str | None) -> list[float]:
     """Learning rates by commas. Raises :class:`~modicum.errors.InputError` for what is no number."""
     try:
-        return [float(rate) for rate in names_given(rates or "")]
+        return [float(rate) for rate in (rates or "").split(",") if rate.strip()]
     except ValueError as error:
         raise InputError(f"--lr is '{rates}'", "write for instance --lr 1e-4,1e-3") from error

@@ -101,6 +101,26 @@ def settings_given(options: Mapping[str, Any]) -> dict[str, Any]:
     return settings | columns_given(*(options.get(role) for role in ("label", "labels", "patient", "image")))
 
 
+def assignments_given(assignments: list[str] | None, options: Mapping[str, Any]) -> dict[str, Any]:
+    """What ``--set`` sets.
+
+    Args:
+        assignments: ``KEY=VALUE`` each.
+        options: of the command, by parameter name.
+
+    Raises:
+        InputError: an assignment is none, or its key is an option of the command that is no setting of a recipe.
+    """
+    from modicum.engine.recipe import parse_assignments
+
+    settings = parse_assignments(assignments or [])
+    known = {*_SETTINGS, "batch_size", "classes", "label", "labels", "patient", "image"}
+    for key in settings:
+        if key in options and key not in known:
+            raise InputError(f"--set {key} is an option of its own", f"pass --{key.replace('_', '-')}")
+    return settings
+
+
 def _batch_size(text: str) -> int | str:
     if text == "auto":
         return text
