@@ -1,5 +1,7 @@
 """The side network against timm's vision transformer, and the tokens that come and go at its blocks."""
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -28,7 +30,7 @@ def as_timm(side):
 
     body = VisionTransformer(
         (32, 24), 8, num_classes=5, embed_dim=WIDTH, depth=DEPTH, num_heads=HEADS,
-        norm_layer=lambda width: torch.nn.LayerNorm(width, eps=1e-12),
+        norm_layer=partial(torch.nn.LayerNorm, eps=1e-12),
     )  # fmt: skip
     renamed = {"positions": "pos_embed", "patch_embed.": "patch_embed.proj."}
     inner = {"qkv": "attn.qkv", "proj": "attn.proj", "fc1": "mlp.fc1", "fc2": "mlp.fc2"}
@@ -53,7 +55,8 @@ def test_without_further_tokens_it_is_timms_vision_transformer():
 def test_further_tokens_stand_at_the_end_and_are_dropped_behind_each_block():
     side, added, given, made_of = made().eval(), extra(4), [], []
     for block in side.blocks:
-        block.register_forward_hook(lambda _, tokens, out: (given.append(tokens[0]), made_of.append(out)))
+        block.register_forward_pre_hook(lambda _, tokens: given.append(tokens[0]))
+        block.register_forward_hook(lambda *call: made_of.append(call[2]))
     side(images(), added)
     assert [tokens.shape for tokens in given] == [(2, 1 + 12 + 4, WIDTH)] * DEPTH
     for number, tokens in enumerate(given):
