@@ -68,6 +68,8 @@ class Fpt(Method):
             ),
         )
         views = parse_views(config.views, backbone.image_size)
+        if config.aligned_views:  # the small image is turned, too
+            parse_views(views, side_size)
         self._features = KeysValues(taps, normalise, codec, views)
         self._side_images = SideImages(side_size)
         self._tune = SideTuning(network, normalise, codec, context.loss(), config.aligned_views)

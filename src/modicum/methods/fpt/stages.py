@@ -38,7 +38,9 @@ class KeysValues(ExtractStage):
 
     @torch.no_grad()
     def forward(self, batch: Batch) -> Tensor:
-        return self.codec.encode(self.taps(self.normalise(batch["image"])))
+        found = self.taps(self.normalise(batch["image"]))
+        with torch.autocast(found.device.type, enabled=False):  # storing is exact to the codec's own precision
+            return self.codec.encode(found)
 
     def settings(self) -> dict[str, Any]:
         taps: KeyValueTaps = self.taps.module  # type: ignore[assignment]
