@@ -62,8 +62,7 @@ def test_large_items_are_made_in_a_thread_while_the_present_one_is_used():
 def test_an_error_comes_where_its_item_would_have(fails):
     seen = []
     with pytest.raises(OSError, match=f"item {fails}"):
-        for item in ahead(Source(6, fails)):
-            seen.append(item)
+        seen.extend(ahead(Source(6, fails)))
     assert seen == list(range(fails))
 
 
