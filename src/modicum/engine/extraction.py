@@ -241,8 +241,13 @@ def own_records(extraction: Extraction, *, skip_damaged: bool = True) -> Stored 
     return _as_stored(extraction, store, ()) if set(extraction.record_keys()) <= set(store.keys) else None
 
 
-def larger_records(extraction: Extraction) -> Stored | None:
-    """The records as a part of those of another store (more layers, more tokens), where there is one."""
+def larger_records(extraction: Extraction, *, skip_damaged: bool = True) -> Stored | None:
+    """The records as a part of those of another store (more layers, more tokens), where there is one.
+
+    Args:
+        extraction: the stage and its images.
+        skip_damaged: whether a store with a record that is known to be damaged is passed over.
+    """
     asked, keys = extraction.settings, set(extraction.record_keys())
     for path in sorted(extraction.folder.glob("features-*/store.json")):
         if path.parent == extraction.place():
@@ -253,7 +258,7 @@ def larger_records(extraction: Extraction) -> Stored | None:
             part = extraction.stage.part_of(settings["records"]) if same else None
             if part is None:
                 continue
-            store = ShardStore.open(path.parent)
+            store = ShardStore.open(path.parent, skip_damaged=skip_damaged)
         except (ModicumError, KeyError):
             continue
         if keys <= set(store.keys):

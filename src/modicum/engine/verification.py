@@ -72,7 +72,7 @@ def verify_stores(folder: RunFolder, recompute: int = 0, stores: Path | None = N
 
 def _verify_features(extraction: Extraction, recompute: int, seed: int, found: Verification) -> None:
     name = extraction.stage.name
-    records = own_records(extraction, skip_damaged=False) or larger_records(extraction)
+    records = own_records(extraction, skip_damaged=False) or larger_records(extraction, skip_damaged=False)
     if records is None:
         found.lines.append(
             f"{name}: no store holds all of its records (computed for every batch, or deleted)"
