@@ -229,7 +229,7 @@ def test_a_manifest_that_is_damaged_is_an_error_with_a_remedy(images, tmp_path):
     stored_records(Counted(), images, tmp_path)
     (place,) = tmp_path.glob("features-*/store.json")
     place.write_text(place.read_text()[:-40])
-    with pytest.raises(modicum.errors.ModicumError, match="store.json is damaged; delete the folder"):
+    with pytest.raises(modicum.errors.ModicumError, match=r"store\.json is damaged; delete the folder"):
         stored_records(Counted(), images, tmp_path)
 
 
