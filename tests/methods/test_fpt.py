@@ -191,7 +191,7 @@ def test_the_predictor_is_the_tuned_stage_on_what_is_stored(name, dtype):
 def test_single_precision_predicts_as_the_published_modules_would():
     """Taps, normalisation and side network called one after the other, without any codec."""
     method = small("fpt_plus", store_dtype="float32", prompt_std=0.5)
-    features, side_images, stage = (part.eval() for part in method.stages())
+    features, _, stage = (part.eval() for part in method.stages())
     images = large_images()
     normalised = features.normalise(images)
     found = features.taps.module(normalised)

@@ -1,0 +1,171 @@
+"""What a stage gets: records of the view that was drawn, images in the same view if asked for, or live features."""
+
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from modicum.engine.batches import StageData, Stored
+from modicum.engine.extraction import LiveStage
+from modicum.engine.stage_inputs import StageInputs
+from modicum.methods.supervised import SupervisedStage
+from modicum.tasks import Classification
+from modicum.transforms import apply_view
+
+ROWS, VIEWS = 400, ("identity", "hflip", "crop1")
+TASK = Classification("multi-class", ["a", "b"])
+PIXELS = np.random.default_rng(0).integers(0, 255, (ROWS, 6, 6, 3), dtype=np.uint8)
+
+
+def read(positions):
+    """Record ``v * ROWS + row`` of view ``v``: its own number."""
+    return np.asarray(positions, dtype=np.float32)[:, None]
+
+
+def data(views=VIEWS, aligned=False, live=None):
+    places = np.arange(len(views) * ROWS).reshape(len(views), ROWS)
+    images = Stored(lambda positions: PIXELS[positions], np.arange(ROWS)[None])
+    stored = {"image": images} if live is None else {"image": images, "source": images}
+    if live is None:
+        stored["features"] = Stored(read, places)
+    rows = np.arange(ROWS)
+    return StageData(
+        stored, {"label": rows % 2}, rows[:300], rows[300:], rows[:300] % 2,
+        {} if live is None else {"features": live}, views, aligned,
+    )  # fmt: skip
+
+
+def batch_of(made, rows, views=None):
+    return made.on_device(made.batches([np.asarray(rows)], views)[0])
+
+
+def test_views_are_drawn_anew_each_epoch_and_again_the_same():
+    made = data()
+    first, second = made.drawn_views(0, "tune", 0), made.drawn_views(0, "tune", 1)
+    assert np.array_equal(first, data().drawn_views(0, "tune", 0))
+    assert not np.array_equal(first, second)
+    assert not np.array_equal(first, made.drawn_views(1, "tune", 0))
+
+
+def test_every_view_is_drawn_as_often_and_for_every_row():
+    drawn = np.stack([data().drawn_views(0, "tune", epoch) for epoch in range(60)])
+    assert set(np.unique(drawn)) == {0, 1, 2}
+    shares = np.bincount(drawn.ravel()) / drawn.size
+    np.testing.assert_allclose(shares, 1 / 3, atol=4 * (2 / 9 / drawn.size) ** 0.5)  # four standard errors
+    assert all(len(set(column)) == 3 for column in drawn.T)
+
+
+def test_nothing_is_drawn_where_there_is_one_view():
+    assert data(("identity",)).drawn_views(0, "tune", 0) is None
+
+
+def test_a_row_has_the_record_of_its_view_and_the_first_without_one():
+    made = data()
+    views = made.drawn_views(0, "tune", 3)
+    rows = [5, 399, 17, 0]
+    found = batch_of(made, rows, views)["features"][:, 0]
+    assert found.tolist() == [views[row] * ROWS + row for row in rows]
+    assert batch_of(made, rows)["features"][:, 0].tolist() == rows
+
+
+@pytest.mark.parametrize("aligned", [False, True])
+def test_the_image_shows_the_features_view_only_if_asked(aligned):
+    made, rows = data(aligned=aligned), np.array([4, 9, 30])
+    views = np.zeros(ROWS, dtype=np.int64)
+    views[rows] = [2, 0, 1]
+    shown = batch_of(made, rows, views)["image"]
+    plain = torch.from_numpy(PIXELS[rows]).permute(0, 3, 1, 2) / 255
+    for image, original, view in zip(shown, plain, (2, 0, 1), strict=True):
+        expected = apply_view(original[None], VIEWS[view])[0] if aligned else original
+        torch.testing.assert_close(image, expected)
+
+
+def test_live_features_are_made_of_the_large_image_which_the_stage_does_not_see():
+    seen = []
+
+    def live(batch):
+        seen.append(batch)
+        return batch["image"].mean((1, 2, 3))
+
+    made = data(live=live)
+    found = batch_of(made, [3, 8], np.arange(ROWS) % 3)
+    assert "source" not in found
+    expected = torch.from_numpy(PIXELS[[3, 8]]).float().mean((1, 2, 3)) / 255
+    torch.testing.assert_close(found["features"], expected)
+    assert seen[0]["view"].tolist() == [0, 2]
+    assert seen[0]["image"].dtype == torch.float32
+
+
+# --- what a train stage reads -------------------------------------------------------------------------------------
+
+
+class Reader(SupervisedStage):
+    def __init__(self, reads, aligned=False):
+        super().__init__(nn.Identity())
+        self.reads, self.aligned_views = reads, aligned
+
+    def parameter_groups(self):
+        return []
+
+    def forward(self, batch):
+        return batch["image"]
+
+
+@dataclass
+class Prepared:
+    """Four rows: three to learn from and one to validate."""
+
+    store: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(get=lambda p: PIXELS[p]))
+    positions: np.ndarray = field(default_factory=lambda: np.array([7, 5, 3, 1]))
+
+    def rows(self, split):
+        return {"train": np.array([0, 1, 2]), "val": np.array([3])}[split]
+
+
+def inputs(**made):
+    labels = {"label": np.array([0, 1, 0, 1])}
+    found = StageInputs(None, Prepared(), TASK, labels, None, {}, torch.device("cpu"))
+    for name, (source, views) in made.items():
+        found._made[name], found._views[name] = source, views
+    return found
+
+
+def live_stage():
+    made = object.__new__(LiveStage)
+    made._stage, made._context = SimpleNamespace(views=("identity",)), None
+    return made
+
+
+def test_a_stage_that_reads_images_gets_the_stored_ones_by_row():
+    found = inputs().of(Reader(("image",)))
+    assert np.array_equal(found.stored["image"].of(np.array([1, 3]), None), PIXELS[[5, 1]])
+    assert (found.train_rows.tolist(), found.val_rows.tolist()) == ([0, 1, 2], [3])
+    assert found.sampling_labels.tolist() == [0, 1, 0]
+    assert found.views == ("identity",)
+
+
+def test_an_extract_stage_that_provides_images_takes_their_place():
+    small = Stored(lambda positions: PIXELS[positions, :2, :2], np.arange(4)[None])
+    found = inputs(
+        image=(small, ("identity",)), features=(Stored(read, np.arange(8).reshape(2, 4)), VIEWS[:2])
+    )
+    stage = found.of(Reader(("features", "image"), aligned=True))
+    assert stage.stored["image"] is small
+    assert set(stage.stored) == {"image", "features"}
+    assert (stage.views, stage.aligned) == (VIEWS[:2], True)
+    assert set(found.of(Reader(("image",))).stored) == {"image"}
+
+
+def test_what_is_computed_for_every_batch_brings_the_images_as_its_source():
+    small = Stored(lambda positions: PIXELS[positions, :2, :2], np.arange(4)[None])
+    found = inputs(image=(small, ("identity",)), features=(live_stage(), VIEWS)).of(
+        Reader(("features", "image"))
+    )
+    assert set(found.stored) == {"image", "source"}
+    assert set(found.live) == {"features"}
+    assert np.array_equal(found.stored["source"].of(np.array([0]), None), PIXELS[[7]])
+    assert found.views == VIEWS
+    assert inputs().describe() is None
