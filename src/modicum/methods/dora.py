@@ -17,7 +17,9 @@ class DoRAConfig(MethodConfig):
     """Settings of DoRA."""
 
     rank: int = Field(16, ge=1, description="Rank of each update.")
-    alpha: float = Field(32.0, gt=0, description="The update's weight is alpha / rank (paper: twice the rank).")
+    alpha: float = Field(
+        32.0, gt=0, description="The update's weight is alpha / rank (paper: twice the rank)."
+    )
     dropout: float = Field(
         0.0,
         ge=0,

@@ -22,7 +22,9 @@ class LoRAConfig(MethodConfig):
         description="Rank of each update (4 for 1 % of NIH or CheXpert's labels, 8 or 16 for 10 %, 32 for all).",
     )
     alpha: float = Field(
-        32.0, gt=0, description="The update's weight is alpha / rank; 32 for every rank in the published code."
+        32.0,
+        gt=0,
+        description="The update's weight is alpha / rank; 32 for every rank in the published code.",
     )
     dropout: float = Field(
         0.1,
