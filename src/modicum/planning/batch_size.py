@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from modicum.data.stores.shard_writer import size_text
 from modicum.engine.new_recipe import make_recipe
 from modicum.engine.recipe import Recipe
 from modicum.errors import InputError, ModicumError
@@ -149,8 +150,8 @@ def _smallest_that_fits(
                 return found
     height, width = recipe.image.size
     raise InputError(
-        f"method '{recipe.method}' with backbone '{recipe.backbone.name}' needs {_gb(found.needed_bytes)} for "
-        f"{count_of(found.batch, 'image')} of {height}x{width} pixels; of {_gb(memory_bytes)} given, {_gb(budget)} "
+        f"method '{recipe.method}' with backbone '{recipe.backbone.name}' needs {size_text(found.needed_bytes)} for "
+        f"{count_of(found.batch, 'image')} of {height}x{width} pixels; of {size_text(memory_bytes)} given, {size_text(max(0, budget))} "
         "can be used",
         _remedy(recipe, budget, found.batch, num_classes, device),
     )
@@ -171,9 +172,8 @@ def _remedy(recipe: Recipe, budget: int, batch: int, num_classes: int, device: D
     lower = "lower --image-size or raise --memory"
     if not fitting:
         return f"{lower}; no other method fits either"
-    return (
-        f"take a method that fits ({listed(sorted(fitting, key=lambda name: -fitting[name]), 5)}), or {lower}"
-    )
+    names: list[str] = sorted(fitting, key=fitting.__getitem__, reverse=True)
+    return f"take a method that fits ({listed(names, 5)}), or {lower}"
 
 
 def free_bytes(device: torch.device) -> int:
@@ -190,7 +190,3 @@ def _available_bytes() -> int:
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def _gb(count: int) -> str:
-    return f"{max(0, count) / 1e9:.1f} GB"
