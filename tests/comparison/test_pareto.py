@@ -37,7 +37,7 @@ def test_every_method_is_named_beside_its_point_and_the_axis_is_logarithmic():
     names = ["full", "linear", "$lora$"]
     figure = pareto_figure(names, [1000, 1, 500], [0.9, 0.7, 0.8], [0.01, np.nan, 0.02], "AUROC")
     axes = figure.axes[0]
-    assert [text.get_text() for text in axes.texts] == names
+    assert sorted(text.get_text() for text in axes.texts) == sorted(names)
     assert axes.get_xscale() == "log"
     assert len(axes.containers) == 3  # a point with its error bar each
 
@@ -46,3 +46,12 @@ def test_lower_scores_are_better_where_the_metric_says_so():
     figure = pareto_figure(["a", "b"], [1, 2], [0.5, 0.9], [np.nan, np.nan], "Brier score", False)
     bold = [text.get_text() for text in figure.axes[0].texts if text.get_fontweight() == "bold"]
     assert bold == ["a"]
+
+
+def test_names_of_close_points_do_not_cover_each_other():
+    names = ["attention", "lora", "adapter", "bitfit"]
+    figure = pareto_figure(names, [100, 103, 101, 5], [0.9, 0.901, 0.898, 0.5], [np.nan] * 4, "AUROC")
+    figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+    assert len(boxes) == 4
+    assert not any(one.overlaps(other) for i, one in enumerate(boxes) for other in boxes[:i])

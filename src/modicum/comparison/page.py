@@ -89,15 +89,11 @@ def _sentence(table: pd.DataFrame, measure: Measure | None) -> str:
         return ""
     ranked = scored.sort_values("score", ascending=not measure.higher_is_better, kind="stable")
     best = rows_of(ranked)[0]
-    front = scored[scored["pareto"]]["method"].tolist()
-    rest = [name for name in scored["method"] if name not in front]
-    text = f"{best['method']} scores best ({metric_title(measure.metric)} {score(best['score'])})."
-    if rest:
-        verb = "is" if len(rest) == 1 else "are"
-        text += f" {sentence_list(rest)} {verb} beaten in score by another method that takes no more memory."
-    else:
-        text += " No method is beaten in both score and memory by another."
-    return text
+    front = sentence_list(scored[scored["pareto"]]["method"].tolist())
+    return (
+        f"{best['method']} scores best ({metric_title(measure.metric)} {score(best['score'])}). "
+        f"No other method beats {front} in both score and memory."
+    )
 
 
 def _figure(table: pd.DataFrame, measure: Measure | None) -> Markup | None:

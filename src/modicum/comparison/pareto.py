@@ -8,7 +8,23 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+# Where a name may stand beside its point, in points to the right and up; the first that is free is taken.
+_PLACES = (
+    (9, 9),
+    (9, -9),
+    (-9, 9),
+    (-9, -9),
+    (0, 20),
+    (0, -20),
+    (9, 24),
+    (9, -24),
+    (-9, 24),
+    (-9, -24),
+    (9, 9),
+)
 
 
 def pareto_front(
@@ -48,7 +64,7 @@ def pareto_figure(
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-    from modicum.tasks.classification.plots import COLOURS, INK, MUTED, plot_style
+    from modicum.tasks.classification.plots import COLOURS, MUTED, plot_style
 
     x, y, error = (np.asarray(values, dtype=float) for values in (memory, score, spread))
     shown = [int(i) for i in np.flatnonzero(~(np.isnan(x) | np.isnan(y)))]
@@ -63,14 +79,6 @@ def pareto_figure(
             colour = COLOURS[0] if front[i] else MUTED
             bar = None if math.isnan(error[i]) else error[i]
             axes.errorbar(x[i], y[i], yerr=bar, color=colour, marker="o", markersize=7, capsize=3)
-            axes.annotate(
-                names[i],
-                (x[i], y[i]),
-                (8, 7),
-                textcoords="offset points",
-                color=INK,
-                fontweight="bold" if front[i] else "normal",
-            )
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
@@ -78,4 +86,33 @@ def pareto_figure(
         axes.margins(x=0.22, y=0.2)
         axes.set_xlabel("peak training memory in MiB, logarithmic")
         axes.set_ylabel(title)
+        _name_points(figure, axes, [(names[i], x[i], y[i], bool(front[i])) for i in shown])
     return figure
+
+
+def _name_points(figure: "Figure", axes: "Axes", points: Sequence[tuple[str, float, float, bool]]) -> None:
+    """Writes each name beside its point, where it covers no point and no other name if there is such a place."""
+    from matplotlib.transforms import Bbox
+
+    from modicum.tasks.classification.plots import INK
+
+    figure.draw_without_rendering()  # sets the axes' final size
+    at = [axes.transData.transform((x, y)) for _, x, y, _ in points]
+    taken = [Bbox.from_extents(px - 5, py - 5, px + 5, py + 5) for px, py in at]
+    for name, x, y, leads in sorted(points, key=lambda point: (not point[3], -point[2])):
+        for place, (right, up) in enumerate(_PLACES):
+            label = axes.annotate(
+                name,
+                (x, y),
+                (right, up),
+                textcoords="offset points",
+                color=INK,
+                ha="left" if right > 0 else "right" if right < 0 else "center",
+                va="center",
+                fontweight="bold" if leads else "normal",
+            )
+            box = label.get_window_extent()
+            if place == len(_PLACES) - 1 or not any(box.overlaps(other) for other in taken):
+                taken.append(box)
+                break
+            label.remove()

@@ -131,7 +131,7 @@ def columns(measure: Measure | None) -> list[Column]:
         Column("% of full", _of_full, essential=True),
         Column("PPE", lambda row: _two(row["ppe"]), essential=True),
         Column("PME", lambda row: _two(row["pme"]), essential=True),
-        Column("s/epoch", lambda row: _three(row["seconds_per_epoch"]), essential=True),
+        Column("s/epoch", lambda row: _three(row["seconds_per_epoch"])),
         Column("images/s", lambda row: _three(row["images_per_second"])),
         Column("Checkpoint", lambda row: bytes_text(row["checkpoint_bytes"])),
         Column("Features per image", lambda row: bytes_text(row["feature_bytes_per_image"])),

@@ -24,11 +24,14 @@ def comparison_table(done: Comparison, console: Console) -> Table:
 
 def _table(done: Comparison, shown: list[Column]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
+    rows = rows_of(done.table)
     for column in shown:
-        table.add_column(column.title, justify="right" if column.numeric else "left")
-    for row in rows_of(done.table):
-        style = "bold" if row["pareto"] else ""
-        table.add_row(*(Text(column.text(row)) for column in shown), style=style)
+        # Headings may break; cells do not.
+        width = max(len(column.text(row)) for row in rows)
+        table.add_column(column.title, justify="right" if column.numeric else "left", min_width=width)
+    for row in rows:
+        cells = (Text(column.text(row), no_wrap=True) for column in shown)
+        table.add_row(*cells, style="bold" if row["pareto"] else "")
     return table
 
 
