@@ -1,5 +1,7 @@
 """The birth and death of storages against sums done by hand, PyTorch's own tracker, and properties."""
 
+from itertools import pairwise
+
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,7 +15,7 @@ FLOAT = 4  # bytes
 
 
 def chain(widths):
-    return nn.Sequential(*(nn.Linear(a, b, bias=False) for a, b in zip(widths, widths[1:], strict=False)))
+    return nn.Sequential(*(nn.Linear(a, b, bias=False) for a, b in pairwise(widths)))
 
 
 def peak_of_a_step(network, images):
@@ -57,10 +59,10 @@ def test_no_layer_of_a_chain_without_gradients_keeps_more_than_its_input_and_out
         memory.name(network.parameters(), "weights")
         began = memory.moment()
         network(torch.ones(batch, widths[0]))
-    weights = sum(a * b for a, b in zip(widths, widths[1:], strict=False))
+    weights = sum(a * b for a, b in pairwise(widths))
     # The caller holds on to the input of the chain; of each layer, input and output are there together.
     first = widths[0] + widths[1]
-    later = (widths[0] + a + b for a, b in zip(widths[1:], widths[2:], strict=False))
+    later = (widths[0] + a + b for a, b in pairwise(widths[1:]))
     assert memory.peak(began).bytes == FLOAT * (weights + batch * max(first, *later))
 
 

@@ -151,8 +151,8 @@ def _smallest_that_fits(
     height, width = recipe.image.size
     raise InputError(
         f"method '{recipe.method}' with backbone '{recipe.backbone.name}' needs {size_text(found.needed_bytes)} for "
-        f"{count_of(found.batch, 'image')} of {height}x{width} pixels; of {size_text(memory_bytes)} given, {size_text(max(0, budget))} "
-        "can be used",
+        f"{count_of(found.batch, 'image')} of {height}x{width} pixels; "
+        f"of {size_text(memory_bytes)} given, {size_text(max(0, budget))} can be used",
         _remedy(recipe, budget, found.batch, num_classes, device),
     )
 
