@@ -21,7 +21,7 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import modicum  # noqa: F401 - before anything that imports torchvision
+import modicum
 
 # isort: split
 import numpy as np
