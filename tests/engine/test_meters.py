@@ -2,6 +2,7 @@
 
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from modicum.engine.meters import memory_account, saved_tensors, tensor_bytes
 
@@ -66,3 +67,19 @@ def test_adamw_account_is_four_times_the_learnable_weights_plus_step_counters():
 def test_shared_storages_count_once_in_tensor_bytes():
     whole = torch.zeros(10, 10)
     assert tensor_bytes([whole, whole[2:], whole.T]) == 400
+
+
+def test_fake_tensors_are_counted_like_real_ones():
+    def counted():
+        network = nn.Sequential(
+            nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 2)
+        )
+        optimizer = torch.optim.AdamW(network.parameters(), fused=True)
+        with saved_tensors([*network.parameters(), *network.buffers()]) as account:
+            network(torch.rand(5, 3, 8, 8)).sum().backward()
+        optimizer.step()
+        return memory_account(network, [optimizer], account.bytes, None)
+
+    real = counted()
+    with FakeTensorMode():
+        assert counted() == real
