@@ -1,7 +1,7 @@
 """The stripe task: a detail that the large image shows and its small copy cannot.
 
 Noise of 128x128 pixels with one square of 32 pixels whose rows (class 0) or columns (class 1) alternate between +1
-and -1. In 4x4 block means the stripes cancel exactly; only the large image tells the classes apart.
+and -1. In means of blocks of 2x2 pixels or more the stripes cancel exactly; only the large image tells the classes apart.
 """
 
 from dataclasses import dataclass
@@ -21,11 +21,14 @@ _STEP = 8  # the square starts at multiples of this many pixels
 
 @dataclass(frozen=True)
 class Stripes:
-    """Large images, their 4x4 block means, and classes."""
+    """Images and their classes."""
 
     large: Float[Tensor, "b 3 128 128"]
-    small: Float[Tensor, "b 3 32 32"]
     labels: Int[Tensor, " b"]
+
+    def small(self, side: int) -> Float[Tensor, "b 3 side side"]:
+        """Their copies of ``side`` pixels: means of blocks."""
+        return F.avg_pool2d(self.large, SIDE // side)
 
 
 def stripes(count: int, seed: int) -> Stripes:
@@ -37,8 +40,7 @@ def stripes(count: int, seed: int) -> Stripes:
     rows = (1 - 2 * (torch.arange(SQUARE) % 2)).float()[:, None].expand(SQUARE, SQUARE)
     for image, label, (top, left) in zip(large, labels, corners.tolist(), strict=True):
         image[:, top : top + SQUARE, left : left + SQUARE] += rows.T if label else rows
-    small = F.avg_pool2d(large, SIDE // 32)
-    return Stripes(large.repeat(1, 3, 1, 1), small.repeat(1, 3, 1, 1), labels)
+    return Stripes(large.repeat(1, 3, 1, 1), labels)
 
 
 def random_transformer(seed: int = 0) -> Backbone:
@@ -94,26 +96,25 @@ class Trial:
         records, unseen = (
             torch.cat([codec.encode(taps(part)) for part in data.large.split(32)]) for data in (train, test)
         )
+        small = train.small(self.side)
         torch.manual_seed(seed)
         network = self.network(taps)
         optimizer = torch.optim.AdamW(network.parameters(), 3e-3, weight_decay=0.1)
         for _ in range(8):
             for rows in torch.randperm(len(train.labels)).split(16):
-                logits = self._logits(network, codec, train.small[rows], records[rows])
+                logits = self._logits(network, codec, small[rows], records[rows])
                 optimizer.zero_grad()
                 F.cross_entropy(logits, train.labels[rows]).backward()
                 nn.utils.clip_grad_norm_(network.parameters(), 1.0)
                 optimizer.step()
         network.eval()
         with torch.no_grad():
-            logits = self._logits(network, codec, test.small, unseen)
+            logits = self._logits(network, codec, test.small(self.side), unseen)
         return area_under_curve(logits[:, 1] - logits[:, 0], test.labels)
 
     def _logits(
         self, network: FineGrainedSideNetwork, codec: FeatureCodec, small: Tensor, records: Tensor
     ) -> Tensor:
-        if self.side != small.shape[-1]:
-            small = F.interpolate(small, (self.side, self.side), mode="bilinear", antialias=True)
         fused = network.fusion(codec.decode(records))
         return network.side(small, fused if self.fused else torch.zeros_like(fused))
 
