@@ -268,7 +268,8 @@ def probe(options: argparse.Namespace) -> None:
             backbone=BACKBONE, weights=weights, image_size=IMAGE_SIZE, seed=seed, leaks="drop", **settings,
         )  # fmt: skip
         scores = run.metrics["evaluations"]["val"]["metrics"]
-        print(data, kind, seed, {metric: round(found["value"], 3) for metric, found in scores.items()})
+        shown = [name for name in ("auroc", "quadratic_kappa", "balanced_accuracy") if name in scores]
+        print(data, kind, seed, *(f"{name} {scores[name]['value']:.3f}" for name in shown))
 
 
 def main() -> None:
