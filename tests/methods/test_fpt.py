@@ -188,6 +188,16 @@ def test_the_predictor_is_the_tuned_stage_on_what_is_stored(name, dtype):
     assert found.std() > 0
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_half_precision_moves_logits_by_less_than_a_thousandth_of_their_range(name):
+    logits = {}
+    for dtype in ("float32", "float16"):
+        with torch.no_grad():
+            logits[dtype] = small(name, store_dtype=dtype).predictor().eval()(large_images(8))
+    width = logits["float32"].max() - logits["float32"].min()
+    assert 0 < (logits["float16"] - logits["float32"]).abs().max() < 1e-3 * width
+
+
 def test_single_precision_predicts_as_the_published_modules_would():
     """Taps, normalisation and side network called one after the other, without any codec."""
     method = small("fpt_plus", store_dtype="float32", prompt_std=0.5)
