@@ -10,9 +10,12 @@ from modicum.errors import InputError, ResourceError
 
 
 def chosen_device(name: str) -> torch.device:
-    """``auto`` is the first GPU, or else the CPU. Raises :class:`InputError` for a device that is not there."""
+    """``auto`` is a GPU, or else the CPU. Raises :class:`InputError` for a device that is not there.
+
+    A GPU without a number is the first one, or, of several processes that train together, each one's own.
+    """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError as error:
@@ -20,6 +23,8 @@ def chosen_device(name: str) -> torch.device:
     count = torch.cuda.device_count() if device.type == "cuda" else 1
     if device.type == "cuda" and (device.index or 0) >= count:
         raise InputError(f"device '{name}' is not there ({count} GPUs found)", "use --device auto or cpu")
+    if device.type == "cuda" and device.index is None and process_world() > 1:
+        return torch.device("cuda", _local_rank() % count)  # what Lightning will train on
     return device
 
 
@@ -58,6 +63,11 @@ def process_world() -> int:
         if name in os.environ:
             return max(1, int(os.environ[name]))
     return 1
+
+
+def _local_rank() -> int:
+    """Number of this process among those on this machine."""
+    return int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0")))
 
 
 def out_of_memory(error: BaseException) -> bool:
