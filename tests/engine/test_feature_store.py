@@ -277,6 +277,18 @@ def test_ranks_share_the_images_out_and_write_shards_of_their_own(images, tmp_pa
     assert not list(tmp_path.glob("features-*/journal-*"))
 
 
+def test_ranks_share_the_images_of_one_file_too(images, tmp_path):
+    np.savez(
+        tmp_path / "many.npz", train_images=np.zeros((40, SIZE, SIZE), np.uint8), train_labels=[[0], [1]] * 20
+    )
+    store, positions = opened(modicum.load(tmp_path / "many.npz"), tmp_path / "stores")
+    shares = [extraction(Counted(), store, positions, tmp_path, rank, 2).is_own for rank in (0, 1)]
+    owners = [[own(key) for own in shares] for key in store.keys_of(positions)]
+    assert len(owners) == 40
+    assert all(sum(owned) == 1 for owned in owners)
+    assert 5 < sum(first for first, _ in owners) < 35
+
+
 # --- kills --------------------------------------------------------------------------------------------------------
 
 
