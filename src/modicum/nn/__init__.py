@@ -8,7 +8,11 @@ from modicum.nn.frozen import Frozen, count_parameters, each_once, learnable_par
 from modicum.nn.frozen_tokens import FrozenTokens
 from modicum.nn.key_value_taps import KeyValueTaps, kept_tokens, token_scores
 from modicum.nn.normalisation import Normalisation
+from modicum.nn.patch_discriminator import PatchDiscriminator
+from modicum.nn.registration_network import RegistrationNetwork, registration_depth
+from modicum.nn.resnet_generator import ResidualBlock, ResnetGenerator
 from modicum.nn.side_transformer import SideTransformer
+from modicum.nn.spatial_transformer import warp
 
 __all__ = [
     "Backbone",
@@ -19,7 +23,11 @@ __all__ = [
     "FrozenTokens",
     "KeyValueTaps",
     "Normalisation",
+    "PatchDiscriminator",
     "PromptFusion",
+    "RegistrationNetwork",
+    "ResidualBlock",
+    "ResnetGenerator",
     "SideTransformer",
     "count_parameters",
     "each_once",
@@ -28,5 +36,7 @@ __all__ = [
     "learned_tensors",
     "linear_head",
     "load_backbone_weights",
+    "registration_depth",
     "token_scores",
+    "warp",
 ]

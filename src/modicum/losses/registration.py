@@ -1,0 +1,39 @@
+"""Losses of registration: does the moved image fit, and is the field smooth?
+
+Kong et al., "Breaking the Dilemma of Medical Image-to-image Translation", NeurIPS 2021, arXiv 2110.06465,
+section 3. The field that moves is :func:`modicum.nn.warp`'s.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def correction_loss(
+    moved: Float[Tensor, "batch channels height width"], target: Float[Tensor, "batch channels height width"]
+) -> Float[Tensor, ""]:
+    """Mean absolute difference of a moved image and the misaligned target.
+
+    Args:
+        moved: the translation, warped by the field that registration found.
+        target: what it should look like.
+    """
+    return (moved - target).abs().mean(dtype=torch.promote_types(moved.dtype, torch.float32))
+
+
+def smoothness_loss(field: Float[Tensor, "batch 2 height width"]) -> Float[Tensor, ""]:
+    """Mean squared change of a displacement field from row to row, plus that from column to column.
+
+    Each mean is over its own differences and both components. Translations cost nothing; a rotation by an angle
+    ``a`` costs ``2 (1 - cos a)`` and a scaling by ``1 + s`` costs ``s^2``, whatever the image's size.
+
+    Args:
+        field: displacements in pixels, at least 2 rows and 2 columns.
+
+    >>> rows = torch.arange(5.0).view(1, 1, 5, 1).expand(1, 1, 5, 4)
+    >>> columns = torch.arange(4.0).view(1, 1, 1, 4).expand(1, 1, 5, 4)
+    >>> round(smoothness_loss(0.06 * torch.cat([rows, columns], 1)).item(), 6)
+    0.0036
+    """
+    field = field.to(torch.promote_types(field.dtype, torch.float32))  # squares of bfloat16 would be rounded
+    return field.diff(dim=2).square().mean() + field.diff(dim=3).square().mean()
