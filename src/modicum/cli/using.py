@@ -134,6 +134,10 @@ def verify(
     recompute: Annotated[
         int, typer.Option(min=0, help="Random records to compute again and compare with what is stored.")
     ] = 0,
+    stores: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the stores; .stores beside the run (or its comparison) by default."),
+    ] = None,
 ) -> None:
     """Check the stores of a run: every record's checksum, and some of them anew. Exit code 3 if any is damaged.
 
@@ -146,7 +150,7 @@ def verify(
     from modicum.engine.run_folder import RunFolder
     from modicum.engine.verification import verify_stores
 
-    found = verify_stores(RunFolder.open(run), recompute=recompute)
+    found = verify_stores(RunFolder.open(run), recompute=recompute, stores=stores)
     for line in found.lines:
         typer.echo(line)
     if found.damaged:

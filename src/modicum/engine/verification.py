@@ -37,15 +37,15 @@ def verify_stores(folder: RunFolder, recompute: int = 0, stores: Path | None = N
     Args:
         folder: a finished run, whose images are where they were.
         recompute: so many records of each feature store, drawn at random, are computed again and compared.
-        stores: where its stores are; beside the run by default.
+        stores: where its stores are; by default beside the run, or beside the comparison that it is a cell of.
 
     Raises:
-        InputError: the run is unfinished, or ``recompute`` is below 0.
+        InputError: the run is unfinished, its stores are not there, or ``recompute`` is below 0.
     """
     if recompute < 0:
         raise InputError(f"--recompute {recompute} is below 0", "give a number of records")
+    stores = _stores_of(folder, stores)
     recipe, _, method = load_method(folder)
-    stores = folder.path.parent / ".stores" if stores is None else stores
     prepared = prepare(recipe, folder, stores, 0)
     found = Verification()
     damaged = prepared.store.verify()
@@ -68,6 +68,20 @@ def verify_stores(folder: RunFolder, recompute: int = 0, stores: Path | None = N
             )
             _verify_features(extraction, recompute, recipe.seed, found)
     return found
+
+
+def _stores_of(folder: RunFolder, given: Path | None) -> Path:
+    """Where a run's stores are; an empty folder would be filled with all images again."""
+    beside = folder.path.absolute().parent
+    places = [beside / ".stores"] if given is None else [given]
+    if given is None and beside.name == "cells":  # of a comparison, whose cells share the stores of all runs
+        places.insert(0, beside.parents[1] / ".stores")
+    for place in places:
+        if any(place.glob("images-*")):
+            return place
+    raise InputError(
+        f"run '{folder.name}' has no stores in '{places[0]}'", "pass --stores with the folder they are in"
+    )
 
 
 def _verify_features(extraction: Extraction, recompute: int, seed: int, found: Verification) -> None:
