@@ -289,6 +289,13 @@ def test_ranks_share_the_images_of_one_file_too(images, tmp_path):
     assert 5 < sum(first for first, _ in owners) < 35
 
 
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_rank_whose_others_never_write_stops_waiting_and_says_so(images, tmp_path, monkeypatch, rank):
+    monkeypatch.setattr("modicum.engine.extraction._PATIENCE", 0.5)
+    with pytest.raises(ResourceError, match=r"store features-\w+: waited 0.5 s .*features\.mode=live"):
+        stored_records(Counted(), images, tmp_path, rank=rank, world=2)
+
+
 # --- kills --------------------------------------------------------------------------------------------------------
 
 

@@ -3,10 +3,12 @@
 What the disk cannot hold is computed for every batch instead, behind the same names.
 """
 
+import os
 import shutil
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,7 +25,7 @@ from modicum.data.stores.shard_writer import SPARE_BYTES, ShardWriter, size_text
 from modicum.data.stores.shards import ShardStore
 from modicum.engine.batches import Stored, in_batches, to_unit_range
 from modicum.engine.devices import autocast, uses_bf16
-from modicum.errors import ModicumError
+from modicum.errors import ModicumError, ResourceError
 from modicum.methods.base import ExtractStage, RecordPart
 from modicum.progress import bar, say
 from modicum.tasks.base import Batch
@@ -31,6 +33,10 @@ from modicum.transforms import apply_view, apply_views
 
 # Records of megabytes start at whole pages of the disk and of memory.
 _PAGE = 4096
+
+# Seconds between two looks at what other processes have done, and after which silence means that they are gone.
+_POLL = 0.2
+_PATIENCE = 1800.0
 
 
 @dataclass(frozen=True)
@@ -174,8 +180,8 @@ def fill(extraction: Extraction, spec: RecordSpec) -> ShardStore:
                 f"{size_text(len(missing) * spec.stride)} in '{place}'"
             )
         _add_missing(extraction, writer)
-        while extraction.world > 1 and any(k not in writer for k in missing - journalled_keys(place)):
-            time.sleep(0.2)
+        if extraction.world > 1:
+            _wait_until(lambda: all(k in writer for k in missing - journalled_keys(place)), place)
         return writer.finalise(wait=None)
 
 
@@ -205,14 +211,42 @@ def _add_missing(extraction: Extraction, writer: ShardWriter) -> None:
 
 def _when_complete(place: Path, settings: Mapping[str, Any], keys: list[str]) -> ShardStore:
     """The store, when the first process has made everything part of it."""
-    while True:
-        try:
+    found: list[ShardStore] = []
+
+    def complete() -> bool:
+        with suppress(ModicumError):  # not finalised yet
             store = ShardStore.open(place, settings)
-            if all(key in store for key in keys):
-                return store
-        except ModicumError:  # not finalised yet
-            pass
-        time.sleep(0.2)
+            found[:] = [store] if all(key in store for key in keys) else []
+        return bool(found)
+
+    _wait_until(complete, place)
+    return found[0]
+
+
+def _wait_until(done: Callable[[], bool], place: Path) -> None:
+    """Waits for the processes that extract together, as long as one of them writes to the store.
+
+    Raises:
+        ResourceError: none has for :data:`_PATIENCE` seconds: they have ended, or write elsewhere.
+    """
+    before, since = _sizes(place), time.monotonic()
+    while not done():
+        time.sleep(_POLL)
+        if (now := _sizes(place)) != before:
+            before, since = now, time.monotonic()
+        elif time.monotonic() - since > _PATIENCE:
+            raise ResourceError(
+                f"store {place.name}: waited {_PATIENCE:g} s for the other processes, and none has written to it",
+                f"start again, with '{place.parent}' on a disk that all of them see, or with features.mode=live",
+            )
+
+
+def _sizes(place: Path) -> dict[str, int]:
+    sizes: dict[str, int] = {}
+    with suppress(FileNotFoundError):  # not made yet, or renamed meanwhile
+        for entry in os.scandir(place):
+            sizes[entry.name] = entry.stat().st_size
+    return sizes
 
 
 def _too_large(extraction: Extraction, spec: RecordSpec, disk_bytes: float | None) -> str | None:
