@@ -115,6 +115,16 @@ def test_layers_as_a_list_of_numbers():
 
 
 @pytest.mark.parametrize(
+    ("setting", "reason"),
+    [({"layers": "2,9-6"}, "the range 9-6 holds no block; write 6-9"), ({"side_size": 0}, "at least 1 pixel"),
+     ({"side_size": "-5x32"}, "at least 1 pixel")],
+)  # fmt: skip
+def test_settings_that_mean_nothing_are_refused(setting, reason):
+    with pytest.raises(ValueError, match=reason):
+        method_class("fpt").Config(**setting)
+
+
+@pytest.mark.parametrize(
     ("size", "patch", "pixels"),
     [
         (224, (16, 16), (224, 224)), (128, (14, 14), (126, 126)), ((128, 100), (16, 16), (128, 96)),

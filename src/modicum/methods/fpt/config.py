@@ -73,12 +73,22 @@ class FptConfig(MethodConfig):
     def _known_form(cls, value: str) -> str:
         if value not in {"all", "last-half"} and not re.fullmatch(r"\d+(-\d+)?(,\d+(-\d+)?)*", value):
             raise ValueError("write all, last-half, a range such as 6-11 or a list such as 0,3,11")
+        for first, last in re.findall(r"(\d+)-(\d+)", value):
+            if int(first) > int(last):
+                raise ValueError(f"the range {first}-{last} holds no block; write {last}-{first}")
         return value
 
     @field_validator("side_size", mode="before")
     @classmethod
     def _sides(cls, value: Any) -> Any:
         return tuple(value.split("x")) if isinstance(value, str) and "x" in value else value
+
+    @field_validator("side_size")
+    @classmethod
+    def _positive(cls, value: int | tuple[int, int]) -> int | tuple[int, int]:
+        if min((value,) if isinstance(value, int) else value) < 1:
+            raise ValueError("sides have at least 1 pixel")
+        return value
 
 
 class FptPlusConfig(FptConfig):
