@@ -103,6 +103,7 @@ class KeyValueTaps(nn.Module):
         rho: share of the tokens to keep in each head (FPT: 0.2).
         score: how the importance of a token is measured; see :func:`token_scores`.
         keep_prefix: whether class and register tokens can be selected (FPT: yes).
+        wanted_by: the method that asks, for messages.
 
     Raises:
         InputError: the backbone is no plain vision transformer, has no class token to score by, or lacks a layer.
