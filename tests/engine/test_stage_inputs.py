@@ -8,10 +8,15 @@ import pytest
 import torch
 from torch import nn
 
+from modicum.engine.backbones import backbone_digest
 from modicum.engine.batches import StageData, Stored
 from modicum.engine.extraction import LiveStage
+from modicum.engine.model import backbone_facts
 from modicum.engine.stage_inputs import StageInputs
+from modicum.methods.fpt.stages import SideImages
+from modicum.methods.linear import PooledFeatures
 from modicum.methods.supervised import SupervisedStage
+from modicum.nn import Backbone, Frozen
 from modicum.tasks import Classification
 from modicum.transforms import apply_view
 
@@ -127,7 +132,7 @@ class Prepared:
 
 def inputs(**made):
     labels = {"label": np.array([0, 1, 0, 1])}
-    found = StageInputs(None, Prepared(), TASK, labels, None, {}, torch.device("cpu"))
+    found = StageInputs(None, Prepared(), TASK, labels, None, torch.device("cpu"))
     for name, (source, views) in made.items():
         found._made[name], found._views[name] = source, views
     return found
@@ -145,6 +150,23 @@ def test_a_stage_that_reads_images_gets_the_stored_ones_by_row():
     assert (found.train_rows.tolist(), found.val_rows.tolist()) == ([0, 1, 2], [3])
     assert found.sampling_labels.tolist() == [0, 1, 0]
     assert found.views == ("identity",)
+
+
+def test_what_nobody_provides_is_no_image():
+    with pytest.raises(ValueError, match="reads 'feature', which no stage before it provides"):
+        inputs().of(Reader(("feature", "image")))
+
+
+def test_records_are_known_by_the_weights_that_a_backbone_has_when_they_are_made():
+    backbone = Backbone("test_vit", (32, 32))
+    stage = PooledFeatures(Frozen(backbone))
+    before = backbone_facts(stage)
+    assert before == {"name": "test_vit", "sha256": backbone_digest(backbone)}
+    backbone.digest = before["sha256"]  # as it was made; an earlier stage trains it
+    with torch.no_grad():
+        next(backbone.parameters()).add_(1)
+    assert backbone_facts(stage) != before
+    assert backbone_facts(SideImages((8, 8))) == {}
 
 
 def test_an_extract_stage_that_provides_images_takes_their_place():

@@ -17,7 +17,7 @@ from modicum.engine.devices import be_deterministic, chosen_device, memory_error
 from modicum.engine.distributed import wait_for_all
 from modicum.engine.environment import environment
 from modicum.engine.evaluation import evaluate_rows
-from modicum.engine.model import backbone_in, check_backbone, learned_of, make_method
+from modicum.engine.model import check_backbone, learned_of, make_method
 from modicum.engine.preparation import PreparedData, pixel_statistics, prepare
 from modicum.engine.recipe import Recipe
 from modicum.engine.run_folder import RunFolder, write_json
@@ -154,9 +154,7 @@ def _fit(
     digest = check_backbone(method, None)
     if process_rank() == 0:
         _write_model(folder, task, digest, None)  # an unfinished run's report wants to know the classes
-    backbone = backbone_in(method.predictor())
-    facts = {} if backbone is None else {"name": backbone.name, "sha256": str(digest)}
-    inputs = StageInputs(recipe, prepared, task, targets, stores, facts, device)
+    inputs = StageInputs(recipe, prepared, task, targets, stores, device)
     results: list[StageResult] = []
     learned: tuple[TrainStage, StageData] | None = None
     for stage in method.stages():

@@ -13,7 +13,7 @@ from modicum.engine.randomness import seed_globals
 from modicum.engine.recipe import Recipe, validated
 from modicum.engine.run_folder import RunFolder, read_json
 from modicum.errors import InputError
-from modicum.methods import Context, Method, TrainStage, method_class
+from modicum.methods import Context, ExtractStage, Method, TrainStage, method_class
 from modicum.methods.base import unknown_statistics
 from modicum.nn import Backbone, each_once, learned_tensors
 from modicum.tasks import Task, task_from_dict
@@ -108,6 +108,12 @@ def load_learned(method: Method, tensors: Mapping[str, Tensor], run: str) -> Non
 def backbone_in(module: nn.Module) -> Backbone | None:
     """The backbone of a network, where it has one."""
     return next((part for part in module.modules() if isinstance(part, Backbone)), None)
+
+
+def backbone_facts(stage: ExtractStage) -> dict[str, str]:
+    """Name and digest of the backbone that a stage reads, with the weights that it has now; empty without one."""
+    backbone = backbone_in(stage) if stage.uses_backbone else None
+    return {} if backbone is None else {"name": backbone.name, "sha256": backbone_digest(backbone)}
 
 
 def check_backbone(method: Method, expected: str | None) -> str | None:

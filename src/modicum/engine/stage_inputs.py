@@ -10,6 +10,7 @@ import torch
 from modicum.engine.batches import StageData, Stored
 from modicum.engine.devices import process_rank, process_world
 from modicum.engine.extraction import Extraction, LiveStage, RecordReader, extracted
+from modicum.engine.model import backbone_facts
 from modicum.engine.preparation import PreparedData
 from modicum.engine.recipe import Recipe
 from modicum.methods import ExtractStage, TrainStage
@@ -26,7 +27,6 @@ class StageInputs:
         task: for the labels that sampling goes by.
         targets: arrays over all rows of the manifest.
         stores: where feature stores are kept.
-        backbone: name and digest of the frozen backbone.
         device: where to compute.
     """
 
@@ -35,7 +35,6 @@ class StageInputs:
     task: Task
     targets: dict[str, np.ndarray]
     stores: Path
-    backbone: dict[str, str]
     device: torch.device
     _made: dict[str, Stored | LiveStage] = field(default_factory=dict)
     _views: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -49,7 +48,7 @@ class StageInputs:
                 self.prepared.store,
                 self.prepared.positions,
                 self.stores,
-                self.backbone,
+                backbone_facts(stage),
                 self.recipe.training.batch_size,
                 self.recipe.training.precision,
                 self.device,
@@ -69,7 +68,10 @@ class StageInputs:
         """The data of a stage that learns."""
         train_rows = self.prepared.rows("train")
         images = Stored(self.prepared.store.get, self.prepared.positions[None])
-        made = {name: self._made.get(name, images) for name in stage.reads}
+        made = {"image": images, **self._made}
+        if unknown := [name for name in stage.reads if name not in made]:
+            raise ValueError(f"stage '{stage.name}' reads '{unknown[0]}', which no stage before it provides")
+        made = {name: made[name] for name in stage.reads}
         stored = {name: source for name, source in made.items() if isinstance(source, Stored)}
         live = {name: source for name, source in made.items() if isinstance(source, LiveStage)}
         return StageData(

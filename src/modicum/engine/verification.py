@@ -6,11 +6,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from modicum.engine.backbones import backbone_digest
 from modicum.engine.batches import Stored
 from modicum.engine.devices import chosen_device
 from modicum.engine.extraction import Extraction, RecordReader, larger_records, own_records
-from modicum.engine.model import backbone_in, load_method
+from modicum.engine.model import backbone_facts, load_method
 from modicum.engine.preparation import prepare
 from modicum.engine.run_folder import RunFolder
 from modicum.errors import InputError
@@ -51,8 +50,6 @@ def verify_stores(folder: RunFolder, recompute: int = 0, stores: Path | None = N
     damaged = prepared.store.verify()
     found.damaged += damaged
     found.lines.append(f"images: {count_of(len(prepared.positions), 'record')}, {damaged} damaged")
-    backbone = backbone_in(method.predictor())
-    facts = {} if backbone is None else {"name": backbone.name, "sha256": backbone_digest(backbone)}
     device = chosen_device(recipe.device)
     for stage in method.stages():
         if isinstance(stage, ExtractStage):
@@ -61,7 +58,7 @@ def verify_stores(folder: RunFolder, recompute: int = 0, stores: Path | None = N
                 prepared.store,
                 prepared.positions,
                 stores,
-                facts,
+                backbone_facts(stage),
                 recipe.training.batch_size,
                 recipe.training.precision,
                 device,
