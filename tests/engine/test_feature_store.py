@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import threading
 from collections import namedtuple
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from modicum.data.phantoms import write_fundus_dataset
 from modicum.data.stores.shard_format import DamagedRecordError
 from modicum.engine.batches import to_unit_range
 from modicum.engine.extraction import LiveStage, extracted
+from modicum.engine.prefetching import Prefetched
 from modicum.engine.preparation import stored
 from modicum.engine.recipe import ImageSettings
 from modicum.errors import InputError, ResourceError
@@ -231,6 +233,24 @@ def test_a_manifest_that_is_damaged_is_an_error_with_a_remedy(images, tmp_path):
     place.write_text(place.read_text()[:-40])
     with pytest.raises(modicum.errors.ModicumError, match=r"store\.json is damaged; delete the folder"):
         stored_records(Counted(), images, tmp_path)
+
+
+def test_a_store_whose_records_are_made_in_a_thread_ahead_of_the_writing_has_the_same_bytes(
+    images, tmp_path, monkeypatch
+):
+    stored_records(Counted(), images, tmp_path / "in turn")
+    threads = set()
+
+    class Noting(Counted):
+        def forward(self, batch):
+            threads.add(threading.current_thread())
+            return super().forward(batch)
+
+    always = lambda items, worthwhile: Prefetched(items, lambda _: True)  # noqa: E731 - as on a GPU
+    monkeypatch.setattr("modicum.engine.extraction.Prefetched", always)
+    stored_records(Noting(), images, tmp_path / "ahead")
+    assert digests(tmp_path / "ahead") == digests(tmp_path / "in turn")
+    assert len(threads) == 2  # the shape and the first batch are made here
 
 
 # --- several processes --------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import os
 import shutil
 import time
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from jaxtyping import Shaped
 from torch import Tensor
 
 from modicum.data.stores.image_store import ImageStore
@@ -25,6 +26,7 @@ from modicum.data.stores.shard_writer import SPARE_BYTES, ShardWriter, size_text
 from modicum.data.stores.shards import ShardStore
 from modicum.engine.batches import Stored, in_batches, to_unit_range
 from modicum.engine.devices import autocast, uses_bf16
+from modicum.engine.prefetching import Prefetched
 from modicum.errors import ModicumError, ResourceError
 from modicum.methods.base import ExtractStage, RecordPart
 from modicum.progress import bar, say
@@ -200,13 +202,24 @@ def _add_missing(extraction: Extraction, writer: ShardWriter) -> None:
             if extraction.is_own(content) and key not in writer and key not in seen:
                 seen.add(key)
                 todo[view].append(int(position))
+    # Hashing and writing take as long as a GPU's forward pass: one goes on during the other. On a CPU both would
+    # want the same cores.
+    ahead = Prefetched(_made(extraction, todo), lambda _: extraction.device.type != "cpu")
     with bar(extraction.stage.name, len(seen)) as shown:
-        for view, positions in todo.items():
-            for part in in_batches(np.array(positions, dtype=np.int64), extraction.batch_size):
-                records = extraction.records(part, view).cpu().numpy()
-                for content, record in zip(extraction.images.keys_of(part), records, strict=True):
-                    writer.add(extraction.key(content, view), record)
-                shown.advance(len(part))
+        for keys, records in ahead:
+            for key, record in zip(keys, records, strict=True):
+                writer.add(key, record)
+            shown.advance(len(keys))
+
+
+def _made(
+    extraction: Extraction, todo: Mapping[str, list[int]]
+) -> Iterator[tuple[list[str], Shaped[np.ndarray, "batch ..."]]]:
+    """Keys and records, batch by batch, of the images to be seen in each view."""
+    for view, positions in todo.items():
+        for part in in_batches(np.array(positions, dtype=np.int64), extraction.batch_size):
+            keys = [extraction.key(content, view) for content in extraction.images.keys_of(part)]
+            yield keys, extraction.records(part, view).cpu().numpy()
 
 
 def _when_complete(place: Path, settings: Mapping[str, Any], keys: list[str]) -> ShardStore:
