@@ -47,7 +47,8 @@ def test_defaults_are_the_papers():
     }.items():
         found = method_class(name)
         config = found.Config()
-        own = config.layers, config.prompt_reduction, config.prompt_norm, config.prompt_projection
+        prompts = config.prompt_reduction or config.side_reduction
+        own = config.layers, prompts, config.prompt_norm, config.prompt_projection
         assert (*own, config.side_size) == expected
         assert (config.rho, config.score, config.prefix_tokens) == (0.2, "global", "keep")
         assert (config.num_prompts, config.prompt_std, config.side_reduction) == (16, 1e-6, 8)
@@ -276,3 +277,9 @@ def test_a_prediction_is_explained_by_the_patches_that_were_read(name, config):
     assert not torch.allclose(maps[0] / maps[0].max(), maps[1] / maps[1].max(), atol=1e-3)
     assert network.explain(image, 0)[1] == "tokens read by the prompts"
     assert all(parameter.grad is None for parameter in network.parameters())
+
+
+def test_prompts_of_fpt_follow_another_side_width():
+    """The skip connection joins prompts and side network: they have one width unless somebody says otherwise."""
+    network = small("fpt", side_reduction=16).stages()[-1].network
+    assert network.fusion.prompts.shape[-1] == network.side.positions.shape[-1] == 64 // 16

@@ -211,3 +211,8 @@ def test_decoding_copies_nothing(kind):
     tokens = codec.decode(record)
     for part in (tokens.keys, tokens.values):
         assert part.untyped_storage().data_ptr() == record.untyped_storage().data_ptr()
+
+
+def test_int8_needs_an_even_number_of_features():
+    with pytest.raises(InputError, match="even number of features"):
+        FeatureCodec("int8", 5, 3)

@@ -21,7 +21,7 @@ RESULTS = Path(__file__).parents[2] / "results" / "fpt_compare.json"
 METHODS = ["linear", "lora", "fpt", "fpt_plus", "full"]
 SETTINGS: dict[str, Any] = {
     "backbone": "vit_tiny_patch16_224", "weights": "runs/pretrained/vit_tiny_mae.safetensors", "image_size": 256,
-    "epochs": 15, "precision": "bf16", "leaks": "drop", "monitor": "auroc",
+    "epochs": 10, "precision": "bf16", "leaks": "drop", "monitor": "auroc",
 }  # fmt: skip
 RATES = [2e-4, 2e-3]
 COLUMNS = (

@@ -49,6 +49,11 @@ class FeatureCodec:
     head_dim: int
 
     def __post_init__(self) -> None:
+        if self.kind == "int8" and self.tokens * self.head_dim % 2:
+            raise InputError(
+                f"int8 needs an even number of features, {self.tokens} tokens of {self.head_dim} have none",
+                "set store_dtype=float16, or another rho",
+            )
         if self.kind in {*_DTYPES, "int8"}:
             return
         if not re.fullmatch(r"lowrank[1-9]\d*", self.kind):

@@ -34,7 +34,11 @@ class FptConfig(MethodConfig):
     )
     num_prompts: int = Field(16, ge=1, description="Prompts of each layer.")
     prompt_std: float = Field(1e-6, ge=0, description="Standard deviation of the prompts at the start.")
-    prompt_reduction: int = Field(8, ge=1, description="Frozen width over the prompts' width.")
+    prompt_reduction: int | None = Field(
+        None,
+        ge=1,
+        description="Frozen width over the prompts' width; by default the side network's (papers: 8).",
+    )
     prompt_norm: bool = Field(False, description="LayerNorm of the prompts before they attend.")
     prompt_projection: bool = Field(True, description="Linear map of the prompts before they attend.")
     side_reduction: int = Field(8, ge=1, description="Frozen width over the side network's width.")
@@ -98,7 +102,7 @@ class FptPlusConfig(FptConfig):
         "last-half",
         description="Blocks of the frozen network that are read: all, last-half, a range (6-11) or a list (0,3,11).",
     )
-    prompt_reduction: int = Field(1, ge=1, description="Frozen width over the prompts' width.")
+    prompt_reduction: int | None = Field(1, ge=1, description="Frozen width over the prompts' width.")
     prompt_norm: bool = Field(True, description="LayerNorm of the prompts before they attend.")
     prompt_projection: bool = Field(False, description="Linear map of the prompts before they attend.")
     side_size: int | tuple[int, int] = Field(

@@ -54,11 +54,11 @@ class Fpt(Method):
             len(layers),
             context.task.num_outputs,
             side_size,
+            prompt_reduction=config.prompt_reduction or config.side_reduction,
             **config.model_dump(
                 include={
                     "side_reduction",
                     "num_prompts",
-                    "prompt_reduction",
                     "prompt_norm",
                     "prompt_projection",
                     "prompt_std",

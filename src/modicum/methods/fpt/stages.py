@@ -39,7 +39,9 @@ class KeysValues(ExtractStage):
     @torch.no_grad()
     def forward(self, batch: Batch) -> Tensor:
         found = self.taps(self.normalise(batch["image"]))
-        with torch.autocast(found.device.type, enabled=False):  # storing is exact to the codec's own precision
+        with torch.autocast(
+            found.device.type, enabled=False
+        ):  # storing is exact to the codec's own precision
             return self.codec.encode(found)
 
     def settings(self) -> dict[str, Any]:
