@@ -257,9 +257,9 @@ def test_a_probe_reaches_the_optimum_that_scikit_learn_finds(tmp_path):
     from modicum.methods.linear import ProbeStage
 
     data = stage_data(train=60, val=0)
-    reader_of(data).records[:] += 2 * np.random.default_rng(1).normal(size=reader_of(data).records.shape).astype(
-        np.float32
-    )
+    reader_of(data).records[:] += 2 * np.random.default_rng(1).normal(
+        size=reader_of(data).records.shape
+    ).astype(np.float32)
     features, labels = reader_of(data).records, data.targets["label"]
     stage = ProbeStage(nn.Linear(5, 3), TASK.loss({}, {}))
     trainer(stage, tmp_path, data, epochs=150, batch_size=60, lr=0.3, weight_decay=0, clip_norm=0).run()
