@@ -80,7 +80,10 @@ def pareto_figure(
             bar = None if math.isnan(error[i]) else error[i]
             axes.errorbar(x[i], y[i], yerr=bar, color=colour, marker="o", markersize=7, capsize=3)
         axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        wide = len(shown) > 0 and max(x[shown]) > 1000 * min(
+            x[shown]
+        )  # more numbers would not fit side by side
+        axes.xaxis.set_major_locator(LogLocator(subs=(1,) if wide else (1, 2, 5)))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.margins(x=0.22, y=0.2)
