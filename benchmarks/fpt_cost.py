@@ -39,7 +39,7 @@ from modicum.engine.new_recipe import make_recipe
 from modicum.engine.run_folder import RunFolder
 from modicum.engine.training import StageTrainer
 from modicum.methods import Context, Method, method_class
-from modicum.methods.fpt.stages import KeysValues, SideTuning
+from modicum.methods.fpt.stages import KeysValues, FineTuning
 from modicum.nn import Backbone
 from modicum.tasks import Classification
 from training_overhead import machine
@@ -63,10 +63,10 @@ def method(name: str, **config: Any) -> Method:
     return found(found.Config(**config), Context(TASK, lambda: Backbone(NETWORK, (SIDE, SIDE)), {}, {}))
 
 
-def tuning(made: Method) -> tuple[KeysValues, SideTuning]:
+def tuning(made: Method) -> tuple[KeysValues, FineTuning]:
     extract, _, tune = made.stages()
     assert isinstance(extract, KeysValues)
-    assert isinstance(tune, SideTuning)
+    assert isinstance(tune, FineTuning)
     return extract, tune
 
 
@@ -76,7 +76,7 @@ def explicit(network: nn.Module, wanted: bool) -> None:
             part.fused_attn = not wanted
 
 
-def stored_batch(extract: KeysValues, tune: SideTuning, images: int, device: torch.device) -> dict[str, Any]:
+def stored_batch(extract: KeysValues, tune: FineTuning, images: int, device: torch.device) -> dict[str, Any]:
     """Records of made keys and values, side images and labels."""
     taps = extract.taps.module
     shape = (images, len(taps.layers), 2, taps.shape.heads, taps.tokens, taps.shape.head_dim)
@@ -182,7 +182,7 @@ def steps(device: torch.device, rounds: int) -> dict[str, Any]:
     return compared(Timer(device), runs, rounds)
 
 
-def side_step(tune: SideTuning, batch: dict[str, Any]) -> Callable[[], None]:
+def side_step(tune: FineTuning, batch: dict[str, Any]) -> Callable[[], None]:
     optimizer = torch.optim.AdamW(tune.network.parameters(), lr=1e-4, fused=True)
 
     def step() -> None:

@@ -20,11 +20,9 @@ from modicum.engine.new_recipe import make_recipe, plain_name, run_name
 from modicum.engine.prediction import PredictionSummary, predict_images
 from modicum.engine.preparation import PreparedData, read_manifest, store_settings, stored
 from modicum.engine.recipe import Recipe
-from modicum.engine.run_folder import RunFolder, read_json, write_json
+from modicum.engine.run_folder import STORES, RunFolder, read_json, write_json
 from modicum.errors import InputError
 from modicum.progress import say
-
-STORES = ".stores"
 
 
 def load(source: str | Path, **options: Any) -> Manifest:
@@ -220,7 +218,7 @@ class Run:
         manifest, store, positions = stored(
             manifest,
             recipe.image,
-            Path(stores) if stores else self.path.parent / STORES,
+            Path(stores) if stores else self.folder.stores,
             _decoders(workers),
             skip_broken,
             place / "broken.csv",

@@ -98,6 +98,7 @@ def test_batches_that_are_fitted_to_the_memory_are_left_to_each_run():
     assert found.settings_of("full", 1, None) | {"seed": 1} == {
         "batch_size": "auto",
         "memory": "8GB",
+        "image_size": 224,
         "epochs": 20,
         "split_seed": 0,
         "seed": 1,

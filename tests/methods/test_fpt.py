@@ -283,3 +283,11 @@ def test_prompts_of_fpt_follow_another_side_width():
     """The skip connection joins prompts and side network: they have one width unless somebody says otherwise."""
     network = small("fpt", side_reduction=16).stages()[-1].network
     assert network.fusion.prompts.shape[-1] == network.side.positions.shape[-1] == 64 // 16
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_large_image_has_512_pixels_unless_another_size_is_given(name):
+    from modicum.engine.new_recipe import make_recipe
+
+    assert make_recipe("data", name, {}).image.size == (512, 512)
+    assert make_recipe("data", name, {"image_size": 384}).image.size == (384, 384)

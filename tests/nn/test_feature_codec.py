@@ -150,31 +150,31 @@ def test_error_of_what_sharp_queries_read_of_noise(kind, most):
 # --- refusals -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("value", [7e4, -7e4, math.inf, math.nan])
+@pytest.mark.parametrize("value", [7e4, -7e4])
 def test_what_half_precision_cannot_hold_is_refused_with_a_remedy(value):
     given_features = features()
     given_features[1, 2, 0, 1, 3, 4] = value
     with pytest.raises(InputError, match="float16 can hold; set store_dtype=bfloat16 or float32"):
         FeatureCodec("float16", 20, 16).encode(given_features)
-    if math.isfinite(value):
-        assert torch.isfinite(restored(FeatureCodec("int8", 20, 16), given_features)).all()
-        assert torch.isfinite(restored(FeatureCodec("bfloat16", 20, 16), given_features)).all()
+    assert torch.isfinite(restored(FeatureCodec("int8", 20, 16), given_features)).all()
+    assert torch.isfinite(restored(FeatureCodec("bfloat16", 20, 16), given_features)).all()
 
 
-@pytest.mark.parametrize("value", [9e6, math.inf, math.nan])
-def test_what_int8_cannot_hold_is_refused_with_a_remedy(value):
+def test_what_int8_cannot_hold_is_refused_with_a_remedy():
     given_features = features()
-    given_features[1, 2, 0, 1, 3, 4] = value
+    given_features[1, 2, 0, 1, 3, 4] = 9e6
     with pytest.raises(InputError, match="too much for int8 with float16 scales; set store_dtype=bfloat16"):
         FeatureCodec("int8", 20, 16).encode(given_features)
 
 
 @pytest.mark.parametrize("value", [math.inf, math.nan])
-def test_low_rank_of_what_is_no_number_is_refused(value):
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_no_number_is_refused(kind, value):
+    """Stored, it would spoil every image of the batch without a word."""
     given_features = features()
     given_features[1, 2, 0, 1, 3, 4] = value
-    with pytest.raises(InputError, match="not finite"):
-        FeatureCodec("lowrank4", 20, 16).encode(given_features)
+    with pytest.raises(InputError, match="not finite numbers; check the backbone's weights"):
+        FeatureCodec(kind, 20, 16).encode(given_features)
 
 
 def test_unknown_kinds_are_refused_with_the_nearest_name():

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from modicum.api import STORES
 from modicum.comparison.executors import Executor, choose_executor
 from modicum.comparison.grid import Cell, chosen_rates, search_cells, seed_cells
 from modicum.comparison.progress import CellsProgress, cells_progress
@@ -17,7 +16,7 @@ from modicum.engine.fit import check_same
 from modicum.engine.new_recipe import plain_name, run_name
 from modicum.engine.preparation import read_manifest
 from modicum.engine.recipe import Recipe
-from modicum.engine.run_folder import RunFolder
+from modicum.engine.run_folder import STORES, RunFolder
 from modicum.errors import InputError, InterruptedRunError
 from modicum.nn import Backbone
 from modicum.progress import say

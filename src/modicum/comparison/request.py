@@ -16,7 +16,7 @@ from modicum.errors import InputError
 from modicum.methods import method_class, method_entries
 
 SCHEMA = 1
-EPOCHS, BATCH_SIZE, SPLIT_SEED = 20, 16, 0
+EPOCHS, BATCH_SIZE, SPLIT_SEED, IMAGE_SIZE = 20, 16, 0, 224
 """The budget where none is given: one for all methods, whatever their own defaults are."""
 _SHORT = {"image_size": "image.size", "backbone": "backbone.name"}
 # What may change between two calls for the same comparison: where it runs, and how much of it is asked for.
@@ -74,6 +74,8 @@ class Request:
         shared, own = _by_method(_plain(settings), methods)
         lrs = _learning_rates(lrs, shared, own)
         given = {_last(key) for key in shared}
+        if not given & {"image_size", "size"}:
+            shared["image_size"] = IMAGE_SIZE
         for key, value in {"epochs": EPOCHS, "batch_size": BATCH_SIZE, "split_seed": SPLIT_SEED}.items():
             if key not in given:
                 shared[key] = value

@@ -83,13 +83,21 @@ def _predicted_full_mib(request: Request, measure: Measure | None, row: Mapping[
     if measure is None:
         return NAN
     recipe = request.recipe_of(row["method"])
-    place = (recipe.backbone.name, recipe.image.size, int(row["batch_size"]), recipe.training.precision)
-    return _full_mib(*place, measure.num_outputs, row["memory_kind"] == "allocator")
+    training = recipe.training
+    place = (recipe.backbone.name, recipe.image.size, int(row["batch_size"]), training.precision)
+    shared = {name: getattr(training, name) for name in ("optimizer", "ema_decay", "accumulate")}
+    return _full_mib(*place, measure.num_outputs, row["memory_kind"] == "allocator", tuple(shared.items()))
 
 
 @cache
 def _full_mib(
-    backbone: str, size: tuple[int, int], batch: int, precision: str, num_outputs: int, on_gpu: bool
+    backbone: str,
+    size: tuple[int, int],
+    batch: int,
+    precision: str,
+    num_outputs: int,
+    on_gpu: bool,
+    training: tuple[tuple[str, Any], ...],
 ) -> float:
     try:
         # Seconds, and torch's tracing machinery: only where full fine-tuning is not among what was measured.
@@ -103,6 +111,7 @@ def _full_mib(
             num_classes=num_outputs,
             device="cuda" if on_gpu else "cpu",
             precision=precision,
+            settings=dict(training),
         )
     except Exception as error:  # one number less must not stop the cells that are still to come
         say(f"the memory of full fine-tuning cannot be predicted ({type(error).__name__}: {error})")

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -72,7 +73,9 @@ class Extraction:
     @property
     def settings(self) -> dict[str, Any]:
         """All that determines the content of the store."""
+        timm = ".".join(version("timm").split(".")[:2])  # a block may change behind a network's name
         frozen = {
+            "timm": timm,
             "backbone": dict(self.backbone),
             "precision": "bf16" if uses_bf16(self.precision, self.device) else "32",
         }

@@ -20,6 +20,7 @@ def make_recipe(data: str | Path, method: str, settings: Mapping[str, Any]) -> R
     values: dict[str, Any] = {
         "method": method,
         "data": {"source": str(data)},
+        "image": dict(found.image),
         "training": dict(found.training),
         "config": {},
     }

@@ -12,6 +12,7 @@ from typing import Any
 from modicum.atomic_files import write_text
 from modicum.errors import InputError
 
+STORES = ".stores"
 STATES = ("running", "interrupted", "failed", "finished")
 
 
@@ -50,6 +51,13 @@ class RunFolder:
         runs = self.path.parent
         where = "" if runs == Path("runs") else f" --runs {shlex.quote(str(runs))}"
         return f"go on with --resume --name {self.name}{where}"
+
+    @property
+    def stores(self) -> Path:
+        """Where its images and features are kept: beside it, or beside the comparison that it is a cell of."""
+        beside = self.path.absolute().parent
+        shared = beside.parents[1] / STORES
+        return shared if beside.name == "cells" and shared.is_dir() else beside / STORES
 
     def evaluation(self, name: str) -> Path:
         """The folder of one evaluation."""

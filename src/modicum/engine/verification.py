@@ -69,15 +69,11 @@ def verify_stores(folder: RunFolder, recompute: int = 0, stores: Path | None = N
 
 def _stores_of(folder: RunFolder, given: Path | None) -> Path:
     """Where a run's stores are; an empty folder would be filled with all images again."""
-    beside = folder.path.absolute().parent
-    places = [beside / ".stores"] if given is None else [given]
-    if given is None and beside.name == "cells":  # of a comparison, whose cells share the stores of all runs
-        places.insert(0, beside.parents[1] / ".stores")
-    for place in places:
-        if any(place.glob("images-*")):
-            return place
+    place = folder.stores if given is None else given
+    if any(place.glob("images-*")):
+        return place
     raise InputError(
-        f"run '{folder.name}' has no stores in '{places[0]}'", "pass --stores with the folder they are in"
+        f"run '{folder.name}' has no stores in '{place}'", "pass --stores with the folder they are in"
     )
 
 

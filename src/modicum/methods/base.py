@@ -158,8 +158,8 @@ class Method(ABC):
     """How something is learned.
 
     Class attributes describe the method to users: ``name``, ``summary`` (one line), ``source`` (where it was
-    published), ``tasks`` (names of tasks it serves), ``Config``, and ``training`` (settings of the training loop
-    that differ from the general defaults).
+    published), ``tasks`` (names of tasks it serves), ``Config``, and ``training`` and ``image`` (settings of the training
+    loop and of the images that differ from the general defaults).
     """
 
     name: ClassVar[str]
@@ -168,6 +168,7 @@ class Method(ABC):
     tasks: ClassVar[tuple[str, ...]]
     Config: ClassVar[type[MethodConfig]] = MethodConfig
     training: ClassVar[Mapping[str, Any]] = {}
+    image: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(self, config: MethodConfig, context: Context) -> None:
         self.config = config

@@ -40,7 +40,7 @@ class PooledFeatures(ExtractStage):
         return self.backbone(batch["image"]).float()
 
     def settings(self) -> dict[str, Any]:
-        return {"features": "pooled"}
+        return {"version": 1, "features": "pooled"}
 
 
 class ProbeStage(SupervisedStage):

@@ -82,8 +82,13 @@ class FeatureCodec:
         """Records of a batch of images.
 
         Raises:
-            InputError: the kind cannot hold a value.
+            InputError: a feature is no finite number, or more than the kind can hold.
         """
+        if not torch.isfinite(features).all():
+            raise InputError(
+                "the frozen network's features are not finite numbers",
+                "check the backbone's weights, or set precision=32",
+            )
         if self.kind == "float32":
             return features.float()
         if self.kind == "bfloat16":
@@ -119,7 +124,7 @@ class FeatureCodec:
         largest = features.abs().amax(-2, keepdim=True)
         # The scale is rounded up to a float16, so that the largest value still fits.
         scales = (largest / 127 * (1 + 2**-10)).clamp_min(2**-14)
-        if not scales.max() <= _LARGEST_HALF:  # also NaN
+        if scales.max() > _LARGEST_HALF:
             raise InputError(
                 f"features reach {float(largest.max()):.3g}, too much for int8 with float16 scales",
                 "set store_dtype=bfloat16",
@@ -130,8 +135,6 @@ class FeatureCodec:
         return torch.cat(packed, -1)
 
     def _encode_low_rank(self, features: Tensor) -> Tensor:
-        if not torch.isfinite(features).all():
-            raise InputError("features are not finite numbers", "check the backbone's weights")
         exact = features.double() if features.device.type == "cpu" else features.float()
         _, vectors = torch.linalg.eigh(exact.transpose(-2, -1) @ exact)  # ascending eigenvalues
         basis = vectors[..., -self.rank :]
@@ -141,7 +144,7 @@ class FeatureCodec:
 
 def _as_half(values: Tensor) -> Tensor:
     largest = float(values.abs().max())
-    if not largest <= _LARGEST_HALF:  # also NaN
+    if largest > _LARGEST_HALF:
         raise InputError(
             f"features reach {largest:.3g}, more than float16 can hold", "set store_dtype=bfloat16 or float32"
         )

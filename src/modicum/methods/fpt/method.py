@@ -7,7 +7,7 @@ from torch import nn
 
 from modicum.methods.base import Context, Method, MethodConfig, Stage
 from modicum.methods.fpt.config import AUGMENT, FptConfig, FptPlusConfig, side_pixels, tapped_layers
-from modicum.methods.fpt.stages import FinePredictor, KeysValues, SideImages, SideTuning
+from modicum.methods.fpt.stages import FinePredictor, FineTuning, KeysValues, SideImages
 from modicum.nn.backbones import Backbone
 from modicum.nn.feature_codec import FeatureCodec
 from modicum.nn.fine_grained import FineGrainedSideNetwork
@@ -38,6 +38,7 @@ class Fpt(Method):
     tasks: ClassVar[tuple[str, ...]] = ("classification",)
     Config: ClassVar[type[MethodConfig]] = FptConfig
     training: ClassVar[Mapping[str, Any]] = _TRAINING
+    image: ClassVar[Mapping[str, Any]] = {"size": (512, 512)}
 
     def __init__(self, config: FptConfig, context: Context) -> None:
         super().__init__(config, context)
@@ -72,7 +73,7 @@ class Fpt(Method):
             parse_views(views, side_size)
         self._features = KeysValues(taps, normalise, codec, views)
         self._side_images = SideImages(side_size)
-        self._tune = SideTuning(network, normalise, codec, context.loss(), config.aligned_views)
+        self._tune = FineTuning(network, normalise, codec, context.loss(), config.aligned_views)
         self._predictor = FinePredictor(self._features, self._side_images, self._tune)
 
     def stages(self) -> Sequence[Stage]:

@@ -47,6 +47,7 @@ class KeysValues(ExtractStage):
     def settings(self) -> dict[str, Any]:
         taps: KeyValueTaps = self.taps.module  # type: ignore[assignment]
         return {
+            "version": 1,  # to be raised when the same settings come to give other records
             "features": "keys and values inside the attention, after query/key normalisation and rotation",
             "layers": list(taps.layers),
             "tokens": taps.tokens,
@@ -95,10 +96,10 @@ class SideImages(ExtractStage):
         return resize(images, (min(self.size[0], images.shape[2]), min(self.size[1], images.shape[3])))
 
     def settings(self) -> dict[str, Any]:
-        return {"features": "small images", "size": list(self.size)}
+        return {"version": 1, "features": "small images", "size": list(self.size)}
 
 
-class SideTuning(SupervisedStage):
+class FineTuning(SupervisedStage):
     """Minimises the task's loss over prompts, fusion and side network."""
 
     reads = ("features", "image")
@@ -133,7 +134,7 @@ class SideTuning(SupervisedStage):
 class FinePredictor(nn.Module):
     """From large images to logits: both extractions and the side network, as in training."""
 
-    def __init__(self, features: KeysValues, side_images: SideImages, tuned: SideTuning) -> None:
+    def __init__(self, features: KeysValues, side_images: SideImages, tuned: FineTuning) -> None:
         super().__init__()
         self.features = features
         self.side_images = side_images
