@@ -39,7 +39,7 @@ from modicum.engine.new_recipe import make_recipe
 from modicum.engine.run_folder import RunFolder
 from modicum.engine.training import StageTrainer
 from modicum.methods import Context, Method, method_class
-from modicum.methods.fpt.stages import KeysValues, FineTuning
+from modicum.methods.fpt.stages import FineTuning, KeysValues
 from modicum.nn import Backbone
 from modicum.tasks import Classification
 from training_overhead import machine

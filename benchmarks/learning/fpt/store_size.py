@@ -37,11 +37,11 @@ RESULTS = ROOT / "benchmarks" / "results" / "fpt_store_size.json"
 PICTURE = ROOT / "docs" / "pictures" / "fpt_store_size.png"
 BACKBONE, SIZE, SEEDS = "vit_tiny_patch16_224", 256, (0, 1, 2)
 VARIANTS = (
-    ("float32", 0.2), ("float16", 0.2), ("int8", 0.2), ("lowrank16", 0.2), ("lowrank8", 0.2), ("lowrank4", 0.2),
-    ("int8", 0.4), ("int8", 0.1), ("int8", 0.05), ("lowrank8", 0.1),
+    ("float32", 0.2), ("float16", 0.2), ("int8", 0.2), ("lowrank16", 0.2), ("lowrank8", 0.2), ("int8", 0.1),
+    ("int8", 0.05),
 )  # fmt: skip
-# Chosen on the validation split of seed 0 among 1e-4 and 1e-3, by `modicum compare` (results.md beside this file).
-LEARNING_RATE = 1e-3
+# Chosen on the validation split of seed 0 among 2e-4 and 2e-3, by `modicum compare` (results.md beside this file).
+LEARNING_RATE = 2e-3
 
 
 def data_sets(folder: Path) -> dict[str, dict[str, Any]]:
@@ -58,7 +58,8 @@ def run_of(name: str, settings: dict[str, Any], dtype: str, rho: float, seed: in
     return modicum.fit(
         given.pop("data"), "fpt_plus", name=f"{name}-{dtype}-{rho:g}-{seed}", runs=options.runs, resume=True,
         backbone=BACKBONE, weights=str(options.weights), image_size=SIZE, epochs=options.epochs, lr=LEARNING_RATE,
-        seed=seed, split_seed=0, leaks="drop", store_dtype=dtype, rho=rho, resamples=0, **given,
+        seed=seed, split_seed=0, leaks="drop", precision="bf16", monitor="auroc", store_dtype=dtype, rho=rho,
+        resamples=0, **given,
     )  # fmt: skip
 
 
@@ -84,11 +85,13 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--runs", type=Path, default=Path("runs/fpt-store-size"))
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--only", help="one data set")
+    parser.add_argument("--epochs", type=int, default=12)
     options = parser.parse_args()
     torch.manual_seed(0)
     rows = []
-    for name, settings in data_sets(options.data).items():
+    chosen = {n: s for n, s in data_sets(options.data).items() if options.only in (None, n)}
+    for name, settings in chosen.items():
         for dtype, rho in VARIANTS:
             runs = [run_of(name, settings, dtype, rho, seed, options) for seed in SEEDS]
             scores = {
@@ -127,8 +130,11 @@ def _line(row: dict[str, Any]) -> str:
 
 def picture(rows: list[dict[str, Any]]) -> None:
     """Score against bytes an image, spread over seeds as bars."""
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
-    for axis, name in zip(axes, dict.fromkeys(row["data"] for row in rows), strict=True):
+    names = list(dict.fromkeys(row["data"] for row in rows))
+    figure, axes = plt.subplots(
+        1, len(names), figsize=(5 * len(names), 3.8), layout="constrained", squeeze=False
+    )
+    for axis, name in zip(axes[0], names, strict=True):
         for row in (row for row in rows if row["data"] == name):
             scores = np.array(row["test_auroc"])
             mean = scores.mean()

@@ -36,6 +36,8 @@ from modicum.transforms import apply_view, apply_views
 
 # Records of megabytes start at whole pages of the disk and of memory.
 _PAGE = 4096
+# Of records of megabytes: a store of 100,000 images has some hundred files.
+_SHARD = 1 << 30
 
 # Seconds between two looks at what other processes have done, and after which silence means that they are gone.
 _POLL = 0.2
@@ -176,7 +178,7 @@ def fill(extraction: Extraction, spec: RecordSpec) -> ShardStore:
     if extraction.rank:
         _add_share(extraction, spec, place)
         return _when_complete(place, extraction.settings, keys)
-    with ShardWriter(place, extraction.settings, spec) as writer:
+    with ShardWriter(place, extraction.settings, spec, shard_bytes=_SHARD) as writer:
         missing = {key for key in keys if key not in writer}
         if missing:
             writer.check_space(len(missing))
@@ -191,7 +193,7 @@ def fill(extraction: Extraction, spec: RecordSpec) -> ShardStore:
 
 
 def _add_share(extraction: Extraction, spec: RecordSpec, place: Path) -> None:
-    with ShardWriter(place, extraction.settings, spec, rank=extraction.rank) as writer:
+    with ShardWriter(place, extraction.settings, spec, rank=extraction.rank, shard_bytes=_SHARD) as writer:
         _add_missing(extraction, writer)
 
 
