@@ -9,6 +9,7 @@ import pytest
 import torch
 from reggan_loop import optimizers_of, step
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from modicum.data.sampling import epoch_order
 from modicum.engine.batches import StageData, Stored
@@ -371,6 +372,71 @@ def test_the_base_is_a_slot():
         before = stage.generator.mix.weight.detach().clone()
         step(stage, pairs(), optimizers_of(stage))
         assert not torch.equal(stage.generator.mix.weight, before)
+
+
+# --- cost ---------------------------------------------------------------------------------------------------------
+
+
+def passes(stage: RegGanStage, action) -> dict[str, int]:
+    """How often each network is run in an action, by name; generators also by whether gradients are kept."""
+    counts: dict[str, int] = {}
+    handles = []
+    for name, network in stage.named_children():
+
+        def count(module, inputs, output, name=name):
+            key = name if output.requires_grad else f"{name} without gradients"
+            counts[key] = counts.get(key, 0) + 1
+
+        handles.append(network.register_forward_hook(count))
+    action()
+    for handle in handles:
+        handle.remove()
+    return counts
+
+
+def test_a_step_runs_each_network_no_more_than_the_method_needs():
+    expected = {
+        "nc+r": {"generator": 1, "generator without gradients": 1, "registration": 1, "discriminator": 2},
+        "c": {"generator": 2, "back_generator": 2, "discriminator": 2, "back_discriminator": 2},
+    }
+    for mode, networks in expected.items():
+        stage = stage_of(mode)
+        assert passes(stage, lambda stage=stage: step(stage, pairs(), optimizers_of(stage))) == networks
+    stage = stage_of(fakes="same")
+    found = passes(stage, lambda: step(stage, pairs(), optimizers_of(stage)))
+    assert found == {"generator": 1, "registration": 1, "discriminator": 2}
+
+
+def test_translating_runs_the_generator_alone():
+    stage = stage_of().eval()
+    with torch.no_grad():
+        assert passes(stage, lambda: stage(pairs())) == {"generator without gradients": 1}
+        assert torch.equal(stage(pairs()), stage.generator(pairs()["image"]))
+
+
+def test_a_step_of_reggan_needs_fewer_operations_than_one_of_cyclegan():
+    # The published proportions at a quarter of the widths.
+    config = {"width": 16, "discriminator_width": 16, "registration_width": 8}
+    operations = {}
+    for mode in ("nc+r", "c"):
+        stage = RegGanStage(RegGanConfig(mode=mode, **config), (64, 64))
+        batch = {"image": noise(1, 1, 64, 64), "target": noise(1, 1, 64, 64, seed=1)}
+        with FlopCounterMode(display=False) as counter:
+            step(stage, batch, optimizers_of(stage))
+        operations[mode] = counter.get_total_flops()
+    assert operations["nc+r"] < 0.6 * operations["c"]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_losses_under_autocast_are_single_precision_and_near(mode):
+    stage, batch = stage_of(mode), pairs()
+    for update in stage.updates():
+        exact = update.losses(batch)
+        with torch.autocast("cpu", torch.bfloat16):
+            rounded = update.losses(batch)
+        for name, value in exact.items():
+            assert rounded[name].dtype == torch.float32
+            torch.testing.assert_close(rounded[name], value, rtol=0.05, atol=1e-3)
 
 
 # --- in the engine ------------------------------------------------------------------------------------------------
