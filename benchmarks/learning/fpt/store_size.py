@@ -31,6 +31,7 @@ from modicum.nn import FeatureCodec
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
+from matplotlib.ticker import NullLocator
 
 ROOT = Path(__file__).parents[3]
 RESULTS = ROOT / "benchmarks" / "results" / "fpt_store_size.json"
@@ -143,10 +144,13 @@ def picture(rows: list[dict[str, Any]]) -> None:
                 color="#1f6f8b" if row["rho"] == 0.2 else "#c06014", capsize=2,
             )  # fmt: skip
             axis.annotate(
-                f"{row['dtype']}, {row['rho']:g}", (row["bytes_per_image"] / 1e3, mean), fontsize=7,
-                xytext=(4, 4), textcoords="offset points",
+                f"{row['dtype']}, {row['rho']:g}", (row["bytes_per_image"] / 1e3, scores.max()), fontsize=8,
+                xytext=(0, 4), textcoords="offset points", rotation=60, rotation_mode="anchor",
             )  # fmt: skip
         axis.set(xscale="log", title=name, xlabel="features, kB an image", ylabel="test AUROC (3 seeds)")
+        axis.set_xticks([2**power for power in range(5, 10)], [str(2**power) for power in range(5, 10)])
+        axis.xaxis.set_minor_locator(NullLocator())
+        axis.margins(x=0.12, y=0.25)
     figure.savefig(PICTURE, dpi=150)
 
 
