@@ -132,7 +132,7 @@ def start(images: Path, folder: Path, *words: str) -> "subprocess.Popen[str]":
     )  # fmt: skip
 
 
-def wait_for(condition, seconds: float = 60) -> None:
+def wait_for(condition, seconds: float = 240) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "nothing happened"
