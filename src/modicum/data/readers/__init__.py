@@ -10,16 +10,22 @@ import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
-from jaxtyping import TypeCheckError
+import numpy as np
+from jaxtyping import Float64, TypeCheckError
 
 from modicum.data.image import ImageRef, MedicalImage
+from modicum.data.intensity_window import INTENSITY_RULES, IntensityWindow
 from modicum.data.readers.content import SUFFIX_FORMATS, format_of_content, format_of_name
 from modicum.data.readers.quiet import quiet
 from modicum.data.readers.request import Request, Unreadable
-from modicum.errors import BrokenImageError, InputError
+from modicum.errors import BrokenImageError, InputError, did_you_mean
 
+if TYPE_CHECKING:
+    from modicum.data.readers.nifti import NiftiLayout
+
+Answer = TypeVar("Answer")
 MAX_PIXELS = 300_000_000
 # No damaged file causes these; they are ours (shapes, while tests check them) or the installation's.
 _MISTAKES = (TypeCheckError, NameError, ImportError)
@@ -33,6 +39,8 @@ def read_image(
     window: tuple[float | int, float | int] | None = None,
     at_least: tuple[int, int] | None = None,
     max_pixels: int = MAX_PIXELS,
+    intensity: IntensityWindow | str | None = None,
+    empty: bool = False,
 ) -> MedicalImage:
     """Reads one 2-D image as float32 [channels, height, width] in [0, 1].
 
@@ -45,26 +53,90 @@ def read_image(
         at_least: height and width. A JPEG may be decoded at a half, a quarter or an eighth of its size as
             long as neither side falls under these; ``source`` tells the full size.
         max_pixels: a file that declares more is refused before it is decoded.
+        intensity: instead of ``window``: an :class:`~modicum.data.intensity_window.IntensityWindow`, or the
+            rule to find one by, ``range`` or ``percentile`` (see ``modicum.data.readers.intensity``). Where a
+            window is ignored, so is this. ``IntensityWindow.of(image, intensity)`` is the way back.
+        empty: a NIfTI slice that holds only NaN, as some volumes have outside the body, reads as all 0; it is
+            refused otherwise.
 
     Raises:
         BrokenImageError: the image cannot be read; the reason is plain and holds nothing from a patient's
             header.
-        InputError: the window's width is not above zero.
+        InputError: the window's width is not above zero, or the rule is unknown.
     """
     if window is not None and not window[1] > 0:
         raise InputError(
             f"window width {window[1]} is not above zero", "give (centre, width), for instance (40, 400)"
         )
+    _check_intensity(intensity, window)
+    ref = _reference(ref)
+    request = Request(ref, window, at_least, max_pixels, intensity, empty)
+    return _read(ref, lambda file, form: _reader(form)(file, request))
+
+
+def dicom_values(ref: ImageRef | str | Path) -> Float64[np.ndarray, "height width"]:
+    """A monochrome DICOM frame in its file's own units, without any window; NaN where it is padding.
+
+    Raises:
+        BrokenImageError: the frame cannot be read, or is in colour.
+    """
+    from modicum.data.readers.dicom import read_values
+
+    ref = _reference(ref)
+    request = Request(ref, None, None, MAX_PIXELS)
+    return _read(ref, lambda file, form: read_values(file, form, request))
+
+
+def nifti_header(path: Path) -> "NiftiLayout":
+    """The header of a NIfTI file and how its axes lie, without its voxels.
+
+    Raises:
+        BrokenImageError: it is no NIfTI file, or its header is not usable.
+    """
+    from modicum.data.readers.nifti import nifti_layout
+
+    def read(file: BinaryIO, form: str) -> "NiftiLayout":
+        if form != "nifti":
+            raise Unreadable(f"is no NIfTI file but {form.upper()}")
+        return nifti_layout(file)
+
+    return _read(ImageRef(path), read)
+
+
+def _reference(ref: ImageRef | str | Path) -> ImageRef:
     if isinstance(ref, str):
-        ref = ImageRef.parse(ref)
-    elif isinstance(ref, Path):
-        ref = ImageRef(ref)
-    request = Request(ref=ref, window=window, at_least=at_least, max_pixels=max_pixels)
+        return ImageRef.parse(ref)
+    return ImageRef(ref) if isinstance(ref, Path) else ref
+
+
+def _check_intensity(
+    intensity: IntensityWindow | str | None, window: tuple[float | int, float | int] | None
+) -> None:
+    if intensity is None:
+        return
+    if window is not None:
+        raise InputError(
+            f"both window={window} and intensity={intensity!r} are given", "leave one of the two out"
+        )
+    if isinstance(intensity, str) and intensity not in INTENSITY_RULES:
+        raise InputError(
+            f"intensity={intensity!r} is unknown",
+            did_you_mean(intensity, INTENSITY_RULES) + ", or give an IntensityWindow",
+        )
+    if isinstance(intensity, IntensityWindow) and intensity.low >= intensity.high:
+        raise InputError(
+            f"an intensity window from {intensity.low} to {intensity.high} shows nothing",
+            "give the smaller value first, and two that differ",
+        )
+
+
+def _read(ref: ImageRef, read: Callable[[BinaryIO, str], Answer]) -> Answer:
+    """Opens a file, and turns whatever its reading raises into one error with one plain reason."""
     form = None
     try:
         with quiet(), _open(ref.path) as file:
             form = format_of_content(file)
-            return _reader(form)(file, request)
+            return read(file, form)
     except Unreadable as error:
         reason = error.reason
     except MemoryError:
@@ -167,4 +239,12 @@ def list_images(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: path.relative_to(folder).parts)
 
 
-__all__ = ["IMAGE_SUFFIXES", "MAX_PIXELS", "is_image_file", "list_images", "read_image"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "MAX_PIXELS",
+    "dicom_values",
+    "is_image_file",
+    "list_images",
+    "nifti_header",
+    "read_image",
+]

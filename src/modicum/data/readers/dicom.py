@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import pydicom
-from jaxtyping import Shaped
+from jaxtyping import Float64, Shaped
 from pydicom.dataset import Dataset
 from pydicom.encaps import get_frame
 from pydicom.pixels import apply_color_lut, get_decoder, pixel_array
@@ -28,7 +28,7 @@ from pydicom.pixels import apply_color_lut, get_decoder, pixel_array
 from modicum.data.image import MedicalImage, Source
 from modicum.data.readers.codestream import declared_size
 from modicum.data.readers.content import format_of_name
-from modicum.data.readers.dicom_values import grey_pixels, numbers, section
+from modicum.data.readers.dicom_values import grey_pixels, numbers, own_units, section
 from modicum.data.readers.intensity import to_unit
 from modicum.data.readers.request import Request, Unreadable
 
@@ -50,7 +50,7 @@ _TAGS: list[Any] = [
         "PixelPaddingValue",
         "PixelPaddingRangeLimit",
     ),
-    *("RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "VOILUTSequence"),
+    *("Modality", "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "VOILUTSequence"),
     *("WindowCenter", "WindowWidth", "VOILUTFunction"),
     *("ExtendedOffsetTable", "ExtendedOffsetTableLengths"),
     *("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"),
@@ -73,17 +73,9 @@ def read_dicom(file: BinaryIO, request: Request) -> MedicalImage:
     Raises:
         Unreadable: for what it cannot use; other exceptions come from pydicom and mean damaged data.
     """
-    request.allow_only("a DICOM file", "frame")
-    _check_deflated(file, request.max_pixels * 8)
-    header = pydicom.dcmread(file, force=True, stop_before_pixels=True, specific_tags=_TAGS)
-    if "Rows" not in header or "Columns" not in header:
-        raise Unreadable("is a DICOM file without an image (a report, a plan, a directory?)")
+    header, frame, stored = _frame(file, request)
     height, width = int(header.Rows), int(header.Columns)
-    request.check_size(height, width)
-    frames = max(1, int(header.get("NumberOfFrames") or 1))
-    frame = request.choose("frame", request.ref.frame, frames, frames // 2)
-    kind = str(header.get("PhotometricInterpretation", "")).strip()
-    stored = _decode(file, request.ref.path, header, frame)
+    kind = _photometric(header)
     if kind in ("MONOCHROME1", "MONOCHROME2") and stored.ndim == 2:
         pixels, value_range = grey_pixels(stored, header, frame, request)
         if kind == "MONOCHROME1":
@@ -106,11 +98,46 @@ def read_dicom(file: BinaryIO, request: Request) -> MedicalImage:
         mode=kind,
         height=height,
         width=width,
-        slices=frames,
+        slices=_frames(header),
         mislabelled=format_of_name(request.ref.path) not in (None, "dicom"),
         spacing_from=field,
     )
     return MedicalImage(pixels=pixels, spacing=spacing, source=source, value_range=value_range)
+
+
+def read_values(file: BinaryIO, form: str, request: Request) -> Float64[np.ndarray, "height width"]:
+    """Reads one monochrome frame after the modality transformation, with NaN for padding.
+
+    Raises:
+        Unreadable: it is no such frame; other exceptions come from pydicom and mean damaged data.
+    """
+    if form != "dicom":
+        raise Unreadable(f"is no DICOM file but {form.upper()}")
+    header, frame, stored = _frame(file, request)
+    if not _photometric(header).startswith("MONOCHROME") or stored.ndim != 2:
+        raise Unreadable("is in colour, and has no values in units of their own")
+    return own_units(stored, header, frame)
+
+
+def _frame(file: BinaryIO, request: Request) -> tuple[Dataset, int, Stored]:
+    """The header, which frame is read, and its stored values."""
+    request.allow_only("a DICOM file", "frame")
+    _check_deflated(file, request.max_pixels * 8)
+    header = pydicom.dcmread(file, force=True, stop_before_pixels=True, specific_tags=_TAGS)
+    if "Rows" not in header or "Columns" not in header:
+        raise Unreadable("is a DICOM file without an image (a report, a plan, a directory?)")
+    request.check_size(int(header.Rows), int(header.Columns))
+    frames = _frames(header)
+    frame = request.choose("frame", request.ref.frame, frames, frames // 2)
+    return header, frame, _decode(file, request.ref.path, header, frame)
+
+
+def _frames(header: Dataset) -> int:
+    return max(1, int(header.get("NumberOfFrames") or 1))
+
+
+def _photometric(header: Dataset) -> str:
+    return str(header.get("PhotometricInterpretation", "")).strip()
 
 
 def _decode(file: BinaryIO, path: Path, header: Dataset, frame: int) -> Stored:

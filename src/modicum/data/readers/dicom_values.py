@@ -3,15 +3,23 @@
 from collections.abc import Callable
 
 import numpy as np
-from jaxtyping import Bool, Float32, Shaped
+from jaxtyping import Bool, Float32, Float64, Shaped
 from pydicom.dataset import Dataset
 from pydicom.pixels import apply_modality_lut, apply_voi
 
-from modicum.data.readers.intensity import display_range, span, to_unit
-from modicum.data.readers.request import Request
+from modicum.data.readers.intensity import (
+    Ends,
+    clear_background,
+    display_range,
+    foreground,
+    percentile_ends,
+    spaced,
+    span,
+    to_unit,
+)
+from modicum.data.readers.request import Request, Unreadable
 
 Stored = Shaped[np.ndarray, "height width"]
-Ends = tuple[float, float]
 
 
 def section(header: Dataset, frame: int, keyword: str) -> Dataset:
@@ -43,19 +51,18 @@ def grey_pixels(
     """A monochrome frame in [0, 1], and what 0 and 1 stand for after the modality transformation.
 
     MONOCHROME1 is inverted here, so that for it 0 stands for the second of the two. With a VOI table the two
-    are the table's own outputs, and with a sigmoid the window's ends: neither can be undone by a line.
+    are the table's own outputs, and with a sigmoid the window's ends: neither can be undone by a line. A rule
+    that was asked for goes before what the file brings.
+
+    Raises:
+        Unreadable: percentiles of a CT.
     """
     padding = _padding(stored, header)
-    slope, intercept = 1.0, 0.0
-    if "ModalityLUTSequence" in header:
-        values = apply_modality_lut(stored, header)
-    else:
-        values = stored
-        transformation = section(header, frame, "PixelValueTransformationSequence")
-        slope = next(iter(numbers(transformation, "RescaleSlope")), 1.0) or 1.0
-        intercept = next(iter(numbers(transformation, "RescaleIntercept")), 0.0)
+    values, slope, intercept = _modality(stored, header, frame)
     ends, bend = request.window_ends, None
-    if ends is None:
+    if request.rule == "percentile":
+        ends = _percentiles(values, padding, slope, intercept, header)
+    if ends is None and request.rule is None:
         voi = section(header, frame, "FrameVOILUTSequence")
         if "VOILUTSequence" in voi:
             values, slope, intercept = _voi_table(values * slope + intercept, voi), 1.0, 0.0
@@ -68,11 +75,58 @@ def grey_pixels(
     pixels = to_unit(values, (ends[0] - intercept) / slope, (ends[1] - intercept) / slope)
     if bend is not None:
         pixels = bend(values * slope + intercept)[None]
+    if request.background is not None:
+        clear_background(pixels, values * slope + intercept, request.background)
     if str(header.PhotometricInterpretation).strip() == "MONOCHROME1":
         np.subtract(1, pixels, out=pixels)
     if padding is not None:
         pixels[0][padding] = 0
     return pixels, ends
+
+
+def own_units(stored: Stored, header: Dataset, frame: int) -> Float64[np.ndarray, "height width"]:
+    """A monochrome frame after the modality transformation; NaN where it is padding."""
+    values, slope, intercept = _modality(stored, header, frame)
+    own = values * slope + intercept
+    own = own.astype(np.float64, copy=False)
+    padding = _padding(stored, header)
+    if padding is not None:
+        own[padding] = np.nan
+    return own
+
+
+def refuse_ct(header: Dataset) -> None:
+    """Percentiles leave zero out as background.
+
+    Raises:
+        Unreadable: it is a CT, where zero is water.
+    """
+    if str(header.get("Modality", "")).strip() == "CT":
+        raise Unreadable(
+            "is a CT, where zero is water and not background: percentiles do not apply; give a window "
+            "such as (40, 400)"
+        )
+
+
+def _modality(stored: Stored, header: Dataset, frame: int) -> tuple[Stored, float, float]:
+    """Values of which ``slope * value + intercept`` is the modality transformation (C.11.1)."""
+    if "ModalityLUTSequence" in header:
+        return apply_modality_lut(stored, header), 1.0, 0.0
+    transformation = section(header, frame, "PixelValueTransformationSequence")
+    slope = next(iter(numbers(transformation, "RescaleSlope")), 1.0) or 1.0
+    return stored, slope, next(iter(numbers(transformation, "RescaleIntercept")), 0.0)
+
+
+def _percentiles(
+    values: Stored,
+    padding: Bool[np.ndarray, "height width"] | None,
+    slope: float,
+    intercept: float,
+    header: Dataset,
+) -> Ends:
+    refuse_ct(header)
+    seen = values if padding is None else values[~padding]
+    return percentile_ends(foreground(seen * slope + intercept, spaced(values.size)))
 
 
 def _own_range(

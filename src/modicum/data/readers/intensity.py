@@ -9,14 +9,30 @@ The rule, the same for all formats where the file itself (a DICOM window) or the
   off;
 - floating point: as it is where all lies within [0, 1], otherwise least to largest value;
 - NaN becomes 0, minus infinity 0, plus infinity 1; they do not count for least and largest.
+
+A caller may ask for another rule instead, for grey images of more than 8 bits (of any depth in DICOM and
+NIfTI):
+
+- ``range``: least to largest value as above, also where a DICOM file brings a window;
+- ``percentile``: the 0.5th to the 99.5th percentile of what is neither 0 nor NaN nor infinite. Zero is the
+  background and becomes exactly 0. Where all the rest is alike, the window is from 0 to that value, and where
+  there is no rest, from 0 to 1. It is made for MR; of Hounsfield units it would take water for background.
+
+Both are of the whole volume in NIfTI, of the frame in DICOM (``modicum.data.volumes`` finds them for a whole
+series), and of the single image elsewhere.
 """
 
 import numpy as np
 from jaxtyping import Float32, Shaped
 
-from modicum.data.readers.request import Unreadable
+from modicum.data.intensity_window import BACKGROUND
+from modicum.data.readers.request import Request, Unreadable
 
 Values = Shaped[np.ndarray, "height width *samples"]
+Ends = tuple[float, float]
+PERCENTILES = (0.5, 99.5)
+# Percentiles of more voxels than this are taken from evenly spaced ones.
+MOST_VOXELS = 2**24
 
 
 def span(values: Shaped[np.ndarray, "*sides"]) -> tuple[float, float]:
@@ -46,6 +62,25 @@ def display_range(low: float, high: float, is_float: bool) -> tuple[float, float
     return (low, high) if high > low else (low, low + max(1.0, 2 * float(np.spacing(abs(low)))))
 
 
+def foreground(values: Shaped[np.ndarray, "*sides"], step: int = 1) -> Shaped[np.ndarray, "some"]:
+    """What is neither the background (0) nor NaN nor infinite, of every ``step``-th value."""
+    few = values.ravel(order="K")[::step]
+    return few[np.isfinite(few) & (few != BACKGROUND)]
+
+
+def percentile_ends(seen: Shaped[np.ndarray, "some"]) -> Ends:
+    """What becomes 0 and 1 by the percentile rule for an image or volume with this :func:`foreground`."""
+    if seen.size == 0:
+        return 0.0, 1.0
+    low, high = (float(end) for end in np.percentile(seen.astype(np.float64), PERCENTILES))
+    return (low, high) if high > low else (min(low, BACKGROUND), max(high, BACKGROUND))
+
+
+def spaced(voxels: int) -> int:
+    """Of how many voxels one is looked at, in a volume of so many, to find percentiles."""
+    return max(1, -(-voxels // MOST_VOXELS))
+
+
 def to_unit(values: Values, low: float, high: float) -> Float32[np.ndarray, "channels height width"]:
     """Maps ``low`` to 0 and ``high`` to 1 (``low`` may be the larger), cuts off beyond, and puts channels
     first.
@@ -72,23 +107,40 @@ def to_unit(values: Values, low: float, high: float) -> Float32[np.ndarray, "cha
 
 
 def grey_or_colour(
-    values: Shaped[np.ndarray, "height width *samples"], bits: int, window: tuple[float, float] | None
-) -> tuple[Float32[np.ndarray, "channels height width"], tuple[float, float]]:
-    """Applies the rule above to one decoded image; also gives the values that became 0 and 1.
+    values: Shaped[np.ndarray, "height width *samples"], bits: int, request: Request
+) -> tuple[Float32[np.ndarray, "channels height width"], Ends]:
+    """Applies the rules above to one decoded image; also gives the values that became 0 and 1.
 
     Args:
         values: integers or floats.
         bits: bits a sample.
-        window: the values to show as 0 and 1, for grey images of more than 8 bits.
+        request: with the window or the rule, for grey images of more than 8 bits.
     """
     is_float = values.dtype.kind == "f"
     is_grey = values.ndim == 2 or values.shape[-1] == 1
     if values.dtype.kind == "u" and (bits <= 8 or (not is_grey and bits == 16)):
         ends = (0.0, float(2**bits - 1))
-    else:
-        low, high = span(values)
-        ends = window if window is not None and is_grey else display_range(low, high, is_float)
-    return to_unit(values, *ends), ends
+        return to_unit(values, *ends), ends
+    low, high = span(values)
+    ends = display_range(low, high, is_float)
+    if is_grey and request.window_ends is not None:
+        ends = request.window_ends
+    elif is_grey and request.rule == "percentile":
+        ends = percentile_ends(foreground(values, spaced(values.size)))
+    pixels = to_unit(values, *ends)
+    if is_grey:
+        clear_background(pixels, values, request.background)
+    return pixels, ends
+
+
+def clear_background(
+    pixels: Float32[np.ndarray, "1 height width"],
+    values: Shaped[np.ndarray, "height width *sample"],
+    background: float | None,
+) -> None:
+    """Makes the pixels exactly 0 where the value is the background's."""
+    if background is not None:
+        pixels[0][values.reshape(pixels.shape[1:]) == background] = 0
 
 
 def upright(values: Values, orientation: int) -> Shaped[np.ndarray, "rows columns *samples"]:

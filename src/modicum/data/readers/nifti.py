@@ -6,14 +6,18 @@ front, 2 from foot to head. Without a part in the reference: axis 2, the middle 
 series. The slice is laid out as radiologists look at it and as DICOM stores it: front or head on top, the
 patient's right on the image's left, and for axis 0 the front on the left.
 
-Values (scl_slope and scl_inter applied) are scaled by the least and largest of the whole volume, so that
-slices of one volume agree; with a window that needs no look at the rest. Only the slice is read where the
-file allows; a compressed volume is decompressed once and kept while it is among the last used.
+Values (scl_slope and scl_inter applied) are scaled by the least and largest of the whole volume, or by its
+percentiles where they are asked for, so that slices of one volume agree; with a window that needs no look at
+the rest. A slice without any number is refused unless ``empty`` is asked for: then it is all 0. Only the slice
+is read where the file allows; a compressed volume is decompressed once and kept while it is among the last
+used.
 """
 
 import gzip
 import math
 import os
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -26,7 +30,15 @@ from nibabel.orientations import io_orientation, ornt2axcodes
 
 from modicum.data.image import MedicalImage, Source
 from modicum.data.readers.content import HEAD, format_of_name, nifti_version
-from modicum.data.readers.intensity import display_range, span, to_unit
+from modicum.data.readers.intensity import (
+    clear_background,
+    display_range,
+    foreground,
+    percentile_ends,
+    spaced,
+    span,
+    to_unit,
+)
 from modicum.data.readers.recent import Recent, file_key
 from modicum.data.readers.request import Request, Unreadable
 
@@ -34,6 +46,7 @@ Volume = Shaped[np.ndarray, "x y z"]
 KEEP_BYTES = 256 * 2**20
 _volumes: Recent[Volume] = Recent(KEEP_BYTES, lambda volume: volume.nbytes)
 _ranges: Recent[tuple[float, float]] = Recent(4096, lambda ends: 1)
+_percentiles: Recent[tuple[float, float]] = Recent(4096, lambda ends: 1)
 _SLAB_VOXELS = 2**24
 _MILLIMETRES = {"meter": 1000.0, "micron": 0.001}
 
@@ -47,20 +60,14 @@ def read_nifti(file: BinaryIO, request: Request) -> MedicalImage:
     request.allow_only("a NIfTI file", "frame", "axis", "index")
     volume = _Volume(file, request)
     axis = 2 if request.ref.axis is None else request.choose("axis", request.ref.axis, 3, 2)
-    file_axis = int(np.flatnonzero(volume.turn[:, 0] == axis)[0])
-    count = volume.shape[file_axis]
+    lie = SliceLie.of(volume.turn, axis)
+    count = volume.shape[lie.across]
     index = request.choose("index", request.ref.index, count, count // 2)
-    request.check_size(*(side for at, side in enumerate(volume.shape[:3]) if at != file_axis))
-    values = volume.slice(file_axis, index if volume.turn[file_axis, 1] > 0 else count - 1 - index)
-    # Of the two axes left, the one of the lower canonical number runs along the columns, the other along the
-    # rows.
-    columns, rows = sorted((at for at in range(3) if at != file_axis), key=lambda at: volume.turn[at, 0])
-    picture = np.swapaxes(values, 0, 1) if columns < rows else values
-    # Upwards in the canonical direction is from right to left and from bottom to top of the picture.
-    picture = picture[:: -int(volume.turn[rows, 1]), :: -int(volume.turn[columns, 1])]
+    request.check_size(*(side for at, side in enumerate(volume.shape[:3]) if at != lie.across))
+    picture = lie.upright(volume.slice(lie.across, lie.in_file(index, count)))
     pixels, value_range = _scaled(picture, volume, request)
     sizes = voxel_sizes(volume.affine) * _MILLIMETRES.get(volume.header.get_xyzt_units()[0], 1.0)
-    spacing = float(sizes[rows]), float(sizes[columns])
+    spacing = float(sizes[lie.rows]), float(sizes[lie.columns])
     source = Source(
         path=request.ref.path,
         format="nifti",
@@ -82,9 +89,98 @@ def _scaled(
     if picture.dtype.names:
         colours = np.stack([picture[name] for name in "RGB"], axis=-1)
         return to_unit(colours, 0.0, 255.0), (0.0, 255.0)
-    span(picture)  # refuses a slice without any number, whatever the rest of the volume holds
-    ends = request.window_ends or display_range(*volume.span(), volume.is_float)
-    return to_unit(picture, *ends), ends
+    if not request.empty:
+        span(picture)  # refuses a slice without any number, whatever the rest of the volume holds
+    if request.window_ends is not None:
+        ends = request.window_ends
+    elif request.rule == "percentile":
+        ends = volume.percentiles()
+    else:
+        ends = display_range(*volume.span(), volume.is_float)
+    pixels = to_unit(picture, *ends)
+    clear_background(pixels, picture, request.background)
+    return pixels, ends
+
+
+@dataclass(frozen=True)
+class SliceLie:
+    """How the slices across one canonical axis lie in a file, and as an upright picture.
+
+    Attributes:
+        across: the file's axis that they are counted along.
+        forward: 1 where the file counts them as the canonical axis does, -1 where it counts them backwards.
+        rows: the file's axis that the picture's rows are counted along.
+        columns: the same of its columns.
+        row_step: 1 where the picture's rows follow the file's order, -1 where they run against it.
+        column_step: the same of its columns.
+    """
+
+    across: int
+    forward: int
+    rows: int
+    columns: int
+    row_step: int
+    column_step: int
+
+    @classmethod
+    def of(cls, turn: Float[np.ndarray, "3 2"], axis: int) -> "SliceLie":
+        """From a file's orientation (for each of its axes the canonical one and the direction)."""
+        across = int(np.flatnonzero(turn[:, 0] == axis)[0])
+        # Of the two axes left, the one of the lower canonical number runs along the columns, the other along
+        # the rows.
+        columns, rows = sorted((at for at in range(3) if at != across), key=lambda at: turn[at, 0])
+        # Upwards in the canonical direction is from right to left and from bottom to top of the picture.
+        return cls(across, int(turn[across, 1]), rows, columns, -int(turn[rows, 1]), -int(turn[columns, 1]))
+
+    def in_file(self, index: int, count: int) -> int:
+        """The file's own number of the canonical slice ``index`` of ``count``."""
+        return index if self.forward > 0 else count - 1 - index
+
+    def upright(self, values: Shaped[np.ndarray, "first second"]) -> Shaped[np.ndarray, "height width"]:
+        """A slice as it lies in the file, turned into a picture; a view."""
+        picture = np.swapaxes(values, 0, 1) if self.columns < self.rows else values
+        return picture[:: self.row_step, :: self.column_step]
+
+    def as_stored(self, picture: Shaped[np.ndarray, "height width"]) -> Shaped[np.ndarray, "first second"]:
+        """The inverse of :meth:`upright`; a view."""
+        values = picture[:: self.row_step, :: self.column_step]
+        return np.swapaxes(values, 0, 1) if self.columns < self.rows else values
+
+
+@dataclass(frozen=True, eq=False)
+class NiftiLayout:
+    """What a NIfTI file's header says, without its voxels.
+
+    Attributes:
+        header: the header as it stands in the file.
+        shape: of the file; at least three sides.
+        affine: from voxels to millimetres (or the header's unit), RAS+.
+        turn: for each of the file's first three axes its canonical axis and direction (1 or -1).
+    """
+
+    header: Nifti1Header
+    shape: tuple[int, ...]
+    affine: Float[np.ndarray, "4 4"]
+    turn: Float[np.ndarray, "3 2"]
+
+    @property
+    def canonical_shape(self) -> tuple[int, int, int]:
+        """Voxels left-right, back-front and foot-head."""
+        sides = [self.shape[int(np.flatnonzero(self.turn[:, 0] == axis)[0])] for axis in range(3)]
+        return sides[0], sides[1], sides[2]
+
+
+def nifti_layout(file: BinaryIO) -> NiftiLayout:
+    """Reads the header of an open NIfTI file.
+
+    Raises:
+        Unreadable: it is the header of no volume, or its orientation is not usable.
+    """
+    file.seek(0)
+    compressed = file.read(2) == b"\x1f\x8b"
+    file.seek(0)
+    header = _header(gzip.GzipFile(fileobj=file) if compressed else file)
+    return NiftiLayout(header, _shape(header), *_orientation(header.copy()))
 
 
 class _Volume:
@@ -148,14 +244,32 @@ class _Volume:
                 pass
         return volume
 
+    def percentiles(self) -> tuple[float, float]:
+        """What the percentile rule makes 0 and 1: of the whole volume."""
+        return _percentiles.get(self._key, self._find_percentiles)
+
+    def _find_percentiles(self) -> tuple[float, float]:
+        self.span()  # refuses a volume without any number
+        step = spaced(math.prod(self.shape[:3]))
+        return percentile_ends(np.concatenate([foreground(slab, step) for slab in self._slabs()]))
+
     def _span_of_slabs(self) -> tuple[float, float]:
-        step = max(1, _SLAB_VOXELS // (self.shape[0] * self.shape[1]))
         ends: list[float] = []
-        for start in range(0, self.shape[2], step):
-            slab = self._read(slice(None), slice(None), slice(start, start + step))
+        for slab in self._slabs():
             if np.isfinite(slab).any():
                 ends += span(slab)
+        if not ends:
+            raise Unreadable("holds no number, only NaN or infinity")
         return min(ends), max(ends)
+
+    def _slabs(self) -> Iterator[Shaped[np.ndarray, "x y some"]]:
+        """The volume in parts that memory holds; in one where it is kept anyway."""
+        if self._keep:
+            yield self._whole()
+            return
+        step = max(1, _SLAB_VOXELS // (self.shape[0] * self.shape[1]))
+        for start in range(0, self.shape[2], step):
+            yield self._read(slice(None), slice(None), slice(start, start + step))
 
 
 def _header(stream: Any) -> Nifti1Header:

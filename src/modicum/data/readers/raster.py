@@ -89,7 +89,7 @@ def finish(values: Decoded, source: Source, request: Request) -> MedicalImage:
     alpha = None
     if values.ndim == 3 and values.shape[-1] in (2, 4):
         values, alpha = values[..., :-1], values[..., -1]
-    pixels, value_range = grey_or_colour(values, source.bits, request.window_ends)
+    pixels, value_range = grey_or_colour(values, source.bits, request)
     if alpha is not None and int(alpha.min()) < (opaque := np.iinfo(alpha.dtype).max):
         pixels *= alpha.astype(np.float32) / np.float32(opaque)
     return MedicalImage(pixels=pixels, spacing=None, source=source, value_range=value_range)

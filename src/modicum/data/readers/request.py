@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from modicum.data.image import ImageRef
+from modicum.data.intensity_window import BACKGROUND, IntensityWindow
 
 
 class Unreadable(Exception):
@@ -21,10 +22,26 @@ class Request:
     window: tuple[float | int, float | int] | None
     at_least: tuple[int, int] | None
     max_pixels: int
+    intensity: IntensityWindow | str | None = None
+    empty: bool = False
+
+    @property
+    def rule(self) -> str | None:
+        """``range`` or ``percentile``, where one of them was asked for."""
+        return self.intensity if isinstance(self.intensity, str) else None
+
+    @property
+    def background(self) -> float | None:
+        """The value that becomes exactly 0, where one is set apart."""
+        if isinstance(self.intensity, IntensityWindow):
+            return self.intensity.background
+        return BACKGROUND if self.rule == "percentile" else None
 
     @property
     def window_ends(self) -> tuple[float, float] | None:
         """The values that the asked window shows as 0 and as 1."""
+        if isinstance(self.intensity, IntensityWindow):
+            return self.intensity.low, self.intensity.high
         if self.window is None:
             return None
         centre, width = self.window
