@@ -12,6 +12,7 @@ torch.Size([4, 3, 96, 96])
 from modicum.transforms.geometry import resize
 from modicum.transforms.operation import GeometricOperation, Operation, PhotometricOperation
 from modicum.transforms.pipeline import OPERATIONS, Augmentation, describe_augmentation, parse_augmentation
+from modicum.transforms.policy import POLICY_OPERATIONS, Policy
 from modicum.transforms.presets import PRESETS
 from modicum.transforms.random_geometry import (
     HorizontalFlip,
@@ -38,6 +39,7 @@ from modicum.transforms.views import VIEWS, apply_view, apply_views, parse_views
 
 __all__ = [
     "OPERATIONS",
+    "POLICY_OPERATIONS",
     "PRESETS",
     "VIEWS",
     "Augmentation",
@@ -53,6 +55,7 @@ __all__ = [
     "Hue",
     "Operation",
     "PhotometricOperation",
+    "Policy",
     "RandomErasing",
     "RandomResizedCrop",
     "Resize",

@@ -16,6 +16,7 @@ from modicum.errors import InputError, did_you_mean
 from modicum.transforms import random_geometry, random_photometry
 from modicum.transforms.geometry import Size, Stage, resize_stage, warp_batch
 from modicum.transforms.operation import Batch, GeometricOperation, Operation, require_image
+from modicum.transforms.policy import Policy
 from modicum.transforms.presets import PRESETS
 from modicum.transforms.random_geometry import as_size
 
@@ -39,6 +40,7 @@ OPERATIONS: dict[str, type[Operation]] = {
         random_photometry.Gamma,
         random_photometry.GaussianNoise,
         random_photometry.RandomErasing,
+        Policy,
     )
 }
 
