@@ -1,0 +1,177 @@
+"""Run-length encoded masks: texts of numbers, as competitions give them.
+
+Pixels are counted down the columns, from the upper left corner. Two forms are about:
+
+* *absolute* (most competitions): ``start length start length ...``, starts from 1;
+* *relative* (SIIM-ACR pneumothorax): ``skip length skip length ...``, each skip from the end of the run before, the
+  first from the corner. An image without a finding has the marker ``-1``, with a blank before it in the original file;
+  several rows of one image are several regions, and its mask is their union.
+"""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from modicum.errors import InputError
+from modicum.wording import listed
+
+Form = Literal["absolute", "relative"]
+Mask = Bool[np.ndarray, "height width"]
+
+SIIM_SIZE = (1024, 1024)
+"""Height and width of the masks of SIIM-ACR pneumothorax."""
+NOTHING = "-1"
+"""What stands for an empty mask; an empty text does too."""
+
+
+def decoded(text: str, size: tuple[int, int], form: Form, place: str = "run-length text") -> Mask:
+    """The mask that a text stands for.
+
+    Args:
+        text: whole numbers with blanks between, or :data:`NOTHING`.
+        size: height and width of the mask.
+        form: what the first number of each pair means.
+        place: what to call the text in an error, for instance ``masks.csv row 17``.
+
+    Raises:
+        InputError: not pairs of whole numbers, a run without length, or one that leaves the mask. Absolute runs may
+            come in any order and overlap.
+
+    >>> decoded("2 2 5 1", (3, 2), "absolute").astype(int).tolist()
+    [[0, 0], [1, 1], [1, 0]]
+    >>> decoded("1 2 1 1", (3, 2), "relative").astype(int).tolist()
+    [[0, 0], [1, 1], [1, 0]]
+    """
+    height, width = size
+    starts, lengths = _runs(text, form, place)
+    changes = np.zeros(height * width + 1, np.int64)
+    ends = starts + lengths
+    wrong = np.flatnonzero((lengths < 1) | (starts < 0) | (ends > height * width))
+    if len(wrong):
+        first = int(wrong[0])
+        raise InputError(
+            f"{place}: run {first + 1} has {lengths[first]} pixels from pixel {starts[first] + 1} on, in a mask of "
+            f"{height}x{width}",
+            f"check the size of the masks, and whether numbers are {form}",
+        )
+    np.add.at(changes, starts, 1)
+    np.add.at(changes, ends, -1)
+    return (changes[:-1].cumsum() > 0).reshape(width, height).T
+
+
+def encoded(mask: Mask, form: Form) -> str:
+    """The shortest text of a mask; :data:`NOTHING` for an empty one."""
+    pixels = np.concatenate([[False], mask.T.ravel(), [False]])
+    starts, ends = np.flatnonzero(pixels[1:] != pixels[:-1]).reshape(-1, 2).T
+    if not len(starts):
+        return NOTHING
+    first = starts + 1 if form == "absolute" else starts - np.concatenate([[0], ends[:-1]])
+    return " ".join(str(number) for pair in zip(first, ends - starts, strict=True) for number in pair)
+
+
+@dataclass(frozen=True)
+class RunLengthRow:
+    """One row of a table of masks.
+
+    Attributes:
+        text: of its runs.
+        place: the file and the row, for errors; the header is row 1.
+    """
+
+    text: str
+    place: str
+
+
+def read_run_lengths(
+    path: Path, image_column: str = "ImageId", runs_column: str = "EncodedPixels"
+) -> dict[str, list[RunLengthRow]]:
+    """The rows of a table of masks, by image, in the order of the file.
+
+    Names of columns and images are read without blanks around them, as the original files of SIIM need it.
+
+    Args:
+        path: a CSV file with a header.
+        image_column: holds the image's name.
+        runs_column: holds the text.
+
+    Raises:
+        InputError: a column is missing, a row is too short or names no image, or an image has both a region and the
+            marker for none.
+    """
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        rows = csv.reader(file)
+        header = [name.strip() for name in next(rows, [])]
+        places = [_column(header, name, path) for name in (image_column, runs_column)]
+        found: dict[str, list[RunLengthRow]] = {}
+        for number, row in enumerate(rows, start=2):
+            if not any(cell.strip() for cell in row):
+                continue
+            place = f"{path.name} row {number}"
+            if len(row) <= max(places) or not row[places[0]].strip():
+                raise InputError(
+                    f"{place}: {len(row)} cells, or no '{image_column}'",
+                    "give each row an image and its runs",
+                )
+            name, text = (row[index].strip() for index in places)
+            found.setdefault(name, []).append(RunLengthRow(text, place))
+    _check_markers(found)
+    return found
+
+
+def mask_of(rows: Sequence[RunLengthRow], size: tuple[int, int], form: Form) -> Mask:
+    """Where any row of one image has a pixel. Arguments and errors as of :func:`decoded`; errors name the row."""
+    mask = np.zeros(size, bool)
+    for row in rows:
+        mask |= decoded(row.text, size, form, row.place)
+    return mask
+
+
+def _runs(text: str, form: Form, place: str) -> tuple[Int[np.ndarray, "runs"], Int[np.ndarray, "runs"]]:
+    """First pixels from 0, and lengths."""
+    words = text.split()
+    if not words or words == [NOTHING]:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    try:
+        numbers = np.array([int(word) for word in words], np.int64)
+    except (ValueError, OverflowError) as error:
+        wrong = [word for word in words if not word.lstrip("+-").isdigit() or len(word) > 18]
+        raise InputError(
+            f"{place}: '{listed(wrong, 1)}' is not a number of pixels",
+            "give whole numbers with blanks between",
+        ) from error
+    if len(numbers) % 2:
+        raise InputError(
+            f"{place}: {len(numbers)} numbers are not pairs of a start and a length", "complete the row"
+        )
+    first, lengths = numbers[::2], numbers[1::2]
+    if form == "absolute":
+        return first - 1, lengths
+    wrong_skips = np.flatnonzero(first < 0)
+    if len(wrong_skips):
+        raise InputError(
+            f"{place}: a skip of {first[wrong_skips[0]]} pixels", "check whether the numbers are absolute"
+        )
+    return np.cumsum(first) + np.cumsum(lengths) - lengths, lengths
+
+
+def _column(header: Sequence[str], name: str, path: Path) -> int:
+    if name not in header:
+        raise InputError(
+            f"{path.name}: no column '{name}' (columns: {', '.join(header)})", "name the column of the table"
+        )
+    return header.index(name)
+
+
+def _check_markers(found: dict[str, list[RunLengthRow]]) -> None:
+    for rows in found.values():
+        nothing = [row for row in rows if row.text in ("", NOTHING)]
+        if nothing and len(nothing) < len(rows):
+            raise InputError(
+                f"{nothing[0].place}: says that its image has no region, and another row gives it one",
+                "remove one of the two",
+            )
