@@ -10,7 +10,6 @@ image.
 import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
-from torch.nn import functional
 
 from modicum.errors import InputError
 
@@ -64,8 +63,11 @@ def equalize(levels: Levels) -> Levels:
 
 def solarize(levels: Levels, threshold: PerImage) -> Levels:
     """Inverts the levels from ``threshold`` (0..256) on."""
-    first = _per_image(threshold.ceil().to(torch.int16), levels)
-    return torch.where(levels >= first, 255 - levels, levels)
+    first = threshold.ceil()
+    # No level is as high as 256, and uint8 cannot hold it.
+    flipped = _per_image(((first <= 255) * 255).to(torch.uint8), levels)
+    reached = levels >= _per_image(first.clamp_max(255).to(torch.uint8), levels)
+    return levels ^ (reached * flipped)
 
 
 def posterize(levels: Levels, bits: PerImage) -> Levels:
@@ -96,10 +98,12 @@ def sharpness(levels: Levels, factor: PerImage) -> Levels:
     """Scales the distance from the image smoothed by ``[1 1 1; 1 5 1; 1 1 1] / 13``; the border stays."""
     smooth = levels.clone()
     if min(levels.shape[2:]) >= 3:
-        around = 9 * functional.avg_pool2d(levels.float(), 3, 1)
-        centre = levels[:, :, 1:-1, 1:-1]
-        # Sums of whole numbers: no float error is large enough to move a thirteenth across a half.
-        smooth[:, :, 1:-1, 1:-1] = ((around + 4.0 * centre) / 13 + 0.5).floor_().to(torch.uint8)
+        wide = levels.to(torch.int16)
+        rows = wide[:, :, :-2] + wide[:, :, 1:-1] + wide[:, :, 2:]
+        around = rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]
+        sums = around.add_(wide[:, :, 1:-1, 1:-1], alpha=4)
+        # A whole number over 13 is never near a half: float32 rounds as Pillow does.
+        smooth[:, :, 1:-1, 1:-1] = (sums.float() / 13).add_(0.5).to(torch.uint8)
     return _blend(smooth, levels, factor)
 
 
