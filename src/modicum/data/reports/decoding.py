@@ -1,0 +1,50 @@
+"""From the bytes of a report's file to its text."""
+
+import codecs
+import unicodedata
+
+LONGEST = 20_000
+"""Characters of a report that are kept: some ten times what a long one has. More is several reports in one."""
+
+_MARKED = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+
+
+def decode_report(content: bytes) -> tuple[str, str]:
+    """Text of a report and the encoding it was found to be in.
+
+    Byte order marks are believed; what is valid UTF-8 is UTF-8; anything else is taken as Windows-1252, which hospital
+    systems without Unicode write, as long as it makes a text.
+
+    Raises:
+        UnicodeError: this is no text in any of these.
+
+    >>> decode_report("Müller".encode("cp1252"))
+    ('Müller', 'cp1252')
+    """
+    encoding = next((name for mark, name in _MARKED if content.startswith(mark)), None)
+    if encoding is not None:
+        text = content.decode(encoding)
+    else:
+        try:
+            text, encoding = content.decode("utf-8"), "utf-8"
+        except UnicodeDecodeError:
+            text, encoding = content.decode("cp1252"), "cp1252"
+    if "\0" in text or _share_of_controls(text) > 0.01:
+        raise UnicodeError("control characters")
+    return text, encoding.removesuffix("-sig")
+
+
+def clean(text: str) -> str:
+    """A text with ``\\n`` as its only line break, without control characters, and without blanks at its ends."""
+    lines = "\n".join(text.splitlines())
+    kept = (c if c in "\n\t" or not _is_control(c) else " " for c in lines)
+    return "".join(kept).strip()
+
+
+def _share_of_controls(text: str) -> float:
+    return sum(_is_control(c) and c not in "\n\r\t\f\v" for c in text) / max(1, len(text))
+
+
+def _is_control(character: str) -> bool:
+    # Private use and unassigned characters are left to the tokenizer; surrogates cannot be written again.
+    return unicodedata.category(character) in ("Cc", "Cs")

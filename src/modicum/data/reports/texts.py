@@ -1,0 +1,163 @@
+"""The reports of a manifest: their texts, and which could not be used.
+
+A cell of the report column is the text itself, or names a text file below the manifest's root. Nothing here fails for
+one bad report among thousands: it is set aside, with its place and a reason that quotes none of its content.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from modicum.data.manifest import Manifest
+from modicum.data.reports.decoding import LONGEST, clean, decode_report
+from modicum.data.reports.placeholders import normalise_placeholders
+from modicum.data.reports.sections import select_sections
+from modicum.errors import InputError
+from modicum.wording import count_of, listed
+
+TEXT_SUFFIXES = (".txt", ".text", ".rpt")
+"""A cell of one line that ends so names a file."""
+
+# No report of a person comes near; a volume named by mistake is not read into memory.
+_LARGEST_FILE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Unusual:
+    """A report that was set aside or changed.
+
+    Attributes:
+        row: of the manifest.
+        place: where it was read, for messages: ``reports.csv row 17``.
+        reason: why, without anything of its content.
+    """
+
+    row: int
+    place: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Reports:
+    """The reports of a manifest.
+
+    Attributes:
+        texts: one for each row; None where there is none or it was set aside.
+        set_aside: rows whose report cannot be used.
+        changed: rows whose report was read otherwise than as written: shortened, or in another encoding.
+        places: where each row was read, for messages.
+    """
+
+    texts: list[str | None]
+    set_aside: list[Unusual] = field(default_factory=list)
+    changed: list[Unusual] = field(default_factory=list)
+    places: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def present(self, rows: Sequence[int] | None = None) -> list[str]:
+        """The texts that are there, of these rows or of all."""
+        chosen = self.texts if rows is None else [self.texts[row] for row in rows]
+        return [text for text in chosen if text is not None]
+
+    def notes(self) -> list[str]:
+        """What was set aside and changed, in words, a line for each reason with the first places."""
+        return [
+            f"{count_of(len(places), 'report')} {what}: {reason} ({listed(places)})"
+            for what, unusual in (("set aside", self.set_aside), ("changed", self.changed))
+            for reason in Counter(item.reason for item in unusual)
+            if (places := [item.place for item in unusual if item.reason == reason])
+        ]
+
+    def select(self, names: Sequence[str] = ("findings", "impression")) -> "Reports":
+        """Only these sections of each report; reports with none of them are set aside and listed."""
+        return self._map(lambda text: select_sections(text, names), f"it has no section {' or '.join(names)}")
+
+    def _map(self, change: Callable[[str], str | None], reason: str) -> "Reports":
+        texts = [None if text is None else change(text) for text in self.texts]
+        lost = [
+            Unusual(row, self.places[row] if self.places else f"row {row}", reason)
+            for row, (old, new) in enumerate(zip(self.texts, texts, strict=True))
+            if old is not None and new is None
+        ]
+        return replace(self, texts=texts, set_aside=[*self.set_aside, *lost])
+
+
+def read_reports(manifest: Manifest, column: str = "report") -> Reports:
+    """Reads the report of every row.
+
+    Texts are cleaned of control characters, their removed words written as ``___``, and cut at :data:`LONGEST`
+    characters, at a blank. A row without a report is no problem and is not listed; a cell of blanks is an empty report.
+
+    Args:
+        manifest: the data set.
+        column: texts, or names of text files below the manifest's root.
+
+    Raises:
+        InputError: there is no such column.
+    """
+    if column not in manifest.table:
+        raise InputError(
+            f"{manifest.source or 'manifest'}: no column '{column}' with reports",
+            f"name the column with the texts or the files (there are {listed(manifest.table.columns, most=8)})",
+        )
+    texts: list[str | None] = []
+    set_aside: list[Unusual] = []
+    changed: list[Unusual] = []
+    places = [manifest.place(row) for row in range(len(manifest))]
+    for row, cell in enumerate(manifest.table[column].tolist()):
+        text = None
+        if isinstance(cell, str):
+            try:
+                text, changes = _report_of(cell, manifest.root)
+                changed += [Unusual(row, places[row], change) for change in changes]
+            except _UnusableReportError as error:
+                set_aside.append(Unusual(row, places[row], str(error)))
+        texts.append(text)
+    return Reports(texts, set_aside, changed, places)
+
+
+class _UnusableReportError(Exception):
+    """Why one report is set aside."""
+
+
+def _report_of(cell: str, root: Path) -> tuple[str, list[str]]:
+    """The text that a cell stands for, and how it differs from what was written."""
+    changes = []
+    text = cell
+    if names_file(cell):
+        text, encoding = _read_file(root / cell.strip())
+        if encoding == "cp1252":
+            changes.append("it is not UTF-8 and was read as Windows-1252")
+    text = normalise_placeholders(clean(text))
+    if not any(character.isalnum() for character in text):
+        raise _UnusableReportError("it is empty")
+    if len(text) > LONGEST:
+        text = text[: LONGEST + 1].rsplit(maxsplit=1)[0][:LONGEST]
+        changes.append(f"it was cut at {LONGEST:,} characters")
+    return text, changes
+
+
+def names_file(cell: str) -> bool:
+    """Whether a cell names a text file, rather than being a text.
+
+    >>> names_file("files/p10/s50.txt"), names_file("Effusion. See scan.txt"), names_file("Normal.")
+    (True, False, False)
+    """
+    cell = cell.strip()
+    return cell.lower().endswith(TEXT_SUFFIXES) and "\n" not in cell and ". " not in cell and len(cell) < 1000
+
+
+def _read_file(path: Path) -> tuple[str, str]:
+    try:
+        if path.stat().st_size > _LARGEST_FILE:
+            raise _UnusableReportError("its file is larger than 1 MB")
+        return decode_report(path.read_bytes())
+    except FileNotFoundError:
+        raise _UnusableReportError("its file is missing") from None
+    except OSError as error:
+        raise _UnusableReportError(f"its file cannot be read ({type(error).__name__})") from None
+    except UnicodeError:
+        raise _UnusableReportError("its file is no text") from None

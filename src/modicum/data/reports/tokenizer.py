@@ -1,0 +1,261 @@
+"""Reports as tokens: WordPiece vocabularies, trained here or made elsewhere.
+
+A trained tokenizer follows MRM (Zhou et al., ICLR 2023, arXiv 2301.13155): lower case, NFKD, no accents; words split at
+blanks and punctuation, digits apart from letters; ``[PAD]`` 0, ``[UNK]`` 1, ``[CLS]`` 2, ``[MASK]`` 3 and no ``[SEP]``.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Int64
+
+from modicum.atomic_files import write_text
+from modicum.errors import InputError
+
+SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[MASK]")
+"""Of trained tokenizers, by their ids."""
+CONTINUATION = "##"
+"""How pieces begin that go on with a word."""
+LONGEST_WORD = 100
+"""Characters; longer words become ``[UNK]``."""
+
+
+@dataclass(frozen=True, eq=False)
+class Vocabulary:
+    """What a network and the masking of its inputs need to know of a tokenizer.
+
+    Attributes:
+        size: tokens.
+        continuation: for each token, whether it goes on with a word.
+        pad, unknown, start, mask: ids of the special tokens.
+    """
+
+    size: int
+    continuation: Bool[np.ndarray, "size"]
+    pad: int
+    unknown: int
+    start: int
+    mask: int
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedReports:
+    """Reports as rows of one length.
+
+    Attributes:
+        tokens: ids; position 0 is ``[CLS]``, behind the report is ``[PAD]``.
+        mask: which positions are not padding.
+    """
+
+    tokens: Int64[np.ndarray, "reports length"]
+    mask: Bool[np.ndarray, "reports length"]
+
+
+class ReportTokenizer:
+    """A WordPiece tokenizer. Made by :func:`train_tokenizer` and :func:`load_tokenizer`.
+
+    What looks like a special token in a report (``[MASK]``) is text and never becomes one.
+
+    Args:
+        inner: of the ``tokenizers`` library.
+        source: what to call it in an error.
+
+    Attributes:
+        vocabulary: what networks need to know.
+
+    Raises:
+        InputError: it lacks one of :data:`SPECIAL_TOKENS`.
+    """
+
+    def __init__(self, inner: Any, source: str = "tokenizer") -> None:
+        inner.encode_special_tokens = True
+        inner.no_padding()
+        inner.no_truncation()
+        self._inner = inner
+        ids = inner.get_vocab(with_added_tokens=True)
+        missing = [token for token in SPECIAL_TOKENS if token not in ids]
+        if missing:
+            raise InputError(
+                f"tokenizer '{source}' has no {' and no '.join(missing)}",
+                "use a BERT vocabulary or train one",
+            )
+        continuation = np.zeros(max(ids.values()) + 1, bool)
+        for token, number in ids.items():
+            continuation[number] = len(token) > len(CONTINUATION) and token.startswith(CONTINUATION)
+        self.vocabulary = Vocabulary(
+            len(continuation), continuation, *(ids[token] for token in SPECIAL_TOKENS)
+        )
+
+    def encode(self, texts: Sequence[str | None], length: int = 100) -> EncodedReports:
+        """``[CLS]`` and the pieces of each text, cut and padded to a length.
+
+        Args:
+            texts: reports; None is an empty one, ``[CLS]`` alone.
+            length: positions.
+        """
+        if length < 2:
+            raise InputError(f"reports of {length} tokens hold nothing", "pass a length of 2 or more")
+        tokens = np.full((len(texts), length), self.vocabulary.pad, np.int64)
+        mask = np.zeros(tokens.shape, bool)
+        encodings = self._inner.encode_batch([text or "" for text in texts], add_special_tokens=False)
+        for row, encoding in enumerate(encodings):
+            ids = [self.vocabulary.start, *encoding.ids[: length - 1]]
+            tokens[row, : len(ids)] = ids
+            mask[row, : len(ids)] = True
+        return EncodedReports(tokens, mask)
+
+    def pieces(self, text: str) -> list[str]:
+        """A text's pieces as they are written in the vocabulary."""
+        return list(self._inner.encode(text, add_special_tokens=False).tokens)
+
+    def token(self, number: int) -> str:
+        """How a token is written."""
+        return str(self._inner.id_to_token(number))
+
+    def save(self, path: Path | str) -> None:
+        """Writes all of it as JSON, as :func:`load_tokenizer` and the ``tokenizers`` library read it."""
+        write_text(Path(path), self._inner.to_str(pretty=True) + "\n")
+
+
+def train_tokenizer(
+    texts: Iterable[str], vocab_size: int = 30_000, min_frequency: int = 2
+) -> ReportTokenizer:
+    """Learns a vocabulary from reports, which must be those of training alone. The same reports give the same one.
+
+    Args:
+        texts: reports of the training images.
+        vocab_size: tokens at most, special ones included; few reports give fewer.
+        min_frequency: how often two pieces must follow each other to become one.
+
+    Raises:
+        InputError: there are no reports, or their characters alone are more than ``vocab_size``.
+    """
+    from tokenizers import Tokenizer, normalizers, pre_tokenizers, trainers
+
+    texts = list(texts)
+    if not any(text.strip() for text in texts):
+        raise InputError("there are no reports to learn a vocabulary from", "give training rows a report")
+    inner = Tokenizer(_word_piece())
+    inner.normalizer = normalizers.Sequence(
+        [normalizers.Lowercase(), normalizers.NFKD(), normalizers.StripAccents()]
+    )
+    inner.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Whitespace(), pre_tokenizers.Digits(individual_digits=False)]
+    )
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=vocab_size,
+        min_frequency=min_frequency,
+        # The library numbers pieces of one letter as a hash table gives them, so that two trainings would differ in
+        # all that follows. Special tokens are numbered first and in their order.
+        special_tokens=[*SPECIAL_TOKENS, *_continuing_letters(inner, texts)],
+        continuing_subword_prefix=CONTINUATION,
+        show_progress=False,
+    )
+    inner.train_from_iterator(texts, trainer)
+    learned = inner.get_vocab()
+    if len(learned) > vocab_size:
+        raise InputError(
+            f"a vocabulary of {vocab_size} tokens cannot hold the {len(learned)} characters and special tokens of "
+            "these reports",
+            f"pass {len(learned)} or more",
+        )
+    # Made anew, as the letters are no special tokens.
+    trained = Tokenizer(_word_piece(learned))
+    trained.normalizer, trained.pre_tokenizer = inner.normalizer, inner.pre_tokenizer
+    trained.add_special_tokens(list(SPECIAL_TOKENS))
+    return ReportTokenizer(trained, "trained")
+
+
+def _word_piece(vocabulary: Mapping[str, int] | None = None) -> Any:
+    from tokenizers import models
+
+    arguments: dict[str, Any] = {} if vocabulary is None else {"vocab": dict(vocabulary)}
+    return models.WordPiece(unk_token="[UNK]", max_input_chars_per_word=LONGEST_WORD, **arguments)
+
+
+def _continuing_letters(inner: Any, texts: Iterable[str]) -> list[str]:
+    """Pieces of one letter that go on with a word, in their alphabetical order."""
+    letters: set[str] = set()
+    for text in texts:
+        for word, _ in inner.pre_tokenizer.pre_tokenize_str(inner.normalizer.normalize_str(text)):
+            letters.update(word[1:])
+    return [CONTINUATION + letter for letter in sorted(letters)]
+
+
+def load_tokenizer(source: Path | str) -> ReportTokenizer:
+    """Reads a tokenizer.
+
+    Args:
+        source: a ``tokenizer.json``, a BERT vocabulary (``vocab.txt``, a token a line), a folder that holds one of
+            the two, or ``hf-hub:owner/name`` for one on the Hugging Face hub.
+
+    Raises:
+        InputError: it is not there, damaged, or cannot be fetched.
+    """
+    if str(source).startswith("hf-hub:"):
+        return _from_hub(str(source).removeprefix("hf-hub:"))
+    path = Path(source)
+    if path.is_dir():
+        path = next(
+            (path / name for name in ("tokenizer.json", "vocab.txt") if (path / name).is_file()), path
+        )
+    if not path.is_file():
+        raise InputError(f"tokenizer '{source}' is not there", "give a tokenizer.json or a vocab.txt")
+    return _bert(path) if path.suffix.lower() == ".txt" else _json(path)
+
+
+def _json(path: Path) -> ReportTokenizer:
+    from tokenizers import Tokenizer
+
+    try:
+        return ReportTokenizer(Tokenizer.from_str(path.read_text(encoding="utf-8")), str(path))
+    except InputError:
+        raise
+    except Exception as error:  # the library raises bare exceptions
+        raise InputError(f"tokenizer '{path}' cannot be read", "copy it again") from error
+
+
+def _bert(path: Path) -> ReportTokenizer:
+    """BERT's own rules around its vocabulary; whether it tells capitals apart is seen from its words."""
+    from tokenizers import Tokenizer, normalizers, pre_tokenizers
+
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise InputError(
+            f"vocabulary '{path}' is not UTF-8", "give a BERT vocab.txt, a token a line"
+        ) from None
+    tokens = [line.rstrip("\r") for line in lines]
+    vocabulary = {token: number for number, token in enumerate(tokens)}
+    lacking = [token for token in SPECIAL_TOKENS if token not in vocabulary]
+    if lacking or len(vocabulary) != len(tokens):
+        problem = f"has no {' and no '.join(lacking)}" if lacking else "names a token twice"
+        raise InputError(f"vocabulary '{path}' {problem}", "give a BERT vocab.txt, a token a line")
+    cased = any(
+        token != token.lower() for token in tokens if not (token.startswith("[") and token.endswith("]"))
+    )
+    inner = Tokenizer(_word_piece(vocabulary))
+    inner.normalizer = normalizers.BertNormalizer(lowercase=not cased)
+    inner.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    return ReportTokenizer(inner, str(path))
+
+
+def _from_hub(name: str) -> ReportTokenizer:
+    from huggingface_hub import hf_hub_download
+
+    for file in ("tokenizer.json", "vocab.txt"):
+        try:
+            return load_tokenizer(hf_hub_download(name, file))
+        except InputError:
+            raise
+        except (
+            Exception
+        ) as error:  # no network, no such file, no such repository: one base class for none of them
+            last = error
+    raise InputError(
+        f"tokenizer 'hf-hub:{name}' cannot be fetched ({type(last).__name__})",
+        "check the name and the network, or give a local tokenizer.json or vocab.txt",
+    )

@@ -1,0 +1,195 @@
+"""Reports of a manifest: cells and files, encodings, what is set aside, and the real reports."""
+
+import csv
+import doctest
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modicum.data.manifest import Manifest
+from modicum.data.reports import decoding, normalise_placeholders, placeholders, read_reports, texts
+from modicum.data.reports.decoding import LONGEST, decode_report
+from modicum.errors import InputError
+
+
+def manifest_of(reports: list[str | None], root, **columns) -> Manifest:
+    images = [f"{row}.png" for row in range(len(reports))]
+    table = pd.DataFrame({"image": images, "report": reports, **columns})
+    return Manifest(
+        table, root, source="reports.csv", places=[f"row {row + 2}" for row in range(len(reports))]
+    )
+
+
+@pytest.mark.parametrize("module", [decoding, placeholders, texts])
+def test_docstring_examples_run(module):
+    assert doctest.testmod(module).failed == 0
+
+
+# --- where a report is ------------------------------------------------------------------------------------------------
+
+
+def test_a_cell_is_the_text_or_names_a_file_of_it(tmp_path):
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "s1.txt").write_text("FINDINGS: Clear lungs.")
+    found = read_reports(manifest_of(["No effusion.", "files/s1.txt", None], tmp_path))
+    assert found.texts == ["No effusion.", "FINDINGS: Clear lungs.", None]
+    assert found.set_aside == found.changed == []
+
+
+def test_a_text_that_mentions_a_file_is_a_text(tmp_path):
+    text = "Effusion. Compare report.txt"
+    assert read_reports(manifest_of([text], tmp_path)).texts == [text]
+
+
+def test_another_column_can_hold_the_reports(tmp_path):
+    manifest = manifest_of(["a"], tmp_path, clinical_notes=["Fever and cough."])
+    assert read_reports(manifest, "clinical_notes").texts == ["Fever and cough."]
+
+
+def test_a_column_that_is_not_there_is_named_with_those_that_are(tmp_path):
+    with pytest.raises(InputError, match=r"reports.csv: no column 'notes'.*image, report"):
+        read_reports(manifest_of(["a"], tmp_path), "notes")
+
+
+# --- what cannot be used ----------------------------------------------------------------------------------------------
+
+
+def test_unusable_reports_are_set_aside_with_their_place_and_reason(tmp_path):
+    (tmp_path / "picture.txt").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + bytes(range(32)) * 8)
+    (tmp_path / "blank.txt").write_text(" \n\t\n")
+    (tmp_path / "huge.txt").write_bytes(b"a" * (1 << 21))
+    (tmp_path / "folder.txt").mkdir()
+    cells = ["gone.txt", "picture.txt", "blank.txt", "huge.txt", "folder.txt", "  ", "___ __", "Normal."]
+    found = read_reports(manifest_of(cells, tmp_path))
+    assert found.texts == [None] * 7 + ["Normal."]
+    assert [(unusual.row, unusual.place, unusual.reason) for unusual in found.set_aside] == [
+        (0, "reports.csv row 2", "its file is missing"),
+        (1, "reports.csv row 3", "its file is no text"),
+        (2, "reports.csv row 4", "it is empty"),
+        (3, "reports.csv row 5", "its file is larger than 1 MB"),
+        (4, "reports.csv row 6", "its file cannot be read (IsADirectoryError)"),
+        (5, "reports.csv row 7", "it is empty"),
+        (6, "reports.csv row 8", "it is empty"),
+    ]
+
+
+def test_notes_say_each_reason_once_with_places_and_no_content(tmp_path):
+    found = read_reports(manifest_of(["gone.txt", " ", "also_gone.txt", "Smith has a mass."], tmp_path))
+    assert found.notes() == [
+        "2 reports set aside: its file is missing (reports.csv row 2, reports.csv row 4)",
+        "1 report set aside: it is empty (reports.csv row 3)",
+    ]
+
+
+def test_a_report_of_40000_characters_is_cut_at_a_blank_and_listed(tmp_path):
+    found = read_reports(manifest_of(["effusion " * 4445], tmp_path))
+    (text,) = found.texts
+    assert len(text) <= LONGEST
+    assert set(text.split()) == {"effusion"}
+    assert [unusual.reason for unusual in found.changed] == ["it was cut at 20,000 characters"]
+
+
+def test_a_report_of_40000_characters_without_a_blank_is_cut(tmp_path):
+    (text,) = read_reports(manifest_of(["x" * 40_000], tmp_path)).texts
+    assert len(text) == LONGEST
+
+
+# --- encodings --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_text_comes_back_from_every_encoding(encoding):
+    text = "Prof. Müller: 38° “rounded” opacity – no effusion"
+    assert decode_report(text.encode(encoding))[0] == text
+
+
+@pytest.mark.parametrize("big", [False, True])
+def test_a_byte_order_mark_says_which_end_is_first(big):
+    mark, encoding = (b"\xfe\xff", "utf-16-be") if big else (b"\xff\xfe", "utf-16-le")
+    assert decode_report(mark + "Pleuraerguß".encode(encoding)) == ("Pleuraerguß", "utf-16")
+
+
+@given(st.text(alphabet=st.characters(blacklist_categories=("Cs", "Cc")), min_size=1))
+def test_any_utf8_text_is_read_as_it_is(text):
+    if not text.startswith("\ufeff"):
+        assert decode_report(text.encode()) == (text, "utf-8")
+
+
+def test_a_file_that_is_not_utf8_is_read_and_listed(tmp_path):
+    (tmp_path / "old.txt").write_bytes("Pleuraerguß rechts".encode("cp1252"))
+    found = read_reports(manifest_of(["old.txt"], tmp_path))
+    assert found.texts == ["Pleuraerguß rechts"]
+    assert [unusual.reason for unusual in found.changed] == ["it is not UTF-8 and was read as Windows-1252"]
+
+
+def test_bytes_that_windows_1252_does_not_know_are_no_text():
+    with pytest.raises(UnicodeError):
+        decode_report(b"effusion \x81\x8d")
+
+
+def test_line_breaks_are_one_kind_and_control_characters_blanks(tmp_path):
+    (text,) = read_reports(manifest_of(["FINDINGS: Clear.\r\nIMPRESSION:\x0bNor\x07mal.\r"], tmp_path)).texts
+    assert text == "FINDINGS: Clear.\nIMPRESSION:\nNor mal."
+
+
+# --- removed words ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("XXXX", "___"),
+        ("XXX year old", "___ year old"),
+        ("There are no XXXX of a pleural effusion", "There are no ___ of a pleural effusion"),
+        ("chest x-XXXX", "chest x-___"),
+        ("by Dr. ___ at _____", "by Dr. ___ at ___"),
+        ("[**2101-3-4**] 5:10 PM", "___ 5:10 PM"),
+        ("seen by [**First Name8 (NamePattern2) **]", "seen by ___"),
+        ("stage XX, MAXXXIMUM, snake_case", "stage XX, MAXXXIMUM, snake_case"),
+    ],
+)
+def test_removed_words_have_one_spelling(written, expected):
+    assert normalise_placeholders(written) == expected
+
+
+@given(st.text(alphabet="aX_[]* \n", max_size=40))
+def test_normalising_placeholders_twice_is_normalising_once(text):
+    once = normalise_placeholders(text)
+    assert normalise_placeholders(once) == once
+
+
+# --- sections of many reports -----------------------------------------------------------------------------------------
+
+
+def test_reports_without_findings_and_impression_are_set_aside_when_these_are_selected(tmp_path):
+    cells = ["FINDINGS: Clear.\nIMPRESSION: Normal.", "INDICATION: Cough.", None, "Impression: Mass."]
+    chosen = read_reports(manifest_of(cells, tmp_path)).select()
+    assert chosen.texts == ["Clear.\nNormal.", None, None, "Mass."]
+    (lost,) = chosen.set_aside
+    assert (lost.place, lost.reason) == ("reports.csv row 3", "it has no section findings or impression")
+
+
+# --- real reports -----------------------------------------------------------------------------------------------------
+
+
+def test_all_clinical_notes_that_lie_beside_the_covid_images_are_read(real_images):
+    folder = real_images("cxr_covid")
+    table = pd.read_csv(folder / "clinical_notes.csv", dtype=str)
+    found = read_reports(Manifest(table, folder, source="clinical_notes.csv"), "clinical_notes")
+    assert len(found.present()) == len(found) == 353
+    assert found.set_aside == []
+
+
+def test_no_removed_word_of_the_indiana_reports_keeps_its_spelling(real_images):
+    folder = real_images("cxr_reports")
+    with (folder / "indiana_reports.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    written = [f"{row['findings']}\n{row['impression']}" for row in rows]
+    found = read_reports(manifest_of(written, folder))
+    removed = sum(text.count("XXXX") for text in written)
+    assert removed > 2_000
+    assert not any("XXXX" in text for text in found.present())
+    assert sum(text.count("___") for text in found.present()) >= 0.98 * removed
+    assert len(found.set_aside) >= sum(not row["findings"] and not row["impression"] for row in rows) == 22
