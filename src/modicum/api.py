@@ -168,7 +168,7 @@ class Run:
             task,
             refs,
             names,
-            store_settings(recipe.image),
+            store_settings(recipe.image, recipe.task, recipe.options),
             Path(out),
             batch_size=batch_size or recipe.training.batch_size,
             precision=recipe.training.precision,
@@ -211,13 +211,13 @@ class Run:
             "split_lists": None,
             **given,
         }
-        manifest = read_manifest(recipe.data.model_copy(update=update))
+        manifest = read_manifest(recipe.data.model_copy(update=update), recipe.task)
         manifest, split = _rows_to_evaluate(manifest, split)
         title = _evaluation_name(name, manifest.name, split)
         place = self.folder.evaluation(title)
         manifest, store, positions = stored(
             manifest,
-            recipe.image,
+            store_settings(recipe.image, recipe.task, recipe.options),
             Path(stores) if stores else self.folder.stores,
             _decoders(workers),
             skip_broken,

@@ -10,9 +10,9 @@ from torch import nn
 
 import modicum
 from modicum.data.phantoms import write_fundus_dataset
+from modicum.data.prepared import StoreSettings
 from modicum.engine.attribution import attribution_map, write_examples
 from modicum.engine.preparation import stored
-from modicum.engine.recipe import ImageSettings
 from modicum.nn import Backbone, Classifier, linear_head
 from modicum.tasks import Example
 
@@ -121,9 +121,7 @@ def test_maps_are_in_the_unit_interval_and_leave_no_gradients(name):
 
 def test_examples_are_pictures_with_their_maps(tmp_path):
     manifest = modicum.load(write_fundus_dataset(tmp_path / "data", 2, 40, seed=3, masks=False))
-    manifest, store, positions = stored(
-        manifest, ImageSettings(size=(40, 40)), tmp_path / "stores", 0, False, None
-    )
+    manifest, store, positions = stored(manifest, StoreSettings(40, 40), tmp_path / "stores", 0, False, None)
     example = Example(2, "mistake", 1, "0", "1", 0.75)
     write_examples(
         tmp_path / "examples", Middle(), [example], manifest, store, positions, torch.device("cpu")

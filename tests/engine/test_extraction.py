@@ -20,7 +20,9 @@ def images(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("extraction")
     manifest = modicum.load(write_fundus_dataset(folder, 5, 40, seed=3, masks=False))
-    _, store, positions = stored(manifest, ImageSettings(size=(32, 32)), folder / "stores", 0, False, None)
+    _, store, positions = stored(
+        manifest, store_settings(ImageSettings(size=(32, 32))), folder / "stores", 0, False, None
+    )
     assert store.settings == store_settings(ImageSettings(size=(32, 32)))
     return store, positions
 

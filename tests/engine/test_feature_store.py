@@ -17,12 +17,12 @@ from keys_values import SIZE, Counted, extraction, stored_records
 
 import modicum
 from modicum.data.phantoms import write_fundus_dataset
+from modicum.data.prepared import StoreSettings
 from modicum.data.stores.shard_format import DamagedRecordError
 from modicum.engine.batches import to_unit_range
 from modicum.engine.extraction import LiveStage, extracted
 from modicum.engine.prefetching import Prefetched
 from modicum.engine.preparation import stored
-from modicum.engine.recipe import ImageSettings
 from modicum.errors import InputError, ResourceError
 from modicum.transforms import apply_views
 
@@ -31,7 +31,7 @@ Usage = namedtuple("Usage", "total used free")
 
 
 def opened(manifest, folder, size=SIZE):
-    _, store, positions = stored(manifest, ImageSettings(size=(size, size)), folder, 0, False, None)
+    _, store, positions = stored(manifest, StoreSettings(size, size), folder, 0, False, None)
     return store, positions
 
 

@@ -125,6 +125,7 @@ class Prepared:
 
     store: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(get=lambda p: PIXELS[p]))
     positions: np.ndarray = field(default_factory=lambda: np.array([7, 5, 3, 1]))
+    companions: dict = field(default_factory=dict)
 
     def rows(self, split):
         return {"train": np.array([0, 1, 2]), "val": np.array([3])}[split]

@@ -96,7 +96,7 @@ def _check_once(request: Request, new: bool) -> None:
     """Finds what would fail every cell alike."""
     recipe = request.recipe_of(request.methods[0])
     chosen_device(recipe.device)
-    read_manifest(recipe.data)
+    read_manifest(recipe.data, recipe.task)
     if new:
         Backbone(recipe.backbone.name, recipe.image.size)
 

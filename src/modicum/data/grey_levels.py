@@ -1,7 +1,7 @@
-"""Brightness of colours, and values in 256 levels."""
+"""Brightness of colours, and values in whole levels."""
 
 import numpy as np
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Float, Float32, UInt8, UInt16
 
 # Red, green and blue in grey (ITU-R BT.601, as Pillow does).
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
@@ -14,8 +14,12 @@ def grey_levels(pixels: Float[np.ndarray, "channels height width"]) -> Float32[n
     return pixels.mean(0, dtype=np.float32) if len(pixels) > 1 else pixels[0].astype(np.float32, copy=False)
 
 
-def quantised(pixels: Float[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape"]:
-    """Values in [0, 1] as the nearest of 256 levels; what was 8 bits in its file comes back exactly."""
-    levels = pixels * np.float32(255)
-    levels += np.float32(0.5)
-    return levels.astype(np.uint8)  # rounds down, and [0, 1] is promised
+def quantised(
+    pixels: Float[np.ndarray, "*shape"], levels: int = 256
+) -> UInt8[np.ndarray, "*shape"] | UInt16[np.ndarray, "*shape"]:
+    """Values in [0, 1] as the nearest of 256 or 65536 levels; what was so in its file comes back exactly."""
+    dtype = np.uint8 if levels == 256 else np.uint16
+    # A float32 has 24 bits: enough for the product, and for the half that is added before rounding down.
+    values = pixels * np.float32(levels - 1)
+    values += np.float32(0.5)
+    return values.astype(dtype)  # rounds down, and [0, 1] is promised

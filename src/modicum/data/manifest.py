@@ -25,12 +25,19 @@ from modicum.data.image import ImageRef
 from modicum.errors import InputError
 from modicum.wording import listed
 
-COLUMNS = ("image", "label", "patient", "eye", "domain", "mask", "target", "report", "split")
-"""Columns with a meaning, apart from the findings."""
+COLUMNS = ("image", "label", "patient", "eye", "domain", "mask", "fov", "target", "report", "split")
+"""Columns with a meaning, apart from the findings and from one mask a class."""
 LABELS_PREFIX = "labels:"
+MASKS_PREFIX = "masks:"
+_PICTURES = ("image", "mask", "fov", "target")
 SPLITS = ("train", "val", "test")
 # pandas 2 has no text type with NaN for "missing" that every 2.x knows.
 _TEXT: Any = "str" if int(pd.__version__.split(".")[0]) >= 3 else object
+
+
+def path_columns(columns: Iterable[Any]) -> list[str]:
+    """Of a table's columns, those that name files: images, and what is seen beside them."""
+    return [str(name) for name in columns if name in _PICTURES or str(name).startswith(MASKS_PREFIX)]
 
 
 def split_reference(reference: str) -> tuple[str, str]:
@@ -105,9 +112,9 @@ class Manifest:
     def __len__(self) -> int:
         return len(self.table)
 
-    def refs(self) -> list[ImageRef]:
-        """The images, with their files below the root."""
-        return [ImageRef.parse(text, self.root) for text in self.table["image"]]
+    def refs(self, column: str = "image") -> list[ImageRef]:
+        """The images (or what else a column names), with their files below the root; every cell must name one."""
+        return [ImageRef.parse(text, self.root) for text in self.table[column]]
 
     @property
     def findings(self) -> list[str]:
@@ -170,7 +177,8 @@ class Manifest:
 
     def _meaningful(self) -> list[str]:
         known = [name for name in COLUMNS if name in self.table]
-        return known + [LABELS_PREFIX + finding for finding in self.findings]
+        masks = [str(name) for name in self.table if str(name).startswith(MASKS_PREFIX)]
+        return known + masks + [LABELS_PREFIX + finding for finding in self.findings]
 
     def content_hash(self) -> str:
         """SHA-256 over the meaningful columns (:data:`COLUMNS` and the findings) and the order of the rows.

@@ -1,4 +1,4 @@
-"""What is kept of an image for a network: read, cropped, resized, in 256 levels.
+"""What is kept of an image for a network: read, cropped, resized, in whole levels; of a mask, its codes.
 
 The image store keeps this, and prediction makes it on the fly by the same function, so that a network always
 sees the same pixels of the same file.
@@ -9,14 +9,15 @@ from math import ceil
 from typing import Any, cast
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Shaped, UInt8
 
 from modicum.data.fundus_crop import SMALLEST_SHARE, crop_fundus
 from modicum.data.grey_levels import grey_levels, quantised
 from modicum.data.image import ImageRef, MedicalImage
+from modicum.data.intensity_window import INTENSITY_RULES
 from modicum.data.readers import read_image
 from modicum.data.resize import FILTERS, FITS, Filter, Fit, fitted
-from modicum.errors import InputError, did_you_mean
+from modicum.errors import BrokenImageError, InputError, did_you_mean
 
 # To be raised when reading or resizing gives other pixels than before: older stores are then not used.
 PIXELS_VERSION = 1
@@ -34,10 +35,16 @@ class StoreSettings:
         width: columns of the result.
         channels: 1 makes grey of colour; 3 repeats grey.
         resize: ``stretch``, ``pad`` or ``crop``; see :func:`modicum.data.resize.fitted`.
-        filter: ``area``, ``bilinear`` or ``lanczos``; see :func:`modicum.data.resize.resized`.
+        filter: ``area``, ``bilinear`` or ``lanczos``; see :func:`modicum.data.resize.resized`. Codes are read at the
+            nearest pixel.
         crop: ``fundus`` cuts out the lit field first; see :mod:`modicum.data.fundus_crop`.
         window: centre and width in the file's own units (Hounsfield units, ...) for grey images of more than
             8 bits; None for the file's own window or the image's range.
+        levels: 256 (uint8), or 65536 (uint16) where an output is measured in the file's own units.
+        intensity: which values of an image of more than 8 bits become 0 and 1: ``file`` (the window, or the file's own),
+            ``range`` or ``percentile`` (of the whole volume); see :mod:`modicum.data.intensity_window`.
+        content: ``image``, or ``codes``: whole numbers up to 255 that stand for something, as masks have. They are
+            never scaled.
 
     Raises:
         InputError: a value that does not exist; with the ones that do.
@@ -50,9 +57,18 @@ class StoreSettings:
     filter: str = "area"
     crop: str = "none"
     window: tuple[float, float] | None = None
+    levels: int = 256
+    content: str = "image"
+    intensity: str = "file"
 
     def __post_init__(self) -> None:
-        words = {"resize": FITS, "filter": FILTERS, "crop": ("none", "fundus")}
+        words = {
+            "resize": FITS,
+            "filter": FILTERS,
+            "crop": ("none", "fundus"),
+            "content": ("image", "codes"),
+            "intensity": ("file", *INTENSITY_RULES),
+        }
         for name, known in words.items():
             if getattr(self, name) not in known:
                 raise InputError(
@@ -60,6 +76,10 @@ class StoreSettings:
                 )
         if self.channels not in (1, 3):
             raise InputError(f"channels={self.channels} is unknown", "use 1 (grey) or 3 (colour)")
+        if self.levels not in (256, 65536):
+            raise InputError(f"levels={self.levels} is unknown", "use 256 or 65536")
+        if self.content == "codes" and (self.channels, self.levels, self.crop) != (1, 256, "none"):
+            raise InputError("codes have one channel, 256 levels and no crop", "leave these settings out")
         if min(self.height, self.width) < 1:
             raise InputError(
                 f"an image size of {self.height} x {self.width} is no size", "use at least 1 x 1"
@@ -69,11 +89,28 @@ class StoreSettings:
 
     def as_dict(self) -> dict[str, Any]:
         """All that determines the pixels, as JSON values."""
-        return asdict(self) | {"pixels_version": PIXELS_VERSION, "oversampling": OVERSAMPLING}
+        settings = asdict(self) | {"pixels_version": PIXELS_VERSION, "oversampling": OVERSAMPLING}
+        # Left out where they are as ever, so that stores of earlier versions are found again.
+        for name, usual in {"levels": 256, "content": "image", "intensity": "file"}.items():
+            if settings[name] == usual:
+                del settings[name]
+        return settings
+
+    @property
+    def intensity_rule(self) -> str | None:
+        """As ``read_image`` takes it."""
+        return None if self.intensity == "file" else self.intensity
+
+    @property
+    def dtype(self) -> type[np.unsignedinteger]:
+        """Of what is kept."""
+        return np.uint8 if self.levels == 256 else np.uint16
 
     @property
     def at_least(self) -> tuple[int, int]:
         """The smallest height and width to decode at."""
+        if self.content == "codes":  # at their full size: a decoder that shrinks would mix them
+            return 1 << 30, 1 << 30
         height, width = self.height, self.width
         if self.crop == "fundus":  # the box is no smaller than this share of the image's height, both ways
             height = width = ceil(max(height, width) / SMALLEST_SHARE)
@@ -82,8 +119,8 @@ class StoreSettings:
 
 def prepared(
     pixels: Float32[np.ndarray, "channels height width"], settings: StoreSettings
-) -> UInt8[np.ndarray, "{settings.height} {settings.width} stored_channels"]:
-    """Crops, resizes and quantises one image, channel last.
+) -> Shaped[np.ndarray, "{settings.height} {settings.width} stored_channels"]:
+    """Crops, resizes and quantises one image, channel last, in ``settings.dtype``.
 
     The result has one channel where that says it all: ``settings.channels`` is 1, or the three channels are
     equal (radiographs saved as RGB); three otherwise.
@@ -93,28 +130,60 @@ def prepared(
     if settings.crop == "fundus":
         pixels = np.ascontiguousarray(crop_fundus(pixels))
     fit, kind = cast(Fit, settings.resize), cast(Filter, settings.filter)
-    small = quantised(fitted(pixels, settings.height, settings.width, fit, kind))
+    small = quantised(fitted(pixels, settings.height, settings.width, fit, kind), settings.levels)
     if len(small) == 3 and (small[0] == small[1]).all() and (small[0] == small[2]).all():
         small = small[:1]
     return np.ascontiguousarray(small.transpose(1, 2, 0))
 
 
+def codes_of(image: MedicalImage) -> UInt8[np.ndarray, "height width"]:
+    """The whole numbers that a mask's file holds.
+
+    Raises:
+        BrokenImageError: it is in colour, or holds numbers that are not whole or not from 0 to 255.
+    """
+    values = image.values()
+    whole = np.rint(values[0])
+    if len(values) == 3 and ((values[0] != values[1]).any() or (values[0] != values[2]).any()):
+        raise BrokenImageError(str(image.source.path), "is in colour; a mask holds one code a pixel")
+    if whole.min() < 0 or whole.max() > 255 or np.abs(whole - values[0]).max() > 1e-3:
+        raise BrokenImageError(
+            str(image.source.path), "holds values that are no codes; a mask has whole numbers from 0 to 255"
+        )
+    return whole.astype(np.uint8)
+
+
+def _prepared_codes(image: MedicalImage, settings: StoreSettings) -> UInt8[np.ndarray, "height width 1"]:
+    planes = codes_of(image)[None].astype(np.float32)
+    fitted_codes = fitted(planes, settings.height, settings.width, cast(Fit, settings.resize), "nearest")
+    return fitted_codes.astype(np.uint8).transpose(1, 2, 0)
+
+
 def read_prepared(
     ref: ImageRef, settings: StoreSettings
-) -> tuple[MedicalImage, UInt8[np.ndarray, "height width stored_channels"]]:
-    """Reads an image and prepares it; see :func:`prepared`.
+) -> tuple[MedicalImage, Shaped[np.ndarray, "height width stored_channels"]]:
+    """Reads an image and prepares it; see :func:`prepared`, and :func:`codes_of` for what holds codes.
 
     Also returns the image as it was decoded, perhaps at a reduced scale (its ``source`` has the file's size).
 
     Raises:
         BrokenImageError: the file cannot be read.
     """
-    image = read_image(ref, window=settings.window, at_least=settings.at_least)
+    image = read_image(
+        ref,
+        window=settings.window,
+        at_least=settings.at_least,
+        intensity=settings.intensity_rule,
+        empty=settings.intensity != "file",
+    )
+    if settings.content == "codes":
+        return image, _prepared_codes(image, settings)
     return image, prepared(image.pixels, settings)
 
 
 def expand(
-    record: UInt8[np.ndarray, "height width stored_channels"], out: UInt8[np.ndarray, "height width channels"]
+    record: Shaped[np.ndarray, "height width stored_channels"],
+    out: Shaped[np.ndarray, "height width channels"],
 ) -> None:
     """Copies a prepared image into its place in a batch, grey repeated where the batch has three channels."""
     if record.shape == out.shape:

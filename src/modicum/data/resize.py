@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float32
 from PIL import Image
 
-Filter = Literal["area", "bilinear", "lanczos"]
+Filter = Literal["area", "bilinear", "lanczos", "nearest"]
 Fit = Literal["stretch", "pad", "crop"]
 FILTERS: tuple[str, ...] = get_args(Filter)
 FITS: tuple[str, ...] = get_args(Fit)
@@ -15,6 +15,7 @@ _PILLOW = {
     "area": Image.Resampling.BILINEAR,  # only where a side grows: the mean over less than a pixel is no use
     "bilinear": Image.Resampling.BILINEAR,
     "lanczos": Image.Resampling.LANCZOS,
+    "nearest": Image.Resampling.NEAREST,
 }
 
 
@@ -29,7 +30,7 @@ def resized(
         width: of the result.
         filter: ``area``, the mean over the exact area that a new pixel covers (OpenCV; bilinear where a side
             grows); ``bilinear``, antialiased as torchvision does by default; ``lanczos``, the sharpest, which
-            overshoots at edges: what leaves [0, 1] is cut off.
+            overshoots at edges: what leaves [0, 1] is cut off; ``nearest``, for codes, which must not be mixed.
     """
     old_height, old_width = pixels.shape[1:]
     if (old_height, old_width) == (height, width):

@@ -111,16 +111,19 @@ def ensure_splits(
 ) -> Manifest:
     """A manifest that can be trained on: the split it has, completed and checked, or a new one by patient.
 
+    With a ``val_fraction`` of 0, training goes without validation.
+
     Raises:
         InputError: an image is in no split; see :func:`split_by_patient`, :func:`carve_validation`, :func:`check_splits`.
     """
     if "split" in manifest.table:
         for row in np.flatnonzero(manifest.table["split"].isna())[:1]:
             raise InputError(f"{manifest.place(int(row))}: split is blank", "write train, val or test")
-        manifest = carve_validation(manifest, val_fraction, seed)
+        if val_fraction > 0:
+            manifest = carve_validation(manifest, val_fraction, seed)
     else:
         manifest = split_by_patient(manifest, fractions, seed)
-    check_splits(manifest)
+    check_splits(manifest, ("train", "val") if val_fraction > 0 else ("train",))
     return manifest
 
 
@@ -169,7 +172,7 @@ def _deal(manifest: Manifest, fractions: tuple[float, ...], seed: int) -> np.nda
     if len(patients.ids) < len(wanted):
         raise InputError(
             f"{manifest.source}: {count_of(len(patients.ids), 'patient')} cannot fill {len(wanted)} splits",
-            "add images, or ask for fewer splits",
+            "add images, or ask for fewer splits (--set fractions=[1,0,0] trains without validation)",
         )
     part_of_patient = _stratify(patients, [fractions[part] for part in wanted])
     part_of_row = np.empty(len(manifest), dtype=np.int64)

@@ -10,15 +10,13 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from modicum.atomic_files import atomic_file
 from modicum.data.manifest import Manifest
 from modicum.data.stores.image_store import ImageStore
 from modicum.engine.batches import to_unit_range
+from modicum.engine.pictures import fitted_picture, write_png
 from modicum.engine.run_folder import write_json
 from modicum.nn import Classifier
 from modicum.tasks import Example
-
-PICTURE_SIDE = 320
 
 
 def attribution_map(
@@ -85,10 +83,10 @@ def write_examples(
         pixels = store.get(store_positions[[example.row]])
         image = to_unit_range(torch.from_numpy(pixels).to(device))
         attribution, kind = attribution_map(network, image, example.output)
-        picture = _fitted(np.repeat(pixels[0], 3, axis=2) if pixels.shape[-1] == 1 else pixels[0])
+        picture = fitted_picture(np.repeat(pixels[0], 3, axis=2) if pixels.shape[-1] == 1 else pixels[0])
         overlay = _overlaid(picture, attribution.cpu().numpy())
-        _write_png(folder / f"{number:03d}.png", picture)
-        _write_png(folder / f"{number:03d}_map.png", overlay)
+        write_png(folder / f"{number:03d}.png", picture)
+        write_png(folder / f"{number:03d}_map.png", overlay)
         records.append(
             {
                 "image": str(manifest.table["image"].iloc[example.row]),
@@ -104,13 +102,6 @@ def write_examples(
     write_json(folder / "examples.json", records)
 
 
-def _fitted(picture: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h2 w2 3"]:
-    scale = PICTURE_SIDE / max(picture.shape[:2])
-    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
-    return cv2.resize(picture, size, interpolation=how)
-
-
 def _overlaid(
     picture: UInt8[np.ndarray, "h w 3"], values: Float[np.ndarray, "h2 w2"]
 ) -> UInt8[np.ndarray, "h w 3"]:
@@ -121,10 +112,3 @@ def _overlaid(
     )
     share = 0.65 * np.clip(values, 0, 1)[..., None] ** 0.7
     return ((1 - share) * picture + share * colours).round().astype(np.uint8)
-
-
-def _write_png(path: Path, picture: UInt8[np.ndarray, "h w 3"]) -> None:
-    done, content = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-    assert done
-    with atomic_file(path) as file:
-        file.write(content.tobytes())

@@ -19,6 +19,10 @@ from modicum.transforms import apply_views
 _LARGE = 1 << 20
 
 
+def _as_it_is(batch: Batch) -> Batch:
+    return batch
+
+
 @dataclass(frozen=True)
 class Stored:
     """One input of a batch that is read from a store.
@@ -45,6 +49,7 @@ class StoredBatches(Dataset[Batch]):
         targets: arrays over all rows of the manifest.
         batches: rows of the manifest of each batch.
         views: number of the view of each row of the manifest; None where there is one only.
+        partners: by input, the row that each row of the manifest takes it from, where that is not its own.
     """
 
     def __init__(
@@ -53,11 +58,13 @@ class StoredBatches(Dataset[Batch]):
         targets: Mapping[str, np.ndarray],
         batches: Sequence[np.ndarray],
         views: np.ndarray | None = None,
+        partners: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         self._stored = stored
         self._targets = targets
         self._batches = batches
         self._views = views
+        self._partners = partners or {}
 
     def __len__(self) -> int:
         return len(self._batches)
@@ -70,7 +77,8 @@ class StoredBatches(Dataset[Batch]):
         }
         batch["position"] = torch.from_numpy(np.asarray(rows, dtype=np.int64))
         for name, stored in self._stored.items():
-            batch[name] = torch.from_numpy(stored.of(rows, self._views))
+            taken = self._partners[name][rows] if name in self._partners else rows
+            batch[name] = torch.from_numpy(stored.of(taken, self._views))
         if self._views is not None:
             batch["view"] = torch.from_numpy(self._views[rows])
         return batch
@@ -89,6 +97,8 @@ class StageData:
         live: inputs that are computed from the image ``source`` of a batch, on its device, by name.
         views: names of the views an image can be shown in.
         aligned: whether ``image`` is shown in the view of the features.
+        assemble: makes targets of companions, see :meth:`~modicum.tasks.base.Task.assemble`.
+        shuffled: inputs that each training row takes from another one, anew in every epoch (data without pairs).
     """
 
     stored: Mapping[str, Stored]
@@ -99,15 +109,32 @@ class StageData:
     live: Mapping[str, Callable[[Batch], Tensor]] = field(default_factory=dict)
     views: tuple[str, ...] = ("identity",)
     aligned: bool = False
+    assemble: Callable[[Batch], Batch] = _as_it_is
+    shuffled: tuple[str, ...] = ()
 
     @property
     def shows_images(self) -> bool:
         """Whether batches have an ``image``, which can be augmented."""
         return "image" in self.stored or "image" in self.live
 
-    def batches(self, rows: list[np.ndarray], views: np.ndarray | None = None) -> StoredBatches:
+    def batches(
+        self,
+        rows: list[np.ndarray],
+        views: np.ndarray | None = None,
+        partners: Mapping[str, np.ndarray] | None = None,
+    ) -> StoredBatches:
         """Batches of rows of the manifest; each row in the view given for it, or in the first."""
-        return StoredBatches(self.stored, self.targets, rows, views)
+        return StoredBatches(self.stored, self.targets, rows, views, partners)
+
+    def drawn_partners(self, *place: int | str) -> dict[str, np.ndarray]:
+        """For inputs without pairs, the training row that each row takes them from at one place (seed, stage, epoch)."""
+        drawn = {}
+        for name in self.shuffled:
+            generator = np.random.default_rng(derive_seed("partners", name, *place))
+            rows = np.arange(len(self.stored[name].positions[0]))
+            rows[self.train_rows] = generator.permutation(self.train_rows)
+            drawn[name] = rows
+        return drawn
 
     def drawn_views(self, *place: int | str) -> np.ndarray | None:
         """The view that each row is shown in at one place (seed, stage, epoch); None where there is one only."""
@@ -128,7 +155,7 @@ class StageData:
             batch = as_network_input(batch)
         if self.aligned and "view" in batch:
             batch = {**batch, "image": apply_views(batch["image"], self.views, batch["view"])}
-        return batch
+        return self.assemble(batch)
 
 
 def loader(batches: StoredBatches, workers: int, pin: bool) -> Iterable[Batch]:
@@ -156,15 +183,30 @@ def in_batches(rows: np.ndarray, batch_size: int) -> list[np.ndarray]:
 
 
 def as_network_input(batch: Batch) -> Batch:
-    """Stored images ``[b, h, w, c]`` uint8 to ``[b, c, h, w]`` float32 in ``[0, 1]``; all else as it is."""
+    """Stored images ``[b, h, w, c]`` to ``[b, c, h, w]`` float32 in ``[0, 1]``; all else as it is."""
     images: Batch = {
         name: to_unit_range(batch[name])
-        for name in ("image", "source")
-        if name in batch and batch[name].dtype == torch.uint8
+        for name in ("image", "source", "target")
+        if name in batch and batch[name].dtype in (torch.uint8, torch.uint16)
     }
     return {**batch, **images}
 
 
 def to_unit_range(images: Tensor) -> Tensor:
-    """uint8 ``[b, h, w, c]`` to float32 ``[b, c, h, w]`` in ``[0, 1]``, on the device where the images are."""
-    return images.permute(0, 3, 1, 2).contiguous().float().div_(255)
+    """uint8 or uint16 ``[b, h, w, c]`` to float32 ``[b, c, h, w]`` in ``[0, 1]``, on the device where the images are."""
+    highest = 255 if images.dtype == torch.uint8 else 65535
+    if images.dtype == torch.uint8:
+        images = images.permute(0, 3, 1, 2).contiguous().float()
+    else:  # few operations know uint16
+        images = images.float().permute(0, 3, 1, 2).contiguous()
+    return images.div_(highest)
+
+
+def in_channels_last(batch: Batch) -> Batch:
+    """Images in the memory layout that convolutions are quick with on a GPU."""
+    images: Batch = {
+        name: batch[name].contiguous(memory_format=torch.channels_last)
+        for name in ("image", "target")
+        if name in batch
+    }
+    return {**batch, **images}

@@ -14,14 +14,17 @@ from modicum.data.manifest import Manifest
 from modicum.data.stores.image_store import ImageStore
 from modicum.engine.attribution import write_examples
 from modicum.engine.batches import StageData, Stored, in_batches, loader
+from modicum.engine.dense_evaluation import score_dense, write_dense_examples
+from modicum.engine.dense_prediction import DensePredictor
 from modicum.engine.devices import autocast
+from modicum.engine.preparation import store_settings
 from modicum.engine.recipe import Recipe
 from modicum.engine.run_folder import write_json
 from modicum.engine.scoring import score
 from modicum.methods.base import TrainStage
 from modicum.progress import bar
-from modicum.tasks import Task
-from modicum.tasks.base import Batch
+from modicum.tasks import DenseTask, Task
+from modicum.tasks.base import Batch, Scores
 
 CONFIDENCE = 0.95
 
@@ -49,25 +52,14 @@ def evaluate_rows(
     Returns:
         The content of ``metrics.json``.
     """
-    network.to(device).eval()
-    if learned is None:
-        images = {"image": Stored(store.get, store_positions[None])}
-        data = StageData(images, task.targets(manifest), rows, rows[:0], rows[:0])
-        forward: Callable[[Batch], Tensor] = lambda batch: network(batch["image"])  # noqa: E731
+    title = split or data_name
+    dense: DensePredictor | None = None
+    if isinstance(task, DenseTask):
+        dense = dense_predictor(network, task, recipe, device)
+        scores: Scores = score_dense(dense, manifest, rows, title)
     else:
-        forward, data = learned
-        learned[0].to(device).eval()
-    batches = data.batches(in_batches(rows, recipe.training.batch_size))
-    scores = task.scores()
-    with bar(f"evaluating {split or data_name}", len(batches)) as shown:
-        score(
-            lambda batch: (forward(batch), {}),
-            loader(batches, 0, pin=False),
-            scores,
-            device,
-            lambda: autocast(recipe.training.precision, device),
-            shown.advance,
-            data.on_device,
+        scores = _score_stored(
+            network, task, recipe, manifest, store, store_positions, rows, device, title, learned
         )
     scored = scores.positions()
     patients = _groups(manifest, scored)
@@ -90,8 +82,61 @@ def evaluate_rows(
     }
     write_json(folder / "metrics.json", content)
     examples = task.examples(scores, count=8)
-    write_examples(folder / "examples", network, examples, manifest, store, store_positions, device)
+    if dense is not None:
+        write_dense_examples(folder / "examples", dense, examples, manifest)
+    else:
+        write_examples(folder / "examples", network, examples, manifest, store, store_positions, device)
     return content
+
+
+def dense_predictor(
+    network: nn.Module, task: DenseTask, recipe: Recipe, device: torch.device
+) -> DensePredictor:
+    """How a recipe's network predicts pictures."""
+    return DensePredictor(
+        network,
+        task,
+        store_settings(recipe.image, recipe.task, recipe.options),
+        recipe.training.precision,
+        device,
+        recipe.training.batch_size,
+    )
+
+
+def _score_stored(
+    network: nn.Module,
+    task: Task,
+    recipe: Recipe,
+    manifest: Manifest,
+    store: ImageStore,
+    store_positions: np.ndarray,
+    rows: np.ndarray,
+    device: torch.device,
+    title: str,
+    learned: tuple[TrainStage, StageData] | None,
+) -> Scores:
+    """Scores of one pass over stored images, or over what the learned stage reads."""
+    network.to(device).eval()
+    if learned is None:
+        images = {"image": Stored(store.get, store_positions[None])}
+        data = StageData(images, task.targets(manifest), rows, rows[:0], rows[:0])
+        forward: Callable[[Batch], Tensor] = lambda batch: network(batch["image"])  # noqa: E731
+    else:
+        forward, data = learned
+        learned[0].to(device).eval()
+    batches = data.batches(in_batches(rows, recipe.training.batch_size))
+    scores = task.scores()
+    with bar(f"evaluating {title}", len(batches)) as shown:
+        score(
+            lambda batch: (forward(batch), {}),
+            loader(batches, 0, pin=False),
+            scores,
+            device,
+            lambda: autocast(recipe.training.precision, device),
+            shown.advance,
+            data.on_device,
+        )
+    return scores
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:

@@ -8,17 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from modicum.atomic_files import write_text
 from modicum.data.stores.image_store import ImageStore
 from modicum.engine.batches import StageData
 from modicum.engine.checkpoint import save_tensors
+from modicum.engine.companions import with_companions
 from modicum.engine.devices import be_deterministic, chosen_device, memory_error, out_of_memory, process_rank
 from modicum.engine.distributed import wait_for_all
 from modicum.engine.environment import environment
 from modicum.engine.evaluation import evaluate_rows
 from modicum.engine.model import check_backbone, learned_of, make_method
-from modicum.engine.preparation import PreparedData, pixel_statistics, prepare
+from modicum.engine.preparation import PreparedData, pixel_statistics, prepare, task_for
 from modicum.engine.recipe import Recipe
 from modicum.engine.run_folder import RunFolder, write_json
 from modicum.engine.stage_inputs import StageInputs
@@ -26,7 +28,7 @@ from modicum.errors import InputError, InterruptedRunError, ModicumError
 from modicum.methods import ExtractStage, Method, TrainStage
 from modicum.nn import count_parameters, learnable_parameters
 from modicum.progress import set_quiet
-from modicum.tasks import Task, task_of
+from modicum.tasks import Task
 
 Fingerprint = Callable[[PreparedData], dict[str, Any]]
 
@@ -143,7 +145,9 @@ def _fit(
     device = chosen_device(recipe.device)
     be_deterministic(recipe.training.deterministic)
     prepared = prepare(recipe, folder, stores, workers)
-    task = task_of(prepared.manifest, recipe.task, recipe.data.model_dump(include={"classes", "ordered"}))
+    task = task_for(prepared.manifest, recipe)
+    broken_csv = folder.broken if process_rank() == 0 else None
+    prepared = with_companions(prepared, task, recipe, stores, workers, broken_csv)
     targets = task.targets(prepared.manifest)
     if process_rank() == 0:
         prepared.with_digests().save(folder.manifest)
@@ -171,6 +175,9 @@ def _fit(
     content["memory"] = max((result.memory for result in results), key=lambda m: m.get("peak_bytes", 0))
     if (features := inputs.describe()) is not None:
         content["features"] = features
+    found = {s.name: s.findings() for s in method.stages() if isinstance(s, TrainStage) and s.findings()}
+    if found:
+        content["findings"] = found
     content["evaluations"] = _evaluate(recipe, folder, task, method, prepared, device, learned)
     content["time"]["fit_seconds"] = time.monotonic() - began
     write_json(folder.metrics, content)
@@ -185,8 +192,8 @@ def _write_model(folder: RunFolder, task: Task, frozen: str | None, weights: str
 
 
 def _describe(recipe: Recipe, folder: RunFolder, task: Task, method: Method, result: Any) -> dict[str, Any]:
-    total, _ = count_parameters(method.predictor())
     stages = [stage for stage in method.stages() if isinstance(stage, TrainStage)]
+    total, _ = count_parameters(nn.ModuleList([method.predictor(), *stages]))
     learned = {parameter for stage in stages for parameter in learnable_parameters(stage)}
     learnable = sum(parameter.numel() for parameter in learned)
     facts = task.to_dict()

@@ -52,7 +52,8 @@ def make_method(
         return made
 
     seed_globals(recipe.seed, "method")
-    return found(config, Context(task, backbone, targets, loss_options, statistics))
+    context = Context(task, backbone, targets, loss_options, statistics, recipe.image.size)
+    return found(config, context)
 
 
 def load_method(folder: RunFolder) -> tuple[Recipe, Task, Method]:
@@ -84,15 +85,21 @@ def load_method(folder: RunFolder) -> tuple[Recipe, Task, Method]:
 
 
 def learned_of(method: Method) -> dict[str, Tensor]:
-    """Learned tensors of all stages, each name led by its stage's; of a network that several train, the first's."""
+    """Learned tensors that a finished run keeps, each name led by its stage's; of a shared network, the first's."""
     return each_once(
         {
             f"{stage.name}.{name}": tensor
             for stage in method.stages()
             if isinstance(stage, TrainStage)
             for name, tensor in learned_tensors(stage).items()
+            if _is_kept(stage, name)
         }
     )
+
+
+def _is_kept(stage: TrainStage, name: str) -> bool:
+    kept = stage.kept()
+    return kept is None or any(name == part or name.startswith(f"{part}.") for part in kept)
 
 
 def load_learned(method: Method, tensors: Mapping[str, Tensor], run: str) -> None:

@@ -1,6 +1,6 @@
 """From the words a user gave to the resolved recipe of a run, and its name."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,7 @@ from modicum.data.layouts import data_name
 from modicum.engine.recipe import Recipe, overridden, validated
 from modicum.errors import InputError
 from modicum.methods import method_class
+from modicum.tasks import task_class
 
 
 def make_recipe(data: str | Path, method: str, settings: Mapping[str, Any]) -> Recipe:
@@ -17,16 +18,20 @@ def make_recipe(data: str | Path, method: str, settings: Mapping[str, Any]) -> R
         InputError: an unknown method, an unknown setting (with a suggestion) or a value out of range.
     """
     found = method_class(method)
+    chosen = {key: value for key, value in settings.items() if value is not None}
+    task = str(chosen.pop("task", None) or usual_task(found.tasks))
+    options = task_class(task).Options
     values: dict[str, Any] = {
         "method": method,
+        "task": task,
+        "options": {},
         "data": {"source": str(data)},
         "image": dict(found.image),
         "training": dict(found.training),
         "config": {},
     }
-    chosen = {key: value for key, value in settings.items() if value is not None}
     columns = dict(chosen.pop("columns", {}))
-    for role in ("label", "labels", "patient", "image", "split", "eye", "domain"):
+    for role in ("label", "labels", "patient", "image", "mask", "fov", "target", "split", "eye", "domain"):
         if role in chosen:
             columns[role] = chosen.pop(role)
     if columns:
@@ -34,10 +39,18 @@ def make_recipe(data: str | Path, method: str, settings: Mapping[str, Any]) -> R
     for short, key in {"image_size": "image.size", "backbone": "backbone.name"}.items():
         if short in chosen:
             chosen[key] = chosen.pop(short)
-    overridden(values, found.Config, chosen)
+    overridden(values, found.Config, chosen, options)
     recipe: Recipe = validated(Recipe, values, "recipe")
     config = validated(found.Config, recipe.config, f"method {method}")
-    return recipe.model_copy(update={"config": config.model_dump(mode="json")})
+    of_task = validated(options, recipe.options, f"task {task}")
+    return recipe.model_copy(
+        update={"config": config.model_dump(mode="json"), "options": of_task.model_dump(mode="json")}
+    )
+
+
+def usual_task(tasks: Sequence[str]) -> str:
+    """The task of a method that serves several, where none is named: the first."""
+    return tasks[0]
 
 
 def run_name(data: str | Path, method: str) -> str:

@@ -1,10 +1,8 @@
 """Predicts any number of images in bounded memory; a broken one is a row with an error, and nothing is lost."""
 
-import os
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,10 +16,11 @@ from modicum.atomic_files import raise_if_disk_full
 from modicum.data.image import ImageRef
 from modicum.data.prepared import StoreSettings, expand, read_prepared
 from modicum.engine.batches import to_unit_range
+from modicum.engine.decoding import read_ahead
 from modicum.engine.devices import autocast
 from modicum.errors import BrokenImageError, InputError
 from modicum.progress import bar, say
-from modicum.tasks import Task
+from modicum.tasks import ImageLevelTask
 
 _TOLD = 5
 """Broken images that are named on the terminal; the table names them all."""
@@ -39,7 +38,7 @@ class PredictionSummary:
 @torch.no_grad()
 def predict_images(
     network: nn.Module,
-    task: Task,
+    task: ImageLevelTask,
     refs: Sequence[ImageRef],
     names: Sequence[str],
     settings: StoreSettings,
@@ -69,19 +68,21 @@ def predict_images(
     predicted = broken = told = 0
     columns = ["image", *task.prediction_table(np.zeros((0, task.num_outputs))).columns, "error"]
     with TableWriter(out, columns) as table, bar("predicting", len(refs)) as shown:
-        for part in _decoded_batches(zip(names, refs, strict=True), settings, batch_size):
+        read = partial(_record, settings)
+        for part in read_ahead(zip(names, refs, strict=True), read, batch_size):
             rows = pd.DataFrame({"image": [name for name, _ in part]})
             errors = [item.reason if isinstance(item, BrokenImageError) else None for _, item in part]
             good = [number for number, error in enumerate(errors) if error is None]
+            records = [item for _, item in part if not isinstance(item, BrokenImageError)]
             for (name, _), reason in zip(part, errors, strict=True):
                 if reason is not None and (told := told + 1) <= _TOLD:
                     say(f"broken: {name}: {reason}")
             if good:
                 pixels = np.empty(
-                    (len(good), settings.height, settings.width, settings.channels), dtype=np.uint8
+                    (len(good), settings.height, settings.width, settings.channels), dtype=settings.dtype
                 )
-                for place, number in enumerate(good):
-                    expand(part[number][1], pixels[place])
+                for place, record in enumerate(records):
+                    expand(record, pixels[place])
                 with autocast(precision, device):
                     outputs = network(to_unit_range(torch.from_numpy(pixels).to(device)))
                 found = task.prediction_table(task.activate(outputs).cpu().numpy().astype(np.float64))
@@ -97,42 +98,8 @@ def predict_images(
     return PredictionSummary(predicted, broken, out)
 
 
-def _decoded_batches(
-    items: Iterable[tuple[str, ImageRef]], settings: StoreSettings, batch_size: int
-) -> Iterator[list[tuple[str, Any]]]:
-    """Batches of decoded images (or their errors) in order, decoding ahead by two batches at the most."""
-    workers = min(4, os.cpu_count() or 1)
-    waiting: deque[tuple[str, Future[Any]]] = deque()
-    batch: list[tuple[str, Any]] = []
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            for name, ref in items:
-                waiting.append((name, pool.submit(_decode_or_error, ref, settings)))
-                if len(waiting) < 2 * batch_size:
-                    continue
-                first, future = waiting.popleft()
-                batch.append((first, future.result()))
-                if len(batch) == batch_size:
-                    yield batch
-                    batch = []
-            while waiting:
-                first, future = waiting.popleft()
-                batch.append((first, future.result()))
-                if len(batch) == batch_size:
-                    yield batch
-                    batch = []
-            if batch:
-                yield batch
-        finally:
-            for _, future in waiting:
-                future.cancel()
-
-
-def _decode_or_error(ref: ImageRef, settings: StoreSettings) -> np.ndarray | BrokenImageError:
-    try:
-        return read_prepared(ref, settings)[1]
-    except BrokenImageError as error:
-        return error
+def _record(settings: StoreSettings, ref: ImageRef) -> np.ndarray:
+    return read_prepared(ref, settings)[1]
 
 
 class TableWriter:

@@ -2,9 +2,10 @@
 
 import csv
 import io
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +20,9 @@ from modicum.engine.recipe import DataSettings, ImageSettings, Recipe
 from modicum.engine.run_folder import RunFolder
 from modicum.errors import BrokenImageError, InputError
 from modicum.progress import bar, say
+from modicum.tasks import DenseTask, Task, task_class, task_of
+
+Companions = Mapping[str, tuple[Callable[[np.ndarray], np.ndarray], np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -30,12 +34,14 @@ class PreparedData:
         store: decoded images.
         positions: where each row of the manifest stands in the store.
         notes: what a reader of the report should know (rows dropped, leaks allowed, ...).
+        companions: what is seen beside each image, by column: how it is read, and where each row's stands.
     """
 
     manifest: Manifest
     store: ImageStore
     positions: np.ndarray
     notes: list[str]
+    companions: Companions = field(default_factory=dict)
 
     def rows(self, split: str) -> np.ndarray:
         """Rows of one split."""
@@ -47,7 +53,7 @@ class PreparedData:
         return self.manifest.without_extras().with_columns(sha256=digests)
 
 
-def read_manifest(data: DataSettings) -> Manifest:
+def read_manifest(data: DataSettings, task: str) -> Manifest:
     """The manifest of a recipe's data settings, with missing files kept where broken images are set aside."""
     return load_manifest(
         data.source,
@@ -57,19 +63,34 @@ def read_manifest(data: DataSettings) -> Manifest:
         classes=data.classes,
         allow_outside=data.allow_outside,
         missing="keep" if data.skip_broken else "error",
+        unlabelled="keep" if issubclass(task_class(task), DenseTask) else "drop",
     )
 
 
-def store_settings(image: ImageSettings) -> StoreSettings:
-    """What the image store must be built with."""
+def store_settings(
+    image: ImageSettings, task: str = "classification", options: Mapping[str, Any] | None = None
+) -> StoreSettings:
+    """What the image store must be built with; a window that is given goes before the task's rule."""
+    kind = task_class(task)
+    if image.crop != "none" and issubclass(kind, DenseTask):
+        raise InputError(
+            f"crop '{image.crop}' does not go with task '{task}': what lies beside the image would not follow",
+            "leave the crop out, and use resize 'pad' to keep the aspect ratio",
+        )
     return StoreSettings(
-        height=image.size[0], width=image.size[1], resize=image.resize, crop=image.crop, window=image.window
+        height=image.size[0],
+        width=image.size[1],
+        resize=image.resize,
+        crop=image.crop,
+        window=image.window,
+        levels=kind.levels,
+        intensity=(options or {}).get("intensity", "file") if image.window is None else "file",
     )
 
 
 def stored(
     manifest: Manifest,
-    image: ImageSettings,
+    settings: StoreSettings,
     stores: Path,
     workers: int,
     skip_broken: bool,
@@ -80,9 +101,7 @@ def stored(
     Raises:
         InputError: broken images, unless they are set aside; every one is named with its reason.
     """
-    store = ImageStore.build_or_open(
-        manifest.refs(), stores, store_settings(image), workers=workers, on_broken="collect"
-    )
+    store = ImageStore.build_or_open(manifest.refs(), stores, settings, workers=workers, on_broken="collect")
     if store.broken:
         manifest = _without_broken(manifest, store.broken, skip_broken, broken_csv)
     return manifest, store, store.positions_of(manifest.refs())
@@ -94,11 +113,11 @@ def prepare(recipe: Recipe, folder: RunFolder, stores: Path, workers: int) -> Pr
     Raises:
         InputError: whatever is wrong with the data, before any training.
     """
-    manifest = read_manifest(recipe.data)
+    manifest = read_manifest(recipe.data, recipe.task)
     notes: list[str] = []
     manifest, store, positions = stored(
         manifest,
-        recipe.image,
+        store_settings(recipe.image, recipe.task, recipe.options),
         stores,
         workers,
         recipe.data.skip_broken,
@@ -120,6 +139,12 @@ def prepare(recipe: Recipe, folder: RunFolder, stores: Path, workers: int) -> Pr
     for note in notes:
         say(note)
     return PreparedData(manifest, store, store.positions_of(manifest.refs()), notes)
+
+
+def task_for(manifest: Manifest, recipe: Recipe) -> Task:
+    """The task of a recipe with what a manifest says of its classes."""
+    options = {**recipe.options, **recipe.data.model_dump(include={"classes", "ordered"})}
+    return task_of(manifest, recipe.task, options)
 
 
 def pixel_statistics(prepared: PreparedData) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -145,17 +170,7 @@ def pixel_statistics(prepared: PreparedData) -> tuple[tuple[float, ...], tuple[f
 def _without_broken(
     manifest: Manifest, broken: Sequence[BrokenImageError], skip: bool, broken_csv: Path | None
 ) -> Manifest:
-    for error in broken[:20]:
-        say(f"broken: {error.image}: {error.reason}")
-    if len(broken) > 20:
-        say(f"... and {len(broken) - 20} more")
-    if not skip:
-        raise InputError(
-            f"{len(broken)} of {len(manifest)} images cannot be read (the first: {broken[0].image}: {broken[0].reason})",
-            "repair or remove them, or pass --skip-broken to set them aside",
-        )
-    if broken_csv is not None:
-        write_broken(broken_csv, broken)
+    raise_or_note_broken(manifest, broken, skip, broken_csv, "images")
     names = {error.image for error in broken}
     kept = np.array([str(ref) not in names for ref in _reference_texts(manifest)])
     if not kept.any():
@@ -165,12 +180,36 @@ def _without_broken(
     return manifest.subset(kept)
 
 
+def raise_or_note_broken(
+    manifest: Manifest, broken: Sequence[BrokenImageError], skip: bool, broken_csv: Path | None, what: str
+) -> None:
+    """Names broken files, and lists them in ``broken_csv`` where they are to be set aside.
+
+    Raises:
+        InputError: they are not.
+    """
+    for error in broken[:20]:
+        say(f"broken: {error.image}: {error.reason}")
+    if len(broken) > 20:
+        say(f"... and {len(broken) - 20} more")
+    if not skip:
+        raise InputError(
+            f"{len(broken)} of {len(manifest)} {what} cannot be read (the first: {broken[0].image}: {broken[0].reason})",
+            "repair or remove them, or pass --skip-broken to set them aside",
+        )
+    if broken_csv is not None:
+        write_broken(broken_csv, broken)
+
+
 def write_broken(path: Path, broken: Sequence[BrokenImageError]) -> None:
-    """``broken.csv``: image and reason."""
+    """Adds images and reasons to ``broken.csv``; one that is in it already stays as it is."""
+    rows = [[error.image, error.reason] for error in broken]
+    if path.is_file():
+        with path.open(encoding="utf-8", newline="") as file:
+            known = list(csv.reader(file))[1:]
+        rows = known + [row for row in rows if row not in known]
     text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(["image", "reason"])
-    writer.writerows([error.image, error.reason] for error in broken)
+    csv.writer(text).writerows([["image", "reason"], *rows])
     write_text(path, text.getvalue())
 
 

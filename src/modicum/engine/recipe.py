@@ -128,6 +128,9 @@ class TrainingSettings(Settings):
     warmup_epochs: float = Field(1.0, ge=0, description="Linear warm-up from 0, counted in steps.")
     clip_norm: float = Field(1.0, ge=0, description="Largest gradient norm; 0 does not clip.")
     ema_decay: float = Field(0.0, ge=0, lt=1, description="Decay of averaged weights; 0 keeps none.")
+    select: Literal["best", "last"] = Field(
+        "best", description="Weights to keep: the best on validation images, or the last."
+    )
     monitor: str | None = Field(None, description="Validation metric that selects the best weights.")
     patience: int = Field(
         0, ge=0, description="Validations without a better value before stopping; 0 never stops."
@@ -162,6 +165,7 @@ class Recipe(Settings):
 
     method: str
     task: str = "classification"
+    options: dict[str, Any] = Field(default_factory=dict, description="The task's own settings.")
     data: DataSettings
     image: ImageSettings = ImageSettings()  # type: ignore[call-arg]
     backbone: BackboneSettings = BackboneSettings()  # type: ignore[call-arg]
@@ -210,14 +214,17 @@ def validated(model: type[BaseModel], values: Mapping[str, Any], where: str) -> 
 
 
 def overridden(
-    values: dict[str, Any], method_config: type[BaseModel], settings: Mapping[str, Any]
+    values: dict[str, Any],
+    method_config: type[BaseModel],
+    settings: Mapping[str, Any],
+    task_options: type[BaseModel] = Settings,
 ) -> dict[str, Any]:
     """Applies ``--set key=value`` to a recipe's values.
 
     A key is a path (``training.lr``) or the last part of one where that is unique (``lr``); keys of the method's
-    own configuration need no prefix.
+    own configuration, and of the task's, need no prefix.
     """
-    paths = _setting_paths(method_config)
+    paths = _setting_paths(method_config, task_options)
     for key, value in settings.items():
         matches = [path for path in paths if path == key] or [
             path for path in paths if path.split(".")[-1] == key
@@ -256,7 +263,7 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
     return settings
 
 
-def _setting_paths(method_config: type[BaseModel]) -> list[str]:
+def _setting_paths(method_config: type[BaseModel], task_options: type[BaseModel]) -> list[str]:
     paths = []
     for name, field in Recipe.model_fields.items():
         part = field.annotation
@@ -264,6 +271,8 @@ def _setting_paths(method_config: type[BaseModel]) -> list[str]:
             paths += [f"{name}.{inner}" for inner in part.model_fields]
         elif name == "config":
             paths += [f"config.{inner}" for inner in method_config.model_fields]
+        elif name == "options":
+            paths += [f"options.{inner}" for inner in task_options.model_fields]
         else:
             paths.append(name)
     return paths

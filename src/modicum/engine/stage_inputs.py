@@ -68,6 +68,10 @@ class StageInputs:
         """The data of a stage that learns."""
         train_rows = self.prepared.rows("train")
         images = Stored(self.prepared.store.get, self.prepared.positions[None])
+        seen = {
+            name: Stored(read, positions[None])
+            for name, (read, positions) in self.prepared.companions.items()
+        }
         made = {"image": images, **self._made}
         if unknown := [name for name in stage.reads if name not in made]:
             raise ValueError(f"stage '{stage.name}' reads '{unknown[0]}', which no stage before it provides")
@@ -75,15 +79,23 @@ class StageInputs:
         stored = {name: source for name, source in made.items() if isinstance(source, Stored)}
         live = {name: source for name, source in made.items() if isinstance(source, LiveStage)}
         return StageData(
-            {**stored, **({"source": images} if live else {})},
+            {**stored, **seen, **({"source": images} if live else {})},
             self.targets,
             train_rows,
             self.prepared.rows("val"),
-            self.task.sampling_labels({name: values[train_rows] for name, values in self.targets.items()}),
+            self._sampling_labels(train_rows),
             live,
             max((self._views.get(name, ("identity",)) for name in stage.reads), key=len),
             stage.aligned_views,
+            self.task.assemble,
+            tuple(name for name in self.task.shuffled if name in seen),
         )
+
+    def _sampling_labels(self, rows: np.ndarray) -> np.ndarray:
+        """What balanced sampling goes by; where nothing is known of the images they are all alike."""
+        if not self.targets:
+            return np.zeros(len(rows), dtype=np.int64)
+        return self.task.sampling_labels({name: values[rows] for name, values in self.targets.items()})
 
     def describe(self) -> dict[str, Any] | None:
         """For ``metrics.json``: where features came from and what they take on the disk; None without any."""

@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from modicum.data.sampling import batches as cut_batches
 from modicum.data.sampling import epoch_order
 from modicum.engine.averaging import AveragedParameters
-from modicum.engine.batches import StageData, loader
+from modicum.engine.batches import StageData, in_channels_last, loader
 from modicum.engine.meters import Stopwatch, memory_account, saved_tensors
 from modicum.engine.optimizers import clip_gradients, make_optimizer, set_learning_rate
 from modicum.engine.randomness import generator_at, seed_globals
@@ -106,9 +106,10 @@ class StageModule(lightning.LightningModule):
             self._restore(self.plain_optimizers())
 
     def train_dataloader(self) -> Iterable[Batch]:
-        views = self.data.drawn_views(self.seed, self.stage.name, self.position.epoch)
+        place = (self.seed, self.stage.name, self.position.epoch)
+        views, partners = self.data.drawn_views(*place), self.data.drawn_partners(*place)
         return loader(
-            self.data.batches(self._rows_of_epoch()[self.position.batch :], views),
+            self.data.batches(self._rows_of_epoch()[self.position.batch :], views, partners),
             self.settings.workers,
             pin=self.device.type == "cuda",
         )
@@ -144,6 +145,9 @@ class StageModule(lightning.LightningModule):
         self._at_start()
 
     def on_train_epoch_start(self) -> None:
+        if self.position.batch == 0:  # else the epoch goes on after a kill
+            seed_globals("epoch began", self.seed, self.stage.name, self.position.epoch)
+            self.stage.epoch_began(self.position.epoch)
         self.watch.begin_wait()
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
@@ -156,8 +160,8 @@ class StageModule(lightning.LightningModule):
         batch = self.data.on_device(batch)
         if self.augmentation is not None:
             batch = self.augmentation(batch, generator_at("augment", *place))
-        if self.device.type == "cuda" and self.settings.channels_last and "image" in batch:
-            batch = {**batch, "image": batch["image"].contiguous(memory_format=torch.channels_last)}
+        if self.device.type == "cuda" and self.settings.channels_last:
+            batch = in_channels_last(batch)
         batches = self.batches_per_epoch(self.trainer.world_size)
         first = self.position.batch - self.position.batch % self.settings.accumulate
         group = min(self.settings.accumulate, batches - first)
@@ -261,6 +265,8 @@ class StageModule(lightning.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         self.watch.pause()
+        seed_globals("epoch ended", self.seed, self.stage.name, self.position.epoch)
+        self.stage.epoch_ended(self.position.epoch)
         self.position.epoch += 1
         self.position.batch = 0
         if self._at_epoch_end():

@@ -234,6 +234,8 @@ class StageTrainer:
         value = metrics.get(self.monitor, float("nan"))
         best = position.best["value"] if position.best else None
         better = np.isfinite(value) and (best is None or (value > best if self.higher else value < best))
+        if self.settings.select == "last":
+            better, position.stale = position.epoch >= self.settings.epochs, -1
         self._note = f", {self.monitor} {value:.3f}"
         if not better:
             position.stale += 1

@@ -77,6 +77,26 @@ class TrainStage(nn.Module, ABC):
     def forward(self, batch: Batch) -> Tensor:
         """Outputs for validation and prediction."""
 
+    def kept(self) -> tuple[str, ...] | None:
+        """Names of the submodules that a finished run keeps; None for everything that was learned.
+
+        What only serves learning (a discriminator, a pool of images) is in every checkpoint and left out at the end.
+        """
+        return None
+
+    def epoch_began(self, epoch: int) -> None:
+        """Called before the first batch of an epoch (from 0), with PyTorch's generators seeded for it.
+
+        What the stage wants to find again after a kill must be in its state: buffers, or parameters.
+        """
+
+    def epoch_ended(self, epoch: int) -> None:
+        """Called after the last batch of an epoch, before validation, with PyTorch's generators seeded for it."""
+
+    def findings(self) -> dict[str, Any]:
+        """What was found besides weights, as plain values for ``metrics.json`` and the report."""
+        return {}
+
     def validate(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Outputs of a validation batch, and named losses where the stage has some to show."""
         return self(batch), {}
@@ -141,6 +161,7 @@ class Context:
         loss_options: the run's loss settings, handed to :meth:`Task.loss`.
         statistics: mean and standard deviation of each channel over the pixels of the training images, in
             ``[0, 1]``; computed when asked for.
+        image_size: height and width of the images.
     """
 
     task: Task
@@ -148,6 +169,7 @@ class Context:
     targets: Mapping[str, np.ndarray]
     loss_options: Mapping[str, Any]
     statistics: Callable[[], tuple[Sequence[float], Sequence[float]]] = unknown_statistics
+    image_size: tuple[int, int] = (224, 224)
 
     def loss(self) -> nn.Module:
         """The task's loss for these training rows."""

@@ -2,7 +2,7 @@
 
 from modicum.data.splits import ensure_splits
 from modicum.engine.devices import chosen_device, process_world
-from modicum.engine.preparation import read_manifest
+from modicum.engine.preparation import read_manifest, task_for
 from modicum.engine.recipe import Recipe
 from modicum.errors import InputError
 from modicum.planning.batch_size import (
@@ -15,7 +15,6 @@ from modicum.planning.batch_size import (
 )
 from modicum.planning.memory import Device, predicted
 from modicum.progress import say
-from modicum.tasks import task_of
 
 STEPS_IN_AN_EPOCH = 8
 """A larger batch than leaves so many steps is only chosen where the method's own is larger: few steps learn little."""
@@ -62,8 +61,8 @@ def fit_to_memory(recipe: Recipe, memory: str | int | None, *, choose: bool) -> 
 def _facts(recipe: Recipe) -> tuple[int, int]:
     """Training images and classes."""
     data = recipe.data
-    manifest = read_manifest(data)
-    task = task_of(manifest, recipe.task, data.model_dump(include={"classes", "ordered"}))
+    manifest = read_manifest(data, recipe.task)
+    task = task_for(manifest, recipe)
     train, val, _ = data.fractions
     seed = recipe.seed if data.split_seed is None else data.split_seed
     manifest = ensure_splits(manifest, data.fractions, seed, val_fraction=val / (train + val))

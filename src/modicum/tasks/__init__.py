@@ -7,15 +7,27 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from modicum.tasks.base import Batch, Example, Scores, Task
+    from modicum.tasks.base import Batch, DenseTask, Example, ImageLevelTask, Scores, Task
     from modicum.tasks.classification.task import Classification
-    from modicum.tasks.registry import TASKS, task_from_dict, task_of
+    from modicum.tasks.registry import TASKS, task_class, task_from_dict, task_of
 
-__all__ = ["TASKS", "Batch", "Classification", "Example", "Scores", "Task", "task_from_dict", "task_of"]
+__all__ = [
+    "TASKS",
+    "Batch",
+    "Classification",
+    "DenseTask",
+    "Example",
+    "ImageLevelTask",
+    "Scores",
+    "Task",
+    "task_class",
+    "task_from_dict",
+    "task_of",
+]
 
 _HOMES = {
-    **dict.fromkeys(("Batch", "Example", "Scores", "Task"), "modicum.tasks.base"),
-    **dict.fromkeys(("TASKS", "task_from_dict", "task_of"), "modicum.tasks.registry"),
+    **dict.fromkeys(("Batch", "DenseTask", "Example", "ImageLevelTask", "Scores", "Task"), "modicum.tasks.base"),
+    **dict.fromkeys(("TASKS", "task_class", "task_from_dict", "task_of"), "modicum.tasks.registry"),
     "Classification": "modicum.tasks.classification.task",
 }
 

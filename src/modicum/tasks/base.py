@@ -8,19 +8,47 @@ a new subclass, a new method gets evaluation and reports from it for nothing.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
-from modicum.data.manifest import Manifest
+from modicum.data.manifest import Manifest, class_order
 from modicum.tasks.bootstrap import Estimate
 
 Batch = dict[str, Tensor]
 """Tensors of one batch by name; ``image`` ``[b, c, h, w]`` in ``[0, 1]``, ``position`` ``[b]`` (the row of the
 manifest), and what the task's targets are called."""
+
+
+@dataclass(frozen=True)
+class Companion:
+    """A further picture of each row of a manifest, prepared with the same geometry as the image.
+
+    Attributes:
+        column: of the manifest, and the name in a batch.
+        content: ``image`` (float32 ``[b, c, h, w]`` in ``[0, 1]``), or ``codes`` (uint8 ``[b, 1, h, w]``, never scaled).
+        required: whether every row must have one.
+        absent: the code of every pixel where a row has none.
+        channels: of an image: 1 (grey) or 3.
+        window: centre and width, in the file's own units, of an image's values that are shown from 0 to 1.
+    """
+
+    column: str
+    content: Literal["image", "codes"]
+    required: bool = True
+    absent: int = 0
+    channels: int = 3
+    window: tuple[float, float] | None = None
+
+
+class TaskOptions(BaseModel):
+    """Base of a task's own settings; each field says its unit and default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Scores(ABC):
@@ -67,6 +95,9 @@ class Task(ABC):
     """A kind of target and prediction."""
 
     name: ClassVar[str]
+    Options: ClassVar[type[TaskOptions]] = TaskOptions
+    levels: ClassVar[int] = 256
+    """Levels that images are stored in; see :class:`~modicum.data.prepared.StoreSettings`."""
     kind: str
     """A finer distinction inside the task, for instance ``multi-class``."""
 
@@ -88,6 +119,25 @@ class Task(ABC):
     @abstractmethod
     def num_outputs(self) -> int:
         """Size of the network's output."""
+
+    @property
+    def companions(self) -> tuple[Companion, ...]:
+        """What is read beside each image."""
+        return ()
+
+    @property
+    def channels(self) -> int:
+        """Of images as networks get them: 1 (grey) or 3."""
+        return 3
+
+    @property
+    def shuffled(self) -> tuple[str, ...]:
+        """Companions without pairs: in training each image sees one of another row, anew in every epoch."""
+        return ()
+
+    def assemble(self, batch: Batch) -> Batch:
+        """A batch with the targets that companions stand for, on the batch's device."""
+        return batch
 
     @property
     @abstractmethod
@@ -119,9 +169,93 @@ class Task(ABC):
         """A fresh collector."""
 
     @abstractmethod
+    def examples(self, scores: Scores, count: int) -> list[Example]:
+        """The most confident mistakes and some of the most confident hits, with the output to explain."""
+
+
+class ImageLevelTask(Task):
+    """A task whose prediction is a few numbers an image: rows of one table."""
+
+    @abstractmethod
     def prediction_table(self, activated: np.ndarray) -> pd.DataFrame:
         """Columns of a predictions file for images without a known truth."""
 
+
+class DenseScores(Scores):
+    """Scores of predictions that are pictures; they can also be taken one image at a time, at its own size."""
+
     @abstractmethod
-    def examples(self, scores: Scores, count: int) -> list[Example]:
-        """The most confident mistakes and some of the most confident hits, with the output to explain."""
+    def add(
+        self,
+        position: int,
+        activated: Float[np.ndarray, "channels height width"],
+        truth: Mapping[str, np.ndarray],
+        spacing: tuple[float, float] | None,
+    ) -> None:
+        """Takes one image.
+
+        Args:
+            position: its row of the manifest.
+            activated: what the task makes of the network's output, brought to the image's own size.
+            truth: what :meth:`DenseTask.truth` gave.
+            spacing: millimetres between rows and between columns, where known.
+        """
+
+
+class DenseTask(Task):
+    """A task whose prediction is a picture of the image's own size.
+
+    Attributes:
+        written: what a prediction's file holds: ``codes`` (a mask) or ``image`` (values in ``[0, 1]``, which the
+            engine brings back to physical units where they are known).
+    """
+
+    written: ClassVar[Literal["codes", "image"]]
+    outside: ClassVar[float] = 0.0
+    """What is said of pixels that the network did not see (``resize="crop"``)."""
+
+    def targets(self, manifest: Manifest) -> dict[str, np.ndarray]:
+        """``domain``, a number for each of the domains in their order, where they are known."""
+        if "domain" not in manifest.table:
+            return {}
+        domains = manifest.table["domain"].fillna("").astype(str)
+        number = {name: index for index, name in enumerate(class_order(domains))}
+        return {"domain": domains.map(number).to_numpy(dtype=np.int64)}
+
+    def sampling_labels(self, targets: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Domains."""
+        return targets["domain"]
+
+    @abstractmethod
+    def scores(self) -> DenseScores:
+        """A fresh collector."""
+
+    @abstractmethod
+    def truth(self, companions: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """What :meth:`DenseScores.add` compares with.
+
+        Args:
+            companions: by column, at the image's own size: images float32 ``[c, h, w]`` in ``[0, 1]``, codes uint8
+                ``[h, w]``.
+        """
+
+    @abstractmethod
+    def finished(
+        self, activated: Float[np.ndarray, "channels height width"]
+    ) -> UInt8[np.ndarray, "height width"] | Float[np.ndarray, "out height width"]:
+        """What a prediction's file holds."""
+
+    @abstractmethod
+    def summary(
+        self, activated: Float[np.ndarray, "channels height width"], spacing: tuple[float, float] | None
+    ) -> dict[str, float]:
+        """A few numbers for the predictions' table, such as the area of each class."""
+
+    @abstractmethod
+    def picture(
+        self,
+        image: Float[np.ndarray, "image_channels height width"],
+        activated: Float[np.ndarray, "channels height width"],
+        truth: Mapping[str, np.ndarray] | None,
+    ) -> dict[str, UInt8[np.ndarray, "picture_height picture_width 3"]]:
+        """Named pictures of one prediction for people to look at, in the order of showing."""

@@ -7,8 +7,9 @@ from modicum.data.manifest import Manifest
 from modicum.errors import InputError, did_you_mean
 from modicum.tasks.base import Task
 from modicum.tasks.classification.task import Classification
+from modicum.tasks.image_to_image.task import ImageToImage
 
-TASKS: dict[str, type[Task]] = {task.name: task for task in (Classification,)}
+TASKS: dict[str, type[Task]] = {task.name: task for task in (Classification, ImageToImage)}
 
 
 def task_of(manifest: Manifest, name: str, options: Mapping[str, Any]) -> Task:
@@ -17,15 +18,16 @@ def task_of(manifest: Manifest, name: str, options: Mapping[str, Any]) -> Task:
     Raises:
         InputError: there is no such task, or the manifest does not have what it needs.
     """
-    return _task_class(name).from_manifest(manifest, options)
+    return task_class(name).from_manifest(manifest, options)
 
 
 def task_from_dict(values: Mapping[str, Any]) -> Task:
     """A task as a run folder keeps it. Raises :class:`~modicum.errors.InputError` for one that is not known."""
-    return _task_class(str(values["name"])).from_dict(values)
+    return task_class(str(values["name"])).from_dict(values)
 
 
-def _task_class(name: str) -> type[Task]:
+def task_class(name: str) -> type[Task]:
+    """The kind of task called ``name``. Raises :class:`~modicum.errors.InputError` for an unknown one."""
     if name not in TASKS:
         raise InputError(f"unknown task '{name}'", did_you_mean(name, TASKS))
     return TASKS[name]

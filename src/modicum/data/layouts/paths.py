@@ -10,11 +10,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from modicum.data.manifest import Manifest, split_reference
+from modicum.data.manifest import Manifest, path_columns, split_reference
 from modicum.errors import InputError
 from modicum.wording import count_of, listed
 
-PATH_COLUMNS = ("image", "mask", "target")
 _PROBES = 20
 
 
@@ -35,10 +34,9 @@ def prefix_images(manifest: Manifest, images: Path | None) -> Manifest:
     else:
         prefixes = ["", "images"]
     table, notes = manifest.table.copy(), list(manifest.notes)
-    for column in PATH_COLUMNS:
-        if column not in table:
-            continue
-        choices = prefixes if column == "image" else list(dict.fromkeys(["", f"{column}s", *prefixes]))
+    for column in path_columns(table):
+        folders = ["", f"{column}s", column.partition(":")[2], *prefixes]
+        choices = prefixes if column == "image" else list(dict.fromkeys(folders))
         prefix = _holding(manifest.root, choices, table[column].dropna())
         if prefix not in ("", "."):
             table[column] = table[column].map(lambda text, p=prefix: _below(p, text), na_action="ignore")
@@ -82,9 +80,7 @@ def confine(manifest: Manifest, allow_outside: bool = False) -> Manifest:
     for row in np.flatnonzero(table["image"].isna())[:1]:
         raise InputError(f"{manifest.place(int(row))} names no image", "fill in the cell or delete the row")
     inside = _Inside(manifest.root)
-    for column in PATH_COLUMNS:
-        if column not in table:
-            continue
+    for column in path_columns(table):
         texts = []
         for row, text in enumerate(table[column]):
             plain, is_inside = (text, True) if isinstance(text, float) else inside.plain(text)
@@ -154,9 +150,7 @@ def require_files(manifest: Manifest) -> None:
     """Raises :class:`~modicum.errors.InputError` with the count and the first few of the files not there."""
     there: dict[str, bool] = {}
     absent: list[str] = []
-    for column in PATH_COLUMNS:
-        if column not in manifest.table:
-            continue
+    for column in path_columns(manifest.table):
         for row, text in enumerate(manifest.table[column]):
             if isinstance(text, float):
                 continue

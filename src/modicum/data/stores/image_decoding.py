@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Shaped
 
 from modicum.data.broken import ended_its_process, or_broken
 from modicum.data.file_content import FileState, file_sha256
@@ -41,7 +41,7 @@ class Decoded:
     """One image, ready to be stored."""
 
     key: str
-    record: UInt8[np.ndarray, "height width channels"]
+    record: Shaped[np.ndarray, "height width channels"]
     facts: ImageFacts
 
 

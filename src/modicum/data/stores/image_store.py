@@ -6,13 +6,14 @@ grey takes one channel on the disk, whatever the network wants.
 """
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Bool, Int, UInt8
+from jaxtyping import Bool, Int, Shaped
 
 from modicum.data.file_content import file_sha256, file_state
 from modicum.data.image import ImageRef
@@ -21,14 +22,14 @@ from modicum.data.prepared import StoreSettings, expand, read_prepared
 from modicum.data.stores.image_catalogue import Catalogue
 from modicum.data.stores.image_store_build import Built, Shards, broken_error, build, open_parts
 from modicum.data.stores.shard_format import DamagedRecordError, store_folder
-from modicum.errors import BrokenImageError
+from modicum.errors import BrokenImageError, InputError
 from modicum.progress import say
 
 __all__ = ["ImageStore", "StoreSettings"]
 
 
 class ImageStore:
-    """Images by position, as uint8, from memory maps. Picklable; each process opens its own maps.
+    """Images by position, as uint8 (or uint16), from memory maps. Picklable; each process opens its own maps.
 
     Made by :meth:`build_or_open`.
 
@@ -131,13 +132,30 @@ class ImageStore:
         """Where images are. Raises KeyError for one that the store was not opened with."""
         return np.array([self._positions[ref] for ref in refs], dtype=np.int64)
 
+    def with_channels(self, channels: int) -> "ImageStore":
+        """The same store, read as grey (1) or in colour (3).
+
+        Raises:
+            InputError: grey is asked for and an image is in colour.
+        """
+        if channels == self.settings.channels:
+            return self
+        if channels == 1 and (self._part == 3).any():
+            ref = self.refs[int(np.flatnonzero(self._part == 3)[0])]
+            raise InputError(
+                f"image '{ref}' is in colour and others are grey", "make all of them grey, or set channels=3"
+            )
+        other = copy(self)
+        other.settings = replace(self.settings, channels=channels)
+        return other
+
     def keys_of(self, positions: Sequence[int] | np.ndarray) -> list[str]:
         """What names the content of images: equal keys are equal files. For stores of what is made of them."""
         return [self._parts[int(self._part[p])].keys[int(self._record[p])] for p in positions]
 
     def get(
         self, positions: Sequence[int] | Int[np.ndarray, "batch"]
-    ) -> UInt8[np.ndarray, "batch height width channels"]:
+    ) -> Shaped[np.ndarray, "batch height width channels"]:
         """Copies images into one array, in the order asked for.
 
         A record that is damaged on the disk is made again from its file, and noted, so that the next
@@ -148,7 +166,7 @@ class ImageStore:
             DamagedRecordError: a record is damaged and its file is gone or another.
         """
         size, asked = self.settings, np.asarray(positions, dtype=np.int64)
-        batch = np.empty((len(asked), size.height, size.width, size.channels), dtype=np.uint8)
+        batch = np.empty((len(asked), size.height, size.width, size.channels), dtype=size.dtype)
         # The disk in its own order; the part of the store first.
         for row in np.lexsort((self._record[asked], self._part[asked])):
             expand(self._pixels(int(asked[row])), batch[row])
@@ -163,7 +181,7 @@ class ImageStore:
             damaged += len(keys)
         return damaged
 
-    def _pixels(self, position: int) -> UInt8[np.ndarray, "height width stored_channels"]:
+    def _pixels(self, position: int) -> Shaped[np.ndarray, "height width stored_channels"]:
         channels = int(self._part[position])
         if not channels:
             raise self._broken[position]
@@ -177,7 +195,7 @@ class ImageStore:
 
     def _made_again(
         self, ref: ImageRef, error: DamagedRecordError
-    ) -> UInt8[np.ndarray, "height width stored_channels"]:
+    ) -> Shaped[np.ndarray, "height width stored_channels"]:
         state = file_state(ref.path)
         if state is None or file_sha256(ref.path, state) + ref.part != error.key:
             raise error

@@ -145,7 +145,7 @@ def _fill(
 
 
 def _writer(root: Path, settings: StoreSettings, channels: int, wait: float | None) -> ShardWriter:
-    spec = RecordSpec("uint8", (settings.height, settings.width, channels))
+    spec = RecordSpec(np.dtype(settings.dtype).name, (settings.height, settings.width, channels))
     return ShardWriter(root / PARTS[channels], part_settings(settings, channels), spec, wait=wait)
 
 
@@ -173,7 +173,7 @@ def _found(built: Built, image: Undecoded, writers: Mapping[int, ShardWriter], c
 
 def _check_space(root: Path, refs: Sequence[ImageRef], settings: StoreSettings) -> None:
     """Raises a ResourceError where the disk is too small for the images, most of which may turn out grey."""
-    plane = settings.height * settings.width
+    plane = settings.height * settings.width * np.dtype(settings.dtype).itemsize
     what = f"{len(refs)} images of {settings.height} x {settings.width}"
     try:
         check_space(root, settings.channels * plane * len(refs), what)

@@ -6,12 +6,13 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 from jaxtyping import Float
+from pydantic import Field
 from torch import Tensor, nn
 
 from modicum.data.manifest import LABELS_PREFIX, Manifest, are_consecutive, name_classes
 from modicum.errors import InputError
 from modicum.losses import CrossEntropy, FocalLoss, MaskedBCEWithLogits, class_weights_from_counts
-from modicum.tasks.base import Example, Scores, Task
+from modicum.tasks.base import Example, ImageLevelTask, Scores, TaskOptions
 from modicum.tasks.classification.metrics import metric_direction
 from modicum.tasks.classification.scores import ClassificationScores
 from modicum.tasks.classification.tables import prediction_columns
@@ -19,7 +20,13 @@ from modicum.tasks.classification.tables import prediction_columns
 Kind = Literal["binary", "multi-class", "multi-label"]
 
 
-class Classification(Task):
+class ClassificationOptions(TaskOptions):
+    """Settings of classification."""
+
+    specificity: float = Field(0.95, gt=0, lt=1, description="Where sensitivity is reported.")
+
+
+class Classification(ImageLevelTask):
     """One of several classes an image, or several findings an image.
 
     Args:
@@ -30,6 +37,7 @@ class Classification(Task):
     """
 
     name: ClassVar[str] = "classification"
+    Options: ClassVar[type[TaskOptions]] = ClassificationOptions
 
     def __init__(
         self, kind: Kind, classes: Sequence[str], *, ordered: bool = False, specificity: float = 0.95

@@ -1,0 +1,151 @@
+"""What is seen beside each image: masks, fields of view, targets, decoded into stores of their own."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Int, Shaped
+
+from modicum.data.manifest import Manifest
+from modicum.data.stores.image_store import ImageStore, StoreSettings
+from modicum.engine.preparation import Companions, PreparedData, raise_or_note_broken
+from modicum.engine.recipe import Recipe
+from modicum.errors import InputError
+from modicum.tasks import Task
+from modicum.tasks.base import Companion
+
+
+@dataclass(frozen=True)
+class CompanionReader:
+    """Reads companions by position; position -1 stands for a row that has none.
+
+    Attributes:
+        store: of the companions.
+        absent: the code of every pixel of one that is not there.
+    """
+
+    store: ImageStore
+    absent: int
+
+    def __call__(
+        self, positions: Int[np.ndarray, "batch"]
+    ) -> Shaped[np.ndarray, "batch height width channels"]:
+        """Copies of the records, in the order asked for."""
+        there = positions >= 0
+        if there.all():
+            return self.store.get(positions)
+        settings = self.store.settings
+        shape = (len(positions), settings.height, settings.width, settings.channels)
+        batch = np.full(shape, self.absent, dtype=settings.dtype)
+        if there.any():
+            batch[there] = self.store.get(positions[there])
+        return batch
+
+
+def with_companions(
+    prepared: PreparedData, task: Task, recipe: Recipe, stores: Path, workers: int, broken_csv: Path | None
+) -> PreparedData:
+    """Adds to prepared images what the task sees beside them, and reads the images in the task's channels.
+
+    Raises:
+        InputError: a companion that is needed is not named, cannot be read, or has another size than its image.
+    """
+    prepared = replace(prepared, store=prepared.store.with_channels(task.channels))
+    for companion in task.companions:
+        if companion.column not in prepared.manifest.table:
+            _check_required(prepared.manifest, companion)
+            continue
+        prepared = _with_companion(prepared, companion, task, recipe, stores, workers, broken_csv)
+    return prepared
+
+
+def companion_settings(companion: Companion, recipe: Recipe, levels: int) -> StoreSettings:
+    """How a companion is prepared: with the image's geometry."""
+    height, width = recipe.image.size
+    if companion.content == "codes":
+        return StoreSettings(height, width, channels=1, resize=recipe.image.resize, content="codes")
+    return StoreSettings(
+        height,
+        width,
+        resize=recipe.image.resize,
+        window=companion.window,
+        levels=levels,
+        intensity=recipe.options.get("intensity", "file") if companion.window is None else "file",
+    )
+
+
+def _check_required(manifest: Manifest, companion: Companion) -> None:
+    if not companion.required:
+        return
+    columns = ", ".join(str(name) for name in manifest.table.columns)
+    raise InputError(
+        f"{manifest.source}: no column '{companion.column}' (columns: {columns})",
+        f"name a table's with --{companion.column.partition(':')[0]} COLUMN",
+    )
+
+
+def _with_companion(
+    prepared: PreparedData,
+    companion: Companion,
+    task: Task,
+    recipe: Recipe,
+    stores: Path,
+    workers: int,
+    broken_csv: Path | None,
+) -> PreparedData:
+    manifest, column = prepared.manifest, companion.column
+    named = manifest.table[column].notna().to_numpy(dtype=bool)
+    if companion.required and not named.all():
+        row = int(np.flatnonzero(~named)[0])
+        raise InputError(
+            f"{manifest.place(row)} names no {column} ({int((~named).sum())} of {len(named)} rows)",
+            "fill in the cells or delete the rows",
+        )
+    refs = manifest.subset(named).refs(column)
+    settings = companion_settings(companion, recipe, task.levels)
+    store = ImageStore.build_or_open(refs, stores, settings, workers=workers, on_broken="collect")
+    if store.broken:
+        raise_or_note_broken(manifest, store.broken, recipe.data.skip_broken, broken_csv, f"{column}s")
+        prepared = _subset(prepared, _readable(named, store))
+        return _with_companion(prepared, companion, task, recipe, stores, workers, broken_csv)
+    positions = np.full(len(manifest), -1, dtype=np.int64)
+    positions[named] = store.positions_of(refs)
+    if companion.content == "image":
+        store = store.with_channels(companion.channels)
+    _check_sizes(prepared, store, positions, column)
+    seen: Companions = {**prepared.companions, column: (CompanionReader(store, companion.absent), positions)}
+    return replace(prepared, companions=seen)
+
+
+def _readable(named: Bool[np.ndarray, "rows"], store: ImageStore) -> Bool[np.ndarray, "rows"]:
+    kept = ~named
+    kept[named] = store.readable
+    return kept
+
+
+def _subset(prepared: PreparedData, kept: Bool[np.ndarray, "rows"]) -> PreparedData:
+    seen = {name: (reader, positions[kept]) for name, (reader, positions) in prepared.companions.items()}
+    return replace(
+        prepared,
+        manifest=prepared.manifest.subset(kept),
+        positions=prepared.positions[kept],
+        companions=seen,
+        notes=[*prepared.notes, f"{int((~kept).sum())} images were set aside for what lies beside them."],
+    )
+
+
+def _check_sizes(
+    prepared: PreparedData, store: ImageStore, positions: Int[np.ndarray, "rows"], column: str
+) -> None:
+    images = prepared.store.facts
+    others = store.facts
+    for row, (own, other) in enumerate(zip(prepared.positions, positions, strict=True)):
+        image, beside = images[own], others[other] if other >= 0 else None
+        if image is None or beside is None:
+            continue
+        if (image.height, image.width) != (beside.height, beside.width):
+            raise InputError(
+                f"{prepared.manifest.place(row)}: its {column} is {beside.height} x {beside.width} pixels, "
+                f"the image {image.height} x {image.width}",
+                f"give a {column} of the image's size",
+            )

@@ -1,0 +1,100 @@
+"""Scores predictions that are pictures, each at its image's own size, and draws some of them."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from modicum.data.image import ImageRef
+from modicum.data.manifest import Manifest
+from modicum.data.prepared import codes_of
+from modicum.data.readers import read_image
+from modicum.engine.dense_prediction import DensePredictor, Predicted
+from modicum.engine.pictures import fitted_picture, write_png
+from modicum.engine.run_folder import write_json
+from modicum.progress import bar
+from modicum.tasks import DenseTask
+from modicum.tasks.base import Companion, DenseScores, Example
+
+
+def score_dense(predictor: DensePredictor, manifest: Manifest, rows: np.ndarray, title: str) -> DenseScores:
+    """Predicts rows of a manifest and compares each with its truth, at the size of its file."""
+    task = predictor.task
+    scores = task.scores()
+    with bar(f"evaluating {title}", len(rows)) as shown:
+        for predicted in _predicted(predictor, manifest, rows):
+            assert predicted.image is not None
+            assert predicted.activated is not None
+            truth = read_truth(task, manifest, predicted.name, predictor.settings.intensity_rule)
+            scores.add(predicted.name, predicted.activated, truth, predicted.image.spacing)
+            shown.advance()
+    return scores
+
+
+def read_truth(task: DenseTask, manifest: Manifest, row: int, intensity: str | None) -> dict[str, np.ndarray]:
+    """What a row's prediction is compared with, at the size of its files.
+
+    Args:
+        task: says what is read.
+        manifest: names it.
+        row: of the manifest.
+        intensity: the rule that images without a window are read by.
+    """
+    found: dict[str, np.ndarray] = {}
+    shape: tuple[int, int] | None = None
+    absent: list[Companion] = []
+    for companion in task.companions:
+        text = manifest.table[companion.column].iloc[row] if companion.column in manifest.table else np.nan
+        if not isinstance(text, str):
+            absent.append(companion)
+            continue
+        rule = intensity if companion.content == "image" and companion.window is None else None
+        image = read_image(
+            ImageRef.parse(text, manifest.root), window=companion.window, intensity=rule, empty=True
+        )
+        shape = image.pixels.shape[1], image.pixels.shape[2]
+        pixels = codes_of(image) if companion.content == "codes" else image.pixels[: companion.channels]
+        found[companion.column] = pixels
+    if shape is not None:
+        found |= {one.column: np.full(shape, one.absent, np.uint8) for one in absent}
+    return task.truth(found)
+
+
+def write_dense_examples(
+    folder: Path, predictor: DensePredictor, examples: Sequence[Example], manifest: Manifest
+) -> None:
+    """Writes ``examples.json`` and, for each example, its panels: what was seen, made, wanted, and the difference."""
+    records = []
+    rows = np.array([example.row for example in examples], dtype=np.int64)
+    for number, (example, predicted) in enumerate(
+        zip(examples, _predicted(predictor, manifest, rows), strict=True)
+    ):
+        assert predicted.image is not None
+        assert predicted.activated is not None
+        truth = read_truth(predictor.task, manifest, example.row, predictor.settings.intensity_rule)
+        panels = []
+        for name, picture in predictor.task.picture(
+            predicted.image.pixels, predicted.activated, truth
+        ).items():
+            file = f"{number:03d}_{name}.png"
+            write_png(folder / file, fitted_picture(picture))
+            panels.append({"name": name, "picture": file})
+        records.append(
+            {
+                "image": str(manifest.table["image"].iloc[example.row]),
+                "kind": example.kind,
+                "truth": example.truth,
+                "prediction": example.prediction,
+                "panels": panels,
+            }
+        )
+    write_json(folder / "examples.json", records)
+
+
+def _predicted(predictor: DensePredictor, manifest: Manifest, rows: np.ndarray) -> Iterator[Predicted[int]]:
+    """Predictions of rows, named by their row. Raises for an image that cannot be read."""
+    refs = manifest.subset(rows).refs()
+    for predicted in predictor.predict(zip(rows.tolist(), refs, strict=True)):
+        if predicted.error is not None:
+            raise predicted.error
+        yield predicted

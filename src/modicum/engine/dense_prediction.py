@@ -1,0 +1,115 @@
+"""Pictures out of a network, at the size of the images they were made of."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Generic
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Shaped
+from torch import nn
+
+from modicum.data.image import ImageRef, MedicalImage
+from modicum.data.placement import placed
+from modicum.data.prepared import StoreSettings, expand, read_prepared
+from modicum.data.readers import read_image
+from modicum.engine.batches import to_unit_range
+from modicum.engine.decoding import Name, read_ahead
+from modicum.engine.devices import autocast
+from modicum.errors import BrokenImageError
+from modicum.nn.tiles import tiled
+from modicum.tasks import DenseTask
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Predicted(Generic[Name]):
+    """One image and what the network made of it.
+
+    Attributes:
+        name: what the caller calls it.
+        image: as it was decoded; None for one that cannot be read.
+        activated: the task's reading of the network's output ``[c, h, w]``, at the size of the image's file.
+        error: why it cannot be read.
+    """
+
+    name: Name
+    image: MedicalImage | None
+    activated: Float32[np.ndarray, "channels height width"] | None
+    error: BrokenImageError | None = None
+
+
+@dataclass(frozen=True)
+class DensePredictor:
+    """Predicts images one batch after another, in bounded memory.
+
+    Attributes:
+        network: from images ``[b, c, h, w]`` in ``[0, 1]`` to outputs of the same height and width.
+        task: what the outputs mean.
+        settings: how the network's training images were prepared.
+        precision: the run's precision setting.
+        device: where to compute.
+        batch_size: images in one forward pass.
+        tile: height and width of the pieces in which larger images are predicted; None for whole images.
+        overlap: of neighbouring tiles, as a share of their side.
+        native: predict at the size of each file, whatever the size in training.
+    """
+
+    network: nn.Module
+    task: DenseTask
+    settings: StoreSettings
+    precision: str
+    device: torch.device
+    batch_size: int = 1
+    tile: Size | None = None
+    overlap: float = 0.25
+    native: bool = False
+
+    @torch.no_grad()
+    def predict(self, items: Iterable[tuple[Name, ImageRef]]) -> Iterator[Predicted[Name]]:
+        """What the network makes of images, in their order; a broken one comes with its error."""
+        self.network.to(self.device).eval()
+        batch_size = 1 if self.native else self.batch_size
+        for part in read_ahead(items, self._read, batch_size):
+            good = [item for _, item in part if not isinstance(item, BrokenImageError)]
+            outputs = iter(self._outputs([record for _, record, _ in good]) if good else [])
+            for name, item in part:
+                if isinstance(item, BrokenImageError):
+                    yield Predicted(name, None, None, item)
+                    continue
+                image, _, settings = item
+                output = next(outputs)
+                yield Predicted(name, image, placed(image, settings).restored(output, self.task.outside))
+
+    def _read(self, ref: ImageRef) -> tuple[MedicalImage, np.ndarray, StoreSettings]:
+        settings = self.settings
+        if self.native:
+            size = read_image(ref, window=settings.window, intensity=settings.intensity_rule).source
+            settings = replace(settings, height=size.height, width=size.width, resize="stretch")
+        image, record = read_prepared(ref, settings)
+        return image, record, settings
+
+    def _outputs(
+        self, records: list[Shaped[np.ndarray, "height width stored_channels"]]
+    ) -> Float32[np.ndarray, "batch channels height width"]:
+        height, width = records[0].shape[:2]
+        pixels = np.empty((len(records), height, width, self.task.channels), dtype=records[0].dtype)
+        for place, record in enumerate(records):
+            expand(record, pixels[place])
+        images = to_unit_range(torch.from_numpy(pixels))
+        if self.tile is None or (height <= self.tile[0] and width <= self.tile[1]):
+            return self._forward(images).numpy()
+        tile = min(height, self.tile[0]), min(width, self.tile[1])
+        overlap = int(self.overlap * tile[0]), int(self.overlap * tile[1])
+        return torch.stack([tiled(self._forward, image, tile, overlap) for image in images]).numpy()
+
+    def _forward(
+        self, images: Float32[torch.Tensor, "batch image_channels height width"]
+    ) -> Float32[torch.Tensor, "batch channels height width"]:
+        images = images.to(self.device)
+        if self.device.type == "cuda":
+            images = images.contiguous(memory_format=torch.channels_last)
+        with autocast(self.precision, self.device):
+            outputs = self.network(images)
+        return self.task.activate(outputs).float().cpu()

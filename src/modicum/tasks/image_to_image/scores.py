@@ -1,0 +1,92 @@
+"""Collects the errors of translated images over one split."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from scipy import sparse
+from torch import Tensor
+
+from modicum.tasks.base import Batch, DenseScores, Example, Scores
+from modicum.tasks.bootstrap import Estimate, Statistic, bootstrap
+from modicum.tasks.image_to_image.metrics import HIGHER_IS_BETTER, METRICS, SCALE, mean_over_slices
+
+UNDEFINED = "no image shows anything but background"
+
+
+class TranslationScores(DenseScores):
+    """Each image's metrics (:data:`~modicum.tasks.image_to_image.metrics.METRICS`); images themselves are not kept.
+
+    A metric of a split is the mean over its images, as published.
+    """
+
+    def __init__(self) -> None:
+        self._values: dict[int, dict[str, float]] = {}
+
+    def update(self, outputs: Tensor, batch: Batch) -> None:
+        made = outputs.detach().float().cpu().numpy()
+        real = batch["target"].float().cpu().numpy()
+        for row, position in enumerate(batch["position"].tolist()):
+            self.add(position, made[row], {"target": real[row]}, None)
+
+    def add(
+        self,
+        position: int,
+        activated: Float[np.ndarray, "channels height width"],
+        truth: Mapping[str, np.ndarray],
+        spacing: tuple[float, float] | None,
+    ) -> None:
+        made, real = (SCALE * values.astype(np.float32) - 1 for values in (activated, truth["target"]))
+        self._values[position] = {name: metric(made, real) for name, metric in METRICS.items()}
+
+    def merge(self, others: Sequence[Scores]) -> None:
+        for other in others:
+            assert isinstance(other, TranslationScores)
+            self._values |= other._values
+
+    def metrics(self) -> dict[str, float]:
+        return {name: mean_over_slices(row[name] for row in self._values.values()) for name in METRICS}
+
+    def estimates(self, groups: Sequence[str] | None, resamples: int, seed: int) -> dict[str, Estimate]:
+        table = self.table()
+        statistics = [_mean_of(name, table[name].to_numpy(dtype=np.float64)) for name in METRICS]
+        return bootstrap(statistics, len(table), groups=groups, resamples=resamples, seed=seed)
+
+    def positions(self) -> np.ndarray:
+        return np.array(sorted(self._values), dtype=np.int64)
+
+    def table(self) -> pd.DataFrame:
+        rows = [self._values[position] for position in self.positions().tolist()]
+        return pd.DataFrame(rows, columns=list(METRICS))
+
+    def examples(self, count: int) -> list[Example]:
+        """The ``count`` images of the largest error, then half as many around the median."""
+        known = [(row["nmae"], position) for position, row in self._values.items()]
+        ranked = sorted((pair for pair in known if not math.isnan(pair[0])), reverse=True)
+        worst = ranked[:count]
+        rest = ranked[count:]
+        start = max(0, len(rest) // 2 - count // 4)
+        typical = rest[start : start + count // 2]
+        return [
+            Example(position, kind, 0, "", f"NMAE {value:.3f}", value)
+            for kind, pairs in (("worst", worst), ("typical", typical))
+            for value, position in pairs
+        ]
+
+
+def _mean_of(name: str, values: Float[np.ndarray, "images"]) -> Statistic:
+    """The mean of a metric over the images that have one."""
+    known = ~np.isnan(values)
+    terms = sparse.csr_array(np.stack([np.where(known, values, 0.0), known.astype(np.float64)]))
+    return Statistic(terms, lambda sums: {name: sums[0] / sums[1]}, {name: UNDEFINED})
+
+
+def higher_is_better(metric: str) -> bool:
+    """Direction of a metric. Raises :class:`~modicum.errors.InputError` for an unknown name."""
+    from modicum.errors import InputError, did_you_mean
+
+    if metric not in HIGHER_IS_BETTER:
+        raise InputError(f"unknown metric '{metric}'", did_you_mean(metric, HIGHER_IS_BETTER))
+    return HIGHER_IS_BETTER[metric]

@@ -1,0 +1,170 @@
+"""Image to image: translation between modalities, enhancement, anything whose answer is a picture of the same scene."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from pydantic import Field
+from torch import Tensor, nn
+
+from modicum.data.image import ImageRef
+from modicum.data.manifest import Manifest
+from modicum.data.readers import read_image
+from modicum.errors import BrokenImageError, InputError
+from modicum.tasks.base import Batch, Companion, DenseTask, Example, Scores, TaskOptions
+from modicum.tasks.image_to_image.pictures import comparison_pictures
+from modicum.tasks.image_to_image.scores import TranslationScores, higher_is_better
+
+LOOKED_AT = 4
+"""Rows whose images are opened to see whether they are grey."""
+
+Intensity = Literal["file", "percentile"]
+
+
+class ImageToImageOptions(TaskOptions):
+    """Settings of image-to-image tasks."""
+
+    pairing: Literal["rows", "shuffled"] = Field(
+        "rows",
+        description="rows: image and target of a row show the same. shuffled: they need not; in training each image sees "
+        "another row's target, anew in every epoch.",
+    )
+    channels: Literal["auto", 1, 3] = Field("auto", description="Of images; auto: 1 where they are grey.")
+    target_channels: Literal["auto", 1, 3] = Field(
+        "auto", description="Of targets; auto: 1 where they are grey."
+    )
+    intensity: Intensity = Field(
+        "file",
+        description="Which values of images of more than 8 bits become 0 and 1. file: the file's window, or its range. "
+        "percentile: 0.5 to 99.5 of what is not 0 in the volume; 0 stays 0.",
+    )
+    target_window: tuple[float, float] | None = Field(
+        None, description="Centre and width, in the targets' own units, of the values that become 0 to 1."
+    )
+
+
+class ImageToImage(DenseTask):
+    """An image and the picture that is wanted of it.
+
+    Args:
+        channels: of images and of targets: 1 (grey) or 3.
+        options: the task's settings.
+    """
+
+    name: ClassVar[str] = "image-to-image"
+    Options: ClassVar[type[TaskOptions]] = ImageToImageOptions
+    levels: ClassVar[int] = 65536
+    written: ClassVar[Literal["codes", "image"]] = "image"
+
+    def __init__(self, channels: tuple[int, int], options: ImageToImageOptions) -> None:
+        self.options = options
+        self.kind = "paired" if options.pairing == "rows" else "unpaired"
+        self._channels = channels
+
+    @classmethod
+    def from_manifest(cls, manifest: Manifest, options: Mapping[str, Any]) -> "ImageToImage":
+        """Finds out whether images and targets are grey by opening a few of each."""
+        known = {name: value for name, value in options.items() if name in ImageToImageOptions.model_fields}
+        settings = ImageToImageOptions(**known)
+        if "target" not in manifest.table:
+            columns = ", ".join(str(name) for name in manifest.table.columns)
+            raise InputError(
+                f"{manifest.source}: no column 'target' (columns: {columns})",
+                "name a table's with --target COLUMN, or lay the pairs out in two folders",
+            )
+        own = settings.channels if settings.channels != "auto" else _channels(manifest, "image")
+        wanted = (
+            settings.target_channels if settings.target_channels != "auto" else _channels(manifest, "target")
+        )
+        return cls((own, wanted), settings)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "channels": list(self._channels),
+            "options": self.options.model_dump(mode="json"),
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "ImageToImage":
+        channels, target_channels = values["channels"]
+        return cls((channels, target_channels), ImageToImageOptions(**values["options"]))
+
+    @property
+    def channels(self) -> int:
+        return self._channels[0]
+
+    @property
+    def num_outputs(self) -> int:
+        """Channels of the translation."""
+        return self._channels[1]
+
+    @property
+    def companions(self) -> tuple[Companion, ...]:
+        window = self.options.target_window
+        return (Companion("target", "image", channels=self.num_outputs, window=window),)
+
+    @property
+    def shuffled(self) -> tuple[str, ...]:
+        return () if self.options.pairing == "rows" else ("target",)
+
+    @property
+    def monitor(self) -> str:
+        return "nmae"
+
+    def higher_is_better(self, metric: str) -> bool:
+        return higher_is_better(metric)
+
+    def loss(self, targets: Mapping[str, np.ndarray], options: Mapping[str, Any]) -> nn.Module:
+        """The mean absolute error."""
+        return _AbsoluteError()
+
+    def activate(self, outputs: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        return outputs.float().clamp(0, 1)
+
+    def scores(self) -> TranslationScores:
+        return TranslationScores()
+
+    def truth(self, companions: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {"target": companions["target"]}
+
+    def finished(
+        self, activated: Float[np.ndarray, "channels height width"]
+    ) -> UInt8[np.ndarray, "height width"] | Float[np.ndarray, "out height width"]:
+        return activated
+
+    def summary(
+        self, activated: Float[np.ndarray, "channels height width"], spacing: tuple[float, float] | None
+    ) -> dict[str, float]:
+        return {"mean": float(activated.mean()), "std": float(activated.std())}
+
+    def picture(
+        self,
+        image: Float[np.ndarray, "image_channels height width"],
+        activated: Float[np.ndarray, "channels height width"],
+        truth: Mapping[str, np.ndarray] | None,
+    ) -> dict[str, UInt8[np.ndarray, "picture_height picture_width 3"]]:
+        return comparison_pictures(image, activated, None if truth is None else truth["target"])
+
+    def examples(self, scores: Scores, count: int) -> list[Example]:
+        assert isinstance(scores, TranslationScores)
+        return scores.examples(count)
+
+
+class _AbsoluteError(nn.Module):
+    def forward(self, outputs: Float[Tensor, "b channels h w"], batch: Batch) -> Float[Tensor, ""]:
+        return (outputs - batch["target"]).abs().mean()
+
+
+def _channels(manifest: Manifest, column: str) -> int:
+    """1 where the first readable images of a column are grey, else 3."""
+    for text in manifest.table[column].dropna().head(LOOKED_AT):
+        try:
+            pixels = read_image(ImageRef.parse(text, manifest.root)).pixels
+        except BrokenImageError:
+            continue  # named by who decodes all of them
+        if len(pixels) == 3 and not ((pixels[0] == pixels[1]).all() and (pixels[0] == pixels[2]).all()):
+            return 3
+    return 1
