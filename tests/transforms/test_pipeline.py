@@ -54,7 +54,7 @@ def test_presets_give_images_of_the_asked_size_in_range(preset, size):
 @pytest.mark.parametrize("operations", [*sorted(PRESETS), EVERYTHING])
 def test_the_same_generator_state_gives_the_same_images(operations):
     augment = Augmentation(operations, size=32)
-    batch = {"image": noise(), "mask": (noise() > 0.5).float()}
+    batch = {"image": noise(), "target": noise(), "mask": (noise() > 0.5).float()}
     first, second = augment(batch, seeded(7)), augment(batch, seeded(7))
     assert torch.equal(first["image"], second["image"])
     assert torch.equal(first["mask"], second["mask"])

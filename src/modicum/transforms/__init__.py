@@ -10,6 +10,8 @@ torch.Size([4, 3, 96, 96])
 """
 
 from modicum.transforms.geometry import resize
+from modicum.transforms.misaligned_pairs import Misalign, MisalignElastic
+from modicum.transforms.misalignment import AffineMisalignment, ElasticMisalignment
 from modicum.transforms.operation import GeometricOperation, Operation, PhotometricOperation
 from modicum.transforms.pipeline import OPERATIONS, Augmentation, describe_augmentation, parse_augmentation
 from modicum.transforms.policy import POLICY_OPERATIONS, Policy
@@ -42,10 +44,12 @@ __all__ = [
     "POLICY_OPERATIONS",
     "PRESETS",
     "VIEWS",
+    "AffineMisalignment",
     "Augmentation",
     "Brightness",
     "ColorJitter",
     "Contrast",
+    "ElasticMisalignment",
     "Gamma",
     "GaussianBlur",
     "GaussianNoise",
@@ -53,6 +57,8 @@ __all__ = [
     "Grayscale",
     "HorizontalFlip",
     "Hue",
+    "Misalign",
+    "MisalignElastic",
     "Operation",
     "PhotometricOperation",
     "Policy",

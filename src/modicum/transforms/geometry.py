@@ -145,10 +145,14 @@ def apply_stages_to_mask(mask: Shaped[Tensor, "batch *shape"], stages: Sequence[
 
 
 def warp_batch(batch: dict[str, Any], stages: Sequence[Stage]) -> dict[str, Any]:
-    """Runs the chain on ``batch["image"]`` and ``batch["mask"]``, if there; the rest passes through."""
-    moved = {**batch, "image": apply_stages(batch["image"], stages)}
-    if batch.get("mask") is not None:
-        moved["mask"] = apply_stages_to_mask(batch["mask"], stages)
+    """Runs the chain on ``image``, and on ``target``, ``mask`` and ``fov`` where they are; the rest passes through."""
+    moved = dict(batch)
+    for name in ("image", "target"):
+        if batch.get(name) is not None:
+            moved[name] = apply_stages(batch[name], stages)
+    for name in ("mask", "fov"):
+        if batch.get(name) is not None:
+            moved[name] = apply_stages_to_mask(batch[name], stages)
     return moved
 
 

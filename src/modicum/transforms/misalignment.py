@@ -72,7 +72,7 @@ class AffineMisalignment(_Misalignment):
         """
         moved = dict(batch)
         for name in PAIR:
-            images = _images(batch, name)
+            images = pair_member(batch, name)
             stage = self.draw(len(images), (images.shape[2], images.shape[3]), generator)
             if self.level > 0:
                 moved[name] = self.move(images, stage)
@@ -120,7 +120,7 @@ class ElasticMisalignment(_Misalignment):
         """
         moved = dict(batch)
         for name in PAIR:
-            images = _images(batch, name)
+            images = pair_member(batch, name)
             field = self.draw(len(images), (images.shape[2], images.shape[3]), generator)
             if self.sigma > 0:
                 moved[name] = self.move(images, field)
@@ -165,7 +165,8 @@ def _affine_stage(
     return Stage(matrix, size, size, "fill")
 
 
-def _images(batch: Batch, name: str) -> Tensor:
+def pair_member(batch: Batch, name: str) -> Tensor:
+    """One of the two images of a pair. Raises :class:`~modicum.errors.InputError` where the batch has none."""
     if name not in batch:
         raise InputError(f"the batch has no '{name}'", f"its keys are: {', '.join(sorted(batch))}")
     return batch[name]

@@ -13,7 +13,7 @@ import torch
 from pydantic import ValidationError
 
 from modicum.errors import InputError, did_you_mean
-from modicum.transforms import random_geometry, random_photometry
+from modicum.transforms import misaligned_pairs, random_geometry, random_photometry
 from modicum.transforms.geometry import Size, Stage, resize_stage, warp_batch
 from modicum.transforms.operation import Batch, GeometricOperation, Operation, require_image
 from modicum.transforms.policy import Policy
@@ -40,6 +40,8 @@ OPERATIONS: dict[str, type[Operation]] = {
         random_photometry.Gamma,
         random_photometry.GaussianNoise,
         random_photometry.RandomErasing,
+        misaligned_pairs.Misalign,
+        misaligned_pairs.MisalignElastic,
         Policy,
     )
 }
@@ -70,7 +72,7 @@ class Augmentation:
             raise InputError(f"augmentation: {error}", "give a size in pixels") from None
 
     def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
-        """The augmented batch: the same keys, with ``image`` and ``mask`` replaced.
+        """The augmented batch: the same keys, with ``image``, ``target``, ``mask`` and ``fov`` replaced.
 
         Args:
             batch: ``image`` float [batch, channels, height, width] in [0, 1]; ``mask``, where there is one,
