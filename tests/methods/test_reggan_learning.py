@@ -41,16 +41,17 @@ class Learned:
 
 @cache
 def heads(first: int, count: int, side: int) -> dict[str, torch.Tensor]:
-    """Aligned pairs of heads."""
+    """Aligned pairs of heads, in [0, 1]."""
     made = [mr_pair(seed, side, displacement=0) for seed in range(first, first + count)]
     return {
-        "image": torch.from_numpy(np.stack([pair.source for pair in made])[:, None]),
-        "target": torch.from_numpy(np.stack([pair.target for pair in made])[:, None]),
+        "image": torch.from_numpy(np.stack([pair.source for pair in made])[:, None] + 1) / 2,
+        "target": torch.from_numpy(np.stack([pair.target for pair in made])[:, None] + 1) / 2,
     }
 
 
 def mean_of(metric, made: torch.Tensor, real: torch.Tensor) -> float:
-    return mean_over_slices(map(metric, made.numpy(), real.numpy()))
+    """Of images in [0, 1] by a metric of images in [-1, 1]."""
+    return mean_over_slices(map(metric, 2 * made.numpy() - 1, 2 * real.numpy() - 1))
 
 
 @cache
@@ -59,7 +60,7 @@ def learned(mode: str, level: int, seed: int, side: int = 64, steps: int = 300, 
     generator = torch.Generator().manual_seed(seed)
     train, test = heads(1000 * (seed + 1), 200, side), heads(0, 24, side)
     stage = RegGanStage(RegGanConfig(mode=mode, **TINY), (side, side))
-    optimizers, misalign = optimizers_of(stage, lr), AffineMisalignment(level=level)
+    optimizers, misalign = optimizers_of(stage, lr), AffineMisalignment(level=level, background=0.0)
     for _ in range(steps):
         rows = torch.randint(len(train["image"]), (BATCH,), generator=generator)
         step(stage, misalign({name: images[rows] for name, images in train.items()}, generator), optimizers)

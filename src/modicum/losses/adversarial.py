@@ -1,4 +1,9 @@
-"""Least-squares adversarial losses: Mao et al., "Least Squares GAN", ICCV 2017, arXiv 1611.04076."""
+"""Least-squares adversarial losses, and penalties on a discriminator's gradients.
+
+Mao et al., "Least Squares GAN", ICCV 2017, arXiv 1611.04076.
+"""
+
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float
@@ -26,6 +31,49 @@ def least_squares_discriminator_losses(
         fake_scores: scores of made images, detached from their generator.
     """
     return _mean_square(real_scores - 1), _mean_square(fake_scores)
+
+
+def r1_penalty(
+    scores: Sequence[Float[Tensor, "batch ..."]], images: Float[Tensor, "batch c h w"]
+) -> Float[Tensor, ""]:
+    """Half the mean squared norm of the scores' gradient at real images.
+
+    Mescheder et al., "Which Training Methods for GANs do actually Converge?", ICML 2018, arXiv 1801.04406.
+
+    Args:
+        scores: what the discriminator says of the images, in one part or several; means of parts are added.
+        images: real images that required gradients when they were scored.
+    """
+    return _squared_gradients(scores, images).mean() / 2
+
+
+def interpolation_penalty(
+    judge: Callable[[Tensor], Sequence[Tensor]],
+    real: Float[Tensor, "batch c h w"],
+    fake: Float[Tensor, "batch c h w"],
+) -> Float[Tensor, ""]:
+    """Mean squared distance from 1 of the norm of the scores' gradient, at random places between real and made images.
+
+    Gulrajani et al., "Improved Training of Wasserstein GANs", NeurIPS 2017, arXiv 1704.00028. Places are drawn from
+    PyTorch's global generator.
+
+    Args:
+        judge: from images to a discriminator's scores of them, in one part or several; means of parts are added.
+        real: real images.
+        fake: as many made images.
+    """
+    place = torch.rand(len(real), 1, 1, 1, device=real.device, dtype=real.dtype)
+    between = (place * real.detach() + (1 - place) * fake.detach()).requires_grad_()
+    # The root has no derivative at 0, where a discriminator that sees nothing begins.
+    norms = (_squared_gradients(judge(between), between) + 1e-12).sqrt()
+    return (norms - 1).square().mean()
+
+
+def _squared_gradients(scores: Sequence[Tensor], images: Tensor) -> Tensor:
+    """Of each image: the squared norm of the gradient of its scores' means; can itself be differentiated."""
+    total = torch.stack([part.flatten(1).mean(1).sum() for part in scores]).sum()
+    (gradient,) = torch.autograd.grad(total, images, create_graph=True)
+    return gradient.to(torch.promote_types(gradient.dtype, torch.float32)).square().sum((1, 2, 3))
 
 
 def _mean_square(scores: Tensor) -> Tensor:

@@ -10,15 +10,36 @@ from torch import Tensor
 
 
 def correction_loss(
-    moved: Float[Tensor, "batch channels height width"], target: Float[Tensor, "batch channels height width"]
+    moved: Float[Tensor, "batch channels height width"],
+    target: Float[Tensor, "batch channels height width"],
+    weight: Float[Tensor, "batch channels height width"] | None = None,
 ) -> Float[Tensor, ""]:
     """Mean absolute difference of a moved image and the misaligned target.
 
     Args:
         moved: the translation, warped by the field that registration found.
         target: what it should look like.
+        weight: what each pixel counts, not all 0; alike where None.
     """
-    return (moved - target).abs().mean(dtype=torch.promote_types(moved.dtype, torch.float32))
+    difference = (moved - target).abs()
+    dtype = torch.promote_types(difference.dtype, torch.float32)
+    if weight is None:
+        return difference.mean(dtype=dtype)
+    return (weight * difference).sum(dtype=dtype) / weight.sum(dtype=dtype)
+
+
+def foreground_weight(
+    target: Float[Tensor, "batch channels height width"], background: float, outside: float
+) -> Float[Tensor, "batch channels height width"]:
+    """1 in the foreground of images, less in what lies around it.
+
+    Args:
+        target: images whose background has one exact value in every channel.
+        background: that value.
+        outside: the weight of background pixels.
+    """
+    around = (target == background).all(1, keepdim=True).expand_as(target)
+    return torch.where(around, outside, 1.0).to(target.dtype)
 
 
 def smoothness_loss(field: Float[Tensor, "batch 2 height width"]) -> Float[Tensor, ""]:

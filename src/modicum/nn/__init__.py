@@ -6,13 +6,30 @@ from modicum.nn.feature_codec import FeatureCodec
 from modicum.nn.fine_grained import FineGrainedSideNetwork, PromptFusion
 from modicum.nn.frozen import Frozen, count_parameters, each_once, learnable_parameters, learned_tensors
 from modicum.nn.frozen_tokens import FrozenTokens
+from modicum.nn.instance_norm import InstanceNorm
 from modicum.nn.key_value_taps import KeyValueTaps, kept_tokens, token_scores
+from modicum.nn.mae_weights import load_mae_weights
+from modicum.nn.masked_encoder import (
+    MaskedEncoder,
+    PatchMask,
+    mask_patches,
+    vision_transformer,
+    xavier_initialise,
+)
+from modicum.nn.masked_record_model import MaskedAutoencoder, MaskedRecordModel
+from modicum.nn.munit import MunitDecoder, MunitStyleEncoder
+from modicum.nn.nice_gan import NiceDiscriminator, NiceEncoder, NiceGenerator
 from modicum.nn.normalisation import Normalisation
+from modicum.nn.patch_decoder import PatchDecoder
 from modicum.nn.patch_discriminator import PatchDiscriminator
+from modicum.nn.patches import patchify, unpatchify
 from modicum.nn.registration_network import RegistrationNetwork, registration_depth
+from modicum.nn.report_encoder import ReportEncoder
 from modicum.nn.resnet_generator import ResidualBlock, ResnetGenerator
 from modicum.nn.side_transformer import SideTransformer
-from modicum.nn.spatial_transformer import warp
+from modicum.nn.sincos_positions import sincos_positions
+from modicum.nn.spatial_transformer import folded_share, integrate, warp
+from modicum.nn.unit import MultiScaleDiscriminator, UnitDecoder, UnitEncoder
 
 __all__ = [
     "Backbone",
@@ -21,22 +38,46 @@ __all__ = [
     "FineGrainedSideNetwork",
     "Frozen",
     "FrozenTokens",
+    "InstanceNorm",
     "KeyValueTaps",
+    "MaskedAutoencoder",
+    "MaskedEncoder",
+    "MaskedRecordModel",
+    "MultiScaleDiscriminator",
+    "MunitDecoder",
+    "MunitStyleEncoder",
+    "NiceDiscriminator",
+    "NiceEncoder",
+    "NiceGenerator",
     "Normalisation",
+    "PatchDecoder",
     "PatchDiscriminator",
+    "PatchMask",
     "PromptFusion",
     "RegistrationNetwork",
+    "ReportEncoder",
     "ResidualBlock",
     "ResnetGenerator",
     "SideTransformer",
+    "UnitDecoder",
+    "UnitEncoder",
     "count_parameters",
     "each_once",
+    "folded_share",
+    "integrate",
     "kept_tokens",
     "learnable_parameters",
     "learned_tensors",
     "linear_head",
     "load_backbone_weights",
+    "load_mae_weights",
+    "mask_patches",
+    "patchify",
     "registration_depth",
+    "sincos_positions",
     "token_scores",
+    "unpatchify",
+    "vision_transformer",
     "warp",
+    "xavier_initialise",
 ]

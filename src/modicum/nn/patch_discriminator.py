@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from modicum.errors import InputError
+from modicum.nn.instance_norm import InstanceNorm
 
 SMALLEST_SIDE = 24
 """Below this the last convolution has nothing to read."""
@@ -54,6 +55,6 @@ class PatchDiscriminator(nn.Module):
 def _normalised(width: int, stride: int) -> tuple[nn.Module, ...]:
     return (
         nn.Conv2d(width, 2 * width, 4, stride=stride, padding=1),
-        nn.InstanceNorm2d(2 * width),
+        InstanceNorm(2 * width),
         nn.LeakyReLU(0.2, inplace=True),
     )

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from modicum.errors import InputError
 from modicum.nn.resnet_generator import ResidualBlock
+from modicum.nn.spatial_transformer import without_autocast
 
 PUBLISHED_DEPTH = 7
 _SLOPE = 0.2
@@ -76,7 +77,8 @@ class RegistrationNetwork(nn.Module):
     def forward(
         self, moving: Float[Tensor, "b channels h w"], fixed: Float[Tensor, "b channels h w"]
     ) -> Float[Tensor, "b 2 h w"]:
-        """Displacements in pixels, rows (down) first, then columns (right), as :func:`~modicum.nn.warp` takes them.
+        """Displacements in pixels, rows (down) first, then columns (right), as :func:`~modicum.nn.warp` takes them;
+        in at least float32, also under autocast.
 
         Raises:
             InputError: images too small for the network's depth.
@@ -91,7 +93,11 @@ class RegistrationNetwork(nn.Module):
         for up, skip in zip(reversed(self.up), reversed(skips), strict=True):
             features = functional.interpolate(features, skip.shape[2:], mode="bilinear")
             features = up(torch.cat([features, skip], 1))
-        return self.displacement(self.refine(features))
+        features = self.refine(features)
+        # bfloat16 would round a displacement of 5 pixels to a thirty-second of one.
+        with without_autocast(features.device):
+            weight = self.displacement.weight
+            return self.displacement(features.to(torch.promote_types(features.dtype, weight.dtype)))
 
     def _check_size(self, height: int, width: int) -> None:
         smallest = 2 ** (self.depth + 1)

@@ -4,6 +4,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from modicum.errors import InputError
+from modicum.nn.instance_norm import InstanceNorm
 
 SIDE_FACTOR = 4
 """Images whose height and width are multiples of this keep their size."""
@@ -21,11 +22,11 @@ class ResidualBlock(nn.Module):
         self.body = nn.Sequential(
             nn.ReflectionPad2d(1),
             nn.Conv2d(width, width, 3),
-            nn.InstanceNorm2d(width),
+            InstanceNorm(width),
             nn.ReLU(inplace=True),
             nn.ReflectionPad2d(1),
             nn.Conv2d(width, width, 3),
-            nn.InstanceNorm2d(width),
+            InstanceNorm(width),
         )
 
     def forward(self, features: Float[Tensor, "b width h w"]) -> Float[Tensor, "b width h w"]:
@@ -93,4 +94,4 @@ class ResnetGenerator(nn.Module):
 
 
 def _normalised(width: int) -> tuple[nn.Module, nn.Module]:
-    return nn.InstanceNorm2d(width), nn.ReLU(inplace=True)
+    return InstanceNorm(width), nn.ReLU(inplace=True)

@@ -1,9 +1,18 @@
 """Moving images by displacement fields (Jaderberg et al., NeurIPS 2015, arXiv 1506.02025)."""
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager[object]:
+    """Where operations keep the precision of their tensors; devices that have no autocast (meta) need none."""
+    if not torch.amp.is_autocast_available(device.type):
+        return nullcontext()
+    return torch.autocast(device.type, enabled=False)
 
 
 def warp(image: Float[Tensor, "b c h w"], field: Float[Tensor, "b 2 h w"]) -> Float[Tensor, "b c h w"]:
@@ -22,7 +31,7 @@ def warp(image: Float[Tensor, "b c h w"], field: Float[Tensor, "b 2 h w"]) -> Fl
     >>> warp(picture, down_one)[0, 0].tolist()
     [[2.0, 3.0], [4.0, 5.0], [4.0, 5.0]]
     """
-    with torch.autocast(image.device.type, enabled=False):
+    with without_autocast(image.device):
         dtype = torch.promote_types(torch.promote_types(image.dtype, field.dtype), torch.float32)
         image, field = image.to(dtype), field.to(dtype)
         places = []
@@ -36,3 +45,49 @@ def warp(image: Float[Tensor, "b c h w"], field: Float[Tensor, "b 2 h w"]) -> Fl
         return functional.grid_sample(
             image, torch.stack(places, -1), mode="bilinear", padding_mode="border", align_corners=False
         )
+
+
+SQUARINGS = 7
+"""Steps of :func:`integrate`: velocities of up to 64 pixels begin as displacements of half a pixel."""
+
+
+def integrate(velocity: Float[Tensor, "b 2 h w"], squarings: int = SQUARINGS) -> Float[Tensor, "b 2 h w"]:
+    """The displacement that following a stationary velocity field for one unit of time comes to.
+
+    By scaling and squaring (Arsigny et al., MICCAI 2006; Dalca et al., MICCAI 2018, arXiv 1805.04605): a field small
+    enough to be its own displacement is followed by itself, again and again. What comes out folds nowhere as long as
+    the velocity is smooth, and that of the negative velocity is its inverse. In at least float32, also under autocast.
+
+    Args:
+        velocity: in pixels, rows (down) first, then columns (right).
+        squarings: how often the time followed is doubled.
+
+    >>> constant = torch.tensor([3.0, -1.0]).view(1, 2, 1, 1).expand(1, 2, 4, 4)
+    >>> torch.allclose(integrate(constant), constant)
+    True
+    """
+    with without_autocast(velocity.device):
+        field = velocity.to(torch.promote_types(velocity.dtype, torch.float32)) / 2**squarings
+        for _ in range(squarings):
+            field = field + warp(field, field)
+        return field
+
+
+def folded_share(field: Float[Tensor, "b 2 h w"]) -> Float[Tensor, " b"]:
+    """The share of each image's pixels where a displacement field folds or squeezes it flat.
+
+    There the determinant of the Jacobian of ``p -> p + field(p)`` is not positive. Derivatives are forward differences,
+    so the last row and column have none.
+
+    Args:
+        field: displacements in pixels, rows (down) first, then columns (right); at least 2x2 pixels.
+
+    >>> rows = torch.arange(5.0).view(1, 1, 5, 1).expand(1, 1, 5, 4)
+    >>> mirrored = torch.cat([-2 * rows, torch.zeros(1, 1, 5, 4)], 1)
+    >>> folded_share(mirrored), folded_share(-0.5 * mirrored)
+    (tensor([1.]), tensor([0.]))
+    """
+    field = field.to(torch.promote_types(field.dtype, torch.float32))
+    by_row, by_column = field.diff(dim=2)[..., :-1], field.diff(dim=3)[:, :, :-1]
+    determinant = (1 + by_row[:, 0]) * (1 + by_column[:, 1]) - by_row[:, 1] * by_column[:, 0]
+    return (determinant <= 0).to(field.dtype).mean((1, 2))

@@ -6,12 +6,13 @@ NeurIPS 2021, arXiv 2110.06465.
 Misalignment is treated as noise in the labels: beside the generator G a registration network R learns where the
 target has gone, and the translation is compared with the target only after R has moved it. R is not needed to
 translate. :mod:`~modicum.methods.reggan.config` has the settings, :mod:`~modicum.methods.reggan.stages` the learning
-step, :mod:`~modicum.methods.reggan.translator` what a generator has to be.
+step, :mod:`~modicum.methods.reggan.bases` what registration is added to.
 """
 
+from modicum.methods.reggan.bases import Base
 from modicum.methods.reggan.config import TRAINING, RegGanConfig
 from modicum.methods.reggan.image_pool import ImagePool
+from modicum.methods.reggan.method import RegGan
 from modicum.methods.reggan.stages import RegGanStage
-from modicum.methods.reggan.translator import Translator
 
-__all__ = ["TRAINING", "ImagePool", "RegGanConfig", "RegGanStage", "Translator"]
+__all__ = ["TRAINING", "Base", "ImagePool", "RegGan", "RegGanConfig", "RegGanStage"]

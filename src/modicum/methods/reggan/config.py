@@ -8,6 +8,10 @@ from pydantic import Field
 from modicum.methods.base import MethodConfig
 
 Mode = Literal["p", "nc", "nc+r", "c", "c+r"]
+BaseName = Literal["resnet", "nice_gan", "unit", "munit"]
+FakeSource = Literal["fresh", "same", "pool"]
+
+PUBLISHED_BLOCKS: Mapping[str, int] = {"resnet": 9, "nice_gan": 6, "unit": 4, "munit": 4}
 
 # The training loop as published: Adam without weight decay, clipping or a schedule.
 TRAINING: Mapping[str, Any] = {
@@ -20,6 +24,7 @@ TRAINING: Mapping[str, Any] = {
     "warmup_epochs": 0,
     "clip_norm": 0.0,
     "augment": "none",
+    "select": "last",
 }
 
 
@@ -31,6 +36,13 @@ class RegGanConfig(MethodConfig):
         description="p: Pix2Pix (pairs pixel by pixel). nc: adversarial loss alone. c: CycleGAN. +r: with registration; "
         "nc+r is RegGAN.",
     )
+    base: BaseName = Field(
+        "resnet",
+        description="Networks and losses that registration is added to: CycleGAN's (resnet), NICE-GAN's, UNIT's or "
+        "MUNIT's. Mode p is for resnet alone.",
+    )
+
+    # --- weights of losses
     adversarial_weight: float = Field(1.0, ge=0, description="Weight of the adversarial loss of generators.")
     correction_weight: float = Field(
         20.0, ge=0, description="Weight of the mean difference of the moved translation and the target (+r)."
@@ -38,10 +50,38 @@ class RegGanConfig(MethodConfig):
     smoothness_weight: float = Field(
         10.0, ge=0, description="Weight of the displacement field's squared changes, in pixels (+r)."
     )
-    cycle_weight: float = Field(10.0, ge=0, description="Weight of the mean difference after a cycle (c).")
+    cycle_weight: float = Field(
+        10.0, ge=0, description="Weight of the mean difference after a cycle (c; unit)."
+    )
     pixel_weight: float = Field(100.0, ge=0, description="Weight of the mean difference of the pair (p).")
-    width: int = Field(64, ge=1, description="Channels of the generator after its first convolution.")
-    blocks: int = Field(9, ge=0, description="Residual blocks of the generator.")
+    reconstruction_weight: float = Field(
+        10.0,
+        ge=0,
+        description="Weight of the mean difference of images and what their own kind's networks make of them "
+        "(unit and munit; nice_gan in c, where the release calls it identity).",
+    )
+    kl_weight: float = Field(0.01, ge=0, description="Weight of the mean square of codes (unit).")
+    code_weight: float = Field(
+        1.0, ge=0, description="Weight of the mean differences of contents and styles found again (munit)."
+    )
+    munit_adversarial: Literal["corrected", "published"] = Field(
+        "corrected",
+        description="published: MUNIT's adversarial loss has the weight of the cycle in nc+r, as in the release, most "
+        "likely by mistake.",
+    )
+
+    # --- networks
+    width: int = Field(64, ge=1, description="Channels of generators at full size.")
+    blocks: int | None = Field(
+        None,
+        ge=0,
+        description="Residual blocks of generators: 9 for resnet, 6 for nice_gan, 4 for unit and munit.",
+    )
+    full_generator: bool = Field(
+        False,
+        description="nice_gan: scales and shifts from every place of the features instead of their means; 268 million "
+        "parameters more at 256 pixels. NICE-GAN's paper reports both, RegGAN's release has the full one.",
+    )
     discriminator_width: int = Field(
         64, ge=1, description="Channels of a discriminator after its first convolution."
     )
@@ -51,16 +91,39 @@ class RegGanConfig(MethodConfig):
     registration_depth: int | None = Field(
         None, ge=1, description="How often registration halves the images; by their size (7 from 256 pixels)."
     )
+
+    # --- registration
+    field: Literal["displacement", "velocity"] = Field(
+        "displacement",
+        description="What the registration network gives: displacements (the paper), or velocities that are followed to "
+        "displacements without folds. Smoothness is asked of the displacements either way.",
+    )
+    correction: Literal["mean", "foreground"] = Field(
+        "mean",
+        description="Pixels that the correction loss looks at: all alike (the paper), or those of the target's "
+        "background (exactly 0) less.",
+    )
+    background_weight: float = Field(
+        0.1, gt=0, le=1, description="What a background pixel counts with correction: foreground."
+    )
+
+    # --- discriminators
     scores: Literal["mean", "patches"] = Field(
         "mean",
-        description="What the adversarial losses see: the mean of an image's patch scores (the release), or each patch "
-        "score (CycleGAN, Pix2Pix).",
+        description="What the adversarial losses of resnet see: the mean of an image's patch scores (the release), or "
+        "each patch score (CycleGAN, Pix2Pix). The other bases' see patches.",
     )
+    penalty: Literal["none", "r1", "interpolation"] = Field(
+        "none",
+        description="Penalty on a discriminator's gradient: at real images (r1), or where it is not 1 between real and "
+        "made images (interpolation, as WGAN-GP).",
+    )
+    penalty_weight: float = Field(10.0, ge=0, description="Weight of the penalty (10 in both papers).")
     fakes: Literal["published", "fresh", "same", "pool"] = Field(
         "published",
         description="Translations that discriminators learn from: fresh, made again after the generator's step (as "
-        "published for p and nc+r); pool, mixed with earlier ones (nc, c, c+r); same, those of the generator's step, "
-        "which saves a pass.",
+        "published for p, nc+r and all bases but resnet); pool, mixed with earlier ones (resnet's nc, c, c+r); same, "
+        "those of the generator's step, which saves a pass.",
     )
     pool_size: int = Field(50, ge=1, description="Translations in the pool.")
 
@@ -80,8 +143,13 @@ class RegGanConfig(MethodConfig):
         return self.mode.endswith("+r")
 
     @property
-    def fakes_of_mode(self) -> Literal["fresh", "same", "pool"]:
+    def blocks_of_base(self) -> int:
+        """Residual blocks, resolved."""
+        return PUBLISHED_BLOCKS[self.base] if self.blocks is None else self.blocks
+
+    @property
+    def fakes_of_mode(self) -> FakeSource:
         """Where the discriminators' translations come from, resolved."""
         if self.fakes != "published":
             return self.fakes
-        return "fresh" if self.mode in ("p", "nc+r") else "pool"
+        return "pool" if self.base == "resnet" and self.mode not in ("p", "nc+r") else "fresh"

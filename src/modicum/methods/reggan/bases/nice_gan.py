@@ -1,0 +1,109 @@
+"""NICE-GAN: the discriminator of a kind of images also encodes them for the generator to the other kind.
+
+R. Chen et al., "Reusing Discriminators for Encoding", CVPR 2020, arXiv 2003.00273. Encoders learn with the
+discriminators alone, which go first in each step. In modes without a cycle there is no discriminator of sources to
+encode them: the generator has an encoder of its own (RegGAN's release).
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from modicum.errors import InputError
+from modicum.methods.reggan.adversary import convincing_loss, discerning_losses, tell_apart
+from modicum.methods.reggan.bases.base import Adversary, Base, difference, named
+from modicum.methods.reggan.config import RegGanConfig
+from modicum.nn import NiceDiscriminator, NiceEncoder, NiceGenerator
+from modicum.nn.nice_gan import global_depth
+
+
+class NiceGanBase(Base):
+    """Generators behind encoders, and discriminators that judge patches, large parts and evidence.
+
+    Args:
+        config: the method's settings.
+        image_size: height and width in pixels.
+        channels: of sources and of targets.
+
+    Raises:
+        InputError: translations of the generators' step are asked for where that comes last.
+    """
+
+    discriminator: NiceDiscriminator
+    back_discriminator: NiceDiscriminator
+
+    def __init__(self, config: RegGanConfig, image_size: tuple[int, int], channels: tuple[int, int]) -> None:
+        super().__init__(config, image_size, channels)
+        if config.cycle and config.fakes_of_mode == "same":
+            raise InputError(
+                f"with base 'nice_gan' discriminators of mode '{config.mode}' learn first, and cannot learn from the "
+                "translations of the generators' step (fakes 'same')",
+                "use fakes 'published', 'fresh' or 'pool'",
+            )
+        sources, targets = channels
+        self.adversaries_first = config.cycle
+        width, depth = config.discriminator_width, global_depth(image_size)
+        full = image_size if config.full_generator else None
+        # What generators read is as wide as what discriminators' encoders give.
+        inner = width if config.cycle else config.width
+        self.generator = NiceGenerator(targets, config.width, config.blocks_of_base, full, inner)
+        self.discriminator = NiceDiscriminator(targets, width, depth)
+        if config.cycle:
+            self.back_generator = NiceGenerator(sources, config.width, config.blocks_of_base, full, inner)
+            self.back_discriminator = NiceDiscriminator(sources, width, depth)
+        else:
+            self.encoder = NiceEncoder(sources, config.width)
+
+    def kept(self) -> tuple[str, ...]:
+        return ("back_discriminator.encoder" if self.config.cycle else "encoder", "generator")
+
+    def generators(self) -> Sequence[nn.Module]:
+        if self.config.cycle:
+            return [self.generator, self.back_generator]
+        return [self.encoder, self.generator]
+
+    def generator_losses(self, x: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        config = self.config
+        if not config.cycle:
+            fake = self.generator(self.encoder(x))
+            self.fakes.keep(fake)
+            return fake, {
+                "adversarial": config.adversarial_weight * convincing_loss(self.discriminator(fake))
+            }
+        # Encoders are left as they are: the update holds no parameter of theirs. Gradients go through them.
+        code, back_code = self.back_discriminator.encoder(x), self.discriminator.encoder(y)
+        fake, back = self.generator(code), self.back_generator(back_code)
+        fake_code, scores = self.discriminator.look(fake)
+        back_fake_code, back_scores = self.back_discriminator.look(back)
+        return fake, {
+            "adversarial": config.adversarial_weight * convincing_loss(scores),
+            "back_adversarial": config.adversarial_weight * convincing_loss(back_scores),
+            "cycle": config.cycle_weight * difference(self.back_generator(fake_code), x),
+            "back_cycle": config.cycle_weight * difference(self.generator(back_fake_code), y),
+            "identity": config.reconstruction_weight * difference(self.back_generator(code), x),
+            "back_identity": config.reconstruction_weight * difference(self.generator(back_code), y),
+        }
+
+    def adversaries(self) -> Sequence[Adversary]:
+        if self.config.cycle:
+            both = nn.ModuleList([self.back_discriminator, self.discriminator])
+            return [Adversary("discriminators", both, self._both_losses)]
+        return [Adversary("discriminator", self.discriminator, self.discriminator_losses)]
+
+    def discriminator_losses(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """Without a cycle."""
+        fake = self.fakes.take(lambda: self.generator(self.encoder(x)))
+        return tell_apart(self.discriminator, y, fake, self.penalty)
+
+    def _both_losses(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """Of both discriminators at once: what one finds in its real images the other's made ones come from."""
+        x, y = self.penalty.watched(x), self.penalty.watched(y)
+        back_code, scores = self.discriminator.look(y)
+        code, back_scores = self.back_discriminator.look(x)
+        fake = self.fakes.take(lambda: self.generator(code.detach()))
+        back = self.back_fakes.take(lambda: self.back_generator(back_code.detach()))
+        losses = discerning_losses(scores, self.discriminator(fake))
+        losses |= self.penalty.losses(self.discriminator, y, scores, fake)
+        back_losses = discerning_losses(back_scores, self.back_discriminator(back))
+        back_losses |= self.penalty.losses(self.back_discriminator, x, back_scores, back)
+        return losses | named("back_", back_losses)
