@@ -32,9 +32,9 @@ class IntensityWindow:
         InputError: an end is not a finite number.
     """
 
-    low: float
-    high: float
-    background: float | None = None
+    low: float | int
+    high: float | int
+    background: float | int | None = None
 
     def __post_init__(self) -> None:
         if not (isfinite(self.low) and isfinite(self.high)):
@@ -43,7 +43,7 @@ class IntensityWindow:
             )
 
     @classmethod
-    def centred(cls, centre: float, width: float) -> "IntensityWindow":
+    def centred(cls, centre: float | int, width: float | int) -> "IntensityWindow":
         """From a window's centre and width, as radiologists name them: ``centred(40, 400)`` for soft tissue.
 
         Raises:

@@ -23,6 +23,8 @@ from modicum.data.readers.request import Request, Unreadable
 from modicum.errors import BrokenImageError, InputError, did_you_mean
 
 if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
     from modicum.data.readers.nifti import NiftiLayout
 
 Answer = TypeVar("Answer")
@@ -68,7 +70,7 @@ def read_image(
         raise InputError(
             f"window width {window[1]} is not above zero", "give (centre, width), for instance (40, 400)"
         )
-    _check_intensity(intensity, window)
+    check_intensity(intensity, window)
     ref = _reference(ref)
     request = Request(ref, window, at_least, max_pixels, intensity, empty)
     return _read(ref, lambda file, form: _reader(form)(file, request))
@@ -85,6 +87,19 @@ def dicom_values(ref: ImageRef | str | Path) -> Float64[np.ndarray, "height widt
     ref = _reference(ref)
     request = Request(ref, None, None, MAX_PIXELS)
     return _read(ref, lambda file, form: read_values(file, form, request))
+
+
+def dicom_header(path: Path, tags: list[str] | None = None) -> "Dataset":
+    """The elements of a DICOM image's header without its pixels: all of them, or those named.
+
+    What is asked for enters the program; ask for nothing about the patient that is not needed.
+
+    Raises:
+        BrokenImageError: it is no DICOM file, or holds no image.
+    """
+    from modicum.data.readers.dicom import read_header
+
+    return _read(ImageRef(path), lambda file, form: read_header(file, form, tags))
 
 
 def nifti_header(path: Path) -> "NiftiLayout":
@@ -109,9 +124,14 @@ def _reference(ref: ImageRef | str | Path) -> ImageRef:
     return ImageRef(ref) if isinstance(ref, Path) else ref
 
 
-def _check_intensity(
-    intensity: IntensityWindow | str | None, window: tuple[float | int, float | int] | None
+def check_intensity(
+    intensity: IntensityWindow | str | None, window: tuple[float | int, float | int] | None = None
 ) -> None:
+    """Whether ``read_image`` takes these.
+
+    Raises:
+        InputError: the rule is unknown, both are given, or the window shows nothing.
+    """
     if intensity is None:
         return
     if window is not None:
@@ -242,6 +262,8 @@ def list_images(folder: Path) -> list[Path]:
 __all__ = [
     "IMAGE_SUFFIXES",
     "MAX_PIXELS",
+    "check_intensity",
+    "dicom_header",
     "dicom_values",
     "is_image_file",
     "list_images",

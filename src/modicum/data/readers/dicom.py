@@ -63,6 +63,7 @@ _TAGS: list[Any] = [
     *(f"Segmented{c}PaletteColorLookupTableData" for c in ("Red", "Green", "Blue")),
 ]
 _SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
+DEFLATED_BYTES = 2**31  # more than any image whose header alone is asked for
 _UNCOMPRESSED = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
 _COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "YBR_PARTIAL_420", "YBR_PARTIAL_422")
 
@@ -119,13 +120,30 @@ def read_values(file: BinaryIO, form: str, request: Request) -> Float64[np.ndarr
     return own_units(stored, header, frame)
 
 
+def read_header(file: BinaryIO, form: str, tags: list[str] | None) -> Dataset:
+    """Reads the header of an image, or the named elements of it.
+
+    Raises:
+        Unreadable: it is no DICOM file, or holds no image.
+    """
+    if form != "dicom":
+        raise Unreadable(f"is no DICOM file but {form.upper()}")
+    _check_deflated(file, DEFLATED_BYTES)
+    return _header(file, None if tags is None else ["Rows", "Columns", *tags])
+
+
+def _header(file: BinaryIO, tags: list[Any] | None) -> Dataset:
+    header = pydicom.dcmread(file, force=True, stop_before_pixels=True, specific_tags=tags)
+    if "Rows" not in header or "Columns" not in header:
+        raise Unreadable("is a DICOM file without an image (a report, a plan, a directory?)")
+    return header
+
+
 def _frame(file: BinaryIO, request: Request) -> tuple[Dataset, int, Stored]:
     """The header, which frame is read, and its stored values."""
     request.allow_only("a DICOM file", "frame")
     _check_deflated(file, request.max_pixels * 8)
-    header = pydicom.dcmread(file, force=True, stop_before_pixels=True, specific_tags=_TAGS)
-    if "Rows" not in header or "Columns" not in header:
-        raise Unreadable("is a DICOM file without an image (a report, a plan, a directory?)")
+    header = _header(file, _TAGS)
     request.check_size(int(header.Rows), int(header.Columns))
     frames = _frames(header)
     frame = request.choose("frame", request.ref.frame, frames, frames // 2)

@@ -136,7 +136,7 @@ def grey_or_colour(
 def clear_background(
     pixels: Float32[np.ndarray, "1 height width"],
     values: Shaped[np.ndarray, "height width *sample"],
-    background: float | None,
+    background: float | int | None,
 ) -> None:
     """Makes the pixels exactly 0 where the value is the background's."""
     if background is not None:

@@ -48,7 +48,7 @@ _volumes: Recent[Volume] = Recent(KEEP_BYTES, lambda volume: volume.nbytes)
 _ranges: Recent[tuple[float, float]] = Recent(4096, lambda ends: 1)
 _percentiles: Recent[tuple[float, float]] = Recent(4096, lambda ends: 1)
 _SLAB_VOXELS = 2**24
-_MILLIMETRES = {"meter": 1000.0, "micron": 0.001}
+MILLIMETRES = {"meter": 1000.0, "micron": 0.001}
 
 
 def read_nifti(file: BinaryIO, request: Request) -> MedicalImage:
@@ -66,7 +66,7 @@ def read_nifti(file: BinaryIO, request: Request) -> MedicalImage:
     request.check_size(*(side for at, side in enumerate(volume.shape[:3]) if at != lie.across))
     picture = lie.upright(volume.slice(lie.across, lie.in_file(index, count)))
     pixels, value_range = _scaled(picture, volume, request)
-    sizes = voxel_sizes(volume.affine) * _MILLIMETRES.get(volume.header.get_xyzt_units()[0], 1.0)
+    sizes = voxel_sizes(volume.affine) * MILLIMETRES.get(volume.header.get_xyzt_units()[0], 1.0)
     spacing = float(sizes[lie.rows]), float(sizes[lie.columns])
     source = Source(
         path=request.ref.path,

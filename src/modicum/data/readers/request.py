@@ -31,7 +31,7 @@ class Request:
         return self.intensity if isinstance(self.intensity, str) else None
 
     @property
-    def background(self) -> float | None:
+    def background(self) -> float | int | None:
         """The value that becomes exactly 0, where one is set apart."""
         if isinstance(self.intensity, IntensityWindow):
             return self.intensity.background
@@ -41,7 +41,7 @@ class Request:
     def window_ends(self) -> tuple[float, float] | None:
         """The values that the asked window shows as 0 and as 1."""
         if isinstance(self.intensity, IntensityWindow):
-            return self.intensity.low, self.intensity.high
+            return float(self.intensity.low), float(self.intensity.high)
         if self.window is None:
             return None
         centre, width = self.window

@@ -1,0 +1,196 @@
+"""The slices of one DICOM series, put in order and checked: nothing missing, nothing twice, all of one kind.
+
+In order along the normal of their plane (rows x columns of ImageOrientationPatient) where they have positions,
+which for axial slices is from foot to head; otherwise by InstanceNumber. Of the header only what is named
+here is read, and of it nothing but numbers is shown.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float64
+
+from modicum.data.readers import dicom_header
+from modicum.data.readers.dicom_values import numbers
+from modicum.errors import InputError
+from modicum.wording import count_of
+
+_TAGS = [
+    "SeriesInstanceUID",
+    "Modality",
+    "InstanceNumber",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "NumberOfFrames",
+]
+# Direction cosines are written with six decimals or so.
+_SAME_DIRECTION = 1e-3
+_SAME_SPACING = 1e-3
+# Positions are rounded by scanners; a gap is more than this share of a step off.
+_UNEVEN = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class SliceHeader:
+    """Where one DICOM image lies.
+
+    Attributes:
+        path: the file.
+        series: a value that tells one series from another; not to be shown.
+        modality: CT, MR, ...
+        number: InstanceNumber, or None.
+        position: of the centre of the first pixel, in millimetres (left, back, head), or None.
+        directions: unit vectors along the rows and along the columns, [2, 3], or None.
+        size: rows and columns.
+        spacing: millimetres between rows and between columns, or None.
+        frames: how many images the file holds.
+    """
+
+    path: Path
+    series: str
+    modality: str
+    number: int | None
+    position: Float64[np.ndarray, "3"] | None
+    directions: Float64[np.ndarray, "2 3"] | None
+    size: tuple[int, int]
+    spacing: tuple[float, float] | None
+    frames: int
+
+    @classmethod
+    def read(cls, path: Path) -> "SliceHeader":
+        """Reads one file's header.
+
+        Raises:
+            BrokenImageError: it is no DICOM image.
+        """
+        header = dicom_header(path, _TAGS)
+        position = numbers(header, "ImagePositionPatient")
+        directions = numbers(header, "ImageOrientationPatient")
+        spacing = numbers(header, "PixelSpacing")
+        number = numbers(header, "InstanceNumber")
+        return cls(
+            path=path,
+            series=str(header.get("SeriesInstanceUID", "")),
+            modality=str(header.get("Modality", "")).strip(),
+            number=int(number[0]) if number else None,
+            position=np.array(position) if len(position) == 3 else None,
+            directions=np.array(directions).reshape(2, 3) if len(directions) == 6 else None,
+            size=(int(header.Rows), int(header.Columns)),
+            spacing=(spacing[0], spacing[1]) if len(spacing) >= 2 and min(spacing) > 0 else None,
+            frames=int(next(iter(numbers(header, "NumberOfFrames")), 1)) or 1,
+        )
+
+    @property
+    def depth(self) -> float | None:
+        """The position along the normal of the plane, in millimetres; None where the file has no position."""
+        if self.position is None or self.directions is None:
+            return None
+        return float(np.cross(*self.directions) @ self.position)
+
+
+def in_order(slices: Iterable[SliceHeader]) -> tuple[list[SliceHeader], float | None]:
+    """The slices of one series in order, and the millimetres from one to the next where they are known.
+
+    Raises:
+        InputError: they are of several series, sizes, spacings or orientations, some are there twice, or some
+            are missing; with the names of two files between which it shows.
+    """
+    slices = list(slices)
+    if not slices:
+        raise InputError("a DICOM series without any file", "name at least one")
+    for slice_ in slices[1:]:
+        _check_alike(slices[0], slice_)
+    depths = [slice_.depth for slice_ in slices]
+    if all(depth is not None for depth in depths):
+        ordered = sorted(slices, key=lambda slice_: slice_.depth or 0.0)
+        return ordered, _even_step(ordered)
+    if any(depth is not None for depth in depths):
+        without = slices[depths.index(None)]
+        raise InputError(
+            f"'{without.path}' has no position (ImagePositionPatient) but other slices of its series have",
+            "leave it out, or give the slices as single images",
+        )
+    if any(slice_.number is None for slice_ in slices):
+        if len(slices) == 1:
+            return slices, None
+        without = next(slice_ for slice_ in slices if slice_.number is None)
+        raise InputError(
+            f"'{without.path}' has neither a position nor an InstanceNumber, so that its place is not known",
+            "leave it out, or give the slices as single images",
+        )
+    ordered = sorted(slices, key=lambda slice_: slice_.number or 0)
+    _check_numbers(ordered)
+    return ordered, None
+
+
+def _check_alike(first: SliceHeader, other: SliceHeader) -> None:
+    pair = f"'{first.path}' and '{other.path}'"
+    if first.series != other.series:
+        raise InputError(
+            f"{pair} are of different series", "give one series at a time, or their folder to find_volumes"
+        )
+    if first.size != other.size:
+        sizes = " and ".join(f"{one.size[0]} x {one.size[1]}" for one in (first, other))
+        raise InputError(f"{pair} are slices of different sizes, {sizes}", "leave the odd ones out")
+    if (first.spacing is None) != (other.spacing is None) or (
+        first.spacing is not None
+        and other.spacing is not None
+        and not np.allclose(first.spacing, other.spacing, rtol=_SAME_SPACING)
+    ):
+        raise InputError(
+            f"{pair} have different pixel spacings, {first.spacing} and {other.spacing} mm",
+            "leave the odd ones out",
+        )
+    if (
+        first.directions is not None
+        and other.directions is not None
+        and np.abs(first.directions - other.directions).max() > _SAME_DIRECTION
+    ):
+        raise InputError(
+            f"{pair} are slices of different orientation (a localiser among them?)", "leave the odd ones out"
+        )
+
+
+def _even_step(ordered: list[SliceHeader]) -> float | None:
+    """Millimetres from slice to slice, which must be the same everywhere."""
+    steps = np.diff([slice_.depth or 0.0 for slice_ in ordered])
+    if not steps.size:
+        return None
+    step = float(np.median(steps))
+    for at, found in enumerate(steps):
+        pair = f"'{ordered[at].path}' and '{ordered[at + 1].path}'"
+        if found < _UNEVEN * step or found < 1e-4:
+            raise InputError(
+                f"{pair} lie at the same place ({found:.3g} mm apart)",
+                "leave one out, or give each phase or echo on its own",
+            )
+        if found > 1.5 * step:
+            missing = max(1, round(found / step) - 1)
+            raise InputError(
+                f"between {pair} {count_of(missing, 'slice')} {'is' if missing == 1 else 'are'} missing: "
+                f"they are {found:.4g} mm apart, others {step:.4g}",
+                "find them, or give the slices as single images",
+            )
+        if abs(found - step) > _UNEVEN * step:
+            raise InputError(
+                f"{pair} are {found:.4g} mm apart, other slices {step:.4g}: they are not evenly spaced",
+                "give the slices as single images",
+            )
+    return step
+
+
+def _check_numbers(ordered: list[SliceHeader]) -> None:
+    for slice_, following in pairwise(ordered):
+        first, second = slice_.number or 0, following.number or 0
+        pair = f"'{slice_.path}' and '{following.path}'"
+        if first == second:
+            raise InputError(f"{pair} have the same InstanceNumber, {first}", "leave one out")
+        if second > first + 1:
+            raise InputError(
+                f"between {pair} slices are missing: their InstanceNumbers are {first} and {second}",
+                "find them, or give the slices as single images",
+            )

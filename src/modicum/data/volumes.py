@@ -1,0 +1,256 @@
+"""Whole volumes as their slices in order: NIfTI files, DICOM series, and DICOM files of several frames.
+
+A volume here is a list of references and a few numbers. Its slices are read one by one, so that memory holds
+one of them (and what the readers keep of a compressed file).
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float64
+from nibabel.affines import voxel_sizes
+
+from modicum.data.dicom_series import SliceHeader, in_order
+from modicum.data.image import ImageRef, MedicalImage
+from modicum.data.intensity_window import BACKGROUND, IntensityWindow
+from modicum.data.readers import check_intensity, dicom_values, list_images, nifti_header, read_image
+from modicum.data.readers.content import format_of_content
+from modicum.data.readers.intensity import display_range, foreground, percentile_ends, spaced, span
+from modicum.data.readers.nifti import MILLIMETRES, SliceLie
+from modicum.data.readers.request import Unreadable
+from modicum.errors import BrokenImageError, InputError
+
+_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+# Two grids are the same where no corner is further off than this share of the smallest voxel side.
+_SAME_PLACE = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """The slices of one volume, in order.
+
+    Attributes:
+        format: ``nifti`` or ``dicom``.
+        refs: one reference a slice. Across canonical axes (NIfTI) from left to right, back to front or foot to
+            head; along the normal of the plane (DICOM), for axial slices from foot to head.
+        shape: slices, rows and columns, upright as the reader shows them.
+        affine: from (slice, row, column) to millimetres to the right, to the front and to the head; None where
+            the files do not say. A single DICOM slice counts as 1 mm thick.
+        modality: of DICOM files.
+    """
+
+    format: str
+    refs: tuple[ImageRef, ...]
+    shape: tuple[int, int, int]
+    affine: Float64[np.ndarray, "4 4"] | None = None
+    modality: str = ""
+    _windows: dict[str, IntensityWindow] = field(default_factory=dict, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.refs)
+
+    @property
+    def spacing(self) -> tuple[float, float, float] | None:
+        """Millimetres between slices, between rows and between columns."""
+        if self.affine is None:
+            return None
+        between, rows, columns = voxel_sizes(self.affine)
+        return float(between), float(rows), float(columns)
+
+    def window(self, rule: str) -> IntensityWindow:
+        """The window of the whole volume by a rule (``range`` or ``percentile``); found once.
+
+        Raises:
+            InputError: the rule is unknown, or ``percentile`` is asked of a CT.
+            BrokenImageError: a slice cannot be read, or the volume holds no number.
+        """
+        check_intensity(rule)
+        if rule not in self._windows:
+            if self.format == "nifti":
+                image = read_image(self.refs[0], intensity=rule, empty=True)
+                self._windows[rule] = IntensityWindow.of(image, rule)
+            else:
+                self._windows[rule] = self._dicom_window(rule)
+        return self._windows[rule]
+
+    def images(
+        self, intensity: IntensityWindow | str | None = None, empty: bool = False
+    ) -> Iterator[MedicalImage]:
+        """The slices one after the other, all with the same window.
+
+        Args:
+            intensity: a window, or the rule to find the whole volume's by; None for what ``read_image`` does
+                with each slice (a DICOM file's own window, for instance).
+            empty: slices of nothing but NaN read as 0 and are not refused.
+        """
+        window = self.window(intensity) if isinstance(intensity, str) else intensity
+        for ref in self.refs:
+            yield read_image(ref, intensity=window, empty=empty)
+
+    def _dicom_window(self, rule: str) -> IntensityWindow:
+        if rule == "percentile" and self.modality == "CT":
+            raise InputError(
+                f"'{self.refs[0].path}' is a CT, where zero is water and not background: percentiles do not apply",
+                "give a window, for instance IntensityWindow.centred(40, 400)",
+            )
+        ends: list[float] = []
+        seen = []
+        step = spaced(int(np.prod(self.shape)))
+        for ref in self.refs:
+            values = dicom_values(ref)
+            if np.isfinite(values).any():
+                ends += span(values)
+            if rule == "percentile":
+                seen.append(foreground(values, step))
+        if not ends:
+            raise BrokenImageError(str(self.refs[0]), "its series holds nothing but padding")
+        if rule == "percentile":
+            return IntensityWindow(*percentile_ends(np.concatenate(seen)), background=BACKGROUND)
+        return IntensityWindow(*display_range(min(ends), max(ends), is_float=False))
+
+
+def nifti_volumes(path: Path, axis: int = 2) -> list[Volume]:
+    """The volumes of a NIfTI file (one, or those of a series), cut across one of the body's axes.
+
+    Args:
+        path: the file.
+        axis: 0 left-right, 1 back-front, 2 foot-head.
+
+    Raises:
+        BrokenImageError: the file's header cannot be used.
+        InputError: no such axis.
+    """
+    if axis not in (0, 1, 2):
+        raise InputError(
+            f"axis={axis} is none of a volume", "use 0 (left-right), 1 (back-front), 2 (foot-head)"
+        )
+    layout = nifti_header(path)
+    lie = SliceLie.of(layout.turn, axis)
+    shape = tuple(layout.shape[at] for at in (lie.across, lie.rows, lie.columns))
+    # From (slice, row, column) to the file's own three indices.
+    to_file = np.zeros((4, 4))
+    to_file[3, 3] = 1
+    steps = (lie.forward, lie.row_step, lie.column_step)
+    for at, (own, step) in enumerate(zip((lie.across, lie.rows, lie.columns), steps, strict=True)):
+        to_file[own, at] = step
+        to_file[own, 3] = 0 if step > 0 else shape[at] - 1
+    millimetres = MILLIMETRES.get(layout.header.get_xyzt_units()[0], 1.0)
+    affine = np.diag([millimetres] * 3 + [1.0]) @ layout.affine @ to_file
+    series = layout.shape[3] if len(layout.shape) > 3 else 1
+    frames = range(series) if series > 1 else (None,)
+    return [
+        Volume(
+            format="nifti",
+            refs=tuple(ImageRef(path, frame=frame, axis=axis, index=at) for at in range(shape[0])),
+            shape=(shape[0], shape[1], shape[2]),
+            affine=affine,
+        )
+        for frame in frames
+    ]
+
+
+def dicom_volume(paths: Iterable[Path]) -> Volume:
+    """The volume that DICOM files of one series make.
+
+    Raises:
+        BrokenImageError: a file is no DICOM image.
+        InputError: they do not make one volume; see :func:`modicum.data.dicom_series.in_order`.
+    """
+    return _volume_of([SliceHeader.read(path) for path in paths])
+
+
+def find_volumes(paths: Iterable[Path], axis: int = 2) -> list[Volume]:
+    """The volumes in files and below folders: each NIfTI file, and DICOM files by their series.
+
+    Args:
+        paths: files, or folders that are searched; of a folder, other files than NIfTI and DICOM are left out.
+        axis: how NIfTI volumes are cut; see :func:`nifti_volumes`.
+
+    Raises:
+        BrokenImageError: a file cannot be read.
+        InputError: there is no volume, a file is none, or a series is not complete.
+    """
+    paths = list(paths)
+    found: list[Volume] = []
+    series: dict[str, list[SliceHeader]] = {}
+    for path in paths:
+        folder = path.is_dir()
+        for file in list_images(path) if folder else [path]:
+            form = _format(file)
+            if form == "nifti":
+                found += nifti_volumes(file, axis)
+            elif form == "dicom":
+                header = SliceHeader.read(file)
+                # Files of several frames are volumes of their own; they may share a series.
+                series.setdefault(header.series if header.frames == 1 else f"file {file}", []).append(header)
+            elif not folder:
+                raise InputError(
+                    f"'{file}' is {form.upper()}, no volume", "give NIfTI files, or DICOM series"
+                )
+    found += [_volume_of(slices) for slices in series.values()]
+    if not found:
+        named = ", ".join(f"'{path}'" for path in paths) or "no path"
+        raise InputError(f"no volume was found in {named}", "give NIfTI files, or folders of DICOM series")
+    return found
+
+
+def require_same_grid(first: Volume, second: Volume) -> None:
+    """Checks that two volumes (an image and its target, say) have the same voxels at the same places.
+
+    Files with their axes in another order or direction are fine, as slices are turned upright.
+
+    Raises:
+        InputError: their shapes differ, or their places by more than a tenth of a voxel.
+    """
+    pair = f"'{first.refs[0].path}' and '{second.refs[0].path}'"
+    remedy = "resample one to the other's grid first"
+    if first.shape != second.shape:
+        shapes = " and ".join(" x ".join(map(str, one.shape)) for one in (first, second))
+        raise InputError(f"{pair} differ in shape (slices x rows x columns): {shapes}", remedy)
+    if first.affine is None or second.affine is None:
+        return
+    corners = np.array([[s, r, c, 1] for s in (0, 1) for r in (0, 1) for c in (0, 1)], np.float64)
+    corners[:, :3] *= np.array(first.shape) - 1
+    off = float(np.abs(corners @ (first.affine - second.affine).T).max())
+    if off > _SAME_PLACE * min(voxel_sizes(first.affine)):
+        raise InputError(f"{pair} show different places: their corners are {off:.3g} mm apart", remedy)
+
+
+def _volume_of(slices: list[SliceHeader]) -> Volume:
+    several = next((slice_ for slice_ in slices if slice_.frames > 1), None)
+    if several is not None:
+        if len(slices) > 1:
+            raise InputError(
+                f"'{several.path}' holds {several.frames} frames and cannot be a slice among others",
+                "give it on its own",
+            )
+        refs = tuple(ImageRef(several.path, frame=frame) for frame in range(several.frames))
+        return Volume("dicom", refs, (several.frames, *several.size), None, several.modality)
+    ordered, step = in_order(slices)
+    first = ordered[0]
+    refs = tuple(ImageRef(slice_.path) for slice_ in ordered)
+    affine = None
+    if first.position is not None and first.directions is not None and first.spacing is not None:
+        along_rows, along_columns = first.directions
+        affine = np.eye(4)
+        affine[:3, 0] = np.cross(along_rows, along_columns) * (step or 1.0)
+        # Stepping to the next row goes along the columns, and the other way round (C.7.6.2.1.1).
+        affine[:3, 1] = along_columns * first.spacing[0]
+        affine[:3, 2] = along_rows * first.spacing[1]
+        affine[:3, 3] = first.position
+        affine = _LPS_TO_RAS @ affine
+    return Volume("dicom", refs, (len(refs), *first.size), affine, first.modality)
+
+
+def _format(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return format_of_content(file)
+    except Unreadable as error:
+        raise BrokenImageError(str(path), error.reason) from None
+    except FileNotFoundError:
+        raise InputError(f"'{path}' does not exist", "check the path") from None
+    except OSError as error:
+        raise BrokenImageError(str(path), f"cannot be read from disk ({error.strerror})") from None
