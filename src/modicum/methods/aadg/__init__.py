@@ -1,0 +1,34 @@
+"""AADG: augmentation policies that are searched while a network learns to segment images of unseen domains.
+
+Zhang et al., "AADG: Automatic Augmentation for Domain Generalization on Retinal Image Segmentation", IEEE Transactions on
+Medical Imaging 2022, 41, 3699, arXiv 2207.13249.
+"""
+
+from modicum.methods.aadg.config import TRAINING, AadgConfig
+from modicum.methods.aadg.controller import Controller, Written
+from modicum.methods.aadg.discriminator import (
+    DomainDiscriminator,
+    SlowCopy,
+    soft_cross_entropy,
+    soft_domain_labels,
+)
+from modicum.methods.aadg.policy_gradient import normalised, ppo_loss, reinforce_loss
+from modicum.methods.aadg.search import PolicySearch
+from modicum.methods.aadg.stage import AadgStage, SegmentationNetwork
+
+__all__ = [
+    "TRAINING",
+    "AadgConfig",
+    "AadgStage",
+    "Controller",
+    "DomainDiscriminator",
+    "PolicySearch",
+    "SegmentationNetwork",
+    "SlowCopy",
+    "Written",
+    "normalised",
+    "ppo_loss",
+    "reinforce_loss",
+    "soft_cross_entropy",
+    "soft_domain_labels",
+]

@@ -1,0 +1,221 @@
+"""The search: policies that are tried in an epoch, what they earned, and what the controller learns from it.
+
+Everything is in the module's state (buffers), so that a search which is killed goes on with the same policies, rewards
+and moments of Adam.
+"""
+
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from modicum.losses import sinkhorn_divergence
+from modicum.methods.aadg.config import AadgConfig
+from modicum.methods.aadg.controller import Controller
+from modicum.methods.aadg.policy_gradient import normalised, ppo_loss, reinforce_loss
+from modicum.transforms import POLICY_OPERATIONS
+
+# One row an epoch of the search.
+_HISTORY = (
+    "past_epochs",
+    "past_policies",
+    "past_rewards",
+    "past_operations",
+    "past_magnitudes",
+    "past_entropy",
+)
+
+
+class PolicySearch(nn.Module):
+    """Samples policies, collects their rewards, and teaches the controller once an epoch.
+
+    Args:
+        config: the method's settings.
+    """
+
+    def __init__(self, config: AadgConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.controller = Controller(
+            len(config.operations),
+            config.magnitudes,
+            config.sub_policies,
+            config.length,
+            width=config.controller_width,
+            embedding=config.controller_embedding,
+            temperature=config.temperature,
+            bound=config.bound,
+        )
+        many = config.policies
+        decisions = 2 * config.length * config.sub_policies
+        learnable = sum(parameter.numel() for parameter in self.controller.parameters())
+        self.policies: Tensor
+        self.log_prob: Tensor
+        self.rewards: Tensor
+        self.operations: Tensor
+        self.magnitudes: Tensor
+        self.entropy: Tensor
+        self.first_moment: Tensor
+        self.second_moment: Tensor
+        self.steps: Tensor
+        self.past_epochs: Tensor
+        self.register_buffer("policies", torch.zeros(many, decisions, dtype=torch.int64))
+        self.register_buffer("log_prob", torch.zeros(many))
+        self.register_buffer("rewards", torch.zeros(many))
+        self.register_buffer("operations", torch.zeros(len(config.operations)))
+        self.register_buffer("magnitudes", torch.zeros(config.magnitudes))
+        self.register_buffer("entropy", torch.zeros(()))
+        self.register_buffer("first_moment", torch.zeros(learnable))
+        self.register_buffer("second_moment", torch.zeros(learnable))
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("past_epochs", torch.zeros(0, dtype=torch.int64))
+        for name in _HISTORY[1:]:
+            now = getattr(self, name.removeprefix("past_"))
+            self.register_buffer(name, now.new_zeros(0, *now.shape))
+
+    # --- an epoch ---------------------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Writes the policies of an epoch. Draws from PyTorch's generator of the CPU."""
+        written = self.controller.sample(self.config.policies)
+        self.policies.copy_(written.policies)
+        # As learning will compute it, so that the first likelihood ratio is exactly 1.
+        with torch.no_grad():
+            self.log_prob.copy_(self.controller(self.policies).log_prob)
+        self.operations.copy_(written.operations)
+        self.magnitudes.copy_(written.magnitudes)
+        self.entropy.copy_(written.entropy.mean())
+        self.rewards.zero_()
+
+    def table(self) -> Int64[Tensor, "policies sub_policies length 2"]:
+        """The policies as indices into :data:`~modicum.transforms.POLICY_OPERATIONS` and bins, on the CPU."""
+        config = self.config
+        steps = self.policies.cpu().view(config.policies, config.sub_policies, config.length, 2)
+        known = torch.tensor([POLICY_OPERATIONS.index(name) for name in config.operations])
+        return torch.stack((known[steps[..., 0]], steps[..., 1]), -1)
+
+    @torch.no_grad()
+    def reward(self, features: Float[Tensor, "policies domains n width"]) -> None:
+        """Adds to each policy's reward how far apart the domains are that it augmented, over all pairs.
+
+        Args:
+            features: of the same number of images of each domain.
+        """
+        first, second = zip(*itertools.combinations(range(features.shape[1]), 2), strict=True)
+        apart = sinkhorn_divergence(
+            features[:, list(first)], features[:, list(second)], blur=self.config.blur
+        )
+        self.rewards += apart.sum(1)
+
+    def end(self, epoch: int) -> None:
+        """Teaches the controller with the epoch's rewards and writes them down."""
+        _sum_over_processes(self.rewards)
+        self._learn(normalised(self.rewards))
+        self._write_down(epoch)
+
+    def _write_down(self, epoch: int) -> None:
+        # An epoch that is made again after a kill takes its own place.
+        before = int((self.past_epochs < epoch).sum())
+        for name in _HISTORY:
+            past: Tensor = getattr(self, name)
+            now = (
+                past.new_tensor(epoch) if name == "past_epochs" else getattr(self, name.removeprefix("past_"))
+            )
+            setattr(self, name, torch.cat((past[:before], now.unsqueeze(0))))
+
+    def _learn(self, rewards: Float[Tensor, "policies"]) -> None:
+        config = self.config
+        optimizer = self._adam()
+        with torch.enable_grad(), torch.autocast(rewards.device.type, enabled=False):
+            for _ in range(config.ppo_steps if config.learner == "ppo" else 1):
+                written = self.controller(self.policies)
+                if config.learner == "ppo":
+                    loss = ppo_loss(written.log_prob, self.log_prob, rewards, config.ppo_clip)
+                else:
+                    loss = reinforce_loss(written.log_prob, rewards)
+                if config.learner == "reinforce" or config.ppo_entropy:
+                    loss = loss - config.entropy_weight * written.entropy.mean()
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                optimizer.step()
+                self.steps += 1
+        optimizer.zero_grad(set_to_none=True)
+
+    def _adam(self) -> torch.optim.Adam:
+        """An optimiser whose moments are this module's buffers."""
+        parameters = list(self.controller.parameters())
+        sizes = [parameter.numel() for parameter in parameters]
+        # One parameter after another: the buffers are changed where they lie.
+        optimizer = torch.optim.Adam(parameters, lr=self.config.controller_lr, foreach=False)
+        moments = zip(self.first_moment.split(sizes), self.second_moment.split(sizes), strict=True)
+        for parameter, (first, second) in zip(parameters, moments, strict=True):
+            optimizer.state[parameter] = {
+                "step": self.steps.cpu().float(),
+                "exp_avg": first.view_as(parameter),
+                "exp_avg_sq": second.view_as(parameter),
+            }
+        return optimizer
+
+    # --- what was found ---------------------------------------------------------------------------------------------
+
+    def findings(self) -> dict[str, Any]:
+        """The search so far as plain values.
+
+        Returns:
+            ``policy``: what the last epoch of the search trained with, as a ``policy`` operation of an augmentation
+            without its name; None before. ``history``: of each epoch of the search the mean probability of each
+            operation and magnitude bin, the summed rewards, the entropy (nats a policy) and the policies.
+        """
+        history = [
+            {
+                "epoch": int(epoch),
+                "operations": dict(zip(self.config.operations, _rounded(operations), strict=True)),
+                "magnitudes": _rounded(magnitudes),
+                "rewards": _rounded(rewards),
+                "entropy": round(float(entropy), 4),
+                "policies": self._named(policies),
+            }
+            for epoch, policies, rewards, operations, magnitudes, entropy in zip(
+                *(getattr(self, name).cpu() for name in _HISTORY), strict=True
+            )
+        ]
+        policy = history and {
+            "magnitudes": self.config.magnitudes,
+            "cutout_labels": self.config.cutout_labels,
+            "policies": history[-1]["policies"],
+        }
+        return {"policy": policy or None, "history": history}
+
+    def _named(self, policies: Int64[Tensor, "policies decisions"]) -> list[list[list[list[Any]]]]:
+        config, names = self.config, self.config.operations
+        shape = (config.policies, config.sub_policies, config.length, 2)
+        return [
+            [[[names[operation], magnitude] for operation, magnitude in steps] for steps in sub_policies]
+            for sub_policies in policies.view(shape).tolist()
+        ]
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *rest: Any) -> None:
+        """The history has any length. Loading the weights of an earlier epoch does not make the later ones unsaid."""
+        loaded = dict(state_dict)
+        for name in _HISTORY:
+            stored, known = state_dict.get(prefix + name), getattr(self, name)
+            if stored is None:
+                continue
+            if len(known) > len(stored) and torch.equal(known[: len(stored)].cpu(), stored.cpu()):
+                loaded[prefix + name] = known
+            else:
+                setattr(self, name, known.new_empty(stored.shape))
+        super()._load_from_state_dict(loaded, prefix, *rest)
+
+
+def _rounded(values: Tensor) -> list[float]:
+    return [round(value, 6) for value in values.tolist()]
+
+
+def _sum_over_processes(values: Tensor) -> None:
+    """In place. Each process sees its share of the images; all must teach their controller the same."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.all_reduce(values)

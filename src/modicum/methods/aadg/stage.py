@@ -1,0 +1,224 @@
+"""The learning step of AADG: segmentation and search in lockstep.
+
+Symbols of the paper: B images of each of K domains, M policies. A batch of the search has B x K x M images; image
+``(b K + d) M + j`` is augmented by policy j.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, cast
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+from modicum.errors import InputError
+from modicum.methods.aadg.config import AadgConfig
+from modicum.methods.aadg.discriminator import (
+    DomainDiscriminator,
+    SlowCopy,
+    soft_cross_entropy,
+    soft_domain_labels,
+)
+from modicum.methods.aadg.search import PolicySearch
+from modicum.methods.base import TrainStage, Update
+from modicum.tasks.base import Batch
+from modicum.transforms.policy import apply_sub_policies, draw_sub_policies, erase_cut_labels
+
+
+class SegmentationNetwork(Protocol):
+    """What AADG learns: any module that also shows its encoder's last feature map."""
+
+    def features_and_logits(
+        self, images: Float[Tensor, "b 3 h w"]
+    ) -> tuple[Float[Tensor, "b channels fh fw"], Float[Tensor, "b classes h w"]]:
+        """Encoder features and logits of images in [0, 1], which the network normalises as it needs."""
+
+
+class AadgStage(TrainStage):
+    """Trains a segmentation network on images of several domains, and meanwhile looks for the policies that set the
+    domains furthest apart.
+
+    The segmentation network learns from the segmentation loss alone, the discriminator from detached features, and the
+    controller from rewards, once an epoch: no gradient goes from one to another.
+
+    Batches have ``image`` [b, 3, h, w] in [0, 1], ``mask`` and what else the loss wants, and ``domain`` [b], from 0, as
+    many images of each domain.
+
+    Args:
+        config: the method's settings.
+        network: the segmentation network, a module with ``features_and_logits``.
+        loss: from logits and a batch to a scalar.
+        domains: how many domains the training images come from (K), at least 2.
+        channels: of the network's features.
+        move: from a batch and a generator to a batch: what is done to the copies after their policy; the paper scales
+            and crops them at random. In warm-up it is done to the images themselves.
+
+    Raises:
+        InputError: fewer than two domains, or ``chunk`` with a network that it would change.
+    """
+
+    name = "search"
+
+    def __init__(
+        self,
+        config: AadgConfig,
+        network: nn.Module,
+        loss: nn.Module,
+        domains: int,
+        channels: int = 1280,
+        move: Callable[[Batch, torch.Generator], Batch] | None = None,
+    ) -> None:
+        super().__init__()
+        if domains < 2:
+            raise InputError(
+                f"AADG compares domains, and the training images come from {domains}",
+                "give a 'domain' column with two domains or more, or use method 'segment'",
+            )
+        if config.chunk and any(isinstance(module, _BatchNorm) for module in network.modules()):
+            raise InputError(
+                f"chunk {config.chunk} would change the network: its batch normalisation averages over a whole batch",
+                "leave chunk at 0, or choose a network without batch normalisation",
+            )
+        self.config = config
+        self.network = network
+        self.loss = loss
+        self.domains = domains
+        self.move = move
+        self.discriminator = DomainDiscriminator(channels, domains, config.discriminator_width)
+        self.slow = SlowCopy(self.discriminator)
+        self.search = PolicySearch(config)
+        self.register_buffer("epoch", torch.full((), -1))
+        self.epoch: Tensor
+        # The same for Python, which should not wait for a device to learn it. None: nobody has told.
+        self._epoch: int | None = None
+        self.register_load_state_dict_post_hook(lambda stage, _: stage._remember_epoch())
+        self._seen: tuple[Tensor, Tensor] | None = None
+
+    def updates(self) -> Sequence[Update]:
+        """Segmentation, then the discriminator."""
+        rate = {"lr": self.config.discriminator_lr, "weight_decay": 0.0}
+        return [
+            Update("segmentation", list(self.network.parameters()), self.segmentation_losses),
+            Update("discriminator", list(self.discriminator.parameters()), self.discriminator_losses, rate),
+        ]
+
+    def forward(self, batch: Batch) -> Float[Tensor, "b classes h w"]:
+        """Logits."""
+        return self._network(batch["image"])[1]
+
+    def validate(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        outputs = self(batch)
+        return outputs, {"segmentation": self.loss(outputs, batch)}
+
+    def kept(self) -> tuple[str, ...]:
+        """The network and the search with its controller."""
+        return "network", "search"
+
+    def findings(self) -> dict[str, Any]:
+        """See :meth:`~modicum.methods.aadg.search.PolicySearch.findings`."""
+        return self.search.findings()
+
+    # --- epochs -----------------------------------------------------------------------------------------------------
+
+    def epoch_began(self, epoch: int) -> None:
+        """Once warm-up is over: policies for the epoch, and before the first of them the slow copy."""
+        self.epoch.fill_(epoch)
+        self._remember_epoch()
+        if epoch == self.config.search_after:
+            self.slow.follow(self.discriminator, 0.0)
+        if epoch >= self.config.search_after:
+            self.search.begin()
+
+    def epoch_ended(self, epoch: int) -> None:
+        """The slow copy follows, and the controller learns from what its policies earned."""
+        if epoch < self.config.search_after:
+            return
+        shared = self._shares_copy(epoch)
+        self.slow.follow(self.discriminator, 0.0 if shared else self.config.momentum)
+        self.search.end(epoch)
+
+    def _remember_epoch(self) -> None:
+        self._epoch = int(self.epoch) if self.epoch >= 0 else None
+
+    def _shares_copy(self, epoch: int) -> bool:
+        return self.config.first_copy == "shared" and epoch == self.config.search_after
+
+    # --- the step ---------------------------------------------------------------------------------------------------
+
+    def segmentation_losses(self, batch: Batch) -> dict[str, Tensor]:
+        """The task's loss on all copies; on the way the features are kept, and the policies earn their rewards."""
+        copies = self._copies(batch)
+        features, logits = self._network(copies["image"])
+        with torch.autocast(features.device.type, enabled=False):
+            pooled = features.detach().float().mean((2, 3))
+            self._seen = pooled, copies["domain"]
+            if self._epoch is not None and self._epoch >= self.config.search_after:
+                source = self.discriminator if self._shares_copy(self._epoch) else self.slow
+                self._reward(source.features(pooled).detach(), batch["domain"])
+        return {"segmentation": self.loss(logits, copies)}
+
+    def discriminator_losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Cross-entropy with soft labels, on the features that the segmentation's step has made."""
+        assert self._seen is not None, "the segmentation update comes first"
+        pooled, domain = self._seen
+        self._seen = None
+        labels = soft_domain_labels(domain, self.domains, whole=self.config.soft_labels == "whole")
+        return {"discriminator": soft_cross_entropy(self.discriminator(pooled), labels)}
+
+    @torch.no_grad()
+    def _copies(self, batch: Batch) -> Batch:
+        """In the search, M copies of each image and of all that belongs to it, each with its own policy's operations.
+
+        Before an epoch was announced (somebody measures what a step takes), as many copies, unchanged.
+        """
+        _check_domains(batch)
+        searching = self._epoch is None or self._epoch >= self.config.search_after
+        if searching:
+            many = self.config.policies
+            rows = len(batch["image"])
+            batch = {
+                name: value.repeat_interleave(many, 0) if _belongs_to_rows(value, rows) else value
+                for name, value in batch.items()
+            }
+            if self._epoch is not None:
+                batch = self._augmented(batch)
+        return batch if self.move is None else self.move(batch, torch.default_generator)
+
+    def _augmented(self, batch: Batch) -> Batch:
+        policy = torch.arange(len(batch["image"])) % self.config.policies
+        drawn = draw_sub_policies(self.search.table(), policy, torch.default_generator)
+        image = apply_sub_policies(batch["image"], drawn, self.config.magnitudes)
+        batch = {**batch, "image": image}
+        if self.config.cutout_labels == "erase":
+            batch["mask"] = erase_cut_labels(batch["mask"], drawn, self.config.magnitudes)
+        return batch
+
+    def _reward(self, features: Float[Tensor, "copies width"], domain: Int64[Tensor, "b"]) -> None:
+        counts = torch.bincount(domain, minlength=self.domains).tolist()
+        if len(set(counts)) > 1 or len(counts) > self.domains:
+            raise InputError(
+                f"a batch has {', '.join(map(str, counts))} images of the domains",
+                f"sample as many images of each of the {self.domains} domains",
+            )
+        by_policy = features.view(len(domain), self.config.policies, -1).transpose(0, 1)
+        by_domain = by_policy[:, domain.argsort(stable=True)]
+        self.search.reward(by_domain.unflatten(1, (self.domains, -1)))
+
+    def _network(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        run = cast(SegmentationNetwork, self.network).features_and_logits
+        if not (self.config.chunk and torch.is_grad_enabled() and len(images) > self.config.chunk):
+            return run(images)
+        parts = [checkpoint(run, part, use_reentrant=False) for part in images.split(self.config.chunk)]
+        features, logits = zip(*parts, strict=True)
+        return torch.cat(features), torch.cat(logits)
+
+
+def _belongs_to_rows(value: object, rows: int) -> bool:
+    return isinstance(value, Tensor) and value.ndim > 0 and len(value) == rows
+
+
+def _check_domains(batch: Batch) -> None:
+    if "domain" not in batch:
+        raise InputError("a batch has no 'domain'", "give the table a column with each image's domain")
