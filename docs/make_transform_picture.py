@@ -36,6 +36,8 @@ SHOWN = {
     "gamma": {"gamma": [0.5, 2]},
     "gaussian_noise": {"p": 1, "std": [0, 0.15]},
     "random_erasing": {"p": 1, "area": [0.02, 0.2]},
+    "policy": {"length": 2},
+    "random_scale_crop": {"factor": [0.7, 2]},
 }
 
 

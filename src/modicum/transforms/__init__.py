@@ -37,6 +37,7 @@ from modicum.transforms.random_photometry import (
     RandomErasing,
     Saturation,
 )
+from modicum.transforms.scale_crop import RandomScaleCrop
 from modicum.transforms.views import VIEWS, apply_view, apply_views, parse_views
 
 __all__ = [
@@ -64,6 +65,7 @@ __all__ = [
     "Policy",
     "RandomErasing",
     "RandomResizedCrop",
+    "RandomScaleCrop",
     "Resize",
     "Rotate",
     "Saturation",

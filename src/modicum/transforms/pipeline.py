@@ -19,6 +19,7 @@ from modicum.transforms.operation import Batch, GeometricOperation, Operation, r
 from modicum.transforms.policy import Policy
 from modicum.transforms.presets import PRESETS
 from modicum.transforms.random_geometry import as_size
+from modicum.transforms.scale_crop import RandomScaleCrop
 
 OPERATIONS: dict[str, type[Operation]] = {
     kind.model_fields["name"].default: kind
@@ -43,6 +44,7 @@ OPERATIONS: dict[str, type[Operation]] = {
         misaligned_pairs.Misalign,
         misaligned_pairs.MisalignElastic,
         Policy,
+        RandomScaleCrop,
     )
 }
 
