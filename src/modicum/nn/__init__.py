@@ -26,10 +26,12 @@ from modicum.nn.patches import patchify, unpatchify
 from modicum.nn.registration_network import RegistrationNetwork, registration_depth
 from modicum.nn.report_encoder import ReportEncoder
 from modicum.nn.resnet_generator import ResidualBlock, ResnetGenerator
+from modicum.nn.segmentation import SegmentationNetwork, load_encoder_weights
 from modicum.nn.side_transformer import SideTransformer
 from modicum.nn.sincos_positions import sincos_positions
 from modicum.nn.spatial_transformer import folded_share, integrate, warp
 from modicum.nn.unit import MultiScaleDiscriminator, UnitDecoder, UnitEncoder
+from modicum.nn.vit_pyramid import VitPyramid
 
 __all__ = [
     "Backbone",
@@ -58,9 +60,11 @@ __all__ = [
     "ReportEncoder",
     "ResidualBlock",
     "ResnetGenerator",
+    "SegmentationNetwork",
     "SideTransformer",
     "UnitDecoder",
     "UnitEncoder",
+    "VitPyramid",
     "count_parameters",
     "each_once",
     "folded_share",
@@ -70,6 +74,7 @@ __all__ = [
     "learned_tensors",
     "linear_head",
     "load_backbone_weights",
+    "load_encoder_weights",
     "load_mae_weights",
     "mask_patches",
     "patchify",

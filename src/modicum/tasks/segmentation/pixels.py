@@ -78,16 +78,22 @@ def pixel_counts(
     """
     images, channels = probabilities.shape[:2]
     within = torch.ones_like(truth[:, :1]) if inside is None else inside
-    counts = [
-        (said & was & within).sum((2, 3)).cpu().numpy()
-        for said, was in ((predicted, truth), (predicted, ~truth), (~predicted, truth), (~predicted, ~truth))
-    ]
+
+    def count(regions: Tensor) -> np.ndarray:
+        return np.asarray((regions & within).sum((2, 3)).cpu())
+
     series = torch.arange(images * channels, device=truth.device).view(images, channels, 1, 1)
     places = (series * 2 + truth) * BINS + probability_bin(probabilities)
     size = images * channels * 2 * BINS
     # What lies outside is counted behind the end, and cut off.
     histogram = torch.bincount(places.where(within, size).flatten(), minlength=size + 1)[:size]
-    return PixelCounts(*counts, histogram.view(images, channels, 2, BINS).cpu().numpy())
+    return PixelCounts(
+        hits=count(predicted & truth),
+        false_alarms=count(predicted & ~truth),
+        misses=count(~predicted & truth),
+        rejections=count(~predicted & ~truth),
+        histogram=np.asarray(histogram.view(images, channels, 2, BINS).cpu()),
+    )
 
 
 def ranking_of(absent: Histogram, present: Histogram) -> dict[str, Float[np.ndarray, "resamples"]]:

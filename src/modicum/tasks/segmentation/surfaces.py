@@ -42,10 +42,8 @@ def surface_distances(
     if not predicted.any() or not truth.any():
         return SurfaceDistances(math.nan, math.nan)
     place = _box_around(predicted | truth)
-    surfaces = [_surface(region[place]) for region in (predicted, truth)]
-    distances = np.concatenate(
-        [_distances(surfaces[0], surfaces[1], spacing), _distances(*surfaces[::-1], spacing)]
-    )
+    said, was = _surface(predicted[place]), _surface(truth[place])
+    distances = np.concatenate([_distances(said, was, spacing), _distances(was, said, spacing)])
     return SurfaceDistances(float(np.percentile(distances, 95)), float(distances.mean()))
 
 

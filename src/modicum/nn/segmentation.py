@@ -1,0 +1,262 @@
+"""Segmentation networks: an encoder that is known from classification, and a decoder back to the image's size.
+
+Decoders come from segmentation-models-pytorch. Encoders are timm networks; MobileNetV2 is built with the layout of
+torchvision, whose last map has 1280 channels (AADG's network), and ``mit_b0`` to ``mit_b5`` are SegFormer's own.
+"""
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, cast
+
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from modicum.errors import InputError, did_you_mean
+from modicum.nn.backbones import Backbone
+from modicum.nn.normalisation import Normalisation
+from modicum.nn.vit_pyramid import VitPyramid, is_plain_vit
+
+ARCHITECTURES = ("unet", "deeplabv3plus", "segformer", "upernet", "fpn")
+_MOBILENET = "mobilenet_v2"
+_OTHER_NAMES = {"mobilenetv2_100": _MOBILENET}
+_OWN_ENCODERS = (_MOBILENET, *(f"mit_b{size}" for size in range(6)))
+
+
+class SegmentationNetwork(nn.Module):
+    """From images in ``[0, 1]`` to logits of the same height and width.
+
+    Images are normalised inside, and padded at the right and below, by repeating the edge, to the next size that the
+    encoder halves evenly; logits are cut back. Weights are random: nothing is ever fetched.
+
+    With ``deeplabv3plus`` on ``mobilenetv2_100`` it is the network of AADG: 4,378,513 parameters with one output.
+
+    Args:
+        architecture: one of :data:`ARCHITECTURES`.
+        encoder: a timm name, or ``mit_b0`` to ``mit_b5``. Vision transformers with one grid of patches serve
+            ``upernet``, behind a :class:`~modicum.nn.vit_pyramid.VitPyramid`.
+        num_outputs: channels of the logits.
+        image_size: height and width, for encoders with position embeddings; those with windows (Swin) take no other.
+        decoder_width: channels of the decoder; of the first of five levels for ``unet``, which halves them; a multiple
+            of 64 for ``fpn``.
+        mean: of each channel in ``[0, 1]``, or one number.
+        std: of each channel, or one number. With 0.5 for both, images enter the network in ``[-1, 1]``.
+
+    Attributes:
+        num_features: channels of the encoder's last map.
+        needs_batches: one image alone cannot be trained on, because there is a batch norm behind a global pooling.
+
+    Raises:
+        InputError: unknown architecture or encoder, or the two do not fit.
+    """
+
+    def __init__(
+        self,
+        architecture: str,
+        encoder: str,
+        num_outputs: int,
+        *,
+        image_size: tuple[int, int] = (256, 256),
+        decoder_width: int = 256,
+        mean: Sequence[float] = (0.5,),
+        std: Sequence[float] = (0.5,),
+    ) -> None:
+        super().__init__()
+        if architecture not in ARCHITECTURES:
+            raise InputError(
+                f"unknown architecture '{architecture}'", did_you_mean(architecture, ARCHITECTURES)
+            )
+        self.architecture = architecture
+        self.encoder_name = encoder
+        self.normalise = Normalisation(mean, std)
+        parts = _build(architecture, encoder, num_outputs, image_size, decoder_width)
+        self.encoder, self.decoder, self.head = parts
+        self.num_features = int(cast(Any, self.encoder).out_channels[-1])
+        self.needs_batches = architecture in {"deeplabv3plus", "upernet"}
+
+    @classmethod
+    def on_backbone(
+        cls, architecture: str, backbone: Backbone, num_outputs: int, decoder_width: int = 256
+    ) -> "SegmentationNetwork":
+        """A network whose encoder has the name, the image size, the normalisation and the weights of a backbone."""
+        network = cls(
+            architecture,
+            backbone.name,
+            num_outputs,
+            image_size=backbone.image_size,
+            decoder_width=decoder_width,
+            mean=backbone.mean.flatten().tolist(),
+            std=backbone.std.flatten().tolist(),
+        )
+        load_encoder_weights(network, backbone.body.state_dict(), backbone.name)
+        return network
+
+    def forward(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b outputs h w"]:
+        return self.features_and_logits(images)[1]
+
+    def features_and_logits(
+        self, images: Float[Tensor, "b c h w"]
+    ) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b outputs h w"]]:
+        """The encoder's last map, averaged over its pixels, and the logits.
+
+        Raises:
+            InputError: one image alone in training, where :attr:`needs_batches`.
+        """
+        if self.training and self.needs_batches and len(images) == 1:
+            raise InputError(
+                f"{self.architecture} cannot be trained on one image at a time (batch norm of one value)",
+                "raise the batch size, leave out the last incomplete batch, or use unet",
+            )
+        height, width = images.shape[-2:]
+        padded = _padded(self.normalise(images), int(cast(Any, self.encoder).output_stride))
+        maps = self.encoder(padded)
+        pooled = maps[-1].mean((2, 3))
+        logits = self.head(self.decoder(maps))
+        if logits.shape[-2:] != padded.shape[-2:]:  # patches that are not 16 pixels wide
+            logits = functional.interpolate(logits, size=padded.shape[-2:], mode="bilinear")
+        return pooled, logits[..., :height, :width]
+
+
+def load_encoder_weights(network: SegmentationNetwork, weights: Mapping[str, Tensor], source: str) -> None:
+    """Loads weights of a classification network into the encoder.
+
+    Args:
+        network: its encoder is changed; a pyramid on a vision transformer keeps its own weights.
+        weights: tensors under the names of timm, or for MobileNetV2 of torchvision; a classifier in it is ignored.
+        source: what to call the weights in an error.
+
+    Raises:
+        InputError: tensors are missing or of another shape. Nothing is ever left at random silently.
+    """
+    encoder = network.encoder
+    target = encoder.body if isinstance(encoder, VitPyramid) else encoder
+    own = target.state_dict()
+    if _OTHER_NAMES.get(_architecture_of(network.encoder_name)) and not set(own) <= set(weights):
+        found = _in_order(own, weights)
+    else:
+        found = {name: _tensor_of(name, weights) for name in own}
+    missing = [name for name, tensor in found.items() if tensor is None]
+    wrong = [name for name, tensor in found.items() if tensor is not None and tensor.shape != own[name].shape]
+    if missing or wrong:
+        raise InputError(
+            f"weights '{source}' do not fit encoder '{network.encoder_name}': {len(missing)} of its {len(own)} tensors "
+            f"are missing and {len(wrong)} have another shape (for instance '{(missing + wrong)[0]}')",
+            "choose the encoder they were made for",
+        )
+    # As a plain module: the encoders' own loading renames tensors.
+    nn.Module.load_state_dict(target, found)
+
+
+def _tensor_of(name: str, weights: Mapping[str, Tensor]) -> Tensor | None:
+    """timm's feature extractors put networks under ``model.`` and join ``stages.3`` to ``stages_3``."""
+    plain = re.sub(r"^(model\.)+", "", name)
+    for candidate in (name, plain, re.sub(r"^([a-z_]+)_(\d+)\.", r"\1.\2.", plain)):
+        if candidate in weights:
+            return weights[candidate]
+    return None
+
+
+def _in_order(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> dict[str, Tensor | None]:
+    """timm's and torchvision's MobileNetV2 have the same tensors in the same order, under other names."""
+    tensors = [tensor for name, tensor in weights.items() if not name.startswith("classifier.")]
+    filled: list[Tensor | None] = [*tensors, *[None] * len(own)]
+    return dict(zip(own, filled, strict=False))
+
+
+def _padded(images: Float[Tensor, "b c h w"], stride: int) -> Tensor:
+    below, right = (-side % stride for side in images.shape[-2:])
+    return functional.pad(images, (0, right, 0, below), mode="replicate") if below or right else images
+
+
+def _architecture_of(encoder: str) -> str:
+    return encoder.split(".")[0]
+
+
+class _Parts(NamedTuple):
+    encoder: nn.Module
+    decoder: nn.Module
+    head: nn.Module
+
+
+def _build(
+    architecture: str, encoder: str, num_outputs: int, image_size: tuple[int, int], decoder_width: int
+) -> _Parts:
+    name = _OTHER_NAMES.get(_architecture_of(encoder), encoder)
+    if name not in _OWN_ENCODERS:
+        _check_name(encoder)
+        if is_plain_vit(encoder):
+            return _on_vit(architecture, encoder, num_outputs, image_size, decoder_width)
+        name = f"tu-{encoder}"
+    arguments = {"encoder_weights": None, "classes": num_outputs, **_widths(architecture, decoder_width)}
+    try:
+        model = _with_library(architecture, name, image_size, arguments)
+    except (TypeError, ValueError, RuntimeError, AttributeError, NotImplementedError) as error:
+        raise InputError(
+            f"encoder '{encoder}' does not serve {architecture} ({error})",
+            "choose for instance resnet34, mobilenetv2_100 or convnext_tiny",
+        ) from error
+    return _Parts(model.encoder, model.decoder, model.segmentation_head)
+
+
+def _with_library(
+    architecture: str, name: str, image_size: tuple[int, int], arguments: Mapping[str, Any]
+) -> Any:
+    import segmentation_models_pytorch as smp
+
+    models = {
+        "unet": smp.Unet,
+        "deeplabv3plus": smp.DeepLabV3Plus,
+        "segformer": smp.Segformer,
+        "upernet": smp.UPerNet,
+        "fpn": smp.FPN,
+    }
+    model: Any = models[architecture]
+    if name in _OWN_ENCODERS:
+        return model(name, **arguments)
+    padded = tuple(side + -side % 32 for side in image_size)
+    try:
+        return model(name, img_size=padded, **arguments)
+    except TypeError:  # networks without position embeddings and windows take any size and know no img_size
+        return model(name, **arguments)
+
+
+def _widths(architecture: str, width: int) -> dict[str, Any]:
+    """The library's words for how wide a decoder is."""
+    if architecture == "unet":
+        return {"decoder_channels": tuple(max(1, width >> level) for level in range(5))}
+    if architecture == "segformer":
+        return {"decoder_segmentation_channels": width}
+    if architecture == "fpn":
+        return {"decoder_pyramid_channels": width, "decoder_segmentation_channels": width // 2}
+    return {"decoder_channels": width}
+
+
+def _on_vit(
+    architecture: str, encoder: str, num_outputs: int, image_size: tuple[int, int], width: int
+) -> _Parts:
+    """UPerNet's decoder and head behind a pyramid, with the library's own starting values."""
+    if architecture != "upernet":
+        raise InputError(
+            f"encoder '{encoder}' is a vision transformer with one grid, and {architecture} needs several",
+            "use upernet, or an encoder such as resnet34",
+        )
+    from segmentation_models_pytorch.base import SegmentationHead, initialization
+    from segmentation_models_pytorch.decoders.upernet.decoder import UPerNetDecoder
+
+    pyramid = VitPyramid(encoder, image_size)
+    decoder = UPerNetDecoder(encoder_channels=pyramid.out_channels, decoder_channels=width)
+    head = SegmentationHead(width, num_outputs, kernel_size=1, upsampling=4)
+    initialization.initialize_decoder(decoder)
+    initialization.initialize_head(head)
+    return _Parts(pyramid, decoder, head)
+
+
+def _check_name(encoder: str) -> None:
+    import timm
+
+    if not timm.is_model(_architecture_of(encoder)):
+        known = [*_OWN_ENCODERS, *timm.list_models()]
+        close = difflib.get_close_matches(encoder, known, n=3, cutoff=0.4)
+        hint = f"did you mean {' or '.join(repr(name) for name in close)}? " if close else ""
+        raise InputError(f"encoder '{encoder}' is not a timm model", f"{hint}mit_b0 to mit_b5 are known too")
