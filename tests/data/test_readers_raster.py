@@ -368,7 +368,7 @@ def test_mislabelled_files_are_read_by_content_and_marked(tmp_path):
         (b"image,label\na.png,1\n", "is a text file, not an image"),
         (b"version https://git-lfs.github.com/spec/v1\noid", "is a Git LFS pointer, not the image itself"),
         (bytes(1000), "holds only zero bytes (an interrupted copy?)"),
-        (b"GIF89a" + bytes(100), "is a GIF image"),
+        (b"GIF89a" + bytes(100), "the GIF data are damaged or incomplete"),
         (b"\x9c\x3a\x07\xe1".join([b"\x01\x02", b"\xf0" * 50]), "is of no known image format"),
     ],
 )

@@ -97,7 +97,8 @@ class Source:
 
     Attributes:
         path: the file.
-        format: what the content is, whatever the name says: png, jpeg, tiff, bmp, webp, dicom, nifti or npz.
+        format: what the content is, whatever the name says: png, jpeg, tiff, bmp, webp, gif, pnm, dicom,
+            nifti or npz.
         bits: bits a sample as stored.
         mode: the file's own name of its kind of pixel: ``L``, ``RGB``, ``MONOCHROME2``, ``float32``.
         height: rows of the 2-D image, upright, before any reduced decoding.

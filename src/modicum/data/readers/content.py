@@ -1,5 +1,6 @@
 """What a file is, by its content and by its name; the content decides."""
 
+import re
 import struct
 import zlib
 from pathlib import Path
@@ -11,6 +12,7 @@ from modicum.data.readers.request import Unreadable
 SUFFIX_FORMATS = {
     ".nii.gz": "nifti",
     ".nii": "nifti",
+    ".ppm.gz": "pnm",
     ".png": "png",
     ".jpg": "jpeg",
     ".jpeg": "jpeg",
@@ -21,13 +23,18 @@ SUFFIX_FORMATS = {
     ".bmp": "bmp",
     ".dib": "bmp",
     ".webp": "webp",
+    ".gif": "gif",
+    ".ppm": "pnm",
+    ".pgm": "pnm",
+    ".pbm": "pnm",
+    ".pnm": "pnm",
     ".dcm": "dicom",
     ".dicom": "dicom",
     ".ima": "dicom",
     ".npz": "npz",
 }
 # Names that promise something else altogether; any other ending promises nothing.
-_OTHER_ENDINGS = "gif jp2 j2k heic avif svg pdf txt csv tsv json xml html htm zip gz npy mha mhd nrrd"
+_OTHER_ENDINGS = "jp2 j2k heic avif svg pdf txt csv tsv json xml html htm zip gz npy mha mhd nrrd"
 _MAGIC = (
     (b"\x89PNG\r\n\x1a\n", "png"),
     (b"\xff\xd8\xff", "jpeg"),
@@ -36,9 +43,10 @@ _MAGIC = (
     (b"II+\0", "tiff"),
     (b"MM\0+", "tiff"),
     (b"PK\x03\x04", "npz"),
+    (b"GIF87a", "gif"),
+    (b"GIF89a", "gif"),
 )
 _FOREIGN = (
-    (b"GIF8", "a GIF image"),
     (b"%PDF", "a PDF document"),
     (b"\x93NUMPY", "a single NumPy array (.npy; save it as .npz)"),
     (b"NRRD", "an NRRD volume"),
@@ -49,6 +57,7 @@ _FOREIGN = (
     (b"version https://git-lfs", "a Git LFS pointer, not the image itself (run git lfs pull)"),
 )
 _BMP_HEADER_SIZES = frozenset((12, 16, 40, 52, 56, 64, 108, 124))
+_PNM_MAGIC = re.compile(rb"P[1-6][\s#]")
 HEAD = 560  # enough for every magic number and a whole NIfTI-2 header
 
 
@@ -62,7 +71,7 @@ def format_of_name(path: Path) -> str | None:
 
 
 def format_of_content(file: BinaryIO) -> str:
-    """The format of an open file's content: png, jpeg, tiff, bmp, webp, dicom, nifti or npz.
+    """The format of an open file's content: png, jpeg, tiff, bmp, webp, gif, pnm, dicom, nifti or npz.
 
     Raises:
         Unreadable: it is none of these; the reason says what it is instead, where that can be told.
@@ -82,6 +91,8 @@ def format_of_content(file: BinaryIO) -> str:
         return "webp"
     if head[:2] == b"BM" and len(head) >= 18 and struct.unpack("<I", head[14:18])[0] in _BMP_HEADER_SIZES:
         return "bmp"
+    if _PNM_MAGIC.match(head):
+        return "pnm"
     if head[:2] == b"\x1f\x8b":
         return _inside_gzip(head)
     if nifti_version(head):
@@ -109,6 +120,8 @@ def _inside_gzip(head: bytes) -> str:
         raise Unreadable("begins like a gzip file but is damaged") from None
     if nifti_version(inside):
         return "nifti"
+    if _PNM_MAGIC.match(inside):
+        return "pnm"
     if len(head) < HEAD and not unzip.eof and not unzip.unconsumed_tail:
         raise Unreadable("is a gzip file that ends too early (truncated), or holds no NIfTI volume")
     raise Unreadable("is a gzip file that holds no NIfTI volume")

@@ -1,9 +1,9 @@
-"""PNG, JPEG, BMP and WebP; TIFF shares the second half.
+"""PNG, JPEG, BMP, WebP and GIF; TIFF and PNM share the second half.
 
 Decisions: an EXIF orientation is applied. Transparency is composed on black, the background of medical
-images. Palette, CMYK and YCbCr images become RGB. Of an animation the first frame is read unless another is
-asked for. The dots per inch of these files say how to print them, not how large the body is: the spacing is
-not known.
+images. Palette, CMYK and YCbCr images become RGB; a GIF, which cannot do without a palette, becomes grey where
+that holds only greys. Of an animation the first frame is read unless another is asked for. The dots per inch of
+these files say how to print them, not how large the body is: the spacing is not known.
 """
 
 import os
@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import Shaped
-from PIL import BmpImagePlugin, Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+from PIL import BmpImagePlugin, GifImagePlugin, Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
 from modicum.data.image import MedicalImage, Source
 from modicum.data.readers.content import format_of_name
@@ -29,12 +29,13 @@ _OPENERS: dict[str, Callable[[BinaryIO], Image.Image]] = {
     "jpeg": JpegImagePlugin.JpegImageFile,
     "bmp": BmpImagePlugin.BmpImageFile,
     "webp": WebPImagePlugin.WebPImageFile,
+    "gif": GifImagePlugin.GifImageFile,
 }
 _TURNED = (5, 6, 7, 8)  # the EXIF orientations that exchange rows and columns
 
 
 def read_raster(file: BinaryIO, form: str, request: Request) -> MedicalImage:
-    """Reads a PNG, JPEG, BMP or WebP file.
+    """Reads a PNG, JPEG, BMP, WebP or GIF file.
 
     Raises:
         Unreadable: for what it cannot use; other exceptions come from the decoders and mean damaged data.
@@ -68,6 +69,8 @@ def read_raster(file: BinaryIO, form: str, request: Request) -> MedicalImage:
             rows, columns = request.at_least[::-1] if orientation in _TURNED else request.at_least
             image.draft(image.mode, (columns, rows))
         values, mode = pillow_values(image)
+        if form == "gif":
+            values = _grey_where_it_is(values)
         bits = {"1": 1, "I": 32, "F": 32}.get(mode, 16 if mode.startswith("I;") else 8)
     values = upright(values, orientation)
     source = Source(
@@ -114,6 +117,13 @@ def pillow_values(image: Image.Image) -> tuple[Decoded, str]:
         return np.asarray(image if mode == wanted else image.convert(wanted)), mode
     except ValueError:
         raise Unreadable(f"its kind of pixel ({mode}) is not supported") from None
+
+
+def _grey_where_it_is(values: Decoded) -> Shaped[np.ndarray, "height width *channels"]:
+    """Red, green and blue as one channel where they are the same everywhere; transparency stays."""
+    if values.ndim == 2 or values.shape[-1] < 3 or bool((values[..., :1] != values[..., 1:3]).any()):
+        return values
+    return values[..., 0] if values.shape[-1] == 3 else values[..., [0, 3]]
 
 
 def exif_orientation(image: Image.Image) -> int:
