@@ -1,4 +1,4 @@
-"""Files in, images out: PNG, JPEG, TIFF, BMP, WebP, DICOM, NIfTI slices and NPZ arrays.
+"""Files in, images out: PNG, JPEG, TIFF, BMP, WebP, GIF, PNM, DICOM, NIfTI slices and NPZ arrays.
 
 ``read_image`` either gives a valid image or raises ``BrokenImageError`` with a plain reason, whatever the
 file holds. How values become [0, 1] is told in ``modicum.data.readers.intensity``; what each format's reader
@@ -202,6 +202,10 @@ def _reader(form: str) -> Callable[[BinaryIO, Request], MedicalImage]:
         from modicum.data.readers.tiff import read_tiff
 
         return read_tiff
+    if form == "pnm":
+        from modicum.data.readers.pnm import read_pnm
+
+        return read_pnm
     from modicum.data.readers.raster import read_raster
 
     return lambda file, request: read_raster(file, form, request)
