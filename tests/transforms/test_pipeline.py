@@ -98,7 +98,7 @@ def test_an_images_own_change_does_not_depend_on_its_content_or_its_neighbours()
 
 def test_the_batch_given_is_left_alone_and_other_keys_pass_through():
     image = noise()
-    batch = {"image": image, "label": torch.arange(6), "name": ["a", "b", "c", "d", "e", "f"]}
+    batch = {"image": image, "target": noise(), "label": torch.arange(6), "name": ["a", "b", "c", "d", "e", "f"]}
     before = image.clone()
     out = Augmentation(EVERYTHING, size=32)(batch, seeded())
     assert torch.equal(image, before)
@@ -115,7 +115,7 @@ def test_none_is_the_resize_that_evaluation_does():
 
 
 def test_an_operation_alone_is_a_pipeline_of_one():
-    batch = {"image": noise()}
+    batch = {"image": noise(), "target": noise()}
     for operation in EVERYTHING:
         alone, piped = operation(batch, seeded(3)), Augmentation([operation])(batch, seeded(3))
         assert torch.equal(alone["image"], piped["image"]), operation

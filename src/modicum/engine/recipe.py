@@ -221,14 +221,16 @@ def overridden(
 ) -> dict[str, Any]:
     """Applies ``--set key=value`` to a recipe's values.
 
-    A key is a path (``training.lr``) or the last part of one where that is unique (``lr``); keys of the method's
-    own configuration, and of the task's, need no prefix.
+    A key is a path (``training.lr``) or the last part of one where that is unique (``lr``). What the method's own
+    configuration calls so comes first.
     """
     paths = _setting_paths(method_config, task_options)
     for key, value in settings.items():
         matches = [path for path in paths if path == key] or [
             path for path in paths if path.split(".")[-1] == key
         ]
+        own = [path for path in matches if path.startswith("config.")]
+        matches = own or matches  # what the method calls so is meant
         if not matches:
             known = {path.split(".")[-1] for path in paths}
             word = key.split(".")[-1]
