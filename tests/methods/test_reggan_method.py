@@ -112,3 +112,14 @@ def test_correction_can_look_at_the_foreground():
 def test_images_beyond_bases_are_told():
     with pytest.raises(InputError, match=r"30x64 pixels .* multiples of 4 from 24 on"):
         method_of(image_size=(30, 64), **TINY)
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_the_predictor_can_be_exported_for_any_number_of_images(base):
+    predictor = method_of(base=base, mode="c", **TINY).predictor().eval()
+    several = torch.export.Dim("several", min=1, max=64)
+    exported = torch.export.export(
+        predictor, (noise(2, 1, SIDE, SIDE),), dynamic_shapes=({0: several},)
+    ).module()
+    images = noise(5, 1, SIDE, SIDE, seed=3)
+    torch.testing.assert_close(exported(images), predictor(images))

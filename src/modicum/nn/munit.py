@@ -101,7 +101,7 @@ class MunitDecoder(nn.Module):
             style: what they shall look like; None for the mean of the styles that training draws, which is 0.
         """
         if style is None:
-            style = content.new_zeros(len(content), self.style)
+            style = content.new_zeros(content.shape[0], self.style)
         styles = self.mapping(style).to(content.dtype).unflatten(1, (len(self.blocks), 2, 2, -1))
         for number, block in enumerate(self.blocks):
             content = block(content, styles[:, number])
