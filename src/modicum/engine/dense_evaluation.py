@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from modicum.data.manifest import Manifest
 from modicum.data.prepared import codes_of
 from modicum.data.readers import read_image
 from modicum.engine.dense_prediction import DensePredictor, Predicted
+from modicum.engine.displacement import example_displacement
 from modicum.engine.pictures import fitted_picture, write_png
 from modicum.engine.run_folder import write_json
 from modicum.progress import bar
@@ -63,7 +65,11 @@ def read_truth(task: DenseTask, manifest: Manifest, row: int, intensity: str | N
 def write_dense_examples(
     folder: Path, predictor: DensePredictor, examples: Sequence[Example], manifest: Manifest
 ) -> None:
-    """Writes ``examples.json`` and, for each example, its panels: what was seen, made, wanted, and the difference."""
+    """Writes ``examples.json`` and, for each example, its panels: what was seen, made, wanted, and the difference.
+
+    Where the network can tell how far its translation lies from the target, that is one more panel, ``field``, and
+    ``displacement`` in the example's record.
+    """
     records = []
     rows = np.array([example.row for example in examples], dtype=np.int64)
     for number, (example, predicted) in enumerate(
@@ -72,22 +78,24 @@ def write_dense_examples(
         assert predicted.image is not None
         assert predicted.activated is not None
         truth = read_truth(predictor.task, manifest, example.row, predictor.settings.intensity_rule)
+        pictures = predictor.task.picture(predicted.image.pixels, predicted.activated, truth)
+        record: dict[str, Any] = {
+            "image": str(manifest.table["image"].iloc[example.row]),
+            "kind": example.kind,
+            "truth": example.truth,
+            "prediction": example.prediction,
+        }
+        if "target" in truth:
+            image, target = (manifest.subset([example.row]).refs(name)[0] for name in ("image", "target"))
+            found = example_displacement(predictor, image, target)
+            if found is not None:
+                record["displacement"], pictures["field"] = found[0].as_dict(), found[1]
         panels = []
-        for name, picture in predictor.task.picture(
-            predicted.image.pixels, predicted.activated, truth
-        ).items():
+        for name, picture in pictures.items():
             file = f"{number:03d}_{name}.png"
             write_png(folder / file, fitted_picture(picture))
             panels.append({"name": name, "picture": file})
-        records.append(
-            {
-                "image": str(manifest.table["image"].iloc[example.row]),
-                "kind": example.kind,
-                "truth": example.truth,
-                "prediction": example.prediction,
-                "panels": panels,
-            }
-        )
+        records.append({**record, "panels": panels})
     write_json(folder / "examples.json", records)
 
 
