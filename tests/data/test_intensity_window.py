@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from modicum.data.intensity_window import IntensityWindow
-from modicum.data.readers import dicom_values, intensity, nifti, read_image
+from modicum.data.readers import intensity, nifti, read_dicom_values, read_image
 from modicum.data.writers import write_tiff
 from modicum.errors import BrokenImageError, InputError
 
@@ -186,7 +186,7 @@ def test_pictures_of_8_bits_and_in_colour_have_no_window(tmp_path):
 
 def test_an_mr_frame_by_the_rules_instead_of_its_own_window(real_images):
     path = real_images("dicom_nifti") / "MR_small.dcm"
-    values = dicom_values(path)
+    values = read_dicom_values(path)
     seen = values[values != 0]
     image = read_image(path, intensity="percentile")
     assert image.value_range == pytest.approx(tuple(np.percentile(seen, [0.5, 99.5])))
@@ -198,7 +198,7 @@ def test_a_ct_has_no_percentiles_as_its_zero_is_water(real_images):
     path = real_images("dicom_nifti") / "CT_small.dcm"
     with pytest.raises(BrokenImageError, match="zero is water"):
         read_image(path, intensity="percentile")
-    values = dicom_values(path)
+    values = read_dicom_values(path)
     np.testing.assert_allclose(
         read_image(path, intensity="range").values()[0],
         np.nan_to_num(values, nan=np.nanmin(values)),

@@ -15,10 +15,10 @@ from nibabel.affines import voxel_sizes
 from modicum.data.dicom_series import SliceHeader, in_order
 from modicum.data.image import ImageRef, MedicalImage
 from modicum.data.intensity_window import BACKGROUND, IntensityWindow
-from modicum.data.readers import check_intensity, dicom_values, list_images, nifti_header, read_image
+from modicum.data.readers import check_intensity, list_images, nifti_header, read_dicom_values, read_image
 from modicum.data.readers.content import format_of_content
 from modicum.data.readers.intensity import display_range, foreground, percentile_ends, spaced, span
-from modicum.data.readers.nifti import MILLIMETRES, SliceLie
+from modicum.data.readers.nifti_layout import MILLIMETRES, SliceLie
 from modicum.data.readers.request import Unreadable
 from modicum.errors import BrokenImageError, InputError
 
@@ -99,7 +99,7 @@ class Volume:
         seen = []
         step = spaced(int(np.prod(self.shape)))
         for ref in self.refs:
-            values = dicom_values(ref)
+            values = read_dicom_values(ref)
             if np.isfinite(values).any():
                 ends += span(values)
             if rule == "percentile":

@@ -25,7 +25,7 @@ from modicum.errors import BrokenImageError, InputError, did_you_mean
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-    from modicum.data.readers.nifti import NiftiLayout
+    from modicum.data.readers.nifti_layout import NiftiLayout
 
 Answer = TypeVar("Answer")
 MAX_PIXELS = 300_000_000
@@ -76,7 +76,7 @@ def read_image(
     return _read(ref, lambda file, form: _reader(form)(file, request))
 
 
-def dicom_values(ref: ImageRef | str | Path) -> Float64[np.ndarray, "height width"]:
+def read_dicom_values(ref: ImageRef | str | Path) -> Float64[np.ndarray, "height width"]:
     """A monochrome DICOM frame in its file's own units, without any window; NaN where it is padding.
 
     Raises:
@@ -108,7 +108,7 @@ def nifti_header(path: Path) -> "NiftiLayout":
     Raises:
         BrokenImageError: it is no NIfTI file, or its header is not usable.
     """
-    from modicum.data.readers.nifti import nifti_layout
+    from modicum.data.readers.nifti_layout import nifti_layout
 
     def read(file: BinaryIO, form: str) -> "NiftiLayout":
         if form != "nifti":
@@ -268,9 +268,9 @@ __all__ = [
     "MAX_PIXELS",
     "check_intensity",
     "dicom_header",
-    "dicom_values",
     "is_image_file",
     "list_images",
     "nifti_header",
+    "read_dicom_values",
     "read_image",
 ]

@@ -57,7 +57,7 @@ class DerivedSeries:
         number: SeriesNumber.
 
     Raises:
-        InputError: a name that cannot be used, or a range without extent below its end.
+        InputError: a name that cannot be used, or a range without two finite ends.
     """
 
     model: str
@@ -85,13 +85,18 @@ class DerivedSeries:
                 f"model '{self.model}' or units '{self.units}' cannot be written to DICOM",
                 "use no backslash, and at most 16 characters for the units",
             )
-        low, high = sorted(self.value_range)
+        low, high = self._ends
         if not np.isfinite([low, high]).all():
             raise InputError(f"a value range from {low} to {high} has no two ends", "give finite numbers")
         # As decimal strings of 16 characters; the numbers are made with what these say.
         slope = _decimal((high - low) / _TOP if high > low else 1.0)
         intercept = _decimal(low)
         self._grid = slope, float(slope), float(intercept)
+
+    @property
+    def _ends(self) -> tuple[float, float]:
+        low, high = sorted(float(end) for end in self.value_range)
+        return low, high
 
     @property
     def step(self) -> float:
@@ -182,7 +187,7 @@ class DerivedSeries:
         _add_pixels(dataset, stored, "MONOCHROME1" if inverted else "MONOCHROME2")
         dataset.RescaleSlope, dataset.RescaleIntercept = slope, _decimal(intercept)
         dataset.RescaleType = self.units
-        low, high = sorted(self.value_range)
+        low, high = self._ends
         if high > low:
             dataset.WindowCenter, dataset.WindowWidth = _decimal((low + high) / 2), _decimal(high - low)
             dataset.VOILUTFunction = "LINEAR_EXACT"
@@ -230,7 +235,7 @@ def _third_value(header: Dataset, kind: str) -> list[str]:
 
 def _decimal(number: float) -> str:
     """A number as a decimal string of at most 16 characters, the closest there is."""
-    return str(format_number_as_ds(float(number)))
+    return str(format_number_as_ds(number))
 
 
 def _save(path: Path, dataset: Dataset) -> None:

@@ -26,7 +26,7 @@ from nibabel.nifti2 import Nifti2Header
 from modicum.atomic_files import atomic_file, raise_if_disk_full
 from modicum.data.intensity_window import IntensityWindow
 from modicum.data.readers import nifti_header
-from modicum.data.readers.nifti import NiftiLayout, SliceLie
+from modicum.data.readers.nifti_layout import NiftiLayout, SliceLie
 from modicum.data.writers.checks import check_numbers
 from modicum.errors import InputError
 

@@ -1,0 +1,128 @@
+"""What a NIfTI header says, and how the slices of a volume lie in its file."""
+
+import gzip
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import numpy as np
+from jaxtyping import Float, Shaped
+from nibabel.nifti1 import Nifti1Header
+from nibabel.nifti2 import Nifti2Header
+from nibabel.orientations import io_orientation
+
+from modicum.data.readers.content import HEAD, nifti_version
+from modicum.data.readers.request import Unreadable
+
+MILLIMETRES = {"meter": 1000.0, "micron": 0.001}
+
+
+@dataclass(frozen=True)
+class SliceLie:
+    """How the slices across one canonical axis lie in a file, and as an upright picture.
+
+    Attributes:
+        across: the file's axis that they are counted along.
+        forward: 1 where the file counts them as the canonical axis does, -1 where it counts them backwards.
+        rows: the file's axis that the picture's rows are counted along.
+        columns: the same of its columns.
+        row_step: 1 where the picture's rows follow the file's order, -1 where they run against it.
+        column_step: the same of its columns.
+    """
+
+    across: int
+    forward: int
+    rows: int
+    columns: int
+    row_step: int
+    column_step: int
+
+    @classmethod
+    def of(cls, turn: Float[np.ndarray, "3 2"], axis: int) -> "SliceLie":
+        """From a file's orientation (for each of its axes the canonical one and the direction)."""
+        across = int(np.flatnonzero(turn[:, 0] == axis)[0])
+        # Of the two axes left, the one of the lower canonical number runs along the columns, the other along
+        # the rows.
+        columns, rows = sorted((at for at in range(3) if at != across), key=lambda at: turn[at, 0])
+        # Upwards in the canonical direction is from right to left and from bottom to top of the picture.
+        return cls(across, int(turn[across, 1]), rows, columns, -int(turn[rows, 1]), -int(turn[columns, 1]))
+
+    def in_file(self, index: int, count: int) -> int:
+        """The file's own number of the canonical slice ``index`` of ``count``."""
+        return index if self.forward > 0 else count - 1 - index
+
+    def upright(self, values: Shaped[np.ndarray, "first second"]) -> Shaped[np.ndarray, "height width"]:
+        """A slice as it lies in the file, turned into a picture; a view."""
+        picture = np.swapaxes(values, 0, 1) if self.columns < self.rows else values
+        return picture[:: self.row_step, :: self.column_step]
+
+    def as_stored(self, picture: Shaped[np.ndarray, "height width"]) -> Shaped[np.ndarray, "first second"]:
+        """The inverse of :meth:`upright`; a view."""
+        values = picture[:: self.row_step, :: self.column_step]
+        return np.swapaxes(values, 0, 1) if self.columns < self.rows else values
+
+
+@dataclass(frozen=True, eq=False)
+class NiftiLayout:
+    """What a NIfTI file's header says, without its voxels.
+
+    Attributes:
+        header: the header as it stands in the file.
+        shape: of the file; at least three sides.
+        affine: from voxels to millimetres (or the header's unit), RAS+.
+        turn: for each of the file's first three axes its canonical axis and direction (1 or -1).
+    """
+
+    header: Nifti1Header
+    shape: tuple[int, ...]
+    affine: Float[np.ndarray, "4 4"]
+    turn: Float[np.ndarray, "3 2"]
+
+    @property
+    def canonical_shape(self) -> tuple[int, int, int]:
+        """Voxels left-right, back-front and foot-head."""
+        sides = [self.shape[int(np.flatnonzero(self.turn[:, 0] == axis)[0])] for axis in range(3)]
+        return sides[0], sides[1], sides[2]
+
+
+def nifti_layout(file: BinaryIO) -> NiftiLayout:
+    """Reads the header of an open NIfTI file.
+
+    Raises:
+        Unreadable: it is the header of no volume, or its orientation is not usable.
+    """
+    file.seek(0)
+    compressed = file.read(2) == b"\x1f\x8b"
+    file.seek(0)
+    header = header_of(gzip.GzipFile(fileobj=file) if compressed else file)
+    return NiftiLayout(header, shape_of(header), *orientation_of(header.copy()))
+
+
+def header_of(stream: Any) -> Nifti1Header:
+    """The header at the beginning of a (decompressed) stream."""
+    head = stream.read(HEAD)
+    version = nifti_version(head)
+    if b"i" in (head[345:346] if version == 1 else head[5:6]):
+        raise Unreadable("is the header of a two-file NIfTI (.hdr and .img); convert it to one .nii file")
+    # Unchecked: nibabel's checks write to the terminal, and what matters is checked here.
+    if version == 1:
+        return Nifti1Header(head[:348], check=False)
+    return Nifti2Header(head[:540], check=False)
+
+
+def shape_of(header: Nifti1Header) -> tuple[int, ...]:
+    """At least three sides; a single slice gets a third of 1."""
+    shape = tuple(int(side) for side in header.get_data_shape())
+    if len(shape) < 2 or any(side < 1 for side in shape):
+        raise Unreadable(f"has no pixels ({' x '.join(map(str, shape))})")
+    return shape if len(shape) > 2 else (*shape, 1)
+
+
+def orientation_of(header: Nifti1Header) -> tuple[Float[np.ndarray, "4 4"], Float[np.ndarray, "3 2"]]:
+    """The affine, and for each file axis its canonical axis and direction (1 or -1)."""
+    sizes = np.abs(header["pixdim"][1:4])
+    header["pixdim"][1:4] = np.where((sizes > 0) & np.isfinite(sizes), sizes, 1)
+    affine = np.asarray(header.get_best_affine(), np.float64)
+    turn = io_orientation(affine) if np.isfinite(affine).all() else np.full((3, 2), np.nan)
+    if np.isnan(turn).any():
+        raise Unreadable("its orientation is not usable, so that left and right are not known")
+    return affine, turn
