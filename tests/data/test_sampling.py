@@ -97,7 +97,7 @@ def test_20000_draws_have_the_theoretical_shares_on_every_process(mode, epoch, t
     world_size=st.integers(1, 6),
     seed=st.integers(0, 1000),
     epoch=st.integers(0, 50),
-    mode=st.sampled_from(sampling.SAMPLING_MODES),
+    mode=st.sampled_from(["natural", "balanced", "progressive"]),
 )
 def test_processes_share_one_order_out_without_overlap(count, world_size, seed, epoch, mode):
     labels = np.arange(count) % 3
@@ -202,3 +202,32 @@ def test_unknown_classes_and_batch_sizes_below_one_are_refused():
         epoch_order(np.array([0, -1]), "balanced")
     with pytest.raises(InputError, match="the batch size 0 is below 1"):
         list(batches(np.arange(4), 0))
+
+
+@given(
+    counts=st.lists(st.integers(1, 9), min_size=1, max_size=4),
+    seed=st.integers(0, 99),
+    world=st.integers(1, 3),
+)
+def test_one_of_each_shows_a_round_of_all_classes_as_often_as_the_largest_has_images(counts, seed, world):
+    labels = np.repeat(10 * np.arange(len(counts)), counts)
+    if len(labels) < world:
+        return
+    parts = [
+        epoch_order(labels, "one_of_each", seed=seed, rank=rank, world_size=world) for rank in range(world)
+    ]
+    for part in parts:
+        assert (
+            len(part)
+            == sampling.epoch_draws(labels, "one_of_each", world)
+            == len(counts) * (max(counts) // world)
+        )
+        assert (labels[part].reshape(-1, len(counts)) == 10 * np.arange(len(counts))).all()
+
+
+@pytest.mark.parametrize("mode", sampling.SAMPLING_MODES)
+def test_the_draws_of_an_epoch_are_counted_as_they_are_made(mode):
+    labels = np.array([0, 0, 0, 1, 1, 2, 2])
+    for world in (1, 2):
+        order = epoch_order(labels, mode, rank=world - 1, world_size=world)
+        assert len(order) == sampling.epoch_draws(labels, mode, world)

@@ -46,12 +46,17 @@ def test_unknown_key_in_a_file_is_an_error_with_a_suggestion(tmp_path):
         Recipe.read(tmp_path / "recipe.yaml")
 
 
-def test_an_ambiguous_name_lists_the_paths():
-    class Config(BaseModel):
-        lr: float = 1.0
+class WithLr(BaseModel):
+    lr: float = 1.0
 
-    with pytest.raises(InputError, match=r"ambiguous; use one of training\.lr, config\.lr"):
-        overridden({}, Config, {"lr": 1})
+
+def test_an_ambiguous_name_lists_the_paths():
+    with pytest.raises(InputError, match=r"ambiguous; use one of options\.lr, training\.lr"):
+        overridden({}, BaseModel, {"lr": 1}, WithLr)
+
+
+def test_what_the_method_calls_so_comes_before_a_setting_of_the_same_name():
+    assert overridden({}, WithLr, {"lr": 1}) == {"config": {"lr": 1}}
 
 
 @pytest.mark.parametrize(

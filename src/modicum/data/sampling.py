@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 
 from modicum.errors import InputError, did_you_mean
 
-SamplingMode = Literal["natural", "balanced", "progressive"]
+SamplingMode = Literal["natural", "balanced", "progressive", "one_of_each"]
 SAMPLING_MODES: tuple[str, ...] = get_args(SamplingMode)
 
 
@@ -93,7 +93,8 @@ def epoch_order(
         labels: class numbers [n], or findings [n, findings] (see :func:`sample_weights`).
         mode: ``natural`` shows every image once, shuffled. ``balanced`` draws n images with replacement, so
             that each class has the same share (rare images come several times, many common ones not at all).
-            ``progressive`` starts balanced and tends to natural shares as the epochs go on.
+            ``progressive`` starts balanced and tends to natural shares as the epochs go on. ``one_of_each`` draws
+            with replacement one image of each class in turn, as often as the largest class has images.
         seed: of the run, not below 0.
         epoch: from 0.
         rank: of this process among ``world_size``; the processes' orders are disjoint parts of one order, all
@@ -106,6 +107,8 @@ def epoch_order(
     """
     _check(len(labels), mode, seed, epoch, rank, world_size)
     generator = np.random.default_rng([seed, epoch])
+    if mode == "one_of_each":
+        return _one_of_each(labels, generator)[rank::world_size][: _rounds(labels) // world_size].ravel()
     if mode == "natural":
         order = generator.permutation(len(labels))
     else:
@@ -114,6 +117,25 @@ def epoch_order(
             weights = decayed_weights(weights, epoch, decay)
         order = _draw(weights, len(labels), generator)
     return order[rank::world_size][: len(labels) // world_size]
+
+
+def epoch_draws(labels: Shaped[np.ndarray, "n *findings"], mode: str, world_size: int = 1) -> int:
+    """How many images each process shows in an epoch: the length of :func:`epoch_order`."""
+    if mode == "one_of_each":
+        return len(np.unique(labels)) * (_rounds(labels) // world_size)
+    return len(labels) // world_size
+
+
+def _rounds(labels: Int[np.ndarray, "n"]) -> int:
+    return int(np.unique(labels, return_counts=True)[1].max())
+
+
+def _one_of_each(
+    labels: Int[np.ndarray, "n"], generator: np.random.Generator
+) -> Int[np.ndarray, "rounds classes"]:
+    rounds = _rounds(labels)
+    members = [np.flatnonzero(labels == value) for value in np.unique(labels)]
+    return np.stack([generator.choice(rows, rounds) for rows in members], axis=1)
 
 
 def batches(
@@ -155,7 +177,7 @@ def _check(images: int, mode: str, seed: int, epoch: int, rank: int, world_size:
         raise InputError(f"seed {seed} and epoch {epoch} must not be below 0", "give 0 or more")
     if not 0 <= rank < world_size:
         raise InputError(f"rank {rank} is not in 0..{world_size - 1}", "give the rank of this process")
-    if images < world_size:
+    if images < max(1, world_size):
         raise InputError(
             f"{images} training images cannot be shared by {world_size} processes",
             "add images or use fewer processes",

@@ -136,7 +136,8 @@ class TrainingSettings(Settings):
         0, ge=0, description="Validations without a better value before stopping; 0 never stops."
     )
     validate_every: int = Field(1, ge=1, description="Epochs between validations.")
-    sampling: Literal["natural", "balanced", "progressive"] = "natural"
+    sampling: Literal["natural", "balanced", "progressive", "one_of_each"] = "natural"
+    passes: int = Field(1, ge=1, description="Times that an epoch goes through the training images.")
     loss: Literal["auto", "cross_entropy", "focal", "bce"] = "auto"
     class_weights: Literal["none", "balanced"] | list[float] = "none"
     label_smoothing: float = Field(0.0, ge=0, lt=1)

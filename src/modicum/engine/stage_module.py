@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from modicum.data.sampling import batches as cut_batches
-from modicum.data.sampling import epoch_order
+from modicum.data.sampling import epoch_draws, epoch_order
 from modicum.engine.averaging import AveragedParameters
 from modicum.engine.batches import StageData, in_channels_last, loader
 from modicum.engine.meters import Stopwatch, memory_account, saved_tensors
@@ -115,13 +115,19 @@ class StageModule(lightning.LightningModule):
         )
 
     def _rows_of_epoch(self) -> list[np.ndarray]:
-        order = epoch_order(
-            self.data.sampling_labels,
-            self.settings.sampling,
-            seed=self.seed,
-            epoch=self.position.epoch,
-            rank=self.global_rank,
-            world_size=self.trainer.world_size,
+        passes = self.settings.passes
+        order = np.concatenate(
+            [
+                epoch_order(
+                    self.data.sampling_labels,
+                    self.settings.sampling,
+                    seed=self.seed,
+                    epoch=self.position.epoch * passes + number,
+                    rank=self.global_rank,
+                    world_size=self.trainer.world_size,
+                )
+                for number in range(passes)
+            ]
         )
         # A last batch of one image has no batch statistics; small sets keep their only batch.
         whole = len(order) >= self.settings.batch_size
@@ -132,8 +138,8 @@ class StageModule(lightning.LightningModule):
 
     def batches_per_epoch(self, world_size: int = 1) -> int:
         """Batches each process sees in an epoch."""
-        images = len(self.data.train_rows) // world_size
-        return max(1, images // self.settings.batch_size)
+        images = epoch_draws(self.data.sampling_labels, self.settings.sampling, world_size)
+        return max(1, self.settings.passes * images // self.settings.batch_size)
 
     def steps_per_epoch(self, world_size: int = 1) -> int:
         """Optimiser steps in an epoch."""
