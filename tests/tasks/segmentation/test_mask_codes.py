@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from modicum.errors import InputError
 from modicum.tasks.segmentation import meanings
-from modicum.tasks.segmentation.meanings import binary_codes, codes_seen, found_codes, named_codes, ranges_of
-from modicum.tasks.segmentation.targets import MaskCodes
+from modicum.tasks.segmentation.meanings import codes_seen, found_codes, named_codes, ranges_of
+from modicum.tasks.segmentation.targets import MaskCodes, written_mask
 
 CUP_AND_DISC = {"cup": "0-50", "disc": "0-200", "background": "201-255"}
 
@@ -78,7 +78,7 @@ def test_named_classes_are_of_codes_1_2_3_whether_or_not_the_background_is_named
     [
         ({0, 255, 128}, (), None, "codes 0, 128, 255, which can mean several things"),
         ({0, 3}, (), None, "can mean several things"),
-        ({0, 1, 2, 3}, ["a", "b"], None, "code 3, and 2 class"),
+        ({0, 1, 2, 3}, ["a", "b"], None, "code 3, and 2 foreground classes are named"),
         ({0}, (), None, "nothing is marked"),
         (set(), (), None, "nothing is marked"),
         ({0, 1}, (), "multi-label", "needs to know the codes of each class"),
@@ -150,6 +150,15 @@ def test_ignored_codes_count_nowhere():
     assert not channels[:, 0, 3].any()
 
 
+def test_ignored_codes_say_nothing_of_the_classes():
+    codes = found_codes({0, 1, 2, 255}, ignored=[255])
+    assert codes.classes == ("background", "class 1", "class 2")
+    assert not codes.counted[255]
+    binary = found_codes({0, 9, 255}, kind="binary", ignored=[255])
+    assert binary.table[:, 0].sum() == 254
+    assert binary.counted.sum() == 255
+
+
 # On tensors
 
 
@@ -159,7 +168,7 @@ def test_ignored_codes_count_nowhere():
     "codes",
     [
         found_codes({0, 255}),
-        binary_codes(),
+        found_codes({0, 3}, kind="binary"),
         named_codes({"a": 1, "b": 2}, ignored=255),
         named_codes(CUP_AND_DISC, ignored="77-78"),
     ],
@@ -182,22 +191,20 @@ def test_batches_are_assembled_as_single_masks_are(codes, seed):
 def test_written_masks_are_read_back_as_they_were_predicted():
     binary, several = found_codes({0, 255}), found_codes({0, 1, 2})
     regions = np.random.default_rng(0).random((1, 6, 5)) > 0.5
-    assert np.array_equal(binary.channels(binary.written(regions))[0], regions)
+    assert np.array_equal(binary.channels(written_mask(regions, "binary"))[0], regions)
     winner = np.random.default_rng(1).integers(0, 3, (6, 5))
     exclusive = np.arange(3)[:, None, None] == winner
-    assert np.array_equal(several.channels(several.written(exclusive))[0], exclusive)
+    assert np.array_equal(several.channels(written_mask(exclusive, "multi-class"))[0], exclusive)
 
 
 def test_overlapping_classes_are_written_as_sums_of_powers_of_two():
-    codes = named_codes(CUP_AND_DISC)
     regions = np.array([[[True, False, False]], [[True, True, False]]])
-    assert codes.written(regions).tolist() == [[3, 2, 0]]
+    assert written_mask(regions, "multi-label").tolist() == [[3, 2, 0]]
 
 
 def test_more_than_8_overlapping_classes_do_not_fit_into_a_mask():
-    codes = named_codes({f"c{i}": f"{i}-20" for i in range(1, 10)}, kind="multi-label")
     with pytest.raises(InputError, match="9 classes"):
-        codes.written(np.zeros((9, 2, 2), bool))
+        written_mask(np.zeros((9, 2, 2), bool), "multi-label")
 
 
 @pytest.mark.parametrize(

@@ -8,17 +8,12 @@ from jaxtyping import UInt8
 
 from modicum.errors import InputError
 from modicum.tasks.segmentation.targets import BACKGROUND, EXAMPLE, LEVELS, Kind, MaskCodes, Range, among
-from modicum.wording import count_of, listed
+from modicum.wording import listed
 
 FOREGROUND = "foreground"
 """Name of the one class of binary masks that nobody has named."""
 MOST_CLASSES = 64
 """Consecutive codes up to here are taken for classes without being told."""
-
-
-def binary_codes(name: str = FOREGROUND) -> MaskCodes:
-    """Every code but 0 belongs to the class."""
-    return MaskCodes("binary", (name,), {BACKGROUND: ((0, 0),), name: ((1, LEVELS - 1),)})
 
 
 def named_codes(
@@ -51,11 +46,15 @@ def named_codes(
         raise InputError(
             f"kind 'binary' with classes {', '.join(names)}", "use 'multi-class' or 'multi-label'"
         )
-    return MaskCodes(kind, order, ranges, ranges_of(ignored, "ignored codes") if ignored != () else ())
+    return MaskCodes(kind, order, ranges, ranges_of(ignored, "ignored codes"))
 
 
 def found_codes(
-    seen: Iterable[int], classes: Sequence[str] = (), kind: Kind | None = None, source: str = "the masks"
+    seen: Iterable[int],
+    classes: Sequence[str] = (),
+    kind: Kind | None = None,
+    source: str = "the masks",
+    ignored: Any = (),
 ) -> MaskCodes:
     """What the codes of a set of masks probably mean.
 
@@ -66,14 +65,14 @@ def found_codes(
         classes: names of the foreground classes, in the order of codes 1, 2, ...; the background may be first.
         kind: ``binary`` takes every code but 0 for the class.
         source: what to call the masks in an error.
+        ignored: codes that count nowhere, as :func:`ranges_of` reads them.
 
     Raises:
         InputError: the codes can mean several things, nothing is marked in any mask, or ``classes`` are too few.
     """
-    codes = sorted(set(seen))
-    names = [str(name) for name in classes]
-    if names[:1] == [BACKGROUND]:
-        names = names[1:]
+    left_out = ranges_of(ignored, "ignored codes")
+    codes = sorted(code for code in set(seen) if not among(left_out)[code])
+    names = [str(name) for name in classes if str(name) != BACKGROUND]
     if kind == "multi-label":
         raise InputError(
             f"{source}: kind 'multi-label' needs to know the codes of each class", f"give {EXAMPLE}"
@@ -86,9 +85,16 @@ def found_codes(
         if len(names) > 1:
             raise InputError(f"{source}: kind 'binary' with classes {', '.join(names)}", "name one class")
         name = names[0] if names else FOREGROUND
-        if kind == "binary":
-            return binary_codes(name)
-        return MaskCodes("binary", (name,), {BACKGROUND: ((0, 0),), name: ((codes[-1], codes[-1]),)})
+        others = [code for code in range(1, LEVELS) if not among(left_out)[code]]
+        present = tuple((code, code) for code in (others if kind == "binary" else codes[-1:]))
+        return MaskCodes("binary", (name,), {BACKGROUND: ((0, 0),), name: present}, left_out)
+    return _numbered(codes, names, source, left_out)
+
+
+def _numbered(
+    codes: Sequence[int], names: Sequence[str], source: str, ignored: tuple[Range, ...]
+) -> MaskCodes:
+    """One class a code, from 0 on."""
     last = codes[-1]
     gapless = codes in (list(range(last + 1)), list(range(1, last + 1)))
     if last >= MOST_CLASSES or (not gapless and not names):
@@ -96,16 +102,14 @@ def found_codes(
             f"{source} have the codes {listed(codes, 8)}, which can mean several things",
             f"say what they mean with the option 'codes': {EXAMPLE}",
         )
-    if not names:
-        names = [f"class {code}" for code in range(1, last + 1)]
+    names = names or [f"class {code}" for code in range(1, last + 1)]
     if len(names) < last:
         raise InputError(
-            f"{source} have code {last}, and {count_of(len(names), 'class')} of the foreground are named "
-            f"({', '.join(names)})",
+            f"{source} have code {last}, and {len(names)} foreground classes are named ({', '.join(names)})",
             "name one class for each code from 1 on, in order",
         )
     numbered = {name: ((code, code),) for code, name in enumerate((BACKGROUND, *names))}
-    return MaskCodes("multi-class", (BACKGROUND, *names), numbered)
+    return MaskCodes("multi-class", (BACKGROUND, *names), numbered, ignored)
 
 
 def codes_seen(masks: Iterable[UInt8[np.ndarray, "_ _"]]) -> set[int]:

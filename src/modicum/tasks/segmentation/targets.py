@@ -132,28 +132,6 @@ class MaskCodes:
         table = table * counted.unsqueeze(1)
         return table[places].permute(0, 3, 1, 2).contiguous(), counted[places].unsqueeze(1)
 
-    def written(
-        self, regions: Bool[np.ndarray, "channels height width"]
-    ) -> UInt8[np.ndarray, "height width"]:
-        """Predicted regions as one mask to write.
-
-        ``binary``: 0 and 255. ``multi-class``: the number of the class. ``multi-label``: the sum of 1, 2, 4, ... of the
-        classes at a pixel.
-
-        Raises:
-            InputError: more than 8 classes that may overlap.
-        """
-        if self.kind == "binary":
-            return regions[0].astype(np.uint8) * np.uint8(255)
-        if self.exclusive:
-            return regions.argmax(0).astype(np.uint8)
-        if len(self.classes) > 8:
-            raise InputError(
-                f"{len(self.classes)} classes that may overlap do not fit into one mask of 8 bits",
-                "train on at most 8, or on classes that exclude each other",
-            )
-        return np.packbits(regions, axis=0, bitorder="little")[0]
-
     def as_dict(self) -> dict[str, Any]:
         """For a run folder; :meth:`from_dict` is the inverse."""
         return {
@@ -171,6 +149,29 @@ class MaskCodes:
             {name: tuple((pair[0], pair[1]) for pair in ranges) for name, ranges in values["codes"].items()},
             tuple((pair[0], pair[1]) for pair in values["ignored"]),
         )
+
+
+def written_mask(
+    regions: Bool[np.ndarray, "channels height width"], kind: str
+) -> UInt8[np.ndarray, "height width"]:
+    """Predicted regions as one mask to write.
+
+    ``binary``: 0 and 255. ``multi-class``: the number of the class. ``multi-label``: the sum of 1, 2, 4, ... of the
+    classes at a pixel.
+
+    Raises:
+        InputError: more than 8 classes that may overlap.
+    """
+    if kind == "binary":
+        return regions[0].astype(np.uint8) * np.uint8(255)
+    if kind == "multi-class":
+        return regions.argmax(0).astype(np.uint8)
+    if len(regions) > 8:
+        raise InputError(
+            f"{len(regions)} classes that may overlap do not fit into one mask of 8 bits",
+            "train on at most 8, or on classes that exclude each other",
+        )
+    return np.packbits(regions, axis=0, bitorder="little")[0]
 
 
 def among(ranges: Iterable[Range]) -> Bool[np.ndarray, "256"]:
