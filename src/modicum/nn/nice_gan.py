@@ -45,7 +45,8 @@ class InstanceLayerNorm(nn.Module):
         """Normalised features; both statistics from one look at them, and one map stored for the backward pass."""
         pixels = features.shape[2] * features.shape[3]
         at_least_single = torch.promote_types(features.dtype, torch.float32)
-        variance, mean = torch.var_mean(features.to(at_least_single), (2, 3))
+        # Of the features as they are: in another type they would be stored twice.
+        variance, mean = (value.to(at_least_single) for value in torch.var_mean(features, (2, 3)))
         # The image's statistics are those of its channels' together.
         whole_mean = mean.mean(1, keepdim=True)
         squares = (pixels - 1) * variance + pixels * (mean - whole_mean).square()

@@ -80,7 +80,7 @@ class RegGanConfig(MethodConfig):
     full_generator: bool = Field(
         False,
         description="nice_gan: scales and shifts from every place of the features instead of their means; 268 million "
-        "parameters more at 256 pixels. NICE-GAN's paper reports both, RegGAN's release has the full one.",
+        "parameters more at 256 pixels. NICE-GAN's release has both, RegGAN's this one.",
     )
     discriminator_width: int = Field(
         64, ge=1, description="Channels of a discriminator after its first convolution."
