@@ -1,7 +1,9 @@
 """Volume in, identity out: shape, affine, number type and values, in all 48 orientations, against nibabel."""
 
+import errno
 import gzip
 import itertools
+import os
 
 import nibabel as nib
 import numpy as np
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 from modicum.data.intensity_window import IntensityWindow
 from modicum.data.volumes import nifti_volumes
 from modicum.data.writers import nifti_writer
-from modicum.errors import InputError
+from modicum.errors import InputError, ResourceError
 
 RNG = np.random.default_rng(0)
 ORIENTATIONS = [
@@ -214,6 +216,31 @@ def test_an_error_or_a_missing_slice_leaves_what_was_there(tmp_path):
         raise KeyboardInterrupt
     assert (tmp_path / "b.nii").read_bytes() == b"before"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.nii", "b.nii"]
+
+
+def test_a_full_disk_is_said_before_anything_is_written(tmp_path, monkeypatch):
+    """A memory-mapped file that runs out of disk ends the process (SIGBUS): the place is taken beforehand."""
+    nib.save(nib.Nifti1Image(RNG.random((4, 5, 6), np.float32), np.eye(4)), tmp_path / "a.nii")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with (
+        pytest.raises(ResourceError, match="disk is full"),
+        nifti_writer(tmp_path / "b.nii", tmp_path / "a.nii"),
+    ):
+        pytest.fail("nothing may be asked for")
+    assert [p.name for p in tmp_path.iterdir()] == ["a.nii"]
+
+
+def test_pages_given_back_in_between_are_mapped_anew(tmp_path, monkeypatch):
+    monkeypatch.setattr("modicum.data.writers.nifti._MAPPED", 100)
+    volume = RNG.random((4, 5, 6), np.float32)
+    nib.save(nib.Nifti1Image(volume, np.eye(4)), tmp_path / "a.nii")
+    for axis in range(3):
+        result, _ = through_identity(tmp_path / "a.nii", tmp_path / "b.nii", axis)
+        np.testing.assert_allclose(result.get_fdata(), volume, atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,12 @@ put names and whole DICOM headers there. Files are little-endian, and the gzip m
 a time, so that the same slices make the same bytes.
 
 The voxels are collected in a memory-mapped scratch file beside the result (as large as the uncompressed volume,
-gone when the block ends), and copied or compressed from there in pieces.
+gone when the block ends; a killed process leaves it, hidden), and copied or compressed from there in pieces.
 """
 
 import gzip
 import math
+import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +33,8 @@ from modicum.errors import InputError
 
 Kind = Literal["float32", "source", "labels"]
 _PIECE = 2**22
+# So many bytes are written before their pages are given back.
+_MAPPED = 2**27
 _COMPRESSION = 6
 # float32 scale factors, which NIfTI-1 has, cannot place more levels than this apart.
 _LEVELS = 2**24
@@ -45,11 +48,14 @@ class NiftiSlices:
     def __init__(
         self, path: Path, scratch: Path, lie: SliceLie, levels: "_Levels", shape: tuple[int, int, int]
     ) -> None:
-        self._path, self._lie, self._levels = path, lie, levels
+        self._path, self._scratch, self._lie, self._levels = path, scratch, lie, levels
+        self._shape = shape
         self._count = shape[lie.across]
         self._size = shape[lie.rows], shape[lie.columns]
-        self._voxels: Any = np.memmap(scratch, levels.dtype, "w+", shape=shape, order="F")
         self._written = np.zeros(self._count, bool)
+        self._voxels: Any = None
+        self._mapped = 0
+        _reserve(scratch, math.prod(shape) * levels.dtype.itemsize)
 
     def __len__(self) -> int:
         return self._count
@@ -80,14 +86,19 @@ class NiftiSlices:
         check_numbers(values, self._path)
         where: list[Any] = [slice(None)] * 3
         where[self._lie.across] = self._lie.in_file(index, self._count)
+        if self._voxels is None:
+            self._voxels = np.memmap(self._scratch, self._levels.dtype, "r+", shape=self._shape, order="F")
         self._voxels[tuple(where)] = self._lie.as_stored(self._levels.stored(values, self._path))
         self._written[index] = True
+        self._mapped += values.size * self._levels.dtype.itemsize
+        if self._mapped > _MAPPED:
+            self.close()
 
     def close(self) -> None:
-        """Lets go of the scratch file; nothing can be written any more."""
+        """Lets go of the memory that the scratch file is mapped to; it is mapped anew when it is needed."""
         if self._voxels is not None:
             self._voxels.flush()
-        self._voxels = None
+        self._voxels, self._mapped = None, 0
 
     @property
     def missing(self) -> list[int]:
@@ -162,8 +173,9 @@ def nifti_writer(
     shape = layout.shape[0], layout.shape[1], layout.shape[2]
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.{secrets.token_hex(4)}.voxels")
-    slices = NiftiSlices(path, scratch, SliceLie.of(layout.turn, axis), levels, shape)
+    slices = None
     try:
+        slices = NiftiSlices(path, scratch, SliceLie.of(layout.turn, axis), levels, shape)
         yield slices
         if slices.missing:
             raise InputError(
@@ -178,7 +190,8 @@ def nifti_writer(
         raise_if_disk_full(error, path)
         raise
     finally:
-        slices.close()
+        if slices is not None:
+            slices.close()
         scratch.unlink(missing_ok=True)
 
 
@@ -240,6 +253,15 @@ def _header_like(layout: NiftiLayout, levels: _Levels) -> bytes:
         header["eol_check"] = (13, 10, 26, 10)
     header["vox_offset"] = header.sizeof_hdr + 4
     return header.binaryblock + bytes(4)
+
+
+def _reserve(scratch: Path, size: int) -> None:
+    """Makes a file of zeros whose place on the disk is sure: a mapped file that runs out of it ends the process."""
+    with scratch.open("xb") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)
+        else:
+            file.truncate(size)
 
 
 def _copy(scratch: Path, header: bytes, file: IO[bytes], compressed: bool) -> None:
