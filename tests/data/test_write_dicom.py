@@ -251,6 +251,27 @@ def attributes_of_identity():
     )
 
 
+def test_another_reader_sees_the_same_geometry_and_values(source, tmp_path):
+    gdcm = pytest.importorskip("gdcm")
+    values, _ = own_values(source)
+    dataset, series = derived(source, tmp_path)
+    reader = gdcm.ImageReader()
+    reader.SetFileName(str(tmp_path / "out.dcm"))
+    assert reader.Read()
+    image = reader.GetImage()
+    assert image.GetSlope() == pytest.approx(series.step, rel=1e-9)
+    assert image.GetIntercept() == pytest.approx(series.value_range[0], abs=1e-6)
+    np.testing.assert_allclose([image.GetOrigin(at) for at in range(3)], dataset.ImagePositionPatient)
+    # Across first, as GDCM counts.
+    np.testing.assert_allclose([image.GetSpacing(1), image.GetSpacing(0)], dataset.PixelSpacing)
+    stored = np.frombuffer(image.GetBuffer().encode("utf-8", "surrogateescape"), "<u2").reshape(
+        values[0].shape
+    )
+    np.testing.assert_allclose(
+        stored * image.GetSlope() + image.GetIntercept(), values[0], atol=series.step / 1.99
+    )
+
+
 def test_the_patient_s_own_id_is_no_pseudonym_and_is_not_shown(source, tmp_path):
     own = str(pydicom.dcmread(source).PatientID)
     values, value_range = own_values(source)

@@ -12,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modicum.data.intensity_window import IntensityWindow
+from modicum.data.placement import Placement
+from modicum.data.resize import fitted
 from modicum.data.volumes import nifti_volumes
 from modicum.data.writers import nifti_writer
 from modicum.errors import InputError, ResourceError
@@ -156,6 +158,21 @@ def test_constant_volumes_come_back(tmp_path):
         nib.save(nib.Nifti1Image(np.full((3, 4, 5), 7, dtype), np.eye(4)), tmp_path / "a.nii")
         result, _ = through_identity(tmp_path / "a.nii", tmp_path / "b.nii", kind=kind)
         assert (result.get_fdata() == 7).all()
+
+
+def test_padded_to_the_network_s_size_and_back_the_volume_is_the_same(tmp_path):
+    volume = RNG.normal(100, 30, (30, 24, 5)).astype(np.float32)
+    nib.save(nib.Nifti1Image(volume, np.diag([-1, 1, 3, 1])), tmp_path / "a.nii.gz")
+    (slices,) = nifti_volumes(tmp_path / "a.nii.gz")
+    window = slices.window("range")
+    place = Placement.of(slices.shape[1:], (30, 30), "pad")
+    with nifti_writer(tmp_path / "b.nii.gz", tmp_path / "a.nii.gz") as out:
+        for index, image in enumerate(slices.images(window)):
+            seen = fitted(image.pixels, 30, 30, "pad")
+            out.write(index, window.values(place.restored(seen))[0])
+    np.testing.assert_allclose(
+        nib.load(tmp_path / "b.nii.gz").get_fdata(), volume, atol=1e-6 * np.ptp(volume) + 2e-5
+    )
 
 
 def test_labels_are_uint8_without_scale_factors(tmp_path):
