@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -13,13 +13,16 @@ from modicum.data.layouts.folders import holds_images, images_manifest, read_fol
 from modicum.data.layouts.monai import is_datalist, read_datalist
 from modicum.data.layouts.npz import is_array_data, read_npz
 from modicum.data.layouts.paths import confine, refuse_repeats, require_files
+from modicum.data.layouts.public import LayoutOptions, read_public
+from modicum.data.layouts.public.pairs import read_pairs
 from modicum.data.layouts.split_lists import apply_split_lists
-from modicum.data.layouts.table import TABLE_SUFFIXES, read_table, short_name, table_in
+from modicum.data.layouts.table import TABLE_SUFFIXES, named_table_in, read_table, short_name, table_in
 from modicum.data.manifest import Manifest, name_classes, split_reference
 from modicum.errors import InputError
 from modicum.wording import count_of
 
 __all__ = [
+    "LayoutOptions",
     "data_name",
     "images_manifest",
     "load_manifest",
@@ -35,8 +38,11 @@ def load_manifest(
     *,
     columns: Mapping[str, str | Sequence[str]] | None = None,
     images: Path | str | None = None,
-    split_lists: Path | str | None = None,
+    split_lists: Path | str | Sequence[Path | str] | None = None,
     classes: Sequence[str] | None = None,
+    layout: str | None = None,
+    layout_options: LayoutOptions | Mapping[str, Any] | None = None,
+    pairs: tuple[str, str] | None = None,
     allow_outside: bool = False,
     missing: Literal["error", "keep"] = "error",
     unlabelled: Literal["drop", "keep"] = "drop",
@@ -45,12 +51,16 @@ def load_manifest(
 
     Args:
         source: a CSV, TSV or Parquet table, a MONAI data list, a MedMNIST-style ``.npz``, one image, or a
-            folder that holds one of these or images (a folder a class, with or without train, val and test).
+            folder that holds one of these, a public data set (see ``modicum.data.layouts.public``), or images (a
+            folder a class, with or without train, val and test).
         columns: for tables, the column that plays a role: ``{"image": "file", "label": "dr_grade"}``; several
             for ``labels`` are a finding each; ``""`` ignores the column of that name.
         images: for tables, the folder of the images where it is not the table's own or ``images`` beside it.
-        split_lists: a folder with published split lists (``*train*.txt``, ...).
+        split_lists: a folder with published split lists (``*train*.txt``, ...), or the lists themselves.
         classes: all allowed labels, where the user named them.
+        layout: the name of the public layout to read a folder as, ``folder`` for none; found by itself by default.
+        layout_options: where layouts and split lists leave a choice.
+        pairs: what is image and what is target, of folders or volumes: ``("T1", "T2")``.
         allow_outside: accept references that leave the data set's folder.
         missing: ``keep`` leaves rows in whose file is not there, so that they are reported with the broken
             ones.
@@ -60,8 +70,12 @@ def load_manifest(
         InputError: names the row, the value and the remedy.
     """
     source = Path(source)
+    options = LayoutOptions.of(layout_options)
     with _reading(source):
-        manifest = _read(source, columns, None if images is None else Path(images))
+        if pairs is not None or layout not in (None, "folder"):
+            manifest = _read_as(source, layout, options, pairs, bool(columns) or images is not None)
+        else:
+            manifest = _read(source, columns, None if images is None else Path(images), layout, options)
     if split_lists is not None and "split" in manifest.table:
         # The lists replace it, so its own words need not make sense.
         manifest = replace(manifest, table=manifest.table.drop(columns="split"))
@@ -71,8 +85,9 @@ def load_manifest(
         require_files(manifest)
     refuse_repeats(manifest)
     if split_lists is not None:
-        with _reading(Path(split_lists)):
-            manifest = apply_split_lists(manifest, Path(split_lists), missing=missing)
+        lists = Path(split_lists) if isinstance(split_lists, str | Path) else list(map(Path, split_lists))
+        with _reading(lists if isinstance(lists, Path) else next(iter(lists), source)):
+            manifest = apply_split_lists(manifest, lists, missing=missing, options=options, classes=classes)
         if missing == "error":
             require_files(manifest)
     if unlabelled == "drop":
@@ -125,9 +140,35 @@ def check_labels(manifest: Manifest, classes: Sequence[str]) -> None:
         )
 
 
-def _read(source: Path, columns: Mapping[str, str | Sequence[str]] | None, images: Path | None) -> Manifest:
+def _read_as(
+    source: Path, layout: str | None, options: LayoutOptions, pairs: tuple[str, str] | None, for_table: bool
+) -> Manifest:
+    """A folder as the layout that was asked for, or as pairs."""
+    if not source.is_dir():
+        raise InputError(f"'{source}' is no folder", "give the data set's folder, or leave the layout out")
+    if for_table or (layout is not None and pairs is not None):
+        raise InputError(
+            f"both a layout and {'columns' if for_table else 'pairs'} are given for '{source.name}'",
+            "leave one of the two out",
+        )
+    if pairs is not None:
+        found = read_pairs(source, pairs, options)
+        return found.manifest(source)
+    manifest = read_public(source, options, layout)
+    if manifest is None:
+        raise InputError(f"folder '{source.name}' cannot be read", "leave the layout out")
+    return manifest
+
+
+def _read(
+    source: Path,
+    columns: Mapping[str, str | Sequence[str]] | None,
+    images: Path | None,
+    layout: str | None,
+    options: LayoutOptions,
+) -> Manifest:
     if source.is_dir():
-        return _read_folder(source, columns, images)
+        return _read_folder(source, columns, images, None if layout == "folder" else options)
     if _is_image(source):
         return images_manifest([source if source.exists() else str(source)])
     if not source.exists():
@@ -149,8 +190,16 @@ def _read(source: Path, columns: Mapping[str, str | Sequence[str]] | None, image
 
 
 def _read_folder(
-    folder: Path, columns: Mapping[str, str | Sequence[str]] | None, images: Path | None
+    folder: Path,
+    columns: Mapping[str, str | Sequence[str]] | None,
+    images: Path | None,
+    options: LayoutOptions | None,
 ) -> Manifest:
+    """What a folder is; without options no public data set."""
+    if options is not None and not columns and images is None and named_table_in(folder) is None:
+        public = read_public(folder, options)
+        if public is not None:
+            return public
     table = table_in(folder, columns)
     if table is not None:
         return replace(read_table(table, columns, images), name=data_name(folder))

@@ -76,8 +76,8 @@ def natural_key(text: str) -> list[tuple[int, int | str]]:
 
 def _entries(folder: Path, root: Path, split: str | None) -> tuple[list[Entry], list[str]]:
     """Each image in a folder of classes (or of splits), and notes."""
-    images, folders = _listed(folder)
-    plain: list[Entry] = [(_reference(path, root), None, split) for path in images]
+    images, folders = list_folder(folder)
+    plain: list[Entry] = [(reference_below(path, root), None, split) for path in images]
     splits = [] if split else [path for path in folders if split_of(path.name)]
     if splits:
         found: list[Entry] = []
@@ -86,7 +86,7 @@ def _entries(folder: Path, root: Path, split: str | None) -> tuple[list[Entry], 
             more, said = _entries(path, root, split_of(path.name))
             found += more
             notes += said
-        left_out = len(plain) + sum(bool(_below(path)) for path in folders if path not in splits)
+        left_out = len(plain) + sum(bool(images_below(path)) for path in folders if path not in splits)
         if left_out:
             notes.append(
                 f"'{folder.name}' has {', '.join(p.name for p in splits)}; all else in it is left out"
@@ -94,18 +94,18 @@ def _entries(folder: Path, root: Path, split: str | None) -> tuple[list[Entry], 
         return found, notes
     held = [path for path in folders if path.name.lower() in _IMAGE_FOLDERS]
     if held:
-        inside: list[Entry] = [(_reference(path, root), None, split) for path in _below(held[0])]
+        inside: list[Entry] = [(reference_below(path, root), None, split) for path in images_below(held[0])]
         others = [path.name for path in folders if path != held[0]]
         notes = [f"images are those in '{held[0].name}/'; left out: {', '.join(others)}"] if others else []
         return plain + inside, notes
     labelled: list[Entry] = [
-        (_reference(path, root), name.name, split) for name in folders for path in _below(name)
+        (reference_below(path, root), name.name, split) for name in folders for path in images_below(name)
     ]
     notes = [f"{len(plain)} images of '{folder.name}' are in no class folder"] if plain and labelled else []
     return plain + labelled, notes
 
 
-def _listed(folder: Path) -> tuple[list[Path], list[Path]]:
+def list_folder(folder: Path) -> tuple[list[Path], list[Path]]:
     """Image files and sub-folders of a folder, hidden ones and leftovers of archives excepted."""
     from modicum.data.readers import is_image_file
 
@@ -126,16 +126,21 @@ def _listed(folder: Path) -> tuple[list[Path], list[Path]]:
     return images, folders
 
 
-def _below(folder: Path, above: tuple[str, ...] = ()) -> list[Path]:
+def images_below(folder: Path, above: tuple[str, ...] = ()) -> list[Path]:
     """All image files below a folder; links that lead back up are not followed."""
     real = os.path.realpath(folder)
     if real in above:
         return []
-    images, folders = _listed(folder)
-    return images + [path for inner in folders for path in _below(inner, (*above, real))]
+    images, folders = list_folder(folder)
+    return images + [path for inner in folders for path in images_below(inner, (*above, real))]
 
 
-def _reference(path: Path, root: Path) -> str:
+def reference_below(path: Path, root: Path) -> str:
+    """A file below a root as a manifest names it.
+
+    Raises:
+        InputError: its name is no text.
+    """
     try:
         str(path).encode()
     except UnicodeEncodeError:

@@ -1,15 +1,22 @@
-"""Published splits as lists: ``*train*.txt``, ``*val*.txt`` and ``*test*.txt``, a file name a line."""
+"""Published splits as lists: ``*train*.txt``, ``*val*.txt`` and ``*test*.txt``, an image a line, perhaps with labels."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from modicum.data.layouts.list_labels import labels_of_lists
+from modicum.data.layouts.public.options import LayoutOptions
 from modicum.data.layouts.table import read_text
 from modicum.data.manifest import SPLITS, Manifest, split_reference, text_column
+from modicum.data.readers.content import SUFFIX_FORMATS
 from modicum.errors import InputError
 from modicum.wording import count_of, listed
+
+# Which of two splits an image stays in when overlaps are dropped: what is measured must not be learned.
+_BEFORE = ("test", "val", "train")
 
 
 @dataclass(frozen=True)
@@ -21,109 +28,162 @@ class Listed:
     place: str
 
 
-def apply_split_lists(manifest: Manifest, folder: Path, *, missing: str = "error") -> Manifest:
-    """Sets ``split`` from lists. A line is ``file``, or ``file label``, with blanks or commas between.
+def apply_split_lists(
+    manifest: Manifest,
+    lists: Path | Sequence[Path],
+    *,
+    missing: str = "error",
+    options: LayoutOptions | None = None,
+    classes: Sequence[str] | None = None,
+) -> Manifest:
+    """Sets ``split`` from lists. A line is ``file``, or ``file label ...``, with blanks or commas between.
 
-    A line names an image by its reference, or by the end of it (the name alone), where only one image has
-    that. Images that are not listed are left out. Labels in the lists are taken where the manifest has none.
+    A line names an image by its reference, or by the end of it (the name alone, also without the ending of its
+    format), where only one image has that. Images that are not listed are left out. Labels in the lists are taken
+    where the manifest has none; several a line are findings.
 
     Args:
         manifest: the images; a split it has already is replaced.
-        folder: where the lists are.
+        lists: the folder where they are, or the files themselves.
         missing: ``error``, or ``keep`` to go on without the listed images that are not in the manifest.
+        options: ``overlaps`` and ``relabel``.
+        classes: names of the findings or classes that the labels stand for.
 
     Raises:
-        InputError: no lists, two lists for a split, an image in two splits, listed images that are not there.
+        InputError: no lists, two lists for a split, an image in two splits, listed images that are not there, labels
+            that make no sense.
     """
+    options = options or LayoutOptions()
     rows = _Rows(manifest)
-    splits: dict[int, str] = {}
-    labels: dict[int, str] = {}
-    first: dict[int, str] = {}
+    found: dict[int, dict[str, Listed]] = {}
+    labels: dict[int, tuple[str, str]] = {}
     absent: list[str] = []
-    for line in read_split_lists(folder):
-        row, label = rows.find(line)
+    lines, notes = read_split_lists(lists)
+    for line in lines:
+        row, rest = rows.find(line)
         if row is None:
             absent.append(f"{line.place}: '{line.text}'")
             continue
-        if splits.setdefault(row, line.split) != line.split:
-            raise InputError(
-                f"image '{line.text}' is in two splits: {first[row]} and {line.place}",
-                "take it out of one of the lists",
-            )
-        first.setdefault(row, line.place)
-        if label:
-            labels[row] = label
+        found.setdefault(row, {}).setdefault(line.split, line)
+        labels[row] = (rest, line.place)
     if absent and missing != "keep":
         raise InputError(
             f"{count_of(len(absent), 'listed image')} not found in {manifest.source} ({listed(absent)})",
             "add them, take them off the lists, or pass --skip-broken",
         )
-    return _applied(manifest, folder.name, splits, labels, len(absent))
-
-
-def _applied(
-    manifest: Manifest, source: str, splits: Mapping[int, str], labels: Mapping[int, str], absent: int
-) -> Manifest:
-    notes = [f"splits are those listed in '{source}'"]
+    source = (
+        lists.name if isinstance(lists, Path) else lists[0].parent.name if len(lists) > 1 else lists[0].name
+    )
+    splits, more = _splits_of(found, options)
+    notes = [f"splits are those listed in '{source}'", *notes, *more]
     if absent:
-        notes.append(f"left out: {count_of(absent, 'image')} listed in '{source}' but not there")
-    if len(splits) < len(manifest):
-        notes.append(f"left out: {count_of(len(manifest) - len(splits), 'image')} not listed in '{source}'")
-    every = range(len(manifest))
-    columns = {"split": text_column(splits.get(row) for row in every)}
-    if labels and "label" not in manifest.table and not manifest.findings:
-        columns["label"] = text_column(labels.get(row) for row in every)
-        notes.append(f"labels are those of the lists in '{source}'")
-    elif labels and "label" in manifest.table:
-        own = manifest.table["label"]
-        other = sum(isinstance(own[row], str) and own[row] != label for row, label in labels.items())
-        if other:
-            notes.append(
-                f"labels of {manifest.source} kept for {count_of(other, 'image')} that '{source}' labels otherwise"
-            )
-    return manifest.with_columns(notes, **columns).subset(np.array(sorted(splits), dtype=np.int64))
+        notes.append(f"left out: {count_of(len(absent), 'image')} listed in '{source}' but not there")
+    if len(found) < len(manifest):
+        notes.append(f"left out: {count_of(len(manifest) - len(found), 'image')} not listed in '{source}'")
+    labelled = labels_of_lists(manifest, labels, source, options, classes)
+    kept = [(row, split) for row in sorted(splits) for split in splits[row]]
+    made = labelled.subset(np.array([row for row, _ in kept], dtype=np.int64))
+    return made.with_columns(notes, split=text_column(split for _, split in kept))
 
 
-def read_split_lists(folder: Path) -> list[Listed]:
-    """The lines of all lists in a folder.
+def _splits_of(
+    found: Mapping[int, Mapping[str, Listed]], options: LayoutOptions
+) -> tuple[dict[int, list[str]], list[str]]:
+    """The splits of each row, one unless overlaps are kept, and notes."""
+    twice = {row: lines for row, lines in found.items() if len(lines) > 1}
+    if twice and options.overlaps == "error":
+        first, second = list(next(iter(twice.values())).values())[:2]
+        others = f" (and {count_of(len(twice) - 1, 'other image')})" if len(twice) > 1 else ""
+        raise InputError(
+            f"image '{second.text}' is in two splits: {first.place} and {second.place}{others}",
+            "take it out of one of the lists, or set layout option overlaps to drop or keep",
+        )
+    pairs = Counter(
+        (one, other)
+        for lines in twice.values()
+        for at, one in enumerate(_BEFORE)
+        for other in _BEFORE[at + 1 :]
+        if one in lines and other in lines
+    )
+    sizes = Counter(split for lines in found.values() for split in lines)
+    done = (
+        "kept in both, so that scores are too good"
+        if options.overlaps == "keep"
+        else "kept in the first only"
+    )
+    notes = [
+        f"leak: {one} and {other} share {count_of(number, 'image')} "
+        f"({number / sizes[one]:.0%} of {one}), {done}"
+        for (one, other), number in pairs.items()
+    ]
+    if options.overlaps == "keep":
+        return {row: [split for split in SPLITS if split in lines] for row, lines in found.items()}, notes
+    return {row: [next(split for split in _BEFORE if split in lines)] for row, lines in found.items()}, notes
+
+
+def read_split_lists(lists: Path | Sequence[Path]) -> tuple[list[Listed], list[str]]:
+    """The lines of all lists in a folder, or of these, and notes.
+
+    Of ``train_1.txt``, ``train_10.txt`` and ``train_list.txt``, as lists for few labels come, the last is read.
 
     Raises:
         InputError: no lists, or two for one split.
     """
-    if not folder.is_dir():
-        raise InputError(
-            f"the folder of split lists '{folder}' is not there", "give a folder with *train*.txt, ..."
-        )
-    lists: dict[str, Path] = {}
-    for path in sorted(folder.glob("*.txt")):
+    paths, where = _files(lists)
+    by_split: dict[str, list[Path]] = {}
+    for path in paths:
         # 'train_val_list.txt' of ChestX-ray14 is a training list from which a validation part is taken later.
         split = next((split for split in SPLITS if split in path.stem.lower()), None)
-        if split is None:
-            continue
-        if split in lists:
+        if split is not None:
+            by_split.setdefault(split, []).append(path)
+    if not by_split:
+        raise InputError(f"{where} has no split lists", "name them *train*.txt, *val*.txt and *test*.txt")
+    lines: list[Listed] = []
+    notes: list[str] = []
+    for split, several in by_split.items():
+        whole = _whole(several)
+        if whole is None:
+            names = ", ".join(path.name for path in several)
             raise InputError(
-                f"folder '{folder.name}' has two lists for {split} ({lists[split].name}, {path.name})",
-                "give a folder with the lists of one split",
+                f"{where} has two lists for {split} ({names})", "give a folder with the lists of one split"
             )
-        lists[split] = path
-    if not lists:
-        raise InputError(
-            f"folder '{folder.name}' has no split lists", "name them *train*.txt, *val*.txt and *test*.txt"
-        )
-    lines = []
-    for split, path in lists.items():
-        for number, line in enumerate(read_text(path)[0].splitlines(), start=1):
+        if len(several) > 1:
+            notes.append(f"{split} is the whole of {whole.name}; for fewer labels give the lists by name")
+        for number, line in enumerate(read_text(whole)[0].splitlines(), start=1):
             if line.strip():
-                lines.append(Listed(line.strip(), split, f"{path.name} row {number}"))
-    return lines
+                lines.append(Listed(line.strip(), split, f"{whole.name} row {number}"))
+    return lines, notes
+
+
+def _files(lists: Path | Sequence[Path]) -> tuple[list[Path], str]:
+    """The files that may be lists, and where they are, in words."""
+    if isinstance(lists, Path) and lists.is_dir():
+        return sorted(lists.glob("*.txt")), f"folder '{lists.name}'"
+    paths = [lists] if isinstance(lists, Path) else list(lists)
+    for path in paths:
+        if not path.is_file():
+            what = "folder of split lists" if len(paths) == 1 else "split list"
+            raise InputError(
+                f"the {what} '{path}' is not there", "give a folder with *train*.txt, ..., or the lists"
+            )
+    return paths, f"'{listed(path.name for path in paths)}'"
+
+
+def _whole(paths: Sequence[Path]) -> Path | None:
+    """The one list, or the whole one beside shares of it (``train_list.txt``, not ``train_10.txt``)."""
+    shares = [path for path in paths if path.stem.rpartition("_")[2].isdigit()]
+    whole = [path for path in paths if path not in shares]
+    return whole[0] if len(whole) == 1 else paths[0] if len(paths) == 1 else None
 
 
 class _Rows:
     """Rows of a manifest by what a list may call their images."""
 
     def __init__(self, manifest: Manifest) -> None:
+        self.root = manifest.root.name
         self.full: dict[str, int] = {}
         self.short: dict[str, int | None] = {}
+        self.stems: dict[str, int | None] = {}
         for row, reference in enumerate(manifest.table["image"]):
             file = split_reference(reference)[0]
             self.full[reference] = row
@@ -132,23 +192,31 @@ class _Rows:
                 end = "/".join(ends[start:])
                 # None marks a name that several images end with.
                 self.short[end] = None if end in self.short else row
+            suffix = next((suffix for suffix in SUFFIX_FORMATS if ends[-1].lower().endswith(suffix)), "")
+            stem = ends[-1][: len(ends[-1]) - len(suffix)]
+            self.stems[stem] = None if stem in self.stems else row
 
     def find(self, line: Listed) -> tuple[int | None, str]:
-        """The row and the label of a line; names may hold blanks, so the longest that is known counts."""
+        """The row and the labels of a line; names may hold blanks, so the longest that is known counts."""
         for name, rest in _readings(line.text):
             row = self._row(name.removeprefix("./"), line)
             if row is not None:
-                return row, rest if len(rest.split()) == 1 else ""
+                return row, rest
         return None, ""
 
     def _row(self, name: str, line: Listed) -> int | None:
         if name in self.full:
             return self.full[name]
-        if name in self.short and self.short[name] is None:
+        # Lists of CheXpert begin with the data set's own folder.
+        above, _, rest = name.partition("/")
+        if above == self.root and rest in self.full:
+            return self.full[rest]
+        found = self.short if name in self.short else self.stems
+        if name in found and found[name] is None:
             raise InputError(
                 f"{line.place}: '{name}' is the name of several images", "write it with its folder"
             )
-        return self.short.get(name)
+        return found.get(name)
 
 
 def _readings(text: str) -> list[tuple[str, str]]:

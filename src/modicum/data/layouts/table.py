@@ -1,8 +1,10 @@
 """Manifests from tables: CSV, TSV and Parquet, as people and other programs write them."""
 
 import csv
+import gzip
 import io
 import os
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -52,7 +54,7 @@ def read_table(
     if path.suffix.lower() == ".parquet":
         table, places = _read_parquet(path)
     else:
-        header, rows, numbers, notes = _read_cells(path)
+        header, rows, numbers, notes = read_cells(path)
         cells = list(zip(*rows, strict=True)) or [()] * len(header)
         table = pd.DataFrame({name: text_column(values) for name, values in zip(header, cells, strict=True)})
         places = [f"row {number}" for number in numbers]
@@ -107,8 +109,12 @@ def _read_parquet(path: Path) -> tuple[pd.DataFrame, list[str]]:
     return table, [f"row {number + 1}" for number in range(len(table))]
 
 
-def _read_cells(path: Path) -> tuple[list[str], list[list[str]], list[int], list[str]]:
-    """Header, rows, their spreadsheet row numbers, and notes."""
+def read_cells(path: Path) -> tuple[list[str], list[list[str]], list[int], list[str]]:
+    """Header, rows, their spreadsheet row numbers, and notes; the file may be zipped (``.csv.gz``).
+
+    Raises:
+        InputError: it is empty, no table, or ragged.
+    """
     text, notes = read_text(path)
     try:
         lines = list(csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(path, text)))
@@ -141,7 +147,13 @@ def _read_cells(path: Path) -> tuple[list[str], list[list[str]], list[int], list
 
 def read_text(path: Path) -> tuple[str, list[str]]:
     """The text of a file, line ends untouched, and a note where the encoding is a guess."""
-    text, encoding = _decode(path.read_bytes())
+    data = path.read_bytes()
+    if data[:2] == b"\x1f\x8b":
+        try:
+            data = gzip.decompress(data)
+        except (OSError, EOFError, zlib.error):
+            raise InputError(f"{path.name} is damaged or cut short", "copy or download it again") from None
+    text, encoding = _decode(data)
     return text, [] if encoding else [f"{path.name} is not UTF-8 and was read as Windows-1252"]
 
 
@@ -170,19 +182,36 @@ def table_in(folder: Path, columns: Mapping[str, str | Sequence[str]] | None = N
     Raises:
         InputError: several could be meant.
     """
-    tables = [
+    named = named_table_in(folder)
+    if named is not None:
+        return named
+    image = (columns or {}).get("image", "image")
+    fitting = [path for path in _tables(folder) if image in table_columns(path) or _has_image_column(path)]
+    return _only(fitting, folder)
+
+
+def named_table_in(folder: Path) -> Path | None:
+    """The table of a folder that is called ``manifest.*`` or ``labels.*``.
+
+    Raises:
+        InputError: there are several.
+    """
+    return _only([path for path in _tables(folder) if path.stem.lower() in ("manifest", "labels")], folder)
+
+
+def _tables(folder: Path) -> list[Path]:
+    return [
         Path(entry.path)
         for entry in sorted(os.scandir(folder), key=lambda entry: entry.name)
         if entry.is_file() and not entry.name.startswith(".") and entry.name.lower().endswith(TABLE_SUFFIXES)
     ]
-    named = [path for path in tables if path.stem.lower() in ("manifest", "labels")]
-    if not named:
-        image = (columns or {}).get("image", "image")
-        named = [path for path in tables if image in table_columns(path) or _has_image_column(path)]
-    if len(named) > 1:
-        names = ", ".join(path.name for path in named)
+
+
+def _only(tables: Sequence[Path], folder: Path) -> Path | None:
+    if len(tables) > 1:
+        names = ", ".join(path.name for path in tables)
         raise InputError(f"folder '{folder.name}' holds several tables ({names})", "give the one to use")
-    return named[0] if named else None
+    return tables[0] if tables else None
 
 
 def _has_image_column(path: Path) -> bool:

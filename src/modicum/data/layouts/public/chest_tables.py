@@ -1,0 +1,156 @@
+"""Tables of chest radiographs: lines with their places, findings with their uncertainty, views, files by name."""
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from modicum.data.layouts.public.contents import names_in
+from modicum.data.layouts.public.options import PUBLISHED, LayoutOptions
+from modicum.data.layouts.table import read_cells, table_columns
+from modicum.data.readers import is_image_file
+from modicum.errors import InputError, did_you_mean
+
+FINDINGS = (
+    "No Finding",
+    "Enlarged Cardiomediastinum",
+    "Cardiomegaly",
+    "Lung Opacity",
+    "Lung Lesion",
+    "Edema",
+    "Consolidation",
+    "Pneumonia",
+    "Atelectasis",
+    "Pneumothorax",
+    "Pleural Effusion",
+    "Pleural Other",
+    "Fracture",
+    "Support Devices",
+)
+"""The observations that CheXpert's labeller finds in reports, in the order of CheXpert's table."""
+CHEXPERT_ORDER = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion")
+"""The five that are compared, in the order of the official validation."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row of a table by column, and where it is: ``train.csv row 17``."""
+
+    cells: Mapping[str, str]
+    place: str
+
+    def __getitem__(self, name: str) -> str:
+        return self.cells[name]
+
+    def get(self, name: str) -> str:
+        """A cell, blank where the table has no such column."""
+        return self.cells.get(name, "")
+
+
+def read_lines(path: Path, required: Sequence[str]) -> list[Line]:
+    """The rows of a CSV file, zipped or not, with blanks around names and cells taken off.
+
+    Raises:
+        InputError: it is no table, or lacks a column.
+    """
+    header, rows, numbers, _ = read_cells(path)
+    for name in required:
+        if name not in header:
+            raise InputError(f"{path.name}: no column '{name}'", did_you_mean(name, header))
+    return [
+        Line(dict(zip(header, row, strict=True)), f"{path.name} row {number}")
+        for row, number in zip(rows, numbers, strict=True)
+    ]
+
+
+def table_named(folder: Path, pattern: str, columns: Iterable[str]) -> Path | None:
+    """The first file of a folder whose name has a pattern and that has these columns."""
+    for name in names_in(folder):
+        path = folder / name
+        if re.fullmatch(pattern, name, re.IGNORECASE) and path.is_file() and {*columns} <= {*_columns(path)}:
+            return path
+    return None
+
+
+def _columns(path: Path) -> list[str]:
+    if path.suffix.lower() != ".gz":
+        return table_columns(path)
+    try:
+        return read_cells(path)[0]
+    except InputError:
+        return []
+
+
+def chosen_findings(options: LayoutOptions, known: Sequence[str] = FINDINGS) -> list[str]:
+    """The findings that are asked for, or the five that are compared.
+
+    Raises:
+        InputError: one is not known.
+    """
+    for name in options.findings or ():
+        if name not in known:
+            raise InputError(f"finding '{name}' is not known", did_you_mean(name, known))
+    return list(options.findings or CHEXPERT_ORDER)
+
+
+def finding_value(cell: str, finding: str, place: str, options: LayoutOptions) -> float | None:
+    """1, 0 or None (unknown) of a cell that may be 1, 0, -1 (uncertain) or blank (not mentioned).
+
+    Raises:
+        InputError: another value, or -1 of a finding without a policy.
+    """
+    plain = re.sub(r"\.0+$", "", cell)
+    if plain in ("0", "1"):
+        return float(plain)
+    if plain == "":
+        return 0.0 if options.unmentioned == "zeros" else None
+    if plain != "-1":
+        raise InputError(f"{place}: finding '{finding}' is '{cell}'", "write 1, 0, -1 or nothing")
+    policies = PUBLISHED if options.uncertain is None else options.uncertain
+    policy = policies if isinstance(policies, str) else policies.get(finding)
+    if policy is None:
+        raise InputError(
+            f"{place}: finding '{finding}' is uncertain (-1), and nothing says what that counts as",
+            "set layout option uncertain, for all or for this finding, to ones, zeros or ignore",
+        )
+    return {"ones": 1.0, "zeros": 0.0, "ignore": None}[policy]
+
+
+def policy_note(findings: Sequence[str], options: LayoutOptions) -> str:
+    """In words, what uncertain findings count as."""
+    policies = PUBLISHED if options.uncertain is None else options.uncertain
+    if isinstance(policies, str):
+        return f"uncertain findings count as {policies}"
+    named = [f"{name} {policies[name]}" for name in findings if name in policies]
+    return f"uncertain findings count as: {', '.join(named)}"
+
+
+def view_of(word: str) -> str | None:
+    """``frontal`` or ``lateral`` for any of their usual names.
+
+    >>> [view_of(word) for word in ("PA", "AP Supine", "Lateral", "LL", "")]
+    ['frontal', 'frontal', 'lateral', 'lateral', None]
+    """
+    if re.match(r"(ap|pa|frontal|antero|postero)\b", word, re.IGNORECASE):
+        return "frontal"
+    return "lateral" if re.match(r"(l|ll|rl|lateral|left lateral)\b", word, re.IGNORECASE) else None
+
+
+def is_wanted(word: str, options: LayoutOptions) -> bool:
+    """Whether images of a view are asked for; those of no known view only where all are."""
+    return options.views == "all" or view_of(word) == options.views
+
+
+def files_below(folder: Path) -> dict[str, Path]:
+    """Image files below a folder by name; the first of a name in the order of the folders."""
+    return {path.name: path for path in reversed(list(_walk(folder)))}
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for here, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            path = Path(here, name)
+            if not name.startswith(".") and path.suffix and is_image_file(path):
+                yield path

@@ -1,0 +1,144 @@
+"""Lesions of diabetic retinopathy: IDRiD, DDR and e-ophtha, with one binary mask a kind of lesion.
+
+Their names are those that the sets share: MA microaneurysms, HE haemorrhages, EX hard exudates, SE soft exudates, OD
+optic disc. An image without a file of a kind has no lesion of it, and its cell is blank.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from modicum.data.layouts.columns import split_of
+from modicum.data.layouts.public.contents import images_in, inside, keyed, subfolders
+from modicum.data.layouts.public.options import LayoutOptions
+from modicum.data.layouts.public.rows import Found, Row, beside
+from modicum.data.manifest import MASKS_PREFIX
+from modicum.errors import InputError
+
+_IDRID_KINDS = {
+    "MA": r"(\d\. ?)?microaneurysms",
+    "HE": r"(\d\. ?)?haemorrhages",
+    "EX": r"(\d\. ?)?hard exudates",
+    "SE": r"(\d\. ?)?soft exudates",
+    "OD": r"(\d\. ?)?optic disc",
+}
+_IDRID_PARTS = {"train": r"(a\. ?)?training set", "test": r"(b\. ?)?testing set"}
+_IDRID_IMAGES, _IDRID_TRUTH = r"(1\. ?)?original images", r"(2\. ?)?all segmentation groundtruths"
+_DDR_PARTS = ("train", "valid", "test")
+_DDR_TRUTH = r"(segmentation )?label"
+
+
+def is_idrid(folder: Path) -> bool:
+    """``1. Original Images`` and ``2. All Segmentation Groundtruths``, in ``A. Segmentation`` or directly."""
+    base = inside(folder, r"(a\. ?)?segmentation") or folder
+    return inside(base, _IDRID_IMAGES) is not None and inside(base, _IDRID_TRUTH) is not None
+
+
+def read_idrid(folder: Path, options: LayoutOptions) -> Found:
+    """IDRiD: 54 images to train and 27 to test."""
+    base = inside(folder, r"(a\. ?)?segmentation") or folder
+    found = Found([])
+    kinds: dict[str, set[str]] = {}
+    for split, part in _IDRID_PARTS.items():
+        images = inside(base, _IDRID_IMAGES, part)
+        folders = {kind: inside(base, _IDRID_TRUTH, part, name) for kind, name in _IDRID_KINDS.items()}
+        if images is not None:
+            kinds[images.name] = {kind for kind, path in folders.items() if path is not None}
+            _add(
+                found,
+                keyed(images_in(images), r"(IDRiD_\d+)"),
+                folders,
+                r"(IDRiD_\d+)_[A-Z]+",
+                split,
+                "IDRiD",
+            )
+    _require_same_kinds("IDRiD", kinds)
+    return found
+
+
+def is_ddr(folder: Path) -> bool:
+    """``train/image`` and ``train/label/EX``; ``segmentation label`` in ``valid``."""
+    base = inside(folder, "lesion_segmentation") or folder
+    return any(
+        inside(base, part, "image") and inside(base, part, _DDR_TRUTH, "EX|HE|MA|SE") for part in _DDR_PARTS
+    )
+
+
+def read_ddr(folder: Path, options: LayoutOptions) -> Found:
+    """DDR: 383 images to train, 149 to validate, 225 to test."""
+    base = inside(folder, "lesion_segmentation") or folder
+    found = Found([])
+    kinds: dict[str, set[str]] = {}
+    for part in _DDR_PARTS:
+        images = inside(base, part, "image")
+        folders = {kind: inside(base, part, _DDR_TRUTH, kind) for kind in ("MA", "HE", "EX", "SE")}
+        if images is not None:
+            kinds[part] = {kind for kind, path in folders.items() if path is not None}
+            _add(found, keyed(images_in(images), "(.+)"), folders, "(.+)", split_of(part), "DDR")
+    _require_same_kinds("DDR", kinds)
+    return found
+
+
+def is_e_ophtha(folder: Path) -> bool:
+    """``EX`` and ``Annotation_EX``, or the same of ``MA``."""
+    return any(inside(folder, kind) and inside(folder, f"annotation_{kind}") for kind in ("EX", "MA"))
+
+
+def read_e_ophtha(folder: Path, options: LayoutOptions) -> Found:
+    """e-ophtha, one of its two halves: images with exudates (or microaneurysms), and healthy ones; by patient."""
+    kind = next(kind for kind in ("EX", "MA") if inside(folder, f"annotation_{kind}"))
+    found = Found([])
+    for name, annotated in ((kind, f"annotation_{kind}"), ("healthy", None)):
+        base = inside(folder, name)
+        for patient in subfolders(base) if base is not None else []:
+            images = keyed(images_in(patient), "(.+)")
+            truth = inside(folder, annotated, patient.name) if annotated else None
+            start = len(found.rows)
+            _add(found, images, {kind: truth}, rf"(.+?)(?:_{kind})?", None, f"e-ophtha {kind}")
+            for row in found.rows[start:]:
+                row["patient"] = patient.name
+    return found
+
+
+def kinds_of(found: Found) -> set[str]:
+    """The masks that a set knows, also where no image has one."""
+    return {name for row in found.rows for name in row if name.startswith(MASKS_PREFIX)}
+
+
+def only_kinds(found: Found, kinds: set[str]) -> Found:
+    """The same with these masks only."""
+    for row in found.rows:
+        for name in kinds_of(found) - kinds:
+            row.pop(name, None)
+    return found
+
+
+def _require_same_kinds(name: str, kinds: Mapping[str, set[str]]) -> None:
+    """A kind that one part lacks altogether would count as absent from each of its images."""
+    every = set().union(*kinds.values())
+    for part, there in kinds.items():
+        if lacking := every - there:
+            raise InputError(
+                f"{name}: '{part}' has no masks of {', '.join(sorted(lacking))}, and another part has",
+                "complete the copy, or take the masks of that kind out of all parts",
+            )
+
+
+def _add(
+    found: Found,
+    images: Mapping[str, Path],
+    folders: Mapping[str, Path | None],
+    names: str,
+    split: str | None,
+    domain: str,
+) -> None:
+    rows: dict[str, Row] = {
+        key: {"image": path, "split": split, "domain": domain} for key, path in images.items()
+    }
+    for kind, folder in folders.items():
+        if folder is None:
+            continue
+        masks, notes = beside(images, keyed(images_in(folder), names), f"{kind} mask")
+        found.notes += notes
+        for key, path in masks.items():
+            rows[key][MASKS_PREFIX + kind] = path
+    found.rows += rows.values()

@@ -1,0 +1,77 @@
+"""RSNA Pneumonia: a row a box, several boxes a patient."""
+
+from pathlib import Path
+
+from modicum.data.layouts.public.chest_tables import Line, read_lines, table_named
+from modicum.data.layouts.public.contents import images_in, inside, stem_of
+from modicum.data.layouts.public.options import LayoutOptions
+from modicum.data.layouts.public.rows import Found, Row
+from modicum.errors import InputError
+
+_BOX = ("x", "y", "width", "height")
+_COLUMNS = ("patientId", *_BOX, "Target")
+
+
+def is_rsna(folder: Path) -> bool:
+    """``stage_2_train_labels.csv`` with boxes."""
+    return _table(folder) is not None
+
+
+def read_rsna(folder: Path, options: LayoutOptions) -> Found:
+    """RSNA Pneumonia: label 1 with one box or more, 0 without; ``boxes`` are ``x y width height``, by ``|``.
+
+    Images of ``stage_2_test_images`` have no label; split lists may bring it.
+
+    Raises:
+        InputError: a column is missing, or the rows of one image contradict each other.
+    """
+    table = _table(folder)
+    images = {stem_of(path): path for path in _images(folder, "train")}
+    rows: dict[str, Row] = {}
+    places: dict[str, str] = {}
+    boxes: dict[str, list[str]] = {}
+    for line in read_lines(table, _COLUMNS) if table else []:
+        name, target = line["patientId"], _target(line)
+        if name not in rows:
+            image = images.get(name, folder / "stage_2_train_images" / f"{name}.dcm")
+            rows[name] = {"image": image, "label": target, "patient": name}
+            places[name] = line.place
+        elif rows[name]["label"] != target:
+            raise InputError(
+                f"{line.place}: Target {target} of an image that {places[name]} gives another",
+                "keep one of the two",
+            )
+        if target == "1":
+            boxes.setdefault(name, []).append(_box(line))
+    for name, texts in boxes.items():
+        rows[name]["boxes"] = "|".join(texts)
+    found = Found(list(rows.values()), places=list(places.values()))
+    for path in _images(folder, "test"):
+        found.rows.append({"image": path, "patient": stem_of(path)})
+        found.places.append(f"stage_2_test_images '{path.name}'")
+    return found
+
+
+def _table(folder: Path) -> Path | None:
+    return table_named(folder, r"stage_[12]_train_labels\.csv", _COLUMNS)
+
+
+def _images(folder: Path, part: str) -> list[Path]:
+    base = inside(folder, rf"stage_[12]_{part}_images")
+    return images_in(base) if base is not None else []
+
+
+def _target(line: Line) -> str:
+    if line["Target"] not in ("0", "1"):
+        raise InputError(f"{line.place}: Target is '{line['Target']}'", "write 1 or 0")
+    return line["Target"]
+
+
+def _box(line: Line) -> str:
+    try:
+        sides = [float(line[name]) for name in _BOX]
+    except ValueError:
+        raise InputError(f"{line.place}: its box is not four numbers", "complete the row") from None
+    if min(sides[2:]) <= 0:
+        raise InputError(f"{line.place}: its box has no size", "correct the row")
+    return " ".join(f"{side:g}" for side in sides)
