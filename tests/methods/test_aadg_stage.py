@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from modicum.errors import InputError
 from modicum.methods.aadg import AadgConfig, AadgStage
+from modicum.nn.segmentation import SegmentationNetwork
 from modicum.transforms import POLICY_OPERATIONS, Augmentation
 
 SIDE = 16
@@ -292,6 +293,21 @@ def test_a_stage_that_goes_on_from_its_state_ends_where_the_uninterrupted_one_do
     expected = whole.state_dict()
     assert all(torch.equal(tensor, expected[name]) for name, tensor in resumed.state_dict().items())
     assert resumed.findings() == whole.findings()
+
+
+# Networks
+
+
+def test_the_papers_network_learns_in_a_step_of_the_search():
+    network = SegmentationNetwork("deeplabv3plus", "mobilenetv2_100", 1)
+    stage = AadgStage(small(), network, BinaryCrossEntropy(), 3, channels=network.num_features)
+    assert network.num_features == 1280
+    began(stage, SEARCH)
+    optimizers = [torch.optim.SGD(update.parameters, lr=0.01) for update in stage.updates()]
+    losses = step(stage, batch_of(), optimizers)
+    assert losses.keys() == {"segmentation", "discriminator"}
+    assert (stage.search.rewards > 0).all()
+    assert stage(batch_of()).shape == (6, 1, SIDE, SIDE)
 
 
 # Memory

@@ -14,7 +14,7 @@ from modicum.methods.aadg.discriminator import (
 )
 from modicum.methods.aadg.policy_gradient import normalised, ppo_loss, reinforce_loss
 from modicum.methods.aadg.search import PolicySearch
-from modicum.methods.aadg.stage import AadgStage, SegmentationNetwork
+from modicum.methods.aadg.stage import AadgStage, Segmenter
 
 __all__ = [
     "TRAINING",
@@ -23,7 +23,7 @@ __all__ = [
     "Controller",
     "DomainDiscriminator",
     "PolicySearch",
-    "SegmentationNetwork",
+    "Segmenter",
     "SlowCopy",
     "Written",
     "normalised",

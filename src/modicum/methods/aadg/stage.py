@@ -27,13 +27,14 @@ from modicum.tasks.base import Batch
 from modicum.transforms.policy import apply_sub_policies, draw_sub_policies, erase_cut_labels
 
 
-class SegmentationNetwork(Protocol):
-    """What AADG learns: any module that also shows its encoder's last feature map."""
+class Segmenter(Protocol):
+    """What AADG learns: any module that also shows what its encoder makes of an image."""
 
-    def features_and_logits(
-        self, images: Float[Tensor, "b 3 h w"]
-    ) -> tuple[Float[Tensor, "b channels fh fw"], Float[Tensor, "b classes h w"]]:
-        """Encoder features and logits of images in [0, 1], which the network normalises as it needs."""
+    def features_and_logits(self, images: Float[Tensor, "b 3 h w"]) -> tuple[Tensor, Tensor]:
+        """Features of the encoder, [b, channels] or a map [b, channels, h', w'], and logits [b, classes, h, w].
+
+        Images are in [0, 1]; the network normalises them as it needs.
+        """
 
 
 class AadgStage(TrainStage):
@@ -152,7 +153,7 @@ class AadgStage(TrainStage):
         copies = self._copies(batch)
         features, logits = self._network(copies["image"])
         with torch.autocast(features.device.type, enabled=False):
-            pooled = features.detach().float().mean((2, 3))
+            pooled = _pooled(features.detach().float())
             self._seen = pooled, copies["domain"]
             if self._epoch is not None and self._epoch >= self.config.search_after:
                 source = self.discriminator if self._shares_copy(self._epoch) else self.slow
@@ -207,12 +208,16 @@ class AadgStage(TrainStage):
         self.search.reward(by_domain.unflatten(1, (self.domains, -1)))
 
     def _network(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        run = cast(SegmentationNetwork, self.network).features_and_logits
+        run = cast(Segmenter, self.network).features_and_logits
         if not (self.config.chunk and torch.is_grad_enabled() and len(images) > self.config.chunk):
             return run(images)
         parts = [checkpoint(run, part, use_reentrant=False) for part in images.split(self.config.chunk)]
         features, logits = zip(*parts, strict=True)
         return torch.cat(features), torch.cat(logits)
+
+
+def _pooled(features: Tensor) -> Float[Tensor, "b channels"]:
+    return features.flatten(2).mean(2) if features.ndim > 2 else features
 
 
 def _belongs_to_rows(value: object, rows: int) -> bool:
