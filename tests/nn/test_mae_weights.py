@@ -112,5 +112,5 @@ def test_fine_tuned_weights_with_another_norm_are_told_from_pre_trained_ones(pub
 
 
 def test_weights_of_something_else_are_refused():
-    with pytest.raises(InputError, match="lack 29 of the encoder's 30 tensors.*masked autoencoder"):
+    with pytest.raises(InputError, match=r"lack 29 of the encoder's 30 tensors.*masked autoencoder"):
         load_mae_weights(encoder_of(0), {"conv1.weight": torch.zeros(3)}, "resnet.pth")

@@ -228,8 +228,6 @@ def learnable(model: nn.Module, *beginnings: str) -> set[str]:
     return {name for name, p in model.named_parameters() if p.requires_grad and name.startswith(beginnings)}
 
 
-# A bias of keys moves all scores of a softmax alike, so that its gradient is zero up to rounding; it is one vector with
-# the others in both kinds of layers. The second row of segments is never used, the first is.
 def test_the_images_loss_moves_encoder_and_decoder_and_nothing_else():
     model = small_model(pooler=True)
     moved = gradients_of(model, completed(model)[0].square().mean())

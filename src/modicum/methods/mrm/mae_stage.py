@@ -70,7 +70,7 @@ class MaeStage(TrainStage):
 
     def updates(self) -> Sequence[Update]:
         """One update; matrices decay as the run says, biases, norms and other vectors do not."""
-        learnable = learnable_parameters(self.network)
+        learnable = list(learnable_parameters(self.network))
         groups = [
             {"params": [parameter for parameter in learnable if parameter.ndim > 1]},
             {"params": [parameter for parameter in learnable if parameter.ndim <= 1], "weight_decay": 0.0},
@@ -80,9 +80,12 @@ class MaeStage(TrainStage):
     # --- the step ------------------------------------------------------------------------------------------------
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """The mean error of hidden patches, ``image``."""
-        mask = self.mask(torch.rand(len(batch["image"]), self.noise_width), batch["image"].device)
-        return self._image_loss(batch, mask)[0]
+        """Named losses, weighted, with masks drawn anew."""
+        return self.losses_at(batch, torch.rand(len(batch["image"]), self.noise_width))
+
+    def losses_at(self, batch: Batch, noise: Float[Tensor, "b noise"]) -> dict[str, Tensor]:
+        """``image``, the mean error of hidden patches, with the masks that the noise stands for."""
+        return {"image": self._image_loss(batch, noise)[0]}
 
     @property
     def noise_width(self) -> int:
@@ -116,11 +119,12 @@ class MaeStage(TrainStage):
         target = patchify(large, self.network.target_patch)
         return small, normalised_patches(target) if self.config.normalise_target else target
 
-    def _image_loss(self, batch: Batch, mask: PatchMask) -> tuple[dict[str, Tensor], Tensor]:
+    def _image_loss(self, batch: Batch, noise: Tensor) -> tuple[Tensor, Tensor]:
         """The loss, and the encoder's tokens."""
+        mask = self.mask(noise, batch["image"].device)
         images, target = self.views(batch)
         predicted, tokens = self.network(images, mask)
-        return {"image": masked_patch_loss(predicted, target, mask.hidden)}, tokens
+        return masked_patch_loss(predicted, target, mask.hidden), tokens
 
     # --- validation ----------------------------------------------------------------------------------------------
 

@@ -52,16 +52,12 @@ class MrmStage(MaeStage):
 
     # --- the step ------------------------------------------------------------------------------------------------
 
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
+    def losses_at(self, batch: Batch, noise: Float[Tensor, "b noise"]) -> dict[str, Tensor]:
         """``image``, the mean error of hidden patches, and ``report``, the mean loss of words; both weighted."""
-        device = batch["image"].device
-        noise = torch.rand(len(batch["image"]), self.noise_width)
-        losses, tokens = self._image_loss(batch, self.mask(noise, device))
-        report = self._report_loss(batch, tokens, self.hidden_words(batch, noise))
-        return {
-            "image": self.config.image_weight * losses["image"],
-            "report": self.config.report_weight * report,
-        }
+        hidden = self.hidden_words(batch, noise)
+        image, tokens = self._image_loss(batch, noise)
+        report = self._report_loss(batch, tokens, hidden)
+        return {"image": self.config.image_weight * image, "report": self.config.report_weight * report}
 
     def hidden_words(self, batch: Batch, noise: Float[Tensor, "b noise"]) -> Bool[Tensor, "b length"]:
         """Which tokens of the reports are masked, from each row's noise.
