@@ -3,6 +3,7 @@
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,8 +13,13 @@ from modicum.data.layouts import load_manifest
 from modicum.data.layouts.given_images import images_of
 from modicum.data.manifest import SPLITS, Manifest
 from modicum.data.processes import usable_cores
+from modicum.engine.alignment import Alignment, align
+from modicum.engine.companions import with_companions
+from modicum.engine.dense_jobs import planned, without_own_output
+from modicum.engine.dense_output import PSEUDONYM, DenseOutput
 from modicum.engine.devices import chosen_device, process_rank
-from modicum.engine.evaluation import evaluate_rows
+from modicum.engine.evaluation import dense_predictor, evaluate_rows
+from modicum.engine.export import export_merged, export_part
 from modicum.engine.fit import check_same, fit_recipe
 from modicum.engine.model import load_method
 from modicum.engine.new_recipe import make_recipe, plain_name, run_name
@@ -22,7 +28,9 @@ from modicum.engine.preparation import PreparedData, read_manifest, store_settin
 from modicum.engine.recipe import Recipe
 from modicum.engine.run_folder import STORES, RunFolder, read_json, write_json
 from modicum.errors import InputError
+from modicum.methods.base import PREDICTOR
 from modicum.progress import say
+from modicum.tasks import DenseTask, ImageLevelTask, task_class
 
 
 def load(source: str | Path, **options: Any) -> Manifest:
@@ -140,22 +148,34 @@ class Run:
     def predict(
         self,
         images: str | Path | Sequence[str | Path],
-        out: str | Path = "predictions.csv",
+        out: str | Path | None = None,
         *,
         batch_size: int | None = None,
         device: str | None = None,
         columns: Mapping[str, str] | None = None,
         allow_outside: bool = False,
+        native: bool = False,
+        tile: int | None = None,
+        overlap: float = 0.25,
+        pseudonym: str = PSEUDONYM,
     ) -> PredictionSummary:
-        """Predicts images, folders of images, or the images of a data set, into a CSV or Parquet file.
+        """Predicts images, folders of images, or the images of a data set.
+
+        Numbers go into a CSV or Parquet file, a row an image; pictures (translations, masks) into a folder, beside a
+        table: see :mod:`modicum.engine.dense_output` for what becomes of which format.
 
         Args:
             images: files, folders, tables, data lists or array files; one or several.
-            out: where the predictions go.
+            out: where the predictions go: a file (``predictions.csv``), or the folder of pictures (``predictions``).
+                What is there by the same name is replaced.
             batch_size: images in one forward pass; that of the training by default.
             device: where to compute.
             columns: of a table: ``{"image": "file"}`` names the column with the paths.
             allow_outside: of a table: accept paths that leave its folder.
+            native: of pictures: predict at the size of each file instead of the size in training, in tiles.
+            tile: side of the tiles in pixels; that of the training by default.
+            overlap: of neighbouring tiles, as a share of their side, from 0 to below 1.
+            pseudonym: stands for the patient in DICOM files.
 
         Raises:
             InputError: nothing to predict, or the run cannot be used. Broken images are rows with an ``error``.
@@ -163,17 +183,101 @@ class Run:
         given = [images] if isinstance(images, str | Path) else list(images)
         names, refs = images_of(given, columns=columns, allow_outside=allow_outside)
         recipe, task, method = load_method(self.folder)
+        batch_size = batch_size or recipe.training.batch_size
+        chosen = chosen_device(device or recipe.device)
+        if isinstance(task, DenseTask):
+            place = Path(out or "predictions")
+            if place.suffix.lower() in {".csv", ".parquet"} or place.is_file():
+                raise InputError(
+                    f"--out '{place}' is a file, and predictions of task '{task.name}' are pictures",
+                    "name a folder",
+                )
+            names, refs = without_own_output(given, names, refs, place)
+            predictor = replace(
+                dense_predictor(method.predictor(), task, recipe, chosen),
+                batch_size=batch_size,
+                native=native,
+                tile=_tile(tile, native, recipe.image.size),
+                overlap=_share(overlap),
+            )
+            output = DenseOutput(predictor, place, f"{self.folder.name} ({recipe.method})", pseudonym)
+            return output.write(planned(given, names, refs))
+        if native or tile is not None:
+            raise InputError(
+                f"--native and --tile are for pictures, not for task '{task.name}'", "leave them out"
+            )
+        assert isinstance(task, ImageLevelTask)
         return predict_images(
             method.predictor(),
             task,
             refs,
             names,
             store_settings(recipe.image, recipe.task, recipe.options),
-            Path(out),
-            batch_size=batch_size or recipe.training.batch_size,
+            Path(out or "predictions.csv"),
+            batch_size=batch_size,
             precision=recipe.training.precision,
-            device=chosen_device(device or recipe.device),
+            device=chosen,
         )
+
+    def align(
+        self,
+        image: str | Path,
+        target: str | Path,
+        out: str | Path,
+        *,
+        field: str | Path | None = None,
+        device: str | None = None,
+        pseudonym: str = PSEUDONYM,
+    ) -> Alignment:
+        """Brings an image onto a picture of the other modality, by what the run has learned of registration.
+
+        Args:
+            image: what is moved: an image, a NIfTI volume (slice by slice), or the folder of a DICOM series.
+            target: of the same kind and size.
+            out: the moved image: PNG, NIfTI or DICOM as the image, a folder for a series.
+            field: the displacements: NIfTI or NPZ, see :mod:`modicum.engine.displacement_files`; beside ``out`` by
+                default.
+            device: where to compute.
+            pseudonym: stands for the patient in DICOM files.
+
+        Raises:
+            InputError: the run has no registration, or the two do not fit each other.
+            BrokenImageError: one of them cannot be read.
+        """
+        recipe, task, method = load_method(self.folder)
+        if not isinstance(task, DenseTask):
+            raise InputError(
+                f"task '{task.name}' has no registration", "align with a run that translates images"
+            )
+        predictor = dense_predictor(method.predictor(), task, recipe, chosen_device(device or recipe.device))
+        predictor.network.to(predictor.device).eval()
+        return align(
+            predictor,
+            image,
+            target,
+            Path(out),
+            None if field is None else Path(field),
+            made_by=f"{self.folder.name} ({recipe.method})",
+            pseudonym=pseudonym,
+        )
+
+    def export(self, out: str | Path, *, part: str | None = None) -> Path:
+        """Writes what was learned as a file of weights with a card beside it; see :mod:`modicum.engine.export`.
+
+        Args:
+            out: the file, ``.safetensors``.
+            part: of a run whose predictions are pictures: ``predictor``, or for instance ``registration``.
+
+        Raises:
+            InputError: the run cannot be exported so.
+        """
+        # Its task is in its model's file: the method need not be made to know it.
+        task = task_class(Recipe.read(self.folder.recipe).task)
+        if issubclass(task, DenseTask):
+            return export_part(self.folder, Path(out), part or PREDICTOR)
+        if part is not None:
+            raise InputError(f"runs of task '{task.name}' have no parts", "leave --part out")
+        return export_merged(self.folder, Path(out))
 
     def evaluate(
         self,
@@ -197,7 +301,8 @@ class Run:
             skip_broken: set broken images aside instead of stopping.
             workers: processes that decode images.
             stores: folder of decoded images.
-            settings: ``columns``, ``images``, ``split_lists``, ``allow_outside`` where they differ from the run's.
+            settings: ``columns``, ``pairs``, ``images``, ``split_lists``, ``allow_outside`` where they differ from the
+                run's.
 
         Returns:
             The content of the evaluation's ``metrics.json``.
@@ -211,18 +316,26 @@ class Run:
             "split_lists": None,
             **given,
         }
-        manifest = read_manifest(recipe.data.model_copy(update=update), recipe.task)
+        if not Path(data).is_dir():
+            update.setdefault("pairs", None)  # a table names both itself
+        recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update=update)})
+        manifest = read_manifest(recipe.data, recipe.task)
         manifest, split = _rows_to_evaluate(manifest, split)
         title = _evaluation_name(name, manifest.name, split)
         place = self.folder.evaluation(title)
+        kept, broken_csv = Path(stores) if stores else self.folder.stores, place / "broken.csv"
         manifest, store, positions = stored(
             manifest,
             store_settings(recipe.image, recipe.task, recipe.options),
-            Path(stores) if stores else self.folder.stores,
+            kept,
             _decoders(workers),
             skip_broken,
-            place / "broken.csv",
+            broken_csv,
         )
+        if isinstance(task, DenseTask):  # what is compared with is checked as it is before a training
+            prepared = PreparedData(manifest, store, positions, [])
+            prepared = with_companions(prepared, task, recipe, kept, _decoders(workers), broken_csv)
+            manifest, store, positions = prepared.manifest, prepared.store, prepared.positions
         with self.folder.locked():
             content = evaluate_rows(
                 method.predictor(),
@@ -280,6 +393,23 @@ def _within_memory(
     from modicum.planning.fit_to_memory import fit_to_memory
 
     return fit_to_memory(recipe, memory, choose=choose)
+
+
+def _tile(tile: int | None, native: bool, trained: tuple[int, int]) -> tuple[int, int] | None:
+    """Height and width of tiles: as given; at the files' own size, as in training."""
+    if tile is None:
+        return trained if native else None
+    if tile < 16:
+        raise InputError(f"--tile is {tile}", "give a side in pixels from 16 on")
+    return tile, tile
+
+
+def _share(overlap: float) -> float:
+    if not 0 <= overlap < 1:
+        raise InputError(
+            f"--overlap is {overlap:g}", "give a share of the tile from 0 to below 1, such as 0.25"
+        )
+    return overlap
 
 
 def _evaluation_name(asked: str | None, data: str, split: str | None) -> str:

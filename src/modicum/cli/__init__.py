@@ -8,7 +8,7 @@ from modicum.cli.about import doctor, methods
 from modicum.cli.comparing import compare
 from modicum.cli.data import inspect, phantoms
 from modicum.cli.training import demo, fit
-from modicum.cli.using import evaluate, export, predict, report, verify
+from modicum.cli.using import align, evaluate, export, predict, report, verify
 
 app = typer.Typer(
     name="modicum",
@@ -45,6 +45,7 @@ for command in (
     fit,
     compare,
     predict,
+    align,
     evaluate,
     report,
     export,

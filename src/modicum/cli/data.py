@@ -5,29 +5,13 @@ from typing import Annotated
 
 import typer
 
-from modicum.console.options import (
-    AllowOutside,
-    Data,
-    ImageColumn,
-    Images,
-    Label,
-    Labels,
-    Patient,
-    SplitLists,
-    Workers,
-    columns_given,
-)
+from modicum.console.options import Data, Reading, Workers, reads_data
 
 
+@reads_data
 def inspect(
     data: Data,
-    label: Label = None,
-    labels: Labels = None,
-    patient: Patient = None,
-    image: ImageColumn = None,
-    images: Images = None,
-    split_lists: SplitLists = None,
-    allow_outside: AllowOutside = False,
+    reading: Reading = Reading(),  # noqa: B008 - a value
     out: Annotated[Path, typer.Option("--out", "-o", help="Where the facts go.")] = Path("fingerprint.json"),
     workers: Workers = None,
 ) -> None:
@@ -40,13 +24,14 @@ def inspect(
       modicum inspect images/
 
       modicum inspect labels.csv --label grade --patient subject --out facts.json
+
+      modicum inspect brains/ --pairs T1,T2
     """
     from rich.console import Console
 
     from modicum.console.inspection import inspect_data
 
-    columns = columns_given(label, labels, patient, image)
-    found = inspect_data(data, columns, images, split_lists, allow_outside, out, workers)
+    found = inspect_data(data, reading.settings, out, workers)
     console = Console()
     for part in found.tables:
         console.print(part)

@@ -6,32 +6,28 @@ from typing import Annotated
 import typer
 
 from modicum.console.options import (
-    AllowOutside,
     Backbone,
     BatchSize,
     Classes,
     Crop,
     Device,
     Epochs,
-    ImageColumn,
-    Images,
     ImageSize,
-    Label,
-    Labels,
     Leaks,
     Memory,
-    Patient,
+    Reading,
     Runs,
     Set,
     SkipBroken,
-    SplitLists,
     Weights,
     Workers,
     assignments_given,
+    reads_data,
     settings_given,
 )
 
 
+@reads_data
 def fit(
     data: Annotated[str | None, typer.Argument(help="A table, folder, MONAI datalist or NPZ file.")] = None,
     method: Annotated[str, typer.Option("--method", "-m", help="`modicum methods` lists them.")] = "full",
@@ -41,17 +37,11 @@ def fit(
     epochs: Epochs = None,
     batch_size: BatchSize = None,
     memory: Memory = None,
-    label: Label = None,
-    labels: Labels = None,
-    patient: Patient = None,
-    image: ImageColumn = None,
-    images: Images = None,
-    split_lists: SplitLists = None,
+    reading: Reading = Reading(),  # noqa: B008 - a value
     classes: Classes = None,
     crop: Crop = None,
     leaks: Leaks = None,
     skip_broken: SkipBroken = False,
-    allow_outside: AllowOutside = False,
     seed: Annotated[int | None, typer.Option(help="Of everything random; 0 by default.")] = None,
     device: Device = None,
     set_: Set = None,
@@ -71,13 +61,17 @@ def fit(
 
       modicum fit labels.csv --method full --memory 8GB --batch-size auto
 
+      modicum fit brains/ --method reggan --pairs T1,T2 --set mode=nc+r
+
+      modicum fit pairs.csv --method reggan --target t2 --patient subject --set intensity=percentile
+
       modicum fit --resume --name images-linear
     """
     from modicum.api import fit as fit_run
     from modicum.console.summary import run_summary
 
     # Each of these parameters is a setting by the same name.
-    options = locals()
+    options = {**locals(), **reading.options}
     settings = {**settings_given(options), **assignments_given(set_, options)}
     run = fit_run(
         data,

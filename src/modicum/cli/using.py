@@ -10,33 +10,54 @@ from modicum.console.options import (
     Data,
     Device,
     ImageColumn,
-    Images,
-    Label,
-    Labels,
-    Patient,
+    Reading,
     RunPath,
-    SplitLists,
     Workers,
-    columns_given,
+    reads_data,
 )
+
+Pseudonym = Annotated[str, typer.Option(help="Stands for the patient in DICOM files.")]
 
 
 def predict(
     run: RunPath,
     images: Annotated[
-        list[str], typer.Argument(help="Images, folders of images, or a table, datalist or NPZ file.")
+        list[str],
+        typer.Argument(help="Images, volumes, folders of them, or a table, datalist or NPZ file."),
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="CSV or Parquet file.")] = Path("predictions.csv"),
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="CSV or Parquet file (predictions.csv); where predictions are pictures, their folder (predictions).",
+        ),
+    ] = None,
     image: ImageColumn = None,
     allow_outside: AllowOutside = False,
     batch_size: Annotated[int | None, typer.Option(help="Images in a batch.")] = None,
+    native: Annotated[
+        bool, typer.Option("--native", help="Pictures at the size of each file, not of the training; tiled.")
+    ] = False,
+    tile: Annotated[
+        int | None, typer.Option(help="Side of the tiles in pixels; the training's image size by default.")
+    ] = None,
+    overlap: Annotated[float, typer.Option(help="Of neighbouring tiles, as a share of their side.")] = 0.25,
+    pseudonym: Pseudonym = "predicted",
     device: Device = None,
 ) -> None:
-    """Predict images: one row each, with probabilities; a broken image is a row with an error (exit code 3).
+    """Predict images: a table with one row each, or pictures beside a table; exit code 3 if some are broken.
 
-    [bold]Example[/bold]
+    A NIfTI file becomes a NIfTI file with the same geometry, a DICOM image a derived DICOM image, anything else
+    PNG. Files of an earlier prediction are replaced.
+
+    [bold]Examples[/bold]
 
       modicum predict runs/images-linear new_images/ --out predictions.csv
+
+      modicum predict runs/brains-reggan patient07_T1.nii.gz --out translated/
+
+      modicum predict runs/brains-reggan series/ --native --tile 256 --overlap 0.25
     """
     from modicum.api import Run
     from modicum.wording import count_of
@@ -48,25 +69,67 @@ def predict(
         device=device,
         columns={"image": image} if image else None,
         allow_outside=allow_outside,
+        native=native,
+        tile=tile,
+        overlap=overlap,
+        pseudonym=pseudonym,
     )
     typer.echo(f"{count_of(done.predicted, 'image')} predicted, {done.broken} broken: {done.out}")
     if done.broken:
         raise typer.Exit(3)
 
 
+def align(
+    run: RunPath,
+    image: Annotated[
+        str, typer.Argument(help="What is moved: an image, a NIfTI file, or a folder of a DICOM series.")
+    ],
+    target: Annotated[
+        str, typer.Argument(help="A picture of the other modality, of the same kind and size.")
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", "-o", help="The moved image: .png, .nii.gz or .dcm; a folder for a DICOM series."
+        ),
+    ],
+    field: Annotated[
+        Path | None,
+        typer.Option(
+            help="The displacements, .npz or .nii.gz; NAME_field beside the moved image by default."
+        ),
+    ] = None,
+    pseudonym: Pseudonym = "predicted",
+    device: Device = None,
+) -> None:
+    """Bring an image onto a picture of the other modality, by the registration that a run has learned.
+
+    [bold]Examples[/bold]
+
+      modicum align runs/brains-reggan t1.png t2.png --out t1_on_t2.png
+
+      modicum align runs/brains-reggan p07_T1.nii.gz p07_T2.nii.gz --out p07_T1_on_T2.nii.gz
+    """
+    from modicum.api import Run
+    from modicum.wording import count_of
+
+    done = Run.open(run).align(image, target, out, field=field, device=device, pseudonym=pseudonym)
+    typer.echo(
+        f"{count_of(done.slices, 'slice')} aligned, moved by {done.mean:.2f} pixels on average, {done.max:.2f} at most, "
+        f"{100 * done.folded:.2f} % folded"
+    )
+    typer.echo(f"image: {done.out}")
+    typer.echo(f"field: {done.field}")
+
+
+@reads_data
 def evaluate(
     run: RunPath,
     data: Data,
     split: Annotated[
         str | None, typer.Option(help="Rows to take: test (default where there is one), val, all.")
     ] = None,
-    label: Label = None,
-    labels: Labels = None,
-    patient: Patient = None,
-    image: ImageColumn = None,
-    images: Images = None,
-    split_lists: SplitLists = None,
-    allow_outside: AllowOutside = False,
+    reading: Reading = Reading(),  # noqa: B008 - a value
     skip_broken: Annotated[bool, typer.Option("--skip-broken", help="Set broken images aside.")] = False,
     name: Annotated[str | None, typer.Option("--name", "-n", help="Of the evaluation.")] = None,
     device: Device = None,
@@ -74,9 +137,11 @@ def evaluate(
 ) -> None:
     """Metrics with confidence intervals on labelled data, added to the run and its report.
 
-    [bold]Example[/bold]
+    [bold]Examples[/bold]
 
       modicum evaluate runs/images-linear other_hospital.csv --label grade
+
+      modicum evaluate runs/brains-reggan other_scanner.csv --target t2
     """
     from modicum.api import Run
     from modicum.console.summary import evaluation_summary
@@ -89,10 +154,7 @@ def evaluate(
         device=device,
         skip_broken=skip_broken,
         workers=workers,
-        columns=columns_given(label, labels, patient, image) or None,
-        images=str(images) if images else None,
-        split_lists=str(split_lists) if split_lists else None,
-        allow_outside=allow_outside or None,
+        **reading.settings,
     )
     for line in evaluation_summary(content):
         typer.echo(line)
@@ -116,17 +178,25 @@ def report(run: RunPath) -> None:
 def export(
     run: RunPath,
     out: Annotated[Path, typer.Option("--out", "-o", help="Safetensors file.")],
+    part: Annotated[
+        str | None,
+        typer.Option(help="Of a run that makes pictures: predictor (default), or for instance registration."),
+    ] = None,
 ) -> None:
-    """Write the whole network, frozen backbone and what was learned together, into one file.
+    """Write what was learned into one file of weights, with a card (JSON) beside it.
 
-    [bold]Example[/bold]
+    Of a classifier, the whole network as timm has it, frozen backbone included; of a run that makes pictures, the
+    network that makes them.
+
+    [bold]Examples[/bold]
 
       modicum export runs/images-lora --out model.safetensors
-    """
-    from modicum.engine.export import export_merged
-    from modicum.engine.run_folder import RunFolder
 
-    typer.echo(str(export_merged(RunFolder.open(run), out)))
+      modicum export runs/brains-reggan --part registration --out registration.safetensors
+    """
+    from modicum.api import Run
+
+    typer.echo(str(Run.open(run).export(out, part=part)))
 
 
 def verify(

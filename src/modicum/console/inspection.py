@@ -19,24 +19,16 @@ class Inspection:
     broken: int
 
 
-def inspect_data(
-    data: str,
-    columns: Mapping[str, Any],
-    images: Path | None,
-    split_lists: Path | None,
-    allow_outside: bool,
-    out: Path,
-    workers: int | None,
-) -> Inspection:
-    """Reads every image of a data set once and describes what is there."""
-    manifest = load_manifest(
-        data,
-        columns=columns or None,
-        images=images,
-        split_lists=split_lists,
-        allow_outside=allow_outside,
-        missing="keep",
-    )
+def inspect_data(data: str, reading: Mapping[str, Any], out: Path, workers: int | None) -> Inspection:
+    """Reads every image of a data set once and describes what is there.
+
+    Args:
+        data: what :func:`modicum.load` reads.
+        reading: how; see :func:`modicum.data.layouts.load_manifest`.
+        out: where the facts go.
+        workers: processes that decode images.
+    """
+    manifest = load_manifest(data, **reading, missing="keep")
     result = scan(manifest.refs(), workers=workers)
     found = fingerprint(manifest, result)
     write_fingerprint(found, out)

@@ -1,8 +1,11 @@
 """Arguments and options that several commands share."""
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
+from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
@@ -16,6 +19,16 @@ Labels = Annotated[
 ]
 Patient = Annotated[str | None, typer.Option(help="Column with the patient of each image.")]
 ImageColumn = Annotated[str | None, typer.Option("--image", help="Column with the image paths.")]
+Target = Annotated[str | None, typer.Option(help="Column with the picture that is wanted of each image.")]
+Mask = Annotated[str | None, typer.Option(help="Column with the mask of each image.")]
+FieldOfView = Annotated[str | None, typer.Option("--fov", help="Column with the mask of where pixels count.")]
+Domain = Annotated[str | None, typer.Option(help="Column with the domain (hospital, scanner) of each image.")]
+Pairs = Annotated[
+    str | None,
+    typer.Option(
+        help="SOURCE,TARGET: of a folder, the words in names or subfolders that tell images from targets: T1,T2."
+    ),
+]
 Images = Annotated[Path | None, typer.Option(help="Folder that image paths are relative to.")]
 SplitLists = Annotated[Path | None, typer.Option(help="Folder of train/val/test lists that set the split.")]
 AllowOutside = Annotated[
@@ -69,15 +82,94 @@ _SETTINGS = (
     "seed",
     "device",
 )
+_ROLES = ("label", "labels", "patient", "image", "target", "mask", "fov", "domain")
 
 
-def columns_given(
-    label: str | None, labels: str | None, patient: str | None, image: str | None
-) -> dict[str, Any]:
-    """The columns that a user named, by their role."""
-    several = [name.strip() for name in labels.split(",")] if labels else None
-    given = {"label": label, "labels": several, "patient": patient, "image": image}
+@dataclass(frozen=True)
+class Reading:
+    """How a data set is to be read, in a user's words. Commands get these options by :func:`reads_data`."""
+
+    label: Label = None
+    labels: Labels = None
+    patient: Patient = None
+    image: ImageColumn = None
+    target: Target = None
+    mask: Mask = None
+    fov: FieldOfView = None
+    domain: Domain = None
+    pairs: Pairs = None
+    images: Images = None
+    split_lists: SplitLists = None
+    allow_outside: AllowOutside = False
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The values by the names of the options."""
+        return asdict(self)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What was given, as :meth:`modicum.Run.evaluate` takes it."""
+        given = {
+            "columns": columns_given(self.options) or None,
+            "pairs": pair_given(self.pairs),
+            "images": None if self.images is None else str(self.images),
+            "split_lists": None if self.split_lists is None else str(self.split_lists),
+            "allow_outside": self.allow_outside or None,
+        }
+        return {key: value for key, value in given.items() if value is not None}
+
+
+def reads_data(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command the options of :class:`Reading` in the place of its parameter ``reading``."""
+
+    @wraps(command)
+    def called(**given: Any) -> None:
+        reading = Reading(**{one.name: given.pop(one.name) for one in fields(Reading)})
+        command(**given, reading=reading)
+
+    hints = get_type_hints(command, include_extras=True) | get_type_hints(Reading, include_extras=True)
+    del hints["reading"]
+    parameters: list[inspect.Parameter] = []
+    for parameter in inspect.signature(command).parameters.values():
+        if parameter.name != "reading":
+            parameters.append(
+                parameter.replace(annotation=hints[parameter.name], kind=parameter.KEYWORD_ONLY)
+            )
+            continue
+        parameters += [
+            inspect.Parameter(
+                one.name, parameter.KEYWORD_ONLY, default=one.default, annotation=hints[one.name]
+            )
+            for one in fields(Reading)
+        ]
+    called.__annotations__ = hints
+    called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return called
+
+
+def columns_given(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns that a user named, by their role.
+
+    Args:
+        options: values by parameter name.
+    """
+    given = {role: options.get(role) for role in _ROLES}
+    if given["labels"]:
+        given["labels"] = [name.strip() for name in given["labels"].split(",")]
     return {role: column for role, column in given.items() if column is not None}
+
+
+def pair_given(text: str | None) -> tuple[str, str] | None:
+    """``T1,T2`` as two words. Raises :class:`~modicum.errors.InputError` for anything else."""
+    if text is None:
+        return None
+    words = [word.strip() for word in text.split(",")]
+    if len(words) != 2 or not all(words) or words[0] == words[1]:
+        raise InputError(
+            f"--pairs is '{text}'", "give two different words, SOURCE,TARGET: for instance T1,T2"
+        )
+    return words[0], words[1]
 
 
 def settings_given(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -87,7 +179,7 @@ def settings_given(options: Mapping[str, Any]) -> dict[str, Any]:
         options: values by parameter name.
 
     Raises:
-        InputError: ``--batch-size`` is neither a number nor ``auto``.
+        InputError: ``--batch-size`` is neither a number nor ``auto``, or ``--pairs`` are not two words.
     """
     named = {key: options.get(key) for key in _SETTINGS}
     settings = {key: value for key, value in named.items() if value is not None and value is not False}
@@ -98,7 +190,9 @@ def settings_given(options: Mapping[str, Any]) -> dict[str, Any]:
         settings["classes"] = [part.strip() for part in options["classes"].split(",")]
     if options.get("batch_size") is not None:
         settings["batch_size"] = _batch_size(options["batch_size"])
-    return settings | columns_given(*(options.get(role) for role in ("label", "labels", "patient", "image")))
+    if options.get("pairs") is not None:
+        settings["pairs"] = pair_given(options["pairs"])
+    return settings | columns_given(options)
 
 
 def assignments_given(assignments: list[str] | None, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -114,7 +208,7 @@ def assignments_given(assignments: list[str] | None, options: Mapping[str, Any])
     from modicum.engine.recipe import parse_assignments
 
     settings = parse_assignments(assignments or [])
-    known = {*_SETTINGS, "batch_size", "classes", "label", "labels", "patient", "image"}
+    known = {*_SETTINGS, *_ROLES, "batch_size", "classes", "pairs"}
     for key in settings:
         if key in options and key not in known:
             raise InputError(f"--set {key} is an option of its own", f"pass --{key.replace('_', '-')}")

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Int, Shaped
 
 from modicum.data.manifest import Manifest
 from modicum.data.stores.image_store import ImageStore, StoreSettings
+from modicum.engine.neighbours import with_neighbours
 from modicum.engine.preparation import Companions, PreparedData, raise_or_note_broken
 from modicum.engine.recipe import Recipe
 from modicum.errors import InputError
@@ -50,13 +51,15 @@ def with_companions(
     Raises:
         InputError: a companion that is needed is not named, cannot be read, or has another size than its image.
     """
-    prepared = replace(prepared, store=prepared.store.with_channels(task.channels))
+    prepared = replace(prepared, store=prepared.store.with_channels(task.channels_alone))
     for companion in task.companions:
         if companion.column not in prepared.manifest.table:
             _check_required(prepared.manifest, companion)
             continue
         prepared = _with_companion(prepared, companion, task, recipe, stores, workers, broken_csv)
-    return prepared
+    return (
+        with_neighbours(prepared, task, recipe, stores, workers, broken_csv) if task.neighbours else prepared
+    )
 
 
 def companion_settings(companion: Companion, recipe: Recipe, levels: int) -> StoreSettings:

@@ -1,7 +1,8 @@
 """Pictures out of a network, at the size of the images they were made of."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from math import ceil
 from typing import Generic
 
 import numpy as np
@@ -10,17 +11,20 @@ from jaxtyping import Float32, Shaped
 from torch import nn
 
 from modicum.data.image import ImageRef, MedicalImage
+from modicum.data.neighbours import Neighbourhood
 from modicum.data.placement import placed
 from modicum.data.prepared import StoreSettings, expand, read_prepared
 from modicum.data.readers import read_image
 from modicum.engine.batches import to_unit_range
 from modicum.engine.decoding import Name, read_ahead
 from modicum.engine.devices import autocast
-from modicum.errors import BrokenImageError
+from modicum.errors import BrokenImageError, InputError
 from modicum.nn.tiles import tiled
 from modicum.tasks import DenseTask
 
 Size = tuple[int, int]
+SIDE_STEP = 32
+"""Images predicted at their own size are continued by reflection until this divides their sides: networks halve them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +58,7 @@ class DensePredictor:
         tile: height and width of the pieces in which larger images are predicted; None for whole images.
         overlap: of neighbouring tiles, as a share of their side.
         native: predict at the size of each file, whatever the size in training.
+        neighbourhood: finds the slices that are seen with an image.
     """
 
     network: nn.Module
@@ -65,6 +70,7 @@ class DensePredictor:
     tile: Size | None = None
     overlap: float = 0.25
     native: bool = False
+    neighbourhood: Neighbourhood = field(default_factory=Neighbourhood, compare=False, repr=False)
 
     @torch.no_grad()
     def predict(self, items: Iterable[tuple[Name, ImageRef]]) -> Iterator[Predicted[Name]]:
@@ -82,27 +88,60 @@ class DensePredictor:
                 output = next(outputs)
                 yield Predicted(name, image, placed(image, settings).restored(output, self.task.outside))
 
+    def network_input(self, ref: ImageRef) -> Float32[torch.Tensor, "1 image_channels height width"]:
+        """An image (with its neighbours) as the network gets it, not yet on its device.
+
+        Raises:
+            BrokenImageError: it cannot be read.
+        """
+        return self._batch([self._read(ref)[1]])
+
     def _read(self, ref: ImageRef) -> tuple[MedicalImage, np.ndarray, StoreSettings]:
-        settings = self.settings
+        settings = replace(self.settings, channels=self.task.channels_alone)
         if self.native:
-            size = read_image(ref, window=settings.window, intensity=settings.intensity_rule).source
+            size = read_image(
+                ref, window=settings.window, intensity=settings.intensity_rule, empty=True
+            ).source
             settings = replace(settings, height=size.height, width=size.width, resize="stretch")
         image, record = read_prepared(ref, settings)
+        if self.task.neighbours:
+            try:
+                around = self.neighbourhood.around(ref, self.task.neighbours)
+            except InputError as error:  # a series that is not complete
+                raise BrokenImageError(str(ref), error.problem) from error
+            own = len(around) // 2
+            slices = [
+                record if at == own else read_prepared(one, settings)[1] for at, one in enumerate(around)
+            ]
+            record = np.concatenate(slices, axis=2)
         return image, record, settings
 
-    def _outputs(
+    def _batch(
         self, records: list[Shaped[np.ndarray, "height width stored_channels"]]
-    ) -> Float32[np.ndarray, "batch channels height width"]:
+    ) -> Float32[torch.Tensor, "batch image_channels height width"]:
         height, width = records[0].shape[:2]
         pixels = np.empty((len(records), height, width, self.task.channels), dtype=records[0].dtype)
         for place, record in enumerate(records):
             expand(record, pixels[place])
-        images = to_unit_range(torch.from_numpy(pixels))
-        if self.tile is None or (height <= self.tile[0] and width <= self.tile[1]):
+        return to_unit_range(torch.from_numpy(pixels))
+
+    def _outputs(
+        self, records: list[Shaped[np.ndarray, "height width stored_channels"]]
+    ) -> Float32[np.ndarray, "batch channels height width"]:
+        images = self._batch(records)
+        tile = self._tile_of((images.shape[2], images.shape[3]))
+        if tile is None:
             return self._forward(images).numpy()
-        tile = min(height, self.tile[0]), min(width, self.tile[1])
         overlap = int(self.overlap * tile[0]), int(self.overlap * tile[1])
-        return torch.stack([tiled(self._forward, image, tile, overlap) for image in images]).numpy()
+        made = [tiled(self._forward, image, tile, overlap, self.batch_size) for image in images]
+        return torch.stack(made).numpy()
+
+    def _tile_of(self, size: Size) -> Size | None:
+        """The tiles for images of a size; None where they are predicted as they are."""
+        step = SIDE_STEP if self.native else 1
+        whole = step * ceil(size[0] / step), step * ceil(size[1] / step)
+        tile = whole if self.tile is None else (min(whole[0], self.tile[0]), min(whole[1], self.tile[1]))
+        return None if tile == size else tile
 
     def _forward(
         self, images: Float32[torch.Tensor, "batch image_channels height width"]

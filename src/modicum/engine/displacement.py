@@ -10,11 +10,10 @@ from jaxtyping import Float, Float32, UInt8
 from torch import Tensor
 
 from modicum.data.image import ImageRef
-from modicum.data.prepared import StoreSettings, expand, read_prepared
+from modicum.data.prepared import expand, read_prepared
 from modicum.engine.batches import to_unit_range
 from modicum.engine.dense_prediction import DensePredictor
 from modicum.engine.pictures import PICTURE_SIDE
-from modicum.errors import InputError
 from modicum.nn import folded_share
 from modicum.tasks.image_to_image.pictures import displacement_grid
 
@@ -44,7 +43,6 @@ class Displacement:
         return asdict(self)
 
 
-@torch.no_grad()
 def example_displacement(
     predictor: DensePredictor, image: ImageRef, target: ImageRef
 ) -> tuple[Displacement, UInt8[np.ndarray, "height width 3"]] | None:
@@ -53,25 +51,39 @@ def example_displacement(
     Returns:
         None where the network estimates no displacement.
     """
-    estimate: Any = getattr(predictor.network, "displacement", None)
-    column = next((one for one in predictor.task.companions if one.column == "target"), None)
-    if estimate is None or column is None:
+    if not registers(predictor):
         return None
-    settings = predictor.settings
-    ruled = settings.intensity if column.window is None else "file"
-    wanted = _network_input(target, replace(settings, window=column.window, intensity=ruled), column.channels)
-    source = _network_input(image, settings, predictor.task.channels)
-    try:
-        field = estimate(source.to(predictor.device), wanted.to(predictor.device)).float().cpu()
-    except InputError:  # one mode of a method learns it, another does not
-        return None
+    field, wanted = estimated(predictor, image, target)
     return Displacement.of(field), _drawn(field[0].numpy(), wanted[0].numpy())
 
 
-def _network_input(ref: ImageRef, settings: StoreSettings, channels: int) -> Float32[Tensor, "1 c h w"]:
-    """One image as the network gets it."""
-    _, record = read_prepared(ref, replace(settings, channels=channels))
-    pixels = np.empty((1, settings.height, settings.width, channels), dtype=record.dtype)
+def registers(predictor: DensePredictor) -> bool:
+    """Whether the network can tell how far a translation lies from its target: one mode of a method learns it."""
+    return hasattr(predictor.network, "displacement")
+
+
+@torch.no_grad()
+def estimated(
+    predictor: DensePredictor, image: ImageRef, target: ImageRef
+) -> tuple[Float32[Tensor, "1 2 h w"], Float32[Tensor, "1 c h w"]]:
+    """The field between an image's translation and its target, in the network's pixels, and the target as it was seen.
+
+    Raises:
+        BrokenImageError: one of them cannot be read.
+    """
+    estimate: Any = predictor.network
+    wanted = _target_input(predictor, target)
+    source = predictor.network_input(image)
+    field = estimate.displacement(source.to(predictor.device), wanted.to(predictor.device))
+    return field.float().cpu(), wanted
+
+
+def _target_input(predictor: DensePredictor, ref: ImageRef) -> Float32[Tensor, "1 c h w"]:
+    column = next(one for one in predictor.task.companions if one.column == "target")
+    ruled = predictor.settings.intensity if column.window is None else "file"
+    settings = replace(predictor.settings, window=column.window, intensity=ruled, channels=column.channels)
+    _, record = read_prepared(ref, settings)
+    pixels = np.empty((1, settings.height, settings.width, settings.channels), dtype=record.dtype)
     expand(record, pixels[0])
     return to_unit_range(torch.from_numpy(pixels))
 

@@ -1,4 +1,4 @@
-"""A run as one plain timm network: a file of weights that needs nothing of modicum."""
+"""A run as a file of weights and a card: one plain timm network, or the network of a dense method."""
 
 import copy
 import json
@@ -13,6 +13,7 @@ from modicum.engine.checkpoint import save_tensors
 from modicum.engine.model import load_method
 from modicum.engine.run_folder import RunFolder
 from modicum.errors import InputError
+from modicum.methods.base import PREDICTOR
 from modicum.nn import Classifier
 
 
@@ -35,8 +36,7 @@ def export_merged(folder: RunFolder, out: Path) -> Path:
             such a head.
         ResourceError: the disk is full.
     """
-    if out.suffix != ".safetensors":
-        raise InputError(f"'{out}' is no file of weights", "end its name with .safetensors")
+    _check_name(out)
     recipe, task, method = load_method(folder)
     network = method.merged()
     assert isinstance(network, Classifier)
@@ -59,6 +59,54 @@ def export_merged(folder: RunFolder, out: Path) -> Path:
         "image": recipe.image.model_dump(mode="json"),
         "task": task.to_dict(),
     }
+    return _written(out, tensors, card)
+
+
+def export_part(folder: RunFolder, out: Path, part: str = PREDICTOR) -> Path:
+    """Writes one network of a run whose predictions are pictures: what predicts, or what it offers besides.
+
+    Nothing that only served learning (discriminators, pools of images) is in it. The card has what it takes to make
+    the network again: the method's ``config``, ``image_size``, ``channels`` of images and outputs, the values that 0
+    and 1 stand for, and how images were prepared.
+
+    Args:
+        folder: of a finished run.
+        out: the file of weights, ``.safetensors``; the card is beside it, ``.json``, and in its metadata.
+        part: ``predictor``, or what the method calls another.
+
+    Returns:
+        The file of weights.
+
+    Raises:
+        InputError: the method has no such part.
+        ResourceError: the disk is full.
+    """
+    _check_name(out)
+    recipe, task, method = load_method(folder)
+    network, made_of = method.exported(part)
+    facts = task.to_dict()
+    card = {
+        "schema": 1,
+        "run": folder.name,
+        "method": recipe.method,
+        "part": part,
+        "network": type(network).__name__,
+        **made_of,
+        "input": {"channels": task.channels, "range": [0, 1], "neighbours": task.neighbours},
+        "output": {"channels": task.num_outputs, "range": [0, 1], "values": facts.get("target_range")},
+        "image": recipe.image.model_dump(mode="json"),
+        "task": facts,
+    }
+    return _written(out, network.state_dict(), card)
+
+
+def _check_name(out: Path) -> None:
+    if out.suffix != ".safetensors":
+        raise InputError(f"'{out}' is no file of weights", "end its name with .safetensors")
+
+
+def _written(out: Path, tensors: dict[str, Tensor], card: dict[str, Any]) -> Path:
+    """Weights, with the card in their metadata and beside them."""
     metadata = {key: value if isinstance(value, str) else json.dumps(value) for key, value in card.items()}
     out.parent.mkdir(parents=True, exist_ok=True)
     card["weights"] = {"file": out.name, "sha256": save_tensors(out, tensors, metadata)}

@@ -22,7 +22,8 @@ from modicum.errors import BrokenImageError, InputError
 from modicum.progress import bar, say
 from modicum.tasks import DenseTask, Task, task_class, task_of
 
-Companions = Mapping[str, tuple[Callable[[np.ndarray], np.ndarray], np.ndarray]]
+Source = tuple[Callable[[np.ndarray], np.ndarray], np.ndarray]
+Companions = Mapping[str, Source]
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class PreparedData:
         positions: where each row of the manifest stands in the store.
         notes: what a reader of the report should know (rows dropped, leaks allowed, ...).
         companions: what is seen beside each image, by column: how it is read, and where each row's stands.
+        neighbours: where networks see slices together: how they are read, and where each row's stand.
     """
 
     manifest: Manifest
@@ -42,6 +44,12 @@ class PreparedData:
     positions: np.ndarray
     notes: list[str]
     companions: Companions = field(default_factory=dict)
+    neighbours: Source | None = None
+
+    @property
+    def images(self) -> Source:
+        """What networks get as images: how it is read, and where each row's stands."""
+        return self.neighbours or (self.store.get, self.positions)
 
     def rows(self, split: str) -> np.ndarray:
         """Rows of one split."""
@@ -55,9 +63,11 @@ class PreparedData:
 
 def read_manifest(data: DataSettings, task: str) -> Manifest:
     """The manifest of a recipe's data settings, with missing files kept where broken images are set aside."""
+    pairs: dict[str, Any] = {} if data.pairs is None else {"pairs": data.pairs}
     return load_manifest(
         data.source,
         columns=data.columns or None,
+        **pairs,
         images=data.images,
         split_lists=data.split_lists,
         classes=data.classes,

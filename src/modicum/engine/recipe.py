@@ -40,6 +40,10 @@ class DataSettings(Settings):
         default_factory=dict,
         description="Names of columns, for instance {label: dr_grade, patient: subject}.",
     )
+    pairs: tuple[str, str] | None = Field(
+        None,
+        description="Of a folder: words in names or subfolders that tell sources from targets, for instance [T1, T2].",
+    )
     images: str | None = Field(
         None, description="Folder that image paths are relative to, if not the table's."
     )

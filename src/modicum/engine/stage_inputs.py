@@ -67,7 +67,8 @@ class StageInputs:
     def of(self, stage: TrainStage) -> StageData:
         """The data of a stage that learns."""
         train_rows = self.prepared.rows("train")
-        images = Stored(self.prepared.store.get, self.prepared.positions[None])
+        read_images, image_positions = self.prepared.images
+        images = Stored(read_images, image_positions[None])
         seen = {
             name: Stored(read, positions[None])
             for name, (read, positions) in self.prepared.companions.items()

@@ -143,6 +143,8 @@ class ExtractStage(nn.Module, ABC):
 
 
 Stage = TrainStage | ExtractStage
+PREDICTOR = "predictor"
+"""The part of a method that predicts, where one network of several is named."""
 
 
 def unknown_statistics() -> tuple[Sequence[float], Sequence[float]]:
@@ -218,3 +220,26 @@ class Method(ABC):
             f"what method '{self.name}' learns does not fold into its backbone",
             "use the run itself, or a method that merges (lora, dora, ssf, bitfit, partial, attention, full, linear)",
         )
+
+    def exported(self, part: str = PREDICTOR) -> tuple[nn.Module, dict[str, Any]]:
+        """One network of the method for use on its own, and what it takes to make it again.
+
+        Args:
+            part: ``predictor``, or another network that a method offers.
+
+        Returns:
+            The network with what was learned, nothing that only served learning in it, and plain values for its card.
+
+        Raises:
+            InputError: the method has no such part.
+        """
+        if part != PREDICTOR:
+            raise InputError(
+                f"method '{self.name}' has no part '{part}'", f"leave --part out, or use {PREDICTOR}"
+            )
+        task = self.context.task
+        return self.predictor(), {
+            "config": self.config.model_dump(mode="json"),
+            "image_size": list(self.context.image_size),
+            "channels": [task.channels, task.num_outputs],
+        }

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from modicum.data.manifest import Manifest, class_order
 from modicum.tasks.bootstrap import Estimate
+from modicum.tasks.value_range import ValueRange
 
 Batch = dict[str, Tensor]
 """Tensors of one batch by name; ``image`` ``[b, c, h, w]`` in ``[0, 1]``, ``position`` ``[b]`` (the row of the
@@ -127,8 +128,18 @@ class Task(ABC):
 
     @property
     def channels(self) -> int:
-        """Of images as networks get them: 1 (grey) or 3."""
+        """Of images as networks get them: 1 (grey) or 3, and those of neighbouring slices."""
         return 3
+
+    @property
+    def neighbours(self) -> int:
+        """Slices to each side of an image that a network sees with it; they are among :attr:`channels`."""
+        return 0
+
+    @property
+    def channels_alone(self) -> int:
+        """Channels of an image without its neighbours."""
+        return self.channels // (1 + 2 * self.neighbours)
 
     @property
     def shuffled(self) -> tuple[str, ...]:
@@ -213,6 +224,11 @@ class DenseTask(Task):
     written: ClassVar[Literal["codes", "image"]]
     outside: ClassVar[float] = 0.0
     """What is said of pixels that the network did not see (``resize="crop"``)."""
+
+    @property
+    def value_range(self) -> ValueRange | None:
+        """What 0 and 1 of ``image`` outputs stand for; None where that is not known, or codes are written."""
+        return None
 
     def targets(self, manifest: Manifest) -> dict[str, np.ndarray]:
         """``domain``, a number for each of the domains in their order, where they are known."""

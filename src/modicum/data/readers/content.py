@@ -152,3 +152,12 @@ def _what_it_is(head: bytes) -> str:
     if all(byte >= 32 or byte in b"\t\r\n\f\x1b" for byte in head):
         return "is a text file, not an image"
     return "is of no known image format"
+
+
+def format_of_file(path: Path) -> str:
+    """What a file holds, by its content; ``unknown`` where it cannot be opened or told (its reader says why)."""
+    try:
+        with path.open("rb") as file:
+            return format_of_content(file)
+    except (OSError, ValueError, Unreadable):
+        return "unknown"

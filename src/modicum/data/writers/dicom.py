@@ -55,6 +55,8 @@ class DerivedSeries:
         keep_study: use the source's StudyInstanceUID, so that an archive files the series with its source.
             That links it to the patient: the caller takes the responsibility.
         number: SeriesNumber.
+        note: added to the description of how the images were derived, such as what the values mean; nothing about a
+            patient.
 
     Raises:
         InputError: a name that cannot be used, or a range without two finite ends.
@@ -66,6 +68,7 @@ class DerivedSeries:
     units: str = "US"
     keep_study: bool = False
     number: int = 1
+    note: str = ""
     series_uid: str = field(default_factory=lambda: str(pydicom.uid.generate_uid(prefix=None)))
     study_uid: str = field(default_factory=lambda: str(pydicom.uid.generate_uid(prefix=None)))
     _grid: tuple[str, float, float] = field(init=False, repr=False)
@@ -84,6 +87,10 @@ class DerivedSeries:
             raise InputError(
                 f"model '{self.model}' or units '{self.units}' cannot be written to DICOM",
                 "use no backslash, and at most 16 characters for the units",
+            )
+        if "\\" in self.note or not self.note.isascii() or len(self.note) > 768:
+            raise InputError(
+                "the note cannot be written to DICOM", "use up to 768 ASCII characters, no backslash"
             )
         low, high = self._ends
         if not np.isfinite([low, high]).all():
@@ -170,9 +177,8 @@ class DerivedSeries:
         dataset.SeriesDate = dataset.ContentDate = dataset.InstanceCreationDate = now.strftime("%Y%m%d")
         dataset.SeriesTime = dataset.ContentTime = dataset.InstanceCreationTime = now.strftime("%H%M%S")
         dataset.ImageType = ["DERIVED", "SECONDARY", *_third_value(header, kind)]
-        dataset.DerivationDescription = (
-            f"predicted from the source image by {self.model}, modicum {__version__}"
-        )
+        derived = f"predicted from the source image by {self.model}, modicum {__version__}"
+        dataset.DerivationDescription = f"{derived}; {self.note}" if self.note else derived
         dataset.SourceImageSequence = Sequence([_reference(header, source)])
         if kind == SecondaryCaptureImageStorage:
             dataset.ConversionType = "SYN"

@@ -11,8 +11,9 @@ step, :mod:`~modicum.methods.reggan.bases` what registration is added to.
 
 from modicum.methods.reggan.bases import Base
 from modicum.methods.reggan.config import TRAINING, RegGanConfig
+from modicum.methods.reggan.exported import exported_network
 from modicum.methods.reggan.image_pool import ImagePool
 from modicum.methods.reggan.method import RegGan
 from modicum.methods.reggan.stages import RegGanStage
 
-__all__ = ["TRAINING", "Base", "ImagePool", "RegGan", "RegGanConfig", "RegGanStage"]
+__all__ = ["TRAINING", "Base", "ImagePool", "RegGan", "RegGanConfig", "RegGanStage", "exported_network"]

@@ -7,9 +7,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from modicum.methods.base import Context, Method, MethodConfig, Stage
+from modicum.errors import InputError
+from modicum.methods.base import PREDICTOR, Context, Method, MethodConfig, Stage
 from modicum.methods.reggan.config import TRAINING, RegGanConfig
 from modicum.methods.reggan.stages import RegGanStage, inward, outward
+from modicum.nn import integrate
+
+REGISTRATION = "registration"
+"""The part that is exported besides the generator."""
 
 
 class Translation(nn.Module):
@@ -28,30 +33,40 @@ class Translation(nn.Module):
         return outward(self.translator(inward(images)))
 
 
-class RegGan(Method):
-    """Translates one modality into another, learned from pairs that lie only roughly on each other."""
+class Registration(nn.Module):
+    """Where pictures in [0, 1] of one modality lie against each other.
 
-    name: ClassVar[str] = "reggan"
-    summary: ClassVar[str] = (
-        "translation between modalities from roughly aligned pairs: registration learns beside the generator"
-    )
-    source: ClassVar[str] = "Kong et al., NeurIPS 2021, arXiv 2110.06465"
-    tasks: ClassVar[tuple[str, ...]] = ("image-to-image",)
-    Config: ClassVar[type[MethodConfig]] = RegGanConfig
-    training: ClassVar[Mapping[str, Any]] = TRAINING
-    image: ClassVar[Mapping[str, Any]] = {"size": (256, 256)}
+    Args:
+        network: finds displacements (or velocities) from moving and fixed pictures in [-1, 1].
+        field: ``displacement`` or ``velocity``: what the network finds.
+    """
 
-    def __init__(self, config: RegGanConfig, context: Context) -> None:
-        super().__init__(config, context)
-        channels = context.task.channels, context.task.num_outputs
-        self._stage = RegGanStage(config, context.image_size, channels)
-        self._predictor = Translation(self._stage.base.translator())
+    def __init__(self, network: nn.Module, field: str = "displacement") -> None:
+        super().__init__()
+        self.network = network
+        self.field = field
 
-    def stages(self) -> Sequence[Stage]:
-        return [self._stage]
+    def forward(
+        self, moving: Float[Tensor, "b channels h w"], fixed: Float[Tensor, "b channels h w"]
+    ) -> Float[Tensor, "b 2 h w"]:
+        """The field with which ``warp(moving, field)`` is like ``fixed``: in pixels, rows (down) first."""
+        found = self.network(inward(moving), inward(fixed))
+        return integrate(found) if self.field == "velocity" else found
 
-    def predictor(self) -> nn.Module:
-        return self._predictor
+
+class AligningTranslation(Translation):
+    """A translator that can also tell how far a picture of the other modality lies from the translation.
+
+    Its parameters are the translator's alone; what registers is the stage's and follows to where the pictures are.
+
+    Args:
+        translator: translates images in [-1, 1].
+        stage: where it was learned, with registration.
+    """
+
+    def __init__(self, translator: nn.Module, stage: RegGanStage) -> None:
+        super().__init__(translator)
+        self._stage = (stage,)  # in a tuple it is no submodule, with its discriminators
 
     @torch.no_grad()
     def displacement(
@@ -69,6 +84,71 @@ class RegGan(Method):
             Displacements in pixels, rows (down) first, then columns (right), as :func:`~modicum.nn.warp` takes them.
 
         Raises:
+            InputError: pictures of another size or number of channels than was learned from.
+        """
+        (stage,) = self._stage
+        assert stage.registration is not None
+        stage.registration.to(image.device).eval()
+        return stage.displacement({"image": image, "target": target})
+
+
+class RegGan(Method):
+    """Translates one modality into another, learned from pairs that lie only roughly on each other."""
+
+    name: ClassVar[str] = "reggan"
+    summary: ClassVar[str] = (
+        "translation between modalities from roughly aligned pairs: registration learns beside the generator"
+    )
+    source: ClassVar[str] = "Kong et al., NeurIPS 2021, arXiv 2110.06465"
+    tasks: ClassVar[tuple[str, ...]] = ("image-to-image",)
+    Config: ClassVar[type[MethodConfig]] = RegGanConfig
+    training: ClassVar[Mapping[str, Any]] = TRAINING
+    image: ClassVar[Mapping[str, Any]] = {"size": (256, 256)}
+
+    config: RegGanConfig
+
+    def __init__(self, config: RegGanConfig, context: Context) -> None:
+        super().__init__(config, context)
+        channels = context.task.channels, context.task.num_outputs
+        self._stage = RegGanStage(config, context.image_size, channels)
+        translator = self._stage.base.translator()
+        self._predictor = (
+            AligningTranslation(translator, self._stage) if config.registration else Translation(translator)
+        )
+
+    def stages(self) -> Sequence[Stage]:
+        return [self._stage]
+
+    def predictor(self) -> nn.Module:
+        return self._predictor
+
+    @torch.no_grad()
+    def displacement(
+        self, image: Float[Tensor, "b c h w"], target: Float[Tensor, "b channels h w"]
+    ) -> Float[Tensor, "b 2 h w"]:
+        """As the predictor's, which exists in modes with registration alone.
+
+        Raises:
             InputError: the mode has no registration.
         """
         return self._stage.displacement({"image": image, "target": target})
+
+    def exported(self, part: str = PREDICTOR) -> tuple[nn.Module, dict[str, Any]]:
+        """The generator (``predictor``), or what aligns pictures with it (``registration``).
+
+        :func:`~modicum.methods.reggan.exported.exported_network` makes either again from the card.
+        """
+        if part == REGISTRATION and not self.config.registration:
+            raise InputError(
+                f"mode '{self.config.mode}' learns no registration", "train with mode nc+r or c+r"
+            )
+        if part not in (PREDICTOR, REGISTRATION):
+            raise InputError(
+                f"method '{self.name}' has no part '{part}'", f"use {PREDICTOR} or {REGISTRATION}"
+            )
+        _, card = super().exported()
+        if part == REGISTRATION:
+            assert self._stage.registration is not None
+            card["registration_depth"] = self._stage.registration.depth
+            return Registration(self._stage.registration, self.config.field), card
+        return Translation(self._predictor.translator), card

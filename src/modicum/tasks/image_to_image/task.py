@@ -15,6 +15,7 @@ from modicum.errors import BrokenImageError, InputError
 from modicum.tasks.base import Batch, Companion, DenseTask, Example, Scores, TaskOptions
 from modicum.tasks.image_to_image.pictures import comparison_pictures
 from modicum.tasks.image_to_image.scores import TranslationScores, higher_is_better
+from modicum.tasks.value_range import ValueRange
 
 LOOKED_AT = 4
 """Rows whose images are opened to see whether they are grey."""
@@ -42,6 +43,14 @@ class ImageToImageOptions(TaskOptions):
     target_window: tuple[float, float] | None = Field(
         None, description="Centre and width, in the targets' own units, of the values that become 0 to 1."
     )
+    neighbours: int = Field(
+        0,
+        ge=0,
+        le=16,
+        description="Slices to each side of a grey image that the network sees with it, as further channels; the first "
+        "and the last slice stand in for what is missing. Of NIfTI and DICOM volumes, and of names that differ in their "
+        "last number.",
+    )
 
 
 class ImageToImage(DenseTask):
@@ -50,6 +59,10 @@ class ImageToImage(DenseTask):
     Args:
         channels: of images and of targets: 1 (grey) or 3.
         options: the task's settings.
+        target_range: what 0 and 1 stand for in the units of the training targets.
+
+    Raises:
+        InputError: neighbours of images in colour.
     """
 
     name: ClassVar[str] = "image-to-image"
@@ -57,14 +70,25 @@ class ImageToImage(DenseTask):
     levels: ClassVar[int] = 65536
     written: ClassVar[Literal["codes", "image"]] = "image"
 
-    def __init__(self, channels: tuple[int, int], options: ImageToImageOptions) -> None:
+    def __init__(
+        self,
+        channels: tuple[int, int],
+        options: ImageToImageOptions,
+        target_range: ValueRange | None = None,
+    ) -> None:
+        if options.neighbours and channels[0] != 1:
+            raise InputError(
+                f"neighbours={options.neighbours} with images in colour",
+                "leave it out, or read the images as grey (channels=1)",
+            )
         self.options = options
+        self.target_range = target_range
         self.kind = "paired" if options.pairing == "rows" else "unpaired"
         self._channels = channels
 
     @classmethod
     def from_manifest(cls, manifest: Manifest, options: Mapping[str, Any]) -> "ImageToImage":
-        """Finds out whether images and targets are grey by opening a few of each."""
+        """Finds out whether images and targets are grey, and what values targets have, by opening a few of each."""
         known = {name: value for name, value in options.items() if name in ImageToImageOptions.model_fields}
         settings = ImageToImageOptions(**known)
         if "target" not in manifest.table:
@@ -77,7 +101,12 @@ class ImageToImage(DenseTask):
         wanted = (
             settings.target_channels if settings.target_channels != "auto" else _channels(manifest, "target")
         )
-        return cls((own, wanted), settings)
+        learned = manifest.table["target"].notna()
+        if "split" in manifest.table and (manifest.table["split"] == "train").any():
+            learned &= manifest.table["split"] == "train"
+        refs = manifest.subset(learned.to_numpy(dtype=bool)).refs("target")
+        found = ValueRange.of_files(refs, settings.target_window, settings.intensity)
+        return cls((own, wanted), settings, found)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -85,16 +114,26 @@ class ImageToImage(DenseTask):
             "kind": self.kind,
             "channels": list(self._channels),
             "options": self.options.model_dump(mode="json"),
+            "target_range": None if self.target_range is None else self.target_range.as_dict(),
         }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "ImageToImage":
         channels, target_channels = values["channels"]
-        return cls((channels, target_channels), ImageToImageOptions(**values["options"]))
+        found = ValueRange.from_dict(values.get("target_range"))
+        return cls((channels, target_channels), ImageToImageOptions(**values["options"]), found)
 
     @property
     def channels(self) -> int:
-        return self._channels[0]
+        return self._channels[0] * (1 + 2 * self.neighbours)
+
+    @property
+    def neighbours(self) -> int:
+        return self.options.neighbours
+
+    @property
+    def value_range(self) -> ValueRange | None:
+        return self.target_range
 
     @property
     def num_outputs(self) -> int:
