@@ -62,10 +62,13 @@ def _page(run: RunFiles) -> dict[str, Any]:
     from modicum.report.training import cost_values, training_blocks
 
     sections = sections_of(run.task_name)
-    css = files("modicum.report").joinpath("templates/report.css").read_text(encoding="utf-8")
     main = run.main
+    training = training_blocks(run)
+    dense = sections.galleries is not None or any(block.template == "losses.html.j2" for block in training)
     return {
-        "css": Markup(css),
+        "css": _css("report.css"),
+        "own_css": _css("dense.css") if dense else "",
+        "lost": sections.lost,
         "theme": theme(),
         "run": run,
         "task": run.task_name.replace("_", " ").replace("-", " ").capitalize() or "Training",
@@ -77,28 +80,35 @@ def _page(run: RunFiles) -> dict[str, Any]:
         "evaluations": [_panel(run, sections, evaluation, i) for i, evaluation in enumerate(run.evaluations)],
         "own_sets": tuple(SET_TITLES.values()),
         "first": run.evaluations.index(main) if main else 0,
-        "training": training_blocks(run),
+        "training": training,
         "cost": cost_values(run),
         "data": data_values(run, sections),
         "versions": versions(run),
     }
 
 
+def _css(name: str) -> Markup:
+    return Markup(files("modicum.report").joinpath(f"templates/{name}").read_text(encoding="utf-8"))
+
+
 def _panel(run: RunFiles, sections: TaskSections, evaluation: Evaluation, place: int) -> dict[str, Any]:
     illustrated = sum(bool(other.examples) for other in run.evaluations)
-    mistakes, correct = split_cards(cards_of(evaluation, PICTURE_BYTES // max(1, illustrated)))
+    budget = PICTURE_BYTES // max(1, illustrated)
+    galleries = sections.galleries(evaluation, budget) if sections.galleries else []
+    mistakes, correct = split_cards([] if sections.galleries else cards_of(evaluation, budget))
     images, patients = number(evaluation.info.get("images")), number(evaluation.info.get("patients"))
     size = [plural(int(images), "image")] if images is not None else []
     size += [plural(int(patients), "patient")] if patients else []
     return {
         "title": evaluation.title,
         "size": ", ".join(size),
-        "note": _resampling(evaluation),
+        "note": _resampling(evaluation) if sections.galleries is None or _has_intervals(evaluation) else "",
         "seen": _seen(evaluation),
         "blocks": sections.blocks(run, evaluation, f"e{place}"),
         "map": ", ".join(sorted({str(entry["map"]) for entry in evaluation.examples if entry.get("map")})),
         "mistakes": mistakes,
         "correct": correct,
+        "galleries": galleries,
         "predicted": evaluation.predictions is not None,
     }
 
@@ -108,6 +118,10 @@ def _seen(evaluation: Evaluation) -> str:
         return ""
     images = number(evaluation.info.get("images")) or evaluation.seen
     return f"{count(evaluation.seen)} of these {count(images)} images were used in training: the scores are too good."
+
+
+def _has_intervals(evaluation: Evaluation) -> bool:
+    return any(number(entry.get("low")) is not None for entry in evaluation.metrics.values())
 
 
 def _resampling(evaluation: Evaluation) -> str:

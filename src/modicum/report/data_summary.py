@@ -27,6 +27,7 @@ def data_values(run: RunFiles, sections: TaskSections) -> dict[str, Any]:
         # As for the intervals: an image whose patient is not known stands for one of its own.
         people = table["patient"].where(table["patient"] != "", "image:" + table["image"])
         totals.append(("patients", {n: int(people[split_of == n].nunique()) for n in names}))
+    several = run.kind == "multi-label"
     return {
         "columns": columns,
         "rows": [(name, [_bar(amounts.get(n, 0), sizes[n]) for n in names]) for name, amounts in rows],
@@ -34,7 +35,7 @@ def data_values(run: RunFiles, sections: TaskSections) -> dict[str, Any]:
         "totals": [(name, [count(amounts[n]) for n in names]) for name, amounts in totals],
         "facts": _facts(run),
         "warnings": data_warnings(run),
-        "several": run.kind == "multi-label",
+        "heading": sections.counted or ("Images with each finding" if several else "Images of each class"),
     }
 
 

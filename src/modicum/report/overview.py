@@ -11,19 +11,24 @@ from modicum.report.words import (
     bytes_text,
     count,
     duration,
-    interval,
+    is_share,
+    metric_interval,
+    metric_text,
     metric_title,
     percent,
     plural,
-    score,
     short_count,
 )
+
+_SMALL_ERRORS = 0.5
+"""An error that is a share of the scale has an axis up to here: nobody would look at worse pictures."""
 
 
 def subtitle(run: RunFiles, sections: TaskSections) -> list[str]:
     """What it tells apart, how it learned, from what network, at what size."""
     method = run.metrics.get("method") or run.recipe.get("method")
-    backbone = run.metrics.get("backbone") or as_mapping(run.recipe.get("backbone")).get("name")
+    in_recipe = as_mapping(run.recipe.get("backbone")).get("name") if sections.backbone else None
+    backbone = run.metrics.get("backbone", in_recipe) if sections.backbone else None
     size = as_mapping(run.recipe.get("image")).get("size")
     parts = [sections.about(run)]
     if isinstance(method, str):
@@ -46,16 +51,19 @@ def hero(run: RunFiles) -> dict[str, Any]:
     low, value = number(entry.get("low")), number(entry.get("value"))
     least = min(end for end in (low, value, 1.0) if end is not None)
     start = 0.5 if metric.startswith("auroc") and least >= 0.5 else -1 if least < 0 else 0
+    most = max(end for end in (number(entry.get("high")), value, 0.0) if end is not None)
+    end = _SMALL_ERRORS if metric == "nmae" and most <= _SMALL_ERRORS else 1.0
     reason = str(entry.get("reason") or "")
     return {
-        "score": score(entry.get("value")),
+        "score": metric_text(metric, entry.get("value")),
         "title": metric_title(metric),
         "meaning": LONG_MEANINGS.get(metric, ""),
         "set": main.title,
-        "interval": interval(entry),
+        "interval": metric_interval(metric, entry),
         "confidence": f"{100 * confidence:g}",
-        "mark": whisker(entry, start),
+        "mark": whisker(entry, start, end) if is_share(metric) else None,
         "start": f"{start:g}".replace("-", "−"),
+        "end": f"{end:g}",
         "reason": reason[:1].upper() + reason[1:],
     }
 

@@ -38,12 +38,7 @@ def cards_of(evaluation: Evaluation, budget: int) -> list[Card]:
         budget: bytes that all pictures together may take; they shrink until they fit.
     """
     folder = evaluation.folder / "examples"
-    loaded = [_pictures(folder, entry) for entry in evaluation.examples]
-    encoded: list[tuple[str, str]] = []
-    for side, quality in _SIZES:
-        encoded = [(_encoded(a, side, quality), _encoded(b, side, quality)) for a, b in loaded]
-        if sum(len(a) + len(b) for a, b in encoded) <= budget:
-            break
+    encoded = data_addresses([_pictures(folder, entry) for entry in evaluation.examples], budget)
     return [
         Card(
             image=str(entry.get("image", "")),
@@ -58,11 +53,26 @@ def cards_of(evaluation: Evaluation, budget: int) -> list[Card]:
     ]
 
 
+def data_addresses(pictures: "Sequence[Sequence[Image | None]]", budget: int) -> list[list[str]]:
+    """Pictures as JPEG data addresses, in their order; empty for one that is missing.
+
+    Args:
+        pictures: of each example.
+        budget: bytes that all together may take; they shrink until they fit.
+    """
+    encoded: list[list[str]] = []
+    for side, quality in _SIZES:
+        encoded = [[_encoded(picture, side, quality) for picture in row] for row in pictures]
+        if sum(len(address) for row in encoded for address in row) <= budget:
+            break
+    return encoded
+
+
 def _pictures(folder: Path, entry: dict[str, Any]) -> "tuple[Image | None, Image | None]":
     """The image, and the image with where the model looked on top (also where that is a transparent layer)."""
     from PIL import Image
 
-    picture, overlay = _opened(folder, entry.get("picture")), _opened(folder, entry.get("overlay"))
+    picture, overlay = opened(folder, entry.get("picture")), opened(folder, entry.get("overlay"))
     if overlay is not None and overlay.mode in ("RGBA", "LA", "PA"):
         layer = overlay.convert("RGBA")
         under = (picture or Image.new("L", layer.size)).convert("RGBA").resize(layer.size)
@@ -70,7 +80,8 @@ def _pictures(folder: Path, entry: dict[str, Any]) -> "tuple[Image | None, Image
     return picture, overlay
 
 
-def _opened(folder: Path, name: Any) -> "Image | None":
+def opened(folder: Path, name: Any) -> "Image | None":
+    """A picture of an examples folder; None where it is missing, damaged, too large or somewhere else."""
     from PIL import Image, UnidentifiedImageError
 
     # A plain name only: nothing outside the examples folder comes into the page.

@@ -7,7 +7,16 @@ from typing import Any
 from markupsafe import Markup
 
 from modicum.report.files import Evaluation, RunFiles, number
-from modicum.report.words import LOWER_IS_BETTER, interval, metric_meaning, metric_title, score
+from modicum.report.words import (
+    LOWER_IS_BETTER,
+    interval,
+    is_share,
+    metric_interval,
+    metric_meaning,
+    metric_text,
+    metric_title,
+    score,
+)
 
 
 @dataclass(frozen=True)
@@ -45,6 +54,25 @@ class Headline:
 
 
 @dataclass(frozen=True)
+class Gallery:
+    """Examples of one kind, each a row of pictures.
+
+    Args:
+        title: what they are.
+        note: how to read them.
+        cards: the examples.
+        ramp: a scale under the title: its ``colours`` as CSS, and what stands at its ``low`` and ``high`` end.
+        shown: cards that are seen at once; the others unfold.
+    """
+
+    title: str
+    note: str
+    cards: Sequence[Any]
+    ramp: Mapping[str, str] | None = None
+    shown: int = 4
+
+
+@dataclass(frozen=True)
 class TaskSections:
     """What a kind of task adds to the page.
 
@@ -54,6 +82,11 @@ class TaskSections:
         blocks: cards of one evaluation; the text keeps ids of evaluations apart.
         cautions: sentences on how far the numbers of the main evaluation carry.
         counts: rows of the data summary: a name, and how many in each split.
+        counted: heading of the summary; by classes or findings where it is empty.
+        galleries: of a task whose predictions are pictures: the examples of an evaluation, their pictures together no
+            larger than so many bytes. None where an example is one picture and what was said of it.
+        lost: what an evaluation without a predictions file lacks.
+        backbone: whether what learns is named by its backbone.
     """
 
     about: Callable[[RunFiles], str]
@@ -61,6 +94,10 @@ class TaskSections:
     blocks: Callable[[RunFiles, Evaluation, str], list[Block]]
     cautions: Callable[[RunFiles, Evaluation], list[str]]
     counts: Callable[[RunFiles], list[tuple[str, dict[str, int]]]]
+    counted: str = ""
+    galleries: Callable[[Evaluation, int], list[Gallery]] | None = None
+    lost: str = "there are no curves, no confusion matrix and no calibration here"
+    backbone: bool = True
 
 
 def sections_of(task: str) -> TaskSections:
@@ -69,26 +106,43 @@ def sections_of(task: str) -> TaskSections:
         from modicum.report.classification import SECTIONS
 
         return SECTIONS
+    if task == "image-to-image":
+        from modicum.report.image_to_image import SECTIONS as TRANSLATION
+
+        return TRANSLATION
+    from modicum.report.panels import galleries
+
     return TaskSections(
         about=lambda run: run.task_name,
         headline=lambda run, evaluation: Headline(""),
         blocks=lambda run, evaluation, prefix: score_block(evaluation),
         cautions=lambda run, evaluation: [],
         counts=lambda run: [],
+        counted="Images",
+        galleries=galleries,
+        lost="there are only scores here",
     )
 
 
-def score_block(evaluation: Evaluation, width: str = "full") -> list[Block]:
-    """All summary scores with their intervals; nothing where there are none."""
+def score_block(evaluation: Evaluation, width: str = "full", common_reason: bool = True) -> list[Block]:
+    """All summary scores with their intervals; nothing where there are none.
+
+    Args:
+        evaluation: with its metrics.
+        width: of the card.
+        common_reason: whether a reason that all scores share stands beside each of them.
+    """
+    reasons = {str(entry.get("reason") or "") for entry in evaluation.metrics.values()}
+    told = common_reason or len(reasons) > 1
     rows = [
         {
             "name": metric_title(name),
             "meaning": metric_meaning(name),
-            "text": score(entry.get("value")),
-            "interval": interval(entry),
-            "mark": whisker(entry) if name != "log_loss" else None,
+            "text": metric_text(name, entry.get("value")),
+            "interval": metric_interval(name, entry),
+            "mark": whisker(entry) if is_share(name) else None,
             "lower": name in LOWER_IS_BETTER,
-            "reason": str(entry.get("reason") or ""),
+            "reason": str(entry.get("reason") or "") if told else "",
         }
         for name, entry in evaluation.metrics.items()
         if "/" not in name

@@ -7,15 +7,16 @@ import numpy as np
 
 from modicum.report.figures import inline_svg
 from modicum.report.files import RunFiles, as_mapping, number
+from modicum.report.losses import loss_names, losses_block
 from modicum.report.sections import Block
-from modicum.report.words import bytes_text, duration, metric_title, percent, score, short_count
+from modicum.report.words import bytes_text, duration, metric_text, metric_title, percent, short_count
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
 def training_blocks(run: RunFiles) -> list[Block]:
-    """A card for the losses and one for the validation metric of each stage that has epochs."""
+    """A card for the loss (or for all, where there are several) and one for the validation metric of each stage."""
     found: list[Block] = []
     stages = list(dict.fromkeys(str(record.get("stage", "")) for record in run.history))
     for place, stage in enumerate(stages):
@@ -41,7 +42,10 @@ def _stage_blocks(run: RunFiles, records: Sequence[dict[str, Any]], suffix: str,
         lines.append((name, *_known(points)))
     faint = _step_losses(steps, ends, at) if len(epochs) else ([], [])
     found = []
-    if any(len(x) for _, x, _ in lines):
+    several = len(loss_names(epochs)) > 1
+    if several:
+        found.append(losses_block(epochs, steps, at, suffix, prefix))
+    elif any(len(x) for _, x, _ in lines):
         figure = learning_figure(lines, faint=faint, best=None, ylabel="loss", xlabel="epoch")
         svg = inline_svg(figure, f"{prefix}-loss", "Training and validation loss over epochs")
         legend = [_key(name, f"s{i}") for i, (name, x, _) in enumerate(lines) if x]
@@ -59,10 +63,13 @@ def _stage_blocks(run: RunFiles, records: Sequence[dict[str, Any]], suffix: str,
         )
         legend = [_key("validation", "s0")]
         if best is not None:
-            legend.append(_key(f"best: {score(best[1])} after epoch {best[0]:g}, kept", "s1", dot=True))
+            legend.append(
+                _key(f"best: {metric_text(metric, best[1])} after epoch {best[0]:g}, kept", "s1", dot=True)
+            )
         svg = inline_svg(figure, f"{prefix}-metric", f"{title} on the validation set over epochs")
         values = {"svg": svg, "legend": legend, "metric": ""}
-        found.append(Block("figure.html.j2", f"{title} on the validation set{suffix}", values, "half"))
+        width = "full" if several else "half"
+        found.append(Block("figure.html.j2", f"{title} on the validation set{suffix}", values, width))
     return found
 
 

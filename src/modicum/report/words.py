@@ -17,6 +17,19 @@ METRIC_TITLES = {
     "brier": "Brier score",
     "ece": "Calibration error",
     "log_loss": "Log loss",
+    "nmae": "NMAE",
+    "psnr_foreground": "PSNR of the foreground",
+    "psnr_release": "PSNR as published",
+    "psnr": "PSNR of the whole image",
+    "ssim_release": "SSIM as published",
+    "ssim_foreground": "SSIM of the foreground",
+    "dice": "Dice",
+    "iou": "IoU",
+    "auprc": "AUPRC",
+    "dice_positives": "Dice where present",
+    "empty": "Images without the class",
+    "hausdorff95": "Hausdorff distance, 95 %",
+    "surface_distance": "Surface distance",
 }
 METRIC_MEANINGS = {
     "auroc": "0.5 is guessing, 1 is perfect",
@@ -30,6 +43,18 @@ METRIC_MEANINGS = {
     "brier": "squared error; lower is better",
     "ece": "stated to observed; lower is better",
     "log_loss": "surprise; lower is better",
+    "nmae": "mean error of the foreground, as a share of the scale; published and recommended; lower is better",
+    "psnr_foreground": "errors of the foreground; recommended; higher is better",
+    "psnr_release": "mixes other pixels in by mistake; only to compare with the paper's values",
+    "psnr": "background included, as elsewhere; higher is better",
+    "ssim_release": "background included; only to compare with the paper's values",
+    "ssim_foreground": "1 is identical; recommended",
+    "dice": "overlap; 1 is identical",
+    "iou": "overlap, stricter; 1 is identical",
+    "auprc": "area under precision and recall, of pixels",
+    "dice_positives": "overlap, in images that have the class",
+    "hausdorff95": "how far outlines are apart at most, but for 5 %; lower is better",
+    "surface_distance": "how far outlines are apart on average; lower is better",
 }
 LONG_MEANINGS = {
     "auroc": "How well it ranks images with a condition above those without: 0.5 is guessing, 1 is perfect.",
@@ -39,8 +64,15 @@ LONG_MEANINGS = {
     "macro_f1": "The balance between finding and being right, averaged over classes.",
     "quadratic_kappa": "Agreement with the true grades beyond chance: 0 is chance, 1 is perfect. "
     "Two grades off weigh four times as much as one.",
+    "nmae": "How far a pixel of the foreground is off on average, as a share of the scale from black to white: "
+    "0 is perfect. Lower is better.",
+    "psnr_foreground": "The scale against the error of the foreground, in decibels: 6 more is half the error.",
+    "psnr": "The scale against the error, in decibels: 6 more is half the error. Background counts, too.",
+    "ssim_foreground": "How alike small windows of the foreground look: 1 is identical.",
+    "dice": "How much of what is marked and what should be lies on each other: 0 is nothing, 1 is all.",
 }
-LOWER_IS_BETTER = ("brier", "ece", "log_loss", "loss")
+LOWER_IS_BETTER = ("brier", "ece", "log_loss", "loss", "nmae", "hausdorff95", "surface_distance")
+_OPEN_ENDED = ("log_loss", "loss", "hausdorff95", "surface_distance")
 METHODS = {"full": "full fine-tuning", "linear": "linear probe on a frozen backbone"}
 
 
@@ -60,6 +92,31 @@ def metric_meaning(name: str) -> str:
     if at is not None:
         return f"found, with {_complement(at)} false alarms in 100"
     return METRIC_MEANINGS.get(name, "")
+
+
+def metric_unit(name: str) -> str:
+    """``dB`` for peak signal-to-noise ratios; nothing for shares and for what has no fixed unit."""
+    return "dB" if name.partition("_")[0] == "psnr" else ""
+
+
+def is_share(name: str) -> bool:
+    """Whether a metric lies between 0 and 1 (or a little below, as agreement does), so that one axis shows several."""
+    return name not in _OPEN_ENDED and not metric_unit(name)
+
+
+def metric_text(name: str, value: Any) -> str:
+    """A metric's value as it is read: ``0.891``, ``24.31 dB``."""
+    unit, found = metric_unit(name), number(value)
+    return f"{found:.2f} {unit}".replace("-", "−") if unit and found is not None else score(value)
+
+
+def metric_interval(name: str, entry: Mapping[str, Any]) -> str:
+    """The interval of a metric, in its unit's digits; nothing where an end is missing."""
+    low, high = number(entry.get("low")), number(entry.get("high"))
+    if not metric_unit(name) or low is None or high is None:
+        return interval(entry)
+    between = "–" if low >= 0 else " to "
+    return f"{low:.2f}{between}{high:.2f}".replace("-", "−")
 
 
 def sensitivity_at(name: str) -> str | None:

@@ -1,0 +1,224 @@
+"""Scores of each patient's images, from the predictions file: a table, and a picture of one metric."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from modicum.report.figures import inline_svg
+from modicum.report.files import Evaluation
+from modicum.report.sections import Block, whisker
+from modicum.report.words import (
+    LOWER_IS_BETTER,
+    count,
+    is_share,
+    metric_interval,
+    metric_text,
+    metric_title,
+    plural,
+    score,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+LISTED = 40
+"""Patients in the table; the worst come first."""
+_NAMED, _DOTS, _DRAWN = 12, 800, 400
+"""Up to so many patients are named under the picture, so many images are dots of their own, and so many patients are
+drawn at all."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Each image's scores.
+
+    Args:
+        values: a row an image, a column a metric; NaN where an image has none.
+        patients: of each image; None where patients are not known.
+    """
+
+    values: pd.DataFrame
+    patients: np.ndarray | None
+
+    def groups(self, metric: str) -> list[tuple[str, np.ndarray]]:
+        """The patients' names and their images' values of a metric, the worst first; those with no value are left out."""
+        assert self.patients is not None
+        found = []
+        for name, rows in self.values.groupby(self.patients, sort=True)[metric]:
+            known = rows.to_numpy(dtype=float)
+            known = known[np.isfinite(known)]
+            if len(known):
+                found.append((str(name), known))
+        sign = -1 if metric in LOWER_IS_BETTER else 1
+        return sorted(found, key=lambda group: sign * group[1].mean())
+
+
+def scored(evaluation: Evaluation, metrics: Sequence[str]) -> Scored | None:
+    """The per-image scores in an evaluation's predictions; None where there are none of these metrics."""
+    table = evaluation.predictions
+    names = [] if table is None else [name for name in metrics if name in table]
+    if table is None or not names:
+        return None
+    values = pd.DataFrame({name: pd.to_numeric(table[name], errors="coerce") for name in names})
+    known = "patient" in table and (table["patient"] != "").any()
+    return Scored(values, table["patient"].to_numpy(dtype=object) if known else None)
+
+
+def patient_blocks(
+    evaluation: Evaluation, metrics: Sequence[str], prefix: str, width: str = "half"
+) -> list[Block]:
+    """A picture of the first metric, image by image, and a table of all metrics, patient by patient.
+
+    Args:
+        evaluation: with predictions.
+        metrics: names of the predictions' columns.
+        prefix: keeps the ids of several evaluations apart.
+        width: of the picture's card.
+    """
+    found = scored(evaluation, metrics)
+    if found is None:
+        return []
+    lead = str(found.values.columns[0])
+    known = found.values[lead].dropna()
+    if known.empty:
+        return []
+    title = f"{metric_title(lead)} of each image"
+    groups = [] if found.patients is None else found.groups(lead)
+    figure = spread_figure(groups, lead) if groups else histogram(known.to_numpy(dtype=float), lead)
+    by = (
+        "A dot an image, a line the mean of a patient"
+        if len(known) <= _DOTS
+        else "Each patient's mean and range"
+    )
+    note = (
+        f"{by}; {plural(len(groups), 'patient')}, the worst first."
+        if groups
+        else "How many images have which."
+    )
+    svg = inline_svg(figure, f"{prefix}-{lead}", f"{title}: {note}")
+    blocks = [Block("figure.html.j2", title, {"svg": svg, "legend": [], "metric": note}, width)]
+    if groups:
+        blocks.append(Block("patients.html.j2", "Patient by patient", _table(found, groups, lead)))
+    return blocks
+
+
+def _table(found: Scored, groups: Sequence[tuple[str, np.ndarray]], lead: str) -> dict[str, Any]:
+    names = [str(name) for name in found.values.columns]
+    highest = max(float(values.max()) for _, values in groups)
+    end = min(1.0, _rounded_up(highest)) if is_share(lead) else _rounded_up(highest)
+    start = min(0.0, min(float(values.min()) for _, values in groups))
+    assert found.patients is not None
+    owners = found.patients.astype(str)
+    rows = []
+    for patient, values in groups[:LISTED]:
+        own = found.values[owners == patient]
+        ends = {"value": values.mean(), "low": values.min(), "high": values.max()}
+        entry = {key: float(value) for key, value in ends.items()}
+        rows.append(
+            {
+                "name": patient,
+                "images": count(len(own)),
+                "mark": whisker(entry, start, end)
+                if len(values) > 1
+                else whisker({"value": ends["value"]}, start, end),
+                "cells": [_cell(name, own[name].to_numpy(dtype=float)) for name in names],
+            }
+        )
+    return {
+        "titles": [metric_title(name) for name in names],
+        "lead": metric_title(lead),
+        "start": f"{start:.3g}",
+        "end": f"{end:.3g}",
+        "rows": rows,
+        "whole": {
+            "images": count(len(found.values)),
+            "cells": [_cell(n, found.values[n].to_numpy(dtype=float)) for n in names],
+        },
+        "left": max(0, len(groups) - LISTED),
+        "single": len(groups) == 1,
+    }
+
+
+def _cell(name: str, values: np.ndarray) -> dict[str, str]:
+    """The mean of a metric, and the lowest and highest image."""
+    known = values[np.isfinite(values)]
+    if not len(known):
+        return {"name": metric_title(name), "text": score(None), "range": ""}
+    ends = {"low": float(known.min()), "high": float(known.max())}
+    spread = metric_interval(name, ends) if len(known) > 1 else ""
+    return {"name": metric_title(name), "text": metric_text(name, float(known.mean())), "range": spread}
+
+
+def _rounded_up(value: float) -> float:
+    """The next of 1, 2, 2.5, 5 and 10 times a power of ten, for the end of an axis."""
+    if value <= 0:
+        return 1.0
+    power = 10.0 ** np.floor(np.log10(value))
+    return float(next(step * power for step in (1, 2, 2.5, 5, 10) if step * power >= value * (1 - 1e-9)))
+
+
+def spread_figure(groups: Sequence[tuple[str, np.ndarray]], metric: str) -> "Figure":
+    """Patients side by side in the order given: each image a dot, the mean a line; of many images means and ranges."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    from modicum.tasks.classification.plots import COLOURS, plot_style
+
+    if len(groups) > _DRAWN:
+        groups = [groups[i] for i in np.linspace(0, len(groups) - 1, _DRAWN).round().astype(int)]
+    with plot_style():
+        figure = Figure(figsize=(5.6, 3.5), layout="constrained")
+        axes = figure.subplots()
+        place = np.arange(len(groups), dtype=float)
+        means = np.array([values.mean() for _, values in groups])
+        if sum(len(values) for _, values in groups) <= _DOTS:
+            for x, (_, values) in zip(place, groups, strict=True):
+                # Side by side in a fixed pattern, so that equal values do not hide each other.
+                aside = 0.22 * np.sin(2.4 * np.arange(len(values)))
+                axes.plot(
+                    x + aside, values, "o", color=COLOURS[0], alpha=0.45, markersize=4.5, markeredgewidth=0
+                )
+            axes.hlines(means, place - 0.34, place + 0.34, color=COLOURS[1], linewidth=2.2)
+        else:
+            axes.vlines(
+                place, *np.array([(v.min(), v.max()) for _, v in groups]).T, color=COLOURS[0], alpha=0.4
+            )
+            axes.plot(place, means, "o", color=COLOURS[1], markersize=3.5)
+        if len(groups) <= _NAMED:
+            axes.set_xticks(
+                place, [_short(name) for name, _ in groups], rotation=0 if len(groups) <= 5 else 30
+            )
+        else:
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+            axes.set_xlabel("patients, the worst first")
+        axes.set_xlim(-0.7, len(groups) - 0.3)
+        axes.set_ylabel(metric_title(metric))
+        if metric in LOWER_IS_BETTER:
+            axes.set_ylim(bottom=0)
+        axes.grid(visible=False, axis="x")
+        return figure
+
+
+def histogram(values: np.ndarray, metric: str) -> "Figure":
+    """How many images have which value."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    from modicum.tasks.classification.plots import COLOURS, plot_style
+
+    with plot_style():
+        figure = Figure(figsize=(5.6, 3.5), layout="constrained")
+        axes = figure.subplots()
+        axes.hist(values, bins=min(24, max(4, len(values) // 3)), color=COLOURS[0], alpha=0.8, rwidth=0.92)
+        axes.set_xlabel(metric_title(metric))
+        axes.set_ylabel("images")
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(visible=False, axis="x")
+        return figure
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 14 else f"{name[:6]}…{name[-6:]}"

@@ -1,0 +1,84 @@
+"""What translation adds to the page: scores image by image and patient by patient, rows of pictures, displacements."""
+
+import numpy as np
+
+from modicum.report.by_patient import patient_blocks
+from modicum.report.files import Evaluation, RunFiles, as_mapping, number
+from modicum.report.image_to_image_words import METRICS, about, cautions, headline, pairs_note
+from modicum.report.panels import galleries as panel_galleries
+from modicum.report.sections import Block, Gallery, TaskSections, score_block
+from modicum.report.words import percent, plural
+
+_STOPS = 12
+
+
+def blocks(run: RunFiles, evaluation: Evaluation, prefix: str) -> list[Block]:
+    """The cards of one evaluation."""
+    of_patients = patient_blocks(evaluation, METRICS, prefix)
+    # Cautions and headline have said why, where no score has an interval.
+    scores = score_block(evaluation, "half" if of_patients else "full", common_reason=False)
+    return [*scores, *of_patients, *_displacement_block(run, evaluation)]
+
+
+def galleries(evaluation: Evaluation, budget: int) -> list[Gallery]:
+    """The worst and typical translations, with what the colours of their differences stand for."""
+    return panel_galleries(evaluation, budget, pairs_note(evaluation), _error_ramp())
+
+
+def _error_ramp() -> dict[str, str]:
+    """The scale of error maps, as a CSS gradient."""
+    from modicum.tasks.image_to_image.pictures import ERROR_AT_WHITE, error_colours
+
+    colours = error_colours(np.linspace(0, ERROR_AT_WHITE, _STOPS, dtype=np.float32)[None])[0]
+    stops = ",".join(f"rgb({r},{g},{b})" for r, g, b in colours.tolist())
+    return {
+        "colours": f"linear-gradient(90deg,{stops})",
+        "low": "difference 0",
+        "high": f"{100 * ERROR_AT_WHITE:g} % of the scale and more",
+    }
+
+
+def _displacement_block(run: RunFiles, evaluation: Evaluation) -> list[Block]:
+    """What the examples' estimated displacements come to."""
+    fields = [as_mapping(entry.get("displacement")) for entry in evaluation.examples]
+    known = [field for field in fields if number(field.get("mean")) is not None]
+    if not known:
+        return []
+    means, longest, folded = (
+        [value for field in known if (value := number(field.get(key))) is not None]
+        for key in ("mean", "max", "folded")
+    )
+    size = as_mapping(run.recipe.get("image")).get("size")
+    at = f" of {size[1]} × {size[0]}" if isinstance(size, list | tuple) and len(size) == 2 else ""
+    rows = [
+        ("Mean", f"{np.mean(means):.2f} px", f"{min(means):.2f} to {max(means):.2f} from example to example")
+    ]
+    if longest:
+        rows.append(("Longest", f"{max(longest):.1f} px", "in all examples"))
+    if folded:
+        rows.append(
+            (
+                "Folded",
+                f"{percent(100 * float(np.mean(folded)))} %",
+                "of pixels; 0 is a field that could be real",
+            )
+        )
+    note = (
+        f"How far the target lies from the translation, as registration estimates it in {plural(len(known), 'example')}, "
+        f"in pixels{at}. It is no part of the translation."
+    )
+    return [Block("facts.html.j2", "Estimated displacement", {"rows": rows, "note": note})]
+
+
+SECTIONS = TaskSections(
+    about=about,
+    headline=headline,
+    blocks=blocks,
+    cautions=cautions,
+    counts=lambda run: [],
+    counted="Images with their targets",
+    galleries=galleries,
+    lost="there are no scores image by image here",
+    backbone=False,
+)
+"""Sections of the task ``image-to-image``."""
