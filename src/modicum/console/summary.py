@@ -6,6 +6,7 @@ from typing import Any
 
 from modicum.engine.evaluation import headline
 from modicum.engine.run_folder import RunFolder, read_json
+from modicum.wording import count_of
 
 
 def run_summary(path: Path) -> list[str]:
@@ -15,8 +16,9 @@ def run_summary(path: Path) -> list[str]:
         return []
     metrics = read_json(folder.metrics)
     parameters, memory, spent = metrics["parameters"], metrics["memory"], metrics["time"]
+    network = f"{metrics['method']} on {metrics['backbone']}" if metrics["backbone"] else metrics["method"]
     lines = [
-        f"{metrics['method']} on {metrics['backbone']}: {parameters['learnable']:,} of {parameters['total']:,} "
+        f"{network}: {parameters['learnable']:,} of {parameters['total']:,} "
         f"parameters learned, peak training memory {memory['peak_bytes'] / 2**20:,.0f} MiB ({memory['kind']}), "
         f"{spent['images_per_second']:.0f} images/s, {spent['fit_seconds']:.0f} s in all"
     ]
@@ -30,8 +32,11 @@ def run_summary(path: Path) -> list[str]:
 def evaluation_summary(content: Mapping[str, Any], first: str | None = None) -> list[str]:
     """An evaluation's most telling metrics in one line."""
     wanted = [first, "auroc", "balanced_accuracy", "accuracy", "quadratic_kappa"]
-    names = [name for name in dict.fromkeys(wanted) if name and name in content["metrics"]]
-    unit = f"{content['images']} images"
+    found = list(content["metrics"])
+    names = [name for name in dict.fromkeys(wanted) if name and name in found]
+    names += found[:3] if len(names) < 2 else []  # another task's: its own first
+    names = list(dict.fromkeys(names))
+    unit = count_of(content["images"], "image")
     if content["patients"] is not None:
-        unit += f" of {content['patients']} patients"
+        unit += f" of {count_of(content['patients'], 'patient')}"
     return [f"{', '.join(headline(content, name) for name in names)}; {unit}"]

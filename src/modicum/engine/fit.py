@@ -19,7 +19,7 @@ from modicum.engine.devices import be_deterministic, chosen_device, memory_error
 from modicum.engine.distributed import wait_for_all
 from modicum.engine.environment import environment
 from modicum.engine.evaluation import evaluate_rows
-from modicum.engine.model import check_backbone, learned_of, make_method
+from modicum.engine.model import backbone_in, check_backbone, learned_of, make_method
 from modicum.engine.preparation import PreparedData, pixel_statistics, prepare, task_for
 from modicum.engine.recipe import Recipe
 from modicum.engine.run_folder import RunFolder, write_json
@@ -204,7 +204,7 @@ def _describe(recipe: Recipe, folder: RunFolder, task: Task, method: Method, res
         "kind": task.kind,
         "classes": facts.get("classes"),
         "method": recipe.method,
-        "backbone": recipe.backbone.name,
+        "backbone": recipe.backbone.name if backbone_in(method.predictor()) is not None else None,
         "seed": recipe.seed,
         "selection": result.selection,
         "parameters": {
