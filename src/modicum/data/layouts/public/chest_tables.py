@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -142,14 +142,19 @@ def is_wanted(word: str, options: LayoutOptions) -> bool:
     return options.views == "all" or view_of(word) == options.views
 
 
-def files_below(folder: Path) -> dict[str, Path]:
-    """Image files below a folder by name; the first of a name in the order of the folders."""
-    return {path.name: path for path in reversed(list(_walk(folder)))}
+def files_below(folder: Path, without: Container[str] = ()) -> dict[str, Path]:
+    """Image files below a folder by name; the first of a name in the order of the folders.
+
+    Args:
+        folder: where to look.
+        without: names of folders that are not looked into.
+    """
+    return {path.name: path for path in reversed(list(_walk(folder, without)))}
 
 
-def _walk(folder: Path) -> Iterator[Path]:
+def _walk(folder: Path, without: Container[str]) -> Iterator[Path]:
     for here, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in without)
         for name in sorted(names):
             path = Path(here, name)
             if not name.startswith(".") and path.suffix and is_image_file(path):

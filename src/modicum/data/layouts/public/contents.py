@@ -3,7 +3,6 @@
 import os
 import re
 from collections.abc import Iterable, Iterator
-from itertools import islice
 from pathlib import Path
 
 from modicum.data.layouts.folders import images_below, list_folder, natural_key
@@ -11,16 +10,19 @@ from modicum.data.readers.content import SUFFIX_FORMATS
 from modicum.errors import InputError
 
 # Recognising a layout must not take long where a folder holds a hundred thousand images.
-_MOST_NAMES = 4000
+_MOST_IMAGES = 4000
 
 
 def names_in(folder: Path) -> list[str]:
-    """Names in a folder, hidden ones excepted; not more than are needed to recognise a layout."""
+    """Names in a folder, hidden ones excepted; of images not more than are needed to recognise a layout."""
     try:
-        entries = list(islice(os.scandir(folder), _MOST_NAMES))
+        names = [entry.name for entry in os.scandir(folder) if not entry.name.startswith(".")]
     except OSError:
         return []
-    return sorted(entry.name for entry in entries if not entry.name.startswith("."))
+    if len(names) > _MOST_IMAGES:
+        others = [name for name in names if not name.lower().endswith(tuple(SUFFIX_FORMATS))]
+        names = list({*others, *names[:_MOST_IMAGES]})
+    return sorted(names)
 
 
 def any_name(folder: Path, pattern: str) -> bool:

@@ -15,7 +15,12 @@ from modicum.data.layouts.public.vessels import read_part
 from modicum.errors import InputError
 
 # Case counts: g0001 is of REFUGE, G-1-L of RIM-ONE.
-_DOMAINS = {"Domain1": r"[gn]d.*", "Domain2": r"[GNS].*", "Domain3": r"[gn].*", "Domain4": r"V.*"}
+_DOMAINS = {
+    "Domain1": r"[gn]d.*",
+    "Domain2": r"[GNS]-\d.*",
+    "Domain3": r"[gn]\d.*",
+    "Domain4": r"V\d.*",
+}
 _RIM_ONE = r"([GNS]-\d+)-([LR])\b.*"
 _REFUGE = {"train": r"([gn]\d{4})", "val": r"(v\d{4})", "test": r"(t\d{4})"}
 _DRISHTI = r"(drishtiGS_\d+)"

@@ -43,7 +43,7 @@ class LayoutOptions:
     unmentioned: str = "zeros"
     views: str = "all"
     projection: str | None = None
-    least_foreground: float = 0.05
+    least_foreground: float | int = 0.05
     axis: int = 2
     overlaps: str = "error"
     relabel: Mapping[str, str] | None = None

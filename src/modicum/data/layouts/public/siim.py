@@ -35,7 +35,7 @@ def read_siim(folder: Path, options: LayoutOptions) -> Found:
     """
     table = _table(folder)
     regions = read_run_lengths(table) if table is not None else {}
-    stems = {stem_of(path): path for path in files_below(folder).values() if path.parent.name != MASK_FOLDER}
+    stems = {stem_of(path): path for path in files_below(folder, (MASK_FOLDER,)).values()}
     found = Found([], source=table.name if table else "")
     for name, rows in regions.items():
         has_any = any(row.text not in ("", NOTHING) for row in rows)

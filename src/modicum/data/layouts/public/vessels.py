@@ -43,7 +43,7 @@ def read_drive(folder: Path, options: LayoutOptions) -> Found:
         images = inside(folder, part, "images")
         if images is not None:
             rows, notes = _paired(
-                keyed(images_in(images), _NAME),
+                images_in(images),
                 {
                     "mask": (inside(folder, part, "1st_manual"), True),
                     "fov": (inside(folder, part, "mask"), True),
@@ -90,7 +90,7 @@ def read_stare(folder: Path, options: LayoutOptions) -> Found:
 
 def is_chase(folder: Path) -> bool:
     """``Image_01L.jpg`` beside ``Image_01L_1stHO.png``."""
-    return any_name(folder, rf"{_CHASE}_1stHO\.png") and any_name(folder, rf"{_CHASE}\.jpe?g")
+    return any_name(folder, rf"{_CHASE}_1stHO\.png") and any_name(folder, rf"{_CHASE}\.(jpe?g|tiff?|png)")
 
 
 def read_chase(folder: Path, options: LayoutOptions) -> Found:
@@ -118,7 +118,11 @@ def is_hrf(folder: Path) -> bool:
 def read_hrf(folder: Path, options: LayoutOptions) -> Found:
     """HRF: 15 healthy eyes, 15 with glaucoma, 15 with diabetic retinopathy; the first five of each are to train."""
     rows, notes = _paired(
-        keyed(images_in(folder / (inside(folder, "images") or folder)), _HRF),
+        [
+            path
+            for path in images_in(inside(folder, "images") or folder)
+            if re.fullmatch(_HRF, stem_of(path), re.I)
+        ],
         {"mask": (inside(folder, "manual1"), True), "fov": (inside(folder, "mask"), False)},
     )
     if len(rows) == 45:
@@ -159,7 +163,7 @@ def read_part(folder: Path) -> tuple[list[Row], list[str]]:
     """Rows of one folder with ``image``, ``mask`` and perhaps ``roi``, and notes."""
     images = inside(folder, IMAGE_FOLDER)
     return _paired(
-        keyed(images_in(images), _NAME) if images is not None else {},
+        images_in(images) if images is not None else [],
         {"mask": (inside(folder, MASK_FOLDER), True), "fov": (inside(folder, FIELD_FOLDER), True)},
     )
 
@@ -181,17 +185,23 @@ def _keys(folder: Path) -> list[str]:
 
 
 def _paired(
-    images: Mapping[str, Path], folders: Mapping[str, tuple[Path | None, bool]]
+    images: Sequence[Path], folders: Mapping[str, tuple[Path | None, bool]]
 ) -> tuple[list[Row], list[str]]:
     """Rows of images and what lies beside them: by column its folder, and whether each image must have one."""
-    rows: dict[str, Row] = {key: {"image": path} for key, path in images.items()}
+    rows: dict[Path, Row] = {path: {"image": path} for path in images}
     notes = []
     for column, (folder, required) in folders.items():
-        files = keyed(images_in(folder), _NAME) if folder is not None else {}
-        found, said = beside(images, files, column.replace("fov", "field of view"), required)
+        files = images_in(folder) if folder is not None else []
+        if not files:
+            continue
+        # Endings are taken off only where that is needed: they may be part of somebody's names.
+        same = {stem_of(path).lower() for path in images} <= {stem_of(path).lower() for path in files}
+        names = "(.+)" if same else _NAME
+        keys = keyed(images, names)
+        found, said = beside(keys, keyed(files, names), column.replace("fov", "field of view"), required)
         notes += said
         for key, path in found.items():
-            rows[key][column] = path
+            rows[keys[key]][column] = path
     return list(rows.values()), notes
 
 

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -20,72 +19,59 @@ from modicum.progress import bar
 from modicum.wording import count_of, listed
 
 
-@dataclass(frozen=True)
-class Volumes:
-    """Two files of one body, and what else is known of them."""
-
-    image: Path
-    target: Path
-    row: Row = field(default_factory=dict)
-
-
-def read_volumes(folder: Path, pair: tuple[str, str], options: LayoutOptions) -> Found:
-    """Slices of the volumes below a folder whose names end with one and the other of a pair.
+def side_by_side(folder: Path, pair: tuple[str, str], notes: list[str]) -> list[tuple[Path, Path, Row]]:
+    """Volumes below a folder whose names end with one and the other of a pair, with patient and split.
 
     ``sub-01_T1w.nii.gz``, ``Brats18_x_t1.nii.gz`` and ``BraTS-GLI-00000-000-t1n.nii.gz`` end with ``T1w``, ``t1`` and
     ``t1n``, in any case. What stands before the ending is the patient, or ``sub-01`` of it where there is such a part.
 
+    Args:
+        folder: where to look.
+        pair: the endings of source and target.
+        notes: gets a line where volumes have no pair.
+
     Raises:
-        InputError: two volumes of a pair differ in shape or place, or have several times.
-        BrokenImageError: a file cannot be read.
+        InputError: two files differ in nothing but their case.
     """
-    found = Found([])
-    pairs: list[Volumes] = []
-    alone: list[str] = []
     files = [path for path in images_in(folder, deep=True) if format_of_name(path) == "nifti"]
-    sides = [_ending(files, ending) for ending in pair]
-    for name, path in sides[0].items():
-        if name in sides[1]:
-            pairs.append(Volumes(path, sides[1][name], _whose(path, name[1], folder)))
-    common = sides[0].keys() & sides[1].keys()
-    for side in sides:
-        alone += [path.name for name, path in side.items() if name not in common]
-    if alone and pairs:
-        found.notes.append(f"left out: {count_of(len(alone), 'volume')} without a pair ({listed(alone)})")
-    with bar("pairs of volumes", len(pairs)) as progress:
-        for volumes in pairs:
-            found.rows += slices_of(volumes, options, found.notes)
-            progress.advance()
-    return found
+    first, second = (_ending(files, ending) for ending in pair)
+    common = first.keys() & second.keys()
+    alone = [path.name for side in (first, second) for key, path in side.items() if key not in common]
+    if alone and common:
+        notes.append(f"left out: {count_of(len(alone), 'volume')} without a pair ({listed(alone)})")
+    return [(path, second[key], _whose(path, key[1], folder)) for key, path in first.items() if key in common]
 
 
-def slices_of(volumes: Volumes, options: LayoutOptions, notes: list[str]) -> list[Row]:
-    """A row for each slice of a pair that shows enough of the body.
+def add_slices(found: Found, pairs: Sequence[tuple[Path, Path, Row]], options: LayoutOptions) -> None:
+    """Adds a row for each slice of each pair of volumes in which both show enough of the body.
 
     Args:
-        volumes: the pair.
-        options: ``axis``, and ``least_foreground`` of each of the two.
-        notes: gets one line of what is left out.
+        found: gets the rows, and a note of what is left out.
+        pairs: source, target, and what else is known of them.
+        options: ``axis`` and ``least_foreground``.
 
     Raises:
-        InputError: the two differ in shape or place, or have several times.
+        InputError: the two of a pair differ in shape or place, or have several times.
         BrokenImageError: a file cannot be read.
     """
-    image, target = (_only(path, options.axis) for path in (volumes.image, volumes.target))
-    require_same_grid(image, target)
-    keep = np.ones(len(image), bool)
-    if options.least_foreground > 0:
-        shares = np.minimum(foreground_shares(image), foreground_shares(target))
-        keep = shares >= options.least_foreground
-    rows: list[Row] = [
-        {"image": image.refs[at], "target": target.refs[at], **volumes.row} for at in np.flatnonzero(keep)
-    ]
-    if not keep.all():
-        notes.append(
-            f"left out: {count_of(int((~keep).sum()), 'slice')} of {len(image)} of '{volumes.image.name}' and its pair "
-            f"with less than {options.least_foreground:.0%} of voxels other than 0"
+    left_out = total = 0
+    with bar("pairs of volumes", len(pairs)) as progress:
+        for source, goal, row in pairs:
+            image, target = (_only(path, options.axis) for path in (source, goal))
+            require_same_grid(image, target)
+            keep = np.ones(len(image), bool)
+            if options.least_foreground > 0:
+                shares = np.minimum(foreground_shares(image), foreground_shares(target))
+                keep = shares >= options.least_foreground
+            for at in np.flatnonzero(keep):
+                found.rows.append({"image": image.refs[at], "target": target.refs[at], **row})
+            left_out, total = left_out + int((~keep).sum()), total + len(keep)
+            progress.advance()
+    if left_out:
+        found.notes.append(
+            f"left out: {left_out:,} of {count_of(total, 'slice')} with less than {options.least_foreground:.0%} of "
+            "voxels other than 0"
         )
-    return rows
 
 
 def foreground_shares(volume: Volume) -> Float64[np.ndarray, "slices"]:
