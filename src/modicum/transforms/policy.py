@@ -47,7 +47,7 @@ MAGNITUDE_LIMITS: Mapping[str, tuple[float, float] | None] = MappingProxyType(
 POLICY_OPERATIONS = tuple(MAGNITUDE_LIMITS)
 CUTOUT = POLICY_OPERATIONS.index("cutout")
 # A CPU takes so many levels at a time that they stay in its cache: a large batch at once takes three times as long.
-_CACHED_LEVELS = 2**19
+_CACHED_LEVELS = 2**18
 # Stands in the place of steps that a shorter chain does not have.
 NOTHING = -1
 
@@ -98,24 +98,30 @@ def apply_sub_policies(
     Raises:
         InputError: neither 1 nor 3 channels.
     """
-    if image.device.type != "cpu":
-        return _apply_steps(image, drawn["steps"], drawn["centre"], magnitudes)
-    size = max(1, _CACHED_LEVELS // image[:1].numel())
-    parts = (image.split(size), drawn["steps"].split(size), drawn["centre"].split(size))
-    return torch.cat([_apply_steps(*part, magnitudes) for part in zip(*parts, strict=True)])
+    whole = image.device.type != "cpu"
+    size = len(image) if whole else max(1, _CACHED_LEVELS // image[:1].numel())
+    made = torch.empty_like(image)
+    parts = (each.split(size) for each in (image, drawn["steps"], drawn["centre"], made))
+    for part, steps, centres, place in zip(*parts, strict=True):
+        torch.div(_apply_steps(part, steps, centres, magnitudes), 255, out=place)
+    return made
 
 
-def _apply_steps(image: Tensor, steps: Tensor, centres: Tensor, magnitudes: int) -> Tensor:
+def _apply_steps(image: Tensor, steps: Tensor, centres: Tensor, magnitudes: int) -> operations.Levels:
     levels = operations.to_levels(image)
     for step, centre in zip(steps.unbind(1), centres.unbind(1), strict=True):
+        chosen = step[:, 0].unique().tolist()
+        if len(chosen) == 1:
+            levels = _apply(chosen[0], levels, step[:, 1], centre, magnitudes)
+            continue
         changed = torch.empty_like(levels)
-        for index in step[:, 0].unique().tolist():
+        for index in chosen:
             rows = (step[:, 0] == index).nonzero().flatten()
             there = rows.to(image.device)
             part = _apply(index, levels[there], step[rows, 1], centre[rows], magnitudes)
             changed.index_copy_(0, there, part)
         levels = changed
-    return levels.to(image.dtype).div_(255)
+    return levels
 
 
 def _apply(
