@@ -194,10 +194,10 @@ class Run:
                 )
             names, refs = without_own_output(given, names, refs, place)
             predictor = replace(
-                dense_predictor(method.predictor(), task, recipe, chosen),
+                dense_predictor(method.predictor(), task, recipe, chosen, method.tile()),
                 batch_size=batch_size,
                 native=native,
-                tile=_tile(tile, native, recipe.image.size),
+                tile=_tile(tile, native, recipe.image.size, method.tile()),
                 overlap=_share(overlap),
             )
             output = DenseOutput(predictor, place, f"{self.folder.name} ({recipe.method})", pseudonym)
@@ -349,6 +349,7 @@ class Run:
                 place,
                 manifest.name,
                 split,
+                tile=method.tile(),
             )
             content["seen"] = self._seen(store.facts[position].sha256 for position in positions)
             write_json(place / "metrics.json", content)
@@ -395,10 +396,12 @@ def _within_memory(
     return fit_to_memory(recipe, memory, choose=choose)
 
 
-def _tile(tile: int | None, native: bool, trained: tuple[int, int]) -> tuple[int, int] | None:
-    """Height and width of tiles: as given; at the files' own size, as in training."""
+def _tile(
+    tile: int | None, native: bool, trained: tuple[int, int], own: tuple[int, int] | None
+) -> tuple[int, int] | None:
+    """Height and width of tiles: as given; else the method's own; at the files' own size, as in training."""
     if tile is None:
-        return trained if native else None
+        return own or (trained if native else None)
     if tile < 16:
         raise InputError(f"--tile is {tile}", "give a side in pixels from 16 on")
     return tile, tile

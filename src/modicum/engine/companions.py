@@ -12,7 +12,8 @@ from modicum.engine.neighbours import with_neighbours
 from modicum.engine.preparation import Companions, PreparedData, raise_or_note_broken
 from modicum.engine.recipe import Recipe
 from modicum.errors import InputError
-from modicum.tasks import Task
+from modicum.progress import bar
+from modicum.tasks import DenseTask, Task
 from modicum.tasks.base import Companion
 
 
@@ -30,8 +31,14 @@ class CompanionReader:
 
     def __call__(
         self, positions: Int[np.ndarray, "batch"]
+    ) -> Shaped[np.ndarray, "batch height width channels"] | Shaped[np.ndarray, "batch 1 height width"]:
+        """Copies of the records, in the order asked for; codes, which stay as they are, with their channel in front."""
+        records = self._records(positions)
+        return np.moveaxis(records, 3, 1) if self.store.settings.content == "codes" else records
+
+    def _records(
+        self, positions: Int[np.ndarray, "batch"]
     ) -> Shaped[np.ndarray, "batch height width channels"]:
-        """Copies of the records, in the order asked for."""
         there = positions >= 0
         if there.all():
             return self.store.get(positions)
@@ -49,7 +56,8 @@ def with_companions(
     """Adds to prepared images what the task sees beside them, and reads the images in the task's channels.
 
     Raises:
-        InputError: a companion that is needed is not named, cannot be read, or has another size than its image.
+        InputError: a companion that is needed is not named, cannot be read, has another size than its image, or holds
+            codes that mean nothing.
     """
     prepared = replace(prepared, store=prepared.store.with_channels(task.channels_alone))
     for companion in task.companions:
@@ -116,8 +124,25 @@ def _with_companion(
     if companion.content == "image":
         store = store.with_channels(companion.channels)
     _check_sizes(prepared, store, positions, column)
+    notes = prepared.notes
+    if companion.content == "codes" and isinstance(task, DenseTask):
+        rows = np.flatnonzero(positions >= 0)
+        places = [f"{manifest.place(row)}: its {column}" for row in rows]
+        notes = [*notes, *task.check_codes(column, _codes_held(store, positions[rows], column), places)]
     seen: Companions = {**prepared.companions, column: (CompanionReader(store, companion.absent), positions)}
-    return replace(prepared, companions=seen)
+    return replace(prepared, companions=seen, notes=notes)
+
+
+def _codes_held(
+    store: ImageStore, positions: Int[np.ndarray, "rows"], column: str
+) -> Bool[np.ndarray, "rows 256"]:
+    """Which codes occur in each stored companion."""
+    held = np.zeros((len(positions), 256), dtype=bool)
+    with bar(f"checking {column}", len(positions)) as shown:
+        for row in range(len(positions)):
+            held[row] = np.bincount(store.get(positions[[row]]).ravel(), minlength=256) > 0
+            shown.advance()
+    return held
 
 
 def _readable(named: Bool[np.ndarray, "rows"], store: ImageStore) -> Bool[np.ndarray, "rows"]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float32
 
 from modicum.data.image import ImageRef
 from modicum.data.manifest import Manifest
@@ -14,6 +15,7 @@ from modicum.engine.dense_prediction import DensePredictor, Predicted
 from modicum.engine.displacement import example_displacement
 from modicum.engine.pictures import fitted_picture, write_png
 from modicum.engine.run_folder import write_json
+from modicum.errors import InputError
 from modicum.progress import bar
 from modicum.tasks import DenseTask
 from modicum.tasks.base import Companion, DenseScores, Example
@@ -41,6 +43,9 @@ def read_truth(task: DenseTask, manifest: Manifest, row: int, intensity: str | N
         manifest: names it.
         row: of the manifest.
         intensity: the rule that images without a window are read by.
+
+    Raises:
+        InputError: a mask with values that mean nothing.
     """
     found: dict[str, np.ndarray] = {}
     shape: tuple[int, int] | None = None
@@ -59,7 +64,10 @@ def read_truth(task: DenseTask, manifest: Manifest, row: int, intensity: str | N
         found[companion.column] = pixels
     if shape is not None:
         found |= {one.column: np.full(shape, one.absent, np.uint8) for one in absent}
-    return task.truth(found)
+    try:
+        return task.truth(found)
+    except InputError as error:
+        raise InputError(f"{manifest.place(row)}: {error.problem}", error.remedy) from error
 
 
 def write_dense_examples(
@@ -78,7 +86,8 @@ def write_dense_examples(
         assert predicted.image is not None
         assert predicted.activated is not None
         truth = read_truth(predictor.task, manifest, example.row, predictor.settings.intensity_rule)
-        pictures = predictor.task.picture(predicted.image.pixels, predicted.activated, truth)
+        pixels = _whole(predictor, manifest, predicted)
+        pictures = predictor.task.picture(pixels, predicted.activated, truth)
         record: dict[str, Any] = {
             "image": str(manifest.table["image"].iloc[example.row]),
             "kind": example.kind,
@@ -97,6 +106,18 @@ def write_dense_examples(
             panels.append({"name": name, "picture": file})
         records.append({**record, "panels": panels})
     write_json(folder / "examples.json", records)
+
+
+def _whole(
+    predictor: DensePredictor, manifest: Manifest, predicted: Predicted[int]
+) -> Float32[np.ndarray, "channels height width"]:
+    """A predicted row's image at its file's size; for a small network a large JPEG is decoded at half of it."""
+    image, settings = predicted.image, predictor.settings
+    assert image is not None
+    if image.pixels.shape[1:] != (image.source.height, image.source.width):
+        ref = manifest.subset([predicted.name]).refs()[0]
+        image = read_image(ref, window=settings.window, intensity=settings.intensity_rule, empty=True)
+    return image.pixels
 
 
 def _predicted(predictor: DensePredictor, manifest: Manifest, rows: np.ndarray) -> Iterator[Predicted[int]]:

@@ -15,7 +15,7 @@ from modicum.data.stores.image_store import ImageStore
 from modicum.engine.attribution import write_examples
 from modicum.engine.batches import StageData, Stored, in_batches, loader
 from modicum.engine.dense_evaluation import score_dense, write_dense_examples
-from modicum.engine.dense_prediction import DensePredictor
+from modicum.engine.dense_prediction import DensePredictor, Size
 from modicum.engine.devices import autocast
 from modicum.engine.preparation import store_settings
 from modicum.engine.recipe import Recipe
@@ -42,12 +42,14 @@ def evaluate_rows(
     data_name: str,
     split: str | None,
     learned: tuple[TrainStage, StageData] | None = None,
+    tile: Size | None = None,
 ) -> dict[str, Any]:
     """Predicts rows of a manifest and writes ``predictions.csv``, ``metrics.json`` and ``examples/``.
 
     Args:
         learned: a stage that has just been trained and what it reads: its outputs are those of ``network``, and
             what is in a feature store need not be computed again.
+        tile: of larger images, see :meth:`~modicum.methods.Method.tile`.
 
     Returns:
         The content of ``metrics.json``.
@@ -55,7 +57,7 @@ def evaluate_rows(
     title = split or data_name
     dense: DensePredictor | None = None
     if isinstance(task, DenseTask):
-        dense = dense_predictor(network, task, recipe, device)
+        dense = dense_predictor(network, task, recipe, device, tile)
         scores: Scores = score_dense(dense, manifest, rows, title)
     else:
         scores = _score_stored(
@@ -90,9 +92,9 @@ def evaluate_rows(
 
 
 def dense_predictor(
-    network: nn.Module, task: DenseTask, recipe: Recipe, device: torch.device
+    network: nn.Module, task: DenseTask, recipe: Recipe, device: torch.device, tile: Size | None = None
 ) -> DensePredictor:
-    """How a recipe's network predicts pictures."""
+    """How a recipe's network predicts pictures; larger ones in tiles, where a size is given for them."""
     return DensePredictor(
         network,
         task,
@@ -100,6 +102,7 @@ def dense_predictor(
         recipe.training.precision,
         device,
         recipe.training.batch_size,
+        tile,
     )
 
 

@@ -244,5 +244,6 @@ def _evaluate(
                 prepared.manifest.name,
                 split,
                 learned,
+                method.tile(),
             )
     return found

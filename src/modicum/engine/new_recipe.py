@@ -27,6 +27,7 @@ def make_recipe(data: str | Path, method: str, settings: Mapping[str, Any]) -> R
         "options": {},
         "data": {"source": str(data)},
         "image": dict(found.image),
+        "backbone": dict(found.backbone),
         "training": dict(found.training),
         "config": {},
     }

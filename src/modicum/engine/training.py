@@ -83,13 +83,14 @@ class StageTrainer:
         self._last_checkpoint = time.monotonic()
         self._bar: Bar = Bar()
         self._note = ""
-        augmentation = Augmentation(self.settings.augment, stage.image_size or recipe.image.size)
+        augmentation = Augmentation(self.settings.augment, stage.image_size or recipe.image.size, stage.patch)
+        changes = augmentation.operations or stage.image_size or stage.patch
         self.module = StageModule(
             stage,
             self.settings,
             data,
             recipe.seed,
-            augmentation if augmentation.operations or stage.image_size else None,
+            augmentation if changes else None,
             self.stop.listen_again,
             self._epoch_ended,
             self._step_ended,

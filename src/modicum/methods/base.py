@@ -60,6 +60,8 @@ class TrainStage(nn.Module, ABC):
         reads: what it wants in a batch: ``image``, or outputs of earlier extract stages. An extract stage that
             provides ``image`` takes the place of the images themselves.
         image_size: height and width that augmentation brings images to; None for the run's.
+        patch: height and width of windows that augmentation cuts from training images at random; None for whole
+            images.
         aligned_views: whether ``image`` shows the same view as the stored features (see
             :attr:`ExtractStage.views`), or the image as it is.
     """
@@ -67,6 +69,7 @@ class TrainStage(nn.Module, ABC):
     name: str
     reads: tuple[str, ...] = ("image",)
     image_size: tuple[int, int] | None = None
+    patch: tuple[int, int] | None = None
     aligned_views: bool = False
 
     @abstractmethod
@@ -182,8 +185,8 @@ class Method(ABC):
     """How something is learned.
 
     Class attributes describe the method to users: ``name``, ``summary`` (one line), ``source`` (where it was
-    published), ``tasks`` (names of tasks it serves), ``Config``, and ``training`` and ``image`` (settings of the training
-    loop and of the images that differ from the general defaults).
+    published), ``tasks`` (names of tasks it serves), ``Config``, and ``training``, ``image`` and ``backbone``
+    (settings of the training loop, of the images and of the backbone that differ from the general defaults).
     """
 
     name: ClassVar[str]
@@ -193,6 +196,7 @@ class Method(ABC):
     Config: ClassVar[type[MethodConfig]] = MethodConfig
     training: ClassVar[Mapping[str, Any]] = {}
     image: ClassVar[Mapping[str, Any]] = {}
+    backbone: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(self, config: MethodConfig, context: Context) -> None:
         self.config = config
@@ -205,6 +209,10 @@ class Method(ABC):
     @abstractmethod
     def predictor(self) -> nn.Module:
         """A module from images ``[b, c, h, w]`` in ``[0, 1]`` to outputs, sharing the stages' networks."""
+
+    def tile(self) -> tuple[int, int] | None:
+        """Height and width of the pieces in which the predictor sees larger images; None for whole images."""
+        return None
 
     def merged(self) -> nn.Module:
         """What was learned as one plain backbone and a linear head, where it can be that.

@@ -4,6 +4,7 @@ from modicum.nn.backbones import Backbone, load_backbone_weights
 from modicum.nn.classifier import Classifier, linear_head
 from modicum.nn.feature_codec import FeatureCodec
 from modicum.nn.fine_grained import FineGrainedSideNetwork, PromptFusion
+from modicum.nn.flip_averaging import FlipAveraged
 from modicum.nn.frozen import Frozen, count_parameters, each_once, learnable_parameters, learned_tensors
 from modicum.nn.frozen_tokens import FrozenTokens
 from modicum.nn.instance_norm import InstanceNorm
@@ -17,6 +18,7 @@ from modicum.nn.masked_encoder import (
     xavier_initialise,
 )
 from modicum.nn.masked_record_model import MaskedAutoencoder, MaskedRecordModel
+from modicum.nn.mixstyle import MixStyle, insert_mixstyle
 from modicum.nn.munit import MunitDecoder, MunitStyleEncoder
 from modicum.nn.nice_gan import NiceDiscriminator, NiceEncoder, NiceGenerator
 from modicum.nn.normalisation import Normalisation
@@ -38,6 +40,7 @@ __all__ = [
     "Classifier",
     "FeatureCodec",
     "FineGrainedSideNetwork",
+    "FlipAveraged",
     "Frozen",
     "FrozenTokens",
     "InstanceNorm",
@@ -45,6 +48,7 @@ __all__ = [
     "MaskedAutoencoder",
     "MaskedEncoder",
     "MaskedRecordModel",
+    "MixStyle",
     "MultiScaleDiscriminator",
     "MunitDecoder",
     "MunitStyleEncoder",
@@ -68,6 +72,7 @@ __all__ = [
     "count_parameters",
     "each_once",
     "folded_share",
+    "insert_mixstyle",
     "integrate",
     "kept_tokens",
     "learnable_parameters",

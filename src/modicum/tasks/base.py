@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
@@ -245,6 +245,24 @@ class DenseTask(Task):
     @abstractmethod
     def scores(self) -> DenseScores:
         """A fresh collector."""
+
+    def check_codes(
+        self, column: str, held: Bool[np.ndarray, "rows 256"], places: Sequence[str]
+    ) -> list[str]:
+        """Looks at which codes the companions of each row hold, before anything is learned from them.
+
+        Args:
+            column: of the companions, whose content is ``codes``.
+            held: by row, which codes occur.
+            places: what to call each row in a message.
+
+        Returns:
+            What a reader of the report should know.
+
+        Raises:
+            InputError: codes that mean nothing; it names the place.
+        """
+        return []
 
     @abstractmethod
     def truth(self, companions: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -12,10 +12,12 @@ torch.Size([4, 3, 96, 96])
 from modicum.transforms.geometry import resize
 from modicum.transforms.misaligned_pairs import Misalign, MisalignElastic
 from modicum.transforms.misalignment import AffineMisalignment, ElasticMisalignment
+from modicum.transforms.mixup import mixup
 from modicum.transforms.operation import GeometricOperation, Operation, PhotometricOperation
 from modicum.transforms.pipeline import OPERATIONS, Augmentation, describe_augmentation, parse_augmentation
 from modicum.transforms.policy import POLICY_OPERATIONS, Policy
 from modicum.transforms.presets import PRESETS
+from modicum.transforms.rand_augment import RandAugment
 from modicum.transforms.random_geometry import (
     HorizontalFlip,
     RandomResizedCrop,
@@ -63,6 +65,7 @@ __all__ = [
     "Operation",
     "PhotometricOperation",
     "Policy",
+    "RandAugment",
     "RandomErasing",
     "RandomResizedCrop",
     "RandomScaleCrop",
@@ -75,6 +78,7 @@ __all__ = [
     "apply_view",
     "apply_views",
     "describe_augmentation",
+    "mixup",
     "parse_augmentation",
     "parse_views",
     "resize",

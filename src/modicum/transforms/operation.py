@@ -6,7 +6,7 @@ and parameters.
 """
 
 from abc import ABC, abstractmethod
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -98,7 +98,13 @@ class Operation(BaseModel, ABC):
 
 
 class GeometricOperation(Operation):
-    """An operation that moves pixels; masks follow."""
+    """An operation that moves pixels; masks follow.
+
+    Attributes:
+        cuts: whether it cuts a window of the size that is aimed at, rather than stretching something to it.
+    """
+
+    cuts: ClassVar[bool] = False
 
     @abstractmethod
     def place(self, drawn: Drawn, applied: Bool[Tensor, "batch"], size: Size, output: Size | None) -> Stage:

@@ -18,6 +18,7 @@ from modicum.transforms.geometry import Size, Stage, resize_stage, warp_batch
 from modicum.transforms.operation import Batch, GeometricOperation, Operation, require_image
 from modicum.transforms.policy import Policy
 from modicum.transforms.presets import PRESETS
+from modicum.transforms.rand_augment import RandAugment
 from modicum.transforms.random_geometry import as_size
 from modicum.transforms.scale_crop import RandomScaleCrop
 
@@ -44,6 +45,7 @@ OPERATIONS: dict[str, type[Operation]] = {
         misaligned_pairs.Misalign,
         misaligned_pairs.MisalignElastic,
         Policy,
+        RandAugment,
         RandomScaleCrop,
     )
 }
@@ -61,15 +63,21 @@ class Augmentation:
         size: of the images that come out, (height, width) or one number for a square. A
             ``random_resized_crop`` or ``resize`` without a size of its own goes there; otherwise a resize is
             added at the end. None keeps the size that comes in, but for operations with a size of their own.
+        patch: of windows cut at random places from what comes out, (height, width) or one number for a square,
+            instead of that resize: what is learned from windows is applied to whole images, at one scale. A
+            ``random_scale_crop`` without a size of its own cuts them itself. Beyond smaller images is black.
 
     Raises:
         InputError: unknown preset, operation or parameter, a value outside its range, or an impossible size.
     """
 
-    def __init__(self, operations: object, size: int | Size | None = None) -> None:
+    def __init__(
+        self, operations: object, size: int | Size | None = None, patch: int | Size | None = None
+    ) -> None:
         self.operations = parse_augmentation(operations)
         try:
             self.size = None if size is None else as_size(size)
+            self.patch = None if patch is None else as_size(patch)
         except ValueError as error:
             raise InputError(f"augmentation: {error}", "give a size in pixels") from None
 
@@ -88,13 +96,18 @@ class Augmentation:
         pending: list[Stage] = []
         for operation in self.operations:
             if isinstance(operation, GeometricOperation):
-                pending.append(operation.stage(count, (channels, *canvas), generator, self.size))
+                output = self.patch if self.patch and operation.cuts else self.size
+                pending.append(operation.stage(count, (channels, *canvas), generator, output))
                 canvas = pending[-1].target
                 continue
             if any(stage.edge != "exact" for stage in pending):
                 batch, pending = warp_batch(batch, pending), []
             batch = operation(batch, generator)
-        if self.size is not None and canvas != self.size:
+        if self.patch is not None:
+            if canvas != self.patch:
+                cut = RandomScaleCrop(p=0.0)
+                pending.append(cut.stage(count, (channels, *canvas), generator, self.patch))
+        elif self.size is not None and canvas != self.size:
             pending.append(resize_stage(count, canvas, self.size))
         return warp_batch(batch, pending)
 
@@ -103,7 +116,7 @@ class Augmentation:
         return describe_augmentation(self.operations)
 
     def __repr__(self) -> str:
-        return f"Augmentation({self.describe()}, size={self.size})"
+        return f"Augmentation({self.describe()}, size={self.size}, patch={self.patch})"
 
 
 def parse_augmentation(value: object) -> tuple[Operation, ...]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from modicum.transforms.operation import Operation
+from modicum.transforms.rand_augment import RandAugment
 from modicum.transforms.random_geometry import (
     HorizontalFlip,
     RandomResizedCrop,
@@ -14,6 +15,7 @@ from modicum.transforms.random_geometry import (
     Zoom,
 )
 from modicum.transforms.random_photometry import ColorJitter, Gamma
+from modicum.transforms.scale_crop import RandomScaleCrop
 
 PRESETS: Mapping[str, tuple[Operation, ...]] = MappingProxyType(
     {
@@ -47,5 +49,10 @@ PRESETS: Mapping[str, tuple[Operation, ...]] = MappingProxyType(
             HorizontalFlip(),
             ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4),
         ),
+        # What segmentation of vessels is trained with in Lyu et al., "AADG" (IEEE TMI 2022, 41, 3699): the baseline
+        # that their search is compared with. They do not flip.
+        "segmentation": (RandomScaleCrop(p=0.8, factor=(0.5, 2.0)),),
+        # The same behind two operations of their search space, at the strongest.
+        "randaugment": (RandAugment(), RandomScaleCrop(p=0.8, factor=(0.5, 2.0))),
     }
 )

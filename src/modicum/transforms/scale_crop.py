@@ -1,7 +1,7 @@
 """Random scale, then a random crop: the augmentation that segmentation is usually trained with."""
 
 from dataclasses import replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Bool
@@ -27,6 +27,7 @@ class RandomScaleCrop(GeometricOperation):
             size (and, used alone, the input's).
     """
 
+    cuts: ClassVar[bool] = True
     name: Literal["random_scale_crop"] = "random_scale_crop"
     p: Probability = 0.8
     factor: PositiveLimits = (0.5, 2.0)

@@ -133,7 +133,7 @@ def test_an_unknown_code_is_an_error_that_names_the_file_the_value_and_the_remed
     resized = mask([0, 0, 17, 255, 240, 17])
     with pytest.raises(InputError) as raised:
         codes.channels(resized, "data.csv row 17: mask 'a.png'")
-    assert str(raised.value).startswith("data.csv row 17: mask 'a.png' has 3 pixels of code 17, 240,")
+    assert str(raised.value).startswith("data.csv row 17: mask 'a.png' has pixels of code 17, 240,")
     assert "ignored" in raised.value.remedy
 
 

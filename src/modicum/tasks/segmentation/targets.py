@@ -24,7 +24,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from modicum.errors import InputError
-from modicum.wording import count_of, listed
+from modicum.wording import listed
 
 Kind = Literal["binary", "multi-class", "multi-label"]
 Range = tuple[int, int]
@@ -94,6 +94,11 @@ class MaskCodes:
         background = among(self.codes.get(BACKGROUND, ()))
         return (self.table.any(1) | background) & ~among(self.ignored)
 
+    @cached_property
+    def unknown(self) -> Bool[np.ndarray, "256"]:
+        """Which codes have no meaning and are not ignored."""
+        return ~self.counted & ~among(self.ignored)
+
     def check(self, mask: UInt8[np.ndarray, "height width"], place: str) -> None:
         """Raises :class:`~modicum.errors.InputError` for a code without meaning.
 
@@ -102,12 +107,15 @@ class MaskCodes:
             place: what to call the mask, for instance ``data.csv row 17: mask 'a.png'``.
         """
         present = np.bincount(mask.ravel(), minlength=LEVELS) > 0
-        unknown = np.flatnonzero(present & ~self.counted & ~among(self.ignored))
+        self.check_codes(present, place)
+
+    def check_codes(self, held: Bool[np.ndarray, "256"], place: str) -> None:
+        """The same for a mask of which is only known which codes occur in it."""
+        unknown = np.flatnonzero(held & self.unknown)
         if len(unknown):
-            pixels = int(np.isin(mask, unknown).sum())
             meant = "; ".join(f"{name} {_shown(ranges)}" for name, ranges in self.codes.items())
             raise InputError(
-                f"{place} has {count_of(pixels, 'pixel')} of code {listed(unknown)}, which has no meaning ({meant})",
+                f"{place} has pixels of code {listed(unknown)}, which has no meaning ({meant})",
                 "name all codes with the option 'codes', or ignore some with 'ignored'; a mask that was resized must "
                 "be made again, with the nearest neighbour",
             )

@@ -142,6 +142,25 @@ class Segmentation(DenseTask):
         rest = {name: tensor for name, tensor in batch.items() if name not in self.masks}
         return {**rest, "mask": torch.cat(channels, 1), "fov": inside}
 
+    def check_codes(
+        self, column: str, held: Bool[np.ndarray, "rows 256"], places: Sequence[str]
+    ) -> list[str]:
+        """Every code must have a meaning, and a field of view something inside; says how many masks are empty."""
+        if column == "fov":
+            for inside, place in zip(held[:, 1:].any(1), places, strict=True):
+                if not inside:
+                    raise InputError(
+                        f"{place} is 0 everywhere: none of its pixels counts",
+                        "give those inside another value, or leave the cell empty where all pixels count",
+                    )
+            return []
+        codes = self.masks[column]
+        for row, place in zip(held, places, strict=True):
+            codes.check_codes(row, place)
+        looked_for = codes.table[:, 1 if codes.exclusive else 0 :].any(1)
+        empty = int((~held[:, looked_for].any(1)).sum())
+        return [f"{empty} of {len(held)} {column} files show no class."] if empty else []
+
     @property
     def monitor(self) -> str:
         return "dice"
