@@ -9,6 +9,7 @@ that other work on the machine meets both alike, and times are of the processor.
 import argparse
 import json
 import random
+import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +26,7 @@ from modicum.data.reports import masked_words, train_tokenizer
 from modicum.engine.meters import saved_tensors
 from modicum.losses import masked_token_loss
 from modicum.nn import MaskedEncoder, ReportEncoder, mask_patches, vision_transformer
-from training_overhead import machine, spread
+from training_overhead import machine
 
 RESULTS = Path(__file__).parent / "results" / "masked_encoding.json"
 BATCH, PATCHES, LENGTH, WORDS = 4, 196, 100, 30_000
@@ -36,6 +37,15 @@ def seconds(work: Callable[[], Any]) -> float:
     began = time.process_time()
     work()
     return time.process_time() - began
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    """Four digits, as some of the times are milliseconds."""
+    return {
+        "median": round(statistics.median(values), 4),
+        "min": round(min(values), 4),
+        "max": round(max(values), 4),
+    }
 
 
 def encoding(rounds: int, training: bool) -> dict[str, Any]:

@@ -16,9 +16,16 @@ def vocabulary(size: int = WORDS) -> Vocabulary:
 
 
 def records(
-    count: int, seed: int, side: int = 64
+    count: int, seed: int, side: int = 64, slope: float = 0.2
 ) -> tuple[dict[str, torch.Tensor], torch.Tensor, torch.Tensor]:
-    """A batch, the quadrant of each image, and where its report names it."""
+    """A batch, the quadrant of each image, and where its report names it.
+
+    Args:
+        count: pairs.
+        seed: of all that is random.
+        side: of the images in pixels.
+        slope: how much brighter or darker the background gets across an image at most, beside a blob of 0.5.
+    """
     generator = torch.Generator().manual_seed(seed)
 
     def spread(*shape: int) -> torch.Tensor:
@@ -29,7 +36,7 @@ def records(
     centre = side * (0.25 + 0.5 * torch.stack([quadrant // 2, quadrant % 2]) + 0.06 * spread(2, count))
     lines = torch.arange(side).view(1, -1)
     down, right = (torch.exp(-((lines - c.view(-1, 1)) ** 2) / (2 * (side / 8) ** 2)) for c in centre)
-    slope_down, slope_right = 0.5 * spread(2, count, 1) * (lines / side - 0.5)
+    slope_down, slope_right = slope * spread(2, count, 1) * (lines / side - 0.5)
     images = (
         0.4
         + slope_down.unsqueeze(2)

@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
@@ -14,8 +16,9 @@ from torch.nn import functional as F
 
 from modicum.data.reports import masked_words
 from modicum.errors import InputError
-from modicum.methods.mrm import TRAINING, MaeConfig, MaeStage, MrmConfig, MrmStage
-from modicum.nn import mask_patches, patchify, vision_transformer
+from modicum.methods import Context
+from modicum.methods.mrm import TRAINING, Mae, MaeConfig, MaeStage, Mrm, MrmConfig, MrmStage
+from modicum.nn import Backbone, load_backbone_weights, mask_patches, patchify, vision_transformer
 
 TINY = {
     "decoder_width": 16,
@@ -307,6 +310,30 @@ def test_words_are_guessed_right_by_a_network_that_always_says_them():
     outputs = stage(batch)
     assert outputs[:, 2].tolist() == [1, 1, 1]
     assert outputs[:, 1].max() < 1e-6
+
+
+# --- the methods ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("method", "config"), [(Mae, MaeConfig(**MAE_TINY)), (Mrm, MrmConfig(**TINY))])
+def test_what_is_learned_is_a_backbone_of_the_runs_kind(method, config):
+    def backbone() -> Backbone:
+        torch.manual_seed(5)
+        return Backbone("vit_tiny_patch16_224", (32, 32))
+
+    context = Context(cast(Any, SimpleNamespace(vocabulary=vocabulary())), backbone, {}, {})
+    made = method(config, context)
+    (stage,) = made.stages()
+    assert stage.image_size == ((32, 32) if method is Mae else (64, 64))
+    images = torch.rand(2, 1, 32, 32)
+    with torch.no_grad():
+        features = made.predictor().eval()(images)
+        again = backbone()
+        load_backbone_weights(again, stage.encoder.body.state_dict(), "run")
+        again.mean.fill_(0.4978)
+        again.std.fill_(0.2449)
+        tokens = again.eval().feature_map(images)
+    torch.testing.assert_close(features, tokens[:, 1:].mean(1), atol=1e-5, rtol=1e-5)
 
 
 # --- several processes ------------------------------------------------------------------------------------------------

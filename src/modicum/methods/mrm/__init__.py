@@ -12,6 +12,7 @@ of pairs.
 
 from modicum.methods.mrm.config import TRAINING, MaeConfig, MrmConfig
 from modicum.methods.mrm.mae_stage import MaeStage
+from modicum.methods.mrm.method import Mae, Mrm, PooledPatches
 from modicum.methods.mrm.mrm_stage import MrmStage
 
-__all__ = ["TRAINING", "MaeConfig", "MaeStage", "MrmConfig", "MrmStage"]
+__all__ = ["TRAINING", "Mae", "MaeConfig", "MaeStage", "Mrm", "MrmConfig", "MrmStage", "PooledPatches"]
