@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -45,8 +46,10 @@ def labels_of_lists(
     count = len(next(iter(given.values()))[0].split())
     if count == 1:
         return _with_label(manifest, given, source, options, classes)
-    if "label" in manifest.table:
+    if "label" in manifest.table and manifest.places:
         return manifest.with_columns([f"labels are those of {manifest.source}, not of '{source}'"])
+    if "label" in manifest.table:  # the names of folders, which say less than a list of findings
+        manifest = replace(manifest, table=manifest.table.drop(columns="label"))
     _require_counts(labels, count)
     return _with_findings(manifest, given, count, source, options, classes)
 

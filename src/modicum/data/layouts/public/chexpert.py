@@ -54,7 +54,7 @@ def read_chexpert(folder: Path, options: LayoutOptions) -> Found:
             found.rows.append(row | _values(line, findings, options))
             found.places.append(line.place)
     if others:
-        found.notes.append(f"left out: {count_of(others, 'image')} that are not {options.views}")
+        found.notes.append(f"left out: {count_of(others, 'image')} of other views than {options.views}")
     return found
 
 
@@ -113,10 +113,10 @@ def read_mimic(folder: Path, options: LayoutOptions) -> Found:
             row |= _values(studies[study], findings, options)
         found.rows.append(row)
         found.places.append(line.place)
-    for number, what in ((others, f"that are not {options.views}"), (unreported, "without a report")):
-        if number:
-            kept = "left out: " if what.startswith("that") else ""
-            found.notes.append(f"{kept}{count_of(number, 'image')} {what}")
+    if others:
+        found.notes.append(f"left out: {count_of(others, 'image')} of other views than {options.views}")
+    if unreported:
+        found.notes.append(f"{count_of(unreported, 'image')} without a report")
     return found
 
 

@@ -67,7 +67,7 @@ def read_nih(folder: Path, options: LayoutOptions) -> Found:
         found.rows.append(row | _findings(line["Finding Labels"], line.place))
         found.places.append(line.place.removeprefix(f"{found.source} "))
     if others:
-        found.notes.append(f"left out: {count_of(others, 'image')} that are not {options.views}")
+        found.notes.append(f"left out: {count_of(others, 'image')} of other views than {options.views}")
     _add_splits(found, folder, {line["Image Index"] for line in lines})
     return found
 

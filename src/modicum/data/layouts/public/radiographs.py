@@ -44,9 +44,7 @@ def read_covid(folder: Path, options: LayoutOptions) -> Found:
         found.rows.append(row)
         found.places.append(line.place.removeprefix(f"{found.source} "))
     if others:
-        found.notes.append(
-            f"left out: {count_of(others, 'image')} that are no radiographs or not of the view asked for"
-        )
+        found.notes.append(f"left out: {count_of(others, 'image')} of other kinds or views than asked for")
     return found
 
 
@@ -91,7 +89,7 @@ def read_indiana(folder: Path, options: LayoutOptions) -> Found:
     if lost:
         found.notes.append(f"{count_of(len(lost), 'image')} without a report ({listed(lost)})")
     if others:
-        found.notes.append(f"left out: {count_of(others, 'image')} that are not {options.views}")
+        found.notes.append(f"left out: {count_of(others, 'image')} of other views than {options.views}")
     return found
 
 

@@ -46,9 +46,11 @@ class Found:
         columns = {
             name: _column(name, [row.get(name) for row in self.rows], root.absolute()) for name in names
         }
-        # A kind of mask that no image has is still known of each of them.
+        # What no image has, a kind of lesion or a finding, is still part of the data set.
         kept = {
-            n: cells for n, cells in columns.items() if n.startswith(MASKS_PREFIX) or not cells.isna().all()
+            n: cells
+            for n, cells in columns.items()
+            if n.startswith((MASKS_PREFIX, LABELS_PREFIX)) or not cells.isna().all()
         }
         table = pd.DataFrame(kept)
         if "domain" in table and table["domain"].nunique() == 1:
