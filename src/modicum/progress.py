@@ -6,6 +6,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 _quiet = False
+_said: set[str] | None = None
 
 
 def set_quiet(quiet: bool) -> None:
@@ -14,8 +15,27 @@ def set_quiet(quiet: bool) -> None:
     _quiet = quiet
 
 
+@contextmanager
+def each_notice_once(said: set[str]) -> Iterator[None]:
+    """Within, a notice that has been given before is not given again: many runs on the same data all have the same.
+
+    Args:
+        said: notices that were given; grows.
+    """
+    global _said
+    before, _said = _said, said
+    try:
+        yield
+    finally:
+        _said = before
+
+
 def say(message: str) -> None:
     """Prints one notice line on standard error, unless quiet."""
+    if _said is not None:
+        if message in _said:
+            return
+        _said.add(message)
     if not _quiet:
         from rich.console import Console
 

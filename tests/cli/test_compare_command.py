@@ -52,6 +52,10 @@ def modicum(monkeypatch, capsys, tmp_path):
         (["--batch-size", "many"], "--batch-size is 'many'; give a number of images, or auto"),
         (["--parallel", 0], "--parallel is 0; give 1 or more"),
         (["--executor", "rai"], "unknown executor 'rai'; did you mean 'ray'?"),
+        (
+            ["--sweep", "dropout"],
+            "--sweep 'dropout' is not KEY=V1,V2; write for instance --sweep mode=nc,nc+r",
+        ),
         (["--set", "lr=1e-3"], "--set lr is an option of its own; pass --lr"),
         (["--set", "seeds=2"], "--set seeds is an option of its own; pass --seeds"),
         (["--set", "lin.epochs=3"], "unknown setting 'lin.epochs'"),

@@ -55,7 +55,7 @@ def test_a_learning_rate_as_a_setting_is_a_learning_rate():
 
 def test_the_search_tries_every_rate_with_every_method_at_the_first_seed():
     cells = search_cells(request(lrs=[1e-4, 1e-3]))
-    assert [(cell.method, cell.seed, cell.lr) for cell in cells] == [
+    assert [(cell.variant, cell.seed, cell.lr) for cell in cells] == [
         ("full", 0, 1e-4),
         ("full", 0, 1e-3),
         ("linear", 0, 1e-4),

@@ -70,7 +70,7 @@ def make_translation(folder: Path, run: MadeTranslation = MadeTranslation()) -> 
         "kind": run.kind,
         "classes": None,
         "method": "reggan",
-        "backbone": "resnet50",
+        "backbone": None,
         "selection": {"metric": None, "epoch": 12, "step": 144},
         "parameters": {"total": 14_300_000, "learnable": 14_300_000, "learnable_percent": 100.0},
         "evaluations": evaluations,

@@ -71,6 +71,12 @@ def compare(
             help="Any other setting of all methods: KEY=VALUE; of one: METHOD.KEY=VALUE (repeatable).",
         ),
     ] = None,
+    sweep: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A row for each value of a setting: KEY=V1,V2 or METHOD.KEY=V1,V2 (repeatable: every combination)."
+        ),
+    ] = None,
     name: Annotated[str | None, typer.Option("--name", "-n", help="Of the comparison.")] = None,
     runs: Runs = Path("runs"),
     parallel: Annotated[
@@ -91,10 +97,13 @@ def compare(
       modicum compare labels.csv --label grade --methods full,linear --lr 1e-4,1e-3 --seeds 5
 
       modicum compare labels.csv --methods full,linear --set linear.standardise=false --parallel 4
+
+      modicum compare pairs.csv --methods reggan --sweep mode=p,nc,nc+r
     """
     from rich.console import Console
 
     from modicum.comparison.compare import compare as compare_methods
+    from modicum.comparison.sweeps import parse_sweeps
     from modicum.console.comparison import comparison_table, learning_rates
 
     # Each of these parameters is a setting by the same name.
@@ -105,6 +114,7 @@ def compare(
         methods,
         seeds=seeds,
         lr=learning_rates(lr),
+        sweep=parse_sweeps(sweep or []),
         name=name,
         runs=runs,
         parallel=parallel,

@@ -10,12 +10,14 @@ from modicum.comparison.request import Request
 from modicum.report.words import metric_title
 from modicum.wording import count_of, listed
 
+_BUDGET = ("epochs", "batch_size", "size", "image_size", "accumulate")
+
 
 def cautions_of(
     request: Request, records: Sequence[Record], table: pd.DataFrame, measure: Measure | None
 ) -> list[str]:
     """Sentences, the gravest first."""
-    found = [*_of_scores(request, measure), *_of_cells(records), *_of_budget(request)]
+    found = [*_of_scores(request, records, measure), *_of_cells(records), *_of_budget(request)]
     kinds = {record.metrics["memory"].get("kind") for record in records if record.finished}
     if len(kinds) > 1:
         found.append(
@@ -23,21 +25,32 @@ def cautions_of(
         )
     if (table["full_memory"] == "predicted").any():
         found.append("The memory of full fine-tuning is predicted: it was not measured in this comparison.")
+    if measure is not None and not measure.of_full:
+        found.append(
+            "Memory stands for itself: full fine-tuning was not measured, and is predicted for classifiers alone."
+        )
     return found
 
 
-def _of_scores(request: Request, measure: Measure | None) -> list[str]:
+def _of_scores(request: Request, records: Sequence[Record], measure: Measure | None) -> list[str]:
     if measure is None:
         return ["No cell has a score yet."]
     found = []
     if measure.split == "val":
         rates = " and the learning rates" if len(request.lrs) > 1 else ""
+        if any(record.metrics["selection"].get("metric") for record in records if record.finished):
+            used = f", which also selected the weights{rates}: it is too good."
+        else:  # the last weights were kept
+            used = f", which also selected{rates.removeprefix(' and')}: it is too good." if rates else "."
         found.append(
-            f"THERE IS NO TEST SET. {metric_title(measure.metric)} is that of the validation images, "
-            f"which also selected the weights{rates}: it is too good."
+            f"THERE IS NO TEST SET. {metric_title(measure.metric)} is that of the validation images{used}"
         )
     if request.seeds == 1:
         found.append("With one seed nobody knows how much of a difference is chance.")
+    if measure.dense and measure.patients == 1:
+        found.append(
+            "All images that were evaluated are of one patient: how the next one will come out is not known."
+        )
     if measure.unit == "image":
         found.append(
             "Intervals take every image for an independent one, because patients are not known. "
@@ -77,4 +90,7 @@ def _of_budget(request: Request) -> list[str]:
     ]
     if own:
         found.append(f"Settings of one method alone: {', '.join(own)}.")
+    swept = [key for key in request.sweeps if key.rpartition(".")[2] in _BUDGET]
+    if swept:
+        found.append(f"Rows differ in their budget: {listed(swept)}.")
     return found

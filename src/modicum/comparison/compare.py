@@ -1,11 +1,12 @@
 """``modicum.compare``: trains every method with every seed under one budget, and makes one table of it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from modicum.comparison.executors import Executor, choose_executor
 from modicum.comparison.grid import Cell, chosen_rates, search_cells, seed_cells
+from modicum.comparison.image_names import ImageNames
 from modicum.comparison.progress import CellsProgress, cells_progress
 from modicum.comparison.request import Request
 from modicum.comparison.results import Comparison, write_results
@@ -21,6 +22,7 @@ from modicum.errors import InputError, InterruptedRunError
 from modicum.nn import Backbone
 from modicum.progress import say
 from modicum.report import build
+from modicum.report.sections import sections_of
 
 
 def compare(
@@ -29,6 +31,7 @@ def compare(
     *,
     seeds: int = 3,
     lr: float | Sequence[float] = (),
+    sweep: Mapping[str, Any] | None = None,
     name: str | None = None,
     runs: str | Path = "runs",
     stores: str | Path | None = None,
@@ -48,6 +51,9 @@ def compare(
         seeds: how many; they are 0, 1, ...
         lr: peak learning rate of all methods; each method's own by default. With several, every method is tried
             with each at the first seed, and the one of the best validation value serves all seeds.
+        sweep: settings and the values that each takes: a list, or a mapping from names to values. Every combination
+            is a row of its own: ``{"mode": ["nc", "nc+r"]}`` gives ``reggan-mode=nc`` and ``reggan-mode=nc+r``. A key
+            ``METHOD.key`` is for that method alone.
         name: of the folder below ``runs``; made of the data's name by default.
         runs: folder of all runs.
         stores: folder of decoded images and features; ``runs/.stores`` by default.
@@ -55,7 +61,8 @@ def compare(
         executor: ``local``, or ``ray`` for the cluster of ``RAY_ADDRESS``.
         workers: processes that decode images.
         settings: any setting of the recipe, for all methods; ``**{"METHOD.key": value}`` for one of them. Without
-            ``epochs`` and ``batch_size``, all methods get 20 and 16.
+            ``epochs`` and ``batch_size``, all methods get 20 and 16; those whose predictions are pictures get what
+            they have in common.
 
     Returns:
         The comparison. Cells that failed are in :attr:`Comparison.failed`, and rows of the table.
@@ -70,17 +77,19 @@ def compare(
             "start it once, with --parallel N or --executor ray",
         )
     names = _names(methods)
-    request = Request.of(data, names, seeds, (lr,) if isinstance(lr, int | float) else tuple(lr), settings)
+    rates = (lr,) if isinstance(lr, int | float) else tuple(lr)
+    request = Request.of(data, names, seeds, rates, settings, sweep)
     folder = Path(runs) / plain_name(name or run_name(data, "compare"))
     if RunFolder(folder).recipe.is_file():
         raise InputError(f"'{folder}' is a run, no comparison", "choose another --name")
     request.check_unchanged(folder / "compare.yaml")
     device = request.settings.get("device")
-    _check_once(request, new=not (folder / "compare.yaml").is_file())
+    names_of_images = _check_once(request, new=not (folder / "compare.yaml").is_file())
     with RunFolder(folder).locked():
         chosen = choose_executor(executor, parallel, device, folder / "logs")
         request.save(folder / "compare.yaml")
-        cells = _Cells(request, folder, Path(stores or Path(runs) / STORES), workers, chosen)
+        place = Path(stores or Path(runs) / STORES)
+        cells = _Cells(request, folder, place, workers, chosen, names_of_images)
         try:
             return cells.train_all()
         finally:
@@ -92,20 +101,27 @@ def _names(methods: str | Sequence[str]) -> list[str]:
     return [part.strip() for part in parts if part.strip()]
 
 
-def _check_once(request: Request, new: bool) -> None:
-    """Finds what would fail every cell alike."""
-    recipe = request.recipe_of(request.methods[0])
+def _check_once(request: Request, new: bool) -> ImageNames:
+    """Finds what would fail every cell alike. Returns what images are called, which no file may tell."""
+    recipe = request.recipe_of(next(iter(request.variants)))
     chosen_device(recipe.device)
-    read_manifest(recipe.data, recipe.task)
-    if new:
+    manifest = read_manifest(recipe.data, recipe.task)
+    if new and sections_of(recipe.task).backbone:
         Backbone(recipe.backbone.name, recipe.image.size)
+    return ImageNames.of(manifest)
 
 
 class _Cells:
     """The cells of a comparison on their way."""
 
     def __init__(
-        self, request: Request, folder: Path, stores: Path, workers: int | None, executor: Executor
+        self,
+        request: Request,
+        folder: Path,
+        stores: Path,
+        workers: int | None,
+        executor: Executor,
+        names: ImageNames,
     ) -> None:
         self.request = request
         self.folder = folder
@@ -113,14 +129,15 @@ class _Cells:
         self.stores = stores
         self.workers = max(1, usable_cores() // executor.at_once) if workers is None else workers
         self.executor = executor
+        self.names = names
         self.errors: dict[str, str] = {}
 
     def train_all(self) -> Comparison:
         """The search for learning rates, where there is one, then all seeds. The tables grow cell by cell."""
         search = search_cells(self.request)
-        total = len(self.request.methods) * self.request.seeds
+        total = len(self.request.variants) * self.request.seeds
         if search:  # its winners are the first seed's
-            total += len(search) - len(self.request.methods)
+            total += len(search) - len(self.request.variants)
         with cells_progress(total, self.executor.aloud) as shown:
             try:
                 self._train(search, shown)
@@ -149,7 +166,7 @@ class _Cells:
                 continue
             ended += 1
             if outcome.error:
-                self.errors[outcome.name] = outcome.error
+                self.errors[outcome.name] = self.names.left_out_of(outcome.error)
                 say(f"cell {outcome.name} failed: {outcome.detail}")
             shown.ended(outcome.name)
             write_results(self.request, self.folder, self.errors)
@@ -170,8 +187,8 @@ class _Cells:
         return Job(
             cell.name,
             self.request.data,
-            cell.method,
-            self.request.settings_of(cell.method, cell.seed, cell.lr),
+            self.request.variants[cell.variant].method,
+            self.request.settings_of(cell.variant, cell.seed, cell.lr),
             str(self.place),
             str(self.stores),
             self.workers,

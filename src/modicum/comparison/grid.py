@@ -1,4 +1,4 @@
-"""The cells of a comparison: every method with every seed, and before them the search for a learning rate."""
+"""The cells of a comparison: every row with every seed, and before them the search for a learning rate."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from pathlib import Path
 from modicum.comparison.request import Request
 from modicum.engine.recipe import Recipe
 from modicum.engine.run_folder import RunFolder, read_json
+from modicum.tasks.registry import task_from_dict
 
 SEARCH_SEED = 0
 
@@ -16,13 +17,13 @@ class Cell:
     """One run of a comparison.
 
     Attributes:
-        method: its method.
+        variant: name of its row: a method, with the values of what is swept.
         seed: its seed.
         lr: its peak learning rate; None for the method's own.
         searched: whether the learning rate is one of several that are tried.
     """
 
-    method: str
+    variant: str
     seed: int
     lr: float | None = None
     searched: bool = False
@@ -33,58 +34,73 @@ class Cell:
         # With the rate in the name, a search that ends differently once a failed cell went through asks for
         # other folders instead of meeting runs of another rate.
         rate = f"-lr{self.lr:g}" if self.searched else ""
-        return f"{self.method}-seed{self.seed}{rate}"
+        return f"{self.variant}-seed{self.seed}{rate}"
 
     def recipe(self, request: Request) -> Recipe:
         """What it trains."""
-        return request.recipe_of(self.method, self.seed, self.lr)
+        return request.recipe_of(self.variant, self.seed, self.lr)
 
 
 def search_cells(request: Request) -> list[Cell]:
-    """Every method with every learning rate at the first seed; none where there is nothing to choose."""
+    """Every row with every learning rate at the first seed; none where there is nothing to choose."""
     if len(request.lrs) < 2:
         return []
-    return [Cell(method, SEARCH_SEED, lr, True) for method in request.methods for lr in request.lrs]
+    return [Cell(name, SEARCH_SEED, lr, True) for name in request.variants for lr in request.lrs]
 
 
 def seed_cells(request: Request, chosen: Mapping[str, float | None]) -> list[Cell]:
-    """Every method with every seed.
+    """Every row with every seed.
 
     Args:
         request: the comparison.
-        chosen: learning rates that a search chose, by method. A method whose search has chosen none (yet) has no
-            cells; the cell of its search is the first seed's.
+        chosen: learning rates that a search chose, by row. One whose search has chosen none (yet) has no cells; the
+            cell of its search is the first seed's.
     """
     if len(request.lrs) < 2:
         only = request.lrs[0] if request.lrs else None
-        return [Cell(method, seed, only) for method in request.methods for seed in range(request.seeds)]
+        return [Cell(name, seed, only) for name in request.variants for seed in range(request.seeds)]
     return [
-        Cell(method, seed, chosen[method], True)
-        for method in request.methods
-        if chosen.get(method) is not None
+        Cell(name, seed, chosen[name], True)
+        for name in request.variants
+        if chosen.get(name) is not None
         for seed in range(request.seeds)
     ]
 
 
 def chosen_rates(request: Request, cells: Path) -> dict[str, float | None]:
-    """The learning rate of each method with the best validation value at the first seed.
+    """The learning rate of each row with the best validation value at the first seed.
 
     The test split has no part in it. Of equal values the first rate in the request's order is taken; None where no
-    cell of a method's search is finished.
+    cell of a row's search is finished.
 
     Args:
         request: the comparison.
         cells: the folder of its run folders.
     """
-    best: dict[str, tuple[float, float | None]] = {name: (float("-inf"), None) for name in request.methods}
+    best: dict[str, tuple[float, float | None]] = {name: (float("-inf"), None) for name in request.variants}
     for cell in search_cells(request):
         folder = RunFolder(cells / cell.name)
         if folder.status.get("state") != "finished":
             continue
-        selection = read_json(folder.metrics)["selection"]
-        if selection.get("metric") is None or selection.get("value") is None:
-            continue
-        worth = selection["value"] if selection["mode"] == "max" else -selection["value"]
-        if worth > best[cell.method][0]:
-            best[cell.method] = (worth, cell.lr)
-    return {method: lr for method, (_, lr) in best.items()}
+        worth = _validation_worth(folder)
+        if worth is not None and worth > best[cell.variant][0]:
+            best[cell.variant] = (worth, cell.lr)
+    return {name: lr for name, (_, lr) in best.items()}
+
+
+def _validation_worth(folder: RunFolder) -> float | None:
+    """The validation value of a finished run, more being better; None where there is none.
+
+    Of a method that keeps its last weights, that is the task's metric on the validation images at the end.
+    """
+    metrics = read_json(folder.metrics)
+    selection = metrics["selection"]
+    value, higher = selection.get("value"), selection.get("mode") == "max"
+    if selection.get("metric") is None:
+        validated = metrics.get("evaluations", {}).get("val")
+        if validated is None:
+            return None
+        task = task_from_dict(read_json(folder.model)["task"])
+        value = validated["metrics"].get(task.monitor, {}).get("value")
+        higher = task.higher_is_better(task.monitor)
+    return None if value is None else value if higher else -value

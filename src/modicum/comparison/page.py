@@ -13,7 +13,8 @@ from modicum.comparison.records import Measure
 from modicum.comparison.request import Request
 from modicum.comparison.table import columns, rows_of
 from modicum.report.figures import inline_svg, theme
-from modicum.report.words import METRIC_MEANINGS, metric_title, plural, score, sentence_list
+from modicum.report.sections import sections_of
+from modicum.report.words import METRIC_MEANINGS, metric_text, metric_title, plural, sentence_list
 
 
 def render(
@@ -60,49 +61,61 @@ def render(
             }
             for row in rows_of(table)
         ],
-        "sentence": _sentence(table, measure),
+        "sentence": _sentence(request, table, measure),
         "meaning": METRIC_MEANINGS.get(measure.metric, "") if measure else "",
-        "figure": _figure(table, measure),
-        "cells": [_cell(row) for row in rows_of(cells)],
+        "efficiency": measure is None or measure.efficiency,
+        "up": measure is None or measure.higher_is_better,
+        "figure": _figure(request, table, measure),
+        "cells": [_cell(row, measure) for row in rows_of(cells)],
         "request": (folder / "compare.yaml").read_text(encoding="utf-8"),
     }
     return environment.get_template("compare.html.j2").render(values)
 
 
 def _subtitle(request: Request) -> list[str]:
-    recipe = request.recipe_of(request.methods[0])
+    recipe = request.recipe_of(next(iter(request.variants)))
     height, width = recipe.image.size
     batches = "batches fitted to the memory" if request.fitted else f"batches of {recipe.training.batch_size}"
-    return [
-        recipe.backbone.name,
-        f"{width} × {height} px",
-        plural(recipe.training.epochs, "epoch"),
-        batches,
-        plural(request.seeds, "seed"),
-    ]
+    swept = {key.rpartition(".")[2] for key in request.sweeps}
+    parts = {
+        "name": recipe.backbone.name if sections_of(recipe.task).backbone else "",
+        "size": f"{width} × {height} px",
+        "epochs": plural(recipe.training.epochs, "epoch"),
+        "batch_size": batches,
+        "seed": plural(request.seeds, "seed"),
+    }
+    swept |= {{"image_size": "size", "backbone": "name"}.get(key, key) for key in swept}
+    return [text for key, text in parts.items() if text and key not in swept]
 
 
-def _sentence(table: pd.DataFrame, measure: Measure | None) -> str:
+def _short(request: Request, name: str) -> str:
+    """A row's name without the method, where all rows have the same."""
+    return name.removeprefix(f"{request.methods[0]}-") if len(request.methods) == 1 else name
+
+
+def _sentence(request: Request, table: pd.DataFrame, measure: Measure | None) -> str:
     """The result in plain words."""
     scored = table.dropna(subset=["score", "memory_mib"])
     if measure is None or len(scored) < 2:
         return ""
     ranked = scored.sort_values("score", ascending=not measure.higher_is_better, kind="stable")
     best = rows_of(ranked)[0]
-    front = sentence_list(scored[scored["pareto"]]["method"].tolist())
+    front = sentence_list([_short(request, name) for name in scored[scored["pareto"]]["method"]])
+    other = "setting" if request.sweeps else "method"
     return (
-        f"{best['method']} scores best ({metric_title(measure.metric)} {score(best['score'])}). "
-        f"No other method beats {front} in both score and memory."
+        f"{_short(request, best['method'])} scores best "
+        f"({metric_title(measure.metric)} {metric_text(measure.metric, best['score'])}). "
+        f"No other {other} beats {front} in both score and memory."
     )
 
 
-def _figure(table: pd.DataFrame, measure: Measure | None) -> Markup | None:
+def _figure(request: Request, table: pd.DataFrame, measure: Measure | None) -> Markup | None:
     scored = table.dropna(subset=["score", "memory_mib"])
     if measure is None or scored.empty:
         return None
     title = metric_title(measure.metric)
     figure = pareto_figure(
-        scored["method"].tolist(),
+        [_short(request, name) for name in scored["method"]],
         scored["memory_mib"].tolist(),
         scored["score"].tolist(),
         scored["score_std"].tolist(),
@@ -112,13 +125,14 @@ def _figure(table: pd.DataFrame, measure: Measure | None) -> Markup | None:
     return inline_svg(figure, "pareto", f"{title} against peak training memory, a point a method")
 
 
-def _cell(row: dict[str, Any]) -> dict[str, str]:
+def _cell(row: dict[str, Any], measure: Measure | None) -> dict[str, str]:
+    metric = measure.metric if measure else ""
     return {
         "name": row["cell"],
         "use": "search for a learning rate" if row["use"] == "search" else "",
         "state": row["state"],
-        "score": score(row["score"]),
-        "selected": score(row["selection_value"]),
+        "score": metric_text(metric, row["score"]),
+        "selected": metric_text(metric, row["selection_value"]),
         "lr": "–" if pd.isna(row["lr"]) else f"{row['lr']:g}",
         "error": row["error"],
         "report": f"cells/{row['cell']}/report.html" if row["state"] == "finished" else "",

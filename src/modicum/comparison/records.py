@@ -8,9 +8,13 @@ from typing import Any
 
 from modicum.comparison.grid import Cell
 from modicum.engine.run_folder import RunFolder, read_json
+from modicum.report.words import is_share
+from modicum.tasks import DenseTask
 from modicum.tasks.registry import task_from_dict
 
 NAN = math.nan
+FULL = "full"
+"""The method that memory is compared with."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,9 @@ class Measure:
         higher_is_better: direction of the score.
         unit: what the intervals resample, ``patient`` or ``image``.
         num_outputs: of the networks.
+        patients: that were evaluated; None where they are not known.
+        dense: whether predictions are pictures.
+        of_full: whether full fine-tuning is there, or can be predicted, to compare memory with.
     """
 
     metric: str
@@ -30,6 +37,14 @@ class Measure:
     higher_is_better: bool
     unit: str
     num_outputs: int
+    patients: int | None = None
+    dense: bool = False
+    of_full: bool = True
+
+    @property
+    def efficiency(self) -> bool:
+        """Whether a score is a share that can be discounted for what it costs."""
+        return not self.dense or (self.higher_is_better and is_share(self.metric))
 
 
 @dataclass(frozen=True)
@@ -53,7 +68,7 @@ class Record:
         score = self._score(measure)
         return {
             "cell": self.cell.name,
-            "method": self.cell.method,
+            "method": self.cell.variant,
             "seed": self.cell.seed,
             "lr": self._number("lr"),
             "batch_size": self._number("batch_size"),
@@ -64,7 +79,7 @@ class Record:
             "score": _float(score.get("value")),
             "low": _float(score.get("low")),
             "high": _float(score.get("high")),
-            "selection_value": self._number("selection", "value"),
+            "selection_value": self._validation_value(measure),
             "learnable": self._number("parameters", "learnable"),
             "learnable_percent": self._number("parameters", "learnable_percent"),
             "memory_mib": self._number("memory", "peak_bytes") / 2**20,
@@ -85,6 +100,12 @@ class Record:
         found: Mapping[str, Any] = evaluation.get("metrics", {}).get(measure.metric, {})
         return found
 
+    def _validation_value(self, measure: Measure | None) -> float:
+        """The validation value of the weights that were kept; of the last ones that is the metric at the end."""
+        if self.metrics.get("selection", {}).get("metric") is not None or measure is None:
+            return self._number("selection", "value")
+        return self._number("evaluations", "val", "metrics", measure.metric, "value")
+
     def _number(self, *path: str) -> float:
         value: Any = self.metrics
         for key in path:
@@ -102,7 +123,7 @@ def read_record(cell: Cell, cells: Path, errors: Mapping[str, str], chosen: bool
         cell: of the grid.
         cells: the folder of the run folders.
         errors: of cells that failed in this call, by name.
-        chosen: whether it counts for its method's row; a learning rate that was not taken does not.
+        chosen: whether it counts for its row; a learning rate that was not taken does not.
     """
     folder = RunFolder(cells / cell.name)
     if cell.name in errors:
@@ -136,12 +157,16 @@ def measure_of(records: Sequence[Record]) -> Measure | None:
         metric = str(record.metrics["selection"].get("metric"))
         if metric not in evaluations[split]["metrics"]:
             metric = task.monitor
+        dense = isinstance(task, DenseTask)
         return Measure(
             metric,
             split,
             task.higher_is_better(metric),
             str(evaluations[split]["resampling_unit"]),
             task.num_outputs,
+            evaluations[split].get("patients"),
+            dense,
+            not dense or any(other.cell.variant == FULL for other in records),
         )
     return None
 

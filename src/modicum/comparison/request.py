@@ -3,21 +3,28 @@
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from modicum.atomic_files import write_text
-from modicum.engine.new_recipe import make_recipe
+from modicum.comparison.sweeps import Sweeps, Variant, named_sweeps, variants_of
+from modicum.engine.new_recipe import make_recipe, usual_task
 from modicum.engine.recipe import Recipe
 from modicum.errors import InputError
 from modicum.methods import method_class, method_entries
+from modicum.tasks import DenseTask, task_class
 
 SCHEMA = 1
 EPOCHS, BATCH_SIZE, SPLIT_SEED, IMAGE_SIZE = 20, 16, 0, 224
-"""The budget where none is given: one for all methods, whatever their own defaults are."""
+"""The budget where none is given: one for all methods, whatever their own defaults are.
+
+Of methods whose predictions are pictures, defaults in which all of them agree come before it: a network that translates
+learns from other sizes and batches than a classifier.
+"""
 _SHORT = {"image_size": "image.size", "backbone": "backbone.name"}
 # What may change between two calls for the same comparison: where it runs, and how much of it is asked for.
 _FREE = ("methods", "seeds", "settings.device", "settings.workers")
@@ -39,6 +46,7 @@ class Request:
         lrs: peak learning rates; empty for each method's own. With several, the first seed chooses.
         settings: of all methods, by their names in a recipe.
         method_settings: of one method each; they come before ``settings``.
+        sweeps: settings of which every value has a row of its own; they come before both.
     """
 
     data: str
@@ -47,6 +55,7 @@ class Request:
     lrs: tuple[float, ...]
     settings: dict[str, Any]
     method_settings: dict[str, dict[str, Any]]
+    sweeps: Sweeps = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -56,8 +65,9 @@ class Request:
         seeds: int,
         lrs: Sequence[float],
         settings: Mapping[str, Any],
+        sweep: Mapping[str, Any] | None = None,
     ) -> "Request":
-        """Resolves what a user gave. A key ``METHOD.key`` among the settings is for that method alone.
+        """Resolves what a user gave. A key ``METHOD.key`` among settings and sweeps is for that method alone.
 
         Raises:
             InputError: unknown methods or settings, nothing to compare, or what would make it unfair.
@@ -73,33 +83,41 @@ class Request:
             raise InputError(f"--seeds is {seeds}", "give 1 or more, for instance 3")
         shared, own = _by_method(_plain(settings), methods)
         lrs = _learning_rates(lrs, shared, own)
-        given = {_last(key) for key in shared}
-        if not given & {"image_size", "size"}:
-            shared["image_size"] = IMAGE_SIZE
-        for key, value in {"epochs": EPOCHS, "batch_size": BATCH_SIZE, "split_seed": SPLIT_SEED}.items():
-            if key not in given:
-                shared[key] = value
-        request = cls(str(data), tuple(methods), seeds, lrs, shared, own)
+        swept = named_sweeps(_plain(sweep or {}))
+        _check_sweeps(swept, shared, own, lrs)
+        given = {_last(key) for key in (*shared, *swept)}
+        budget = _budget(methods, shared.get("task"))
+        if given & {"image_size", "size"}:
+            del budget["image_size"]
+        shared |= {key: value for key, value in budget.items() if key not in given}
+        request = cls(str(data), tuple(methods), seeds, lrs, shared, own, swept)
         request._check_fair()
         return request
 
-    def settings_of(self, method: str, seed: int, lr: float | None) -> dict[str, Any]:
-        """All settings of one cell, as :func:`modicum.fit` takes them."""
-        own = self.method_settings.get(method, {})
+    @cached_property
+    def variants(self) -> dict[str, Variant]:
+        """The rows of the table by their names: methods, each with every combination of what is swept."""
+        return {variant.name: variant for variant in variants_of(self.methods, self.sweeps)}
+
+    def settings_of(self, name: str, seed: int, lr: float | None) -> dict[str, Any]:
+        """All settings of one cell of a row, as :func:`modicum.fit` takes them."""
+        variant = self.variants[name]
+        own = {**self.method_settings.get(variant.method, {}), **variant.settings}
         named = {_last(key) for key in own}
         shared = {key: value for key, value in self.settings.items() if _last(key) not in named}
         rate = {} if lr is None else {"lr": lr}
         return {**shared, **own, **rate, "seed": seed}
 
-    def recipe_of(self, method: str, seed: int = 0, lr: float | None = None) -> Recipe:
-        """The recipe of one cell.
+    def recipe_of(self, name: str, seed: int = 0, lr: float | None = None) -> Recipe:
+        """The recipe of one cell of a row.
 
         What is decided only when it starts (``memory``, ``batch_size="auto"``) is left out of it.
 
         Raises:
             InputError: a setting that this method has not, or a value out of range.
         """
-        given = self.settings_of(method, seed, lr)
+        method = self.variants[name].method
+        given = self.settings_of(name, seed, lr)
         settings = {key: value for key, value in given.items() if not _when_it_starts(key, value)}
         try:
             return make_recipe(self.data, method, settings)
@@ -114,21 +132,21 @@ class Request:
     @property
     def fitted(self) -> bool:
         """Whether batch sizes are fitted to the memory, so that they may differ between methods."""
-        every = [self.settings, *self.method_settings.values()]
+        every = [self.settings, *self.method_settings.values(), *(v.settings for v in self.variants.values())]
         return any(_when_it_starts(key, value) for part in every for key, value in part.items())
 
     def _check_fair(self) -> None:
-        first, *others = [self.recipe_of(name) for name in self.methods]
-        for recipe in others:
+        first, *others = [(name, self.recipe_of(name)) for name in self.variants]
+        for name, recipe in others:
             for key, one, other in (
-                ("data", first.data, recipe.data),
-                ("monitor", first.training.monitor, recipe.training.monitor),
-                ("task", first.task, recipe.task),
-                ("resamples", first.resamples, recipe.resamples),
+                ("data", first[1].data, recipe.data),
+                ("monitor", first[1].training.monitor, recipe.training.monitor),
+                ("task", first[1].task, recipe.task),
+                ("resamples", first[1].resamples, recipe.resamples),
             ):
                 if one != other:
                     raise InputError(
-                        f"methods {first.method} and {recipe.method} differ in '{key}'",
+                        f"methods {first[0]} and {name} differ in '{key}'",
                         "give it once for all methods: their scores would not compare",
                     )
 
@@ -139,7 +157,7 @@ class Request:
     def check_unchanged(self, path: Path) -> None:
         """Going on with other settings would put runs side by side that do not compare.
 
-        Methods may be added or left out, and seeds too: every cell stands for itself.
+        Methods may be added or left out, and seeds and swept values too: every cell stands for itself.
 
         Raises:
             InputError: ``compare.yaml`` names another data set or setting, or cannot be read.
@@ -172,7 +190,45 @@ class Request:
             "lr": list(self.lrs),
             "settings": self.settings,
             "method_settings": self.method_settings,
+            **({"sweep": self.sweeps} if self.sweeps else {}),
         }
+
+
+def _budget(methods: Sequence[str], task: str | None) -> dict[str, Any]:
+    """One size, number of epochs, batch size and split for all methods, where none is given."""
+    budget: dict[str, Any] = {
+        "image_size": IMAGE_SIZE,
+        "epochs": EPOCHS,
+        "batch_size": BATCH_SIZE,
+        "split_seed": SPLIT_SEED,
+    }
+    classes = [method_class(name) for name in methods]
+    if not issubclass(task_class(task or usual_task(classes[0].tasks)), DenseTask):
+        return budget
+    own = [{"image_size": found.image.get("size"), **found.training} for found in classes]
+    for key in ("image_size", "epochs", "batch_size"):
+        values = [list(one[key]) if isinstance(one.get(key), tuple) else one.get(key) for one in own]
+        if values[0] is not None and all(value == values[0] for value in values):
+            budget[key] = values[0]
+    return budget
+
+
+def _check_sweeps(
+    swept: Sweeps, shared: Mapping[str, Any], own: Mapping[str, Mapping[str, Any]], lrs: Sequence[float]
+) -> None:
+    """What is swept has no other value beside it.
+
+    Raises:
+        InputError: it has, or it is what a comparison decides itself.
+    """
+    for key in swept:
+        last = _last(key)
+        if remedy := _RESERVED.get(last):
+            raise InputError(f"'{last}' cannot be swept in a comparison", remedy)
+        if any(last == _last(other) for part in (shared, *own.values()) for other in part):
+            raise InputError(f"'{last}' is swept and set too", "give either --sweep or --set")
+        if last == "lr" and lrs:
+            raise InputError("the learning rate is given twice", "give either --lr or --sweep lr")
 
 
 def _by_method(
@@ -248,7 +304,7 @@ def _flat(values: Mapping[str, Any], methods: set[str], prefix: str = "") -> dic
     """Values by dotted keys; settings of methods that are not on both sides are no change."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
-        if prefix == "method_settings." and key not in methods:
+        if (prefix == "method_settings." and key not in methods) or (not prefix and key == "sweep"):
             continue
         if isinstance(value, dict):
             flat |= _flat(value, methods, f"{prefix}{key}.")

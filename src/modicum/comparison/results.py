@@ -25,7 +25,7 @@ class Comparison:
 
     Attributes:
         path: its folder: ``compare.html``, ``table.csv``, ``table.md``, ``cells.csv``, ``compare.yaml``, ``cells/``.
-        table: a row a method; the columns of :func:`modicum.comparison.table.method_table`.
+        table: a row a method (and what is swept); the columns of :func:`modicum.comparison.table.method_table`.
         cells: a row a cell.
         measure: what is compared; None where nothing has been evaluated.
         cautions: what a careful reader must know.
@@ -63,7 +63,10 @@ def write_results(request: Request, folder: Path, errors: Mapping[str, str]) -> 
     records = [read_record(cell, place, errors, _counts(cell, chosen)) for cell in planned]
     measure = measure_of(records)
     cells = pd.DataFrame([record.row(measure) for record in records])
-    table = method_table(request.methods, cells, measure, partial(_predicted_full_mib, request, measure))
+    table = method_table(
+        list(request.variants), cells, measure, partial(_predicted_full_mib, request, measure)
+    )
+    cells, table = (_with_swept(rows, request) for rows in (cells, table))
     done = Comparison(folder, table, cells, measure, cautions_of(request, records, table, measure))
     write_table(folder / "cells.csv", cells)
     write_table(folder / "table.csv", table)
@@ -74,13 +77,22 @@ def write_results(request: Request, folder: Path, errors: Mapping[str, str]) -> 
 
 
 def _counts(cell: Cell, chosen: Mapping[str, float | None]) -> bool:
-    """Whether a cell counts for its method's row; where a search has chosen nothing, its failures do."""
-    return not cell.searched or chosen[cell.method] in {None, cell.lr}
+    """Whether a cell counts for its row; where a search has chosen nothing, its failures do."""
+    return not cell.searched or chosen[cell.variant] in {None, cell.lr}
+
+
+def _with_swept(rows: pd.DataFrame, request: Request) -> pd.DataFrame:
+    """The rows with a column a setting that is swept, behind the column ``method``."""
+    at = int(rows.columns.get_loc("method")) + 1  # type: ignore[arg-type]
+    for place, key in enumerate(dict.fromkeys(key for v in request.variants.values() for key in v.words)):
+        words = [request.variants[name].words.get(key, "") for name in rows["method"]]
+        rows.insert(at + place, key.rpartition(".")[2], words)
+    return rows
 
 
 def _predicted_full_mib(request: Request, measure: Measure | None, row: Mapping[str, Any]) -> float:
     """Peak memory in MiB of full fine-tuning in the place of a row's method; NaN where nobody can say."""
-    if measure is None:
+    if measure is None or measure.dense:  # full fine-tuning of a classifier is no measure of such a network
         return NAN
     recipe = request.recipe_of(row["method"])
     training = recipe.training

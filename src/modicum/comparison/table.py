@@ -10,8 +10,8 @@ import pandas as pd
 
 from modicum.comparison.metrics import pme, ppe
 from modicum.comparison.pareto import pareto_front
-from modicum.comparison.records import NAN, Measure
-from modicum.report.words import bytes_text, count, metric_title, percent, score
+from modicum.comparison.records import FULL, NAN, Measure
+from modicum.report.words import bytes_text, count, metric_text, metric_title, metric_unit, percent, score
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def method_table(
     """A row a method, in the order given.
 
     Args:
-        methods: names.
+        methods: names of the rows.
         cells: the rows of ``cells.csv``.
         measure: what is compared.
         predicted_full_mib: peak memory of full fine-tuning in the place of a row's method; asked only where it was
@@ -55,7 +55,7 @@ def method_table(
     """
     counted = cells[cells["use"] == "seed"]
     rows = [_row(name, counted[counted["method"] == name], measure) for name in methods]
-    full = next((row["memory_mib"] for row in rows if row["method"] == "full"), NAN)
+    full = next((row["memory_mib"] for row in rows if row["method"] == FULL), NAN)
     for row in rows:
         measured = not math.isnan(full)
         of_full = full if measured else predicted_full_mib(row) if row["seeds"] else NAN
@@ -108,8 +108,8 @@ def _row(method: str, cells: pd.DataFrame, measure: Measure | None) -> dict[str,
 
 
 def _add_prices(row: dict[str, Any], full_mib: float, measure: Measure | None) -> None:
-    # An efficiency multiplies what is gained; a score that is better when lower has none.
-    gained = 100 * row["score"] if measure and measure.higher_is_better else NAN
+    # An efficiency multiplies what is gained; a score that is better when lower, or no share, has none.
+    gained = 100 * row["score"] if measure and measure.higher_is_better and measure.efficiency else NAN
     row["ppe"] = ppe(gained, row["learnable_percent"])
     if full_mib > 0:
         row["memory_percent_of_full"] = 100 * row["memory_mib"] / full_mib
@@ -119,7 +119,8 @@ def _add_prices(row: dict[str, Any], full_mib: float, measure: Measure | None) -
 def columns(measure: Measure | None) -> list[Column]:
     """The columns that readers see, in Markdown, HTML and on the terminal alike."""
     name = f"{metric_title(measure.metric)} ({measure.split})" if measure else "Score"
-    return [
+    of_full, efficiency = (measure.of_full, measure.efficiency) if measure else (True, True)
+    every = [
         Column("Method", lambda row: row["method"], numeric=False, essential=True),
         Column("Seeds", _seeds),
         Column(name, _score, essential=True),
@@ -128,14 +129,15 @@ def columns(measure: Measure | None) -> list[Column]:
         Column("Learned %", lambda row: percent(row["learnable_percent"]), essential=True),
         Column("Memory MiB", _memory, essential=True),
         Column("by", lambda row: row["memory_kind"] or "–", numeric=False),
-        Column("% of full", _of_full, essential=True),
-        Column("PPE", lambda row: _two(row["ppe"]), essential=True),
-        Column("PME", lambda row: _two(row["pme"]), essential=True),
+        Column("% of full", _of_full, essential=True) if of_full else None,
+        Column("PPE", lambda row: _two(row["ppe"]), essential=True) if efficiency else None,
+        Column("PME", lambda row: _two(row["pme"]), essential=True) if of_full and efficiency else None,
         Column("s/epoch", lambda row: _three(row["seconds_per_epoch"])),
         Column("images/s", lambda row: _three(row["images_per_second"])),
         Column("Checkpoint", lambda row: bytes_text(row["checkpoint_bytes"])),
         Column("Features per image", lambda row: bytes_text(row["feature_bytes_per_image"])),
     ]
+    return [column for column in every if column is not None]
 
 
 def rows_of(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -162,13 +164,17 @@ def _seeds(row: Mapping[str, Any]) -> str:
 
 def _score(row: Mapping[str, Any]) -> str:
     spread = row["score_std"]
-    return score(row["score"]) + ("" if math.isnan(spread) else f" ± {score(spread)}")
+    if math.isnan(spread):
+        return metric_text(row["metric"], row["score"])
+    unit = metric_unit(row["metric"])
+    digits = f"{spread:.2f}" if unit else score(spread)
+    return f"{metric_text(row['metric'], row['score'])} ± {digits}"
 
 
 def _interval(row: Mapping[str, Any]) -> str:
     if math.isnan(row["low"]) or math.isnan(row["high"]):
         return "–"
-    return f"{score(row['low'])} to {score(row['high'])}"
+    return f"{metric_text(row['metric'], row['low'])} to {metric_text(row['metric'], row['high'])}"
 
 
 def _memory(row: Mapping[str, Any]) -> str:

@@ -27,8 +27,9 @@ _SMALL_ERRORS = 0.5
 def subtitle(run: RunFiles, sections: TaskSections) -> list[str]:
     """What it tells apart, how it learned, from what network, at what size."""
     method = run.metrics.get("method") or run.recipe.get("method")
-    in_recipe = as_mapping(run.recipe.get("backbone")).get("name") if sections.backbone else None
-    backbone = run.metrics.get("backbone", in_recipe) if sections.backbone else None
+    planned = as_mapping(run.recipe.get("backbone")).get("name") if sections.backbone else None
+    # A recipe always names one; only a finished run knows whether its network has it.
+    backbone = run.metrics.get("backbone", planned)
     size = as_mapping(run.recipe.get("image")).get("size")
     parts = [sections.about(run)]
     if isinstance(method, str):

@@ -86,7 +86,7 @@ class TaskSections:
         galleries: of a task whose predictions are pictures: the examples of an evaluation, their pictures together no
             larger than so many bytes. None where an example is one picture and what was said of it.
         lost: what an evaluation without a predictions file lacks.
-        backbone: whether what learns is named by its backbone.
+        backbone: whether networks of this task usually stand on the backbone that a recipe names.
     """
 
     about: Callable[[RunFiles], str]

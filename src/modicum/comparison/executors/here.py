@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from modicum.comparison.executors.base import Began
 from modicum.comparison.run_cell import Job, Outcome, run_cell
+from modicum.progress import each_notice_once
 
 
 class InThisProcess:
@@ -13,11 +14,15 @@ class InThisProcess:
     at_once = 1
     aloud = True
 
+    def __init__(self) -> None:
+        self._said: set[str] = set()
+
     def run(self, jobs: Sequence[Job], began: Began) -> Iterator[Outcome]:
         """Yields how each cell ended; see :class:`~modicum.comparison.executors.base.Executor`."""
         for job in jobs:
             began(job.name)
-            outcome = run_cell(job)
+            with each_notice_once(self._said):  # cells learn from the same data
+                outcome = run_cell(job)
             # What the last cell left behind would count into the next one's peak memory.
             gc.collect()
             yield outcome
