@@ -2,7 +2,9 @@
 
 import os
 import re
+import time
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 
 from modicum.data.layouts.folders import images_below, list_folder, natural_key
@@ -11,18 +13,31 @@ from modicum.errors import InputError
 
 # Recognising a layout must not take long where a folder holds a hundred thousand images.
 _MOST_IMAGES = 4000
+_SETTLED = 2.0  # seconds
 
 
 def names_in(folder: Path) -> list[str]:
     """Names in a folder, hidden ones excepted; of images not more than are needed to recognise a layout."""
     try:
-        names = [entry.name for entry in os.scandir(folder) if not entry.name.startswith(".")]
+        changed = folder.stat().st_mtime
+        # A folder that changed just now may change again before its time does.
+        read = _names if time.time() - changed > _SETTLED else _names.__wrapped__
+        return list(read(str(folder), changed))
     except OSError:
         return []
+
+
+@lru_cache(maxsize=64)  # each layout asks for the same few folders
+def _names(folder: str, changed: float) -> tuple[str, ...]:
+    names = [entry.name for entry in os.scandir(folder) if not entry.name.startswith(".")]
     if len(names) > _MOST_IMAGES:
-        others = [name for name in names if not name.lower().endswith(tuple(SUFFIX_FORMATS))]
+        others = [name for name in names if not _is_image_name(name)]
         names = list({*others, *names[:_MOST_IMAGES]})
-    return sorted(names)
+    return tuple(sorted(names))
+
+
+def _is_image_name(name: str) -> bool:
+    return name.lower().endswith(tuple(SUFFIX_FORMATS))
 
 
 def any_name(folder: Path, pattern: str) -> bool:
@@ -42,10 +57,8 @@ def inside(folder: Path | None, *patterns: str) -> Path | None:
 
 def subfolders(folder: Path) -> list[Path]:
     """Folders in a folder, in natural order."""
-    return sorted(
-        (folder / name for name in names_in(folder) if (folder / name).is_dir()),
-        key=lambda path: natural_key(path.name),
-    )
+    found = (folder / name for name in names_in(folder) if not _is_image_name(name))
+    return sorted((path for path in found if path.is_dir()), key=lambda path: natural_key(path.name))
 
 
 def images_in(folder: Path, deep: bool = False) -> list[Path]:
