@@ -127,6 +127,10 @@ class Prepared:
     positions: np.ndarray = field(default_factory=lambda: np.array([7, 5, 3, 1]))
     companions: dict = field(default_factory=dict)
 
+    @property
+    def images(self):
+        return self.store.get, self.positions
+
     def rows(self, split):
         return {"train": np.array([0, 1, 2]), "val": np.array([3])}[split]
 

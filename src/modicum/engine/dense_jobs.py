@@ -140,7 +140,8 @@ def _below(
         place = PurePosixPath(*parts) if parts else PurePosixPath("image")
         label = part.replace("#", "_").replace("&", "_").replace("=", "").replace("%", "")
         places.append(_labelled(place, label))
-    if len(given) > 1 or list(names) == [str(given[0])]:
+    outside = any(name.startswith(("/", "../")) for name in names)
+    if outside or len(given) > 1 or list(names) == [str(given[0])]:
         shared = os.path.commonpath([place.parent.as_posix() or "." for place in places])
         if shared:
             places = [place.relative_to(shared) for place in places]

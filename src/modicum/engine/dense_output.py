@@ -118,6 +118,7 @@ class DenseOutput:
     def _volume(self, job: Job, shown: Bar) -> list[dict[str, Any]]:
         first, rows = job.refs[0], []
         masks = self.predictor.task.written == "codes"
+        self.predictor.network_input(first)  # so that the volume's range is found once, not by each thread
         with nifti_writer(
             self.out / job.file,
             like=first.path,

@@ -11,9 +11,10 @@ import numpy as np
 
 from modicum.atomic_files import write_text
 from modicum.data.checks.duplicates import resolve_leaks
+from modicum.data.held_out import hold_out
 from modicum.data.layouts import load_manifest
 from modicum.data.manifest import Manifest
-from modicum.data.splits import ensure_splits
+from modicum.data.splits import carve_validation, ensure_splits
 from modicum.data.stores.image_store import ImageStore, StoreSettings
 from modicum.engine.devices import process_rank
 from modicum.engine.recipe import DataSettings, ImageSettings, Recipe
@@ -63,11 +64,10 @@ class PreparedData:
 
 def read_manifest(data: DataSettings, task: str) -> Manifest:
     """The manifest of a recipe's data settings, with missing files kept where broken images are set aside."""
-    pairs: dict[str, Any] = {} if data.pairs is None else {"pairs": data.pairs}
     return load_manifest(
         data.source,
         columns=data.columns or None,
-        **pairs,
+        pairs=data.pairs,
         images=data.images,
         split_lists=data.split_lists,
         classes=data.classes,
@@ -135,6 +135,8 @@ def prepare(recipe: Recipe, folder: RunFolder, stores: Path, workers: int) -> Pr
     )
     if store.broken:
         notes.append(f"{len(store.broken)} broken images were set aside (broken.csv).")
+    if recipe.data.held_out is not None:
+        manifest = hold_out(manifest, recipe.data.held_out)
     given = "split" in manifest.table and manifest.table["split"].notna().any()
     if given:
         facts = [store.facts[position] for position in positions]
@@ -144,6 +146,8 @@ def prepare(recipe: Recipe, folder: RunFolder, stores: Path, workers: int) -> Pr
             positions = store.positions_of(manifest.refs())
     train, val, _ = recipe.data.fractions
     seed = recipe.seed if recipe.data.split_seed is None else recipe.data.split_seed
+    if recipe.data.held_out is not None and val:
+        manifest = carve_validation(manifest, val / (train + val), seed, by_domain=True)
     manifest = ensure_splits(manifest, recipe.data.fractions, seed, val_fraction=val / (train + val))
     notes = [*manifest.notes, *notes]
     for note in notes:

@@ -30,10 +30,10 @@ class ValueRange:
         files: how many were looked at.
     """
 
-    low: float
-    high: float
+    low: float | int
+    high: float | int
     rule: str
-    background: float | None = None
+    background: float | int | None = None
     bits: int = 16
     units: str = "US"
     files: int = 0
@@ -47,7 +47,7 @@ class ValueRange:
     def ends(self) -> tuple[float, float]:
         """Least and largest value that a picture can hold, its background included."""
         values = [self.low, self.high, *([] if self.background is None else [self.background])]
-        return min(values), max(values)
+        return float(min(values)), float(max(values))
 
     @property
     def described(self) -> str:

@@ -51,7 +51,7 @@ KEEP_BYTES = 256 * 2**20
 _volumes: Recent[Volume] = Recent(KEEP_BYTES, lambda volume: volume.nbytes)
 _ranges: Recent[tuple[float, float]] = Recent(4096, lambda ends: 1)
 _percentiles: Recent[tuple[float, float]] = Recent(4096, lambda ends: 1)
-_SLAB_VOXELS = 2**24
+_SLAB_VOXELS = 2**22
 
 
 def read_nifti(file: BinaryIO, request: Request) -> MedicalImage:
