@@ -287,6 +287,12 @@ def test_covid_collection(tmp_path):
     assert listed.table["label"].tolist() == ["1", "0"]
 
 
+def test_a_row_without_its_file_is_named(tmp_path):
+    write(tmp_path / "metadata.csv", COVID_HEADER + "2,0,M,65,todo,PA,X-ray,images,,\n")
+    with pytest.raises(InputError, match=r"metadata.csv row 2: 'filename' is blank"):
+        load_manifest(tmp_path)
+
+
 def test_the_slip_in_a_published_list_is_named_and_can_be_overruled(real_images):
     folder = real_images("cxr_covid")
     options = {"split_lists": folder / "official_lists" / "viral1", "missing": "keep"}

@@ -101,6 +101,9 @@ def test_pairs_need_a_folder_and_no_columns(tmp_path):
     touch(tmp_path, "T1/a.png", "T2/a.png")
     with pytest.raises(InputError, match="is no folder"):
         load_manifest(tmp_path / "T1" / "a.png", pairs=("T1", "T2"))
+    for pair in (("T1",), ("T1", ""), ("T1", "T2", "FLAIR")):
+        with pytest.raises(InputError, match="give two names, the image's and the target's"):
+            load_manifest(tmp_path, pairs=pair)
     with pytest.raises(InputError, match="both a layout and columns are given"):
         load_manifest(tmp_path, pairs=("T1", "T2"), columns={"image": "file"})
 

@@ -42,7 +42,7 @@ def load_manifest(
     classes: Sequence[str] | None = None,
     layout: str | None = None,
     layout_options: LayoutOptions | Mapping[str, Any] | None = None,
-    pairs: tuple[str, str] | None = None,
+    pairs: Sequence[str] | None = None,
     allow_outside: bool = False,
     missing: Literal["error", "keep"] = "error",
     unlabelled: Literal["drop", "keep"] = "drop",
@@ -141,7 +141,7 @@ def check_labels(manifest: Manifest, classes: Sequence[str]) -> None:
 
 
 def _read_as(
-    source: Path, layout: str | None, options: LayoutOptions, pairs: tuple[str, str] | None, for_table: bool
+    source: Path, layout: str | None, options: LayoutOptions, pairs: Sequence[str] | None, for_table: bool
 ) -> Manifest:
     """A folder as the layout that was asked for, or as pairs."""
     if not source.is_dir():
@@ -152,8 +152,11 @@ def _read_as(
             "leave one of the two out",
         )
     if pairs is not None:
-        found = read_pairs(source, pairs, options)
-        return found.manifest(source)
+        if len(pairs) != 2 or not all(pairs):
+            raise InputError(
+                f"pairs are '{','.join(pairs)}'", "give two names, the image's and the target's: T1,T2"
+            )
+        return read_pairs(source, (pairs[0], pairs[1]), options).manifest(source)
     manifest = read_public(source, options, layout)
     if manifest is None:
         raise InputError(f"folder '{source.name}' cannot be read", "leave the layout out")

@@ -48,20 +48,29 @@ class Line:
         return self.cells.get(name, "")
 
 
-def read_lines(path: Path, required: Sequence[str]) -> list[Line]:
+def read_lines(path: Path, required: Sequence[str], key: str) -> list[Line]:
     """The rows of a CSV file, zipped or not, with blanks around names and cells taken off.
 
+    Args:
+        path: the file.
+        required: columns that must be there.
+        key: the one of them that must be filled in.
+
     Raises:
-        InputError: it is no table, or lacks a column.
+        InputError: it is no table, lacks a column, or a row has no key.
     """
     header, rows, numbers, _ = read_cells(path)
     for name in required:
         if name not in header:
             raise InputError(f"{path.name}: no column '{name}'", did_you_mean(name, header))
-    return [
+    lines = [
         Line(dict(zip(header, row, strict=True)), f"{path.name} row {number}")
         for row, number in zip(rows, numbers, strict=True)
     ]
+    for line in lines:
+        if not line[key]:
+            raise InputError(f"{line.place}: '{key}' is blank", "fill in the cell or delete the row")
+    return lines
 
 
 def table_named(folder: Path, pattern: str, columns: Iterable[str]) -> Path | None:

@@ -42,7 +42,7 @@ def read_chexpert(folder: Path, options: LayoutOptions) -> Found:
         table = inside(folder, rf"{part}\.csv")
         if table is None:
             continue
-        for line in read_lines(table, ["Path", *findings]):
+        for line in read_lines(table, ["Path", *findings], "Path"):
             path = _below(folder, line["Path"])
             view = line.get("Frontal/Lateral") or ("lateral" if "lateral" in path.name else "frontal")
             if not is_wanted(view, options):
@@ -92,7 +92,7 @@ def read_mimic(folder: Path, options: LayoutOptions) -> Found:
     )
     others = unreported = 0
     metadata = inside(folder, rf"{_MIMIC}metadata\.csv(\.gz)?")
-    for line in read_lines(metadata, ["dicom_id", "subject_id", "study_id"]) if metadata else []:
+    for line in read_lines(metadata, ["dicom_id", "subject_id", "study_id"], "dicom_id") if metadata else []:
         view = line.get("ViewPosition")
         if not is_wanted(view, options):
             others += 1
@@ -122,7 +122,7 @@ def read_mimic(folder: Path, options: LayoutOptions) -> Found:
 
 def _by(folder: Path, name: str, key: str, required: tuple[str, ...]) -> dict[str, Line]:
     table = inside(folder, rf"{_MIMIC}{name}\.csv(\.gz)?")
-    return {line[key]: line for line in read_lines(table, [key, *required])} if table else {}
+    return {line[key]: line for line in read_lines(table, [key, *required], key)} if table else {}
 
 
 def _split(line: Line | None) -> str | None:

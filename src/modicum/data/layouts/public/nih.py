@@ -49,7 +49,7 @@ def read_nih(folder: Path, options: LayoutOptions) -> Found:
         InputError: a column is missing, a finding is not known, or a list names an image that the table does not.
     """
     table = _table(folder)
-    lines = read_lines(table, _COLUMNS) if table else []
+    lines = read_lines(table, _COLUMNS, _COLUMNS[0]) if table else []
     files = files_below(folder)
     found = Found([], source=table.name if table else "")
     others = 0

@@ -30,7 +30,7 @@ def read_covid(folder: Path, options: LayoutOptions) -> Found:
     table = table_named(folder, r"metadata\.csv", _COVID)
     found = Found([], source=table.name if table else "")
     others = 0
-    for line in read_lines(table, _COVID) if table else []:
+    for line in read_lines(table, _COVID, "filename") if table else []:
         if line.get("modality").lower() not in ("", "x-ray") or not is_wanted(line.get("view"), options):
             others += 1
             continue
@@ -101,4 +101,4 @@ def report_text(report: Line) -> str | None:
 
 def _lines(folder: Path, name: str, columns: tuple[str, ...]) -> list[Line]:
     path = inside(folder, rf"indiana_{name}\.csv")
-    return read_lines(path, columns) if path is not None else []
+    return read_lines(path, columns, "uid") if path is not None else []

@@ -30,7 +30,7 @@ def read_rsna(folder: Path, options: LayoutOptions) -> Found:
     rows: dict[str, Row] = {}
     places: dict[str, str] = {}
     boxes: dict[str, list[str]] = {}
-    for line in read_lines(table, _COLUMNS) if table else []:
+    for line in read_lines(table, _COLUMNS, "patientId") if table else []:
         name, target = line["patientId"], _target(line)
         if name not in rows:
             image = images.get(name, folder / "stage_2_train_images" / f"{name}.dcm")
