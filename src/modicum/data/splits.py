@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from modicum.data.manifest import LABELS_PREFIX, SPLITS, Manifest
+from modicum.data.manifest import LABELS_PREFIX, SPLITS, Manifest, class_order
 from modicum.errors import InputError
 from modicum.wording import count_of, listed
 
@@ -38,13 +38,20 @@ class Patients:
     counts: Float[np.ndarray, "patients labels"]
 
 
-def patients_in_order(manifest: Manifest, seed: int) -> Patients:
-    """Groups the rows by patient; the order depends on nothing but the seed and the ids."""
+def patients_in_order(manifest: Manifest, seed: int, by_domain: bool = False) -> Patients:
+    """Groups the rows by patient; the order depends on nothing but the seed and the ids.
+
+    With ``by_domain`` domains are among the labels.
+    """
     rows: dict[str, list[int]] = {}
     for row, patient in enumerate(manifest.patients()):
         rows.setdefault(patient, []).append(row)
     ids = sorted(rows, key=lambda patient: (_ticket(patient, seed), patient))
     names, has = _label_table(manifest)
+    if by_domain:
+        domains = class_order(manifest.table["domain"].dropna())
+        names = [*names, *(f"domain:{domain}" for domain in domains)]
+        has = np.column_stack([has, *(manifest.table["domain"] == domain for domain in domains)])
     counts = np.array([has[rows[patient]].sum(0) for patient in ids]).reshape(len(ids), len(names))
     rarity = sorted(range(len(names)), key=lambda column: (int((counts[:, column] > 0).sum()), names[column]))
     return Patients(ids, [rows[p] for p in ids], [names[column] for column in rarity], counts[:, rarity])
@@ -75,13 +82,16 @@ def split_by_patient(
     return manifest.with_columns([f"split by {unit} (seed {seed}): {counts} images{warning}"], split=names)
 
 
-def carve_validation(manifest: Manifest, fraction: float = 0.15, seed: int = 0) -> Manifest:
+def carve_validation(
+    manifest: Manifest, fraction: float = 0.15, seed: int = 0, by_domain: bool = False
+) -> Manifest:
     """Moves a part of the training patients to ``val`` where a split has none; otherwise changes nothing.
 
     Args:
         manifest: with a column ``split``.
         fraction: of the training images.
         seed: another one moves other patients.
+        by_domain: of each domain its share, where it has two patients or more.
 
     Raises:
         InputError: no split, no training images, or too few patients.
@@ -96,7 +106,9 @@ def carve_validation(manifest: Manifest, fraction: float = 0.15, seed: int = 0) 
     is_train = (manifest.table["split"] == "train").to_numpy(dtype=bool)
     _require_images(manifest, ["train"])
     splits = manifest.table["split"].to_numpy(dtype=object, copy=True)
-    splits[is_train] = np.array(SPLITS[:2], dtype=object)[_deal(manifest.subset(is_train), fractions, seed)]
+    splits[is_train] = np.array(SPLITS[:2], dtype=object)[
+        _deal(manifest.subset(is_train), fractions, seed, by_domain)
+    ]
     moved = int((splits == "val").sum())
     return manifest.with_columns(
         [f"set apart for validation: {count_of(moved, 'training image')} (seed {seed})"], split=splits
@@ -165,9 +177,9 @@ def shared_patients(manifest: Manifest) -> dict[str, list[str]]:
     }
 
 
-def _deal(manifest: Manifest, fractions: tuple[float, ...], seed: int) -> np.ndarray:
+def _deal(manifest: Manifest, fractions: tuple[float, ...], seed: int, by_domain: bool = False) -> np.ndarray:
     """The part of each row."""
-    patients = patients_in_order(manifest, seed)
+    patients = patients_in_order(manifest, seed, by_domain)
     wanted = [part for part, fraction in enumerate(fractions) if fraction > 0]
     if len(patients.ids) < len(wanted):
         raise InputError(

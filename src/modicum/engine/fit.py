@@ -178,6 +178,10 @@ def _fit(
     found = {s.name: s.findings() for s in method.stages() if isinstance(s, TrainStage) and s.findings()}
     if found:
         content["findings"] = found
+    for stage in method.stages():
+        if isinstance(stage, TrainStage):
+            for name, text in stage.artefacts().items():
+                write_text(folder.path / name, text)
     content["evaluations"] = _evaluate(recipe, folder, task, method, prepared, device, learned)
     content["time"]["fit_seconds"] = time.monotonic() - began
     write_json(folder.metrics, content)

@@ -52,7 +52,8 @@ def make_method(
         return made
 
     seed_globals(recipe.seed, "method")
-    context = Context(task, backbone, targets, loss_options, statistics, recipe.image.size)
+    training = recipe.training.model_dump()
+    context = Context(task, backbone, targets, loss_options, statistics, recipe.image.size, training)
     return found(config, context)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from modicum.data.layouts import data_name
+from modicum.engine.augmentation_file import names_a_file, read_augmentation
 from modicum.engine.recipe import Recipe, overridden, validated
 from modicum.errors import InputError
 from modicum.methods import method_class
@@ -41,6 +42,11 @@ def make_recipe(data: str | Path, method: str, settings: Mapping[str, Any]) -> R
         if short in chosen:
             chosen[key] = chosen.pop(short)
     overridden(values, found.Config, chosen, options)
+    augment = values["training"].get("augment")
+    if names_a_file(
+        augment
+    ):  # the recipe has what is in it, so that the run can be made again without the file
+        values["training"]["augment"] = read_augmentation(Path(augment))
     recipe: Recipe = validated(Recipe, values, "recipe")
     config = validated(found.Config, recipe.config, f"method {method}")
     of_task = validated(options, recipe.options, f"task {task}")

@@ -56,12 +56,20 @@ class DataSettings(Settings):
         (0.7, 0.15, 0.15),
         description="Train, validation and test shares of patients where no split is given.",
     )
+    held_out: str | None = Field(
+        None, description="A domain to test on; all others train. A split that is given does not count."
+    )
     split_seed: int | None = Field(
         None, description="Seed of the split where none is given; the run's seed by default."
     )
     leaks: Literal["error", "drop", "allow"] = Field("error", description="What to do with images that leak.")
     skip_broken: bool = Field(False, description="Set broken images aside instead of stopping.")
     allow_outside: bool = Field(False, description="Allow image paths outside the data folder.")
+
+    @field_validator("held_out", mode="before")
+    @classmethod
+    def _name(cls, value: Any) -> Any:
+        return value if value is None else str(value)
 
     @field_validator("classes", mode="before")
     @classmethod
@@ -146,7 +154,8 @@ class TrainingSettings(Settings):
     class_weights: Literal["none", "balanced"] | list[float] = "none"
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     augment: str | list[dict[str, Any]] = Field(
-        "light", description="A preset's name or a list of operations."
+        "light",
+        description="A preset's name, a list of operations, or a YAML file of them (a policy, for instance).",
     )
     precision: Literal["auto", "32", "bf16"] = Field("auto", description="auto: bf16 on a GPU that has it.")
     deterministic: bool = Field(True, description="Same weights for the same recipe on the same machine.")

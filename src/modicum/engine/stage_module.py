@@ -202,7 +202,7 @@ class StageModule(lightning.LightningModule):
                     optimizer.zero_grad(set_to_none=True)
                 self.manual_backward(torch.stack(list(losses.values())).sum() / group)
                 if steps_now:
-                    lr = set_learning_rate(optimizer, factor)
+                    lr = set_learning_rate(optimizer, factor * update.lr_factor(self.position.epoch))
                     if self.settings.clip_norm:
                         clip_gradients(optimizer, self.settings.clip_norm)
                     optimizer.step()

@@ -35,6 +35,10 @@ class MethodConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def _as_scheduled(epoch: int) -> float:
+    return 1.0
+
+
 @dataclass(frozen=True)
 class Update:
     """One optimiser's share of a training step.
@@ -44,12 +48,14 @@ class Update:
         parameters: what it changes: parameters, or PyTorch parameter groups (``{"params": [...], "lr": ...}``).
         losses: from a batch to named scalar losses, already weighted; their sum is minimised.
         options: settings of the optimiser that differ from the run's, for instance ``{"betas": (0.5, 0.999)}``.
+        lr_factor: from an epoch (from 0) to what the run's schedule of the learning rate is multiplied by in it.
     """
 
     name: str
     parameters: Sequence[Any]
     losses: Callable[[Batch], dict[str, Tensor]]
     options: Mapping[str, Any] = field(default_factory=dict)
+    lr_factor: Callable[[int], float] = _as_scheduled
 
 
 class TrainStage(nn.Module, ABC):
@@ -98,6 +104,10 @@ class TrainStage(nn.Module, ABC):
 
     def findings(self) -> dict[str, Any]:
         """What was found besides weights, as plain values for ``metrics.json`` and the report."""
+        return {}
+
+    def artefacts(self) -> dict[str, str]:
+        """What was found and is of use to other runs: text files of the finished run folder, by name."""
         return {}
 
     def validate(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
@@ -167,6 +177,7 @@ class Context:
         statistics: mean and standard deviation of each channel over the pixels of the training images, in
             ``[0, 1]``; computed when asked for.
         image_size: height and width of the images.
+        training: the run's settings of the training loop, by name.
     """
 
     task: Task
@@ -175,6 +186,7 @@ class Context:
     loss_options: Mapping[str, Any]
     statistics: Callable[[], tuple[Sequence[float], Sequence[float]]] = unknown_statistics
     image_size: tuple[int, int] = (224, 224)
+    training: Mapping[str, Any] = field(default_factory=dict)
 
     def loss(self) -> nn.Module:
         """The task's loss for these training rows."""

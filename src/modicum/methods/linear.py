@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from modicum.methods.base import Context, ExtractStage, Method, MethodConfig, Stage
 from modicum.methods.supervised import SupervisedStage
-from modicum.nn import Backbone, Classifier, Frozen, linear_head
+from modicum.nn import Classifier, Frozen, linear_head
 from modicum.tasks.base import Batch
 
 
@@ -80,11 +80,6 @@ class Linear(Method):
         self._extract = PooledFeatures(frozen)
         self._tune = ProbeStage(head, context.loss())
         self._predictor = Classifier(frozen, head)
-
-    @property
-    def backbone(self) -> Backbone:
-        """The frozen backbone."""
-        return self._predictor.backbone
 
     def stages(self) -> Sequence[Stage]:
         return [self._extract, self._tune]

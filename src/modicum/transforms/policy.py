@@ -1,6 +1,6 @@
 """Augmentation policies: lists of short chains of operations, of which each image draws one.
 
-Zhang et al., "AADG: Automatic Augmentation for Domain Generalization on Retinal Image Segmentation" (IEEE TMI 2022, 41,
+Lyu et al., "AADG: Automatic Augmentation for Domain Generalization on Retinal Image Segmentation" (IEEE TMI 2022, 41,
 3699), section on the search space: ten operations, each at one of ten magnitudes, two in a row. There is no
 probability: the drawn chain is always applied.
 

@@ -12,7 +12,8 @@ from modicum.errors import did_you_mean
 from modicum.methods.base import MethodConfig
 from modicum.transforms import POLICY_OPERATIONS
 
-# The training loop as published for vessels: Adam without weight decay or clipping. Optic disc and cup: 150 epochs.
+# The training loop as published for vessels: Adam without weight decay or clipping, eight images of each of three
+# domains. Optic disc and cup: 150 epochs of one pass.
 TRAINING: Mapping[str, Any] = {
     "epochs": 300,
     "batch_size": 24,
@@ -22,14 +23,55 @@ TRAINING: Mapping[str, Any] = {
     "warmup_epochs": 0,
     "clip_norm": 0.0,
     "augment": "none",
+    "sampling": "one_of_each",
+    "passes": 3,
 }
 
 
 class AadgConfig(MethodConfig):
-    """Settings of the search, of its reward and of the corrections of the release."""
+    """Settings of the network, of the search, of its reward and of the corrections of the release.
 
-    search_after: int = Field(
-        60, ge=0, description="Epochs of plain training before the search (paper: a fifth of all epochs)."
+    The encoder is the run's backbone.
+    """
+
+    architecture: Literal["deeplabv3plus", "unet", "segformer", "upernet", "fpn"] = Field(
+        "deeplabv3plus", description="The decoder; vision transformers serve upernet alone."
+    )
+    decoder_width: int = Field(
+        256, ge=1, description="Channels of the decoder; of unet's first of five levels, which halve them."
+    )
+    loss: str = Field(
+        "auto",
+        description="Parts joined by +, each with a factor where it is not 1: dice+bce, 2*focal+dice. auto: bce as in "
+        "the paper, cross_entropy for classes that exclude each other.",
+    )
+    scale: tuple[float, float] = Field(
+        (0.5, 2.0),
+        description="Limits of the random factors of width and height, after the policies (paper: 0.5 to 2 for "
+        "vessels, 1 to 1.5 for optic disc and cup).",
+    )
+    scale_probability: float = Field(0.8, ge=0, le=1, description="Share of images that are scaled.")
+    patch: int | None = Field(
+        256,
+        ge=32,
+        description="Side in pixels of the windows that are learned from, at most the image's; null for whole images.",
+    )
+    tile: int | None = Field(
+        None,
+        ge=64,
+        description="Side in pixels of overlapping tiles in which larger images are predicted, where memory does not "
+        "hold them whole; null for whole images.",
+    )
+    flips: bool = Field(
+        False, description="Predict each image also mirrored, and average; takes four times as long."
+    )
+    search_after: int | None = Field(
+        None,
+        ge=0,
+        description="Epochs of plain training before the search; null for a fifth of all epochs, as in the paper.",
+    )
+    search_lr_factor: float = Field(
+        0.1, gt=0, description="What the segmentation network's learning rate is multiplied by in the search."
     )
     policies: int = Field(6, ge=2, description="Policies an epoch, and copies of each image (M).")
     sub_policies: int = Field(5, ge=1, description="Sub-policies of a policy (Q).")
@@ -90,6 +132,13 @@ class AadgConfig(MethodConfig):
             if name not in POLICY_OPERATIONS:
                 raise ValueError(f"unknown operation '{name}'; {did_you_mean(name, POLICY_OPERATIONS)}")
         return names
+
+    @field_validator("scale")
+    @classmethod
+    def _grows(cls, limits: tuple[float, float]) -> tuple[float, float]:
+        if not 0 < limits[0] <= limits[1]:
+            raise ValueError("give two numbers above 0, the smaller first")
+        return limits
 
     @model_validator(mode="after")
     def _something_to_choose(self) -> "AadgConfig":

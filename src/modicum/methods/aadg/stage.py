@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol, cast
 
 import torch
+import yaml
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -23,8 +24,12 @@ from modicum.methods.aadg.discriminator import (
 )
 from modicum.methods.aadg.search import PolicySearch
 from modicum.methods.base import TrainStage, Update
+from modicum.nn.tiles import tiled
 from modicum.tasks.base import Batch
 from modicum.transforms.policy import apply_sub_policies, draw_sub_policies, erase_cut_labels
+
+OVERLAP = 0.25
+"""Of tiles in validation, as a share of their side."""
 
 
 class Segmenter(Protocol):
@@ -55,6 +60,8 @@ class AadgStage(TrainStage):
         channels: of the network's features.
         move: from a batch and a generator to a batch: what is done to the copies after their policy; the paper scales
             and crops them at random. In warm-up it is done to the images themselves.
+        codes: the numbers that the domains have in a batch, in rising order; 0 to K - 1 by default.
+        tile: height and width of overlapping pieces in which larger images are validated; None for whole images.
 
     Raises:
         InputError: fewer than two domains, or ``chunk`` with a network that it would change.
@@ -70,6 +77,8 @@ class AadgStage(TrainStage):
         domains: int,
         channels: int = 1280,
         move: Callable[[Batch, torch.Generator], Batch] | None = None,
+        codes: Sequence[int] | None = None,
+        tile: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
         if domains < 2:
@@ -87,6 +96,10 @@ class AadgStage(TrainStage):
         self.loss = loss
         self.domains = domains
         self.move = move
+        self.tile = tile
+        self.search_after = config.search_after or 0
+        self.register_buffer("codes", torch.tensor(codes or list(range(domains))), persistent=False)
+        self.codes: Tensor
         self.discriminator = DomainDiscriminator(channels, domains, config.discriminator_width)
         self.slow = SlowCopy(self.discriminator)
         self.search = PolicySearch(config)
@@ -101,25 +114,42 @@ class AadgStage(TrainStage):
         """Segmentation, then the discriminator."""
         rate = {"lr": self.config.discriminator_lr, "weight_decay": 0.0}
         return [
-            Update("segmentation", list(self.network.parameters()), self.segmentation_losses),
+            Update(
+                "segmentation",
+                list(self.network.parameters()),
+                self.segmentation_losses,
+                lr_factor=self._lr_factor,
+            ),
             Update("discriminator", list(self.discriminator.parameters()), self.discriminator_losses, rate),
         ]
 
+    def _lr_factor(self, epoch: int) -> float:
+        return self.config.search_lr_factor if epoch >= self.search_after else 1.0
+
     def forward(self, batch: Batch) -> Float[Tensor, "b classes h w"]:
-        """Logits."""
-        return self._network(batch["image"])[1]
+        """Logits; outside training in tiles, where the images are larger than those."""
+        images = batch["image"]
+        if self.training or self.tile is None or tuple(images.shape[2:]) == self.tile:
+            return self._network(images)[1]
+        overlap = int(OVERLAP * self.tile[0]), int(OVERLAP * self.tile[1])
+        return torch.stack([tiled(self.network, image, self.tile, overlap) for image in images])
 
     def validate(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         outputs = self(batch)
         return outputs, {"segmentation": self.loss(outputs, batch)}
 
     def kept(self) -> tuple[str, ...]:
-        """The network and the search with its controller."""
-        return "network", "search"
+        """The network and the controller. What was tried on the way is among the findings."""
+        return "network", "search.controller"
 
     def findings(self) -> dict[str, Any]:
         """See :meth:`~modicum.methods.aadg.search.PolicySearch.findings`."""
         return self.search.findings()
+
+    def artefacts(self) -> dict[str, str]:
+        """``policy.yaml``: what the last epoch of the search trained with, an augmentation for any method."""
+        policy = self.search.findings()["policy"]
+        return {} if policy is None else {"policy.yaml": yaml.safe_dump(policy, sort_keys=False)}
 
     # --- epochs -----------------------------------------------------------------------------------------------------
 
@@ -127,14 +157,14 @@ class AadgStage(TrainStage):
         """Once warm-up is over: policies for the epoch, and before the first of them the slow copy."""
         self.epoch.fill_(epoch)
         self._remember_epoch()
-        if epoch == self.config.search_after:
+        if epoch == self.search_after:
             self.slow.follow(self.discriminator, 0.0)
-        if epoch >= self.config.search_after:
+        if epoch >= self.search_after:
             self.search.begin()
 
     def epoch_ended(self, epoch: int) -> None:
         """The slow copy follows, and the controller learns from what its policies earned."""
-        if epoch < self.config.search_after:
+        if epoch < self.search_after:
             return
         shared = self._shares_copy(epoch)
         self.slow.follow(self.discriminator, 0.0 if shared else self.config.momentum)
@@ -144,18 +174,19 @@ class AadgStage(TrainStage):
         self._epoch = int(self.epoch) if self.epoch >= 0 else None
 
     def _shares_copy(self, epoch: int) -> bool:
-        return self.config.first_copy == "shared" and epoch == self.config.search_after
+        return self.config.first_copy == "shared" and epoch == self.search_after
 
     # --- the step ---------------------------------------------------------------------------------------------------
 
     def segmentation_losses(self, batch: Batch) -> dict[str, Tensor]:
         """The task's loss on all copies; on the way the features are kept, and the policies earn their rewards."""
+        batch = self._numbered(batch)
         copies = self._copies(batch)
         features, logits = self._network(copies["image"])
         with torch.autocast(features.device.type, enabled=False):
             pooled = _pooled(features.detach().float())
             self._seen = pooled, copies["domain"]
-            if self._epoch is not None and self._epoch >= self.config.search_after:
+            if self._epoch is not None and self._epoch >= self.search_after:
                 source = self.discriminator if self._shares_copy(self._epoch) else self.slow
                 self._reward(source.features(pooled).detach(), batch["domain"])
         return {"segmentation": self.loss(logits, copies)}
@@ -168,14 +199,30 @@ class AadgStage(TrainStage):
         labels = soft_domain_labels(domain, self.domains, whole=self.config.soft_labels == "whole")
         return {"discriminator": soft_cross_entropy(self.discriminator(pooled), labels)}
 
+    def _numbered(self, batch: Batch) -> Batch:
+        """The batch with domains from 0 to K - 1.
+
+        Raises:
+            InputError: it has no domains, or not as many images of each.
+        """
+        if "domain" not in batch:
+            raise InputError("a batch has no 'domain'", "give the table a column with each image's domain")
+        domain = torch.searchsorted(self.codes, batch["domain"])
+        counts = torch.bincount(domain, minlength=self.domains).tolist()
+        if len(set(counts)) > 1 or len(counts) > self.domains:
+            raise InputError(
+                f"a batch has {', '.join(map(str, counts))} images of the domains",
+                f"sample as many images of each of the {self.domains} domains",
+            )
+        return {**batch, "domain": domain}
+
     @torch.no_grad()
     def _copies(self, batch: Batch) -> Batch:
         """In the search, M copies of each image and of all that belongs to it, each with its own policy's operations.
 
         Before an epoch was announced (somebody measures what a step takes), as many copies, unchanged.
         """
-        _check_domains(batch)
-        searching = self._epoch is None or self._epoch >= self.config.search_after
+        searching = self._epoch is None or self._epoch >= self.search_after
         if searching:
             many = self.config.policies
             rows = len(batch["image"])
@@ -197,12 +244,6 @@ class AadgStage(TrainStage):
         return batch
 
     def _reward(self, features: Float[Tensor, "copies width"], domain: Int64[Tensor, "b"]) -> None:
-        counts = torch.bincount(domain, minlength=self.domains).tolist()
-        if len(set(counts)) > 1 or len(counts) > self.domains:
-            raise InputError(
-                f"a batch has {', '.join(map(str, counts))} images of the domains",
-                f"sample as many images of each of the {self.domains} domains",
-            )
         by_policy = features.view(len(domain), self.config.policies, -1).transpose(0, 1)
         by_domain = by_policy[:, domain.argsort(stable=True)]
         self.search.reward(by_domain.unflatten(1, (self.domains, -1)))
@@ -222,8 +263,3 @@ def _pooled(features: Tensor) -> Float[Tensor, "b channels"]:
 
 def _belongs_to_rows(value: object, rows: int) -> bool:
     return isinstance(value, Tensor) and value.ndim > 0 and len(value) == rows
-
-
-def _check_domains(batch: Batch) -> None:
-    if "domain" not in batch:
-        raise InputError("a batch has no 'domain'", "give the table a column with each image's domain")

@@ -1,0 +1,66 @@
+"""One domain held out: a network that is to serve a camera it never saw is tested on one it never saw."""
+
+import numpy as np
+
+from modicum.data.manifest import Manifest, class_order
+from modicum.errors import InputError, did_you_mean
+from modicum.wording import count_of, listed
+
+
+def domains_of(manifest: Manifest) -> list[str]:
+    """The domains of a manifest, in the order of :func:`~modicum.data.manifest.class_order`.
+
+    Raises:
+        InputError: there is no column ``domain``, a row has none, or all have the same.
+    """
+    if "domain" not in manifest.table:
+        columns = ", ".join(str(name) for name in manifest.table.columns)
+        raise InputError(
+            f"{manifest.source}: no column 'domain' (columns: {columns})",
+            "give a column that names each image's camera or centre (--set domain=COLUMN for another name)",
+        )
+    column = manifest.table["domain"]
+    for row in np.flatnonzero(column.isna())[:1]:
+        raise InputError(f"{manifest.place(int(row))}: domain is blank", "fill in the cell or delete the row")
+    domains = class_order(column)
+    if len(domains) < 2:
+        raise InputError(
+            f"{manifest.source}: all images are of domain '{domains[0]}', and one must be left to learn from",
+            "add images of another domain",
+        )
+    return domains
+
+
+def hold_out(manifest: Manifest, domain: str) -> Manifest:
+    """A manifest whose ``test`` part is one domain and whose ``train`` part are all others.
+
+    A split that the data had does not count. A validation part is for
+    :func:`~modicum.data.splits.carve_validation` to take from the training part.
+
+    Raises:
+        InputError: no such domain, or a patient of it is seen in another one too; see also :func:`domains_of`.
+    """
+    domains = domains_of(manifest)
+    if domain not in domains:
+        raise InputError(f"{manifest.source}: no domain '{domain}'", did_you_mean(domain, domains))
+    held = (manifest.table["domain"] == domain).to_numpy(dtype=bool)
+    _refuse_shared(manifest, held, domain)
+    had_split = "split" in manifest.table and manifest.table["split"].notna().any()
+    others = listed([name for name in domains if name != domain])
+    notes = [
+        f"held out for the test: domain {domain} ({count_of(int(held.sum()), 'image')}); learned: {others}"
+    ]
+    if had_split:
+        notes.append("the data's own split is ignored, because a domain is held out")
+    return manifest.with_columns(notes, split=np.where(held, "test", "train").astype(object))
+
+
+def _refuse_shared(manifest: Manifest, held: np.ndarray, domain: str) -> None:
+    patients = np.array(manifest.patients(), dtype=object)
+    shared = sorted(set(patients[held]) & set(patients[~held]))
+    if shared:
+        raise InputError(
+            f"{manifest.source}: {count_of(len(shared), 'patient')} of domain '{domain}' have images in other "
+            f"domains too ({listed(name.partition(':')[2] for name in shared)})",
+            "leave them out: a network that has seen them is not tested on strangers",
+        )

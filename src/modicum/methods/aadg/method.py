@@ -1,0 +1,127 @@
+"""AADG as a method: the network, the domains of the training images, and the checks of what the search needs."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from torch import nn
+
+from modicum.errors import InputError
+from modicum.methods.aadg.config import TRAINING, AadgConfig
+from modicum.methods.aadg.stage import AadgStage
+from modicum.methods.base import PREDICTOR, Context, Method, MethodConfig, Stage
+from modicum.nn import FlipAveraged, SegmentationNetwork
+from modicum.transforms import Augmentation
+
+PER_DOMAIN = 8
+"""Images of each domain in the paper's batch."""
+
+
+class Aadg(Method):
+    """Segments images of domains that training never saw: augmentation policies are searched while it learns."""
+
+    name: ClassVar[str] = "aadg"
+    summary: ClassVar[str] = (
+        "segmentation for cameras it never saw: searches augmentations that set the training domains apart"
+    )
+    source: ClassVar[str] = "Lyu et al., IEEE TMI 2022, 41, 3699, arXiv 2207.13249"
+    tasks: ClassVar[tuple[str, ...]] = ("segmentation",)
+    Config: ClassVar[type[MethodConfig]] = AadgConfig
+    training: ClassVar[Mapping[str, Any]] = TRAINING
+    image: ClassVar[Mapping[str, Any]] = {"size": (512, 512)}
+    backbone: ClassVar[Mapping[str, Any]] = {"name": "mobilenetv2_100"}
+
+    config: AadgConfig
+
+    def __init__(self, config: AadgConfig, context: Context) -> None:
+        config = config.model_copy(update={"search_after": _search_after(config, context.training)})
+        super().__init__(config, context)
+        codes = _domains(context.targets)
+        _check_batch(len(codes), context.training)
+        backbone = context.backbone()
+        self._encoder = backbone.name
+        network = SegmentationNetwork.on_backbone(
+            config.architecture, backbone, context.task.num_outputs, config.decoder_width
+        )
+        self._stage = AadgStage(
+            config,
+            network,
+            _loss(config, context),
+            len(codes),
+            network.num_features,
+            _scale_crop(config, context.image_size),
+            codes,
+            None if config.tile is None else _at_most(config.tile, context.image_size),
+        )
+
+    def stages(self) -> Sequence[Stage]:
+        return [self._stage]
+
+    def predictor(self) -> nn.Module:
+        return FlipAveraged(self._stage.network) if self.config.flips else self._stage.network
+
+    def tile(self) -> tuple[int, int] | None:
+        return self._stage.tile
+
+    def exported(self, part: str = PREDICTOR) -> tuple[nn.Module, dict[str, Any]]:
+        """The network; the card names its encoder."""
+        network, card = super().exported(part)
+        return network, {**card, "encoder": self._encoder}
+
+
+def _search_after(config: AadgConfig, training: Mapping[str, Any]) -> int:
+    """How many epochs come before the search."""
+    epochs = training.get("epochs")
+    if config.search_after is None:
+        return 0 if epochs is None else epochs // 5
+    if epochs is not None and config.search_after >= epochs:
+        raise InputError(
+            f"the search would begin after {config.search_after} epochs, and there are {epochs}",
+            "leave search_after out (a fifth of all epochs), lower it, or raise --epochs",
+        )
+    return config.search_after
+
+
+def _domains(targets: Mapping[str, np.ndarray]) -> list[int]:
+    """Numbers of the domains of the training images; of two where no images are known (a run that is opened)."""
+    return [0, 1] if "domain" not in targets else np.unique(targets["domain"]).tolist()
+
+
+def _check_batch(domains: int, training: Mapping[str, Any]) -> None:
+    """Each batch must have as many images of each domain."""
+    if training.get("sampling", "one_of_each") != "one_of_each":
+        raise InputError(
+            f"sampling is '{training['sampling']}', and AADG compares as many images of each domain",
+            "leave sampling out: it is one_of_each",
+        )
+    size = training.get("batch_size", PER_DOMAIN * domains)
+    if domains >= 2 and size % domains:
+        raise InputError(
+            f"a batch of {size} images does not hold as many of each of the {domains} training domains",
+            f"give --batch-size {PER_DOMAIN * domains} ({PER_DOMAIN} of each, as in the paper) or another multiple of "
+            f"{domains}",
+        )
+
+
+def _loss(config: AadgConfig, context: Context) -> nn.Module:
+    exclusive = context.task.kind == "multi-class"
+    if exclusive and config.cutout_labels == "erase":
+        raise InputError(
+            "cutout_labels is 'erase', and classes that exclude each other leave no pixel without one",
+            "use cutout_labels=keep",
+        )
+    words = config.loss
+    if words == "auto":
+        words = "cross_entropy" if exclusive else "bce"
+    return context.task.loss(context.targets, {**context.loss_options, "loss": words})
+
+
+def _scale_crop(config: AadgConfig, image_size: tuple[int, int]) -> Augmentation:
+    """What is done to the copies behind their policies."""
+    scale = {"name": "random_scale_crop", "p": config.scale_probability, "factor": config.scale}
+    patch = None if config.patch is None else _at_most(config.patch, image_size)
+    return Augmentation([scale], image_size, patch)
+
+
+def _at_most(side: int, size: tuple[int, int]) -> tuple[int, int]:
+    return min(side, size[0]), min(side, size[1])
