@@ -1,36 +1,23 @@
 """The Python face of modicum: ``load``, ``fit`` and ``Run``. The command line calls the same functions."""
 
 import shutil
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from modicum.data.layouts import load_manifest
-from modicum.data.layouts.given_images import images_of
-from modicum.data.manifest import SPLITS, Manifest
+from modicum.data.manifest import Manifest
 from modicum.data.processes import usable_cores
-from modicum.engine.alignment import Alignment, align
-from modicum.engine.companions import with_companions
-from modicum.engine.dense_jobs import planned, without_own_output
-from modicum.engine.dense_output import PSEUDONYM, DenseOutput
-from modicum.engine.devices import chosen_device, process_rank
-from modicum.engine.evaluation import dense_predictor, evaluate_rows
-from modicum.engine.export import export_merged, export_part
+from modicum.engine.devices import process_rank
 from modicum.engine.fit import check_same, fit_recipe
-from modicum.engine.model import load_method
 from modicum.engine.new_recipe import make_recipe, plain_name, run_name
-from modicum.engine.prediction import PredictionSummary, predict_images
-from modicum.engine.preparation import PreparedData, read_manifest, store_settings, stored
+from modicum.engine.preparation import PreparedData
 from modicum.engine.recipe import Recipe
-from modicum.engine.run_folder import STORES, RunFolder, read_json, write_json
+from modicum.engine.run_folder import STORES, RunFolder
 from modicum.errors import InputError
-from modicum.methods.base import PREDICTOR
 from modicum.progress import say
-from modicum.tasks import DenseTask, ImageLevelTask, task_class
+from modicum.run import Run
+
+__all__ = ["Run", "fit", "load"]
 
 
 def load(source: str | Path, **options: Any) -> Manifest:
@@ -38,8 +25,8 @@ def load(source: str | Path, **options: Any) -> Manifest:
 
     Args:
         source: a table (CSV, TSV, Parquet), a folder, a MONAI datalist (JSON) or an array file (NPZ).
-        options: ``columns``, ``images``, ``split_lists``, ``classes``, ``allow_outside``, ``missing``, ``unlabelled``;
-            see :func:`modicum.data.layouts.load_manifest`.
+        options: ``columns``, ``images``, ``split_lists``, ``classes``, ``allow_outside``, ``missing``, ``unlabelled``,
+            ``pairs``; see :func:`modicum.data.layouts.load_manifest`.
     """
     return load_manifest(source, **options)
 
@@ -57,7 +44,7 @@ def fit(
     batch_size: int | Literal["auto"] | None = None,
     memory: str | int | None = None,
     **settings: Any,
-) -> "Run":
+) -> Run:
     """Trains a method on a data set, evaluates it and writes the report.
 
     Args:
@@ -105,279 +92,13 @@ def fit(
         folder,
         resume=resume,
         stores=Path(stores) if stores else folder.path.parent / STORES,
-        workers=_decoders(workers),
+        workers=usable_cores() if workers is None else workers,
         fingerprint=_fingerprint,
     )
     run = Run(folder)
     if content:  # only the first process of a distributed run writes
         run.report()
     return run
-
-
-class Run:
-    """A run folder, and what can be done with the model in it."""
-
-    def __init__(self, folder: RunFolder) -> None:
-        self.folder = folder
-
-    def __repr__(self) -> str:
-        return f"Run('{self.path}', {self.folder.status.get('state', 'empty')})"
-
-    @classmethod
-    def open(cls, path: str | Path) -> "Run":
-        """An existing run. Raises :class:`InputError` where there is none."""
-        return cls(RunFolder.open(path))
-
-    @property
-    def path(self) -> Path:
-        """The run folder."""
-        return self.folder.path
-
-    @property
-    def recipe(self) -> Recipe:
-        """The resolved settings."""
-        return Recipe.read(self.folder.recipe)
-
-    @property
-    def metrics(self) -> dict[str, Any]:
-        """The content of ``metrics.json``; see ``docs/run-folder.md``."""
-        if not self.folder.metrics.is_file():
-            raise InputError(f"run '{self.folder.name}' has no metrics yet", "finish it with --resume")
-        return read_json(self.folder.metrics)
-
-    def predict(
-        self,
-        images: str | Path | Sequence[str | Path],
-        out: str | Path | None = None,
-        *,
-        batch_size: int | None = None,
-        device: str | None = None,
-        columns: Mapping[str, str] | None = None,
-        allow_outside: bool = False,
-        native: bool = False,
-        tile: int | None = None,
-        overlap: float = 0.25,
-        pseudonym: str = PSEUDONYM,
-    ) -> PredictionSummary:
-        """Predicts images, folders of images, or the images of a data set.
-
-        Numbers go into a CSV or Parquet file, a row an image; pictures (translations, masks) into a folder, beside a
-        table: see :mod:`modicum.engine.dense_output` for what becomes of which format.
-
-        Args:
-            images: files, folders, tables, data lists or array files; one or several.
-            out: where the predictions go: a file (``predictions.csv``), or the folder of pictures (``predictions``).
-                What is there by the same name is replaced.
-            batch_size: images in one forward pass; that of the training by default.
-            device: where to compute.
-            columns: of a table: ``{"image": "file"}`` names the column with the paths.
-            allow_outside: of a table: accept paths that leave its folder.
-            native: of pictures: predict at the size of each file instead of the size in training, in tiles.
-            tile: side of the tiles in pixels; that of the training by default.
-            overlap: of neighbouring tiles, as a share of their side, from 0 to below 1.
-            pseudonym: stands for the patient in DICOM files.
-
-        Raises:
-            InputError: nothing to predict, or the run cannot be used. Broken images are rows with an ``error``.
-        """
-        given = [images] if isinstance(images, str | Path) else list(images)
-        names, refs = images_of(given, columns=columns, allow_outside=allow_outside)
-        recipe, task, method = load_method(self.folder)
-        batch_size = batch_size or recipe.training.batch_size
-        chosen = chosen_device(device or recipe.device)
-        if isinstance(task, DenseTask):
-            place = Path(out or "predictions")
-            if place.suffix.lower() in {".csv", ".parquet"} or place.is_file():
-                raise InputError(
-                    f"--out '{place}' is a file, and predictions of task '{task.name}' are pictures",
-                    "name a folder",
-                )
-            names, refs = without_own_output(given, names, refs, place)
-            predictor = replace(
-                dense_predictor(method.predictor(), task, recipe, chosen, method.tile()),
-                batch_size=batch_size,
-                native=native,
-                tile=_tile(tile, native, recipe.image.size, method.tile()),
-                overlap=_share(overlap),
-            )
-            output = DenseOutput(predictor, place, f"{self.folder.name} ({recipe.method})", pseudonym)
-            return output.write(planned(given, names, refs))
-        if native or tile is not None:
-            raise InputError(
-                f"--native and --tile are for pictures, not for task '{task.name}'", "leave them out"
-            )
-        assert isinstance(task, ImageLevelTask)
-        return predict_images(
-            method.predictor(),
-            task,
-            refs,
-            names,
-            store_settings(recipe.image, recipe.task, recipe.options),
-            Path(out or "predictions.csv"),
-            batch_size=batch_size,
-            precision=recipe.training.precision,
-            device=chosen,
-        )
-
-    def align(
-        self,
-        image: str | Path,
-        target: str | Path,
-        out: str | Path,
-        *,
-        field: str | Path | None = None,
-        device: str | None = None,
-        pseudonym: str = PSEUDONYM,
-    ) -> Alignment:
-        """Brings an image onto a picture of the other modality, by what the run has learned of registration.
-
-        Args:
-            image: what is moved: an image, a NIfTI volume (slice by slice), or the folder of a DICOM series.
-            target: of the same kind and size.
-            out: the moved image: PNG, NIfTI or DICOM as the image, a folder for a series.
-            field: the displacements: NIfTI or NPZ, see :mod:`modicum.engine.displacement_files`; beside ``out`` by
-                default.
-            device: where to compute.
-            pseudonym: stands for the patient in DICOM files.
-
-        Raises:
-            InputError: the run has no registration, or the two do not fit each other.
-            BrokenImageError: one of them cannot be read.
-        """
-        recipe, task, method = load_method(self.folder)
-        if not isinstance(task, DenseTask):
-            raise InputError(
-                f"task '{task.name}' has no registration", "align with a run that translates images"
-            )
-        predictor = dense_predictor(method.predictor(), task, recipe, chosen_device(device or recipe.device))
-        predictor.network.to(predictor.device).eval()
-        return align(
-            predictor,
-            image,
-            target,
-            Path(out),
-            None if field is None else Path(field),
-            made_by=f"{self.folder.name} ({recipe.method})",
-            pseudonym=pseudonym,
-        )
-
-    def export(self, out: str | Path, *, part: str | None = None) -> Path:
-        """Writes what was learned as a file of weights with a card beside it; see :mod:`modicum.engine.export`.
-
-        Args:
-            out: the file, ``.safetensors``.
-            part: of a run whose predictions are pictures: ``predictor``, or for instance ``registration``.
-
-        Raises:
-            InputError: the run cannot be exported so.
-        """
-        # Its task is in its model's file: the method need not be made to know it.
-        task = task_class(Recipe.read(self.folder.recipe).task)
-        if issubclass(task, DenseTask):
-            return export_part(self.folder, Path(out), part or PREDICTOR)
-        if part is not None:
-            raise InputError(f"runs of task '{task.name}' have no parts", "leave --part out")
-        return export_merged(self.folder, Path(out))
-
-    def evaluate(
-        self,
-        data: str | Path,
-        *,
-        split: str | None = None,
-        name: str | None = None,
-        device: str | None = None,
-        skip_broken: bool = False,
-        workers: int | None = None,
-        stores: str | Path | None = None,
-        **settings: Any,
-    ) -> dict[str, Any]:
-        """Evaluates the model on labelled data; writes ``evaluations/<name>/`` and refreshes the report.
-
-        Args:
-            data: what :func:`load` reads. Column names default to those the run was trained with.
-            split: rows to take; ``test`` by default where the data has one, else all.
-            name: of the evaluation; made of the data's name and the split by default.
-            device: where to compute.
-            skip_broken: set broken images aside instead of stopping.
-            workers: processes that decode images.
-            stores: folder of decoded images.
-            settings: ``columns``, ``pairs``, ``images``, ``split_lists``, ``allow_outside`` where they differ from the
-                run's.
-
-        Returns:
-            The content of the evaluation's ``metrics.json``.
-        """
-        recipe, task, method = load_method(self.folder)
-        given = {key: value for key, value in settings.items() if value is not None}
-        update = {
-            "source": str(data),
-            "skip_broken": skip_broken,
-            "images": None,
-            "split_lists": None,
-            **given,
-        }
-        if not Path(data).is_dir():
-            update.setdefault("pairs", None)  # a table names both itself
-        recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update=update)})
-        manifest = read_manifest(recipe.data, recipe.task)
-        manifest, split = _rows_to_evaluate(manifest, split)
-        title = _evaluation_name(name, manifest.name, split)
-        place = self.folder.evaluation(title)
-        kept, broken_csv = Path(stores) if stores else self.folder.stores, place / "broken.csv"
-        manifest, store, positions = stored(
-            manifest,
-            store_settings(recipe.image, recipe.task, recipe.options),
-            kept,
-            _decoders(workers),
-            skip_broken,
-            broken_csv,
-        )
-        if isinstance(task, DenseTask):  # what is compared with is checked as it is before a training
-            prepared = PreparedData(manifest, store, positions, [])
-            prepared = with_companions(prepared, task, recipe, kept, _decoders(workers), broken_csv)
-            manifest, store, positions = prepared.manifest, prepared.store, prepared.positions
-        with self.folder.locked():
-            content = evaluate_rows(
-                method.predictor(),
-                task,
-                recipe,
-                manifest,
-                store,
-                positions,
-                np.arange(len(manifest)),
-                chosen_device(device or recipe.device),
-                place,
-                manifest.name,
-                split,
-                tile=method.tile(),
-            )
-            content["seen"] = self._seen(store.facts[position].sha256 for position in positions)
-            write_json(place / "metrics.json", content)
-            overall = self.metrics
-            overall["evaluations"][title] = content
-            write_json(self.folder.metrics, overall)
-        if seen := sum(content["seen"].values()):
-            say(
-                f"{seen} of {content['images']} images were used in training; scores on them are too good: "
-                "evaluate images that the run has not seen"
-            )
-        self.report()
-        return content
-
-    def _seen(self, digests: Iterable[str]) -> dict[str, int]:
-        """How many of these images the run learned from (``train``) or chose its weights by (``val``)."""
-        table = Manifest.read_saved(self.folder.manifest, Path()).table
-        if "sha256" not in table:  # a run of an older version
-            return {}
-        used = table[table["split"].isin(["train", "val"])]
-        split_of = dict(zip(used["sha256"], used["split"], strict=True))
-        return dict(Counter(split_of[digest] for digest in digests if digest in split_of))
-
-    def report(self) -> Path:
-        """Writes ``report.html``, one self-contained page, and returns its path."""
-        from modicum.report import build
-
-        return build(self.path)
 
 
 def _within_memory(
@@ -394,53 +115,6 @@ def _within_memory(
     from modicum.planning.fit_to_memory import fit_to_memory
 
     return fit_to_memory(recipe, memory, choose=choose)
-
-
-def _tile(
-    tile: int | None, native: bool, trained: tuple[int, int], own: tuple[int, int] | None
-) -> tuple[int, int] | None:
-    """Height and width of tiles: as given; else the method's own; at the files' own size, as in training."""
-    if tile is None:
-        return own or (trained if native else None)
-    if tile < 16:
-        raise InputError(f"--tile is {tile}", "give a side in pixels from 16 on")
-    return tile, tile
-
-
-def _share(overlap: float) -> float:
-    if not 0 <= overlap < 1:
-        raise InputError(
-            f"--overlap is {overlap:g}", "give a share of the tile from 0 to below 1, such as 0.25"
-        )
-    return overlap
-
-
-def _evaluation_name(asked: str | None, data: str, split: str | None) -> str:
-    """The folder of an evaluation; never that of one that the training made."""
-    if asked in SPLITS:
-        raise InputError(
-            f"evaluation name '{asked}' is the training's own",
-            f"choose another --name, such as {data}-{asked}",
-        )
-    name = asked or (f"{data}-{split}" if split else data)
-    return plain_name(f"data-{name}" if name in SPLITS or not name else name)
-
-
-def _rows_to_evaluate(manifest: Manifest, split: str | None) -> tuple[Manifest, str | None]:
-    splits = set(manifest.table["split"].dropna()) if "split" in manifest.table else set()
-    if split in {"all", ""} or (split is None and "test" not in splits):
-        return manifest, None
-    split = split or "test"
-    if split not in splits:
-        there = ", ".join(sorted(splits)) or "none"
-        raise InputError(
-            f"{manifest.source}: there is no split '{split}'", f"splits: {there}; or pass --split all"
-        )
-    return manifest.subset((manifest.table["split"] == split).to_numpy()), split
-
-
-def _decoders(workers: int | None) -> int:
-    return usable_cores() if workers is None else workers
 
 
 def _remove(folder: RunFolder) -> None:

@@ -2,9 +2,9 @@
 
 import pytest
 
-from modicum.api import _evaluation_name
 from modicum.engine.new_recipe import plain_name, run_name
 from modicum.errors import InputError
+from modicum.run import _evaluation_name
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", "a\\b", "C:x", "/tmp/x"])

@@ -6,31 +6,27 @@ from typing import Annotated
 import typer
 
 from modicum.console.options import (
-    AllowOutside,
     Backbone,
     BatchSize,
     Classes,
     Crop,
     Data,
     Device,
-    ImageColumn,
-    Images,
     ImageSize,
-    Label,
-    Labels,
     Leaks,
     Memory,
-    Patient,
+    Reading,
     Runs,
     SkipBroken,
-    SplitLists,
     Weights,
     Workers,
     assignments_given,
+    reads_data,
     settings_given,
 )
 
 
+@reads_data
 def compare(
     data: Data,
     methods: Annotated[
@@ -52,17 +48,11 @@ def compare(
     ] = None,
     batch_size: BatchSize = None,
     memory: Memory = None,
-    label: Label = None,
-    labels: Labels = None,
-    patient: Patient = None,
-    image: ImageColumn = None,
-    images: Images = None,
-    split_lists: SplitLists = None,
+    reading: Reading = Reading(),  # noqa: B008 - a value
     classes: Classes = None,
     crop: Crop = None,
     leaks: Leaks = None,
     skip_broken: SkipBroken = False,
-    allow_outside: AllowOutside = False,
     device: Device = None,
     set_: Annotated[
         list[str] | None,
@@ -107,7 +97,7 @@ def compare(
     from modicum.console.comparison import comparison_table, learning_rates
 
     # Each of these parameters is a setting by the same name.
-    options = locals()
+    options = {**locals(), **reading.options}
     settings = {**settings_given(options), **assignments_given(set_, options)}
     done = compare_methods(
         data,

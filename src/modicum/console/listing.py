@@ -11,6 +11,7 @@ from rich.text import Text
 from modicum.engine.recipe import BackboneSettings, DataSettings, ImageSettings, Recipe, TrainingSettings
 from modicum.errors import InputError
 from modicum.methods import Method, method_class, method_entries
+from modicum.tasks import task_class
 
 
 def methods_table() -> Table:
@@ -44,6 +45,11 @@ def settings_table(name: str) -> Table:
 def _parts(method: type[Method]) -> list[tuple[str, type[BaseModel]]]:
     return [
         (method.name, method.Config),
+        *(
+            (f"task {task}", task_class(task).Options)
+            for task in method.tasks
+            if task_class(task).Options.model_fields
+        ),
         ("training", TrainingSettings),
         ("image", ImageSettings),
         ("backbone", BackboneSettings),
