@@ -138,6 +138,7 @@ def test_background_stays_background_with_percentiles(tmp_path):
     around = np.ones((16, 16), bool)
     around[4:12, 4:12] = False
     assert (made[around] == 0).all()
+    assert rows_of(tmp_path / "out")["mean"].max() < 0.25  # a quarter of each slice is body
     assert (made[7, 7] == 900).all()  # the negative of the darkest
     assert (made[~around] >= 100).mean() > 0.97  # but for the brightest, whose negative is 0
 

@@ -97,14 +97,14 @@ class DenseOutput:
 
     def _single(self, job: Job, predicted: "Predicted[Job] | None") -> dict[str, Any]:
         error = job.error if predicted is None else predicted.error
-        if predicted is None or predicted.image is None or predicted.activated is None:
+        if predicted is None or error is not None:
             return {"image": job.name, "error": error.reason if error is not None else "cannot be read"}
-        finished = self._finished(predicted.image, predicted.activated)
+        image, kept = self._kept(predicted)
         try:
-            self._write_single(job, finished)
+            self._write_single(job, self.predictor.task.finished(kept))
         except BrokenImageError as at_writing:
             return {"image": job.name, "error": at_writing.reason}
-        return self._row(job, job.name, predicted)
+        return self._row(job, job.name, image, kept)
 
     def _volumes(self, jobs: list[Job], shown: Bar) -> Any:
         """Rows of volumes, a row a slice; one row with the error where a volume cannot be read."""
@@ -130,11 +130,10 @@ class DenseOutput:
                 shown.advance()
                 if predicted.error is not None:
                     raise predicted.error
-                assert predicted.image is not None
-                assert predicted.activated is not None
-                finished = self._finished(predicted.image, predicted.activated)
+                image, kept = self._kept(predicted)
+                finished = self.predictor.task.finished(kept)
                 volume.write(predicted.name, finished if masks else self._window.values(finished[0]))
-                rows.append(self._row(job, f"{job.name}{job.refs[predicted.name].part}", predicted))
+                rows.append(self._row(job, _slice_name(job, predicted.name), image, kept))
         return rows
 
     def _write_single(self, job: Job, finished: Shaped[np.ndarray, "*channels height width"]) -> None:
@@ -167,21 +166,24 @@ class DenseOutput:
             )
         return self._series[job.series]
 
-    def _finished(
-        self, image: MedicalImage, activated: Float[np.ndarray, "channels height width"]
-    ) -> Shaped[np.ndarray, "*channels height width"]:
-        """What the file holds, the source's background kept where one is set apart."""
+    def _kept(
+        self, predicted: "Predicted[Any]"
+    ) -> tuple[MedicalImage, Float[np.ndarray, "channels height width"]]:
+        """The image and what was made of it, the source's background kept where one is set apart."""
+        image, activated = predicted.image, predicted.activated
+        assert image is not None
+        assert activated is not None
         known = self.predictor.task.value_range
         if known is not None and known.background is not None:
             outside = background_of(image.pixels)
             if outside.shape == activated.shape[1:]:
                 activated = np.where(outside, np.float32(0), activated)
-        return self.predictor.task.finished(activated)
+        return image, activated
 
-    def _row(self, job: Job, name: str, predicted: "Predicted[Any]") -> dict[str, Any]:
-        assert predicted.image is not None
-        assert predicted.activated is not None
-        found = self.predictor.task.summary(predicted.activated, predicted.image.spacing)
+    def _row(
+        self, job: Job, name: str, image: MedicalImage, kept: Float[np.ndarray, "channels height width"]
+    ) -> dict[str, Any]:
+        found = self.predictor.task.summary(kept, image.spacing)
         return {"image": name, "file": str(job.file), **found, "error": None}
 
     @property
@@ -254,6 +256,12 @@ def background_of(pixels: Float[np.ndarray, "channels height width"]) -> Bool[np
     framed = np.pad(zero, 1, constant_values=True).astype(np.uint8)
     _, parts = cv2.connectedComponents(framed, connectivity=4)
     return np.asarray(parts == parts[0, 0])[1:-1, 1:-1]
+
+
+def _slice_name(job: Job, index: int) -> str:
+    """A slice of a volume in the table."""
+    name, _, _ = job.name.partition("#axis=")
+    return f"{name}{job.refs[index].part}"
 
 
 def dicom_name(text: str) -> str:

@@ -14,6 +14,7 @@ from modicum.data.prepared import expand, read_prepared
 from modicum.engine.batches import to_unit_range
 from modicum.engine.dense_prediction import DensePredictor
 from modicum.engine.pictures import PICTURE_SIDE
+from modicum.errors import InputError
 from modicum.nn import folded_share
 from modicum.tasks.image_to_image.pictures import displacement_grid
 
@@ -53,12 +54,15 @@ def example_displacement(
     """
     if not registers(predictor):
         return None
-    field, wanted = estimated(predictor, image, target)
+    try:
+        field, wanted = estimated(predictor, image, target)
+    except InputError:  # one mode of a method learns it, another does not
+        return None
     return Displacement.of(field), _drawn(field[0].numpy(), wanted[0].numpy())
 
 
 def registers(predictor: DensePredictor) -> bool:
-    """Whether the network can tell how far a translation lies from its target: one mode of a method learns it."""
+    """Whether the network may be able to tell how far a translation lies from its target."""
     return hasattr(predictor.network, "displacement")
 
 
