@@ -67,6 +67,12 @@ def compare(
             help="A row for each value of a setting: KEY=V1,V2 or METHOD.KEY=V1,V2 (repeatable: every combination)."
         ),
     ] = None,
+    protocol: Annotated[
+        str,
+        typer.Option(
+            help="split: the data's own. leave-one-domain-out: every domain in turn is tested on, the others train."
+        ),
+    ] = "split",
     name: Annotated[str | None, typer.Option("--name", "-n", help="Of the comparison.")] = None,
     runs: Runs = Path("runs"),
     parallel: Annotated[
@@ -89,6 +95,8 @@ def compare(
       modicum compare labels.csv --methods full,linear --set linear.standardise=false --parallel 4
 
       modicum compare pairs.csv --methods reggan --sweep mode=p,nc,nc+r
+
+      modicum compare vessels.csv --methods segment,aadg --protocol leave-one-domain-out --batch-size 24
     """
     from rich.console import Console
 
@@ -105,6 +113,7 @@ def compare(
         seeds=seeds,
         lr=learning_rates(lr),
         sweep=parse_sweeps(sweep or []),
+        protocol=protocol,
         name=name,
         runs=runs,
         parallel=parallel,

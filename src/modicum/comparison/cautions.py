@@ -17,7 +17,12 @@ def cautions_of(
     request: Request, records: Sequence[Record], table: pd.DataFrame, measure: Measure | None
 ) -> list[str]:
     """Sentences, the gravest first."""
-    found = [*_of_scores(request, records, measure), *_of_cells(records), *_of_budget(request)]
+    found = [
+        *_of_scores(request, records, measure),
+        *_of_protocol(request),
+        *_of_cells(records),
+        *_of_budget(request),
+    ]
     kinds = {record.metrics["memory"].get("kind") for record in records if record.finished}
     if len(kinds) > 1:
         found.append(
@@ -67,16 +72,27 @@ def _of_cells(records: Sequence[Record]) -> list[str]:
     missing = sum(not record.finished for record in records) - len(failed)
     if missing:
         found.append(f"{missing} of {count_of(len(records), 'cell')} are not finished.")
-    first: dict[str, str] = {}
+    first: dict[str | None, dict[str, str]] = {}
     for record in records:
         if record.finished:
             digest = hashlib.sha256(record.folder.manifest.read_bytes()).hexdigest()
-            first.setdefault(digest, record.cell.name)
-    if len(first) > 1:
-        found.append(
-            f"The data were changed between cells: {listed(first.values())} do not have the same images and split."
-        )
+            first.setdefault(record.cell.fold, {}).setdefault(digest, record.cell.name)
+    for cells in first.values():
+        if len(cells) > 1:
+            found.append(
+                f"The data were changed between cells: {listed(cells.values())} do not have the same images and split."
+            )
     return found
+
+
+def _of_protocol(request: Request) -> list[str]:
+    if not request.folds:
+        return []
+    return [
+        f"Each of {count_of(len(request.folds), 'domain')} in turn was tested on, and took no part in training or "
+        "selection; the data's own split was not used.",
+        "Scores of different domains do not compare: one may be harder than another.",
+    ]
 
 
 def _of_budget(request: Request) -> list[str]:
@@ -90,6 +106,10 @@ def _of_budget(request: Request) -> list[str]:
     ]
     if own:
         found.append(f"Settings of one method alone: {', '.join(own)}.")
+    passes = {name: request.recipe_of(name).training.passes for name in request.variants}
+    if len(set(passes.values())) > 1:
+        shown = ", ".join(f"{name} {number}" for name, number in passes.items())
+        found.append(f"An epoch shows the images several times, and not as often to all: {shown}.")
     swept = [key for key in request.sweeps if key.rpartition(".")[2] in _BUDGET]
     if swept:
         found.append(f"Rows differ in their budget: {listed(swept)}.")

@@ -1,6 +1,7 @@
 """``modicum.compare``: trains every method with every seed under one budget, and makes one table of it."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from modicum.comparison.executors import Executor, choose_executor
 from modicum.comparison.grid import Cell, chosen_rates, search_cells, seed_cells
 from modicum.comparison.image_names import ImageNames
 from modicum.comparison.progress import CellsProgress, cells_progress
+from modicum.comparison.protocols import folds_of
 from modicum.comparison.request import Request
 from modicum.comparison.results import Comparison, write_results
 from modicum.comparison.run_cell import Job
@@ -32,6 +34,7 @@ def compare(
     seeds: int = 3,
     lr: float | Sequence[float] = (),
     sweep: Mapping[str, Any] | None = None,
+    protocol: str = "split",
     name: str | None = None,
     runs: str | Path = "runs",
     stores: str | Path | None = None,
@@ -54,6 +57,8 @@ def compare(
         sweep: settings and the values that each takes: a list, or a mapping from names to values. Every combination
             is a row of its own: ``{"mode": ["nc", "nc+r"]}`` gives ``reggan-mode=nc`` and ``reggan-mode=nc+r``. A key
             ``METHOD.key`` is for that method alone.
+        protocol: ``split`` tests on the data's own test split; ``leave-one-domain-out`` on every domain of the column
+            ``domain`` in turn, while the others train and validate.
         name: of the folder below ``runs``; made of the data's name by default.
         runs: folder of all runs.
         stores: folder of decoded images and features; ``runs/.stores`` by default.
@@ -78,13 +83,16 @@ def compare(
         )
     names = _names(methods)
     rates = (lr,) if isinstance(lr, int | float) else tuple(lr)
-    request = Request.of(data, names, seeds, rates, settings, sweep)
+    request = Request.of(data, names, seeds, rates, settings, sweep, protocol)
     folder = Path(runs) / plain_name(name or run_name(data, "compare"))
     if RunFolder(folder).recipe.is_file():
         raise InputError(f"'{folder}' is a run, no comparison", "choose another --name")
-    request.check_unchanged(folder / "compare.yaml")
+    known = folder / "compare.yaml"
+    if protocol == "split":  # else its domains have to be read first
+        request.check_unchanged(known)
+    request, names_of_images = _check_once(request, new=not known.is_file())
+    request.check_unchanged(known)
     device = request.settings.get("device")
-    names_of_images = _check_once(request, new=not (folder / "compare.yaml").is_file())
     with RunFolder(folder).locked():
         chosen = choose_executor(executor, parallel, device, folder / "logs")
         request.save(folder / "compare.yaml")
@@ -101,14 +109,19 @@ def _names(methods: str | Sequence[str]) -> list[str]:
     return [part.strip() for part in parts if part.strip()]
 
 
-def _check_once(request: Request, new: bool) -> ImageNames:
-    """Finds what would fail every cell alike. Returns what images are called, which no file may tell."""
+def _check_once(request: Request, new: bool) -> tuple[Request, ImageNames]:
+    """Finds what would fail every cell alike.
+
+    Returns:
+        The request with the domains that are held out in turn, and what images are called, which no file may tell.
+    """
     recipe = request.recipe_of(next(iter(request.variants)))
     chosen_device(recipe.device)
     manifest = read_manifest(recipe.data, recipe.task)
+    request = replace(request, folds=folds_of(request.protocol, manifest, recipe.task))
     if new and sections_of(recipe.task).backbone:
         Backbone(recipe.backbone.name, recipe.image.size)
-    return ImageNames.of(manifest)
+    return request, ImageNames.of(manifest)
 
 
 class _Cells:
@@ -135,9 +148,10 @@ class _Cells:
     def train_all(self) -> Comparison:
         """The search for learning rates, where there is one, then all seeds. The tables grow cell by cell."""
         search = search_cells(self.request)
-        total = len(self.request.variants) * self.request.seeds
+        groups = len(self.request.variants) * max(1, len(self.request.folds))
+        total = groups * self.request.seeds
         if search:  # its winners are the first seed's
-            total += len(search) - len(self.request.variants)
+            total += len(search) - groups
         with cells_progress(total, self.executor.aloud) as shown:
             try:
                 self._train(search, shown)
@@ -188,7 +202,7 @@ class _Cells:
             cell.name,
             self.request.data,
             self.request.variants[cell.variant].method,
-            self.request.settings_of(cell.variant, cell.seed, cell.lr),
+            self.request.settings_of(cell.variant, cell.seed, cell.lr, cell.fold),
             str(self.place),
             str(self.stores),
             self.workers,

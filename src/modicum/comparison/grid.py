@@ -1,9 +1,11 @@
 """The cells of a comparison: every row with every seed, and before them the search for a learning rate."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 
+from modicum.comparison.protocols import fold_word
 from modicum.comparison.request import Request
 from modicum.engine.recipe import Recipe
 from modicum.engine.run_folder import RunFolder, read_json
@@ -21,12 +23,19 @@ class Cell:
         seed: its seed.
         lr: its peak learning rate; None for the method's own.
         searched: whether the learning rate is one of several that are tried.
+        fold: the domain that is held out; None for the data's own split.
     """
 
     variant: str
     seed: int
     lr: float | None = None
     searched: bool = False
+    fold: str | None = None
+
+    @property
+    def group(self) -> str:
+        """Of the cells that share a learning rate: its row, and the domain that is held out."""
+        return self.variant if self.fold is None else f"{self.variant}-{fold_word(self.fold)}"
 
     @property
     def name(self) -> str:
@@ -34,18 +43,22 @@ class Cell:
         # With the rate in the name, a search that ends differently once a failed cell went through asks for
         # other folders instead of meeting runs of another rate.
         rate = f"-lr{self.lr:g}" if self.searched else ""
-        return f"{self.variant}-seed{self.seed}{rate}"
+        return f"{self.group}-seed{self.seed}{rate}"
 
     def recipe(self, request: Request) -> Recipe:
         """What it trains."""
-        return request.recipe_of(self.variant, self.seed, self.lr)
+        return request.recipe_of(self.variant, self.seed, self.lr, self.fold)
 
 
 def search_cells(request: Request) -> list[Cell]:
     """Every row with every learning rate at the first seed; none where there is nothing to choose."""
     if len(request.lrs) < 2:
         return []
-    return [Cell(name, SEARCH_SEED, lr, True) for name in request.variants for lr in request.lrs]
+    return [
+        Cell(name, SEARCH_SEED, lr, True, fold)
+        for name, fold in product(request.variants, request.folds or (None,))
+        for lr in request.lrs
+    ]
 
 
 def seed_cells(request: Request, chosen: Mapping[str, float | None]) -> list[Cell]:
@@ -53,38 +66,44 @@ def seed_cells(request: Request, chosen: Mapping[str, float | None]) -> list[Cel
 
     Args:
         request: the comparison.
-        chosen: learning rates that a search chose, by row. One whose search has chosen none (yet) has no cells; the
-            cell of its search is the first seed's.
+        chosen: learning rates that a search chose, by :attr:`Cell.group`. A group whose search has chosen none (yet)
+            has no cells; the cell of its search is the first seed's.
     """
-    if len(request.lrs) < 2:
-        only = request.lrs[0] if request.lrs else None
-        return [Cell(name, seed, only) for name in request.variants for seed in range(request.seeds)]
-    return [
-        Cell(name, seed, chosen[name], True)
-        for name in request.variants
-        if chosen.get(name) is not None
+    only = request.lrs[0] if request.lrs else None
+    every = [
+        Cell(name, seed, only, fold=fold)
+        for name, fold in product(request.variants, request.folds or (None,))
         for seed in range(request.seeds)
+    ]
+    if len(request.lrs) < 2:
+        return every
+    return [
+        replace(cell, lr=chosen[cell.group], searched=True)
+        for cell in every
+        if chosen.get(cell.group) is not None
     ]
 
 
 def chosen_rates(request: Request, cells: Path) -> dict[str, float | None]:
-    """The learning rate of each row with the best validation value at the first seed.
+    """The learning rate with the best validation value at the first seed, by :attr:`Cell.group`.
 
-    The test split has no part in it. Of equal values the first rate in the request's order is taken; None where no
-    cell of a row's search is finished.
+    The test split has no part in it, nor has a domain that is held out. Of equal values the first rate in the
+    request's order is taken; None where no cell of a group's search is finished.
 
     Args:
         request: the comparison.
         cells: the folder of its run folders.
     """
-    best: dict[str, tuple[float, float | None]] = {name: (float("-inf"), None) for name in request.variants}
+    best: dict[str, tuple[float, float | None]] = {
+        cell.group: (float("-inf"), None) for cell in seed_cells(replace(request, lrs=()), {})
+    }
     for cell in search_cells(request):
         folder = RunFolder(cells / cell.name)
         if folder.status.get("state") != "finished":
             continue
         worth = _validation_worth(folder)
-        if worth is not None and worth > best[cell.variant][0]:
-            best[cell.variant] = (worth, cell.lr)
+        if worth is not None and worth > best[cell.group][0]:
+            best[cell.group] = (worth, cell.lr)
     return {name: lr for name, (_, lr) in best.items()}
 
 

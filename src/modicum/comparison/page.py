@@ -83,6 +83,7 @@ def _subtitle(request: Request) -> list[str]:
         "epochs": plural(recipe.training.epochs, "epoch"),
         "batch_size": batches,
         "seed": plural(request.seeds, "seed"),
+        "held_out": f"{plural(len(request.folds), 'domain')}, held out in turn" if request.folds else "",
     }
     swept |= {{"image_size": "size", "backbone": "name"}.get(key, key) for key in swept}
     return [text for key, text in parts.items() if text and key not in swept]

@@ -30,6 +30,7 @@ class Measure:
         patients: that were evaluated; None where they are not known.
         dense: whether predictions are pictures.
         of_full: whether full fine-tuning is there, or can be predicted, to compare memory with.
+        folds: domains that were held out in turn.
     """
 
     metric: str
@@ -40,6 +41,7 @@ class Measure:
     patients: int | None = None
     dense: bool = False
     of_full: bool = True
+    folds: tuple[str, ...] = ()
 
     @property
     def efficiency(self) -> bool:
@@ -69,6 +71,7 @@ class Record:
         return {
             "cell": self.cell.name,
             "method": self.cell.variant,
+            **({} if self.cell.fold is None else {"held_out": self.cell.fold}),
             "seed": self.cell.seed,
             "lr": self._number("lr"),
             "batch_size": self._number("batch_size"),
@@ -167,6 +170,7 @@ def measure_of(records: Sequence[Record]) -> Measure | None:
             evaluations[split].get("patients"),
             dense,
             not dense or any(other.cell.variant == FULL for other in records),
+            tuple(dict.fromkeys(other.cell.fold for other in records if other.cell.fold is not None)),
         )
     return None
 

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from modicum.atomic_files import write_text
+from modicum.comparison.protocols import PROTOCOLS, check_protocol
 from modicum.comparison.sweeps import Sweeps, Variant, named_sweeps, variants_of
 from modicum.engine.new_recipe import make_recipe, usual_task
 from modicum.engine.recipe import Recipe
@@ -32,6 +33,7 @@ _RESERVED = {
     "seed": "pass --seeds N for the seeds 0 to N-1, and --set split_seed=S for another split",
     "devices": "a cell trains on one device; pass --parallel N to use several",
     "nodes": "a cell trains on one machine; pass --executor ray to use several",
+    "held_out": "pass --protocol leave-one-domain-out to hold out every domain in turn",
 }
 
 
@@ -47,6 +49,8 @@ class Request:
         settings: of all methods, by their names in a recipe.
         method_settings: of one method each; they come before ``settings``.
         sweeps: settings of which every value has a row of its own; they come before both.
+        protocol: one of :data:`~modicum.comparison.protocols.PROTOCOLS`.
+        folds: domains that are held out in turn; known once the data have been read.
     """
 
     data: str
@@ -56,6 +60,8 @@ class Request:
     settings: dict[str, Any]
     method_settings: dict[str, dict[str, Any]]
     sweeps: Sweeps = field(default_factory=dict)
+    protocol: str = PROTOCOLS[0]
+    folds: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -66,12 +72,14 @@ class Request:
         lrs: Sequence[float],
         settings: Mapping[str, Any],
         sweep: Mapping[str, Any] | None = None,
+        protocol: str = PROTOCOLS[0],
     ) -> "Request":
         """Resolves what a user gave. A key ``METHOD.key`` among settings and sweeps is for that method alone.
 
         Raises:
             InputError: unknown methods or settings, nothing to compare, or what would make it unfair.
         """
+        check_protocol(protocol)
         if not methods:
             raise InputError("no methods to compare", "name some, for instance --methods full,linear")
         for name in methods:
@@ -90,7 +98,7 @@ class Request:
         if given & {"image_size", "size"}:
             del budget["image_size"]
         shared |= {key: value for key, value in budget.items() if key not in given}
-        request = cls(str(data), tuple(methods), seeds, lrs, shared, own, swept)
+        request = cls(str(data), tuple(methods), seeds, lrs, shared, own, swept, protocol)
         request._check_fair()
         return request
 
@@ -99,16 +107,17 @@ class Request:
         """The rows of the table by their names: methods, each with every combination of what is swept."""
         return {variant.name: variant for variant in variants_of(self.methods, self.sweeps)}
 
-    def settings_of(self, name: str, seed: int, lr: float | None) -> dict[str, Any]:
+    def settings_of(self, name: str, seed: int, lr: float | None, fold: str | None = None) -> dict[str, Any]:
         """All settings of one cell of a row, as :func:`modicum.fit` takes them."""
         variant = self.variants[name]
         own = {**self.method_settings.get(variant.method, {}), **variant.settings}
         named = {_last(key) for key in own}
         shared = {key: value for key, value in self.settings.items() if _last(key) not in named}
         rate = {} if lr is None else {"lr": lr}
-        return {**shared, **own, **rate, "seed": seed}
+        held_out = {} if fold is None else {"held_out": fold}
+        return {**shared, **own, **rate, **held_out, "seed": seed}
 
-    def recipe_of(self, name: str, seed: int = 0, lr: float | None = None) -> Recipe:
+    def recipe_of(self, name: str, seed: int = 0, lr: float | None = None, fold: str | None = None) -> Recipe:
         """The recipe of one cell of a row.
 
         What is decided only when it starts (``memory``, ``batch_size="auto"``) is left out of it.
@@ -117,7 +126,7 @@ class Request:
             InputError: a setting that this method has not, or a value out of range.
         """
         method = self.variants[name].method
-        given = self.settings_of(name, seed, lr)
+        given = self.settings_of(name, seed, lr, fold)
         settings = {key: value for key, value in given.items() if not _when_it_starts(key, value)}
         try:
             return make_recipe(self.data, method, settings)
@@ -191,6 +200,7 @@ class Request:
             "settings": self.settings,
             "method_settings": self.method_settings,
             **({"sweep": self.sweeps} if self.sweeps else {}),
+            **({"protocol": self.protocol, "domains": list(self.folds)} if self.folds else {}),
         }
 
 

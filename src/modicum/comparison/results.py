@@ -64,7 +64,7 @@ def write_results(request: Request, folder: Path, errors: Mapping[str, str]) -> 
     measure = measure_of(records)
     cells = pd.DataFrame([record.row(measure) for record in records])
     table = method_table(
-        list(request.variants), cells, measure, partial(_predicted_full_mib, request, measure)
+        list(request.variants), cells, measure, partial(_predicted_full_mib, request, measure), request.folds
     )
     cells, table = (_with_swept(rows, request) for rows in (cells, table))
     done = Comparison(folder, table, cells, measure, cautions_of(request, records, table, measure))
@@ -78,7 +78,7 @@ def write_results(request: Request, folder: Path, errors: Mapping[str, str]) -> 
 
 def _counts(cell: Cell, chosen: Mapping[str, float | None]) -> bool:
     """Whether a cell counts for its row; where a search has chosen nothing, its failures do."""
-    return not cell.searched or chosen[cell.variant] in {None, cell.lr}
+    return not cell.searched or chosen[cell.group] in {None, cell.lr}
 
 
 def _with_swept(rows: pd.DataFrame, request: Request) -> pd.DataFrame:

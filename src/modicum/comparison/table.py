@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,7 @@ def method_table(
     cells: pd.DataFrame,
     measure: Measure | None,
     predicted_full_mib: Callable[[Mapping[str, Any]], float],
+    folds: Sequence[str] = (),
 ) -> pd.DataFrame:
     """A row a method, in the order given.
 
@@ -45,16 +47,18 @@ def method_table(
         measure: what is compared.
         predicted_full_mib: peak memory of full fine-tuning in the place of a row's method; asked only where it was
             not measured.
+        folds: domains that were held out in turn.
 
     Returns:
         Columns ``method``, ``seeds`` and ``failed`` (cells), ``metric``, ``split``, ``score``, ``score_std``, ``low``,
         ``high``, ``lr``, ``batch_size``, ``learnable``, ``learnable_percent``, ``memory_mib``, ``memory_kind``,
         ``memory_percent_of_full``, ``full_memory`` (``measured`` or ``predicted``), ``ppe``, ``pme``,
         ``seconds_per_epoch``, ``images_per_second``, ``checkpoint_bytes``, ``feature_bytes_per_image``, ``pareto``,
-        ``error``; NaN where a number is missing.
+        ``error``; NaN where a number is missing. With folds, ``score`` is the mean over domains, ``score_std`` its
+        deviation over seeds, and ``score DOMAIN`` and ``score_std DOMAIN`` are those of each domain.
     """
     counted = cells[cells["use"] == "seed"]
-    rows = [_row(name, counted[counted["method"] == name], measure) for name in methods]
+    rows = [_row(name, counted[counted["method"] == name], measure, folds) for name in methods]
     full = next((row["memory_mib"] for row in rows if row["method"] == FULL), NAN)
     for row in rows:
         measured = not math.isnan(full)
@@ -67,7 +71,7 @@ def method_table(
     return table[[*(name for name in table if name != "error"), "error"]]
 
 
-def _row(method: str, cells: pd.DataFrame, measure: Measure | None) -> dict[str, Any]:
+def _row(method: str, cells: pd.DataFrame, measure: Measure | None, folds: Sequence[str]) -> dict[str, Any]:
     done = cells[cells["state"] == "finished"]
     failed = cells[cells["state"] == "failed"]
 
@@ -76,17 +80,21 @@ def _row(method: str, cells: pd.DataFrame, measure: Measure | None) -> dict[str,
         known = values[~np.isnan(values)]
         return float(known.mean()) if len(known) else NAN
 
-    scores = done["score"].dropna()
+    by_fold = _scores_by_fold(done, folds)
+    # Of a method, all domains or none: the mean of the easier ones would look better.
+    scores = by_fold.mean(axis=1, skipna=False).dropna() if folds else done["score"].dropna()
     kinds = sorted(set(done["memory_kind"]))
     rates = done["lr"].dropna().unique()
     return {
         "method": method,
-        "seeds": len(done),
+        "seeds": len(scores) if folds else len(done),
         "failed": len(failed),
         "metric": measure.metric if measure else "",
         "split": measure.split if measure else "",
-        "score": mean("score"),
-        "score_std": float(scores.std(ddof=1)) if len(scores) > 1 else NAN,
+        "score": float(scores.mean()) if len(scores) else NAN,
+        "score_std": _deviation(scores),
+        **{f"score {fold}": float(by_fold[fold].mean()) for fold in folds},
+        **{f"score_std {fold}": _deviation(by_fold[fold].dropna()) for fold in folds},
         "low": mean("low"),
         "high": mean("high"),
         "lr": float(rates[0]) if len(rates) == 1 else NAN,
@@ -107,6 +115,17 @@ def _row(method: str, cells: pd.DataFrame, measure: Measure | None) -> dict[str,
     }
 
 
+def _scores_by_fold(done: pd.DataFrame, folds: Sequence[str]) -> pd.DataFrame:
+    """Scores, a row a seed and a column a domain; NaN where a cell is missing."""
+    if not folds or done.empty:
+        return pd.DataFrame(columns=list(folds), dtype=float)
+    return done.pivot_table("score", "seed", "held_out").reindex(columns=list(folds))
+
+
+def _deviation(scores: pd.Series) -> float:
+    return float(scores.std(ddof=1)) if len(scores) > 1 else NAN
+
+
 def _add_prices(row: dict[str, Any], full_mib: float, measure: Measure | None) -> None:
     # An efficiency multiplies what is gained; a score that is better when lower, or no share, has none.
     gained = 100 * row["score"] if measure and measure.higher_is_better and measure.efficiency else NAN
@@ -118,11 +137,14 @@ def _add_prices(row: dict[str, Any], full_mib: float, measure: Measure | None) -
 
 def columns(measure: Measure | None) -> list[Column]:
     """The columns that readers see, in Markdown, HTML and on the terminal alike."""
-    name = f"{metric_title(measure.metric)} ({measure.split})" if measure else "Score"
+    folds = measure.folds if measure else ()
+    where = "mean over domains" if folds else measure.split if measure else ""
+    name = f"{metric_title(measure.metric)} ({where})" if measure else "Score"
     of_full, efficiency = (measure.of_full, measure.efficiency) if measure else (True, True)
     every = [
         Column("Method", lambda row: row["method"], numeric=False, essential=True),
         Column("Seeds", _seeds),
+        *(Column(fold, partial(_score, of=f" {fold}")) for fold in folds),
         Column(name, _score, essential=True),
         Column("95 % interval", _interval),
         Column("Learned", lambda row: count(row["learnable"])),
@@ -162,13 +184,13 @@ def _seeds(row: Mapping[str, Any]) -> str:
     return f"{row['seeds']}" + (f", {row['failed']} failed" if row["failed"] else "")
 
 
-def _score(row: Mapping[str, Any]) -> str:
-    spread = row["score_std"]
+def _score(row: Mapping[str, Any], of: str = "") -> str:
+    mean, spread = row[f"score{of}"], row[f"score_std{of}"]
     if math.isnan(spread):
-        return metric_text(row["metric"], row["score"])
+        return metric_text(row["metric"], mean)
     unit = metric_unit(row["metric"])
     digits = f"{spread:.2f}" if unit else score(spread)
-    return f"{metric_text(row['metric'], row['score'])} ± {digits}"
+    return f"{metric_text(row['metric'], mean)} ± {digits}"
 
 
 def _interval(row: Mapping[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from modicum.data.manifest import Manifest, class_order
+from modicum.data.manifest import Manifest, class_order, path_columns
 from modicum.errors import InputError, did_you_mean
 from modicum.wording import count_of, listed
 
@@ -53,6 +53,20 @@ def hold_out(manifest: Manifest, domain: str) -> Manifest:
     if had_split:
         notes.append("the data's own split is ignored, because a domain is held out")
     return manifest.with_columns(notes, split=np.where(held, "test", "train").astype(object))
+
+
+def check_truth(manifest: Manifest) -> None:
+    """Checks that every domain can be tested on. Raises :class:`InputError` for one without masks (or targets)."""
+    named = [name for name in path_columns(manifest.table) if name not in {"image", "fov"}]
+    if not named:
+        return  # the task says what is missing
+    seen = manifest.table[named].notna().any(axis=1)
+    for domain in domains_of(manifest):
+        if not seen[manifest.table["domain"] == domain].any():
+            raise InputError(
+                f"{manifest.source}: no image of domain '{domain}' has a {named[0].partition(':')[0]}",
+                "add them, or leave the domain's rows out",
+            )
 
 
 def _refuse_shared(manifest: Manifest, held: np.ndarray, domain: str) -> None:
