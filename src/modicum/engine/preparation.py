@@ -68,6 +68,8 @@ def read_manifest(data: DataSettings, task: str) -> Manifest:
         data.source,
         columns=data.columns or None,
         pairs=data.pairs,
+        layout=data.layout,
+        layout_options=data.layout_options or None,
         images=data.images,
         split_lists=data.split_lists,
         classes=data.classes,

@@ -44,6 +44,13 @@ class DataSettings(Settings):
         None,
         description="Of a folder: words in names or subfolders that tell sources from targets, for instance [T1, T2].",
     )
+    layout: str | None = Field(
+        None, description="Name of a public data set's layout, or folder for none; recognised by default."
+    )
+    layout_options: dict[str, Any] = Field(
+        default_factory=dict,
+        description="How a public layout is read, for instance {uncertain: ignore}; see docs/data.md.",
+    )
     images: str | None = Field(
         None, description="Folder that image paths are relative to, if not the table's."
     )
