@@ -1,0 +1,250 @@
+"""What RegGAN costs: a training step against a plain implementation, other modes, operations, and translating a volume.
+
+    OMP_NUM_THREADS=1 python benchmarks/reggan_cost.py            # about fifteen minutes on one thread
+    OMP_NUM_THREADS=1 python benchmarks/reggan_cost.py --device cuda
+
+Writes ``benchmarks/results/reggan_cost.json``. The published networks (16.2 million parameters) at 256x256 pixels, one
+channel. Rounds alternate, so that other work on the machine meets all alike; times are of the processor on a CPU, of the
+wall clock on a GPU. Least times are compared: what else runs on the machine only ever adds.
+
+* **step**: a step of mode nc+r as the engine makes it, against the loop of ``reggan_plain.py`` in float32. Both start
+  from the same weights and have to agree on every loss.
+* **modes**: steps of all modes, against nc+r.
+* **operations**: floating-point operations of a step, counted: what both loops ask the hardware for.
+* **prediction**: ``modicum predict``'s way through a made volume of 160 slices: seconds, the growth of resident memory
+  on the way, and the network's share against the plain generator.
+"""
+
+import argparse
+import contextlib
+import json
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import modicum  # noqa: F401 - before anything that imports torchvision
+
+# isort: split
+import nibabel
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from modicum.data.image import ImageRef
+from modicum.data.prepared import StoreSettings
+from modicum.engine.dense_prediction import DensePredictor
+from modicum.engine.optimizers import make_optimizer
+from modicum.engine.recipe import TrainingSettings
+from modicum.methods.reggan import TRAINING, RegGanConfig, RegGanStage
+from modicum.methods.reggan.method import Translation
+from modicum.tasks import task_class
+from reggan_plain import PlainLoop
+from training_overhead import machine
+
+RESULTS = Path(__file__).parent / "results" / "reggan_cost.json"
+SIDE, SLICES = 256, 160
+Step = Callable[[], dict[str, float]]
+# Ways of running the same step: precision, memory layout and settings of the method.
+WAYS: dict[str, dict[str, Any]] = {
+    "float32": {},
+    "float32, channels_last": {"channels_last": True},
+    "float32, fakes=same": {"fakes": "same"},
+    "bfloat16": {"bf16": True},
+    "bfloat16, channels_last": {"bf16": True, "channels_last": True},
+    "bfloat16, channels_last, fakes=same": {"bf16": True, "channels_last": True, "fakes": "same"},
+}
+
+
+def pairs(batch: int, device: torch.device) -> dict[str, Tensor]:
+    """Random images in [0, 1]; what they show makes no difference to time."""
+    generator = torch.Generator().manual_seed(0)
+    made = {name: torch.rand(batch, 1, SIDE, SIDE, generator=generator) for name in ("image", "target")}
+    return {name: images.to(device) for name, images in made.items()}
+
+
+def stage_of(device: torch.device, mode: str = "nc+r", **config: Any) -> RegGanStage:
+    torch.manual_seed(0)
+    return RegGanStage(RegGanConfig(mode=mode, **config), (SIDE, SIDE)).to(device)
+
+
+def engine_step(
+    stage: RegGanStage, batch: dict[str, Tensor], bf16: bool = False, channels_last: bool = False
+) -> Step:
+    """A step as the engine makes it: each update in turn, and only its own parameters get gradients."""
+    device = batch["image"].device
+    if channels_last:
+        batch = {
+            name: images.contiguous(memory_format=torch.channels_last) for name, images in batch.items()
+        }
+    updates = list(stage.updates())
+    settings = TrainingSettings(**TRAINING)
+    optimizers = [make_optimizer(update, settings) for update in updates]
+
+    def step() -> dict[str, float]:
+        shown: dict[str, Tensor] = {}
+        context = torch.autocast(device.type, torch.bfloat16) if bf16 else contextlib.nullcontext()
+        with context:
+            for update, optimizer in zip(updates, optimizers, strict=True):
+                stage.requires_grad_(False)
+                for parameter in update.parameters:
+                    parameter.requires_grad_(True)
+                losses = update.losses(batch)
+                optimizer.zero_grad()
+                torch.stack(list(losses.values())).sum().backward()
+                optimizer.step()
+                shown |= losses
+        return {name: value.item() for name, value in shown.items()}
+
+    return step
+
+
+def plain_step(batch: dict[str, Tensor]) -> tuple[Step, PlainLoop]:
+    loop = PlainLoop().to(batch["image"].device)
+    x, y = 2 * batch["image"] - 1, 2 * batch["target"] - 1
+    return lambda: loop.step(x, y), loop
+
+
+def timed(device: torch.device, run: Callable[[], Any]) -> float:
+    """Seconds: of this process's processor time on a CPU, of the wall clock on a GPU."""
+    clock = time.perf_counter if device.type == "cuda" else time.process_time
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    began = clock()
+    run()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return clock() - began
+
+
+def compared(device: torch.device, runs: dict[str, Callable[[], Any]], rounds: int) -> dict[str, Any]:
+    """Of each run, after one to warm up: least and median seconds, and ratios to the first run.
+
+    ``ratio`` is of the least times; ``ratio_range`` is of times in the same round.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for run in runs.values():
+        run()
+    for _ in range(rounds):
+        for name, run in runs.items():
+            seconds[name].append(timed(device, run))
+    first = next(iter(seconds.values()))
+    found = {}
+    for name, values in seconds.items():
+        ratios = [value / reference for value, reference in zip(values, first, strict=True)]
+        found[name] = {
+            "seconds": round(min(values), 4),
+            "median_seconds": round(statistics.median(values), 4),
+            "ratio": round(min(values) / min(first), 4),
+            "ratio_range": [round(min(ratios), 4), round(max(ratios), 4)],
+        }
+        print(f"  {name:40} {found[name]}", flush=True)
+    return found
+
+
+def agreement(device: torch.device) -> dict[str, float]:
+    """The largest relative difference of any loss over two steps from the same weights: both loops learn the same.
+
+    Two steps, as the second one's losses depend on every gradient of the first one's.
+    """
+    batch = pairs(1, device)
+    stage = stage_of(device)
+    plain, loop = plain_step(batch)
+    loop.take_weights(stage)
+    ours = engine_step(stage, batch)
+    steps = [(plain(), ours()) for _ in range(2)]
+    differences = [
+        abs(expected[name] - found[name]) / max(abs(expected[name]), 1e-3)
+        for expected, found in steps for name in expected
+    ]  # fmt: skip
+    assert max(differences) < 1e-2, steps
+    return {"largest_relative_difference": max(differences)}
+
+
+def steps(device: torch.device, batch_size: int, rounds: int, ways: list[str]) -> dict[str, Any]:
+    batch = pairs(batch_size, device)
+    runs: dict[str, Callable[[], Any]] = {"plain float32": plain_step(batch)[0]}
+    for name in ways:
+        way = dict(WAYS[name])
+        layout = {key: way.pop(key) for key in ("bf16", "channels_last") if key in way}
+        runs[name] = engine_step(stage_of(device, **way), batch, **layout)
+    return compared(device, runs, rounds)
+
+
+def modes(device: torch.device, rounds: int) -> dict[str, Any]:
+    """Steps of every mode with the fastest way of all."""
+    batch = pairs(1, device)
+    names = ["nc+r", "nc", "p", "c", "c+r"]
+    runs = {
+        name: engine_step(stage_of(device, name), batch, bf16=True, channels_last=True) for name in names
+    }
+    return compared(device, runs, rounds)
+
+
+def operations() -> dict[str, Any]:
+    """Floating-point operations of a step of one pair, in units of 10^9; a multiplication and an addition are two."""
+    device = torch.device("cpu")
+    batch = pairs(1, device)
+
+    def counted(run: Callable[[], Any]) -> float:
+        with FlopCounterMode(display=False) as counter:
+            run()
+        return round(counter.get_total_flops() / 1e9, 1)
+
+    found = {"plain": counted(plain_step(batch)[0])}
+    for mode in ("nc+r", "nc", "p", "c", "c+r"):
+        found[mode] = counted(engine_step(stage_of(device, mode), batch))
+    found["nc+r, fakes=same"] = counted(engine_step(stage_of(device, fakes="same"), batch))
+    with torch.no_grad():
+        found["translating"] = counted(lambda: stage_of(device)(batch))
+    return found
+
+
+def resident() -> int:
+    """Bytes of memory that this process occupies."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def prediction(device: torch.device, slices: int, rounds: int, precision: str) -> dict[str, Any]:
+    """Through a volume of made slices: the predictor that ``modicum predict`` uses, one slice at a time."""
+    stage = stage_of(device).eval()
+    network = Translation(stage.base.translator()).to(device).eval()
+    task = task_class("image-to-image")()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "volume.nii.gz"
+        rng = np.random.default_rng(0)
+        volume = rng.integers(1, 1000, (SIDE, SIDE, slices), dtype=np.int16)
+        nibabel.save(nibabel.Nifti1Image(volume, np.diag([0.9, 0.9, 1.0, 1.0])), path)
+        settings = StoreSettings(SIDE, SIDE, channels=1)
+        predictor = DensePredictor(network, task, settings, precision, device)
+        refs = [ImageRef(str(path), number) for number in range(slices)]
+        grown, began, at_start = [], time.process_time(), 0
+        wall = time.perf_counter()
+        for number, made in enumerate(predictor.predict((ref, ref) for ref in refs)):
+            assert made.activated is not None
+            if number == 7:  # warm: libraries loaded, buffers made
+                at_start = resident()
+            grown.append(resident())
+        seconds, wall = time.process_time() - began, time.perf_counter() - wall
+    return {
+        "slices": slices,
+        "processor_seconds": round(seconds, 1),
+        "wall_seconds": round(wall, 1),
+        "resident_bytes_after_8_slices": at_start,
+        "growth_bytes": max(grown) - at_start,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--rounds", type=int, default=5)
+    arguments = parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
