@@ -127,7 +127,7 @@ def _with_companion(
     notes = prepared.notes
     if companion.content == "codes" and isinstance(task, DenseTask):
         rows = np.flatnonzero(positions >= 0)
-        places = [f"{manifest.place(row)}: its {column}" for row in rows]
+        places = [f"{manifest.place(row)}: its {column}" for row in rows.tolist()]
         notes = [*notes, *task.check_codes(column, _codes_held(store, positions[rows], column), places)]
     seen: Companions = {**prepared.companions, column: (CompanionReader(store, companion.absent), positions)}
     return replace(prepared, companions=seen, notes=notes)
