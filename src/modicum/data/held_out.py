@@ -74,7 +74,7 @@ def _refuse_shared(manifest: Manifest, held: np.ndarray, domain: str) -> None:
     shared = sorted(set(patients[held]) & set(patients[~held]))
     if shared:
         raise InputError(
-            f"{manifest.source}: {count_of(len(shared), 'patient')} of domain '{domain}' have images in other "
-            f"domains too ({listed(name.partition(':')[2] for name in shared)})",
+            f"{manifest.source}: {count_of(len(shared), 'patient')} of domain '{domain}' also seen in "
+            f"other domains ({listed(name.partition(':')[2] for name in shared)})",
             "leave them out: a network that has seen them is not tested on strangers",
         )

@@ -1,0 +1,209 @@
+"""AADG from files to a run folder: domains, batches, the policy that it leaves, and what that is good for."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+import modicum
+from modicum.data.phantoms import write_fundus_dataset
+from modicum.engine.run_folder import read_json
+from modicum.errors import InputError
+from modicum.methods import Context
+from modicum.methods.aadg import TRAINING, Aadg, AadgConfig
+from modicum.nn import Backbone
+from modicum.tasks.segmentation.targets import MaskCodes
+from modicum.tasks.segmentation.task import Segmentation, SegmentationOptions
+
+GROUNDS = {"north": 20, "east": 60, "west": 90}
+SMALL = {
+    "backbone": "test_resnet", "weights": "random", "architecture": "unet", "decoder_width": 16, "image_size": 40,
+    "patch": 32, "batch_size": 4, "epochs": 3, "passes": 1, "search_after": 1, "policies": 2, "resamples": 0,
+    "device": "cpu", "workers": 0,
+}  # fmt: skip
+
+
+def discs_of_domains(folder, count=6):
+    """Bright discs on grounds of three lights, with masks; two images a patient."""
+    folder.mkdir(parents=True, exist_ok=True)
+    generator = np.random.default_rng(0)
+    y, x = np.mgrid[:48, :48]
+    lines = ["image,mask,patient,domain"]
+    for domain, ground in GROUNDS.items():
+        for number in range(count):
+            row, column = generator.uniform(14, 34, 2)
+            disc = (y - row) ** 2 + (x - column) ** 2 < generator.uniform(6, 10) ** 2
+            image = ground + generator.integers(0, 20, (48, 48, 3)) + 100 * disc[..., None]
+            name = f"{domain}{number}"
+            Image.fromarray(image.astype(np.uint8)).save(folder / f"{name}.png")
+            Image.fromarray(disc.astype(np.uint8) * 255).save(folder / f"{name}_mask.png")
+            lines.append(f"{name}.png,{name}_mask.png,{domain}-{number // 2},{domain}")
+    (folder / "discs.csv").write_text("\n".join(lines) + "\n")
+    return folder / "discs.csv"
+
+
+def method(domains=(0, 1, 2), kind="binary", training=None, **settings) -> Aadg:
+    codes = {"foreground": ((1, 255),), "background": ((0, 0),)}
+    if kind == "multi-class":
+        codes = {"background": ((0, 0),), "one": ((1, 1),), "two": ((2, 2),)}
+    names = tuple(codes) if kind == "multi-class" else ("foreground",)
+    task = Segmentation(kind, {"mask": MaskCodes(kind, names, codes)}, SegmentationOptions())
+    backbone = "mobilenetv2_100" if "architecture" not in settings else "test_resnet"
+    context = Context(
+        task, lambda: Backbone(backbone, (64, 64)), {"domain": np.array(domains)}, {}, image_size=(64, 64),
+        training={**TRAINING, **(training or {})},
+    )  # fmt: skip
+    return Aadg(AadgConfig(**settings), context)
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    return discs_of_domains(tmp_path_factory.mktemp("aadg") / "data")
+
+
+@pytest.fixture(scope="module")
+def run(table):
+    return modicum.fit(table, "aadg", name="west", runs=table.parent / "runs", held_out="west", **SMALL)
+
+
+# As published
+
+
+def test_the_network_is_the_papers():
+    made = method()
+    assert sum(p.numel() for p in made.predictor().parameters()) == 4_378_513
+    assert made.stages()[0].discriminator.embed.in_features == 1280
+
+
+def test_the_batch_holds_eight_images_of_each_of_three_domains():
+    made = method()
+    assert TRAINING["batch_size"] == 24
+    assert made.stages()[0].domains == 3
+    assert TRAINING["sampling"] == "one_of_each"
+
+
+def test_the_search_begins_after_a_fifth_of_the_epochs_at_a_tenth_of_the_rate():
+    stage = method().stages()[0]
+    assert stage.search_after == 60
+    segmentation, discriminator = stage.updates()
+    assert [segmentation.lr_factor(epoch) for epoch in (0, 59, 60, 299)] == [1.0, 1.0, 0.1, 0.1]
+    assert [discriminator.lr_factor(epoch) for epoch in (0, 60)] == [1.0, 1.0]
+
+
+def test_windows_are_cut_behind_the_policies():
+    stage = method(patch=48).stages()[0]
+    assert stage.patch is None  # or the engine would cut them before
+    stage.epoch_began(0)
+    batch = {
+        "image": torch.rand(3, 3, 64, 64), "mask": torch.zeros(3, 1, 64, 64), "domain": torch.arange(3),
+        "fov": torch.ones(3, 1, 64, 64, dtype=torch.bool),
+    }  # fmt: skip
+    assert stage._copies(batch)["image"].shape == (3, 3, 48, 48)
+
+
+# Domains and batches
+
+
+def test_domains_that_do_not_train_leave_no_gap_in_the_numbers():
+    stage = method([0, 2, 2], training={"batch_size": 4}).stages()[0]
+    assert stage.domains == 2
+    numbered = stage._numbered({"domain": torch.tensor([2, 0, 0, 2])})
+    assert numbered["domain"].tolist() == [1, 0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"domains": [1, 1]}, "the training images come from 1; give a 'domain' column"),
+        (
+            {"domains": range(5)},
+            "a batch of 24 images does not hold as many of each of the 5 training domains; give --batch-size 40",
+        ),
+        ({"training": {"sampling": "natural"}}, "sampling is 'natural'"),
+        ({"training": {"epochs": 20}, "search_after": 20}, "begin after 20 epochs, and there are 20"),
+        (
+            {"kind": "multi-class", "cutout_labels": "erase", "architecture": "unet"},
+            "leave no pixel without one; use cutout_labels=keep",
+        ),
+    ],
+)
+def test_what_the_search_cannot_work_with_is_refused(given, message):
+    with pytest.raises(InputError, match=message):
+        method(**given)
+
+
+def test_a_table_without_domains_is_refused(table, tmp_path):
+    bare = table.parent / "bare.csv"
+    pd.read_csv(table).drop(columns="domain").to_csv(bare, index=False)
+    with pytest.raises(InputError, match=r"no 'domain'; give the table a column"):
+        modicum.fit(bare, "aadg", name="bare", runs=tmp_path, **SMALL)
+
+
+def test_a_scale_that_is_no_interval_is_refused():
+    with pytest.raises(ValueError, match="the smaller first"):
+        AadgConfig(scale=(2.0, 0.5))
+
+
+# A run
+
+
+def test_the_domain_that_is_held_out_is_tested_on_and_not_learned_from(run):
+    rows = pd.read_csv(run.path / "manifest.csv")
+    assert set(rows[rows["split"] == "test"]["domain"]) == {"west"}
+    assert set(rows[rows["split"] != "test"]["domain"]) == {"north", "east"}
+    assert run.metrics["evaluations"]["test"]["images"] == 6
+    assert run.recipe.data.held_out == "west"
+
+
+def test_the_run_leaves_the_policies_of_its_last_epoch_as_a_file(run):
+    found = yaml.safe_load((run.path / "policy.yaml").read_text())
+    assert found == read_json(run.path / "metrics.json")["findings"]["search"]["policy"]
+    assert len(found["policies"]) == 2
+    assert [len(each) for each in found["policies"]] == [5, 5]
+
+
+def test_the_rate_falls_when_the_search_begins(run):
+    lines = (run.path / "history.jsonl").read_text().splitlines()
+    assert len(run.metrics["findings"]["search"]["history"]) == 2
+    assert any('"kind": "step"' in line for line in lines)
+
+
+def test_a_finished_run_predicts_without_its_search(run, tmp_path):
+    table = run.path.parents[1] / "data"
+    found = run.predict([str(table / "west0.png")], out=tmp_path / "masks")
+    assert (found.predicted, found.broken) == (1, 0)
+
+
+def test_a_run_on_the_domain_column_goes_on_and_is_made_again_from_its_folder(run, table):
+    again = modicum.fit(table, "aadg", name="again", runs=run.path.parent, held_out="west", **SMALL)
+    assert (again.path / "policy.yaml").read_bytes() == (run.path / "policy.yaml").read_bytes()
+    assert (again.path / "weights.safetensors").read_bytes() == (
+        run.path / "weights.safetensors"
+    ).read_bytes()
+
+
+# The policy elsewhere
+
+
+def test_a_classifier_trains_with_a_learned_policy_and_keeps_it_in_its_recipe(run, tmp_path):
+    eyes = write_fundus_dataset(
+        tmp_path / "eyes", 8, 40, seed=1, masks=False, fractions={"train": 0.5, "val": 0.5},
+        grade_probabilities=(1, 0, 1, 0, 0),
+    )  # fmt: skip
+    settings = {
+        "backbone": "test_resnet", "weights": "random", "image_size": 32, "epochs": 1, "batch_size": 4,
+        "resamples": 0, "device": "cpu", "workers": 0, "leaks": "allow",
+    }  # fmt: skip
+    policy = tmp_path / "policy.yaml"
+    policy.write_bytes((run.path / "policy.yaml").read_bytes())
+    first = modicum.fit(eyes, "full", name="one", runs=tmp_path, augment=str(policy), **settings)
+    (operation,) = first.recipe.training.augment
+    assert operation["name"] == "policy"
+    assert operation["policies"] == yaml.safe_load(policy.read_text())["policies"]
+    policy.unlink()
+    again = modicum.fit(eyes, "full", name="two", runs=tmp_path, augment=[operation], **settings)
+    assert (again.path / "weights.safetensors").read_bytes() == (
+        first.path / "weights.safetensors"
+    ).read_bytes()
