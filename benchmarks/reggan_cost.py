@@ -1,18 +1,20 @@
 """What RegGAN costs: a training step against a plain implementation, other modes, operations, and translating a volume.
 
-    OMP_NUM_THREADS=1 python benchmarks/reggan_cost.py            # about fifteen minutes on one thread
+    OMP_NUM_THREADS=1 python benchmarks/reggan_cost.py                # some minutes of processor time
+    OMP_NUM_THREADS=1 python benchmarks/reggan_cost.py --only step    # a section of the results anew
     OMP_NUM_THREADS=1 python benchmarks/reggan_cost.py --device cuda
 
-Writes ``benchmarks/results/reggan_cost.json``. The published networks (16.2 million parameters) at 256x256 pixels, one
-channel. Rounds alternate, so that other work on the machine meets all alike; times are of the processor on a CPU, of the
-wall clock on a GPU. Least times are compared: what else runs on the machine only ever adds.
+Writes ``benchmarks/results/reggan_cost.json``, section by section. The published networks (16.2 million parameters) at
+256x256 pixels, one channel. Rounds alternate, so that other work on the machine meets all alike; times are of the
+processor on a CPU, of the wall clock on a GPU. Least times are compared: what else runs on the machine only adds.
 
-* **step**: a step of mode nc+r as the engine makes it, against the loop of ``reggan_plain.py`` in float32. Both start
-  from the same weights and have to agree on every loss.
-* **modes**: steps of all modes, against nc+r.
+* **agreement**: a step of mode nc+r as the engine makes it and the loop of ``reggan_plain.py``, from the same weights,
+  have to agree on every loss.
+* **step**: the time of these two; the plain loop is in float32.
+* **modes**: steps of all modes in bfloat16, against nc+r.
 * **operations**: floating-point operations of a step, counted: what both loops ask the hardware for.
-* **prediction**: ``modicum predict``'s way through a made volume of 160 slices: seconds, the growth of resident memory
-  on the way, and the network's share against the plain generator.
+* **prediction**: what ``modicum predict`` does with a NIfTI volume of 160 slices: seconds, and by how much resident
+  memory grows; and the predictor's time against the generator's alone.
 """
 
 import argparse
@@ -21,6 +23,7 @@ import json
 import resource
 import statistics
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -37,12 +40,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from modicum.data.image import ImageRef
 from modicum.data.prepared import StoreSettings
+from modicum.engine.dense_jobs import planned
+from modicum.engine.dense_output import DenseOutput
 from modicum.engine.dense_prediction import DensePredictor
 from modicum.engine.optimizers import make_optimizer
 from modicum.engine.recipe import TrainingSettings
 from modicum.methods.reggan import TRAINING, RegGanConfig, RegGanStage
 from modicum.methods.reggan.method import Translation
-from modicum.tasks import task_class
+from modicum.tasks.image_to_image.task import ImageToImage, ImageToImageOptions
 from reggan_plain import PlainLoop
 from training_overhead import machine
 
@@ -78,9 +83,7 @@ def engine_step(
     """A step as the engine makes it: each update in turn, and only its own parameters get gradients."""
     device = batch["image"].device
     if channels_last:
-        batch = {
-            name: images.contiguous(memory_format=torch.channels_last) for name, images in batch.items()
-        }
+        batch = {name: images.contiguous(memory_format=torch.channels_last) for name, images in batch.items()}
     updates = list(stage.updates())
     settings = TrainingSettings(**TRAINING)
     optimizers = [make_optimizer(update, settings) for update in updates]
@@ -176,12 +179,10 @@ def steps(device: torch.device, batch_size: int, rounds: int, ways: list[str]) -
 
 
 def modes(device: torch.device, rounds: int) -> dict[str, Any]:
-    """Steps of every mode with the fastest way of all."""
+    """Steps of every mode, in bfloat16."""
     batch = pairs(1, device)
     names = ["nc+r", "nc", "p", "c", "c+r"]
-    runs = {
-        name: engine_step(stage_of(device, name), batch, bf16=True, channels_last=True) for name in names
-    }
+    runs = {name: engine_step(stage_of(device, name), batch, bf16=True) for name in names}
     return compared(device, runs, rounds)
 
 
@@ -209,41 +210,103 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
-def prediction(device: torch.device, slices: int, rounds: int, precision: str) -> dict[str, Any]:
-    """Through a volume of made slices: the predictor that ``modicum predict`` uses, one slice at a time."""
+class ResidentMemory(threading.Thread):
+    """Watches this process's resident memory while something runs."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.seen: list[int] = []
+        self._done = threading.Event()
+
+    def run(self) -> None:
+        while not self._done.wait(0.1):
+            self.seen.append(resident())
+
+    def __enter__(self) -> "ResidentMemory":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self.join()
+
+
+def volume(folder: Path, slices: int) -> Path:
+    """A NIfTI file of noise."""
+    values = np.random.default_rng(0).integers(1, 1000, (SIDE, SIDE, slices), dtype=np.int16)
+    path = folder / f"volume{slices}.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(values, np.diag([0.9, 0.9, 1.0, 1.0])), path)
+    return path
+
+
+def prediction(device: torch.device, rounds: int) -> dict[str, Any]:
+    """From a NIfTI file to a NIfTI file, as ``modicum predict`` does it, one slice at a time, with its progress bar."""
     stage = stage_of(device).eval()
     network = Translation(stage.base.translator()).to(device).eval()
-    task = task_class("image-to-image")()
+    image = pairs(1, device)["image"]
+    with torch.no_grad():
+        network_alone = compared(
+            device,
+            {
+                "generator": lambda: stage.base.generator(2 * image - 1),
+                "predictor": lambda: network(image),
+            },
+            rounds,
+        )
+    found: dict[str, Any] = {"network": network_alone}
+    task = ImageToImage((1, 1), ImageToImageOptions())
+    precision = "bf16" if device.type == "cpu" else "auto"
+    predictor = DensePredictor(network, task, StoreSettings(SIDE, SIDE, channels=1), precision, device)
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "volume.nii.gz"
-        rng = np.random.default_rng(0)
-        volume = rng.integers(1, 1000, (SIDE, SIDE, slices), dtype=np.int16)
-        nibabel.save(nibabel.Nifti1Image(volume, np.diag([0.9, 0.9, 1.0, 1.0])), path)
-        settings = StoreSettings(SIDE, SIDE, channels=1)
-        predictor = DensePredictor(network, task, settings, precision, device)
-        refs = [ImageRef(str(path), number) for number in range(slices)]
-        grown, began, at_start = [], time.process_time(), 0
-        wall = time.perf_counter()
-        for number, made in enumerate(predictor.predict((ref, ref) for ref in refs)):
-            assert made.activated is not None
-            if number == 7:  # warm: libraries loaded, buffers made
-                at_start = resident()
-            grown.append(resident())
-        seconds, wall = time.process_time() - began, time.perf_counter() - wall
-    return {
-        "slices": slices,
-        "processor_seconds": round(seconds, 1),
-        "wall_seconds": round(wall, 1),
-        "resident_bytes_after_8_slices": at_start,
-        "growth_bytes": max(grown) - at_start,
-    }
+        # The short one loads libraries and warms up.
+        for slices in (8, SLICES):
+            path = volume(Path(folder), slices)
+            output = DenseOutput(predictor, Path(folder) / f"out{slices}", "benchmark")
+            jobs = planned([path], [str(path)], [ImageRef(path)])
+            before, began, wall = resident(), time.process_time(), time.perf_counter()
+            with ResidentMemory() as memory:
+                summary = output.write(jobs)
+            assert (summary.predicted, summary.broken) == (slices, 0)
+            found[f"{slices} slices"] = {
+                "precision": precision,
+                "processor_seconds": round(time.process_time() - began, 1),
+                "wall_seconds": round(time.perf_counter() - wall, 1),
+                "resident_mib_before": round(before / 2**20, 1),
+                "largest_growth_mib": round((max(memory.seen) - before) / 2**20, 1),
+            }
+    return found
+
+
+SECTIONS: dict[str, Callable[[torch.device, int], Any]] = {
+    "agreement": lambda device, rounds: agreement(device),
+    "operations": lambda device, rounds: operations(),
+    "step": lambda device, rounds: steps(device, 1, rounds, list(WAYS)),
+    "step_batch_4": lambda device, rounds: steps(device, 4, max(1, rounds // 2), ["float32", "bfloat16"]),
+    "modes": modes,
+    "prediction": prediction,
+}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--rounds", type=int, default=5)
-    arguments = parser.parse_args()
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--only", choices=list(SECTIONS), nargs="+", default=list(SECTIONS))
+    given = parser.parse_args()
+    device = torch.device(given.device)
+    name = RESULTS if device.type == "cpu" else RESULTS.with_name("reggan_cost_gpu.json")
+    results = json.loads(name.read_text()) if name.is_file() else {}
+    for section in given.only:
+        print(section, flush=True)
+        results[section] = {
+            "rounds": given.rounds,
+            **SECTIONS[section](device, given.rounds),
+            "machine": machine(),
+        }
+        name.write_text(json.dumps(results, indent=1) + "\n")
+    print(json.dumps(results, indent=1))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""RegGAN's training step as one would write it down from its description, in float32: what ``reggan_cost.py`` compares with.
+"""RegGAN's training step written down from its description: what ``reggan_cost.py`` compares with.
 
 The published networks out of PyTorch's own layers, and the published order: the generator's and the registration
 network's losses with one backward pass, a step of either's Adam; the translation made again without gradients; the
@@ -6,7 +6,6 @@ discriminator's losses on it and on the target, each with a pass of its own, and
 library is used, and nothing is left undone on purpose: no layer or loop here is slower than the obvious one.
 """
 
-from itertools import chain
 from typing import Any
 
 import torch
@@ -161,6 +160,3 @@ class PlainLoop(nn.Module):
             "real": real_loss, "fake": fake_loss,
         }  # fmt: skip
         return {name: value.item() for name, value in losses.items()}
-
-    def parameters_of_all(self) -> int:
-        return sum(parameter.numel() for parameter in chain(self.parameters()))
