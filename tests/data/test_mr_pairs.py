@@ -4,7 +4,11 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+import modicum
+from modicum.data.phantoms import write_phantoms
+from modicum.data.phantoms.dataset import patient_seed
 from modicum.data.phantoms.mr_pairs import CONTRASTS, TISSUES, mr_pair
+from modicum.data.readers import read_image
 from modicum.errors import InputError
 
 SEEDS = range(4)
@@ -120,3 +124,17 @@ def test_what_cannot_be_made_is_refused():
     with pytest.raises(InputError, match="'flair' is not known"):
         mr_pair(0, 64, contrasts=("t1", "flair"))
     assert set(CONTRASTS) == {"t1", "t2", "pd"}
+
+
+def test_a_data_set_of_pairs_is_misaligned_where_it_is_learned_from_only(tmp_path):
+    manifest = modicum.load(write_phantoms("mr", tmp_path, 12, 64, seed=3))
+    assert set(manifest.table["split"]) == {"train", "val", "test"}
+    for split, moved in (("train", True), ("test", False)):
+        part = manifest.part(split)
+        patient = int(part.table["patient"].iloc[0].removeprefix("p"))
+        pair = mr_pair(patient_seed(3, patient), 64, 8.0)
+        second = read_image(part.refs("target")[0]).pixels[0]
+        other = read_image(part.refs()[0]).pixels[0]
+        np.testing.assert_allclose(2 * other - 1, pair.source, atol=1 / 255)
+        np.testing.assert_allclose(2 * second - 1, pair.misaligned if moved else pair.target, atol=1 / 255)
+        assert np.abs(pair.misaligned - pair.target).mean() > 0.01

@@ -42,7 +42,7 @@ def inspect(
 
 def phantoms(
     folder: Annotated[Path, typer.Argument(help="Where the images and manifest.csv go.")],
-    kind: Annotated[str, typer.Option(help="fundus or chest.")] = "fundus",
+    kind: Annotated[str, typer.Option(help="fundus, chest or mr (pairs of T1 and T2).")] = "fundus",
     patients: Annotated[int, typer.Option(help="Made patients; two eyes, or one radiograph, each.")] = 40,
     size: Annotated[int, typer.Option(help="Side of the images in pixels.")] = 256,
     seed: Annotated[int, typer.Option(help="The same seed makes the same images.")] = 0,

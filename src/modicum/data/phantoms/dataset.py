@@ -21,6 +21,7 @@ from modicum.data.phantoms.eye import Eye
 from modicum.data.phantoms.fields import stream
 from modicum.data.phantoms.fundus import GRADE_PROBABILITIES, FundusPhantom, draw_grade, fundus
 from modicum.data.phantoms.lesions import LESIONS
+from modicum.data.phantoms.mr_pairs import mr_pair
 from modicum.errors import InputError, ResourceError, did_you_mean
 from modicum.progress import track
 
@@ -46,13 +47,17 @@ def patient_split(seed: int, patient: int, fractions: Fractions) -> str:
 
 
 def write_phantoms(kind: str, folder: Path | str, patients: int, size: int = 512, seed: int = 0) -> Path:
-    """Makes a data set of one kind, ``fundus`` or ``chest``, split 70 : 15 : 15; returns the manifest's path.
+    """Makes a data set of one kind (``fundus``, ``chest`` or ``mr``), split 70 : 15 : 15; returns the manifest's path.
 
     Raises:
         InputError: an unknown kind, or an argument outside its range.
         ResourceError: a file cannot be written.
     """
-    writers: dict[str, Callable[..., Path]] = {"fundus": write_fundus_dataset, "chest": write_chest_dataset}
+    writers: dict[str, Callable[..., Path]] = {
+        "fundus": write_fundus_dataset,
+        "chest": write_chest_dataset,
+        "mr": write_mr_dataset,
+    }
     if kind not in writers:
         raise InputError(f"phantoms of kind '{kind}' are not known", did_you_mean(kind, writers))
     return writers[kind](folder, patients, size, seed, fractions={"train": 0.7, "val": 0.15, "test": 0.15})
@@ -170,6 +175,39 @@ def _write_chest_masks(folder: Path, name: str, phantom: ChestPhantom) -> dict[s
         row[column] = f"masks/{name}_{kind}.png"
         _write_png(folder / row[column], picture)
     return row
+
+
+def write_mr_dataset(
+    folder: Path | str,
+    patients: int,
+    size: int = 256,
+    seed: int = 0,
+    fractions: Fractions | None = None,
+    displacement: float | int = 8.0,
+) -> Path:
+    """Makes one slice of each of a number of heads in T1 and T2 contrast; returns the path of the manifest.
+
+    The manifest's columns: ``image`` (T1), ``target`` (T2), ``patient`` and, where asked for, ``split``. In ``train``
+    (and where there is no split) the head has moved between the two; in ``val`` and ``test`` they lie on each other.
+
+    Args:
+        displacement: largest displacement of training pairs, in pixels of a 256-pixel picture.
+
+    Other args and errors as for ``write_fundus_dataset``.
+    """
+    _check(patients, fractions)
+    folder, rows = Path(folder), []
+    for patient in track(range(patients), "making MR pairs"):
+        pair = mr_pair(patient_seed(seed, patient), size, displacement)
+        name = f"p{patient:05d}"
+        row = {"image": f"t1/{name}.png", "target": f"t2/{name}.png", "patient": name}
+        if fractions:
+            row["split"] = patient_split(seed, patient, fractions)
+        second = pair.misaligned if row.get("split", "train") == "train" else pair.target
+        for column, picture in (("image", pair.source), ("target", second)):
+            _write_png(folder / row[column], ((picture + 1) * 127.5).round().astype(np.uint8))
+        rows.append(row)
+    return _write_manifest(folder, rows)
 
 
 def _check(patients: int, fractions: Fractions | None) -> None:
