@@ -15,9 +15,9 @@ PER_DOMAIN, POLICIES = 3, 4
 DARK = 35
 """Red, of 255, up to which a pixel is no retina."""
 SHARED: dict[str, Any] = {
-    "image_size": 256, "architecture": "unet", "backbone": "mobilenetv3_small_050", "weights": "random",
-    "decoder_width": 64, "patch": 112, "loss": "bce",
-    "epochs": 30, "passes": 3, "sampling": "one_of_each", "batch_size": 2 * PER_DOMAIN, "schedule": "cosine",
+    "image_size": 256, "architecture": "unet", "backbone": "test_resnet", "weights": "random",
+    "decoder_width": 64, "patch": 96, "loss": "dice+bce",
+    "epochs": 25, "passes": 3, "sampling": "one_of_each", "batch_size": 2 * PER_DOMAIN, "schedule": "cosine",
     "warmup_epochs": 0, "clip_norm": 0.0, "weight_decay": 0.0, "precision": "bf16",
     "validate_every": 5, "split_seed": 0, "resamples": 1000, "patient": "group",
 }  # fmt: skip
