@@ -1,6 +1,7 @@
 """Scores predictions that are pictures, each at its image's own size, and draws some of them."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ def score_dense(predictor: DensePredictor, manifest: Manifest, rows: np.ndarray,
     task = predictor.task
     scores = task.scores()
     with bar(f"evaluating {title}", len(rows)) as shown:
-        for predicted in _predicted(predictor, manifest, rows):
+        for predicted in _predicted(replace(predictor, tell=shown.note), manifest, rows):
             assert predicted.image is not None
             assert predicted.activated is not None
             truth = read_truth(task, manifest, predicted.name, predictor.settings.intensity_rule)

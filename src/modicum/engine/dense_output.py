@@ -14,7 +14,7 @@ Values go back to the units of the training targets where these are known; see :
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -78,6 +78,7 @@ class DenseOutput:
         predicted = broken = 0
         total = sum(len(job.refs) for job in jobs)
         with TableWriter(self.out / TABLE, columns) as table, bar("predicting", total) as shown:
+            self.predictor = replace(self.predictor, tell=shown.note)
             for whole, some in groupby(jobs, lambda job: job.whole):
                 for rows in self._volumes(list(some), shown) if whole else self._singles(list(some), shown):
                     failed = [row for row in rows if row["error"] is not None]

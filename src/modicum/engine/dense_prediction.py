@@ -1,6 +1,6 @@
 """Pictures out of a network, at the size of the images they were made of."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from math import ceil
 from typing import Generic
@@ -19,7 +19,7 @@ from modicum.engine.batches import to_unit_range
 from modicum.engine.decoding import Name, read_ahead
 from modicum.engine.devices import autocast
 from modicum.errors import BrokenImageError, InputError
-from modicum.nn.tiles import tiled
+from modicum.nn.tiles import tile_count, tiled
 from modicum.tasks import DenseTask
 
 Size = tuple[int, int]
@@ -44,6 +44,10 @@ class Predicted(Generic[Name]):
     error: BrokenImageError | None = None
 
 
+def _silent(text: str) -> None:
+    pass
+
+
 @dataclass(frozen=True)
 class DensePredictor:
     """Predicts images one batch after another, in bounded memory.
@@ -59,6 +63,7 @@ class DensePredictor:
         overlap: of neighbouring tiles, as a share of their side.
         native: predict at the size of each file, whatever the size in training.
         neighbourhood: finds the slices that are seen with an image.
+        tell: called with how far an image is that is predicted in tiles, in words.
     """
 
     network: nn.Module
@@ -71,12 +76,13 @@ class DensePredictor:
     overlap: float = 0.25
     native: bool = False
     neighbourhood: Neighbourhood = field(default_factory=Neighbourhood, compare=False, repr=False)
+    tell: Callable[[str], None] = field(default=_silent, compare=False, repr=False)
 
     @torch.no_grad()
     def predict(self, items: Iterable[tuple[Name, ImageRef]]) -> Iterator[Predicted[Name]]:
         """What the network makes of images, in their order; a broken one comes with its error."""
         self.network.to(self.device).eval()
-        batch_size = 1 if self.native else self.batch_size
+        batch_size = 1 if self.native or self.tile is not None else self.batch_size
         for part in read_ahead(items, self._read, batch_size):
             good = [item for _, item in part if not isinstance(item, BrokenImageError)]
             outputs = iter(self._outputs([record for _, record, _ in good]) if good else [])
@@ -132,9 +138,22 @@ class DensePredictor:
         tile = self._tile_of((images.shape[2], images.shape[3]))
         if tile is None:
             return self._forward(images).numpy()
+        return torch.stack([self._tiled(image, tile) for image in images]).numpy()
+
+    def _tiled(
+        self, image: Float32[torch.Tensor, "image_channels height width"], tile: Size
+    ) -> Float32[torch.Tensor, "channels height width"]:
         overlap = int(self.overlap * tile[0]), int(self.overlap * tile[1])
-        made = [tiled(self._forward, image, tile, overlap, self.batch_size) for image in images]
-        return torch.stack(made).numpy()
+        count, done = tile_count((image.shape[1], image.shape[2]), tile, overlap), 0
+
+        def forward(tiles: torch.Tensor) -> torch.Tensor:
+            nonlocal done
+            outputs = self._forward(tiles)
+            done += len(tiles)
+            self.tell(f"tile {done} of {count}")
+            return outputs
+
+        return tiled(forward, image, tile, overlap, self.batch_size)
 
     def _tile_of(self, size: Size) -> Size | None:
         """The tiles for images of a size; None where they are predicted as they are."""

@@ -89,6 +89,12 @@ def tiled_bands(
             held, begin = held[:, done - begin :], done
 
 
+def tile_count(size: tuple[int, int], tile: tuple[int, int], overlap: tuple[int, int]) -> int:
+    """In how many tiles :func:`tiled` predicts an image; all are height and width."""
+    down, across = (len(_starts(*given)) for given in zip(size, tile, overlap, strict=True))
+    return down * across
+
+
 @torch.no_grad()  # here, as around a generator it would not hold where types are checked
 def _row_of_tiles(
     predict: Predict,

@@ -147,8 +147,8 @@ class Segmentation(DenseTask):
     ) -> list[str]:
         """Every code must have a meaning, and a field of view something inside; says how many masks are empty."""
         if column == "fov":
-            for inside, place in zip(held[:, 1:].any(1), places, strict=True):
-                if not inside:
+            for row, place in zip(held, places, strict=True):
+                if not row[1:].any():
                     raise InputError(
                         f"{place} is 0 everywhere: none of its pixels counts",
                         "give those inside another value, or leave the cell empty where all pixels count",
