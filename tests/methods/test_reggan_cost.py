@@ -129,6 +129,22 @@ def test_channels_last_survives_the_networks_and_changes_no_result(base):
         torch.testing.assert_close(stage.displacement(laid), stage.displacement(batch), atol=1e-5, rtol=1e-3)
 
 
+def test_in_bfloat16_on_a_cpu_the_features_of_grey_images_lie_in_channels_last():
+    stage, seen = stage_of("nc+r"), {}
+    for name, module in stage.named_modules():
+        if isinstance(module, torch.nn.InstanceNorm2d):
+
+            def look(module, inputs, name=name):
+                seen[name] = in_channels_last(inputs[0])
+
+            module.register_forward_pre_hook(look)
+    for update in stage.updates():
+        with torch.autocast("cpu", torch.bfloat16):
+            update.losses(pairs(1))
+    assert len(seen) > 20
+    assert [name for name, found in seen.items() if not found] == []
+
+
 @pytest.mark.parametrize(
     ("base", "mode"), [(base, mode) for base in BASES for mode in MODES if base == "resnet" or mode != "p"]
 )

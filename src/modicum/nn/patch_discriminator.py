@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from modicum.errors import InputError
+from modicum.nn.first_convolution import FirstConvolution
 from modicum.nn.instance_norm import InstanceNorm
 
 SMALLEST_SIDE = 24
@@ -24,7 +25,7 @@ class PatchDiscriminator(nn.Module):
     def __init__(self, in_channels: int = 1, width: int = 64) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv2d(in_channels, width, 4, stride=2, padding=1),
+            FirstConvolution(in_channels, width, 4, stride=2, padding=1),
             nn.LeakyReLU(0.2, inplace=True),
             *_normalised(width, stride=2),
             *_normalised(2 * width, stride=2),

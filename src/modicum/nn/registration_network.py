@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from modicum.errors import InputError
+from modicum.nn.first_convolution import FirstConvolution
 from modicum.nn.resnet_generator import ResidualBlock
 from modicum.nn.spatial_transformer import without_autocast
 
@@ -57,8 +58,11 @@ class RegistrationNetwork(nn.Module):
         widths = [width, *[2 * width] * (depth - 1)]
         inputs = [2 * channels, *widths[:-1]]
         self.down = nn.ModuleList(
-            nn.Sequential(*_convolution(before, after, 3), ResidualBlock(after))
-            for before, after in zip(inputs, widths, strict=True)
+            nn.Sequential(
+                *_convolution(before, after, 3, FirstConvolution if level == 0 else nn.Conv2d),
+                ResidualBlock(after),
+            )
+            for level, (before, after) in enumerate(zip(inputs, widths, strict=True))
         )
         self.bottom = nn.Sequential(
             *_convolution(widths[-1], 4 * width, 1),
@@ -120,8 +124,10 @@ class RegistrationNetwork(nn.Module):
         nn.init.normal_(self.displacement.weight, std=1e-5)
 
 
-def _convolution(before: int, after: int, kernel: int) -> tuple[nn.Module, nn.Module]:
+def _convolution(
+    before: int, after: int, kernel: int, kind: type[nn.Conv2d] = nn.Conv2d
+) -> tuple[nn.Module, nn.Module]:
     return (
-        nn.Conv2d(before, after, kernel, padding=kernel // 2),
+        kind(before, after, kernel, padding=kernel // 2),
         nn.LeakyReLU(_SLOPE, inplace=True),
     )

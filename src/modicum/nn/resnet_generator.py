@@ -4,6 +4,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from modicum.errors import InputError
+from modicum.nn.first_convolution import FirstConvolution
 from modicum.nn.instance_norm import InstanceNorm
 
 SIDE_FACTOR = 4
@@ -50,7 +51,7 @@ class ResnetGenerator(nn.Module):
         super().__init__()
         self.encoder = nn.Sequential(
             nn.ReflectionPad2d(3),
-            nn.Conv2d(in_channels, width, 7),
+            FirstConvolution(in_channels, width, 7),
             *_normalised(width),
             nn.Conv2d(width, 2 * width, 3, stride=2, padding=1),
             *_normalised(2 * width),
