@@ -1,0 +1,226 @@
+"""DICOM segmentation objects (SEG): the regions found in the images of one series, in one file, without the patient.
+
+Decisions. Nothing of a source's header but geometry and technique is ever within reach of what makes the object; see
+``segmentation_source``. The patient is named by a pseudonym that the caller gives. UIDs of instance, series and (unless
+asked otherwise) study are new. What stays of the source is the frame of reference and, as C.12.2 demands of an object
+that names its sources, the UIDs of their instances, series and study.
+
+Segments are binary and may overlap. What a class is called is known, what it is in the terms of a coding scheme is not:
+each segment is of the category and type (PS3.16 CID 7150 and 7151) "Tissue", SCT 85756007, and its label says the rest.
+Frames of a segment that is nowhere in an image are left out, as readers expect; every image is named as a source
+nevertheless.
+
+highdicom (extra ``dicom``) takes a second to import, and is imported to write only.
+
+Sections (C....) are of the DICOM standard, PS3.3.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pydicom
+from jaxtyping import Bool, Integer, UInt8
+from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+from modicum import __version__
+from modicum.atomic_files import atomic_file
+from modicum.data.image import ImageRef
+from modicum.data.readers import dicom_header
+from modicum.data.writers.dicom import DerivedSeries
+from modicum.data.writers.segmentation_source import SegmentedImage, name_sources
+from modicum.errors import InputError
+
+if TYPE_CHECKING:
+    from highdicom.seg import Segmentation, SegmentDescription
+
+REMEDY = "pip install modicum[dicom]"
+_LONGEST_LABEL = 64  # characters of a long string, LO (PS3.5 section 6.2)
+_LONGEST_TEXT = 1024  # of a short text, ST
+
+
+def can_write_segmentation() -> bool:
+    """Whether highdicom is installed."""
+    return find_spec("highdicom") is not None
+
+
+@dataclass
+class SegmentationObject:
+    """The regions in images of one series, collected and then written as one object.
+
+    While they are collected, memory holds a bit for each pixel and class. highdicom needs them at once: a byte a pixel
+    where no classes overlap; where some do a byte for each class, and for a moment 9 more for its check of that.
+
+    Args:
+        labels: names of the classes, at least one.
+        model: the name of what found them, up to 48 ASCII characters; nothing about a patient.
+        pseudonym: stands for the patient's name and id; letters, digits, ``.``, ``_`` and ``-``.
+        keep_study: use the source's StudyInstanceUID, so that an archive files the object with its source. That links
+            it to the patient: the caller takes the responsibility.
+        number: SeriesNumber.
+        study_uid: of the new study; objects with the same one are in one study.
+
+    Raises:
+        InputError: a name that cannot be used.
+    """
+
+    labels: Sequence[str]
+    model: str
+    pseudonym: str
+    keep_study: bool = False
+    number: int = 1
+    study_uid: str = field(default_factory=lambda: str(generate_uid(prefix=None)))
+    _images: list[SegmentedImage] = field(default_factory=list, init=False, repr=False)
+    _packed: list[UInt8[np.ndarray, "bytes"]] = field(default_factory=list, init=False, repr=False)
+    _overlap: bool = field(default=False, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if not self.labels:
+            raise InputError("a segmentation object without a class", "name at least one")
+        DerivedSeries(self.model, self.pseudonym, (0, 1))  # asks the same of both names
+
+    def add(self, source: ImageRef, regions: Bool[np.ndarray, "classes height width"]) -> bool:
+        """Takes what was found in an image, where it can be in one object with those before.
+
+        One object has one frame of reference, one orientation, size and spacing, and no two images at the same place.
+        An image of which it is not known where it lies has an object of its own.
+
+        Args:
+            source: the DICOM image (a frame of it, where it has several).
+            regions: where each class is, at the source's size.
+
+        Returns:
+            Whether it was taken.
+
+        Raises:
+            InputError: another size than the source's, other classes, or the patient's own name or id as pseudonym.
+            BrokenImageError: the source is no DICOM image.
+        """
+        header = dicom_header(source.path)
+        expected = len(self.labels), int(header.Rows), int(header.Columns)
+        if regions.shape != expected:
+            raise InputError(
+                f"regions of {' x '.join(map(str, regions.shape))} for {len(self.labels)} classes in an image of "
+                f"{expected[1]} x {expected[2]}",
+                "bring them to the source's size first (Placement.restored)",
+            )
+        self._check_pseudonym(header)
+        image = SegmentedImage.of(header, source)
+        if not all(image.fits(other) for other in self._images):
+            return False
+        if self._images:  # so that directions which differ by rounding are one
+            image.stand_in.ImageOrientationPatient = self._images[0].stand_in.ImageOrientationPatient
+        self._images.append(image)
+        self._packed.append(np.packbits(regions))
+        self._overlap = self._overlap or bool((regions.sum(0, dtype=np.uint16) > 1).any())
+        return True
+
+    def write(self, path: Path) -> None:
+        """Writes what was collected.
+
+        Args:
+            path: of the file; replaced where it exists.
+
+        Raises:
+            InputError: highdicom is not installed, or no image was added.
+        """
+        if not can_write_segmentation():
+            raise InputError(f"'{path.name}' was not written: highdicom is not installed", REMEDY)
+        if not self._images:
+            raise InputError(f"'{path.name}' was not written: it holds no image", "add at least one")
+        dataset = self._made()
+        name_sources(dataset, self._images)
+        if len(self._images) == 1 and "SpacingBetweenSlices" not in self._images[0].stand_in:
+            # highdicom makes up one of 1 mm.
+            for measures in dataset.SharedFunctionalGroupsSequence[0].get("PixelMeasuresSequence", []):
+                measures.pop("SpacingBetweenSlices", None)
+        dataset.PatientName = dataset.PatientID = self.pseudonym
+        dataset.PatientIdentityRemoved = "YES"
+        dataset.DeidentificationMethod = "derived object; only geometry and technique copied"
+        with atomic_file(path, durable=False) as file:
+            pydicom.dcmwrite(file, dataset, enforce_file_format=True)
+
+    def _check_pseudonym(self, header: Dataset) -> None:
+        own = {str(header.get(keyword, "")).strip().casefold() for keyword in ("PatientID", "PatientName")}
+        if self.pseudonym.casefold() in own:
+            raise InputError(
+                "the pseudonym is the patient's own name or id",
+                "give another one, that only you can trace back",
+            )
+
+    def _made(self) -> "Segmentation":
+        """The object as highdicom makes it of the stand-ins (C.8.20)."""
+        from highdicom.seg import Segmentation
+
+        stand_ins = [image.stand_in for image in self._images]
+        if not self.keep_study:
+            for stand_in in stand_ins:
+                stand_in.StudyInstanceUID = self.study_uid
+        return Segmentation(
+            source_images=stand_ins,
+            pixel_array=self._stacked() if self._overlap else self._numbered(),
+            segmentation_type="BINARY",
+            segment_descriptions=self._segments(),
+            series_instance_uid=generate_uid(prefix=None),
+            series_number=self.number,
+            sop_instance_uid=generate_uid(prefix=None),
+            instance_number=1,
+            manufacturer="modicum",
+            manufacturer_model_name=self.model,
+            software_versions=__version__,
+            device_serial_number="none",  # must not be empty (C.7.5.2)
+            content_label="SEGMENTATION",
+            content_description=f"predicted by {self.model}",
+            series_description=f"segmentation: {self.model}",
+            transfer_syntax_uid=ExplicitVRLittleEndian,
+            specific_character_set="ISO_IR 192",
+        )
+
+    def _numbered(self) -> Integer[np.ndarray, "images height width"]:
+        """The number of the class, from 1, at each pixel; 0 where there is none."""
+        kind = np.uint8 if len(self.labels) <= 255 else np.uint16
+        numbers = np.zeros((len(self._images), *self._size), kind)
+        for plane, packed in zip(numbers, self._packed, strict=True):
+            for number, region in enumerate(self._regions(packed), 1):
+                plane[region] = number
+        return numbers
+
+    def _stacked(self) -> Bool[np.ndarray, "images height width classes"]:
+        """The same of classes that overlap."""
+        stacked = np.zeros((len(self._images), *self._size, len(self.labels)), bool)
+        for plane, packed in zip(stacked, self._packed, strict=True):
+            plane[:] = np.moveaxis(self._regions(packed), 0, -1)
+        return stacked
+
+    @property
+    def _size(self) -> tuple[int, int]:
+        return int(self._images[0].stand_in.Rows), int(self._images[0].stand_in.Columns)
+
+    def _regions(self, packed: UInt8[np.ndarray, "bytes"]) -> Bool[np.ndarray, "classes height width"]:
+        shape = len(self.labels), *self._size
+        return np.unpackbits(packed, count=int(np.prod(shape))).view(bool).reshape(shape)
+
+    def _segments(self) -> "list[SegmentDescription]":
+        """What each segment is (C.8.20.4), and what found it."""
+        from highdicom import AlgorithmIdentificationSequence
+        from highdicom.seg import SegmentDescription
+        from pydicom.sr.codedict import codes
+
+        segments = []
+        for number, name in enumerate(self.labels, 1):
+            label = "".join(c for c in name if c.isprintable() and c != "\\")[:_LONGEST_LABEL].strip()
+            found_by = AlgorithmIdentificationSequence(
+                self.model, codes.cid7162.ArtificialIntelligence, __version__, source="modicum"
+            )
+            tissue = codes.SCT.Tissue
+            segment = SegmentDescription(
+                number, label or f"class {number}", tissue, tissue, "AUTOMATIC", found_by
+            )
+            if label != name:
+                segment.SegmentDescription = name[:_LONGEST_TEXT]
+            segments.append(segment)
+        return segments

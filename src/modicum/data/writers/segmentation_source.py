@@ -1,0 +1,127 @@
+"""What highdicom is shown of the images that are segmented, and how the object names them afterwards.
+
+Its objects take over who the patient is, the study and the equipment from the images they are made of. They are
+therefore made of stand-ins, which hold of each source what ``dicom_copied`` lists: geometry and technique. The
+references to the sources themselves are put into the object when it is made.
+
+Sections (C....) are of the DICOM standard, PS3.3.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from pydicom.dataset import Dataset
+from pydicom.uid import SecondaryCaptureImageStorage, generate_uid
+
+from modicum.data.image import ImageRef
+from modicum.data.writers.dicom_copied import copied
+
+# highdicom asks for these, and the object has them empty (C.7.1.1, C.7.2.1).
+_WHO_AND_WHEN = (
+    *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "ReferringPhysicianName"),
+    *("AccessionNumber", "StudyID", "StudyDate", "StudyTime"),
+)
+_PLACE = ("FrameOfReferenceUID", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
+# Of direction cosines, which scanners write with six decimals or so: 0.03 mm at the far side of an image.
+_SAME_DIRECTION = 1e-4
+_SAME_SPACING = 1e-4
+_SAME_DEPTH = 1e-3  # millimetres
+
+
+@dataclass(frozen=True, eq=False)
+class SegmentedImage:
+    """One source.
+
+    Attributes:
+        stand_in: what highdicom is shown.
+        reference: which instance it is, and which frame of it (table 10-3).
+        study: its StudyInstanceUID, and
+        series: its SeriesInstanceUID; new ones where it has none.
+    """
+
+    stand_in: Dataset
+    reference: Dataset
+    study: str
+    series: str
+
+    @classmethod
+    def of(cls, header: Dataset, source: ImageRef) -> "SegmentedImage":
+        """A source by its header."""
+        study, series, instance = (
+            str(header.get(keyword) or generate_uid(prefix=None))
+            for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+        )
+        reference = Dataset()
+        reference.ReferencedSOPClassUID = header.get("SOPClassUID") or SecondaryCaptureImageStorage
+        reference.ReferencedSOPInstanceUID = instance
+        if source.frame is not None and int(header.get("NumberOfFrames") or 1) > 1:
+            reference.ReferencedFrameNumber = source.frame + 1
+        stand_in = copied(header, source.frame, SecondaryCaptureImageStorage)
+        if not all(stand_in.get(keyword) for keyword in _PLACE):
+            for keyword in ("ImagePositionPatient", "ImageOrientationPatient"):
+                stand_in.pop(keyword, None)
+        for keyword in _WHO_AND_WHEN:
+            setattr(stand_in, keyword, None)
+        stand_in.SliceThickness = stand_in.get("SliceThickness")
+        stand_in.Rows, stand_in.Columns = header.Rows, header.Columns
+        # Whatever the source is, and also a frame of several: highdicom takes series of single images of known kinds.
+        stand_in.SOPClassUID = SecondaryCaptureImageStorage
+        stand_in.SOPInstanceUID = generate_uid(prefix=None)
+        stand_in.StudyInstanceUID, stand_in.SeriesInstanceUID = study, series
+        return cls(stand_in, reference, study, series)
+
+    @property
+    def placed(self) -> bool:
+        """Whether it is known where it lies in the patient."""
+        return "ImagePositionPatient" in self.stand_in
+
+    @property
+    def depth(self) -> float:
+        """The position along the normal of the plane, in millimetres."""
+        rows, columns = np.reshape(self.stand_in.ImageOrientationPatient, (2, 3)).astype(float)
+        return float(np.cross(rows, columns) @ np.asarray(self.stand_in.ImagePositionPatient, float))
+
+    def fits(self, other: "SegmentedImage") -> bool:
+        """Whether both can be in one object: planes of one stack, and not the same plane."""
+        if not (self.placed and other.placed):
+            return False
+        mine, its = self.stand_in, other.stand_in
+        same = ("Rows", "Columns", "FrameOfReferenceUID", "StudyInstanceUID", "SeriesInstanceUID")
+        if any(mine[keyword].value != its[keyword].value for keyword in same):
+            return False
+        turned = np.subtract(mine.ImageOrientationPatient, its.ImageOrientationPatient, dtype=float)
+        return bool(
+            np.abs(turned).max() < _SAME_DIRECTION
+            and np.allclose(mine.PixelSpacing, its.PixelSpacing, rtol=_SAME_SPACING)
+            and abs(self.depth - other.depth) > _SAME_DEPTH
+        )
+
+
+def name_sources(dataset: Dataset, images: Sequence[SegmentedImage]) -> None:
+    """Puts the images in the places of their stand-ins (C.7.6.16.2.6, C.12.2)."""
+    known = {image.stand_in.SOPInstanceUID: image.reference for image in images}
+    for groups in dataset.PerFrameFunctionalGroupsSequence:
+        for derivation in groups.DerivationImageSequence:
+            for item in derivation.SourceImageSequence:
+                # Frames of several segments have one item in common, which is set the first time.
+                item.update(known.get(item.ReferencedSOPInstanceUID, {}))
+    once = {image.reference.ReferencedSOPInstanceUID: image.reference for image in images}
+    instances = []
+    for reference in once.values():
+        item = Dataset()
+        item.ReferencedSOPClassUID = reference.ReferencedSOPClassUID
+        item.ReferencedSOPInstanceUID = reference.ReferencedSOPInstanceUID
+        instances.append(item)
+    series = Dataset()
+    series.SeriesInstanceUID = images[0].series
+    series.ReferencedInstanceSequence = instances
+    dataset.SourceImageSequence = instances
+    if dataset.StudyInstanceUID == images[0].study:
+        dataset.ReferencedSeriesSequence = [series]
+        return
+    del dataset.ReferencedSeriesSequence  # which is for instances of the object's own study
+    study = Dataset()
+    study.StudyInstanceUID = images[0].study
+    study.ReferencedSeriesSequence = [series]
+    dataset.StudiesContainingOtherReferencedInstancesSequence = [study]
