@@ -234,7 +234,7 @@ def test_an_unfinished_translation_has_a_page(copy):
 
 
 def test_another_task_whose_predictions_are_pictures_shows_its_panels(copy):
-    write_json(copy / "metrics.json", {"task": "segmentation", "run": "s"})
+    write_json(copy / "metrics.json", {"task": "outline-drawing", "run": "s"})
     place = copy / "evaluations" / "test"
     write_json(place / "metrics.json", {"metrics": {"dice": {"value": 0.8}, "hausdorff95": {"value": 7.5}}})
     panels = [
@@ -248,6 +248,6 @@ def test_another_task_whose_predictions_are_pictures_shows_its_panels(copy):
     ]
     write_json(place / "examples" / "examples.json", [{"kind": "worst", "image": "a.png", "panels": panels}])
     page = page_of(copy)
-    for words in ("Segmentation report", "Dice", "0.800", "Hausdorff distance, 95 %", "truth", "overlay"):
+    for words in ("Outline drawing report", "Dice", "0.800", "Hausdorff distance, 95 %", "truth", "overlay"):
         assert words in page.text
     assert page.count("img") == 4

@@ -14,7 +14,7 @@ from modicum.comparison.request import Request
 from modicum.comparison.table import columns, rows_of
 from modicum.report.figures import inline_svg, theme
 from modicum.report.sections import sections_of
-from modicum.report.words import METRIC_MEANINGS, metric_text, metric_title, plural, sentence_list
+from modicum.report.words import metric_meaning, metric_text, metric_title, plural, sentence_list
 
 
 def render(
@@ -62,14 +62,18 @@ def render(
             for row in rows_of(table)
         ],
         "sentence": _sentence(request, table, measure),
-        "meaning": METRIC_MEANINGS.get(measure.metric, "") if measure else "",
-        "efficiency": measure is None or measure.efficiency,
+        "meaning": metric_meaning(measure.metric, _task(request)) if measure else "",
+        "efficiencies": [column.title for column in shown if column.title in ("PPE", "PME")],
         "up": measure is None or measure.higher_is_better,
         "figure": _figure(request, table, measure),
         "cells": [_cell(row, measure) for row in rows_of(cells)],
         "request": (folder / "compare.yaml").read_text(encoding="utf-8"),
     }
     return environment.get_template("compare.html.j2").render(values)
+
+
+def _task(request: Request) -> str:
+    return request.recipe_of(next(iter(request.variants))).task
 
 
 def _subtitle(request: Request) -> list[str]:

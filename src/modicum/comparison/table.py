@@ -12,7 +12,7 @@ import pandas as pd
 from modicum.comparison.metrics import pme, ppe
 from modicum.comparison.pareto import pareto_front
 from modicum.comparison.records import FULL, NAN, Measure
-from modicum.report.words import bytes_text, count, metric_text, metric_title, metric_unit, percent, score
+from modicum.report.words import bytes_text, count, metric_spread, metric_text, metric_title, percent
 
 
 @dataclass(frozen=True)
@@ -188,9 +188,7 @@ def _score(row: Mapping[str, Any], of: str = "") -> str:
     mean, spread = row[f"score{of}"], row[f"score_std{of}"]
     if math.isnan(spread):
         return metric_text(row["metric"], mean)
-    unit = metric_unit(row["metric"])
-    digits = f"{spread:.2f}" if unit else score(spread)
-    return f"{metric_text(row['metric'], mean)} ± {digits}"
+    return f"{metric_text(row['metric'], mean)} ± {metric_spread(row['metric'], spread)}"
 
 
 def _interval(row: Mapping[str, Any]) -> str:

@@ -59,12 +59,14 @@ def _environment() -> Any:
 def _page(run: RunFiles) -> dict[str, Any]:
     from modicum.report.data_summary import data_values
     from modicum.report.figures import theme
+    from modicum.report.policies import policy_blocks
     from modicum.report.training import cost_values, training_blocks
 
     sections = sections_of(run.task_name)
     main = run.main
-    training = training_blocks(run)
-    dense = sections.galleries is not None or any(block.template == "losses.html.j2" for block in training)
+    training = [*training_blocks(run), *policy_blocks(run)]
+    own = ("losses.html.j2", "policies.html.j2")
+    dense = sections.galleries is not None or any(block.template in own for block in training)
     return {
         "css": _css("report.css"),
         "own_css": _css("dense.css") if dense else "",
@@ -94,7 +96,7 @@ def _css(name: str) -> Markup:
 def _panel(run: RunFiles, sections: TaskSections, evaluation: Evaluation, place: int) -> dict[str, Any]:
     illustrated = sum(bool(other.examples) for other in run.evaluations)
     budget = PICTURE_BYTES // max(1, illustrated)
-    galleries = sections.galleries(evaluation, budget) if sections.galleries else []
+    galleries = sections.galleries(run, evaluation, budget) if sections.galleries else []
     mistakes, correct = split_cards([] if sections.galleries else cards_of(evaluation, budget))
     images, patients = number(evaluation.info.get("images")), number(evaluation.info.get("patients"))
     size = [plural(int(images), "image")] if images is not None else []

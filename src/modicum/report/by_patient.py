@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 
 from modicum.report.figures import inline_svg
-from modicum.report.files import Evaluation
+from modicum.report.files import Evaluation, number
 from modicum.report.sections import Block, whisker
 from modicum.report.words import (
-    LOWER_IS_BETTER,
     count,
     is_share,
+    lower_is_better,
     metric_interval,
     metric_text,
     metric_title,
@@ -24,6 +24,8 @@ from modicum.report.words import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+FEW_PATIENTS = 5
+"""Below this many patients an interval over them is hardly one."""
 LISTED = 40
 """Patients in the table; the worst come first."""
 _NAMED, _DOTS, _DRAWN = 12, 800, 400
@@ -52,7 +54,7 @@ class Scored:
             known = known[np.isfinite(known)]
             if len(known):
                 found.append((str(name), known))
-        sign = -1 if metric in LOWER_IS_BETTER else 1
+        sign = -1 if lower_is_better(metric) else 1
         return sorted(found, key=lambda group: sign * group[1].mean())
 
 
@@ -67,18 +69,29 @@ def scored(evaluation: Evaluation, metrics: Sequence[str]) -> Scored | None:
     return Scored(values, table["patient"].to_numpy(dtype=object) if known else None)
 
 
-def patient_blocks(
-    evaluation: Evaluation, metrics: Sequence[str], prefix: str, width: str = "half"
-) -> list[Block]:
+def patient_cautions(evaluation: Evaluation) -> list[str]:
+    """What few patients cannot tell."""
+    patients = number(evaluation.info.get("patients"))
+    if patients == 1:
+        return [
+            f"The {evaluation.title} is one patient: there is no interval, and nobody knows how the next patient will "
+            "come out."
+        ]
+    if patients and patients < FEW_PATIENTS:
+        return [
+            f"The {evaluation.title} is {plural(int(patients), 'patient')}: intervals over so few are too narrow."
+        ]
+    return []
+
+
+def patient_blocks(found: Scored | None, prefix: str, width: str = "half") -> list[Block]:
     """A picture of the first metric, image by image, and a table of all metrics, patient by patient.
 
     Args:
-        evaluation: with predictions.
-        metrics: names of the predictions' columns.
+        found: the images' scores; None for nothing to show.
         prefix: keeps the ids of several evaluations apart.
         width: of the picture's card.
     """
-    found = scored(evaluation, metrics)
     if found is None:
         return []
     lead = str(found.values.columns[0])
@@ -160,8 +173,14 @@ def _rounded_up(value: float) -> float:
     return float(next(step * power for step in (1, 2, 2.5, 5, 10) if step * power >= value * (1 - 1e-9)))
 
 
-def spread_figure(groups: Sequence[tuple[str, np.ndarray]], metric: str) -> "Figure":
-    """Patients side by side in the order given: each image a dot, the mean a line; of many images means and ranges."""
+def spread_figure(groups: Sequence[tuple[str, np.ndarray]], metric: str, what: str = "patients") -> "Figure":
+    """Patients side by side in the order given: each image a dot, the mean a line; of many images means and ranges.
+
+    Args:
+        groups: names and their images' values.
+        metric: what the values are.
+        what: the groups are, where they are too many to be named.
+    """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
@@ -193,10 +212,10 @@ def spread_figure(groups: Sequence[tuple[str, np.ndarray]], metric: str) -> "Fig
             )
         else:
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
-            axes.set_xlabel("patients, the worst first")
+            axes.set_xlabel(f"{what}, the worst first")
         axes.set_xlim(-0.7, len(groups) - 0.3)
         axes.set_ylabel(metric_title(metric))
-        if metric in LOWER_IS_BETTER:
+        if lower_is_better(metric):
             axes.set_ylim(bottom=0)
         axes.grid(visible=False, axis="x")
         return figure

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from modicum.report.by_patient import patient_blocks
+from modicum.report.by_patient import patient_blocks, scored
 from modicum.report.files import Evaluation, RunFiles, as_mapping, number
 from modicum.report.image_to_image_words import METRICS, about, cautions, headline, pairs_note
 from modicum.report.panels import galleries as panel_galleries
@@ -14,13 +14,13 @@ _STOPS = 12
 
 def blocks(run: RunFiles, evaluation: Evaluation, prefix: str) -> list[Block]:
     """The cards of one evaluation."""
-    of_patients = patient_blocks(evaluation, METRICS, prefix)
+    of_patients = patient_blocks(scored(evaluation, METRICS), prefix)
     # Cautions and headline have said why, where no score has an interval.
     scores = score_block(evaluation, "half" if of_patients else "full", common_reason=False)
     return [*scores, *of_patients, *_displacement_block(run, evaluation)]
 
 
-def galleries(evaluation: Evaluation, budget: int) -> list[Gallery]:
+def galleries(run: RunFiles, evaluation: Evaluation, budget: int) -> list[Gallery]:
     """The worst and typical translations, with what the colours of their differences stand for."""
     return panel_galleries(evaluation, budget, pairs_note(evaluation), _error_ramp())
 

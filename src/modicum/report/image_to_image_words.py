@@ -2,14 +2,12 @@
 
 from markupsafe import Markup, escape
 
-from modicum.report.by_patient import scored
+from modicum.report.by_patient import patient_cautions, scored
 from modicum.report.files import Evaluation, RunFiles, as_mapping, number
 from modicum.report.panels import panels_of
 from modicum.report.sections import Headline
 from modicum.report.words import plural, score, sentence_list
 
-FEW_PATIENTS = 5
-"""Below this many patients an interval over them is hardly one."""
 METRICS = ("nmae", "psnr_foreground", "psnr_release", "psnr", "ssim_release", "ssim_foreground")
 """Scores of an image, in the order of the predictions file."""
 
@@ -81,17 +79,7 @@ def grey_scale(error: float, label: str) -> Markup:
 
 def cautions(run: RunFiles, evaluation: Evaluation) -> list[str]:
     """What the numbers of one evaluation cannot carry."""
-    found = []
-    patients = number(evaluation.info.get("patients"))
-    if patients == 1:
-        found.append(
-            f"The {evaluation.title} is one patient: there is no interval, and nobody knows how the next patient will "
-            "come out."
-        )
-    elif patients and patients < FEW_PATIENTS:
-        found.append(
-            f"The {evaluation.title} is {plural(int(patients), 'patient')}: intervals over so few are too narrow."
-        )
+    found = patient_cautions(evaluation)
     if unpaired(run):
         found.append(
             "Learned without pairs. Scores still compare each translation with the target of its row: where the two do "

@@ -6,12 +6,12 @@ from typing import Any
 from modicum.report.files import Evaluation, RunFiles, as_mapping, number
 from modicum.report.sections import TaskSections, whisker
 from modicum.report.words import (
-    LONG_MEANINGS,
     METHODS,
     bytes_text,
     count,
     duration,
     is_share,
+    long_meaning,
     metric_interval,
     metric_text,
     metric_title,
@@ -58,7 +58,7 @@ def hero(run: RunFiles) -> dict[str, Any]:
     return {
         "score": metric_text(metric, entry.get("value")),
         "title": metric_title(metric),
-        "meaning": LONG_MEANINGS.get(metric, ""),
+        "meaning": long_meaning(metric, run.task_name),
         "set": main.title,
         "interval": metric_interval(metric, entry),
         "confidence": f"{100 * confidence:g}",

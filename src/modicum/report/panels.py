@@ -1,6 +1,6 @@
 """Examples of tasks whose predictions are pictures: a row of named pictures each, the worst and typical ones."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +9,12 @@ from modicum.report.pictures import data_addresses, opened
 from modicum.report.sections import Gallery
 from modicum.report.words import percent
 
-_KINDS = {"worst": "The worst", "typical": "Typical ones"}
+_KINDS = {
+    "worst": "The worst",
+    "typical": "Typical ones",
+    "mistake": "The worst",
+    "correct": "The best",
+}
 _CAPTIONS = {"error": "difference", "field": "displacement"}
 _ALTS = {
     "source": "The image",
@@ -19,6 +24,7 @@ _ALTS = {
     "target": "What it should be",
     "truth": "What should be marked",
     "error": "Where output and target differ",
+    "differences": "Where what the model marked and what should be marked differ",
     "overlay": "The image with what the model marked",
     "field": "A grid as the estimated displacement moves it, over the target",
 }
@@ -43,7 +49,12 @@ class PanelCard:
 
 
 def galleries(
-    evaluation: Evaluation, budget: int, note: str = "", ramp: Mapping[str, str] | None = None
+    evaluation: Evaluation,
+    budget: int,
+    note: str = "",
+    ramp: Mapping[str, str] | None = None,
+    legends: Sequence[tuple[str, Sequence[tuple[str, str]]]] = (),
+    facts: Callable[[Mapping[str, Any]], Sequence[str]] | None = None,
 ) -> list[Gallery]:
     """The examples of an evaluation, a gallery a kind.
 
@@ -52,6 +63,8 @@ def galleries(
         budget: bytes that all pictures together may take.
         note: how to read the pictures.
         ramp: see :class:`~modicum.report.sections.Gallery`.
+        legends: the same.
+        facts: what is to be said of an example; what it says of itself by default.
     """
     folder = evaluation.folder / "examples"
     entries = [panels_of(entry) for entry in evaluation.examples]
@@ -66,10 +79,11 @@ def galleries(
             Panel(_CAPTIONS.get(name, name), _ALTS.get(name, name), address)
             for name, address in zip(names, addresses, strict=True)
         ]
-        card = PanelCard(str(entry.get("image", "")), _facts(entry), shown)
+        card = PanelCard(str(entry.get("image", "")), (facts or _facts)(entry), shown)
         cards.setdefault(str(entry.get("kind", "")), []).append(card)
     found = [
-        Gallery(_KINDS.get(kind, kind.capitalize()), note, of_kind, ramp) for kind, of_kind in cards.items()
+        Gallery(_KINDS.get(kind, kind.capitalize()), note, of_kind, ramp, legends)
+        for kind, of_kind in cards.items()
     ]
     # How to read them is said once, above the first.
     return [found[0], *(Gallery(one.title, "", one.cards) for one in found[1:])] if found else []

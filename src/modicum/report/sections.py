@@ -8,9 +8,9 @@ from markupsafe import Markup
 
 from modicum.report.files import Evaluation, RunFiles, number
 from modicum.report.words import (
-    LOWER_IS_BETTER,
     interval,
     is_share,
+    lower_is_better,
     metric_interval,
     metric_meaning,
     metric_text,
@@ -62,6 +62,7 @@ class Gallery:
         note: how to read them.
         cards: the examples.
         ramp: a scale under the title: its ``colours`` as CSS, and what stands at its ``low`` and ``high`` end.
+        legends: under the title, each with a heading, and its colours as CSS with what they stand for.
         shown: cards that are seen at once; the others unfold.
     """
 
@@ -69,6 +70,7 @@ class Gallery:
     note: str
     cards: Sequence[Any]
     ramp: Mapping[str, str] | None = None
+    legends: Sequence[tuple[str, Sequence[tuple[str, str]]]] = ()
     shown: int = 4
 
 
@@ -95,7 +97,7 @@ class TaskSections:
     cautions: Callable[[RunFiles, Evaluation], list[str]]
     counts: Callable[[RunFiles], list[tuple[str, dict[str, int]]]]
     counted: str = ""
-    galleries: Callable[[Evaluation, int], list[Gallery]] | None = None
+    galleries: Callable[[RunFiles, Evaluation, int], list[Gallery]] | None = None
     lost: str = "there are no curves, no confusion matrix and no calibration here"
     backbone: bool = True
 
@@ -110,6 +112,10 @@ def sections_of(task: str) -> TaskSections:
         from modicum.report.image_to_image import SECTIONS as TRANSLATION
 
         return TRANSLATION
+    if task == "segmentation":
+        from modicum.report.segmentation import SECTIONS as SEGMENTATION
+
+        return SEGMENTATION
     from modicum.report.panels import galleries
 
     return TaskSections(
@@ -119,29 +125,32 @@ def sections_of(task: str) -> TaskSections:
         cautions=lambda run, evaluation: [],
         counts=lambda run: [],
         counted="Images",
-        galleries=galleries,
+        galleries=lambda run, evaluation, budget: galleries(evaluation, budget),
         lost="there are only scores here",
     )
 
 
-def score_block(evaluation: Evaluation, width: str = "full", common_reason: bool = True) -> list[Block]:
+def score_block(
+    evaluation: Evaluation, width: str = "full", common_reason: bool = True, task: str = ""
+) -> list[Block]:
     """All summary scores with their intervals; nothing where there are none.
 
     Args:
         evaluation: with its metrics.
         width: of the card.
         common_reason: whether a reason that all scores share stands beside each of them.
+        task: whose words explain them.
     """
     reasons = {str(entry.get("reason") or "") for entry in evaluation.metrics.values()}
     told = common_reason or len(reasons) > 1
     rows = [
         {
             "name": metric_title(name),
-            "meaning": metric_meaning(name),
+            "meaning": metric_meaning(name, task),
             "text": metric_text(name, entry.get("value")),
             "interval": metric_interval(name, entry),
             "mark": whisker(entry) if is_share(name) else None,
-            "lower": name in LOWER_IS_BETTER,
+            "lower": lower_is_better(name),
             "reason": str(entry.get("reason") or "") if told else "",
         }
         for name, entry in evaluation.metrics.items()

@@ -72,12 +72,40 @@ LONG_MEANINGS = {
     "dice": "How much of what is marked and what should be lies on each other: 0 is nothing, 1 is all.",
 }
 LOWER_IS_BETTER = ("brier", "ece", "log_loss", "loss", "nmae", "hausdorff95", "surface_distance")
-_OPEN_ENDED = ("log_loss", "loss", "hausdorff95", "surface_distance")
-METHODS = {"full": "full fine-tuning", "linear": "linear probe on a frozen backbone"}
+DISTANCES = ("hausdorff95", "surface_distance")
+"""In millimetres, or in pixels where no spacing is known."""
+_OPEN_ENDED = ("log_loss", "loss", *DISTANCES)
+_OF_TASKS = {
+    "segmentation": {
+        "auroc": "of all pixels together: 0.5 is guessing, 1 is perfect",
+        "sensitivity": "pixels of the class that are marked, of all images together",
+        "specificity": "other pixels that are left alone, of all images together",
+        "accuracy": "pixels that are right, of all images together; high wherever little is to be marked",
+        "empty": "share of images with nothing to mark; says nothing of the model",
+    }
+}
+"""Meanings that a name has in one task alone."""
+_LONG_OF_TASKS = {
+    "segmentation": {
+        "auroc": "How well it ranks pixels of the class above the others, of all images together: 0.5 is guessing, 1 is "
+        "perfect. Where few pixels are of the class it is high soon.",
+        "accuracy": "The share of pixels that are right, of all images together. Where little is to be marked, marking "
+        "nothing has a high one, too.",
+    }
+}
+METHODS = {
+    "full": "full fine-tuning",
+    "linear": "linear probe on a frozen backbone",
+    "segment": "learned from masks",
+    "aadg": "learned from masks, with augmentations searched across domains",
+}
 
 
 def metric_title(name: str) -> str:
-    """``sensitivity_at_95_specificity`` to ``Sensitivity at 95 % specificity``."""
+    """``sensitivity_at_95_specificity`` to ``Sensitivity at 95 % specificity``, ``dice/cup`` to ``Dice of “cup”``."""
+    base, of_a_class, class_name = name.partition("/")
+    if of_a_class:
+        return f"{metric_title(base)} of “{class_name}”"
     if name in METRIC_TITLES:
         return METRIC_TITLES[name]
     at = sensitivity_at(name)
@@ -86,12 +114,23 @@ def metric_title(name: str) -> str:
     return name.replace("_", " ").capitalize()
 
 
-def metric_meaning(name: str) -> str:
-    """One line on how to read a metric; empty where there is none."""
-    at = sensitivity_at(name)
+def metric_meaning(name: str, task: str = "") -> str:
+    """One line on how to read a metric; empty where there is none.
+
+    Args:
+        name: of the metric, or of one class's.
+        task: pixels are not images, and the same name does not mean the same.
+    """
+    base = name.partition("/")[0]
+    at = sensitivity_at(base)
     if at is not None:
         return f"found, with {_complement(at)} false alarms in 100"
-    return METRIC_MEANINGS.get(name, "")
+    return {**METRIC_MEANINGS, **_OF_TASKS.get(task, {})}.get(base, "")
+
+
+def long_meaning(name: str, task: str = "") -> str:
+    """A sentence on how to read a metric; empty where there is none. As :func:`metric_meaning`."""
+    return {**LONG_MEANINGS, **_LONG_OF_TASKS.get(task, {})}.get(name.partition("/")[0], "")
 
 
 def metric_unit(name: str) -> str:
@@ -101,22 +140,36 @@ def metric_unit(name: str) -> str:
 
 def is_share(name: str) -> bool:
     """Whether a metric lies between 0 and 1 (or a little below, as agreement does), so that one axis shows several."""
-    return name not in _OPEN_ENDED and not metric_unit(name)
+    return name.partition("/")[0] not in _OPEN_ENDED and not metric_unit(name)
+
+
+def lower_is_better(name: str) -> bool:
+    """Whether less of a metric, or of one class's, is better. What says nothing of quality is no such metric."""
+    return name.partition("/")[0] in LOWER_IS_BETTER
 
 
 def metric_text(name: str, value: Any) -> str:
     """A metric's value as it is read: ``0.891``, ``24.31 dB``."""
-    unit, found = metric_unit(name), number(value)
-    return f"{found:.2f} {unit}".replace("-", "−") if unit and found is not None else score(value)
+    found = number(value)
+    return score(value) if found is None else f"{_digits(name, found)} {metric_unit(name)}".rstrip()
+
+
+def metric_spread(name: str, spread: float) -> str:
+    """A deviation of a metric, in its value's digits and without its unit."""
+    return _digits(name, spread)
 
 
 def metric_interval(name: str, entry: Mapping[str, Any]) -> str:
     """The interval of a metric, in its unit's digits; nothing where an end is missing."""
     low, high = number(entry.get("low")), number(entry.get("high"))
-    if not metric_unit(name) or low is None or high is None:
-        return interval(entry)
-    between = "–" if low >= 0 else " to "
-    return f"{low:.2f}{between}{high:.2f}".replace("-", "−")
+    if low is None or high is None:
+        return ""
+    return f"{_digits(name, low)}{'–' if low >= 0 else ' to '}{_digits(name, high)}"
+
+
+def _digits(name: str, value: float) -> str:
+    two = metric_unit(name) or name.partition("/")[0] in DISTANCES
+    return f"{value:.{2 if two else 3}f}".replace("-", "−")
 
 
 def sensitivity_at(name: str) -> str | None:

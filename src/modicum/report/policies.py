@@ -1,0 +1,194 @@
+"""What a search for augmentations found: which operations it came to prefer, and the policies it ended with."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from modicum.report.figures import inline_svg
+from modicum.report.files import RunFiles, as_mapping, number
+from modicum.report.sections import Block
+from modicum.report.words import percent, score
+from modicum.transforms.policy import MAGNITUDE_LIMITS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Curve = tuple[Sequence[float], Sequence[float]]
+
+_IN_FRONT = 4
+"""So many operations have a colour, those that are likeliest in the end; the others stay in the background."""
+_WORDS = {
+    "solarize": "from level {:.0f} on",
+    "posterize": "to {:.0f} bits",
+    "cutout": "{:.0f} % of the width",
+}
+"""How a magnitude is read; a factor where nothing else is said."""
+
+
+def policy_blocks(run: RunFiles) -> list[Block]:
+    """The cards of every stage whose findings are policies; nothing of stages that found none."""
+    blocks: list[Block] = []
+    for place, (stage, found) in enumerate(as_mapping(run.metrics.get("findings")).items()):
+        findings = as_mapping(found)
+        records = findings.get("history")
+        history = [as_mapping(record) for record in records] if isinstance(records, list) else []
+        suffix = f", stage “{stage}”" if len(as_mapping(run.metrics.get("findings"))) > 1 else ""
+        blocks += _probability_block(history, suffix, f"policy{place}")
+        blocks += _policy_block(as_mapping(findings.get("policy")), history, suffix)
+    return blocks
+
+
+def _probability_block(history: Sequence[Mapping[str, Any]], suffix: str, prefix: str) -> list[Block]:
+    """Mean probability of each operation, epoch by epoch."""
+    curves = _curves(history)
+    if not curves:
+        return []
+    ranked = sorted(curves, key=lambda name: -curves[name][1][-1])
+    front, rest = ranked[:_IN_FRONT], ranked[_IN_FRONT:]
+    chance = 1 / len(curves)
+    svg = inline_svg(
+        probability_figure({name: curves[name] for name in (*front, *rest)}, len(front), chance),
+        f"{prefix}-operations",
+        "Mean probability of each operation over epochs; at the end "
+        + ", ".join(f"{name} {_percent(curves[name][1][-1])}" for name in ranked),
+    )
+    legend = [
+        {"name": name, "swatch": f"s{i}", "dash": "", "text": _percent(curves[name][1][-1]), "interval": ""}
+        for i, name in enumerate(front)
+    ]
+    if rest:
+        low, high = (curves[rest[i]][1][-1] for i in (-1, 0))
+        text = f"{_percent(low)} to {_percent(high)}"
+        legend.append(
+            {"name": f"{len(rest)} others", "swatch": "muted", "dash": "", "text": text, "interval": ""}
+        )
+    note = (
+        f"How likely the search is to choose each of {len(curves)} operations, the mean over an epoch's policies. "
+        f"All alike would be {_percent(chance)} (dashed); values are of the last epoch."
+    )
+    values = {"svg": svg, "legend": legend, "metric": note}
+    most = max(y[-1] for _, y in curves.values())
+    rows = [
+        {
+            "name": name,
+            "share": f"{100 * curves[name][1][-1] / most:.2f}" if most else "0",
+            "first": _percent(curves[name][1][0]),
+            "last": _percent(curves[name][1][-1]),
+        }
+        for name in ranked
+    ]
+    return [
+        Block("figure.html.j2", f"Operations that the search prefers{suffix}", values, "half"),
+        Block("operations.html.j2", f"Every operation{suffix}", {"rows": rows}, "half"),
+    ]
+
+
+def _curves(history: Sequence[Mapping[str, Any]]) -> dict[str, Curve]:
+    """Epochs, counted from 1, and probabilities of each operation."""
+    curves: dict[str, tuple[list[float], list[float]]] = {}
+    for record in history:
+        epoch = number(record.get("epoch"))
+        for name, value in as_mapping(record.get("operations")).items():
+            share = number(value)
+            if epoch is not None and share is not None:
+                x, y = curves.setdefault(str(name), ([], []))
+                x.append(epoch + 1)
+                y.append(share)
+    return dict(curves)
+
+
+def _percent(share: float) -> str:
+    return f"{percent(100 * share)} %"
+
+
+def probability_figure(curves: Mapping[str, Curve], coloured: int, chance: float) -> "Figure":
+    """Lines over epochs, the first in colours, and where all of them would be by chance.
+
+    Args:
+        curves: of each operation.
+        coloured: how many have a colour of their own.
+        chance: a probability.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+    from modicum.tasks.classification.plots import COLOURS, MUTED, plot_style
+
+    with plot_style():
+        figure = Figure(figsize=(5.6, 3.5), layout="constrained")
+        axes = figure.subplots()
+        axes.axhline(chance, color=MUTED, linewidth=1.2, dashes=(4, 3))
+        for place, (x, y) in reversed(list(enumerate(curves.values()))):
+            front = place < coloured
+            axes.plot(
+                x,
+                y,
+                color=COLOURS[place] if front else MUTED,
+                linewidth=2.2 if front else 1.0,
+                alpha=1.0 if front else 0.5,
+                marker="o" if len(x) <= 20 else None,
+                markersize=3.6 if front else 2.4,
+            )
+        # From 0 and beyond what is likely at first: a search that has moved little looks like one.
+        axes.set_ylim(0, max(2 * chance, 1.1 * max(max(y) for _, y in curves.values())))
+        axes.set_xlabel("epoch")
+        axes.set_ylabel("probability")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        return figure
+
+
+def _policy_block(
+    policy: Mapping[str, Any], history: Sequence[Mapping[str, Any]], suffix: str
+) -> list[Block]:
+    """What the last epoch was trained with, the policies that set the domains furthest apart first."""
+    policies = policy.get("policies")
+    if not isinstance(policies, list) or not policies:
+        return []
+    bins = int(number(policy.get("magnitudes")) or 0)
+    rewards = history[-1].get("rewards") if history else None
+    earned = [number(value) for value in rewards] if isinstance(rewards, list) else []
+    earned = earned if len(earned) == len(policies) else [None] * len(policies)
+    order = sorted(range(len(policies)), key=lambda i: (earned[i] is None, -(earned[i] or 0.0)))
+    known = any(value is not None for value in earned)
+    rows = [
+        {"number": i + 1, "apart": score(earned[i]) if known else "", "chains": _chains(policies[i], bins)}
+        for i in order
+    ]
+    note = (
+        "Each image is changed by one chain of its policy, drawn at random, its operations one after another. "
+        "policy.yaml holds them as an augmentation for any method."
+    )
+    if known:
+        note += " Apart: the distances between domains that a policy's images had in the epoch; the largest is first."
+    values = {"rows": rows, "note": note, "known": known}
+    return [Block("policies.html.j2", f"Policies of the last epoch{suffix}", values)]
+
+
+def _chains(policy: Any, bins: int) -> list[list[tuple[str, str]]]:
+    """Operations and their magnitudes in words, chain by chain; what is none is left out."""
+    chains = policy if isinstance(policy, list) else []
+    return [[step_words(step, bins) for step in chain] for chain in chains if isinstance(chain, list)]
+
+
+def step_words(step: Any, bins: int) -> tuple[str, str]:
+    """An operation and what its magnitude comes to.
+
+    Args:
+        step: name and bin, ``["contrast", 9]``.
+        bins: how many there are, evenly spaced between the operation's limits.
+
+    >>> step_words(["contrast", 9], 10), step_words(["invert", 3], 10)
+    (('contrast', '× 1.90'), ('invert', ''))
+    """
+    name, place = step if isinstance(step, list | tuple) and len(step) == 2 else (step, None)
+    limits, at = MAGNITUDE_LIMITS.get(str(name)), number(place)
+    if limits is None or at is None or bins < 2:
+        return str(name), "" if at is None or name in MAGNITUDE_LIMITS else f"{at:g}"
+    value = float(np.interp(at, (0, bins - 1), limits))
+    if name == "posterize":
+        value = float(int(value))  # as the operation cuts it
+    if name == "cutout":
+        value *= 100
+    return str(name), _WORDS.get(str(name), "× {:.2f}").format(value)
