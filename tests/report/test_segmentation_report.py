@@ -329,3 +329,17 @@ def test_an_encoder_that_a_finished_run_calls_no_backbone_is_named(copy):
 def test_ids_of_the_page_are_unique(searched):
     ids = [attributes["id"] for _, attributes in searched[1].tags if "id" in attributes]
     assert len(ids) == len(set(ids))
+
+
+def test_the_background_is_no_class_that_is_marked(tmp_path):
+    run = MadeSegmentation(images=(("test", 4),), classes=("disc", "cup"))
+    folder = make_segmentation(tmp_path / "exclusive", run)
+    for name in ("metrics.json", "model.json"):
+        content = json.loads((folder / name).read_text())
+        facts = {"kind": "multi-class", "classes": ["background", "disc", "cup"]}
+        write_json(
+            folder / name, {"task": content["task"] | facts} if name == "model.json" else content | facts
+        )
+    page = page_of(folder)
+    assert "marks “disc” and “cup”" in page.text
+    assert "background" not in before_the_recipe(page)
