@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from modicum.console.options import (
+    Augment,
     Backbone,
     BatchSize,
     Classes,
@@ -53,6 +54,7 @@ def compare(
     crop: Crop = None,
     leaks: Leaks = None,
     skip_broken: SkipBroken = False,
+    augment: Augment = None,
     device: Device = None,
     set_: Annotated[
         list[str] | None,

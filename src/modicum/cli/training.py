@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from modicum.console.options import (
+    Augment,
     Backbone,
     BatchSize,
     Classes,
@@ -43,6 +44,7 @@ def fit(
     leaks: Leaks = None,
     skip_broken: SkipBroken = False,
     seed: Annotated[int | None, typer.Option(help="Of everything random; 0 by default.")] = None,
+    augment: Augment = None,
     device: Device = None,
     set_: Set = None,
     name: Annotated[str | None, typer.Option("--name", "-n", help="Of the run folder.")] = None,
@@ -64,6 +66,8 @@ def fit(
       modicum fit brains/ --method reggan --pairs T1,T2 --set mode=nc+r
 
       modicum fit pairs.csv --method reggan --target t2 --patient subject --set intensity=percentile
+
+      modicum fit labels.csv --augment runs/vessels-aadg/policy.yaml
 
       modicum fit --resume --name images-linear
     """

@@ -35,6 +35,12 @@ AllowOutside = Annotated[
     bool, typer.Option("--allow-outside", help="Allow image paths outside the data folder.")
 ]
 Workers = Annotated[int | None, typer.Option(help="Processes that decode images; one a core by default.")]
+Augment = Annotated[
+    str | None,
+    typer.Option(
+        help="A preset's name, or a YAML file of operations such as the policy.yaml of an aadg run."
+    ),
+]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Backbone = Annotated[
     str | None, typer.Option("--backbone", "-b", help="A timm model name; resnet50 by default.")
@@ -81,6 +87,7 @@ _SETTINGS = (
     "allow_outside",
     "seed",
     "device",
+    "augment",
 )
 _ROLES = ("label", "labels", "patient", "image", "target", "mask", "fov", "domain")
 
