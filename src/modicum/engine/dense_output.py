@@ -7,15 +7,16 @@ PNG, JPEG, TIFF, ...       PNG: of 8 bits where the training targets had no more
 a NIfTI file               NIfTI with the source's shape, affine and voxel sizes, in the source's number type (masks:
                            uint8), made slice by slice
 a slice of a NIfTI file    PNG
-a DICOM image              a derived DICOM image; one new series for each of the sources' (masks: codes as values)
+a DICOM image              a derived DICOM image; one new series for each of the sources'. Masks: a segmentation object
+                           (SEG) for each series; codes as values of derived images where highdicom is not installed
 =========================  =========================================================================================
 
 Values go back to the units of the training targets where these are known; see :mod:`modicum.tasks.value_range`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import groupby
+from itertools import count, groupby
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from modicum.engine.dense_jobs import SUFFIX, Job
 from modicum.engine.dense_prediction import DensePredictor, Predicted
 from modicum.engine.prediction import PredictionSummary, TableWriter
 from modicum.engine.run_folder import write_json
+from modicum.engine.segmentation_series import SegmentationSeries, in_writing_order, makes_objects
 from modicum.errors import BrokenImageError, InputError
 from modicum.progress import Bar, bar, say
 from modicum.wording import count_of
@@ -60,6 +62,7 @@ class DenseOutput:
     pseudonym: str = PSEUDONYM
     about: dict[str, Any] = field(default_factory=dict)
     _series: dict[str, DerivedSeries] = field(default_factory=dict, init=False, repr=False)
+    _numbers: Iterator[int] = field(default_factory=lambda: count(1), init=False, repr=False)
 
     def write(self, jobs: Sequence[Job]) -> PredictionSummary:
         """Predicts all jobs into their files, and ``predictions.csv`` and ``predictions.json`` beside them.
@@ -79,8 +82,8 @@ class DenseOutput:
         total = sum(len(job.refs) for job in jobs)
         with TableWriter(self.out / TABLE, columns) as table, bar("predicting", total) as shown:
             self.predictor = replace(self.predictor, tell=shown.note)
-            for whole, some in groupby(jobs, lambda job: job.whole):
-                for rows in self._volumes(list(some), shown) if whole else self._singles(list(some), shown):
+            for rows_of, some in groupby(in_writing_order(self.predictor.task, jobs), self._way):
+                for rows in rows_of(list(some), shown):
                     failed = [row for row in rows if row["error"] is not None]
                     for row in failed[: max(0, _TOLD - broken)]:
                         say(f"broken: {row['image']}: {row['error']}")
@@ -89,6 +92,11 @@ class DenseOutput:
                     shown.note(f"{broken} broken" if broken else "")
         return PredictionSummary(predicted, broken, self.out)
 
+    def _way(self, job: Job) -> Callable[[list[Job], Bar], Any]:
+        if job.kind == "dicom" and makes_objects(self.predictor.task):
+            return self._segmented
+        return self._volumes if job.whole else self._singles
+
     def _singles(self, jobs: list[Job], shown: Bar) -> Any:
         """Rows of images by themselves, one batch after another."""
         numbered = iter(self.predictor.predict((job, job.refs[0]) for job in jobs if job.error is None))
@@ -96,13 +104,34 @@ class DenseOutput:
             yield [self._single(job, None if job.error is not None else next(numbered))]
             shown.advance(len(job.refs))
 
-    def _single(self, job: Job, predicted: "Predicted[Job] | None") -> dict[str, Any]:
+    def _segmented(self, jobs: list[Job], shown: Bar) -> Any:
+        """Rows of DICOM images whose masks become segmentation objects: those of a series when its files are whole."""
+        task, name = self.predictor.task, dicom_name(self.made_by)
+        assert makes_objects(task)
+        predictions = iter(self.predictor.predict((job, job.refs[0]) for job in jobs))
+        for _, some in groupby(jobs, lambda job: job.series):
+            series, rows = SegmentationSeries(task, self.out, name, self.pseudonym, next(self._numbers)), []
+            for job in some:
+                rows.append(self._single(job, next(predictions), series))
+                shown.advance()
+            failed = series.write()
+            yield [
+                {"image": row["image"], "error": failed[row["file"]]} if row.get("file") in failed else row
+                for row in rows
+            ]
+
+    def _single(
+        self, job: Job, predicted: "Predicted[Job] | None", series: SegmentationSeries | None = None
+    ) -> dict[str, Any]:
         error = job.error if predicted is None else predicted.error
         if predicted is None or error is not None:
             return {"image": job.name, "error": error.reason if error is not None else "cannot be read"}
         image, kept = self._kept(predicted)
         try:
-            self._write_single(job, self.predictor.task.finished(kept))
+            if series is None:
+                self._write_single(job, self.predictor.task.finished(kept))
+            else:
+                job = replace(job, file=series.add(job, kept))
         except BrokenImageError as at_writing:
             return {"image": job.name, "error": at_writing.reason}
         return self._row(job, job.name, image, kept)
@@ -205,7 +234,8 @@ class DenseOutput:
     def _account(self) -> dict[str, Any]:
         """What the files hold, for who reads them without this program."""
         task, known = self.predictor.task, self.predictor.task.value_range
-        pixels: dict[str, Any] = {"kind": "codes"}
+        objects = makes_objects(task)
+        pixels: dict[str, Any] = {"kind": "codes", "dicom": "segmentation objects" if objects else "codes"}
         if task.written == "image":
             top = 2**self._bits - 1
             pixels = {

@@ -33,7 +33,7 @@ from modicum.data.image import ImageRef
 from modicum.data.readers import dicom_header
 from modicum.data.writers.dicom import DerivedSeries
 from modicum.data.writers.segmentation_source import SegmentedImage, name_sources
-from modicum.errors import InputError
+from modicum.errors import BrokenImageError, InputError
 
 if TYPE_CHECKING:
     from highdicom.seg import Segmentation, SegmentDescription
@@ -127,12 +127,17 @@ class SegmentationObject:
 
         Raises:
             InputError: highdicom is not installed, or no image was added.
+            BrokenImageError: highdicom cannot make an object of such images.
         """
         if not can_write_segmentation():
             raise InputError(f"'{path.name}' was not written: highdicom is not installed", REMEDY)
         if not self._images:
             raise InputError(f"'{path.name}' was not written: it holds no image", "add at least one")
-        dataset = self._made()
+        try:
+            dataset = self._made()
+        except ValueError as error:
+            reason = f"no segmentation object can be made of it ({error})"
+            raise BrokenImageError(path.name, reason) from error
         name_sources(dataset, self._images)
         if len(self._images) == 1 and "SpacingBetweenSlices" not in self._images[0].stand_in:
             # highdicom makes up one of 1 mm.
