@@ -11,6 +11,7 @@ mean length of the difference between the field that was found and the true one,
 import argparse
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from modicum.methods.reggan import TRAINING, RegGanConfig, RegGanStage
 from modicum.nn import folded_share, warp
 
 RESULTS = Path(__file__).parents[2] / "results" / "reggan_fields.json"
-SIDE, BATCH, LR = 64, 4, 5e-4
+SIDE, BATCH, LR = 64, 4, 1e-3
 NETWORKS: dict[str, Any] = {"width": 16, "blocks": 3, "discriminator_width": 16, "registration_width": 16}
 TRAIN, TEST = 300, 24
 DISPLACEMENT = 12.0
@@ -71,8 +72,8 @@ def measured(stage: RegGanStage, test: dict[str, Tensor]) -> dict[str, float]:
     }
 
 
-def learned(seed: int, steps: int, every: int) -> list[dict[str, float]]:
-    """Measures every so many steps of one training."""
+def learned(seed: int, steps: int, every: int) -> Iterator[dict[str, float]]:
+    """What is measured every so many steps of one training."""
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     train, test = heads(10_000 * (seed + 1), TRAIN), heads(0, TEST)
@@ -80,7 +81,7 @@ def learned(seed: int, steps: int, every: int) -> list[dict[str, float]]:
     updates = list(stage.updates())
     settings = TrainingSettings(**TRAINING | {"lr": LR})
     optimizers = [make_optimizer(update, settings) for update in updates]
-    curve, began = [], time.process_time()
+    began = time.process_time()
     for step in range(1, steps + 1):
         rows = torch.randint(TRAIN, (BATCH,), generator=generator)
         batch = {name: train[name][rows] for name in ("image", "target")}
@@ -93,13 +94,7 @@ def learned(seed: int, steps: int, every: int) -> list[dict[str, float]]:
             optimizer.step()
         if step % every == 0:
             seconds = time.process_time() - began
-            curve.append({"step": step, "processor_seconds": round(seconds, 1), **measured(stage, test)})
-            print(
-                f"seed {seed} step {step}: end-point error {curve[-1]['end_point_error']:.3f} px, "
-                f"{curve[-1]['ratio']:.2f} of the identity's ({seconds:.0f} s)",
-                flush=True,
-            )
-    return curve
+            yield {"step": step, "processor_seconds": round(seconds, 1), **measured(stage, test)}
 
 
 def main() -> None:
@@ -107,18 +102,28 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
-    parser.add_argument("--steps", type=int, default=900)
-    parser.add_argument("--every", type=int, default=150)
+    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--every", type=int, default=250)
     given = parser.parse_args()
+    seeds: dict[int, list[dict[str, float]]] = {}
     content = {
         "settings": {
             "image_size": SIDE, "batch_size": BATCH, "lr": LR, "train_heads": TRAIN, "test_heads": TEST,
             "largest_displacement_pixels": DISPLACEMENT * SIDE / 256, **NETWORKS,
         },
         "environment": environment(),
-        "seeds": {seed: learned(seed, given.steps, given.every) for seed in given.seeds},
+        "seeds": seeds,
     }  # fmt: skip
-    RESULTS.write_text(json.dumps(content, indent=1, default=str) + "\n", encoding="utf-8")
+    for seed in given.seeds:
+        seeds[seed] = []
+        for found in learned(seed, given.steps, given.every):
+            seeds[seed].append(found)
+            print(
+                f"seed {seed} step {found['step']}: end-point error {found['end_point_error']:.3f} px, "
+                f"{found['ratio']:.2f} of the identity's ({found['processor_seconds']:.0f} s)",
+                flush=True,
+            )
+            RESULTS.write_text(json.dumps(content, indent=1, default=str) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
