@@ -27,7 +27,7 @@ from modicum.engine.run_folder import RunFolder, read_json, write_json
 from modicum.errors import InputError
 from modicum.methods.base import PREDICTOR
 from modicum.progress import say
-from modicum.tasks import DenseTask, ImageLevelTask, task_class
+from modicum.tasks import DenseTask, ImageLevelTask, Task, task_class
 
 
 class Run:
@@ -99,6 +99,7 @@ class Run:
         given = [images] if isinstance(images, str | Path) else list(images)
         names, refs = images_of(given, columns=columns, allow_outside=allow_outside)
         recipe, task, method = load_method(self.folder)
+        self._check_predicts(task)
         batch_size = batch_size or recipe.training.batch_size
         chosen = chosen_device(device or recipe.device)
         if isinstance(task, DenseTask):
@@ -224,6 +225,7 @@ class Run:
             The content of the evaluation's ``metrics.json``.
         """
         recipe, task, method = load_method(self.folder)
+        self._check_predicts(task)
         given = {key: value for key, value in settings.items() if value is not None}
         cores = usable_cores() if workers is None else workers
         recipe = recipe.model_copy(update={"data": _reading(recipe.data, data, skip_broken, given)})
@@ -271,6 +273,13 @@ class Run:
             )
         self.report()
         return content
+
+    def _check_predicts(self, task: Task) -> None:
+        if not isinstance(task, DenseTask | ImageLevelTask):
+            raise InputError(
+                f"run '{self.folder.name}' has learned an encoder, which predicts nothing by itself",
+                f"learn from it: modicum fit DATA --backbone run:{self.path}",
+            )
 
     def _seen(self, digests: Iterable[str]) -> dict[str, int]:
         """How many of these images the run learned from (``train``) or chose its weights by (``val``)."""

@@ -23,6 +23,9 @@ Target = Annotated[str | None, typer.Option(help="Column with the picture that i
 Mask = Annotated[str | None, typer.Option(help="Column with the mask of each image.")]
 FieldOfView = Annotated[str | None, typer.Option("--fov", help="Column with the mask of where pixels count.")]
 Domain = Annotated[str | None, typer.Option(help="Column with the domain (hospital, scanner) of each image.")]
+ReportColumn = Annotated[
+    str | None, typer.Option("--report", help="Column with the reports: their texts, or names of text files.")
+]
 Pairs = Annotated[
     str | None,
     typer.Option(
@@ -89,7 +92,7 @@ _SETTINGS = (
     "device",
     "augment",
 )
-_ROLES = ("label", "labels", "patient", "image", "target", "mask", "fov", "domain")
+_ROLES = ("label", "labels", "patient", "image", "target", "mask", "fov", "domain", "report")
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,7 @@ class Reading:
     mask: Mask = None
     fov: FieldOfView = None
     domain: Domain = None
+    report: ReportColumn = None
     pairs: Pairs = None
     images: Images = None
     split_lists: SplitLists = None

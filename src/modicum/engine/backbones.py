@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-from torch import Tensor
-
 from modicum.data.weights_file import read_weights, weights_digest
 from modicum.engine.randomness import seed_globals
 from modicum.engine.recipe import BackboneSettings
@@ -15,6 +13,8 @@ from modicum.errors import InputError
 from modicum.nn import Backbone, load_backbone_weights
 from modicum.nn.positions import with_scaled_positions
 
+OF_RUN = "run:"
+"""What weights begin with that a run has learned."""
 _HUB = "huggingface.co"
 
 
@@ -22,7 +22,7 @@ def make_backbone(
     settings: BackboneSettings,
     image_size: tuple[int, int],
     seed: int,
-    weights_of_run: Callable[[Path], tuple[str, dict[str, Tensor]]],
+    of_run: Callable[[Path], Backbone],
 ) -> Backbone:
     """The backbone of a recipe.
 
@@ -30,8 +30,7 @@ def make_backbone(
         settings: name and where the weights come from.
         image_size: height and width.
         seed: for random weights, which are the same whenever the recipe is.
-        weights_of_run: from a run folder to its backbone's name and tensors (given by the caller, which knows how
-            to open runs).
+        of_run: from a run folder to its backbone (given by the caller, which knows how to open runs).
 
     Raises:
         InputError: an unknown name, weights that do not fit, or no network and no cached weights. Random weights
@@ -39,25 +38,36 @@ def make_backbone(
     """
     if settings.position_resize == "scale":
         as_made = settings.model_copy(update={"position_resize": "size"})
-        made = make_backbone(as_made, native_size(settings.name), seed, weights_of_run)
+        made = make_backbone(as_made, native_size(settings.name), seed, of_run)
         return with_scaled_positions(made, image_size)
+    made = _with_weights(settings, image_size, seed, of_run)
+    own = made.normalisation
+    made.set_normalisation(settings.mean or own["mean"], settings.std or own["std"])
+    return made
+
+
+def _with_weights(
+    settings: BackboneSettings, image_size: tuple[int, int], seed: int, of_run: Callable[[Path], Backbone]
+) -> Backbone:
     source = settings.weights
     if source == "hub":
         return _from_hub(settings.name, image_size)
     if source == "random":
         seed_globals(seed, "backbone", settings.name)
         return Backbone(settings.name, image_size)
-    if source.startswith("run:"):
-        path = Path(source.removeprefix("run:"))
-        name, tensors = weights_of_run(path)
-        if name != settings.name:
-            raise InputError(
-                f"run '{path}' has backbone '{name}', not '{settings.name}'", f"pass --backbone {name}"
-            )
-    else:
-        tensors = read_weights(Path(source))
     backbone = Backbone(settings.name, image_size)
-    load_backbone_weights(backbone, tensors, source)
+    if not source.startswith(OF_RUN):
+        load_backbone_weights(backbone, read_weights(Path(source)), source)
+        return backbone
+    path = Path(source.removeprefix(OF_RUN))
+    learned = of_run(path)
+    if learned.name != settings.name:
+        raise InputError(
+            f"run '{path}' has backbone '{learned.name}', not '{settings.name}'",
+            f"pass --backbone {learned.name}",
+        )
+    load_backbone_weights(backbone, learned.body.state_dict(), source)
+    backbone.set_normalisation(**learned.normalisation)
     return backbone
 
 

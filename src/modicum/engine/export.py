@@ -14,15 +14,15 @@ from modicum.engine.model import load_method
 from modicum.engine.run_folder import RunFolder
 from modicum.errors import InputError
 from modicum.methods.base import PREDICTOR
-from modicum.nn import Classifier
+from modicum.nn import Backbone, Classifier
 
 
 def export_merged(folder: RunFolder, out: Path) -> Path:
-    """Writes what a run has learned as the state dict of a plain timm network, classifier included.
+    """Writes what a run has learned as the state dict of a plain timm network, classifier included if it has one.
 
     ``timm.create_model(name, num_classes=..., img_size=..., global_pool=...)`` with the values of the card loads it
-    strictly and gives the run's logits for images in ``[0, 1]`` normalised by the card's mean and standard
-    deviation.
+    strictly and gives the run's logits (features without a classifier) for images in ``[0, 1]`` normalised by the
+    card's mean and standard deviation.
 
     Args:
         folder: of a finished run.
@@ -39,10 +39,10 @@ def export_merged(folder: RunFolder, out: Path) -> Path:
     _check_name(out)
     recipe, task, method = load_method(folder)
     network = method.merged()
-    assert isinstance(network, Classifier)
-    head = plain_head(network.head)
-    backbone = network.backbone
-    arguments = _arguments(backbone.body, backbone.image_size, head.out_features)
+    head = plain_head(network.head) if isinstance(network, Classifier) else None
+    backbone = network.backbone if isinstance(network, Classifier) else network
+    assert isinstance(backbone, Backbone)
+    arguments = _arguments(backbone.body, backbone.image_size, 0 if head is None else head.out_features)
     tensors = _named_for_timm(backbone.name, backbone.body, head, arguments)
     card: dict[str, Any] = {
         "schema": 1,
@@ -160,8 +160,10 @@ def _arguments(body: Any, image_size: tuple[int, int], num_classes: int) -> dict
     return arguments
 
 
-def _named_for_timm(name: str, body: Any, head: nn.Linear, arguments: dict[str, Any]) -> dict[str, Tensor]:
-    """Tensors of backbone and head under the names of timm's network, checked against it."""
+def _named_for_timm(
+    name: str, body: Any, head: nn.Linear | None, arguments: dict[str, Any]
+) -> dict[str, Tensor]:
+    """Tensors of backbone and head, where there is one, under the names of timm's network, checked against it."""
     import timm
 
     try:
@@ -172,7 +174,9 @@ def _named_for_timm(name: str, body: Any, head: nn.Linear, arguments: dict[str, 
             f"timm makes no '{name}' with {arguments} ({error})", "use the run itself"
         ) from error
     classifier = str(body.pretrained_cfg.get("classifier") or "head")
-    named = dict(body.state_dict()) | {f"{classifier}.weight": head.weight, f"{classifier}.bias": head.bias}
+    named = dict(body.state_dict())
+    if head is not None:
+        named |= {f"{classifier}.weight": head.weight, f"{classifier}.bias": head.bias}
     tensors = {
         # Some networks have a 1x1 convolution for a classifier.
         key: tensor.reshape(expected[key].shape)

@@ -2,8 +2,9 @@
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from modicum.engine.stage_inputs import StageInputs
 from modicum.errors import InputError, InterruptedRunError, ModicumError
 from modicum.methods import ExtractStage, Method, TrainStage
 from modicum.nn import count_parameters, learnable_parameters
-from modicum.progress import set_quiet
+from modicum.progress import say, set_quiet
 from modicum.tasks import Task
 
 Fingerprint = Callable[[PreparedData], dict[str, Any]]
@@ -146,18 +147,24 @@ def _fit(
     be_deterministic(recipe.training.deterministic)
     prepared = prepare(recipe, folder, stores, workers)
     task = task_for(prepared.manifest, recipe)
+    for note in task.notes:
+        say(note)
+    prepared = replace(prepared, notes=[*prepared.notes, *task.notes])
     broken_csv = folder.broken if process_rank() == 0 else None
     prepared = with_companions(prepared, task, recipe, stores, workers, broken_csv)
     targets = task.targets(prepared.manifest)
     if process_rank() == 0:
         prepared.with_digests().save(folder.manifest)
         write_json(folder.fingerprint, {**fingerprint(prepared), "notes": prepared.notes})
+        _write_artefacts(folder, task.artefacts())
     train_rows = prepared.rows("train")
     training_targets = {name: values[train_rows] for name, values in targets.items()}
     method = make_method(recipe, task, training_targets, lambda: pixel_statistics(prepared))
     digest = check_backbone(method, None)
     if process_rank() == 0:
-        _write_model(folder, task, digest, None)  # an unfinished run's report wants to know the classes
+        _write_model(
+            folder, task, method, digest, None
+        )  # an unfinished run's report wants to know the classes
     inputs = StageInputs(recipe, prepared, task, targets, stores, device)
     results: list[StageResult] = []
     learned: tuple[TrainStage, StageData] | None = None
@@ -170,7 +177,7 @@ def _fit(
     if process_rank() != 0:
         return {}
     weights_digest = save_tensors(folder.weights, learned_of(method))
-    _write_model(folder, task, digest, weights_digest)
+    _write_model(folder, task, method, digest, weights_digest)
     content = _describe(recipe, folder, task, method, results[-1])
     content["memory"] = max((result.memory for result in results), key=lambda m: m.get("peak_bytes", 0))
     if (features := inputs.describe()) is not None:
@@ -180,8 +187,7 @@ def _fit(
         content["findings"] = found
     for stage in method.stages():
         if isinstance(stage, TrainStage):
-            for name, text in stage.artefacts().items():
-                write_text(folder.path / name, text)
+            _write_artefacts(folder, stage.artefacts())
     content["evaluations"] = _evaluate(recipe, folder, task, method, prepared, device, learned)
     content["time"]["fit_seconds"] = time.monotonic() - began
     write_json(folder.metrics, content)
@@ -190,9 +196,20 @@ def _fit(
     return content
 
 
-def _write_model(folder: RunFolder, task: Task, frozen: str | None, weights: str | None) -> None:
+def _write_artefacts(folder: RunFolder, texts: Mapping[str, str]) -> None:
+    for name, text in texts.items():
+        write_text(folder.path / name, text)
+
+
+def _write_model(
+    folder: RunFolder, task: Task, method: Method, frozen: str | None, weights: str | None
+) -> None:
     digests = {"frozen_backbone_sha256": frozen, "weights_sha256": weights}
-    write_json(folder.model, {"schema": 1, "task": task.to_dict(), **digests})
+    content = {"schema": 1, "task": task.to_dict(), **digests}
+    if (backbone := backbone_in(method.predictor())) is not None:
+        # One that is made anew has timm's, whatever its weights were trained with.
+        content["normalisation"] = backbone.normalisation
+    write_json(folder.model, content)
 
 
 def _describe(recipe: Recipe, folder: RunFolder, task: Task, method: Method, result: Any) -> dict[str, Any]:

@@ -76,9 +76,8 @@ def load_method(folder: RunFolder) -> tuple[Recipe, Task, Method]:
     made_from = recipe
     if model["frozen_backbone_sha256"] is None:
         # All of the backbone is in the run's own weights: neither hub nor file is needed any more.
-        made_from = recipe.model_copy(
-            update={"backbone": recipe.backbone.model_copy(update={"weights": "random"})}
-        )
+        own = {"weights": "random", **(model.get("normalisation") or {})}
+        made_from = recipe.model_copy(update={"backbone": recipe.backbone.model_copy(update=own)})
     method = make_method(made_from, task, targets={})
     check_backbone(method, model["frozen_backbone_sha256"])
     load_learned(method, load_tensors(folder.weights, model["weights_sha256"]), folder.name)
@@ -92,15 +91,22 @@ def learned_of(method: Method) -> dict[str, Tensor]:
             f"{stage.name}.{name}": tensor
             for stage in method.stages()
             if isinstance(stage, TrainStage)
-            for name, tensor in learned_tensors(stage).items()
-            if _is_kept(stage, name)
+            for name, tensor in _kept_of(stage).items()
         }
     )
 
 
-def _is_kept(stage: TrainStage, name: str) -> bool:
-    kept = stage.kept()
-    return kept is None or any(name == part or name.startswith(f"{part}.") for part in kept)
+def _kept_of(stage: TrainStage) -> dict[str, Tensor]:
+    """What a finished run keeps of a stage; tensors that are not learned where they are named themselves."""
+    learned, kept = learned_tensors(stage), stage.kept()
+    if kept is None:
+        return learned
+    inside = tuple(f"{part}." for part in kept)
+    return {
+        name: tensor
+        for name, tensor in stage.state_dict(keep_vars=True).items()
+        if name in kept or (name in learned and name.startswith(inside))
+    }
 
 
 def load_learned(method: Method, tensors: Mapping[str, Tensor], run: str) -> None:
@@ -148,8 +154,8 @@ def check_backbone(method: Method, expected: str | None) -> str | None:
     return digest
 
 
-def backbone_of_run(path: Path) -> tuple[str, dict[str, Tensor]]:
-    """Name and tensors of a run's backbone, for ``--weights run:FOLDER``."""
+def backbone_of_run(path: Path) -> Backbone:
+    """A run's backbone with what it has learned, for ``--weights run:FOLDER``."""
     folder = RunFolder.open(path)
     _, _, method = load_method(folder)
     try:
@@ -158,4 +164,4 @@ def backbone_of_run(path: Path) -> tuple[str, dict[str, Tensor]]:
         backbone = backbone_in(method.predictor())
     if backbone is None:
         raise InputError(f"run '{folder.name}' has no backbone to start from", "choose another run")
-    return backbone.name, backbone.body.state_dict()
+    return backbone

@@ -6,7 +6,9 @@ from typing import Any
 
 from modicum.data.layouts import data_name
 from modicum.engine.augmentation_file import names_a_file, read_augmentation
+from modicum.engine.backbones import OF_RUN
 from modicum.engine.recipe import Recipe, overridden, validated
+from modicum.engine.run_folder import RunFolder
 from modicum.errors import InputError
 from modicum.methods import method_class
 from modicum.tasks import task_class
@@ -33,7 +35,19 @@ def make_recipe(data: str | Path, method: str, settings: Mapping[str, Any]) -> R
         "config": {},
     }
     columns = dict(chosen.pop("columns", {}))
-    for role in ("label", "labels", "patient", "image", "mask", "fov", "target", "split", "eye", "domain"):
+    for role in (
+        "label",
+        "labels",
+        "patient",
+        "image",
+        "mask",
+        "fov",
+        "target",
+        "report",
+        "split",
+        "eye",
+        "domain",
+    ):
         if role in chosen:
             columns[role] = chosen.pop(role)
     if columns:
@@ -42,6 +56,7 @@ def make_recipe(data: str | Path, method: str, settings: Mapping[str, Any]) -> R
         if short in chosen:
             chosen[key] = chosen.pop(short)
     overridden(values, found.Config, chosen, options)
+    _name_backbone_of_run(values["backbone"])
     augment = values["training"].get("augment")
     if names_a_file(
         augment
@@ -49,10 +64,33 @@ def make_recipe(data: str | Path, method: str, settings: Mapping[str, Any]) -> R
         values["training"]["augment"] = read_augmentation(Path(augment))
     recipe: Recipe = validated(Recipe, values, "recipe")
     config = validated(found.Config, recipe.config, f"method {method}")
-    of_task = validated(options, recipe.options, f"task {task}")
+    decided = found.task_options(config)
+    for key, value in decided.items():
+        if recipe.options.get(key, value) != value:
+            raise InputError(
+                f"task {task}: setting '{key}' is {recipe.options[key]!r}, and method {method} makes it {value!r}",
+                "leave it out",
+            )
+    of_task = validated(options, {**recipe.options, **decided}, f"task {task}")
     return recipe.model_copy(
         update={"config": config.model_dump(mode="json"), "options": of_task.model_dump(mode="json")}
     )
+
+
+def _name_backbone_of_run(backbone: dict[str, Any]) -> None:
+    """``--backbone run:FOLDER`` means the run's backbone and its weights.
+
+    Raises:
+        InputError: there is no such run, or other weights are given as well.
+    """
+    source = str(backbone.get("name", ""))
+    if not source.startswith(OF_RUN):
+        return
+    given = backbone.get("weights", source)
+    if given != source:
+        raise InputError(f"--backbone {source} brings its weights, and --weights is {given}", "leave one out")
+    folder = RunFolder.open(source.removeprefix(OF_RUN))
+    backbone |= {"name": Recipe.read(folder.recipe).backbone.name, "weights": source}
 
 
 def usual_task(tasks: Sequence[str]) -> str:

@@ -75,7 +75,7 @@ def read_manifest(data: DataSettings, task: str) -> Manifest:
         classes=data.classes,
         allow_outside=data.allow_outside,
         missing="keep" if data.skip_broken else "error",
-        unlabelled="keep" if issubclass(task_class(task), DenseTask) else "drop",
+        unlabelled="drop" if task_class(task).needs_labels else "keep",
     )
 
 
@@ -89,9 +89,11 @@ def store_settings(
             f"crop '{image.crop}' does not go with task '{task}': what lies beside the image would not follow",
             "leave the crop out, and use resize 'pad' to keep the aspect ratio",
         )
+    # Of images that are learned from in more detail than the network sees.
+    scale = (options or {}).get("target_scale", 1)
     return StoreSettings(
-        height=image.size[0],
-        width=image.size[1],
+        height=scale * image.size[0],
+        width=scale * image.size[1],
         resize=image.resize,
         crop=image.crop,
         window=image.window,

@@ -114,6 +114,12 @@ class BackboneSettings(Settings):
 
     name: str = Field("resnet50", description="A timm model name.")
     weights: str = Field("hub", description="hub, random, a weights file, or run:FOLDER.")
+    mean: tuple[float, float, float] | None = Field(
+        None, description="Subtracted from images in [0, 1]; by default what the weights were trained with."
+    )
+    std: tuple[float, float, float] | None = Field(
+        None, description="Divides images; by default what the weights were trained with."
+    )
     position_resize: Literal["size", "scale"] = Field(
         "size",
         description="How position embeddings get to another image size; scale: exactly as the release of FPT does.",

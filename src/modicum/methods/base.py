@@ -89,6 +89,8 @@ class TrainStage(nn.Module, ABC):
     def kept(self) -> tuple[str, ...] | None:
         """Names of the submodules that a finished run keeps; None for everything that was learned.
 
+        A tensor that is not learned is kept where it is named itself.
+
         What only serves learning (a discriminator, a pool of images) is in every checkpoint and left out at the end.
         """
         return None
@@ -214,6 +216,11 @@ class Method(ABC):
         self.config = config
         self.context = context
 
+    @classmethod
+    def task_options(cls, config: MethodConfig) -> Mapping[str, Any]:
+        """The task's own settings that this configuration decides, by name."""
+        return {}
+
     @abstractmethod
     def stages(self) -> Sequence[Stage]:
         """The stages in their order. Always the same objects."""
@@ -230,8 +237,8 @@ class Method(ABC):
         """What was learned as one plain backbone and a linear head, where it can be that.
 
         Returns:
-            A :class:`~modicum.nn.Classifier` in evaluation mode whose backbone has timm's own layers. It may share
-            tensors with the predictor.
+            A :class:`~modicum.nn.Classifier` in evaluation mode whose backbone has timm's own layers, or such a
+            backbone alone, where no head is learned. It may share tensors with the predictor.
 
         Raises:
             InputError: the method's network is more than its backbone.

@@ -1,7 +1,7 @@
 """Backbones: any timm network, as a module from images in ``[0, 1]`` to feature vectors."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -23,6 +23,7 @@ class Backbone(nn.Module):
         pretrained: fetch the weights timm knows for this name. Random weights otherwise.
 
     Attributes:
+        random: whether its weights are as they were drawn: not pre-trained, and none loaded.
         digest: SHA-256 of its tensors before a method changed or trained anything, where somebody has taken it.
 
     Raises:
@@ -36,6 +37,7 @@ class Backbone(nn.Module):
         super().__init__()
         self.name = name
         self.image_size = image_size
+        self.random = not pretrained
         self.digest: str | None = None
         self.body = _build(name, image_size, pretrained)
         self.num_features: int = self.body.num_features
@@ -43,6 +45,16 @@ class Backbone(nn.Module):
         mean, std = settings.get("mean", (0.5,) * 3), settings.get("std", (0.5,) * 3)
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
+
+    @property
+    def normalisation(self) -> dict[str, list[float]]:
+        """``mean`` and ``std`` of each channel, as :meth:`set_normalisation` takes them."""
+        return {"mean": self.mean.flatten().tolist(), "std": self.std.flatten().tolist()}
+
+    def set_normalisation(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """Takes other statistics than timm's: those that the weights were trained with, of each channel."""
+        for buffer, values in ((self.mean, mean), (self.std, std)):
+            buffer.copy_(torch.tensor(list(values)).view(1, -1, 1, 1))
 
     def normalise(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 3 h w"]:
         """Repeats grey to three channels, subtracts the mean and divides by the standard deviation."""
@@ -112,6 +124,7 @@ def load_backbone_weights(backbone: Backbone, weights: Mapping[str, Tensor], sou
             "choose the backbone they were made for",
         )
     body.load_state_dict({name: state[name] for name in own})
+    backbone.random = False
 
 
 def _build(name: str, image_size: tuple[int, int], pretrained: bool) -> Any:

@@ -94,7 +94,10 @@ class MaskedEncoder(nn.Module):
             images: normalised, of the size the transformer was made for.
             kept: numbers of the visible patches; None for all of them, in their order.
         """
-        patches = self.body.patch_embed(images) + self.body.pos_embed[:, 1:]
+        patches = self.body.patch_embed(images)
+        if patches.ndim == 4:  # networks that take any size keep rows and columns apart
+            patches = patches.flatten(1, 2)
+        patches = patches + self.body.pos_embed[:, 1:]
         if kept is not None:
             patches = patches.gather(1, kept.unsqueeze(2).expand(-1, -1, self.width))
         first = (self.body.cls_token + self.body.pos_embed[:, :1]).expand(len(patches), -1, -1)

@@ -97,6 +97,8 @@ class Task(ABC):
 
     name: ClassVar[str]
     Options: ClassVar[type[TaskOptions]] = TaskOptions
+    needs_labels: ClassVar[bool] = True
+    """Whether images without a label are left out where others have one."""
     levels: ClassVar[int] = 256
     """Levels that images are stored in; see :class:`~modicum.data.prepared.StoreSettings`."""
     kind: str
@@ -120,6 +122,15 @@ class Task(ABC):
     @abstractmethod
     def num_outputs(self) -> int:
         """Size of the network's output."""
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of the report should know of how the targets were read."""
+        return []
+
+    def artefacts(self) -> dict[str, str]:
+        """What was made of the training rows and is of use elsewhere: text files of the run folder, by name."""
+        return {}
 
     @property
     def companions(self) -> tuple[Companion, ...]:
@@ -221,6 +232,7 @@ class DenseTask(Task):
             engine brings back to physical units where they are known).
     """
 
+    needs_labels: ClassVar[bool] = False
     written: ClassVar[Literal["codes", "image"]]
     outside: ClassVar[float] = 0.0
     """What is said of pixels that the network did not see (``resize="crop"``)."""

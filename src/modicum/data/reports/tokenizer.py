@@ -117,7 +117,11 @@ class ReportTokenizer:
 
     def save(self, path: Path | str) -> None:
         """Writes all of it as JSON, as :func:`load_tokenizer` and the ``tokenizers`` library read it."""
-        write_text(Path(path), self._inner.to_str(pretty=True) + "\n")
+        write_text(Path(path), self.to_json())
+
+    def to_json(self) -> str:
+        """What :meth:`save` writes."""
+        return str(self._inner.to_str(pretty=True)) + "\n"
 
 
 def train_tokenizer(

@@ -10,9 +10,19 @@ settings, :mod:`~modicum.methods.mrm.mae_stage` the learning step of images, :mo
 of pairs.
 """
 
-from modicum.methods.mrm.config import TRAINING, MaeConfig, MrmConfig
+from modicum.methods.mrm.config import MAE_TRAINING, TRAINING, MaeConfig, MrmConfig
 from modicum.methods.mrm.mae_stage import MaeStage
 from modicum.methods.mrm.method import Mae, Mrm, PooledPatches
 from modicum.methods.mrm.mrm_stage import MrmStage
 
-__all__ = ["TRAINING", "Mae", "MaeConfig", "MaeStage", "Mrm", "MrmConfig", "MrmStage", "PooledPatches"]
+__all__ = [
+    "MAE_TRAINING",
+    "TRAINING",
+    "Mae",
+    "MaeConfig",
+    "MaeStage",
+    "Mrm",
+    "MrmConfig",
+    "MrmStage",
+    "PooledPatches",
+]

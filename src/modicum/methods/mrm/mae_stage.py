@@ -77,6 +77,10 @@ class MaeStage(TrainStage):
         ]
         return [Update("network", groups, self.losses)]
 
+    def kept(self) -> tuple[str, ...]:
+        """The encoder, with its positions."""
+        return "network.encoder", "network.encoder.body.pos_embed"
+
     # --- the step ------------------------------------------------------------------------------------------------
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:

@@ -8,9 +8,10 @@ from torch import Tensor, nn
 
 from modicum.data.reports import Vocabulary
 from modicum.methods.base import Context, Method, MethodConfig, Stage
-from modicum.methods.mrm.config import TRAINING, MaeConfig, MrmConfig
+from modicum.methods.mrm.config import MAE_TRAINING, TRAINING, MaeConfig, MrmConfig
 from modicum.methods.mrm.mae_stage import MaeStage
 from modicum.methods.mrm.mrm_stage import MrmStage
+from modicum.nn import Backbone, MaskedEncoder, xavier_initialise
 from modicum.nn.plain_vit import plain_vit
 
 
@@ -26,15 +27,16 @@ class PooledPatches(nn.Module):
     """A pre-trained encoder: from images in [0, 1], of the backbone's size, to the mean of their patches' tokens.
 
     Args:
-        stage: shares its networks.
+        backbone: normalises as the encoder was trained.
+        encoder: of the backbone's own network.
     """
 
-    def __init__(self, stage: MaeStage) -> None:
+    def __init__(self, backbone: Backbone, encoder: MaskedEncoder) -> None:
         super().__init__()
-        self.normalise, self.encoder = stage.normalise, stage.encoder
+        self.backbone, self.encoder = backbone, encoder
 
     def forward(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d"]:
-        return self.encoder(self.normalise(images))[:, 1:].mean(1)
+        return self.encoder(self.backbone.normalise(images))[:, 1:].mean(1)
 
 
 class Mae(Method):
@@ -45,11 +47,23 @@ class Mae(Method):
     source: ClassVar[str] = "He et al., CVPR 2022 (arXiv 2111.06377)"
     tasks: ClassVar[tuple[str, ...]] = ("image-text",)
     Config: ClassVar[type[MethodConfig]] = MaeConfig
-    training: ClassVar[Mapping[str, Any]] = TRAINING
+    training: ClassVar[Mapping[str, Any]] = MAE_TRAINING
+    backbone: ClassVar[Mapping[str, Any]] = {"name": "vit_base_patch16_224", "weights": "random"}
 
     def __init__(self, config: MaeConfig, context: Context) -> None:
         super().__init__(config, context)
-        self._stage = self._made(config, plain_vit(context.backbone(), self.name))
+        self._backbone = context.backbone()
+        body = plain_vit(self._backbone, self.name)
+        if self._backbone.random:
+            xavier_initialise(body)
+        self._stage = self._made(config, body)
+        self._backbone.set_normalisation(**self._stage.normalise.as_dict())
+
+    @classmethod
+    def task_options(cls, config: MethodConfig) -> Mapping[str, Any]:
+        """Reports are not read; images are stored as large as they are predicted."""
+        assert isinstance(config, MaeConfig)
+        return {"report_length": 0, "target_scale": config.target_scale}
 
     def _made(self, config: Any, body: Any) -> MaeStage:
         return MaeStage(config, body)
@@ -58,7 +72,11 @@ class Mae(Method):
         return [self._stage]
 
     def predictor(self) -> nn.Module:
-        return PooledPatches(self._stage)
+        return PooledPatches(self._backbone, self._stage.encoder)
+
+    def merged(self) -> nn.Module:
+        """The encoder as timm's own network, without a head."""
+        return self._backbone.eval()
 
 
 class Mrm(Mae):
@@ -70,6 +88,14 @@ class Mrm(Mae):
     )
     source: ClassVar[str] = "Zhou et al., ICLR 2023 (arXiv 2301.13155)"
     Config: ClassVar[type[MethodConfig]] = MrmConfig
+    training: ClassVar[Mapping[str, Any]] = TRAINING
+    backbone: ClassVar[Mapping[str, Any]] = {"name": "vit_base_patch16_224.mae"}
+
+    @classmethod
+    def task_options(cls, config: MethodConfig) -> Mapping[str, Any]:
+        """Reports of so many tokens; images are stored as large as they are predicted."""
+        assert isinstance(config, MrmConfig)
+        return {"report_length": config.report_length, "target_scale": config.target_scale}
 
     def _made(self, config: Any, body: Any) -> MaeStage:
         return MrmStage(config, body, cast(ReportTask, self.context.task).vocabulary)

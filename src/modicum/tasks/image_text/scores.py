@@ -1,0 +1,73 @@
+"""Collects how well hidden parts of images and reports were completed over one split."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from scipy import sparse
+from torch import Tensor
+
+from modicum.errors import InputError, did_you_mean
+from modicum.tasks.base import Batch, Scores
+from modicum.tasks.bootstrap import Estimate, Statistic, bootstrap
+
+HIGHER_IS_BETTER = {"image": False, "report": False, "report_accuracy": True}
+"""``image``: mean squared error of hidden patches; ``report``: mean cross-entropy of hidden tokens, in nats;
+``report_accuracy``: share of hidden tokens that are guessed right."""
+
+
+class CompletionScores(Scores):
+    """Each image's values, as the learning stage gives them; a metric of a split is the mean over its images.
+
+    Images whose report had nothing to hide have NaN, and do not count there.
+
+    Args:
+        names: of the columns of the outputs.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = tuple(names)
+        self._values: dict[int, list[float]] = {}
+
+    def update(self, outputs: Float[Tensor, "b outputs"], batch: Batch) -> None:
+        self._values |= zip(batch["position"].tolist(), outputs.tolist(), strict=True)
+
+    def merge(self, others: Sequence[Scores]) -> None:
+        for other in others:
+            assert isinstance(other, CompletionScores)
+            self._values |= other._values
+
+    def metrics(self) -> dict[str, float]:
+        columns = self._columns()
+        return {name: float(columns[name].mean()) for name in self._names}
+
+    def estimates(self, groups: Sequence[str] | None, resamples: int, seed: int) -> dict[str, Estimate]:
+        columns = self._columns()
+        statistics = [_mean_of(name, columns[name].to_numpy(dtype=np.float64)) for name in self._names]
+        return bootstrap(statistics, len(columns), groups=groups, resamples=resamples, seed=seed)
+
+    def positions(self) -> np.ndarray:
+        return np.array(sorted(self._values), dtype=np.int64)
+
+    def table(self) -> pd.DataFrame:
+        """One row a scored image; the error of its patches is ``image_error``, as ``image`` is its name there."""
+        return self._columns().rename(columns={"image": "image_error"})
+
+    def _columns(self) -> pd.DataFrame:
+        rows = [self._values[position] for position in self.positions().tolist()]
+        return pd.DataFrame(rows, columns=list(self._names), dtype=np.float64)
+
+
+def _mean_of(name: str, values: Float[np.ndarray, "images"]) -> Statistic:
+    """The mean of a metric over the images that have one."""
+    known = ~np.isnan(values)
+    terms = sparse.csr_array(np.stack([np.where(known, values, 0.0), known.astype(np.float64)]))
+    return Statistic(terms, lambda sums: {name: sums[0] / sums[1]}, {name: "no report has a hidden word"})
+
+
+def higher_is_better(metric: str) -> bool:
+    """Direction of a metric. Raises :class:`~modicum.errors.InputError` for an unknown name."""
+    if metric not in HIGHER_IS_BETTER:
+        raise InputError(f"unknown metric '{metric}'", did_you_mean(metric, HIGHER_IS_BETTER))
+    return HIGHER_IS_BETTER[metric]

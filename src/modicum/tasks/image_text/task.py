@@ -1,0 +1,205 @@
+"""Image and text: learning without labels, from images with their reports or from images alone."""
+
+import csv
+import io
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor, nn
+
+from modicum.data.manifest import Manifest
+from modicum.data.reports import (
+    Reports,
+    ReportTokenizer,
+    Vocabulary,
+    load_tokenizer,
+    read_reports,
+    train_tokenizer,
+)
+from modicum.errors import InputError
+from modicum.tasks.base import Example, Scores, Task, TaskOptions
+from modicum.tasks.image_text.scores import CompletionScores, higher_is_better
+
+
+class ImageTextOptions(TaskOptions):
+    """Settings of images with reports."""
+
+    report_length: int = Field(
+        0, ge=0, description="Tokens of a report; 0: reports are not read. The method's setting decides."
+    )
+    target_scale: Literal[1, 2] = Field(
+        1,
+        description="Size that images are stored in, in sizes of the network's input. The method's setting decides.",
+    )
+    vocabulary: str | None = Field(
+        None,
+        description="A tokenizer.json or BERT vocab.txt; by default one is learned from the training rows' reports.",
+    )
+    vocabulary_size: int = Field(30_000, ge=5, description="Tokens of a learned vocabulary at most.")
+    sections: list[Literal["findings", "impression"]] = Field(
+        default_factory=list, description="Sections that reports are cut down to; all of a report by default."
+    )
+
+
+class ImageText(Task):
+    """Images, with or without the reports that were written of them.
+
+    Args:
+        options: the task's settings.
+        tokenizer: of the reports; None where they are not read, and in an opened run, whose weights know its words.
+        vocabulary: of the tokenizer.
+        reports: as they were read, for what is to be told of them.
+    """
+
+    name: ClassVar[str] = "image-text"
+    Options: ClassVar[type[TaskOptions]] = ImageTextOptions
+    needs_labels: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        options: ImageTextOptions,
+        tokenizer: ReportTokenizer | None = None,
+        vocabulary: Vocabulary | None = None,
+        reports: Reports | None = None,
+    ) -> None:
+        self.options = options
+        self.kind = "images with reports" if options.report_length else "images"
+        self._tokenizer = tokenizer
+        self._vocabulary = vocabulary if tokenizer is None else tokenizer.vocabulary
+        self._reports = reports
+
+    @classmethod
+    def from_manifest(cls, manifest: Manifest, options: Mapping[str, Any]) -> "ImageText":
+        """Reads the reports, where the method does, and learns a vocabulary from those of the rows in ``train``.
+
+        Raises:
+            InputError: there is no column of reports, no training row has a usable one, or the vocabulary cannot be read.
+        """
+        known = {name: value for name, value in options.items() if name in ImageTextOptions.model_fields}
+        settings = ImageTextOptions(**known)
+        if not settings.report_length:
+            return cls(settings)
+        reports = _read(manifest, settings)
+        rows = np.flatnonzero(manifest.table["split"].to_numpy() == "train")
+        texts = reports.present(rows.tolist())
+        if not texts:
+            told = "; ".join(reports.notes()) or "all cells are blank"
+            raise InputError(
+                f"{manifest.source}: no training image has a report that can be used ({told})",
+                "give training rows a report, or use method mae, which needs none",
+            )
+        if settings.vocabulary is not None:
+            return cls(settings, load_tokenizer(settings.vocabulary), reports=reports)
+        return cls(settings, train_tokenizer(texts, settings.vocabulary_size), reports=reports)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "options": self.options.model_dump(mode="json"),
+            "vocabulary": None if self._vocabulary is None else _as_dict(self._vocabulary),
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "ImageText":
+        stored = values.get("vocabulary")
+        return cls(
+            ImageTextOptions(**values["options"]),
+            vocabulary=None if stored is None else _vocabulary_of(stored),
+        )
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """Of the tokenizer that makes the ``tokens`` of batches."""
+        assert self._vocabulary is not None, "reports are not read"
+        return self._vocabulary
+
+    @property
+    def notes(self) -> list[str]:
+        """Which reports were set aside or changed."""
+        return [] if self._reports is None else self._reports.notes()
+
+    def artefacts(self) -> dict[str, str]:
+        """``tokenizer.json``, and ``reports.csv`` with a row for each report that was set aside or changed."""
+        if self._tokenizer is None or self._reports is None:
+            return {}
+        listed = io.StringIO()
+        table = csv.writer(listed, lineterminator="\n")
+        table.writerow(["place", "what", "reason"])
+        for what, unusual in (("set aside", self._reports.set_aside), ("changed", self._reports.changed)):
+            table.writerows([item.place, what, item.reason] for item in unusual)
+        return {"tokenizer.json": self._tokenizer.to_json(), "reports.csv": listed.getvalue()}
+
+    def targets(self, manifest: Manifest) -> dict[str, np.ndarray]:
+        """``tokens`` int64 ``[rows, report_length]`` and ``tokens_mask``, False for padding; nothing without reports.
+
+        A row without a usable report has ``[CLS]`` alone.
+        """
+        if not self.options.report_length:
+            return {}
+        assert self._tokenizer is not None, "an opened run tokenizes nothing"
+        encoded = self._tokenizer.encode(_read(manifest, self.options).texts, self.options.report_length)
+        return {"tokens": encoded.tokens, "tokens_mask": encoded.mask}
+
+    def sampling_labels(self, targets: Mapping[str, np.ndarray]) -> np.ndarray:
+        """All alike."""
+        return np.zeros(len(targets["tokens"]), dtype=np.int64)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """What a learning stage says of each image in validation."""
+        return ("image", "report", "report_accuracy") if self.options.report_length else ("image",)
+
+    @property
+    def num_outputs(self) -> int:
+        return len(self.outputs)
+
+    @property
+    def monitor(self) -> str:
+        return "image"
+
+    def higher_is_better(self, metric: str) -> bool:
+        return higher_is_better(metric)
+
+    def scores(self) -> CompletionScores:
+        return CompletionScores(self.outputs)
+
+    def loss(self, targets: Mapping[str, np.ndarray], options: Mapping[str, Any]) -> nn.Module:
+        """Raises :class:`~modicum.errors.InputError`: what is hidden, and so the loss, is the method's own."""
+        raise InputError(f"task '{self.name}' has no loss of its own", "use method mrm or mae")
+
+    def activate(self, outputs: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        return outputs
+
+    def examples(self, scores: Scores, count: int) -> list[Example]:
+        """None: a completed image is no prediction."""
+        return []
+
+
+def _read(manifest: Manifest, options: ImageTextOptions) -> Reports:
+    if "report" not in manifest.table:
+        columns = ", ".join(str(name) for name in manifest.table.columns)
+        raise InputError(
+            f"{manifest.source}: no column 'report' (columns: {columns})",
+            "name a table's with --report COLUMN, or use method mae, which needs none",
+        )
+    reports = read_reports(manifest)
+    return reports.select(options.sections) if options.sections else reports
+
+
+def _as_dict(vocabulary: Vocabulary) -> dict[str, Any]:
+    """Plain values; which of many tokens go on with a word as bits, in hexadecimal digits."""
+    return {
+        "size": vocabulary.size,
+        "continuation": np.packbits(vocabulary.continuation).tobytes().hex(),
+        **{name: getattr(vocabulary, name) for name in ("pad", "unknown", "start", "mask")},
+    }
+
+
+def _vocabulary_of(values: Mapping[str, Any]) -> Vocabulary:
+    bits = np.frombuffer(bytes.fromhex(values["continuation"]), dtype=np.uint8)
+    continuation = np.unpackbits(bits, count=values["size"]).astype(bool)
+    return Vocabulary(**{**values, "continuation": continuation})
