@@ -205,3 +205,35 @@ def test_a_classifier_trains_with_a_learned_policy_and_keeps_it_in_its_recipe(ru
     assert (again.path / "weights.safetensors").read_bytes() == (
         first.path / "weights.safetensors"
     ).read_bytes()
+
+
+# Beside the baseline
+
+
+def test_a_comparison_holds_out_every_domain_for_both_methods(table, tmp_path):
+    shared = {
+        key: value for key, value in SMALL.items() if key not in {"search_after", "policies", "workers"}
+    }
+    done = modicum.compare(
+        table, ["segment", "aadg"], protocol="leave-one-domain-out", seeds=1, runs=tmp_path, name="discs",
+        workers=0, **{**shared, "aadg.policies": 2, "epochs": 2},
+    )  # fmt: skip
+    assert not done.failed, done.errors
+    assert list(done.cells["held_out"]) == ["east", "north", "west"] * 2
+    assert set(done.table["method"]) == {"segment", "aadg"}
+    for _, row in done.table.iterrows():
+        assert row["score"] == pytest.approx(np.mean([row[f"score {domain}"] for domain in GROUNDS]))
+
+
+def test_a_domain_without_masks_is_refused_before_any_training(table, tmp_path):
+    rows = pd.read_csv(table)
+    rows.loc[rows["domain"] == "east", "mask"] = None
+    rows.to_csv(table.parent / "blind.csv", index=False)
+    with pytest.raises(InputError, match="no image of domain 'east' has a mask; add them, or leave"):
+        modicum.compare(
+            table.parent / "blind.csv",
+            ["segment"],
+            protocol="leave-one-domain-out",
+            runs=tmp_path,
+            name="blind",
+        )
