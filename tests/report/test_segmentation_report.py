@@ -262,6 +262,23 @@ def test_magnitudes_in_words(step, words):
     assert step_words(step, 10) == words
 
 
+def test_a_discriminator_of_domains_is_no_adversary(copy):
+    losses = {"segmentation": 0.4, "discriminator": 0.7}
+    record = {
+        "kind": "epoch",
+        "stage": "search",
+        "epoch": 0,
+        "step": 6,
+        "train": {"loss": 1.1, **losses},
+        "val": {},
+    }
+    (copy / "history.jsonl").write_text(json.dumps(record) + "\n")
+    text = page_of(copy).text
+    assert "can images of different domains be told apart?" in text
+    assert "real and made" not in text
+    assert "Adversaries" not in text
+
+
 def test_without_a_search_nothing_is_said_of_policies(page):
     assert "olicies" not in page.text
     assert "peration" not in page.text

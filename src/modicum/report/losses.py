@@ -27,7 +27,10 @@ _MEANINGS = {
     "reconstruction": "pictures out of their own codes",
     "identity": "pictures out of their own codes",
     "penalty": "gradient of the discriminator",
+    "segmentation": "marks and truth",
 }
+_OF_DOMAINS = "can images of different domains be told apart?"
+"""What a discriminator learns that sees no made pictures."""
 _MOST_STEPS = 200
 
 
@@ -85,10 +88,12 @@ def losses_block(
             for i, name in enumerate(lines)
         ]
         meaning = _MEANINGS.get(group.removeprefix("back_"), "")
+        if names == ["discriminator"]:
+            meaning = _OF_DOMAINS
         shown.append(
             {"title": title, "note": meaning, "svg": svg, "legend": legend if len(lines) > 1 else []}
         )
-    adversaries = any("discriminator" in group for group in groups)
+    adversaries = any("discriminator" in group and group not in names for group, names in groups.items())
     note = "As weighted in training, each on its own scale; faint: single steps."
     note += " Adversaries balance each other, so their losses need not fall." if adversaries else ""
     values = {"figures": shown, "note": note}

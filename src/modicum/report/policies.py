@@ -8,7 +8,7 @@ import numpy as np
 from modicum.report.figures import inline_svg
 from modicum.report.files import RunFiles, as_mapping, number
 from modicum.report.sections import Block
-from modicum.report.words import percent, score
+from modicum.report.words import score
 from modicum.transforms.policy import MAGNITUDE_LIMITS
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def _curves(history: Sequence[Mapping[str, Any]]) -> dict[str, Curve]:
 
 
 def _percent(share: float) -> str:
-    return f"{percent(100 * share)} %"
+    return f"{100 * share:.1f} %"
 
 
 def probability_figure(curves: Mapping[str, Curve], coloured: int, chance: float) -> "Figure":
@@ -135,7 +135,7 @@ def probability_figure(curves: Mapping[str, Curve], coloured: int, chance: float
         axes.set_xlabel("epoch")
         axes.set_ylabel("probability")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
         return figure
 
 
