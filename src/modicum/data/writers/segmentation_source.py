@@ -38,12 +38,14 @@ class SegmentedImage:
         reference: which instance it is, and which frame of it (table 10-3).
         study: its StudyInstanceUID, and
         series: its SeriesInstanceUID; new ones where it has none.
+        depth: its position along the normal of its plane, in millimetres; None where its place is not known.
     """
 
     stand_in: Dataset
     reference: Dataset
     study: str
     series: str
+    depth: float | None
 
     @classmethod
     def of(cls, header: Dataset, source: ImageRef) -> "SegmentedImage":
@@ -69,33 +71,32 @@ class SegmentedImage:
         stand_in.SOPClassUID = SecondaryCaptureImageStorage
         stand_in.SOPInstanceUID = generate_uid(prefix=None)
         stand_in.StudyInstanceUID, stand_in.SeriesInstanceUID = study, series
-        return cls(stand_in, reference, study, series)
+        return cls(stand_in, reference, study, series, _depth(stand_in))
 
-    @property
-    def placed(self) -> bool:
-        """Whether it is known where it lies in the patient."""
-        return "ImagePositionPatient" in self.stand_in
-
-    @property
-    def depth(self) -> float:
-        """The position along the normal of the plane, in millimetres."""
-        rows, columns = np.reshape(self.stand_in.ImageOrientationPatient, (2, 3)).astype(float)
-        return float(np.cross(rows, columns) @ np.asarray(self.stand_in.ImagePositionPatient, float))
-
-    def fits(self, other: "SegmentedImage") -> bool:
-        """Whether both can be in one object: planes of one stack, and not the same plane."""
-        if not (self.placed and other.placed):
+    def fits(self, others: Sequence["SegmentedImage"]) -> bool:
+        """Whether it can be in one object with others: a plane of their stack, and none that they have."""
+        if not others:
+            return True
+        if self.depth is None or any(other.depth is None for other in others):
             return False
-        mine, its = self.stand_in, other.stand_in
+        mine, its = self.stand_in, others[0].stand_in
         same = ("Rows", "Columns", "FrameOfReferenceUID", "StudyInstanceUID", "SeriesInstanceUID")
         if any(mine[keyword].value != its[keyword].value for keyword in same):
             return False
         turned = np.subtract(mine.ImageOrientationPatient, its.ImageOrientationPatient, dtype=float)
+        distances = np.abs(np.array([other.depth for other in others], float) - self.depth)
         return bool(
             np.abs(turned).max() < _SAME_DIRECTION
             and np.allclose(mine.PixelSpacing, its.PixelSpacing, rtol=_SAME_SPACING)
-            and abs(self.depth - other.depth) > _SAME_DEPTH
+            and distances.min() > _SAME_DEPTH
         )
+
+
+def _depth(stand_in: Dataset) -> float | None:
+    if "ImagePositionPatient" not in stand_in:
+        return None
+    rows, columns = np.reshape(stand_in.ImageOrientationPatient, (2, 3)).astype(float)
+    return float(np.cross(rows, columns) @ np.asarray(stand_in.ImagePositionPatient, float))
 
 
 def name_sources(dataset: Dataset, images: Sequence[SegmentedImage]) -> None:
