@@ -104,6 +104,10 @@ def test_examples_show_image_prediction_truth_and_differences(run):
         assert len({Image.open(place / panel["picture"]).size for panel in example["panels"]}) == 1
 
 
+def test_metrics_name_the_backbone_that_the_encoder_is_made_of(run):
+    assert run.metrics["backbone"] == "test_resnet"
+
+
 def test_the_table_of_predictions_has_a_row_an_image_with_its_dice(run):
     import pandas as pd
 

@@ -225,7 +225,7 @@ def _describe(recipe: Recipe, folder: RunFolder, task: Task, method: Method, res
         "kind": task.kind,
         "classes": facts.get("classes"),
         "method": recipe.method,
-        "backbone": recipe.backbone.name if backbone_in(method.predictor()) is not None else None,
+        "backbone": method.built_on,
         "seed": recipe.seed,
         "selection": result.selection,
         "parameters": {

@@ -45,7 +45,10 @@ def make_method(
     config = validated(found.Config, recipe.config, f"method {recipe.method}")
     loss_options = recipe.training.model_dump(include={"loss", "class_weights", "label_smoothing"})
 
+    asked: list[str] = []
+
     def backbone() -> Backbone:
+        asked.append(recipe.backbone.name)
         made = make_backbone(recipe.backbone, recipe.image.size, recipe.seed, backbone_of_run)
         made.digest = backbone_digest(made)
         seed_globals(recipe.seed, "head")  # what is initialised next does not depend on the backbone's draws
@@ -54,7 +57,9 @@ def make_method(
     seed_globals(recipe.seed, "method")
     training = recipe.training.model_dump()
     context = Context(task, backbone, targets, loss_options, statistics, recipe.image.size, training)
-    return found(config, context)
+    method = found(config, context)
+    method.built_on = asked[0] if asked else None
+    return method
 
 
 def load_method(folder: RunFolder) -> tuple[Recipe, Task, Method]:

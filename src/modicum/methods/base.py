@@ -211,6 +211,8 @@ class Method(ABC):
     training: ClassVar[Mapping[str, Any]] = {}
     image: ClassVar[Mapping[str, Any]] = {}
     backbone: ClassVar[Mapping[str, Any]] = {}
+    built_on: str | None = None
+    """The backbone that it asked for; the engine notes it."""
 
     def __init__(self, config: MethodConfig, context: Context) -> None:
         self.config = config
