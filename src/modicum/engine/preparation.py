@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,9 +57,14 @@ class PreparedData:
         return np.flatnonzero(self.manifest.table["split"].to_numpy() == split)
 
     def with_digests(self) -> Manifest:
-        """What a run keeps of the manifest: with the SHA-256 of every image, to know it wherever it is met again."""
+        """What a run keeps of the manifest: with the SHA-256 of every image, to know it wherever it is met again.
+
+        Reports stay where they are: their words may be about a person.
+        """
         digests = [self.store.facts[position].sha256 for position in self.positions]
-        return self.manifest.without_extras().with_columns(sha256=digests)
+        kept = self.manifest.without_extras()
+        kept = replace(kept, table=kept.table.drop(columns="report", errors="ignore"))
+        return kept.with_columns(sha256=digests)
 
 
 def read_manifest(data: DataSettings, task: str) -> Manifest:
