@@ -98,7 +98,12 @@ def test_an_images_own_change_does_not_depend_on_its_content_or_its_neighbours()
 
 def test_the_batch_given_is_left_alone_and_other_keys_pass_through():
     image = noise()
-    batch = {"image": image, "target": noise(), "label": torch.arange(6), "name": ["a", "b", "c", "d", "e", "f"]}
+    batch = {
+        "image": image,
+        "target": noise(),
+        "label": torch.arange(6),
+        "name": ["a", "b", "c", "d", "e", "f"],
+    }
     before = image.clone()
     out = Augmentation(EVERYTHING, size=32)(batch, seeded())
     assert torch.equal(image, before)

@@ -26,7 +26,9 @@ __all__ = [
 ]
 
 _HOMES = {
-    **dict.fromkeys(("Batch", "DenseTask", "Example", "ImageLevelTask", "Scores", "Task"), "modicum.tasks.base"),
+    **dict.fromkeys(
+        ("Batch", "DenseTask", "Example", "ImageLevelTask", "Scores", "Task"), "modicum.tasks.base"
+    ),
     **dict.fromkeys(("TASKS", "task_class", "task_from_dict", "task_of"), "modicum.tasks.registry"),
     "Classification": "modicum.tasks.classification.task",
 }
