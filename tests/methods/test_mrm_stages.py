@@ -339,6 +339,7 @@ def test_what_is_learned_is_a_backbone_of_the_runs_kind(method, config):
 # --- several processes ------------------------------------------------------------------------------------------------
 
 SCRIPT = """
+import os
 import sys
 import modicum, torch
 from torch import distributed
@@ -353,7 +354,10 @@ found = gradients(stage, {name: values[part] for name, values in batch.items()},
 distributed.all_reduce(found)
 if rank == 0:
     torch.save(found / 2, f"{folder}/shared.pt")
+distributed.barrier()
 distributed.destroy_process_group()
+sys.stdout.flush()
+os._exit(0)  # gloo's threads may still be ending, and the interpreter's own way out does not wait for them
 """
 
 

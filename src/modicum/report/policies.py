@@ -9,7 +9,6 @@ from modicum.report.figures import inline_svg
 from modicum.report.files import RunFiles, as_mapping, number
 from modicum.report.sections import Block
 from modicum.report.words import score
-from modicum.transforms.policy import MAGNITUDE_LIMITS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -183,6 +182,9 @@ def step_words(step: Any, bins: int) -> tuple[str, str]:
     (('contrast', '× 1.90'), ('invert', ''))
     """
     name, place = step if isinstance(step, list | tuple) and len(step) == 2 else (step, None)
+    # PyTorch takes seconds to load, and pages without policies need none of it.
+    from modicum.transforms.policy import MAGNITUDE_LIMITS
+
     limits, at = MAGNITUDE_LIMITS.get(str(name)), number(place)
     if limits is None or at is None or bins < 2:
         return str(name), "" if at is None or name in MAGNITUDE_LIMITS else f"{at:g}"
