@@ -56,6 +56,17 @@ def test_a_column_that_is_not_there_is_named_with_those_that_are(tmp_path):
 # --- what cannot be used ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("way", ["../secret.txt", "link.txt", "{absolute}"])
+def test_a_file_outside_the_folder_of_the_data_is_not_read_whichever_way_leads_there(tmp_path, way):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "secret.txt").write_text("Of somebody else.")
+    (tmp_path / "data" / "link.txt").symlink_to(tmp_path / "secret.txt")
+    cell = way.format(absolute=tmp_path / "secret.txt")
+    found = read_reports(manifest_of([cell, "Normal."], tmp_path / "data"))
+    assert found.texts == [None, "Normal."]
+    assert [unusual.reason for unusual in found.set_aside] == ["its file is outside the data's folder"]
+
+
 def test_unusable_reports_are_set_aside_with_their_place_and_reason(tmp_path):
     (tmp_path / "picture.txt").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + bytes(range(32)) * 8)
     (tmp_path / "blank.txt").write_text(" \n\t\n")

@@ -128,7 +128,10 @@ def _report_of(cell: str, root: Path) -> tuple[str, list[str]]:
     changes = []
     text = cell
     if names_file(cell):
-        text, encoding = _read_file(root / cell.strip())
+        file = root / cell.strip()
+        if not file.resolve().is_relative_to(root.resolve()):
+            raise _UnusableReportError("its file is outside the data's folder")
+        text, encoding = _read_file(file)
         if encoding == "cp1252":
             changes.append("it is not UTF-8 and was read as Windows-1252")
     text = normalise_placeholders(clean(text))
