@@ -9,15 +9,15 @@ from torch import nn
 from modicum.errors import InputError
 from modicum.methods.aadg.config import TRAINING, AadgConfig
 from modicum.methods.aadg.stage import AadgStage
-from modicum.methods.base import PREDICTOR, Context, Method, MethodConfig, Stage
-from modicum.nn import FlipAveraged, SegmentationNetwork
+from modicum.methods.base import Context, MethodConfig, Stage
+from modicum.methods.segmenting import SegmentingMethod
 from modicum.transforms import Augmentation
 
 PER_DOMAIN = 8
 """Images of each domain in the paper's batch."""
 
 
-class Aadg(Method):
+class Aadg(SegmentingMethod):
     """Segments images of domains that training never saw: augmentation policies are searched while it learns."""
 
     name: ClassVar[str] = "aadg"
@@ -38,11 +38,7 @@ class Aadg(Method):
         super().__init__(config, context)
         codes = _domains(context.targets)
         _check_batch(len(codes), context.training)
-        backbone = context.backbone()
-        self._encoder = backbone.name
-        network = SegmentationNetwork.on_backbone(
-            config.architecture, backbone, context.task.num_outputs, config.decoder_width
-        )
+        network = self.network(context)
         self._stage = AadgStage(
             config,
             network,
@@ -56,17 +52,6 @@ class Aadg(Method):
 
     def stages(self) -> Sequence[Stage]:
         return [self._stage]
-
-    def predictor(self) -> nn.Module:
-        return FlipAveraged(self._stage.network) if self.config.flips else self._stage.network
-
-    def tile(self) -> tuple[int, int] | None:
-        return self._stage.tile
-
-    def exported(self, part: str = PREDICTOR) -> tuple[nn.Module, dict[str, Any]]:
-        """The network; the card names its encoder."""
-        network, card = super().exported(part)
-        return network, {**card, "encoder": self._encoder}
 
 
 def _search_after(config: AadgConfig, training: Mapping[str, Any]) -> int:

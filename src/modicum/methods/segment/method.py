@@ -3,15 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from torch import nn
-
-from modicum.methods.base import PREDICTOR, Context, Method, MethodConfig, Stage
+from modicum.methods.base import Context, MethodConfig, Stage
 from modicum.methods.segment.config import TRAINING, SegmentConfig
 from modicum.methods.segment.stage import SegmentStage
-from modicum.nn import FlipAveraged, SegmentationNetwork
+from modicum.methods.segmenting import SegmentingMethod
 
 
-class Segment(Method):
+class Segment(SegmentingMethod):
     """Trains an encoder and a decoder on images and their masks."""
 
     name: ClassVar[str] = "segment"
@@ -28,11 +26,7 @@ class Segment(Method):
 
     def __init__(self, config: SegmentConfig, context: Context) -> None:
         super().__init__(config, context)
-        backbone = context.backbone()
-        self._encoder = backbone.name
-        network = SegmentationNetwork.on_backbone(
-            config.architecture, backbone, context.task.num_outputs, config.decoder_width
-        )
+        network = self.network(context)
         options = (
             context.loss_options if config.loss == "auto" else {**context.loss_options, "loss": config.loss}
         )
@@ -41,14 +35,3 @@ class Segment(Method):
 
     def stages(self) -> Sequence[Stage]:
         return [self._stage]
-
-    def predictor(self) -> nn.Module:
-        return FlipAveraged(self._stage.network) if self.config.flips else self._stage.network
-
-    def tile(self) -> tuple[int, int] | None:
-        return self._stage.tile
-
-    def exported(self, part: str = PREDICTOR) -> tuple[nn.Module, dict[str, Any]]:
-        """The network; the card names its encoder."""
-        network, card = super().exported(part)
-        return network, {**card, "encoder": self._encoder}
