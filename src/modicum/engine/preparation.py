@@ -12,6 +12,7 @@ import numpy as np
 from modicum.atomic_files import write_text
 from modicum.data.checks.duplicates import resolve_leaks
 from modicum.data.held_out import hold_out
+from modicum.data.label_fraction import keep_label_fraction
 from modicum.data.layouts import load_manifest
 from modicum.data.manifest import Manifest
 from modicum.data.splits import carve_validation, ensure_splits
@@ -158,6 +159,7 @@ def prepare(recipe: Recipe, folder: RunFolder, stores: Path, workers: int) -> Pr
     if recipe.data.held_out is not None and val:
         manifest = carve_validation(manifest, val / (train + val), seed, by_domain=True)
     manifest = ensure_splits(manifest, recipe.data.fractions, seed, val_fraction=val / (train + val))
+    manifest = keep_label_fraction(manifest, recipe.data.label_fraction, seed)
     notes = [*manifest.notes, *notes]
     for note in notes:
         say(note)

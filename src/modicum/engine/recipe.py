@@ -63,6 +63,13 @@ class DataSettings(Settings):
         (0.7, 0.15, 0.15),
         description="Train, validation and test shares of patients where no split is given.",
     )
+    label_fraction: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Share of the training images that is learned from, by whole patients; validation and test stay "
+        "whole.",
+    )
     held_out: str | None = Field(
         None, description="A domain to test on; all others train. A split that is given does not count."
     )

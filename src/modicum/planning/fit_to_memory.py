@@ -1,5 +1,6 @@
 """``--batch-size auto`` and ``--memory``: a recipe whose training fits into what there is."""
 
+from modicum.data.label_fraction import keep_label_fraction
 from modicum.data.splits import ensure_splits
 from modicum.engine.devices import chosen_device, process_world
 from modicum.engine.preparation import read_manifest, task_for
@@ -66,6 +67,7 @@ def _facts(recipe: Recipe) -> tuple[int, int]:
     train, val, _ = data.fractions
     seed = recipe.seed if data.split_seed is None else data.split_seed
     manifest = ensure_splits(manifest, data.fractions, seed, val_fraction=val / (train + val))
+    manifest = keep_label_fraction(manifest, data.label_fraction, seed)
     return len(manifest.part("train")), task.num_outputs
 
 
