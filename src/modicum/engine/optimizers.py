@@ -22,7 +22,7 @@ def make_optimizer(update: Update, settings: TrainingSettings) -> Optimizer:
     if settings.optimizer == "adamw":
         options["betas"] = settings.betas
     else:
-        options |= {"momentum": settings.momentum, "nesterov": settings.momentum > 0}
+        options |= {"momentum": settings.momentum, "nesterov": settings.nesterov and settings.momentum > 0}
     # A stage's wishes for one optimiser (betas) mean nothing to another.
     options |= {
         key: value for key, value in update.options.items() if key in {"lr", "weight_decay", *options}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from modicum.errors import InputError, did_you_mean
 
@@ -153,8 +153,10 @@ class TrainingSettings(Settings):
     accumulate: int = Field(1, ge=1, description="Batches whose gradients make one step.")
     optimizer: Literal["adamw", "sgd"] = "adamw"
     lr: float = Field(1e-4, gt=0, description="Peak learning rate.")
+    min_lr: float = Field(0.0, ge=0, description="Learning rate that the cosine ends at.")
     weight_decay: float = Field(0.05, ge=0)
-    momentum: float = Field(0.9, ge=0, lt=1, description="Of SGD, with Nesterov's look-ahead.")
+    momentum: float = Field(0.9, ge=0, lt=1, description="Of SGD.")
+    nesterov: bool = Field(True, description="Whether SGD's momentum looks ahead.")
     betas: tuple[float, float] = Field((0.9, 0.999), description="Of AdamW.")
     schedule: Literal["cosine", "constant"] = "cosine"
     warmup_epochs: float = Field(1.0, ge=0, description="Linear warm-up from 0, counted in steps.")
@@ -187,6 +189,13 @@ class TrainingSettings(Settings):
     devices: int = Field(1, ge=1, description="GPUs (or CPU processes) on each machine.")
     nodes: int = Field(1, ge=1, description="Machines.")
     workers: int = Field(0, ge=0, description="Loader processes; none are needed with an image store.")
+
+    @field_validator("min_lr")
+    @classmethod
+    def _below_the_peak(cls, value: float, settings: ValidationInfo) -> float:
+        if value > settings.data.get("lr", value):
+            raise ValueError(f"the cosine cannot end above lr, which is {settings.data['lr']:g}")
+        return value
 
     @field_validator("precision", mode="before")
     @classmethod

@@ -193,7 +193,9 @@ class StageModule(lightning.LightningModule):
         world = self.trainer.world_size
         per_epoch = self.steps_per_epoch(world)
         total, warmup = self.settings.epochs * per_epoch, round(self.settings.warmup_epochs * per_epoch)
-        factor = lr_factor(self.position.step, total, min(warmup, total), self.settings.schedule)
+        settings = self.settings
+        least = settings.min_lr / settings.lr
+        factor = lr_factor(self.position.step, total, min(warmup, total), settings.schedule, least)
         for update, optimizer in zip(self.updates, self.plain_optimizers(), strict=True):
             with self._only(optimizer), self._gradients_stay_local(not steps_now):
                 with self._first_step_meter():

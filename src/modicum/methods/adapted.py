@@ -7,8 +7,9 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from modicum.methods.base import Context, Method, MethodConfig, Stage
+from modicum.methods.parameter_groups import layerwise_groups
 from modicum.methods.supervised import SupervisedStage
-from modicum.nn import Backbone, learnable_parameters, linear_head
+from modicum.nn import Backbone, Classifier, learnable_parameters, linear_head
 from modicum.nn.adapted import AdaptedClassifier
 from modicum.tasks.base import Batch
 
@@ -18,13 +19,22 @@ class AdaptedStage(SupervisedStage):
 
     Weight decay pulls matrices to zero; vectors (biases, norms, scales, gates), whose neutral value is not always
     zero, are left alone.
+
+    Args:
+        network: of which a part learns.
+        loss: the task's.
+        layer_decay: of the learning rate, see :func:`~modicum.methods.parameter_groups.layerwise_groups`.
     """
 
-    def __init__(self, network: nn.Module, loss: nn.Module) -> None:
+    def __init__(self, network: nn.Module, loss: nn.Module, layer_decay: float = 1.0) -> None:
         super().__init__(loss)
         self.network = network
+        self._layer_decay = layer_decay
 
     def parameter_groups(self) -> Sequence[Any]:
+        if self._layer_decay < 1:
+            assert isinstance(self.network, Classifier)
+            return layerwise_groups(self.network, self._layer_decay, decay_vectors=False)
         learnable = list(learnable_parameters(self.network))
         matrices = [parameter for parameter in learnable if parameter.ndim > 1]
         vectors = [parameter for parameter in learnable if parameter.ndim <= 1]
@@ -45,7 +55,7 @@ class AdaptedMethod(Method):
         backbone = context.backbone().requires_grad_(False)
         parts = list(self.adapt(backbone))
         self.network = self.classifier(backbone, self.head(backbone.num_features), parts)
-        self._stage = AdaptedStage(self.network, context.loss())
+        self._stage = self.stage()
 
     @abstractmethod
     def adapt(self, backbone: Backbone) -> Iterable[nn.Module]:
@@ -65,6 +75,10 @@ class AdaptedMethod(Method):
     def classifier(self, backbone: Backbone, head: nn.Module, parts: list[nn.Module]) -> AdaptedClassifier:
         """The network of backbone and head."""
         return AdaptedClassifier(backbone, head, parts)
+
+    def stage(self) -> AdaptedStage:
+        """What trains the network."""
+        return AdaptedStage(self.network, self.context.loss())
 
     def stages(self) -> Sequence[Stage]:
         return [self._stage]

@@ -7,8 +7,12 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from modicum.methods.base import Context, Method, MethodConfig, Stage
+from modicum.methods.parameter_groups import layerwise_groups
 from modicum.methods.supervised import SupervisedStage
-from modicum.nn import Classifier, linear_head
+from modicum.nn import Backbone, Classifier, linear_head
+from modicum.nn.drop_path import add_drop_path
+from modicum.nn.patch_pooling import Pool, near_zero_head, pool_patches
+from modicum.nn.plain_vit import plain_vit
 from modicum.tasks.base import Batch
 
 
@@ -21,19 +25,50 @@ class FullConfig(MethodConfig):
     backbone_lr_scale: float = Field(
         1.0, gt=0, description="Learning rate of the backbone as a multiple of the head's."
     )
+    pool: Pool = Field(
+        "backbone",
+        description="backbone: its own pooling and norm; mean: mean of the patches and a new norm, with a head that "
+        "starts at logits near zero (MAE, MRM); for plain vision transformers.",
+    )
+    drop_path: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Share of images whose branch the last block leaves out in training, rising from 0 at the first "
+        "(MAE, MRM: 0.1); for plain vision transformers.",
+    )
+    layer_decay: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Factor on the learning rate from a block to the one before it (MAE: 0.65); for plain vision "
+        "transformers.",
+    )
+    decay_vectors: bool = Field(
+        True,
+        description="Whether weight decay also pulls biases, norms and other one-dimensional tensors (MAE: no).",
+    )
 
 
 class FineTuneStage(SupervisedStage):
     """Minimises the task's loss over all parameters of one network."""
 
-    def __init__(self, network: Classifier, loss: nn.Module, backbone_lr_scale: float) -> None:
+    def __init__(self, network: Classifier, loss: nn.Module, config: FullConfig) -> None:
         super().__init__(loss)
         self.network = network
-        self._lr_scale = backbone_lr_scale
+        self._config = config
 
     def parameter_groups(self) -> Sequence[Any]:
+        config = self._config
+        if config.layer_decay < 1 or not config.decay_vectors:
+            return layerwise_groups(
+                self.network,
+                config.layer_decay,
+                decay_vectors=config.decay_vectors,
+                backbone_lr_scale=config.backbone_lr_scale,
+            )
         return [
-            {"params": list(self.network.backbone.parameters()), "lr_scale": self._lr_scale},
+            {"params": list(self.network.backbone.parameters()), "lr_scale": config.backbone_lr_scale},
             {"params": list(self.network.head.parameters())},
         ]
 
@@ -52,8 +87,8 @@ class Full(Method):
     def __init__(self, config: FullConfig, context: Context) -> None:
         super().__init__(config, context)
         backbone = context.backbone()
-        head = linear_head(backbone.num_features, context.task.num_outputs, config.dropout)
-        self._stage = FineTuneStage(Classifier(backbone, head), context.loss(), config.backbone_lr_scale)
+        head = _prepared(backbone, config, context.task.num_outputs)
+        self._stage = FineTuneStage(Classifier(backbone, head), context.loss(), config)
 
     def stages(self) -> Sequence[Stage]:
         return [self._stage]
@@ -63,3 +98,15 @@ class Full(Method):
 
     def merged(self) -> nn.Module:
         return self._stage.network.eval()
+
+
+def _prepared(backbone: Backbone, config: FullConfig, num_outputs: int) -> nn.Module:
+    """Changes a backbone as asked, in place, and makes its head."""
+    for setting, usual in (("pool", "backbone"), ("drop_path", 0), ("layer_decay", 1)):
+        if (value := getattr(config, setting)) != usual:
+            plain_vit(backbone, f"full with {setting}={value}")
+    add_drop_path(backbone.body, config.drop_path)
+    if config.pool == "backbone":
+        return linear_head(backbone.num_features, num_outputs, config.dropout)
+    pool_patches(backbone.body)
+    return nn.Sequential(nn.Dropout(config.dropout), near_zero_head(backbone.num_features, num_outputs))

@@ -1,15 +1,17 @@
 """LoRA: low-rank updates of a frozen vision transformer's query and value projections."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from pydantic import Field
 from torch import nn
 
-from modicum.methods.adapted import AdaptedMethod
+from modicum.methods.adapted import AdaptedMethod, AdaptedStage
 from modicum.methods.base import MethodConfig
 from modicum.nn import Backbone
-from modicum.nn.low_rank import LowRankClassifier, Target, add_low_rank, pool_patches
+from modicum.nn.drop_path import add_drop_path
+from modicum.nn.low_rank import LowRankClassifier, Target, add_low_rank
+from modicum.nn.patch_pooling import Pool, near_zero_head, pool_patches
 from modicum.nn.plain_vit import plain_vit
 
 
@@ -37,10 +39,23 @@ class LoRAConfig(MethodConfig):
         min_length=1,
         description="Projections with updates: qv (the paper), proj (the attention's output), mlp.",
     )
-    pool: Literal["backbone", "mean"] = Field(
+    pool: Pool = Field(
         "backbone",
         description="backbone: its own pooling and norm; mean: mean of the patches and a new norm that learns, with "
         "a head that starts at logits near zero (the published code).",
+    )
+    drop_path: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Share of images whose branch the last block leaves out in training, rising from 0 at the first "
+        "(published code: 0.1).",
+    )
+    layer_decay: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Factor on the learning rate from a block to the one before it (published code with AdamW: 0.65).",
     )
 
 
@@ -69,18 +84,18 @@ class LoRA(AdaptedMethod):
         )
         if config.pool == "mean":
             pool_patches(body)
-        return layers
+        return [*layers, *add_drop_path(body, config.drop_path)]
 
     def head(self, num_features: int) -> nn.Module:
         if self.config.pool == "backbone":
             return super().head(num_features)
-        head = nn.Linear(num_features, self.context.task.num_outputs)
-        nn.init.trunc_normal_(head.weight, std=2e-5)
-        nn.init.zeros_(head.bias)
-        return head
+        return near_zero_head(num_features, self.context.task.num_outputs)
 
     def classifier(self, backbone: Backbone, head: nn.Module, parts: list[nn.Module]) -> LowRankClassifier:
         return LowRankClassifier(backbone, head, parts)
+
+    def stage(self) -> AdaptedStage:
+        return AdaptedStage(self.network, self.context.loss(), self.config.layer_decay)
 
     def merged(self) -> nn.Module:
         assert isinstance(self.network, LowRankClassifier)

@@ -177,20 +177,6 @@ def add_low_rank(
     return list(layers.values())
 
 
-def pool_patches(body: Any) -> None:
-    """Replaces a vision transformer's pooling by the mean of its patch tokens and a new norm, in place.
-
-    The encoder's final norm is dropped; the new one (weight 1, bias 0, same epsilon) learns (Lian et al., arXiv
-    2401.12215). This is timm's network with ``global_pool="avg"``.
-    """
-    old = body.norm if isinstance(body.norm, nn.LayerNorm) else body.fc_norm
-    eps = old.eps if isinstance(old, nn.LayerNorm) else 1e-6
-    body.norm = nn.Identity()
-    body.fc_norm = nn.LayerNorm(body.embed_dim, eps=eps)
-    body.attn_pool = None
-    body.global_pool = "avg"
-
-
 def _split(attention: Any) -> None:
     """Makes queries and values layers of their own, where they are not."""
     if attention.qkv is None:
