@@ -98,6 +98,12 @@ class RegGanConfig(MethodConfig):
         description="What the registration network gives: displacements (the paper), or velocities that are followed to "
         "displacements without folds. Smoothness is asked of the displacements either way.",
     )
+    anchor_weight: float = Field(
+        0.0,
+        ge=0,
+        description="Weight of what pulls the mean displacement of all images to 0, in pixels; 0: nothing ties the "
+        "translation to the place of its source (the paper). About 0.4 where the registration itself is wanted.",
+    )
     correction: Literal["mean", "foreground"] = Field(
         "mean",
         description="Pixels that the correction loss looks at: all alike (the paper), or those of the target's "

@@ -21,6 +21,8 @@ from modicum.nn.patch_discriminator import SMALLEST_SIDE
 from modicum.nn.resnet_generator import SIDE_FACTOR
 from modicum.tasks.base import Batch
 
+ANCHOR_MEMORY = 0.98
+"""What a step leaves of the running mean displacement: a batch's own mean is mostly its images' true motion."""
 BACKGROUND = -1.0
 """What 0, the background of images in [0, 1], is inside."""
 
@@ -61,6 +63,8 @@ class RegGanStage(TrainStage):
         if config.registration:
             depth = config.registration_depth or registration_depth(image_size)
             self.registration = RegistrationNetwork(targets, depth, config.registration_width)
+            if config.anchor_weight > 0:
+                self.register_buffer("mean_displacement", torch.zeros(2))
 
     def updates(self) -> Sequence[Update]:
         """Generators with registration, and the discriminators before or after them."""
@@ -106,7 +110,22 @@ class RegGanStage(TrainStage):
                 weight = foreground_weight(y, BACKGROUND, config.background_weight)
             losses["correction"] = config.correction_weight * correction_loss(warp(fake, field), y, weight)
             losses["smoothness"] = config.smoothness_weight * smoothness_loss(field)
+            if config.anchor_weight > 0:
+                losses["anchor"] = config.anchor_weight * self._anchor(field)
         return losses
+
+    def _anchor(self, field: Float[Tensor, "b 2 h w"]) -> Float[Tensor, ""]:
+        """Pulls a batch's mean displacement against the running mean over all images.
+
+        The correction and smoothness losses are the same where G shifts all its pictures and R shifts them back. Motions
+        between the two images of a pair that have no direction in common have a mean of 0, which settles the shift. One
+        image's own displacement is not punished: only what all have in common.
+        """
+        batch_mean = field.float().mean((0, 2, 3))
+        if self.training:
+            with torch.no_grad():
+                self.mean_displacement.lerp_(batch_mean, 1 - ANCHOR_MEMORY)
+        return (self.mean_displacement.clone() * batch_mean).sum()
 
     def _losses(
         self, losses: Callable[[Tensor, Tensor], dict[str, Tensor]], batch: Batch
