@@ -114,6 +114,8 @@ def vision_transformer(
 ) -> Any:
     """A timm ``VisionTransformer`` without a classifier, initialised as MAE does; ViT-B/16 by default.
 
+    Its position embeddings are sines and cosines.
+
     Args:
         image_size: height and width in pixels, multiples of the patch size.
         patch_size: side of a patch in pixels.
@@ -147,6 +149,8 @@ def vision_transformer(
         weight_init="skip",
     )
     xavier_initialise(body)
+    with torch.no_grad():
+        body.pos_embed.copy_(sincos_positions(body.patch_embed.grid_size, width))
     return body
 
 
