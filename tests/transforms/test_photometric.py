@@ -160,6 +160,17 @@ def test_noise_has_the_asked_deviation_and_no_bias():
     assert added.mean() == pytest.approx(0, abs=4 * 0.05 / math.sqrt(added.numel()))
 
 
+def test_erasing_by_noise_is_normal_about_its_value_within_the_window_only():
+    half = torch.full((32, 3, 64, 64), 0.5)
+    erased = RandomErasing(p=1, area=(0.3, 0.3), value=0.5, noise=0.1)({"image": half}, seeded())["image"]
+    changed = erased[erased != 0.5]
+    assert changed.numel() == pytest.approx(0.3 * half.numel(), rel=0.05)
+    assert changed.mean().item() == pytest.approx(0.5, abs=2e-3)
+    assert changed.std().item() == pytest.approx(0.1, rel=0.02)
+    plain = RandomErasing(p=1, area=(0.3, 0.3), value=0.25)({"image": half}, seeded())["image"]
+    assert torch.equal(plain == 0.25, erased != 0.5)  # the same windows
+
+
 def test_erasing_fills_one_window_of_the_asked_area():
     white = torch.ones(200, 3, 50, 60)
     erased = RandomErasing(p=1, area=(0.1, 0.2), aspect=(0.5, 2), value=0.25)({"image": white}, seeded())[

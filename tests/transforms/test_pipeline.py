@@ -9,6 +9,7 @@ import yaml
 from modicum.errors import InputError
 from modicum.transforms import (
     OPERATIONS,
+    POLICY_OPERATIONS,
     PRESETS,
     Augmentation,
     ColorJitter,
@@ -25,6 +26,8 @@ from modicum.transforms import (
     parse_augmentation,
     resize,
 )
+from modicum.transforms.policy import magnitude_values
+from modicum.transforms.rand_augment import BINS, magnitudes
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -192,6 +195,18 @@ def test_fundus_is_the_grading_recipe_in_its_order():
         {"name": "translate", "p": 1.0, "fraction": 0.2},
     ]
     assert Augmentation("fundus").describe() == expected
+
+
+def test_strong_radiographs_are_changed_as_often_as_in_the_published_code():
+    """Lian et al.: rand-m9-mstd0.5-inc1 (enhancements by up to 1 +- 0.81, each with even odds), erasing with p 0.25."""
+    *_, first, second, erasing = PRESETS["radiograph_strong"]
+    assert first == second
+    assert (first.p, first.length, erasing.p) == (0.5, 1, 0.25)
+    kinds = torch.full((2,), POLICY_OPERATIONS.index("brightness"))
+    bins = magnitudes(kinds, first.strength, torch.tensor([True, False]))
+    factors = magnitude_values("brightness", bins, BINS)
+    torch.testing.assert_close(factors, torch.tensor([1.81, 0.19], dtype=torch.float64), atol=0.02, rtol=0)
+    assert PRESETS["radiograph"] == PRESETS["radiograph_strong"][:2]
 
 
 def test_chest_mirrors_nothing():

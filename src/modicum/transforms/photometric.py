@@ -149,14 +149,21 @@ def add_noise(
 
 
 def erase(
-    image: Float[Tensor, "batch channels height width"], window: Float[Tensor, "batch 4"], value: float
+    image: Float[Tensor, "batch channels height width"],
+    window: Float[Tensor, "batch 4"],
+    fill: float | Float[Tensor, "batch channels height width"],
 ) -> Float[Tensor, "batch channels height width"]:
-    """Fills each image's window (left, top, width, height in pixels) with ``value``; it may be empty."""
+    """Fills each image's window (left, top, width, height in pixels) with a value, or with what ``fill`` has there.
+
+    A window may be empty.
+    """
     left, top, wide, high = window.to(image.device).view(-1, 4, 1, 1, 1).unbind(1)
     x = torch.arange(image.shape[-1], device=image.device).view(1, 1, 1, -1)
     y = torch.arange(image.shape[-2], device=image.device).view(1, 1, -1, 1)
     inside = (x >= left) & (x < left + wide) & (y >= top) & (y < top + high)
-    return image.masked_fill(inside, value)
+    if isinstance(fill, Tensor):
+        return torch.where(inside, fill.to(image.device, image.dtype), image)
+    return image.masked_fill(inside, fill)
 
 
 def color_jitter(

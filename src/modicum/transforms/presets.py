@@ -14,8 +14,10 @@ from modicum.transforms.random_geometry import (
     VerticalFlip,
     Zoom,
 )
-from modicum.transforms.random_photometry import ColorJitter, Gamma
+from modicum.transforms.random_photometry import ColorJitter, Gamma, RandomErasing
 from modicum.transforms.scale_crop import RandomScaleCrop
+
+_RADIOGRAPH = (RandomResizedCrop(area=(0.08, 1.0), aspect=(3 / 4, 4 / 3)), HorizontalFlip())
 
 PRESETS: Mapping[str, tuple[Operation, ...]] = MappingProxyType(
     {
@@ -48,6 +50,18 @@ PRESETS: Mapping[str, tuple[Operation, ...]] = MappingProxyType(
             RandomResizedCrop(area=(0.08, 1.0), aspect=(3 / 4, 4 / 3)),
             HorizontalFlip(),
             ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4),
+        ),
+        # What foundation models of radiographs are fine-tuned with, whatever it does to the side of the heart: MRM
+        # (Zhou et al., arXiv 2301.13155) and, on MRM's weights, Lian et al. (arXiv 2401.12215).
+        "radiograph": _RADIOGRAPH,
+        # The same authors on an MAE of radiographs: two operations of RandAugment, each on half of the images, at
+        # timm's magnitude 9 of 10, which is 8 of 9 here; then a quarter of the images lose a window to noise that
+        # is standard normal once their mean and standard deviation are taken off.
+        "radiograph_strong": (
+            *_RADIOGRAPH,
+            RandAugment(p=0.5, length=1, strength=8),
+            RandAugment(p=0.5, length=1, strength=8),
+            RandomErasing(p=0.25, area=(0.02, 1 / 3), aspect=(0.3, 1 / 0.3), value=0.4785, noise=0.2834),
         ),
         # What segmentation of vessels is trained with in Lyu et al., "AADG" (IEEE TMI 2022, 41, 3699): the baseline
         # that their search is compared with. They do not flip.

@@ -209,8 +209,8 @@ class GaussianNoise(PhotometricOperation):
 
 
 class RandomErasing(PhotometricOperation):
-    """Fills a random window with one value (Zhong et al. 2020, "Random Erasing Data Augmentation"). Masks
-    stay.
+    """Fills a random window with one value or with noise (Zhong et al. 2020, "Random Erasing Data Augmentation").
+    Masks stay.
 
     Of ten random windows the first that fits is taken; where none fits, nothing is erased.
 
@@ -218,6 +218,7 @@ class RandomErasing(PhotometricOperation):
         area: limits of the uniform share of the image's area.
         aspect: limits of width/height, drawn log-uniformly.
         value: the intensity to fill with, in [0, 1].
+        noise: standard deviation of independent normal noise about ``value``, cut to [0, 1], of each pixel and channel.
     """
 
     name: Literal["random_erasing"] = "random_erasing"
@@ -225,11 +226,17 @@ class RandomErasing(PhotometricOperation):
     area: PositiveLimits = (0.02, 0.33)
     aspect: PositiveLimits = (0.3, 3.3)
     value: Annotated[float, Field(ge=0, le=1)] = 0.0
+    noise: Annotated[float, Field(ge=0)] = 0.0
 
     def draw(self, count: int, shape: Shape, generator: torch.Generator) -> Drawn:
-        """``window`` [count, 4]: left, top, width, height in pixels; all 0 where none did fit."""
+        """``window`` [count, 4]: left, top, width, height in pixels; all 0 where none did fit. ``field``: noise."""
         window, fits = random_windows(count, shape[1:], self.area, self.aspect, generator)
-        return {"window": window * fits.unsqueeze(1)}
+        drawn = {"window": window * fits.unsqueeze(1)}
+        if self.noise:
+            drawn["field"] = torch.randn((count, *shape), generator=generator)
+        return drawn
 
     def change(self, image: Images, drawn: Drawn) -> Images:
-        return photometric.erase(image, drawn["window"], self.value)
+        field = drawn.get("field")
+        fill = self.value if field is None else (self.value + self.noise * field).clamp_(0, 1)
+        return photometric.erase(image, drawn["window"], fill)
