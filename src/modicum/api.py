@@ -9,6 +9,7 @@ from modicum.data.manifest import Manifest
 from modicum.data.processes import usable_cores
 from modicum.engine.devices import process_rank
 from modicum.engine.fit import check_same, fit_recipe
+from modicum.engine.given_recipe import given_recipe
 from modicum.engine.new_recipe import make_recipe, plain_name, run_name
 from modicum.engine.preparation import PreparedData
 from modicum.engine.recipe import Recipe
@@ -33,8 +34,9 @@ def load(source: str | Path, **options: Any) -> Manifest:
 
 def fit(
     data: str | Path | None = None,
-    method: str = "full",
+    method: str | None = None,
     *,
+    recipe: str | Path | None = None,
     name: str | None = None,
     runs: str | Path = "runs",
     resume: bool = False,
@@ -49,7 +51,9 @@ def fit(
 
     Args:
         data: what :func:`load` reads. May be left out to go on with a run (``resume`` and ``name``).
-        method: ``modicum methods`` lists them.
+        method: ``modicum methods`` lists them; ``full`` by default, or that of the ``recipe``.
+        recipe: settings to start from, below ``settings``: a name that ``modicum recipes`` lists, or a YAML file such
+            as the ``recipe.yaml`` of another run (see :mod:`modicum.engine.given_recipe` for what is taken of it).
         name: of the run folder below ``runs``; made of data and method by default.
         runs: folder of all runs.
         resume: go on with an unfinished run of the same settings; a new run where there is none.
@@ -75,20 +79,21 @@ def fit(
         if not (resume and name):
             raise InputError("no data given", "name a table or folder, or pass --resume with --name of a run")
         folder = RunFolder.open(Path(runs) / plain_name(name))
-        recipe = Recipe.read(folder.recipe)
+        made = Recipe.read(folder.recipe)
     else:
         chosen = None if batch_size == "auto" else batch_size
-        recipe = make_recipe(data, method, {**settings, "batch_size": chosen})
-        folder = RunFolder(Path(runs) / plain_name(name or run_name(data, method)))
-        recipe = _within_memory(recipe, folder, resume, batch_size == "auto", memory)
+        given = given_recipe(recipe)
+        made = make_recipe(data, method, {**settings, "batch_size": chosen}, given)
+        folder = RunFolder(Path(runs) / plain_name(name or run_name(data, given.title or made.method)))
+        made = _within_memory(made, folder, resume, batch_size == "auto", memory)
     if overwrite and not resume and process_rank() == 0 and folder.recipe.is_file():
         _remove(folder)
     if resume and folder.status.get("state") == "finished":
-        check_same(Recipe.read(folder.recipe), recipe, folder)
+        check_same(Recipe.read(folder.recipe), made, folder)
         say(f"run '{folder.name}' is finished already; nothing was done")
         return Run(folder)
     content = fit_recipe(
-        recipe,
+        made,
         folder,
         resume=resume,
         stores=Path(stores) if stores else folder.path.parent / STORES,

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from modicum.cli.about import doctor, methods
+from modicum.cli.about import doctor, methods, recipes
 from modicum.cli.comparing import compare
 from modicum.cli.data import inspect, phantoms
 from modicum.cli.training import demo, fit
@@ -51,6 +51,7 @@ for command in (
     export,
     verify,
     methods,
+    recipes,
     doctor,
     phantoms,
     demo,

@@ -35,6 +35,27 @@ def methods(
         typer.echo(found)
 
 
+def recipes(
+    name: Annotated[str | None, typer.Argument(help="A recipe, to show its settings as YAML.")] = None,
+) -> None:
+    """List the recipes that `modicum fit --recipe` takes by name, or show the settings of one.
+
+    [bold]Examples[/bold]
+
+      modicum recipes
+
+      modicum recipes cxr/lora_nih_1pct > mine.yaml
+    """
+    from rich.console import Console
+
+    from modicum.console.listing import recipe_text, recipes_table
+
+    if name is None:
+        Console().print(recipes_table())
+    else:
+        typer.echo(recipe_text(name), nl=False)
+
+
 def doctor() -> None:
     """Check this machine: versions, GPU, image codecs, hub, disk. Exit code 2 if something needed is missing.
 

@@ -31,7 +31,18 @@ from modicum.console.options import (
 @reads_data
 def fit(
     data: Annotated[str | None, typer.Argument(help="A table, folder, MONAI datalist or NPZ file.")] = None,
-    method: Annotated[str, typer.Option("--method", "-m", help="`modicum methods` lists them.")] = "full",
+    method: Annotated[
+        str | None,
+        typer.Option(
+            "--method", "-m", help="`modicum methods` lists them; full by default, or the recipe's."
+        ),
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            "--recipe", help="Settings to start from: a name (`modicum recipes` lists them) or a YAML file."
+        ),
+    ] = None,
     backbone: Backbone = None,
     weights: Weights = None,
     image_size: ImageSize = None,
@@ -69,6 +80,8 @@ def fit(
 
       modicum fit labels.csv --augment runs/vessels-aadg/policy.yaml
 
+      modicum fit ChestX-ray14/ --recipe cxr/lora_nih_1pct --weights MRM.pth
+
       modicum fit --resume --name images-linear
     """
     from modicum.api import fit as fit_run
@@ -80,6 +93,7 @@ def fit(
     run = fit_run(
         data,
         method,
+        recipe=recipe,
         name=name,
         runs=runs,
         resume=resume,

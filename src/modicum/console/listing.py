@@ -3,6 +3,7 @@
 import json
 from typing import Any, Literal, get_args, get_origin
 
+import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from rich.table import Table
@@ -11,6 +12,7 @@ from rich.text import Text
 from modicum.engine.recipe import BackboneSettings, DataSettings, ImageSettings, Recipe, TrainingSettings
 from modicum.errors import InputError
 from modicum.methods import Method, method_class, method_entries
+from modicum.recipes import shipped_recipe, shipped_recipes
 from modicum.tasks import task_class
 
 
@@ -22,6 +24,25 @@ def methods_table() -> Table:
         source = f" [dim]({method.source})[/dim]" if method.source else ""
         table.add_row(f"[bold]{name}[/bold]", method.summary + source, ", ".join(method.tasks))
     return table
+
+
+def recipes_table() -> Table:
+    """The recipes that come with modicum, a line each."""
+    table = Table("recipe", "what it is", box=None, pad_edge=False, header_style="bold")
+    for name, recipe in shipped_recipes().items():
+        table.add_row(f"[bold]{name}[/bold]", f"{recipe.summary} [dim]({recipe.source})[/dim]")
+    return table
+
+
+def recipe_text(name: str) -> str:
+    """What a shipped recipe sets, as YAML, with its source.
+
+    Raises:
+        InputError: an unknown recipe.
+    """
+    recipe = shipped_recipe(name)
+    values = yaml.safe_dump(dict(recipe.values), sort_keys=False)
+    return f"# {recipe.name}: {recipe.summary}\n# {recipe.source}\n{values}"
 
 
 def settings_table(name: str) -> Table:

@@ -7,33 +7,36 @@ from typing import Any
 from modicum.data.layouts import data_name
 from modicum.engine.augmentation_file import names_a_file, read_augmentation
 from modicum.engine.backbones import OF_RUN
+from modicum.engine.given_recipe import PARTS, GivenRecipe
 from modicum.engine.recipe import Recipe, overridden, validated
 from modicum.engine.run_folder import RunFolder
 from modicum.errors import InputError
-from modicum.methods import method_class
+from modicum.methods import Method, method_class
 from modicum.tasks import task_class
 
 
-def make_recipe(data: str | Path, method: str, settings: Mapping[str, Any]) -> Recipe:
-    """The resolved recipe of a run: general defaults, the method's, then the user's settings.
+def make_recipe(
+    data: str | Path, method: str | None, settings: Mapping[str, Any], given: GivenRecipe | None = None
+) -> Recipe:
+    """The resolved recipe of a run: general defaults, the method's, a given recipe's, then the user's settings.
+
+    Args:
+        data: what is learned from.
+        method: None for the given recipe's, or ``full`` where it has none.
+        settings: the user's.
+        given: a recipe to start from.
 
     Raises:
         InputError: an unknown method, an unknown setting (with a suggestion) or a value out of range.
     """
+    given = given or GivenRecipe()
+    method = given.method(method)
     found = method_class(method)
     chosen = {key: value for key, value in settings.items() if value is not None}
-    task = str(chosen.pop("task", None) or usual_task(found.tasks))
+    task = str(chosen.pop("task", None) or given.values.get("task") or usual_task(found.tasks))
     options = task_class(task).Options
-    values: dict[str, Any] = {
-        "method": method,
-        "task": task,
-        "options": {},
-        "data": {"source": str(data)},
-        "image": dict(found.image),
-        "backbone": dict(found.backbone),
-        "training": dict(found.training),
-        "config": {},
-    }
+    values = _starting_values(data, found, given, chosen)
+    values |= {"method": method, "task": task}
     columns = dict(chosen.pop("columns", {}))
     for role in (
         "label",
@@ -57,6 +60,7 @@ def make_recipe(data: str | Path, method: str, settings: Mapping[str, Any]) -> R
             chosen[key] = chosen.pop(short)
     overridden(values, found.Config, chosen, options)
     _name_backbone_of_run(values["backbone"])
+    given.check_weights(values["backbone"])
     augment = values["training"].get("augment")
     if names_a_file(
         augment
@@ -75,6 +79,21 @@ def make_recipe(data: str | Path, method: str, settings: Mapping[str, Any]) -> R
     return recipe.model_copy(
         update={"config": config.model_dump(mode="json"), "options": of_task.model_dump(mode="json")}
     )
+
+
+def _starting_values(
+    data: str | Path, method: type[Method], given: GivenRecipe, chosen: Mapping[str, Any]
+) -> dict[str, Any]:
+    """A new recipe's values before the user's own."""
+    backbone = chosen.get("backbone", chosen.get("backbone.name"))
+    weights = chosen.get("weights", chosen.get("backbone.weights"))
+    own = {"image": method.image, "backbone": method.backbone, "training": method.training}
+    values = {name: value for name, value in given.values.items() if name not in PARTS}
+    values |= {name: {**own.get(name, {}), **given.part(name, backbone, weights)} for name in PARTS}
+    return values | {
+        "data": {"source": str(data), **given.values.get("data", {})},
+        "based_on": given.name,
+    }
 
 
 def _name_backbone_of_run(backbone: dict[str, Any]) -> None:

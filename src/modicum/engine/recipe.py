@@ -218,6 +218,7 @@ class Recipe(Settings):
     seed: int = 0
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, ...")
     resamples: int = Field(2000, ge=0, description="Bootstrap resamples of the intervals.")
+    based_on: str | None = Field(None, description="The recipe that --recipe named.")
 
     def to_yaml(self) -> str:
         """The recipe as YAML."""

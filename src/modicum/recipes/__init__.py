@@ -1,0 +1,5 @@
+"""Recipes that come with modicum: published settings, by name. Plain values; what they mean is the engine's."""
+
+from modicum.recipes.shipped import ShippedRecipe, shipped_recipe, shipped_recipes
+
+__all__ = ["ShippedRecipe", "shipped_recipe", "shipped_recipes"]

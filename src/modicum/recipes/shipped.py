@@ -1,0 +1,45 @@
+"""Published settings under a name."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from modicum.errors import InputError, did_you_mean
+
+
+@dataclass(frozen=True)
+class ShippedRecipe:
+    """A part of a recipe: what a publication sets. The rest is the method's and the user's.
+
+    Attributes:
+        name: as ``--recipe`` takes it.
+        summary: one line.
+        source: where it was published.
+        weights: what the backbone was pre-trained by, in words, where the recipe is for such weights only.
+        values: settings in the structure of ``recipe.yaml``.
+    """
+
+    name: str
+    summary: str
+    source: str
+    weights: str | None
+    values: Mapping[str, Any]
+
+
+def shipped_recipes() -> dict[str, ShippedRecipe]:
+    """All of them by their names."""
+    from modicum.recipes.radiographs import RECIPES
+
+    return {recipe.name: recipe for recipe in RECIPES}
+
+
+def shipped_recipe(name: str) -> ShippedRecipe:
+    """One of them. Raises :class:`~modicum.errors.InputError` with near names where there is none of that name."""
+    known = shipped_recipes()
+    if name not in known:
+        near = did_you_mean(name, known)
+        raise InputError(
+            f"unknown recipe '{name}'",
+            near.partition("(known")[0] + "`modicum recipes` lists all; a file's name ends in .yaml",
+        )
+    return known[name]
