@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 import modicum
+from modicum.engine.model import backbone_in, load_method, make_method
 from modicum.errors import InputError
 from modicum.methods import Context
 from modicum.methods.segment import Segment, SegmentConfig
 from modicum.nn import Backbone
+from modicum.tasks.classification.task import Classification
 from modicum.tasks.segmentation.targets import MaskCodes
 from modicum.tasks.segmentation.task import Segmentation, SegmentationOptions
 
@@ -109,8 +112,7 @@ def test_metrics_name_the_backbone_that_the_encoder_is_made_of(run):
 
 
 def test_the_table_of_predictions_has_a_row_an_image_with_its_dice(run):
-    import pandas as pd
-
+    
     table = pd.read_csv(run.folder.evaluation("val") / "predictions.csv")
     assert len(table) == 3
     assert table["dice"].mean() == pytest.approx(
@@ -259,3 +261,43 @@ def test_the_card_of_an_exported_network_names_what_it_takes_to_make_it_again():
         "unet",
         [3, 1],
     )
+
+
+# What it is good for afterwards
+
+
+def started_from(run, method, **backbone):
+    """Another method as it begins with a run's encoder."""
+    recipe, task = run.recipe, load_method(run.folder)[1]
+    source = recipe.backbone.model_copy(update={"weights": f"run:{run.path}", **backbone})
+    config = {"architecture": "unet", "decoder_width": 64} if method != "linear" else {}
+    training = recipe.training.model_copy(update={"sampling": "one_of_each"})
+    if method == "linear":
+        task = Classification("multi-class", ["a", "b"])
+    recipe = recipe.model_copy(
+        update={"method": method, "config": config, "backbone": source, "training": training}
+    )
+    return make_method(recipe, task, {})
+
+
+@pytest.mark.parametrize("method", ["segment", "aadg", "linear"])
+def test_other_runs_start_from_the_encoder_that_it_learned(run, method):
+    made = started_from(run, method)
+    lead, own = "tune.network.encoder.model.", None
+    learned = {
+        name.removeprefix(lead): tensor
+        for name, tensor in load_file(run.folder.weights).items()
+        if name.startswith(lead)
+    }
+    if method == "linear":
+        own = backbone_in(made.predictor()).body.state_dict()
+    else:
+        own = made.predictor().encoder.model.state_dict()
+    assert len(own) == len(learned) > 20
+    for name, tensor in own.items():
+        assert torch.equal(tensor, learned[name]), name
+
+
+def test_a_run_on_another_encoder_is_named_with_the_remedy(run):
+    with pytest.raises(InputError, match=r"has backbone 'test_resnet', not 'test_convnext'; pass --backbone"):
+        started_from(run, "segment", name="test_convnext")

@@ -196,6 +196,37 @@ def test_weights_of_torchvision_fit_mobilenet_by_name():
         torch.testing.assert_close(network.encoder(images)[-1], theirs.features(images))
 
 
+@pytest.mark.parametrize(
+    ("architecture", "encoder"),
+    [
+        ("unet", "test_resnet"),
+        ("unet", "test_convnext"),
+        ("deeplabv3plus", "mobilenetv2_100"),
+        ("upernet", "test_vit"),
+    ],
+)
+def test_the_way_back_to_a_backbone_keeps_every_tensor_of_the_encoder(architecture, encoder):
+    torch.manual_seed(2)
+    backbone = Backbone(encoder, (160, 160))
+    backbone.set_normalisation((0.2, 0.3, 0.4), (0.1, 0.2, 0.3))
+    network = SegmentationNetwork.on_backbone(architecture, backbone, 1, decoder_width=64)
+    again = network.backbone((160, 160))
+    assert again.name == encoder and not again.random
+    assert again.normalisation == backbone.normalisation
+    expected = backbone.body.state_dict()
+    for name, tensor in again.body.state_dict().items():
+        if name.startswith(("norm.", "fc_norm.", "head.norm.")):  # behind the last map: a norm that does nothing
+            assert torch.equal(tensor, torch.full_like(tensor, float(name.endswith("weight"))))
+        else:
+            assert torch.equal(tensor, expected[name]), name
+
+
+def test_an_encoder_without_its_networks_last_convolution_is_no_backbone():
+    network = small("unet", "test_efficientnet")
+    with pytest.raises(InputError, match=r"lacks \d+ tensors of the end of 'test_efficientnet' .*'conv_head"):
+        network.backbone((64, 64))
+
+
 def test_weights_that_do_not_fit_change_nothing_and_are_named():
     network = small("unet")
     before = {name: tensor.clone() for name, tensor in network.encoder.state_dict().items()}

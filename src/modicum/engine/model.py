@@ -165,8 +165,12 @@ def backbone_of_run(path: Path) -> Backbone:
     _, _, method = load_method(folder)
     try:
         backbone = backbone_in(method.merged())
-    except InputError:  # the frozen one under what the run learned
+    except InputError as error:  # the frozen one under what the run learned
         backbone = backbone_in(method.predictor())
+        if backbone is None:
+            raise InputError(
+                f"run '{folder.name}' has no backbone to start from: {error.problem}", "choose another run"
+            ) from error
     if backbone is None:
         raise InputError(f"run '{folder.name}' has no backbone to start from", "choose another run")
     return backbone

@@ -5,7 +5,6 @@ torchvision, whose last map has 1280 channels (AADG's network), and ``mit_b0`` t
 """
 
 import difflib
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
@@ -15,13 +14,18 @@ from torch.nn import functional
 
 from modicum.errors import InputError, did_you_mean
 from modicum.nn.backbones import Backbone
+from modicum.nn.encoder_weights import (
+    MOBILENET,
+    OTHER_NAMES,
+    architecture_of,
+    backbone_from_encoder,
+    load_encoder,
+)
 from modicum.nn.normalisation import Normalisation
 from modicum.nn.vit_pyramid import VitPyramid, is_plain_vit
 
 ARCHITECTURES = ("unet", "deeplabv3plus", "segformer", "upernet", "fpn")
-_MOBILENET = "mobilenet_v2"
-_OTHER_NAMES = {"mobilenetv2_100": _MOBILENET}
-_OWN_ENCODERS = (_MOBILENET, *(f"mit_b{size}" for size in range(6)))
+_OWN_ENCODERS = (MOBILENET, *(f"mit_b{size}" for size in range(6)))
 
 
 class SegmentationNetwork(nn.Module):
@@ -92,6 +96,27 @@ class SegmentationNetwork(nn.Module):
         load_encoder_weights(network, backbone.body.state_dict(), backbone.name)
         return network
 
+    def backbone(self, image_size: tuple[int, int]) -> Backbone:
+        """The encoder alone as a classification network, with copies of its weights: the way back of
+        :meth:`on_backbone`.
+
+        Args:
+            image_size: height and width that position embeddings are for.
+
+        Raises:
+            InputError: the encoder leaves out layers of that network which would be random.
+        """
+        backbone = backbone_from_encoder(self.plain_encoder, self.encoder_name, image_size)
+        backbone.set_normalisation(
+            self.normalise.mean.flatten().tolist(), self.normalise.std.flatten().tolist()
+        )
+        return backbone
+
+    @property
+    def plain_encoder(self) -> nn.Module:
+        """The encoder without what makes maps of several sizes of a vision transformer's one grid."""
+        return self.encoder.body if isinstance(self.encoder, VitPyramid) else self.encoder
+
     def forward(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b outputs h w"]:
         return self.features_and_logits(images)[1]
 
@@ -129,48 +154,12 @@ def load_encoder_weights(network: SegmentationNetwork, weights: Mapping[str, Ten
     Raises:
         InputError: tensors are missing or of another shape. Nothing is ever left at random silently.
     """
-    encoder = network.encoder
-    target = encoder.body if isinstance(encoder, VitPyramid) else encoder
-    own = target.state_dict()
-    if _OTHER_NAMES.get(_architecture_of(network.encoder_name)) and not set(own) <= set(weights):
-        found = _in_order(own, weights)
-    else:
-        found = {name: _tensor_of(name, weights) for name in own}
-    missing = [name for name, tensor in found.items() if tensor is None]
-    wrong = [name for name, tensor in found.items() if tensor is not None and tensor.shape != own[name].shape]
-    if missing or wrong:
-        raise InputError(
-            f"weights '{source}' do not fit encoder '{network.encoder_name}': {len(missing)} of its {len(own)} tensors "
-            f"are missing and {len(wrong)} have another shape (for instance '{(missing + wrong)[0]}')",
-            "choose the encoder they were made for",
-        )
-    # As a plain module: the encoders' own loading renames tensors.
-    nn.Module.load_state_dict(target, found)
-
-
-def _tensor_of(name: str, weights: Mapping[str, Tensor]) -> Tensor | None:
-    """timm's feature extractors put networks under ``model.`` and join ``stages.3`` to ``stages_3``."""
-    plain = re.sub(r"^(model\.)+", "", name)
-    for candidate in (name, plain, re.sub(r"^([a-z_]+)_(\d+)\.", r"\1.\2.", plain)):
-        if candidate in weights:
-            return weights[candidate]
-    return None
-
-
-def _in_order(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> dict[str, Tensor | None]:
-    """timm's and torchvision's MobileNetV2 have the same tensors in the same order, under other names."""
-    tensors = [tensor for name, tensor in weights.items() if not name.startswith("classifier.")]
-    filled: list[Tensor | None] = [*tensors, *[None] * len(own)]
-    return dict(zip(own, filled, strict=False))
+    load_encoder(network.plain_encoder, weights, network.encoder_name, source)
 
 
 def _padded(images: Float[Tensor, "b c h w"], stride: int) -> Tensor:
     below, right = (-side % stride for side in images.shape[-2:])
     return functional.pad(images, (0, right, 0, below), mode="replicate") if below or right else images
-
-
-def _architecture_of(encoder: str) -> str:
-    return encoder.split(".")[0]
 
 
 class _Parts(NamedTuple):
@@ -182,7 +171,7 @@ class _Parts(NamedTuple):
 def _build(
     architecture: str, encoder: str, num_outputs: int, image_size: tuple[int, int], decoder_width: int
 ) -> _Parts:
-    name = _OTHER_NAMES.get(_architecture_of(encoder), encoder)
+    name = OTHER_NAMES.get(architecture_of(encoder), encoder)
     if name not in _OWN_ENCODERS:
         _check_name(encoder)
         if is_plain_vit(encoder):
@@ -255,7 +244,7 @@ def _on_vit(
 def _check_name(encoder: str) -> None:
     import timm
 
-    if not timm.is_model(_architecture_of(encoder)):
+    if not timm.is_model(architecture_of(encoder)):
         known = [*_OWN_ENCODERS, *timm.list_models()]
         close = difflib.get_close_matches(encoder, known, n=3, cutoff=0.4)
         hint = f"did you mean {' or '.join(repr(name) for name in close)}? " if close else ""
