@@ -112,7 +112,8 @@ def test_metrics_name_the_backbone_that_the_encoder_is_made_of(run):
 
 
 def test_the_table_of_predictions_has_a_row_an_image_with_its_dice(run):
-    
+    import pandas as pd
+
     table = pd.read_csv(run.folder.evaluation("val") / "predictions.csv")
     assert len(table) == 3
     assert table["dice"].mean() == pytest.approx(

@@ -211,11 +211,14 @@ def test_the_way_back_to_a_backbone_keeps_every_tensor_of_the_encoder(architectu
     backbone.set_normalisation((0.2, 0.3, 0.4), (0.1, 0.2, 0.3))
     network = SegmentationNetwork.on_backbone(architecture, backbone, 1, decoder_width=64)
     again = network.backbone((160, 160))
-    assert again.name == encoder and not again.random
+    assert again.name == encoder
+    assert not again.random
     assert again.normalisation == backbone.normalisation
     expected = backbone.body.state_dict()
     for name, tensor in again.body.state_dict().items():
-        if name.startswith(("norm.", "fc_norm.", "head.norm.")):  # behind the last map: a norm that does nothing
+        if name.startswith(
+            ("norm.", "fc_norm.", "head.norm.")
+        ):  # behind the last map: a norm that does nothing
             assert torch.equal(tensor, torch.full_like(tensor, float(name.endswith("weight"))))
         else:
             assert torch.equal(tensor, expected[name]), name
@@ -261,6 +264,30 @@ def test_a_network_is_saved_and_made_again_with_its_normalisation():
 def test_what_does_not_fit_is_an_error_with_a_remedy(architecture, encoder, words):
     with pytest.raises(InputError, match=words):
         SegmentationNetwork(architecture, encoder, 1)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "width", "words"),
+    [
+        (
+            "fpn",
+            96,
+            r"decoder_width 96 is not a multiple of 64, which fpn needs \(group norm\); take 64 or 128",
+        ),
+        ("fpn", 16, r"decoder_width 16 is not .*; take 64$"),
+        ("unet", 3, "decoder_width 3 is too narrow; take 4 or more"),
+        ("segformer", 1, "take 4 or more"),
+    ],
+)
+def test_a_width_that_a_decoder_cannot_have_names_the_next(architecture, width, words):
+    with pytest.raises(InputError, match=words):
+        SegmentationNetwork(architecture, "test_resnet", 1, decoder_width=width)
+
+
+def test_a_narrow_unet_keeps_four_channels_at_every_level_and_a_wide_one_is_halved():
+    for width, expected in ((16, [16, 8, 4, 4, 4]), (64, [64, 32, 16, 8, 4]), (256, [256, 128, 64, 32, 16])):
+        network = SegmentationNetwork("unet", "test_resnet", 1, decoder_width=width)
+        assert [block.conv2[0].out_channels for block in network.decoder.blocks] == expected
 
 
 def test_one_image_alone_cannot_be_trained_on_where_there_is_a_global_pooling():

@@ -24,6 +24,11 @@ from modicum.nn.encoder_weights import (
 from modicum.nn.normalisation import Normalisation
 from modicum.nn.vit_pyramid import VitPyramid, is_plain_vit
 
+NARROWEST = 4
+"""Channels that every level of a U-Net's decoder keeps. With one behind a ReLU, as halving leaves of 16, it hardly
+learns: a toy of lines reaches a Dice of 0.19 on the mean of three seeds, with four 0.92, with eight 0.95."""
+FPN_STEP = 64
+"""Half of the FPN decoder's channels go through a group norm of 32 groups."""
 ARCHITECTURES = ("unet", "deeplabv3plus", "segformer", "upernet", "fpn")
 _OWN_ENCODERS = (MOBILENET, *(f"mit_b{size}" for size in range(6)))
 
@@ -42,8 +47,8 @@ class SegmentationNetwork(nn.Module):
             ``upernet``, behind a :class:`~modicum.nn.vit_pyramid.VitPyramid`.
         num_outputs: channels of the logits.
         image_size: height and width, for encoders with position embeddings; those with windows (Swin) take no other.
-        decoder_width: channels of the decoder; of the first of five levels for ``unet``, which halves them; a multiple
-            of 64 for ``fpn``.
+        decoder_width: channels of the decoder, at least :data:`NARROWEST`; of the first of five levels for ``unet``,
+            which halves them as far as that; a multiple of :data:`FPN_STEP` for ``fpn``.
         mean: of each channel in ``[0, 1]``, or one number.
         std: of each channel, or one number. With 0.5 for both, images enter the network in ``[-1, 1]``.
 
@@ -52,7 +57,7 @@ class SegmentationNetwork(nn.Module):
         needs_batches: one image alone cannot be trained on, because there is a batch norm behind a global pooling.
 
     Raises:
-        InputError: unknown architecture or encoder, or the two do not fit.
+        InputError: unknown architecture or encoder, a width that the decoder cannot have, or they do not fit.
     """
 
     def __init__(
@@ -211,9 +216,22 @@ def _with_library(
 
 
 def _widths(architecture: str, width: int) -> dict[str, Any]:
-    """The library's words for how wide a decoder is."""
+    """The library's words for how wide a decoder is.
+
+    Raises:
+        InputError: a width that the decoder cannot have.
+    """
+    if architecture == "fpn" and width % FPN_STEP:
+        above = width + -width % FPN_STEP
+        near = [str(allowed) for allowed in (above - FPN_STEP, above) if allowed]
+        raise InputError(
+            f"decoder_width {width} is not a multiple of {FPN_STEP}, which fpn needs (group norm)",
+            f"take {' or '.join(near)}",
+        )
+    if width < NARROWEST:
+        raise InputError(f"decoder_width {width} is too narrow", f"take {NARROWEST} or more")
     if architecture == "unet":
-        return {"decoder_channels": tuple(max(1, width >> level) for level in range(5))}
+        return {"decoder_channels": tuple(max(NARROWEST, width >> level) for level in range(5))}
     if architecture == "segformer":
         return {"decoder_segmentation_channels": width}
     if architecture == "fpn":

@@ -38,7 +38,10 @@ class AadgConfig(MethodConfig):
         "deeplabv3plus", description="The decoder; vision transformers serve upernet alone."
     )
     decoder_width: int = Field(
-        256, ge=1, description="Channels of the decoder; of unet's first of five levels, which halve them."
+        256,
+        ge=4,
+        description="Channels of the decoder; of unet's first of five levels, which halve them down to 4; multiples of "
+        "64 for fpn.",
     )
     loss: str = Field(
         "auto",

@@ -21,7 +21,10 @@ class SegmentConfig(MethodConfig):
         "unet", description="The decoder; vision transformers serve upernet alone."
     )
     decoder_width: int = Field(
-        256, ge=1, description="Channels of the decoder; of unet's first of five levels, which halve them."
+        256,
+        ge=4,
+        description="Channels of the decoder; of unet's first of five levels, which halve them down to 4; multiples of "
+        "64 for fpn.",
     )
     encoder_lr_scale: float = Field(
         1.0, gt=0, description="Learning rate of the encoder as a multiple of the decoder's."
