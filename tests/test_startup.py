@@ -39,6 +39,7 @@ def test_help_lists_every_command():
         "evaluate",
         "report",
         "methods",
+        "recipes",
         "doctor",
         "demo",
         "phantoms",

@@ -1,11 +1,11 @@
 """Recipes to start from: what they set, what goes before them, and what is wrong with them in one line."""
 
-import subprocess
 import sys
 
 import pytest
 import yaml
 
+from modicum.__main__ import main
 from modicum.engine.given_recipe import given_recipe
 from modicum.engine.new_recipe import make_recipe
 from modicum.errors import InputError
@@ -112,15 +112,23 @@ def test_a_file_that_is_no_recipe_is_refused(tmp_path):
         given_recipe(tmp_path / "list.yaml")
 
 
-def test_the_commands_list_and_show_recipes_and_name_errors(tmp_path):
-    def modicum(*arguments):
-        command = [sys.executable, "-m", "modicum", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+def test_the_commands_list_and_show_recipes_and_name_errors(tmp_path, monkeypatch, capsys):
+    def modicum(*arguments) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["modicum", *arguments])
+        code = 0
+        try:
+            main()
+        except SystemExit as stopped:
+            code = int(stopped.code or 0)
+        said = capsys.readouterr()
+        return code, said.out + said.err
 
-    assert NAME in modicum("recipes").stdout
-    shown = modicum("recipes", NAME)
-    (tmp_path / "mine.yaml").write_text(shown.stdout)
+    monkeypatch.chdir(tmp_path)
+    assert NAME in modicum("recipes")[1]
+    (tmp_path / "mine.yaml").write_text(modicum("recipes", NAME)[1])
     assert resolved(tmp_path / "mine.yaml").training == resolved(NAME).training
-    wrong = modicum("fit", "nowhere", "--recipe", NAME, "--method", "full")
-    assert wrong.returncode == 2
-    assert "recipe 'cxr/lora_nih_1pct' is for method 'lora', and --method is 'full'" in wrong.stderr
+    code, said = modicum("fit", "nowhere", "--recipe", NAME, "--method", "full")
+    assert code == 2
+    assert "recipe 'cxr/lora_nih_1pct' is for method 'lora', and --method is 'full'" in said
+    code, said = modicum("fit", "nowhere", "--recipe", "mine.yaml", "--weights", "random")
+    assert (code, "nowhere" in said) == (2, True)  # all that is wrong is the data
