@@ -103,6 +103,27 @@ def test_windows_are_cut_behind_the_policies():
     assert stage._copies(batch)["image"].shape == (3, 3, 48, 48)
 
 
+def test_operations_are_dropped_alike_for_a_seed_and_named_in_the_findings():
+    """At most 8 of the paper's 10: one alone is no choice. The kept ones are in the controller's size."""
+
+    def left_out(seed, **settings):
+        torch.manual_seed(seed)
+        stage = method(architecture="unet", decoder_width=16, **settings).stages()[0]
+        assert stage.search.controller.choices[0] == 10 - len(stage.findings()["left_out"])
+        return stage.findings()["left_out"]
+
+    drawn = [left_out(seed, drop_operations=3, exclude=("invert",)) for seed in (0, 0, 1, 2, 3)]
+    assert drawn[0] == drawn[1]
+    assert len({tuple(names) for names in drawn}) > 1
+    for names in drawn:
+        assert len(set(names)) == 4
+        assert "invert" in names
+    with pytest.raises(
+        ValueError, match="dropping 9 of 10 operations leaves nothing to choose from; at most 8"
+    ):
+        AadgConfig(drop_operations=9)
+
+
 # Domains and batches
 
 

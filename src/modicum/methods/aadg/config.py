@@ -81,6 +81,9 @@ class AadgConfig(MethodConfig):
     length: int = Field(2, ge=1, description="Operations of a sub-policy, one after another (L).")
     magnitudes: int = Field(10, ge=2, description="Bins of an operation's magnitude.")
     exclude: tuple[str, ...] = Field((), description="Operations that the search leaves out.")
+    drop_operations: int = Field(
+        0, ge=0, description="Further operations that the search leaves out, drawn with the run's seed."
+    )
     temperature: float = Field(2.0, gt=0, description="Divides the controller's squashed logits (T).")
     bound: float = Field(2.5, gt=0, description="Largest size of a squashed logit before that (C).")
     controller_width: int = Field(100, ge=1, description="Units of the controller's LSTM.")
@@ -147,6 +150,12 @@ class AadgConfig(MethodConfig):
     def _something_to_choose(self) -> "AadgConfig":
         if len(self.operations) < 2:
             raise ValueError(f"excluding {', '.join(self.exclude)} leaves nothing to choose from")
+        most = len(self.operations) - 2
+        if self.drop_operations > most:
+            raise ValueError(
+                f"dropping {self.drop_operations} of {len(self.operations)} operations leaves nothing to choose from; at "
+                f"most {most}"
+            )
         return self
 
     @property

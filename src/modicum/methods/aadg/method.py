@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from torch import nn
 
 from modicum.errors import InputError
@@ -35,6 +36,7 @@ class Aadg(SegmentingMethod):
 
     def __init__(self, config: AadgConfig, context: Context) -> None:
         config = config.model_copy(update={"search_after": _search_after(config, context.training)})
+        config = _without_dropped(config)
         super().__init__(config, context)
         codes = _domains(context.targets)
         _check_batch(len(codes), context.training)
@@ -65,6 +67,18 @@ def _search_after(config: AadgConfig, training: Mapping[str, Any]) -> int:
             "leave search_after out (a fifth of all epochs), lower it, or raise --epochs",
         )
     return config.search_after
+
+
+def _without_dropped(config: AadgConfig) -> AadgConfig:
+    """The configuration with the operations that are to be dropped among the excluded.
+
+    Draws from PyTorch's generator, which is seeded alike wherever a run's method is made.
+    """
+    if not config.drop_operations:
+        return config
+    drawn = torch.randperm(len(config.operations))[: config.drop_operations].tolist()
+    dropped = tuple(config.operations[number] for number in sorted(drawn))
+    return config.model_copy(update={"exclude": (*config.exclude, *dropped), "drop_operations": 0})
 
 
 def _domains(targets: Mapping[str, np.ndarray]) -> list[int]:

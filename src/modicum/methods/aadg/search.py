@@ -168,6 +168,7 @@ class PolicySearch(nn.Module):
             ``policy``: what the last epoch of the search trained with, as a ``policy`` operation of an augmentation
             without its name; None before. ``history``: of each epoch of the search the mean probability of each
             operation and magnitude bin, the summed rewards, the entropy (nats a policy) and the policies.
+            ``left_out``: operations that the search could not choose, where there are any.
         """
         history = [
             {
@@ -187,7 +188,9 @@ class PolicySearch(nn.Module):
             "cutout_labels": self.config.cutout_labels,
             "policies": history[-1]["policies"],
         }
-        return {"policy": policy or None, "history": history}
+        left_out = [name for name in POLICY_OPERATIONS if name not in self.config.operations]
+        found = {"policy": policy or None, "history": history}
+        return {**found, "left_out": left_out} if left_out else found
 
     def _named(self, policies: Int64[Tensor, "policies decisions"]) -> list[list[list[list[Any]]]]:
         config, names = self.config, self.config.operations
