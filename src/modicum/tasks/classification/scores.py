@@ -32,10 +32,12 @@ class ClassificationScores(Scores):
 
     def update(self, outputs: Tensor, batch: Batch) -> None:
         target = batch["labels" if self.kind == "multi-label" else "label"]
+        # In single precision all logits above 17 have probability 1, and the order of sure images would be lost.
+        outputs = outputs.detach().cpu().double()
         self._parts.append(
             (
                 batch["position"].cpu().numpy(),
-                self._activate(outputs.detach()).cpu().numpy().astype(np.float64),
+                self._activate(outputs).numpy(),
                 target.cpu().numpy(),
             )
         )

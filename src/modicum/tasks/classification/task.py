@@ -175,8 +175,9 @@ class Classification(ImageLevelTask):
         return weights
 
     def activate(self, outputs: Float[Tensor, "*batch classes"]) -> Float[Tensor, "*batch classes"]:
-        """Logits to probabilities: sigmoid for findings, softmax for classes."""
-        return outputs.float().sigmoid() if self.kind == "multi-label" else outputs.float().softmax(-1)
+        """Logits to probabilities: sigmoid for findings, softmax for classes; in single precision or the outputs' own."""
+        outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
+        return outputs.sigmoid() if self.kind == "multi-label" else outputs.softmax(-1)
 
     def scores(self) -> ClassificationScores:
         return ClassificationScores(self.kind, self.classes, self.ordered, self.specificity, self.activate)
