@@ -158,7 +158,7 @@ def _learned(run: RunFiles, domain: str, amount: int) -> str:
 
 
 def _galleries(run: RunFiles, evaluation: Evaluation, budget: int) -> list[Gallery]:
-    """The worst and the best images, with what the colours stand for."""
+    """The worst, typical and the best images, with what the colours stand for."""
     images = segmented(run, evaluation)
     place = {} if images is None else {name: i for i, name in enumerate(images.names)}
 

@@ -272,16 +272,37 @@ def test_directions_of_metrics():
             metric_direction(name, ["lung", "heart"])
 
 
-def test_examples_are_the_worst_images_and_then_the_best():
-    mask = torch.zeros(5, 1, 10, 10)
-    mask[:, :, :5] = 1
+def examples_of(images, count):
+    """Examples of images, at positions from 10 on, of which each is segmented a row worse than the one before."""
+    mask = torch.zeros(images, 1, 20, 10)
+    mask[:, :, :10] = 1
     said = mask.clone()
-    for index in range(5):
-        said[index, :, : index + 1] = 0
-    examples = collected(binary(), certain(said), mask, [10, 11, 12, 13, 14]).examples(2)
+    for index in range(images):
+        said[index, :, :index] = 0
+    return collected(binary(), certain(said), mask, list(range(10, 10 + images))).examples(count)
+
+
+def test_examples_are_the_worst_images_then_typical_ones_then_the_best():
+    examples = examples_of(9, 4)
     assert [(example.row, example.kind) for example in examples] == [
-        (14, "mistake"),
-        (13, "mistake"),
+        (18, "mistake"),
+        (17, "mistake"),
+        (16, "mistake"),
+        (15, "mistake"),
+        (14, "typical"),
+        (13, "typical"),
         (10, "correct"),
     ]
-    assert examples[0].truth == "vessel 50 pixels"
+    assert examples[0].truth == "vessel 100 pixels"
+
+
+def test_the_worst_of_few_images_are_not_all_of_them():
+    assert [(e.row, e.kind) for e in examples_of(5, 8)] == [
+        (14, "mistake"),
+        (13, "mistake"),
+        (12, "mistake"),
+        (10, "correct"),
+        (11, "correct"),
+    ]
+    assert [(e.row, e.kind) for e in examples_of(1, 8)] == [(10, "mistake")]
+    assert examples_of(0, 8) == []

@@ -150,16 +150,24 @@ class SegmentationScores(DenseScores):
         return pd.DataFrame(rows)
 
     def examples(self, count: int) -> list[Example]:
-        """``count`` images with the lowest Dice, the mean over classes, then half as many with the highest."""
+        """The images with the lowest Dice (the mean over classes), typical ones, and some with the highest.
+
+        At most ``count`` of the first, and no more than half of all images; half as many nearest to the median; a
+        quarter as many, at least one, of the last.
+        """
         dice = {
             position: float(np.nanmean(image.dice)) for position, image in self._images.items() if image.size
         }
         ranked = sorted(dice, key=lambda position: (dice[position], position))
-        worst = ranked[:count]
-        best = [position for position in reversed(ranked) if position not in worst][: count // 2]
+        worst = ranked[: min(count, -(-len(ranked) // 2))]
+        best = ranked[len(worst) :][: -1 - max(1, count // 4) : -1]
+        between = ranked[len(worst) : len(ranked) - len(best)]
+        median = float(np.median(list(dice.values()))) if dice else 0.0
+        nearest = sorted(between, key=lambda position: abs(dice[position] - median))[: count // 2]
+        typical = [position for position in ranked if position in nearest]
         return [
             Example(position, kind, 0, *self._areas(self._images[position]), dice[position])
-            for kind, chosen in (("mistake", worst), ("correct", best))
+            for kind, chosen in (("mistake", worst), ("typical", typical), ("correct", best))
             for position in chosen
         ]
 
