@@ -3,8 +3,8 @@
     OMP_NUM_THREADS=1 python benchmarks/learning/lora/gratings.py      # a few minutes on one thread
 
 The task, the transformer (width 64, depth 4, 8-pixel patches of 32-pixel images) and the training (600 labelled images,
-400 steps of AdamW in batches of 64) are those of ``tests/methods/gratings.py``; every way is learned with two seeds, which
-also draw the pre-training, and scored on 2,000 other images. Writes ``benchmarks/results/lora_gratings.json`` and
+400 steps of AdamW in batches of 64) are those of ``tests/methods/gratings.py``; every way is learned with two seeds,
+which also draw the pre-training, and scored on 2,000 other images. Writes ``benchmarks/results/lora_gratings.json`` and
 ``gratings.md`` beside this file; what the former has already is not learned again.
 """
 
@@ -23,6 +23,7 @@ from modicum.nn import count_parameters
 ROOT = Path(__file__).parents[3]
 sys.path[:0] = [str(ROOT / "tests" / "methods"), str(ROOT / "benchmarks")]
 import gratings as task  # noqa: E402
+
 from training_overhead import machine  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "lora_gratings.json"
@@ -47,9 +48,9 @@ def markdown(cells: list[dict[str, Any]]) -> str:
     rows = [
         "# LoRA and the grating task",
         f"\n    {COMMAND}\n",
-        "Mean area under the curve over three findings, each an exclusive-or or a conjunction of two gratings, on 2,000 images; "
-        "one number a seed. Permuted: eight permutations of every finding's 600 labels, learned side by side; the parameters "
-        "are those for three findings.\n",
+        "Mean area under the curve over three findings, each an exclusive-or or a conjunction of two gratings, on "
+        "2,000 images; one number a seed. Permuted: eight permutations of every finding's 600 labels, learned side by "
+        "side; the parameters are those for three findings.\n",
         "| method | learned parameters | right labels | permuted labels |",
         "| --- | --- | --- | --- |",
     ]
