@@ -100,17 +100,36 @@ def test_classes_keep_their_proportion(tmp_path, share):
     )
 
 
-def test_findings_keep_their_proportion(tmp_path):
-    # As common as effusion, oedema and hernia are in NIH's training list, and drawn without regard to each other.
+@pytest.mark.parametrize(("share", "closer"), [(0.02, 3), (0.1, 4)])
+def test_findings_keep_their_proportion_better_than_patients_drawn_at_random(tmp_path, share, closer):
+    # As common as effusion, nodule, oedema and hernia are in NIH's training list, each in few patients who have it often.
     draws = np.random.default_rng(1)
-    shares = {"labels:Effusion": 0.118, "labels:Edema": 0.0148, "labels:Hernia": 0.0018}
-    findings = {name: (draws.random(20_000) < share).astype(float) for name, share in shares.items()}
-    table = pd.DataFrame({"image": [f"{row}.png" for row in range(20_000)], "split": "train"} | findings)
-    table["patient"] = [str(row // 4) for row in range(20_000)]
-    kept = keep_label_fraction(Manifest(table, tmp_path), 0.1).part("train").table
-    assert abs(len(kept) - 2000) <= 4
-    for name, values in findings.items():
-        assert abs(kept[name].sum() - 0.1 * values.sum()) <= max(2, 0.05 * values.sum() * 0.1), name
+    patient = np.repeat(np.arange(5_000), np.minimum(draws.geometric(0.27, 5_000), 60))
+    common = {
+        "labels:Effusion": 0.118,
+        "labels:Nodule": 0.056,
+        "labels:Edema": 0.0148,
+        "labels:Hernia": 0.0018,
+    }
+    odds = {name: p / 0.3 * draws.gamma(0.3, 1, 5_000)[patient] for name, p in common.items()}
+    findings = {name: (draws.random(len(patient)) < odd).astype(float) for name, odd in odds.items()}
+    table = pd.DataFrame(
+        {"image": [f"{row}.png" for row in range(len(patient))], "patient": patient.astype(str)}
+    )
+    table = table.assign(split="train", **findings)
+    expected = share * table[list(common)].sum()
+
+    def distance(rows) -> float:
+        """Mean over findings of the difference from the expected number, in standard deviations of a random draw."""
+        return float(((rows[list(common)].sum() - expected).abs() / expected.pow(0.5)).mean())
+
+    kept = keep_label_fraction(Manifest(table, tmp_path), share).part("train").table
+    people = [draws.permutation(5_000)[: round(share * 5_000)] for _ in range(20)]
+    at_random = np.mean([distance(table[np.isin(patient, chosen)]) for chosen in people])
+    assert closer * distance(kept) < at_random
+    assert abs(len(kept) - share * len(table)) <= 5
+    # Neither those of many images nor those of few are preferred.
+    assert kept["patient"].nunique() == pytest.approx(share * 5_000, rel=0.05)
 
 
 def test_another_seed_keeps_other_patients(tmp_path):

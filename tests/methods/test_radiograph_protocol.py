@@ -16,7 +16,8 @@ from torch import nn
 from torch.nn import functional as F
 
 import modicum
-from modicum.engine.model import load_method
+from modicum.engine.given_recipe import given_recipe
+from modicum.engine.model import load_method, make_method
 from modicum.engine.new_recipe import make_recipe
 from modicum.engine.optimizers import make_optimizer
 from modicum.engine.recipe import TrainingSettings
@@ -25,6 +26,7 @@ from modicum.errors import InputError
 from modicum.methods import ExtractStage
 from modicum.methods.parameter_groups import layer_number
 from modicum.nn import Backbone, count_parameters
+from modicum.tasks import Classification
 
 IMAGES = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(3))
 
@@ -249,3 +251,45 @@ def test_the_cosine_ends_at_the_least_rate_and_never_above_the_peak():
     assert make_recipe("images.csv", "full", {"min_lr": 1e-6}).training.min_lr == 1e-6
     with pytest.raises(InputError, match=r"training.min_lr.*cannot end above lr, which is 0.001"):
         make_recipe("images.csv", "full", {"lr": 1e-3, "min_lr": 1e-2})
+
+
+# --- published checkpoints -------------------------------------------------------------------------------------
+
+
+def checkpoint(path, without: str = ""):
+    """Weights as MRM's release keeps them: under ``model``, with a decoder and a text branch beside the encoder."""
+    torch.manual_seed(5)
+    body = timm.create_model("test_vit", img_size=32, num_classes=0).state_dict()
+    others = {
+        name: torch.zeros(2)
+        for name in ("mask_token", "decoder_embed.weight", "bert_encoder.x", "bert_mlp.0.bias")
+    }
+    kept = {
+        name: tensor
+        for name, tensor in (body | others).items()
+        if not without or not name.startswith(without)
+    }
+    torch.save({"model": kept, "epoch": 200}, path)
+    return body
+
+
+def from_checkpoint(path):
+    small_vit = {"backbone": "test_vit", "image_size": 32, "weights": str(path)}
+    recipe = make_recipe("data", None, small_vit, given_recipe("cxr/lora_nih_1pct"))
+    return make_method(recipe, Classification("multi-label", ["Edema", "Hernia"]), {}).predictor().backbone
+
+
+def test_a_checkpoint_with_a_text_branch_loads(tmp_path):
+    weights = checkpoint(tmp_path / "mrm.pth")
+    backbone = from_checkpoint(tmp_path / "mrm.pth")
+    assert torch.equal(backbone.body.blocks[3].mlp.fc1.weight, weights["blocks.3.mlp.fc1.weight"])
+    assert torch.equal(
+        backbone.body.blocks[3].attn.qkv.key.weight, weights["blocks.3.attn.qkv.weight"].chunk(3)[1]
+    )
+    assert backbone.normalisation["mean"] == pytest.approx([0.4978] * 3)
+
+
+def test_a_checkpoint_without_one_of_the_blocks_is_refused(tmp_path):
+    checkpoint(tmp_path / "mrm.pth", without="blocks.3.")
+    with pytest.raises(InputError, match=r"12 of its \d+ tensors are missing .*'blocks.3.norm1.weight'"):
+        from_checkpoint(tmp_path / "mrm.pth")

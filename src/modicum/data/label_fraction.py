@@ -1,9 +1,9 @@
 """A share of the training images, as if only these had been labelled.
 
 The patients of the training part stand in one order, and a share is its beginning: of the same seed, 1 % lies inside
-10 %. The order is stratified everywhere. Each patient counts for the rarest of its labels (classes, or findings of
-multi-label data); the patients of a label are spread evenly over the order, by their images; and before all of them
-stands one patient of each label, so that no share is without it.
+10 %. The order is stratified everywhere: the next patient is the one, of some that wait, after whom the labels (classes,
+or findings of multi-label data) are nearest to their proportions in the whole. Before all others stands one patient of
+each label, so that no share is without it.
 """
 
 import numpy as np
@@ -13,6 +13,8 @@ from modicum.data.splits import Patients, patients_in_order
 from modicum.errors import InputError
 from modicum.wording import count_of
 
+WAITING = 64
+"""Patients among whom the next one is chosen."""
 LEFT_OUT = np.nan
 """The split of an image that is left out: it is neither learned from nor tested on."""
 
@@ -62,21 +64,53 @@ def _order(patients: Patients) -> tuple[list[int], int]:
     """Patients in the order in which shares take them, and how many of them every share has."""
     sizes = np.array([len(rows) for rows in patients.rows], dtype=np.float64)
     present = patients.counts > 0
-    # The labels stand from rare to common; who has none belongs to a group of its own after them.
-    group = np.where(present.any(1), present.argmax(1), len(patients.labels)) if present.size else 0 * sizes
+    # Each patient stands for its rarest label (labels go from rare to common), those without any for one more; the
+    # patients of a label come at even distances, so that of every label some are waiting.
+    stands_for = (
+        np.where(present.any(1), present.argmax(1), len(patients.labels)) if present.size else 0 * sizes
+    )
     place = np.empty(len(sizes))
-    for label in np.unique(group):
-        members = np.flatnonzero(group == label)
-        own = sizes[members]
-        place[members] = (own.cumsum() - own / 2) / own.sum()
+    for label in np.unique(stands_for):
+        own = np.flatnonzero(stands_for == label)
+        place[own] = (sizes[own].cumsum() - sizes[own] / 2) / sizes[own].sum()
     first: list[int] = []
     for label in range(len(patients.labels)):
         holders = np.flatnonzero(present[:, label])
         if len(holders) and not present[first, label].any():
             first.append(int(holders[np.argmin(place[holders])]))
-    spread = np.lexsort((np.arange(len(sizes)), group, place)).tolist()
-    taken = set(first)
-    return [*first, *(patient for patient in spread if patient not in taken)], max(1, len(first))
+    spread = np.lexsort((np.arange(len(sizes)), stands_for, place))
+    queue = spread[~np.isin(spread, first)]
+    # Patients are counted with the labels: else those with few images, which disturb little, would come first.
+    counts = np.column_stack([patients.counts, np.ones_like(sizes), sizes])
+    return [*first, *_balanced(queue, counts, first)], max(1, len(first))
+
+
+def _balanced(queue: np.ndarray, counts: np.ndarray, taken: list[int]) -> list[int]:
+    """Patients of a queue in an order that keeps every label near its proportion.
+
+    The next is the one after whom the squared distances of the labels' counts from those expected of so many images,
+    each over the label's total (as in Pearson's chi-squared), are least in sum.
+
+    Args:
+        queue: indices of patients; the first :data:`WAITING` that are left are chosen from.
+        counts: [patients, labels], images of each patient with a label; all its images in the last column.
+        taken: patients that stand before.
+    """
+    counts = counts[:, counts.any(0)]
+    totals, have = counts.sum(0), counts[taken].sum(0)
+    waiting, coming = queue[:WAITING].copy(), iter(queue[WAITING:])
+    order: list[int] = []
+    while len(waiting):
+        after = have + counts[waiting]
+        expected = after[:, -1:] / totals[-1] * totals
+        best = int(np.argmin(((after - expected) ** 2 / totals).sum(1)))
+        order.append(int(waiting[best]))
+        have = after[best]
+        if (new := next(coming, None)) is None:
+            waiting = np.delete(waiting, best)
+        else:
+            waiting[best] = new
+    return order
 
 
 def _nearest(sizes: np.ndarray, images: float) -> int:
