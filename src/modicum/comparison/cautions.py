@@ -1,7 +1,8 @@
 """What a careful reader must know before believing a table."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -10,6 +11,11 @@ from modicum.comparison.request import Request
 from modicum.report.words import metric_title
 from modicum.wording import count_of, listed
 
+_OWN = (
+    "backbone", "batch_size", "accumulate", "optimizer", "lr", "schedule", "warmup_epochs", "weight_decay", "clip_norm",
+    "augment", "sampling", "select",
+)  # fmt: skip
+"""Settings of the training loop that a method may bring along, in the order in which they are named."""
 _BUDGET = ("epochs", "batch_size", "size", "image_size", "accumulate")
 
 
@@ -110,7 +116,30 @@ def _of_budget(request: Request) -> list[str]:
     if len(set(passes.values())) > 1:
         shown = ", ".join(f"{name} {number}" for name, number in passes.items())
         found.append(f"An epoch shows the images several times, and not as often to all: {shown}.")
+    found += _of_defaults(request)
     swept = [key for key in request.sweeps if key.rpartition(".")[2] in _BUDGET]
     if swept:
         found.append(f"Rows differ in their budget: {listed(swept)}.")
     return found
+
+
+def _of_defaults(request: Request) -> list[str]:
+    """Where methods train each in its own way without anybody having asked for it, in one sentence."""
+    parts: list[Mapping[str, Any]] = [*request.method_settings.values(), request.sweeps]
+    asked = {key.rpartition(".")[2] for part in parts for key in part} | ({"lr"} if request.lrs else set())
+    values: dict[str, dict[str, list[str]]] = {key: {} for key in _OWN if key not in asked}
+    for name in request.variants:
+        recipe = request.recipe_of(name)
+        known = {**recipe.training.model_dump(), "backbone": recipe.backbone.name}
+        for key, rows in values.items():
+            value = known[key]
+            shown = (
+                value if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else str(value)
+            )
+            rows.setdefault(shown, []).append(name)
+    apart = [
+        f"{key} {', '.join(f'{value} ({listed(names)})' for value, names in rows.items())}"
+        for key, rows in values.items()
+        if len(rows) > 1
+    ]
+    return [f"Settings that each method has of its own: {'; '.join(apart)}."] if apart else []

@@ -1,0 +1,35 @@
+"""What a comparison says below its table of how its methods were trained."""
+
+import pandas as pd
+
+from modicum.comparison.cautions import cautions_of
+from modicum.comparison.request import Request
+
+
+def said(*methods, sweep=None, lrs=(), **settings):
+    request = Request.of("images", methods, 1, lrs, settings, sweep)
+    table = pd.DataFrame({"method": methods, "error": "", "full_memory": ""})
+    found = cautions_of(request, [], table, None)
+    return next((caution for caution in found if "has of its own" in caution), "")
+
+
+def test_how_segmentations_are_trained_apart_is_one_sentence():
+    sentence = said("segment", "aadg")
+    assert "backbone resnet18 (segment), mobilenetv2_100 (aadg)" in sentence
+    assert "schedule cosine (segment), constant (aadg)" in sentence
+    assert "augment segmentation (segment), none (aadg)" in sentence
+    assert "clip_norm 1 (segment), 0 (aadg)" in sentence
+    assert "lr" not in sentence  # 0.001 in both
+    assert "batch_size" not in sentence  # one for all
+
+
+def test_what_was_given_is_no_methods_own():
+    sentence = said("segment", "aadg", backbone="resnet18", **{"aadg.batch_size": 24})
+    assert "backbone" not in sentence
+    assert "batch_size" not in sentence  # said elsewhere
+    assert "lr 0.0001 (full), 0.001 (linear)" in said("full", "linear")
+    assert "lr" not in said("full", "linear", lrs=[1e-3, 1e-2])
+
+
+def test_rows_that_are_trained_alike_need_no_sentence():
+    assert said("segment", sweep={"decoder_width": [64, 128]}) == ""
