@@ -1,10 +1,11 @@
 """Published settings under a name."""
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from modicum.errors import InputError, did_you_mean
+from modicum.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -37,9 +38,10 @@ def shipped_recipe(name: str) -> ShippedRecipe:
     """One of them. Raises :class:`~modicum.errors.InputError` with near names where there is none of that name."""
     known = shipped_recipes()
     if name not in known:
-        near = did_you_mean(name, known)
+        near = " or ".join(f"'{close}'" for close in difflib.get_close_matches(name, known, n=3, cutoff=0.5))
         raise InputError(
             f"unknown recipe '{name}'",
-            near.partition("(known")[0] + "`modicum recipes` lists all; a file's name ends in .yaml",
+            (f"did you mean {near}? " if near else "")
+            + "`modicum recipes` lists all; a file's name ends in .yaml",
         )
     return known[name]
