@@ -31,7 +31,7 @@ def run_summary(path: Path) -> list[str]:
 
 def evaluation_summary(content: Mapping[str, Any], first: str | None = None) -> list[str]:
     """An evaluation's most telling metrics in one line."""
-    wanted = [first, "auroc", "balanced_accuracy", "accuracy", "quadratic_kappa"]
+    wanted = [first, "dice", "auroc", "balanced_accuracy", "accuracy", "quadratic_kappa"]
     found = list(content["metrics"])
     names = [name for name in dict.fromkeys(wanted) if name and name in found]
     names += found[:3] if len(names) < 2 else []  # another task's: its own first
