@@ -15,6 +15,7 @@ from modicum.nn import (
     linear_head,
     load_backbone_weights,
 )
+from modicum.nn.patch_pooling import pool_patches
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "test_vit", "test_convnext", "test_efficientnet"])
@@ -119,3 +120,14 @@ def test_resnet50_has_the_published_number_of_parameters():
     network = Classifier(backbone, linear_head(backbone.num_features, 5))
     assert count_parameters(network) == (23_518_277, 23_518_277)
     assert count_parameters(Classifier(Frozen(backbone), linear_head(2048, 5)))[1] == 2048 * 5 + 5
+
+
+def test_weights_of_mean_pooling_start_another_backbone():
+    learned = Backbone("test_vit", (96, 96))
+    pool_patches(learned.body)
+    with torch.no_grad():
+        learned.body.fc_norm.weight.fill_(2)
+    started = Backbone("test_vit", (96, 96))
+    load_backbone_weights(started, learned.body.state_dict(), "run:runs/lora")
+    assert torch.equal(started.body.norm.weight, learned.body.fc_norm.weight)
+    assert torch.equal(started.body.blocks[0].attn.qkv.weight, learned.body.blocks[0].attn.qkv.weight)

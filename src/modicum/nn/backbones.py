@@ -114,6 +114,9 @@ def load_backbone_weights(backbone: Backbone, weights: Mapping[str, Tensor], sou
                 "choose the backbone they were made for",
             ) from error
     own = body.state_dict()
+    for end in ("weight", "bias"):  # of a run with pool=mean: the norm that it learned after its blocks
+        if f"norm.{end}" in own and f"norm.{end}" not in state and f"fc_norm.{end}" in state:
+            state[f"norm.{end}"] = state[f"fc_norm.{end}"]
     missing = [name for name in own if name not in state]
     wrong = [name for name in own if name in state and own[name].shape != state[name].shape]
     if missing or wrong:

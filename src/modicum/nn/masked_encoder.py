@@ -149,6 +149,7 @@ def vision_transformer(
         weight_init="skip",
     )
     xavier_initialise(body)
+    assert body.pos_embed is not None
     with torch.no_grad():
         body.pos_embed.copy_(sincos_positions(body.patch_embed.grid_size, width))
     return body

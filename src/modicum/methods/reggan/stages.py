@@ -45,6 +45,7 @@ class RegGanStage(TrainStage):
     """
 
     name = "translate"
+    mean_displacement: Tensor
 
     def __init__(
         self,
