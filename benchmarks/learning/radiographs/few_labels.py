@@ -7,8 +7,7 @@
 ``DIR`` holds ``cxr_pneumoniamnist``, ``cxr_covid`` and ``cxr_reports``; ``radiographs.py`` says what is learned from.
 For each seed a network is pre-trained with ``mae`` and with ``mrm``, on the same images as often; the same seed draws the
 labelled images, one set for all three starts, and the order in which they are shown. All settings stand below. The
-learning rate of each adaptation, one for all starts, was chosen on validation images (``--pilot``, which shows nothing
-else). Runs are fitted without their report pages. Goes on where it was stopped; two processes may share the work by
+learning rate of each adaptation was chosen on validation images (``--pilot``, which shows nothing else). Runs are fitted without their report pages. Goes on where it was stopped; two processes may share the work by
 ``--seeds`` and ``--starts``. Writes ``benchmarks/results/radiographs_few_labels.json`` and, beside this file,
 ``tables.md``.
 """
@@ -34,13 +33,12 @@ RESULTS = HERE.parents[1] / "results" / "radiographs_few_labels.json"
 SEEDS = (0, 1, 2)
 PILOT_SEED = 100
 STARTS = ("random", "mae", "mrm")
-FRACTIONS = (0.01, 0.1, 1.0)
 NETWORK: dict[str, Any] = {
     "backbone": "test_vit", "image_size": 96, "patient": "patient", "precision": "bf16", "device": "cpu",
     "resamples": 1000,
 }  # fmt: skip
 PRETRAINING: dict[str, Any] = {
-    **NETWORK, "weights": "random", "epochs": 30, "batch_size": 64, "lr": 1e-3, "warmup_epochs": 2, "validate_every": 5,
+    **NETWORK, "weights": "random", "epochs": 20, "batch_size": 64, "lr": 1e-3, "warmup_epochs": 1, "validate_every": 5,
     "decoder_width": 64, "decoder_depth": 2, "decoder_heads": 4,
 }  # fmt: skip
 REPORTS: dict[str, Any] = {
@@ -50,13 +48,28 @@ REPORTS: dict[str, Any] = {
 # would need labels of many validation images.
 ADAPTATION: dict[str, Any] = {**NETWORK, "batch_size": 16, "select": "last"}
 GREY = {"backbone.mean": [0.4978] * 3, "backbone.std": [0.2449] * 3}
-LENGTH: dict[float, dict[str, Any]] = {  # about 100, 200 and 400 steps of 16 images
-    0.01: {"epochs": 10, "passes": 8, "warmup_epochs": 1, "validate_every": 10},
-    0.1: {"epochs": 10, "passes": 2, "warmup_epochs": 1, "validate_every": 10},
-    1.0: {"epochs": 3, "passes": 1, "warmup_epochs": 0.3, "validate_every": 3},
+LENGTH: dict[str, dict[float, dict[str, Any]]] = {  # about 100, 200 and 400 steps of 16 images
+    "pneumonia": {
+        0.01: {"epochs": 10, "passes": 8, "warmup_epochs": 1, "validate_every": 10},
+        0.1: {"epochs": 10, "passes": 2, "warmup_epochs": 1, "validate_every": 10},
+        1.0: {"epochs": 3, "passes": 1, "warmup_epochs": 0.3, "validate_every": 3},
+    },
+    "covid": {
+        0.1: {"epochs": 10, "passes": 10, "warmup_epochs": 1, "validate_every": 10},
+        1.0: {"epochs": 10, "passes": 2, "warmup_epochs": 1, "validate_every": 10},
+    },
 }
-PILOT: dict[str, tuple[float, ...]] = {"linear": (1e-3, 1e-2), "lora": (7.5e-4, 3e-3), "full": (1e-4, 1e-3)}
-LR: dict[str, float] = {"linear": 1e-3, "lora": 7.5e-4, "full": 1e-4}
+PILOT: dict[str, tuple[float, ...]] = {
+    "linear": (1e-3, 1e-2, 3e-2),
+    "lora": (7.5e-4, 3e-3, 1e-2),
+    "full": (1e-4, 3e-4, 1e-3),
+}
+# The best of the pilot for random weights and for MAE, whose rates MRM has too; only ``full`` wants two.
+LR: dict[str, dict[str, float]] = {
+    "random": {"linear": 3e-2, "lora": 3e-3, "full": 1e-3},
+    "mae": {"linear": 3e-2, "lora": 3e-3, "full": 3e-4},
+    "mrm": {"linear": 3e-2, "lora": 3e-3, "full": 3e-4},
+}
 METRICS = ("auroc", "accuracy")
 Place = tuple[str, str, float, int]
 
@@ -89,7 +102,7 @@ def adapted(runs: Path, tables: Path, place: Place, lr: float, task: str, prefix
         else {"weights": f"run:{runs / f'{start}-seed{source}'}"}
     )
     settings = {
-        **ADAPTATION, **LENGTH[fraction], **weights, "lr": lr, "seed": seed, "split_seed": seed,
+        **ADAPTATION, **LENGTH[task][fraction], **weights, "lr": lr, "seed": seed, "split_seed": seed,
         "label_fraction": fraction,
     }  # fmt: skip
     return fitted(runs, prefix + named(task, place), tables / f"{task}.csv", method, settings)
@@ -101,23 +114,28 @@ def named(task: str, place: Place) -> str:
     return f"{task}-{start}-{method}-{100 * fraction:g}-seed{seed}"
 
 
-def grid(seeds: Sequence[int]) -> Iterator[Place]:
-    """All cells, seed by seed."""
-    for seed, start, method, fraction in product(seeds, STARTS, PILOT, FRACTIONS):
+def grid(task: str, seeds: Sequence[int]) -> Iterator[Place]:
+    """All cells of a task, seed by seed."""
+    for seed, start, method, fraction in product(seeds, STARTS, PILOT, LENGTH[task]):
         yield start, method, fraction, seed
 
 
 def pilot(runs: Path, tables: Path) -> None:
-    """Validation AUROC with a tenth of the labels, at a seed that is not used again, for two learning rates each."""
+    """Validation AUROC with a tenth of the labels, at a seed that is not used again, for three learning rates each."""
     for start in ("random", "mae"):
         if start != "random":
             pretrained(runs, tables, start, SEEDS[0])
         for method, rates in PILOT.items():
             for lr in rates:
                 place = (start, method, 0.1, PILOT_SEED)
-                found = adapted(runs, tables, place, lr, "pneumonia", f"pilot-lr{lr:g}-")
+                found = adapted(runs, tables, place, lr, "pneumonia", pilot_of(lr))
                 value = found["evaluations"]["val"]["metrics"]["auroc"]["value"]
                 print(f"{start:6} {method:6} lr {lr:g}: validation AUROC {value:.4f}", flush=True)
+
+
+def pilot_of(lr: float) -> str:
+    """What the names of the pilot's runs begin with."""
+    return f"pilot-lr{lr:g}-"
 
 
 # --- tables ----------------------------------------------------------------------------------------------------------
@@ -139,6 +157,20 @@ def cell(runs: Path, task: str, place: Place) -> dict[str, Any] | None:
         "task": task, "start": start, "method": method, "fraction": fraction, "seed": seed,
         "steps": found["time"]["steps"], "train_seconds": found["time"]["train_seconds"], **scores,
     }  # fmt: skip
+
+
+def piloted(runs: Path) -> list[dict[str, Any]]:
+    """What the learning rates were chosen by."""
+    found = []
+    for start, (method, rates) in product(STARTS, PILOT.items()):
+        for lr in rates:
+            path = RunFolder(
+                runs / (pilot_of(lr) + named("pneumonia", (start, method, 0.1, PILOT_SEED)))
+            ).metrics
+            if path.is_file():
+                scores = json.loads(path.read_text(encoding="utf-8"))["evaluations"]["val"]["metrics"]
+                found.append({"start": start, "method": method, "lr": lr, "val_auroc": scores["auroc"]})
+    return found
 
 
 def pretraining(runs: Path) -> list[dict[str, Any]]:
@@ -164,6 +196,7 @@ def pretraining(runs: Path) -> list[dict[str, Any]]:
 def summary(cells: list[dict[str, Any]], task: str) -> str:
     """A table of each metric on the test images, and of the gains of AUROC over random weights, seed by seed."""
     lines: list[str] = []
+    fractions = list(LENGTH[task])
     for metric in METRICS:
         found = {
             (start, method): scores_of(cells, task, start, method, metric)
@@ -171,7 +204,7 @@ def summary(cells: list[dict[str, Any]], task: str) -> str:
         }
         if all(np.isnan(values).all() for values in found.values()):
             continue
-        shown = [f"{100 * fraction:g} %" for fraction in FRACTIONS]
+        shown = [f"{100 * fraction:g} %" for fraction in fractions]
         gains = [f"gain, {name}" for name in shown] if metric == "auroc" else []
         lines += [
             f"\n### {'Accuracy' if metric == 'accuracy' else 'AUROC'}, {task}\n",
@@ -180,7 +213,7 @@ def summary(cells: list[dict[str, Any]], task: str) -> str:
         ]
         for method, start in product(PILOT, STARTS):
             values = found[start, method]
-            columns = [spread(values[place]) for place in range(len(FRACTIONS))]
+            columns = [spread(each) for each in values]
             if gains:
                 gain = values - found["random", method]
                 columns += ["" if start == "random" else spread(each, sign=True) for each in gain]
@@ -190,10 +223,11 @@ def summary(cells: list[dict[str, Any]], task: str) -> str:
 
 def scores_of(cells: list[dict[str, Any]], task: str, start: str, method: str, metric: str) -> np.ndarray:
     """Test scores [fractions, seeds]; NaN where a cell is not finished."""
-    found = np.full((len(FRACTIONS), len(SEEDS)), np.nan)
+    fractions = list(LENGTH[task])
+    found = np.full((len(fractions), len(SEEDS)), np.nan)
     for each in cells:
         if (each["task"], each["start"], each["method"]) == (task, start, method):
-            row, column = FRACTIONS.index(each["fraction"]), SEEDS.index(each["seed"])
+            row, column = fractions.index(each["fraction"]), SEEDS.index(each["seed"])
             found[row, column] = each[f"test_{metric}"]["value"]
     return found
 
@@ -214,10 +248,11 @@ def write_results(runs: Path, tables: Path, tasks: Sequence[str]) -> None:
     ]
     settings = {"pretraining": PRETRAINING, "reports": REPORTS, "adaptation": ADAPTATION, "lr": LR}
     content = {
-        "settings": {**settings, "length": {f"{key:g}": value for key, value in LENGTH.items()}},
+        "settings": {**settings, "length": LENGTH},
         "environment": environment(),
         "images": (tables / "counts.csv").read_text(encoding="utf-8").splitlines(),
         "left_out": (tables / "left_out.txt").read_text(encoding="utf-8").splitlines(),
+        "pilot": piloted(runs),
         "pretraining": pretraining(runs),
         "cells": cells,
     }
@@ -252,13 +287,14 @@ def main() -> None:
             if method != "random":
                 print(method, seed, pretrained(given.runs, tables, method, seed)["time"], flush=True)
         return
-    for task, place in product(given.tasks, grid(() if given.summary else given.seeds)):
+    seeds = () if given.summary else given.seeds
+    for task, place in ((task, place) for task in given.tasks for place in grid(task, seeds)):
         start, method, _, seed = place
         if start not in given.starts:
             continue
         if start != "random":
             pretrained(given.runs, tables, start, seed)
-        found = adapted(given.runs, tables, place, LR[method], task)
+        found = adapted(given.runs, tables, place, LR[start][method], task)
         value = found["evaluations"]["test"]["metrics"]["auroc"]["value"]
         print(f"{named(task, place)}: test AUROC {value:.4f}", flush=True)
         write_results(given.runs, tables, ("pneumonia", "covid"))
