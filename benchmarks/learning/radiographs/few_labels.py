@@ -7,9 +7,9 @@
 ``DIR`` holds ``cxr_pneumoniamnist``, ``cxr_covid`` and ``cxr_reports``; ``radiographs.py`` says what is learned from.
 For each seed a network is pre-trained with ``mae`` and with ``mrm``, on the same images as often; the same seed draws the
 labelled images, one set for all three starts, and the order in which they are shown. All settings stand below. The
-learning rate of each adaptation was chosen on validation images (``--pilot``, which shows nothing else). Runs are fitted without their report pages. Goes on where it was stopped; two processes may share the work by
-``--seeds`` and ``--starts``. Writes ``benchmarks/results/radiographs_few_labels.json`` and, beside this file,
-``tables.md``.
+learning rate of each adaptation was chosen on validation images (``--pilot``, which shows nothing else). Runs are fitted
+without their report pages. Goes on where it was stopped; two processes may share the work by ``--seeds`` and
+``--starts``. Writes ``benchmarks/results/radiographs_few_labels.json`` and, beside this file, ``tables.md``.
 """
 
 import argparse
@@ -244,7 +244,10 @@ def spread(values: np.ndarray, sign: bool = False) -> str:
 def write_results(runs: Path, tables: Path, tasks: Sequence[str]) -> None:
     """JSON and tables of all that is finished."""
     cells = [
-        found for task, place in product(tasks, grid(SEEDS)) if (found := cell(runs, task, place)) is not None
+        found
+        for task in tasks
+        for place in grid(task, SEEDS)
+        if (found := cell(runs, task, place)) is not None
     ]
     settings = {"pretraining": PRETRAINING, "reports": REPORTS, "adaptation": ADAPTATION, "lr": LR}
     content = {
@@ -288,7 +291,8 @@ def main() -> None:
                 print(method, seed, pretrained(given.runs, tables, method, seed)["time"], flush=True)
         return
     seeds = () if given.summary else given.seeds
-    for task, place in ((task, place) for task in given.tasks for place in grid(task, seeds)):
+    places = [(task, place) for task in given.tasks for place in grid(task, seeds)]
+    for task, place in places:
         start, method, _, seed = place
         if start not in given.starts:
             continue
