@@ -15,21 +15,23 @@ from modicum.engine.run_folder import RunFolder, write_json
 from modicum.errors import InputError
 from modicum.methods.reggan import exported_network
 from modicum.tasks.image_to_image.task import ImageToImage, ImageToImageOptions
+from modicum.tasks.segmentation.targets import MaskCodes
+from modicum.tasks.segmentation.task import Segmentation, SegmentationOptions
 from modicum.tasks.value_range import ValueRange
 
 TASK = ImageToImage((1, 1), ImageToImageOptions(), ValueRange(0.0, 900.0, "percentile", background=0.0))
 SMALL = {"width": 4, "blocks": 1, "discriminator_width": 4, "registration_width": 4, "image_size": 32}
 
 
-def run_of(path, **config) -> RunFolder:
+def run_of(path, task=TASK, method="reggan", settings=SMALL, **config) -> RunFolder:
     """A run folder as training leaves it."""
-    recipe = make_recipe("made", "reggan", {**SMALL, **config})
-    made = make_method(recipe, TASK, {})
+    recipe = make_recipe("made", method, {**settings, **config})
+    made = make_method(recipe, task, {})
     folder = RunFolder(path)
     path.mkdir()
     folder.recipe.write_text(recipe.to_yaml())
     digest = save_tensors(folder.weights, learned_of(made))
-    facts = {"schema": 1, "task": TASK.to_dict(), "weights_sha256": digest, "frozen_backbone_sha256": None}
+    facts = {"schema": 1, "task": task.to_dict(), "weights_sha256": digest, "frozen_backbone_sha256": None}
     write_json(folder.model, facts)
     return folder
 
@@ -96,3 +98,11 @@ def test_a_part_that_is_not_there_is_named(tmp_path):
 def test_the_predictor_tells_displacements_in_modes_with_registration_alone(mode, there):
     method = make_method(make_recipe("made", "reggan", {**SMALL, "mode": mode}), TASK, {})
     assert hasattr(method.predictor(), "displacement") is there
+
+
+def test_the_card_of_a_segmentation_says_that_its_outputs_are_logits(tmp_path):
+    codes = MaskCodes("binary", ("vessel",), {"vessel": ((1, 255),), "background": ((0, 0),)})
+    task = Segmentation("binary", {"mask": codes}, SegmentationOptions())
+    small = {"backbone": "test_resnet", "weights": "random", "architecture": "unet", "image_size": 32}
+    path = export_part(run_of(tmp_path / "run", task, "segment", small), tmp_path / "s.safetensors")
+    assert json.loads(path.with_suffix(".json").read_text())["output"] == {"channels": 1, "values": "logits"}

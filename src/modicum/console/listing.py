@@ -1,6 +1,7 @@
 """Lists of methods and backbones."""
 
 import json
+from collections import Counter
 from typing import Any, Literal, get_args, get_origin
 
 import yaml
@@ -46,36 +47,43 @@ def recipe_text(name: str) -> str:
 
 
 def settings_table(name: str) -> Table:
-    """Every setting of a method by the key that ``--set`` takes, with its default.
+    """Every setting of a method by the key that ``--set`` takes, with the method's default.
+
+    Where two parts have a setting of one name, the name alone means the method's own; others are shown with their
+    part, ``training.loss``.
 
     Raises:
         InputError: an unknown method.
     """
     method = method_class(name)
+    own = {"training": method.training, "image": method.image, "backbone": method.backbone}
+    count = Counter(key for _, _, settings in _parts(method) for key in settings.model_fields)
     table = Table("setting", "default", "what it is", box=None, pad_edge=False, header_style="bold")
-    for part, settings in _parts(method):
+    for part, prefix, settings in _parts(method):
         table.add_row(f"[dim]{part}[/dim]")
         for key, field in settings.model_fields.items():
             if field.is_required() or key in {"image", "backbone", "training", "config", "task"}:
                 continue
-            default = method.training.get(key, field.get_default(call_default_factory=True))
-            table.add_row(f"  {key}", Text(_shown(default)), Text(_meaning(field)))
+            default = own.get(prefix, {}).get(key, field.get_default(call_default_factory=True))
+            shown = f"{prefix}.{key}" if prefix not in ("config", "") and count[key] > 1 else key
+            table.add_row(f"  {shown}", Text(_shown(default)), Text(_meaning(field)))
     return table
 
 
-def _parts(method: type[Method]) -> list[tuple[str, type[BaseModel]]]:
+def _parts(method: type[Method]) -> list[tuple[str, str, type[BaseModel]]]:
+    """Title, place in the recipe and settings of each part; the method's own first, as ``--set`` understands names."""
     return [
-        (method.name, method.Config),
+        (method.name, "config", method.Config),
         *(
-            (f"task {task}", task_class(task).Options)
+            (f"task {task}", "options", task_class(task).Options)
             for task in method.tasks
             if task_class(task).Options.model_fields
         ),
-        ("training", TrainingSettings),
-        ("image", ImageSettings),
-        ("backbone", BackboneSettings),
-        ("data", DataSettings),
-        ("run", Recipe),
+        ("training", "training", TrainingSettings),
+        ("image", "image", ImageSettings),
+        ("backbone", "backbone", BackboneSettings),
+        ("data", "data", DataSettings),
+        ("run", "", Recipe),
     ]
 
 

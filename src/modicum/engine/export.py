@@ -93,11 +93,18 @@ def export_part(folder: RunFolder, out: Path, part: str = PREDICTOR) -> Path:
         "network": type(network).__name__,
         **made_of,
         "input": {"channels": task.channels, "range": [0, 1], "neighbours": task.neighbours},
-        "output": {"channels": task.num_outputs, "range": [0, 1], "values": facts.get("target_range")},
+        "output": {"channels": task.num_outputs, **_meaning(facts)},
         "image": recipe.image.model_dump(mode="json"),
         "task": facts,
     }
     return _written(out, network.state_dict(), card)
+
+
+def _meaning(task: dict[str, Any]) -> dict[str, Any]:
+    """What a network's outputs are: pictures, with the units of their 0 and 1 where known, or logits of classes."""
+    if "target_range" in task:
+        return {"range": [0, 1], "values": task["target_range"]}
+    return {"values": "logits"}
 
 
 def _check_name(out: Path) -> None:
