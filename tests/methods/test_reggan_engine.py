@@ -39,7 +39,14 @@ def in_engine(stage: RegGanStage, folder, count: int = 12, **changed) -> StageTr
         rows[:0],
         np.zeros(count, np.int64),
     )
-    settings = {**TRAINING, "image_size": SIDE, "epochs": 2, "batch_size": 3, "checkpoint_steps": 3, **changed}
+    settings = {
+        **TRAINING,
+        "image_size": SIDE,
+        "epochs": 2,
+        "batch_size": 3,
+        "checkpoint_steps": 3,
+        **changed,
+    }
     task = Classification("multi-class", ["a", "b"])  # scores nothing: there are no rows to validate on
     return StageTrainer(
         stage, make_recipe("data", "full", settings), RunFolder(folder), data, task, torch.device("cpu")

@@ -32,7 +32,9 @@ HERE = Path(__file__).parent
 RESULTS = HERE.parents[1] / "results" / "radiographs_few_labels.json"
 SEEDS = (0, 1, 2)
 PILOT_SEED = 100
-STARTS = ("random", "mae", "mrm")
+STARTS = ("random", "untrained", "mae", "mrm")
+"""``untrained`` has the first values and the fixed positions that pre-training begins with, and has learned nothing."""
+MAIN = ("random", "mae", "mrm")
 NETWORK: dict[str, Any] = {
     "backbone": "test_vit", "image_size": 96, "patient": "patient", "precision": "bf16", "device": "cpu",
     "resamples": 1000,
@@ -66,6 +68,7 @@ PILOT: dict[str, tuple[float, ...]] = {
 }
 # The best of the pilot for random weights and for MAE, whose rates MRM has too; only ``full`` wants two.
 LR: dict[str, dict[str, float]] = {
+    "untrained": {"linear": 3e-2, "lora": 3e-3, "full": 1e-3},
     "random": {"linear": 3e-2, "lora": 3e-3, "full": 1e-3},
     "mae": {"linear": 3e-2, "lora": 3e-3, "full": 3e-4},
     "mrm": {"linear": 3e-2, "lora": 3e-3, "full": 3e-4},
@@ -87,9 +90,14 @@ def fitted(runs: Path, name: str, table: Path, method: str, settings: dict[str, 
 
 def pretrained(runs: Path, tables: Path, method: str, seed: int) -> dict[str, Any]:
     """Pre-training of one seed, on images alone (``mae``) or with the notes that some have (``mrm``)."""
-    own = {**REPORTS, "vocabulary": str(tables / "vocabulary.json")} if method == "mrm" else {}
-    settings = {**PRETRAINING, **own, "seed": seed}
-    return fitted(runs, f"{method}-seed{seed}", tables / "pretrain.csv", method, settings)
+    own: dict[str, dict[str, Any]] = {
+        "untrained": {"epochs": 1, "warmup_epochs": 0, "lr": 1e-12},
+        "mae": {},
+        "mrm": {**REPORTS, "vocabulary": str(tables / "vocabulary.json")},
+    }
+    settings = {**PRETRAINING, **own[method], "seed": seed}
+    kind = "mrm" if method == "mrm" else "mae"
+    return fitted(runs, f"{method}-seed{seed}", tables / "pretrain.csv", kind, settings)
 
 
 def adapted(runs: Path, tables: Path, place: Place, lr: float, task: str, prefix: str = "") -> dict[str, Any]:
@@ -176,7 +184,7 @@ def piloted(runs: Path) -> list[dict[str, Any]]:
 def pretraining(runs: Path) -> list[dict[str, Any]]:
     """What the pre-trainings ended with, and the share of their time that they waited for data."""
     found = []
-    for method, seed in product(STARTS[1:], SEEDS):
+    for method, seed in product(MAIN[1:], SEEDS):
         path = RunFolder(runs / f"{method}-seed{seed}").metrics
         if path.is_file():
             content = json.loads(path.read_text(encoding="utf-8"))
@@ -213,6 +221,8 @@ def summary(cells: list[dict[str, Any]], task: str) -> str:
         ]
         for method, start in product(PILOT, STARTS):
             values = found[start, method]
+            if np.isnan(values).all():
+                continue
             columns = [spread(each) for each in values]
             if gains:
                 gain = values - found["random", method]
@@ -271,7 +281,8 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/radiographs"))
     parser.add_argument("--tasks", nargs="+", choices=("pneumonia", "covid"), default=["pneumonia"])
     parser.add_argument("--seeds", nargs="+", type=int, choices=SEEDS, default=list(SEEDS))
-    parser.add_argument("--starts", nargs="+", choices=STARTS, default=list(STARTS))
+    parser.add_argument("--starts", nargs="+", choices=STARTS, default=list(MAIN))
+    parser.add_argument("--methods", nargs="+", choices=PILOT, default=list(PILOT))
     parser.add_argument(
         "--pretrain", action="store_true", help="only the pre-trainings of these seeds and starts"
     )
@@ -294,7 +305,7 @@ def main() -> None:
     places = [(task, place) for task in given.tasks for place in grid(task, seeds)]
     for task, place in places:
         start, method, _, seed = place
-        if start not in given.starts:
+        if start not in given.starts or method not in given.methods:
             continue
         if start != "random":
             pretrained(given.runs, tables, start, seed)
