@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from modicum.data.weights_file import read_weights, weights_digest
+from modicum.data.weights_file import read_weights, weights_digest, written_normalisation
 from modicum.errors import InputError
 
 TENSORS = {"conv.weight": torch.arange(6.0).reshape(2, 3), "bn.num_batches_tracked": torch.tensor(4)}
@@ -34,6 +34,36 @@ def test_reads_pytorch_files_in_their_usual_wrappings(tmp_path, wrap, suffix):
         content = {wrap: TENSORS, "epoch": 3}
     torch.save(content, tmp_path / f"w{suffix}")
     assert same(read_weights(tmp_path / f"w{suffix}"))
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        None,
+        {"format": "pt"},
+        {"input": "no JSON"},
+        {"input": "[1]"},
+        {"input": '{"channels": 1, "range": [0, 1]}'},
+        {"input": '{"mean": [0.5], "std": [0.2]}'},
+        {"input": '{"mean": [0.5, 0.5, 0.5], "std": [0, 1, 1]}'},
+        {"input": '{"mean": "abc", "std": "def"}'},
+        {"input": '{"mean": [NaN, 0, 0], "std": [1, 1, 1]}'},
+    ],
+)
+def test_files_that_say_nothing_usable_of_the_normalisation_are_just_weights(tmp_path, written):
+    save_file(TENSORS, tmp_path / "w.safetensors", metadata=written)
+    assert written_normalisation(tmp_path / "w.safetensors") is None
+
+
+def test_a_file_says_how_images_were_normalised(tmp_path):
+    said = {"input": '{"mean": [0.5, 0.4, 0.3], "std": [0.1, 0.2, 0.3]}'}
+    save_file(TENSORS, tmp_path / "w.safetensors", metadata=said)
+    assert written_normalisation(tmp_path / "w.safetensors") == {
+        "mean": [0.5, 0.4, 0.3],
+        "std": [0.1, 0.2, 0.3],
+    }
+    torch.save(TENSORS, tmp_path / "w.pth")
+    assert written_normalisation(tmp_path / "w.pth") is None
 
 
 def test_reads_numpy_archives(tmp_path):

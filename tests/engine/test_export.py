@@ -118,6 +118,23 @@ def test_the_card_is_in_the_file_of_weights_too(tmp_path):
     assert json.loads(metadata["input"]) == card["input"]
 
 
+@pytest.mark.parametrize("pool", ["backbone", "mean"])
+def test_an_exported_file_starts_another_run_with_the_normalisation_it_was_learned_with(tmp_path, pool):
+    own = {"backbone.mean": [0.5, 0.4, 0.3], "backbone.std": [0.2, 0.3, 0.4]}
+    folder = run_of(tmp_path / "run", "full", pool=pool, **own)
+    path = export_merged(folder, tmp_path / "weights.safetensors")
+    again = {"backbone": "test_vit", "weights": str(path), "image_size": 32, "pool": pool}
+    found = make_method(make_recipe("made", "full", again), TASK, {}).predictor().backbone
+    learned = load_method(folder)[2].predictor().backbone
+    assert found.normalisation == learned.normalisation
+    assert found.normalisation["std"] == pytest.approx([0.2, 0.3, 0.4])
+    blocks, expected = found.body.blocks.state_dict(), learned.body.blocks.state_dict()
+    assert blocks.keys() == expected.keys()
+    assert all(torch.equal(blocks[name], expected[name]) for name in expected)
+    named = make_method(make_recipe("made", "full", {**again, "backbone.mean": [0.1] * 3}), TASK, {})
+    assert named.predictor().backbone.normalisation["mean"] == pytest.approx([0.1] * 3)
+
+
 def test_another_suffix_is_refused(tmp_path):
     with pytest.raises(
         InputError, match=r"'.*weights.pth' is no file of weights; end its name with .safetensors"

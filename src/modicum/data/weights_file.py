@@ -1,6 +1,7 @@
 """Reading a file of weights into tensors, without ever executing what is in it."""
 
 import hashlib
+import json
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -58,6 +59,36 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     raise InputError(
         f"weights file '{path}' is of an unknown kind '{suffix}'", f"use one of {', '.join(WEIGHT_SUFFIXES)}"
     )
+
+
+def written_normalisation(path: Path) -> dict[str, list[float]] | None:
+    """Mean and standard deviation that images had for the weights of a file, where it says so.
+
+    ``modicum export`` writes them into the metadata of its ``.safetensors`` files; other files say nothing.
+
+    Returns:
+        ``mean`` and ``std``, a number for each channel; None where they are not there or make no sense.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    if path.suffix.lower() != ".safetensors":
+        return None
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"weights file '{path}' cannot be read", "copy it again") from error
+    try:
+        written = json.loads(metadata.get("input", "{}"))
+        found = {name: [float(value) for value in written[name]] for name in ("mean", "std")}
+    except (ValueError, TypeError, KeyError):
+        return None
+    usable = all(len(values) == 3 and np.isfinite(values).all() for values in found.values())
+    usable = usable and min(found["std"]) > 0
+    return found if usable else None
 
 
 def _unwrap(content: Any, path: Path) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-from modicum.data.weights_file import read_weights, weights_digest
+from modicum.data.weights_file import read_weights, weights_digest, written_normalisation
 from modicum.engine.randomness import seed_globals
 from modicum.engine.recipe import BackboneSettings
 from modicum.errors import InputError
@@ -58,6 +58,8 @@ def _with_weights(
     backbone = Backbone(settings.name, image_size)
     if not source.startswith(OF_RUN):
         load_backbone_weights(backbone, read_weights(Path(source)), source)
+        if written := written_normalisation(Path(source)):
+            backbone.set_normalisation(**written)
         return backbone
     path = Path(source.removeprefix(OF_RUN))
     learned = of_run(path)
