@@ -1,7 +1,19 @@
-"""The fenced blocks of a Markdown page: which are run, and what is in them."""
+"""The fenced blocks of a Markdown page: which are run, what is in them, and running it."""
 
+import contextlib
+import io
 import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
+
+import pytest
+from typer.main import get_command
+
+from modicum.__main__ import main
+from modicum.cli import app
 
 RUNNABLE = {"console", "bash", "python"}
 _SKIP = re.compile(r"^<!-- not run: (?P<reason>.+?) -->$")
@@ -69,3 +81,49 @@ def blocks(page: str) -> list[Block]:
             reason = None
         number += 1
     return found
+
+
+def run_command(command: str) -> None:
+    """Runs one command of a page: ``modicum`` in this process, anything else in a shell."""
+    words = shlex.split(command, comments=True)
+    if words[0] != "modicum":
+        done = subprocess.run(["bash", "-ec", command], capture_output=True, text=True)
+        assert done.returncode == 0, f"$ {command}\n{done.stderr}"
+        return
+    said = io.StringIO()
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(said),
+        contextlib.redirect_stderr(said),
+    ):
+        patch.setattr(sys, "argv", words)
+        try:
+            main()
+            code = 0
+        except SystemExit as stopped:
+            code = int(stopped.code or 0)
+    assert code == 0, f"$ {command}\n{said.getvalue()}"
+
+
+def run_block(
+    block: Block, names: dict[str, object], changed: Callable[[str], str] = lambda text: text
+) -> None:
+    """Runs a block's commands, or its Python with the names that earlier blocks made.
+
+    Args:
+        changed: what is done to a command or the Python before, to make it shorter.
+    """
+    if block.language == "python":
+        code = "\n" * (block.line - 1) + changed(block.text)  # a traceback then has the page's line
+        exec(compile(code, "page.md", "exec"), names)  # noqa: S102 - our own page
+    for command in block.commands() if block.language != "python" else []:
+        run_command(changed(command))
+
+
+def check_words(command: str, makefile: str) -> None:
+    """That ``modicum`` knows a command's options, and ``make`` its target; nothing is done."""
+    program, *words = shlex.split(command, comments=True)
+    if program == "modicum":
+        get_command(app).commands[words[0]].make_context(words[0], words[1:])
+    elif program == "make":
+        assert f"\n{words[0]}:" in makefile, command

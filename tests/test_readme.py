@@ -3,52 +3,11 @@
 A block after ``<!-- not run: reason -->`` is left out; of its commands the words are checked.
 """
 
-import contextlib
-import io
-import shlex
-import subprocess
-import sys
 from pathlib import Path
 
-import pytest
-from typer.main import get_command
-
-from modicum.__main__ import main
-from modicum.cli import app
-from readme_blocks import Block, blocks
+from readme_blocks import blocks, check_words, run_block
 
 README = Path(__file__).parents[1] / "README.md"
-
-
-def run_command(command: str) -> None:
-    """Runs one command of the README: ``modicum`` in this process, anything else in a shell."""
-    words = shlex.split(command, comments=True)
-    if words[0] != "modicum":
-        done = subprocess.run(["bash", "-ec", command], capture_output=True, text=True)
-        assert done.returncode == 0, f"$ {command}\n{done.stderr}"
-        return
-    said = io.StringIO()
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        contextlib.redirect_stdout(said),
-        contextlib.redirect_stderr(said),
-    ):
-        patch.setattr(sys, "argv", words)
-        try:
-            main()
-            code = 0
-        except SystemExit as stopped:
-            code = int(stopped.code or 0)
-    assert code == 0, f"$ {command}\n{said.getvalue()}"
-
-
-def run_block(block: Block, names: dict[str, object]) -> None:
-    """Runs a block's commands, or its Python with the names that earlier blocks made."""
-    if block.language == "python":
-        code = "\n" * (block.line - 1) + block.text  # a traceback then has the page's line
-        exec(compile(code, "README.md", "exec"), names)  # noqa: S102 - our own page
-    for command in block.commands() if block.language != "python" else []:
-        run_command(command)
 
 
 def test_every_command_of_the_readme_works(tmp_path, monkeypatch):
@@ -66,14 +25,9 @@ def test_every_command_of_the_readme_works(tmp_path, monkeypatch):
 def test_commands_that_are_not_run_use_words_that_exist():
     """Options of ``modicum`` and targets of ``make``, without doing anything."""
     makefile = (README.parent / "Makefile").read_text()
-    known = get_command(app).commands
     for block in blocks(README.read_text()):
         for command in block.commands() if block.not_run and block.language != "python" else []:
-            program, *words = shlex.split(command, comments=True)
-            if program == "modicum":
-                known[words[0]].make_context(words[0], words[1:])
-            elif program == "make":
-                assert f"\n{words[0]}:" in makefile, command
+            check_words(command, makefile)
 
 
 def test_each_block_that_is_not_run_gives_its_reason():

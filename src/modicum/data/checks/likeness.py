@@ -16,7 +16,7 @@ The result is the correlation of what remains, 1 for a copy. Thresholds, and the
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, UInt8
+from jaxtyping import Bool, Float, Float32, Int64, UInt8
 from scipy.ndimage import binary_opening, gaussian_filter, maximum_filter
 
 FLOOR = 2.0  # grey levels; less local deviation than this is noise, and is not blown up
@@ -40,6 +40,27 @@ class Alignment(NamedTuple):
 
     similarity: Float[np.ndarray, "n"]
     warp: Warp
+
+
+class Detail(NamedTuple):
+    """What pictures are compared by.
+
+    Attributes:
+        contrast: :func:`local_contrast`.
+        inside: where they are compared (:func:`inside`).
+    """
+
+    contrast: Float32[np.ndarray, "n side side"]
+    inside: Bool[np.ndarray, "n side side"]
+
+    def at(self, indices: Int64[np.ndarray, "m"]) -> "Detail":
+        """That of some pictures, each as often as it is named."""
+        return self._replace(contrast=self.contrast[indices], inside=self.inside[indices])
+
+
+def detail_of(pictures: Pictures) -> Detail:
+    """Computed once for each picture, however many others it is compared with."""
+    return Detail(local_contrast(pictures), inside(pictures))
 
 
 def local_contrast(pictures: Pictures) -> Float32[np.ndarray, "n side side"]:
@@ -67,18 +88,22 @@ def inside(pictures: Pictures) -> Bool[np.ndarray, "n side side"]:
 
 
 def align(first: Pictures, second: Pictures, start: Warp | None = None, steps: int = STEPS) -> Alignment:
+    """:func:`align_detail` of pairs of pictures of one side, 0 to 255."""
+    return align_detail(detail_of(first), detail_of(second), start, steps)
+
+
+def align_detail(first: Detail, second: Detail, start: Warp | None = None, steps: int = STEPS) -> Alignment:
     """Registers each picture of ``second`` on its partner in ``first`` and says how alike they then are.
 
     Args:
-        first, second: pairs of pictures of one side, 0 to 255.
+        first, second: pairs of pictures of one side.
         start: where to start from, for instance from a coarser picture; nothing moved where it is not given.
         steps: of Gauss-Newton.
     """
-    side = first.shape[-1]
-    fixed, moving = local_contrast(first), local_contrast(second)
-    seen, seen_moving = inside(first), inside(second).astype(np.float32)
-    warp = np.zeros((len(first), 4)) if start is None else start.astype(np.float64)
-    best = Alignment(np.full(len(first), -1.0), warp.copy())
+    (fixed, seen), (moving, seen_moving) = first, (second.contrast, second.inside.astype(np.float32))
+    count, side = fixed.shape[:2]
+    warp = np.zeros((count, 4)) if start is None else start.astype(np.float64)
+    best = Alignment(np.full(count, -1.0), warp.copy())
     for _ in range(steps + 1):
         rows, columns = (
             _interpolation(warp[:, 0], warp[:, 2], side),

@@ -24,7 +24,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64, UInt8, UInt64
 from scipy.fft import dctn
 
-from modicum.data.checks.likeness import STEPS, align, align_closely, local_contrast
+from modicum.data.checks.likeness import STEPS, align_closely, align_detail, detail_of, local_contrast
 from modicum.progress import track
 
 THUMBNAIL = 32
@@ -33,7 +33,9 @@ PROMISING = {1: 0.62, STEPS: 0.68}  # likeness of thumbnails after so many steps
 SAME = {32: 0.97, 64: 0.90, 128: 0.75}
 # Beyond these numbers the search becomes stricter instead of slower.
 MOST_CANDIDATES = 200_000
+MOST_PROMISING = 50_000
 MOST_CLOSER_LOOKS = 2_000
+MOST_DETAILS = 50_000  # images whose detail is kept while pairs of them are compared: 250 MB
 
 Thumbnails = UInt8[np.ndarray, "n 32 32"]
 Indices = Int64[np.ndarray, "m"]
@@ -70,7 +72,7 @@ def near_duplicates(
     for steps, bound in PROMISING.items():
         likeness = _likeness(thumbnails, first, second, steps)
         order = np.argsort(-likeness, kind="stable")
-        order = order[likeness[order] >= bound]
+        order = order[likeness[order] >= bound][:MOST_PROMISING]
         first, second, likeness = first[order], second[order], likeness[order]
     look = _Look(closer) if closer is not None else None
     found = []
@@ -138,8 +140,18 @@ def _likeness(
 ) -> Float64[np.ndarray, "m"]:
     blocks = _blocks(len(first), 1024)
     shown = track(blocks, "Comparing thumbnails") if len(blocks) > 10 else blocks
-    parts = [align(thumbnails[first[b]], thumbnails[second[b]], steps=steps).similarity for b in shown]
-    return np.concatenate([np.zeros(0), *parts])
+    images = np.unique(np.concatenate([first, second]))
+    # Most of the time would go into the detail of each pair's images; 5 KB an image, which many pairs share.
+    known = detail_of(thumbnails[images]) if len(images) <= MOST_DETAILS else None
+    parts = [np.zeros(0)]
+    for block in shown:
+        pair = first[block], second[block]
+        one, other = (
+            detail_of(thumbnails[rows]) if known is None else known.at(np.searchsorted(images, rows))
+            for rows in pair
+        )
+        parts.append(align_detail(one, other, steps=steps).similarity)
+    return np.concatenate(parts)
 
 
 def _distances(
