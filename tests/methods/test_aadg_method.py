@@ -162,6 +162,36 @@ def test_a_table_without_domains_is_refused(table, tmp_path):
         modicum.fit(bare, "aadg", name="bare", runs=tmp_path, **SMALL)
 
 
+def test_blank_domains_are_refused_and_no_domain_of_their_own(table, tmp_path):
+    blank = table.parent / "blank.csv"
+    rows = pd.read_csv(table)
+    rows.loc[rows["domain"] == "west", "domain"] = None
+    rows.to_csv(blank, index=False)
+    with pytest.raises(
+        InputError, match=r"blank for \d+ training images, .*; fill in the cells or delete the rows"
+    ):
+        modicum.fit(blank, "aadg", name="blank", runs=tmp_path, **SMALL)
+
+
+def test_an_oracle_chooses_by_the_held_out_domain_and_says_so(table, tmp_path):
+    settings = {**SMALL, "held_out": "west", "select": "oracle", "monitor": "dice"}
+    made = modicum.fit(table, "segment", name="oracle", runs=tmp_path, **{
+        key: value for key, value in settings.items() if key not in {"search_after", "policies"}
+    })  # fmt: skip
+    assert made.metrics["selection"]["split"] == "test"
+    tested = made.metrics["evaluations"]["test"]["metrics"]["dice"]["value"]
+    assert made.metrics["selection"]["value"] == pytest.approx(tested, abs=0.02)
+    assert "chosen on the test images" in made.report().read_text()
+
+
+def test_an_oracle_without_test_images_is_refused(table, tmp_path):
+    settings = {**SMALL, "select": "oracle", "fractions": [0.8, 0.2, 0]}
+    with pytest.raises(InputError, match="no test images to choose the weights by; leave select out"):
+        modicum.fit(table, "segment", name="none", runs=tmp_path, **{
+            key: value for key, value in settings.items() if key not in {"search_after", "policies"}
+        })  # fmt: skip
+
+
 def test_a_scale_that_is_no_interval_is_refused():
     with pytest.raises(ValueError, match="the smaller first"):
         AadgConfig(scale=(2.0, 0.5))

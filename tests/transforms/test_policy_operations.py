@@ -70,6 +70,19 @@ def test_an_operation_gives_the_levels_that_pillow_gives_at_every_magnitude(name
             np.testing.assert_array_equal(found, expected, err_msg=f"{name} {magnitude}, picture {number}")
 
 
+def test_autocontrast_is_pillows_for_every_range_of_levels():
+    lows, highs = np.triu_indices(256, 1)
+    ends = np.stack([lows, highs], 1).astype(np.uint8)  # pictures of two pixels; below, some with all levels between
+    found = operations.autocontrast(torch.from_numpy(ends).reshape(-1, 1, 1, 2)).flatten(1).numpy()
+    expected = [np.asarray(ImageOps.autocontrast(Image.fromarray(picture[None])))[0] for picture in ends]
+    np.testing.assert_array_equal(found, np.stack(expected))
+    for low in range(0, 256, 5):
+        for high in range(low + 1, 256, 3):
+            ramp = np.arange(low, high + 1, dtype=np.uint8)[None]
+            found = operations.autocontrast(torch.from_numpy(ramp)[None, None])[0, 0].numpy()
+            np.testing.assert_array_equal(found, np.asarray(ImageOps.autocontrast(Image.fromarray(ramp))))
+
+
 def test_each_image_of_a_batch_has_its_own_magnitude():
     levels = batch_of(pictures()[:1]).expand(10, -1, -1, -1).contiguous()
     for name in ("solarize", "posterize", "contrast", "color", "brightness", "sharpness"):

@@ -25,7 +25,7 @@ def cautions_of(
     """Sentences, the gravest first."""
     found = [
         *_of_scores(request, records, measure),
-        *_of_protocol(request),
+        *_of_protocol(request, records),
         *_of_cells(records),
         *_of_budget(request),
     ]
@@ -56,6 +56,8 @@ def _of_scores(request: Request, records: Sequence[Record], measure: Measure | N
         found.append(
             f"THERE IS NO TEST SET. {metric_title(measure.metric)} is that of the validation images{used}"
         )
+    if _by_oracle(records):
+        found.append("THE WEIGHTS WERE CHOSEN ON THE TEST IMAGES (select=oracle): the scores are too good.")
     if request.seeds == 1:
         found.append("With one seed nobody knows how much of a difference is chance.")
     if measure.dense and measure.patients == 1:
@@ -91,12 +93,17 @@ def _of_cells(records: Sequence[Record]) -> list[str]:
     return found
 
 
-def _of_protocol(request: Request) -> list[str]:
+def _by_oracle(records: Sequence[Record]) -> bool:
+    return any(record.metrics["selection"].get("split") == "test" for record in records if record.finished)
+
+
+def _of_protocol(request: Request, records: Sequence[Record]) -> list[str]:
     if not request.folds:
         return []
+    apart = "training" if _by_oracle(records) else "training or selection"
     return [
-        f"Each of {count_of(len(request.folds), 'domain')} in turn was tested on, and took no part in training or "
-        "selection; the data's own split was not used.",
+        f"Each of {count_of(len(request.folds), 'domain')} in turn was tested on, and took no part in {apart}; "
+        "the data's own split was not used.",
         "Scores of different domains do not compare: one may be harder than another.",
     ]
 

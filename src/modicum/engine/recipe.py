@@ -162,8 +162,10 @@ class TrainingSettings(Settings):
     warmup_epochs: float = Field(1.0, ge=0, description="Linear warm-up from 0, counted in steps.")
     clip_norm: float = Field(1.0, ge=0, description="Largest gradient norm; 0 does not clip.")
     ema_decay: float = Field(0.0, ge=0, lt=1, description="Decay of averaged weights; 0 keeps none.")
-    select: Literal["best", "last"] = Field(
-        "best", description="Weights to keep: the best on validation images, or the last."
+    select: Literal["best", "last", "oracle"] = Field(
+        "best",
+        description="Weights to keep: the best on validation images, or the last. oracle: the best on the test images, "
+        "as some releases do; there is no honest test then.",
     )
     monitor: str | None = Field(None, description="Validation metric that selects the best weights.")
     patience: int = Field(

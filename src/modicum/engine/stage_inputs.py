@@ -13,6 +13,7 @@ from modicum.engine.extraction import Extraction, LiveStage, RecordReader, extra
 from modicum.engine.model import backbone_facts
 from modicum.engine.preparation import PreparedData
 from modicum.engine.recipe import Recipe
+from modicum.errors import InputError
 from modicum.methods import ExtractStage, TrainStage
 from modicum.tasks import Task
 
@@ -83,7 +84,7 @@ class StageInputs:
             {**stored, **seen, **({"source": images} if live else {})},
             self.targets,
             train_rows,
-            self.prepared.rows("val"),
+            self._rows_to_select_by(),
             self._sampling_labels(train_rows),
             live,
             max((self._views.get(name, ("identity",)) for name in stage.reads), key=len),
@@ -91,6 +92,17 @@ class StageInputs:
             self.task.assemble,
             tuple(name for name in self.task.shuffled if name in seen),
         )
+
+    def _rows_to_select_by(self) -> np.ndarray:
+        if self.recipe.training.select != "oracle":
+            return self.prepared.rows("val")
+        rows = self.prepared.rows("test")
+        if not len(rows):
+            raise InputError(
+                "select is 'oracle', and there are no test images to choose the weights by",
+                "leave select out, or give the data a test split",
+            )
+        return rows
 
     def _sampling_labels(self, rows: np.ndarray) -> np.ndarray:
         """What balanced sampling goes by; where nothing is known of the images they are all alike."""

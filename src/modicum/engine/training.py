@@ -250,6 +250,7 @@ class StageTrainer:
         position.best = {
             "metric": self.monitor,
             "mode": "max" if self.higher else "min",
+            "split": "test" if self.settings.select == "oracle" else "val",
             "value": value,
             "epoch": position.epoch,
             "step": position.step,

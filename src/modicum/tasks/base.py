@@ -243,16 +243,17 @@ class DenseTask(Task):
         return None
 
     def targets(self, manifest: Manifest) -> dict[str, np.ndarray]:
-        """``domain``, a number for each of the domains in their order, where they are known."""
+        """``domain``, a number for each of the domains in their order, -1 where an image's is not known."""
         if "domain" not in manifest.table:
             return {}
-        domains = manifest.table["domain"].fillna("").astype(str)
-        number = {name: index for index, name in enumerate(class_order(domains))}
-        return {"domain": domains.map(number).to_numpy(dtype=np.int64)}
+        domains = manifest.table["domain"]
+        number = {name: index for index, name in enumerate(class_order(domains.dropna().astype(str)))}
+        numbers = [number.get(str(name), -1) for name in domains]  # blanks are NaN, which is no domain's name
+        return {"domain": np.array(numbers, dtype=np.int64)}
 
     def sampling_labels(self, targets: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Domains."""
-        return targets["domain"]
+        """Domains; all images without one count as one more."""
+        return np.unique(targets["domain"], return_inverse=True)[1]
 
     @abstractmethod
     def scores(self) -> DenseScores:

@@ -38,7 +38,9 @@ def autocontrast(levels: Levels) -> Levels:
     """Stretches each channel's range to 0..255; a flat channel stays."""
     lowest, highest = (find(levels.flatten(2), 2).double() for find in (torch.amin, torch.amax))
     flat = highest <= lowest
-    scale = torch.where(flat, 1.0, 255 / (highest - lowest).clamp_min(1)).unsqueeze(2)
+    span = (highest - lowest).clamp_min(1)
+    # A tensor over a tensor: of a number over a tensor, PyTorch takes the reciprocal first, which rounds once more.
+    scale = torch.where(flat, 1.0, torch.full_like(span, 255) / span).unsqueeze(2)
     shift = torch.where(flat, 0.0, -lowest).unsqueeze(2) * scale
     table = torch.arange(256, device=levels.device, dtype=torch.float64) * scale + shift
     return _look_up(table.trunc().clamp_(0, 255).to(torch.uint8), levels)

@@ -13,6 +13,7 @@ from modicum.methods.aadg.stage import AadgStage
 from modicum.methods.base import Context, MethodConfig, Stage
 from modicum.methods.segmenting import SegmentingMethod
 from modicum.transforms import Augmentation
+from modicum.wording import count_of
 
 PER_DOMAIN = 8
 """Images of each domain in the paper's batch."""
@@ -82,8 +83,19 @@ def _without_dropped(config: AadgConfig) -> AadgConfig:
 
 
 def _domains(targets: Mapping[str, np.ndarray]) -> list[int]:
-    """Numbers of the domains of the training images; of two where no images are known (a run that is opened)."""
-    return [0, 1] if "domain" not in targets else np.unique(targets["domain"]).tolist()
+    """Numbers of the domains of the training images; of two where no images are known (a run that is opened).
+
+    Raises:
+        InputError: an image's domain is not known.
+    """
+    if "domain" not in targets:
+        return [0, 1]
+    if blank := int((targets["domain"] < 0).sum()):
+        raise InputError(
+            f"the column 'domain' is blank for {count_of(blank, 'training image')}, and AADG compares domains",
+            "fill in the cells or delete the rows",
+        )
+    return np.unique(targets["domain"]).tolist()
 
 
 def _check_batch(domains: int, training: Mapping[str, Any]) -> None:
