@@ -102,6 +102,23 @@ def test_a_capital_word_inside_a_sentence_is_no_header():
     assert list(split_sections(text)) == ["findings"]
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["FINDINGS:Clear lungs.\nIMPRESSION:1. Normal.", "Findings:Clear lungs.\nimpression:1. Normal."]
+    + ["FINDINGS:Clear lungs. IMPRESSION:1. Normal.", "FINDINGS:Clear lungs.IMPRESSION :1. Normal."],
+)
+def test_known_headers_need_no_blank_after_their_colon(text):
+    assert split_sections(text) == {"findings": "Clear lungs.", "impression": "1. Normal."}
+
+
+@pytest.mark.parametrize(
+    "text", ["CT 10:30, E:A 1:2", "AT 10:30 CHEST 2:1", "STUDY 10:30 unchanged.", "Exam 2:1", "T2:T1 RATIO:3"]
+)
+def test_times_and_ratios_are_no_headers(text):
+    assert split_sections(text) == {PREAMBLE: text}
+    assert split_sections(f"Impression: Seen at\n{text}") == {"impression": f"Seen at\n{text}"}
+
+
 def test_findings_and_impression_are_selected_in_the_order_asked_for():
     assert select_sections(MIMIC_LIKE, ["impression"]) == "No acute findings."
     assert select_sections(MIMIC_LIKE, ["impression", "findings"]).startswith("No acute findings.\nPA and")

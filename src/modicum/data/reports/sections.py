@@ -1,9 +1,10 @@
 """The sections of a radiology report.
 
 A header is what stands before a colon, in capitals, at the start of a line (``FINDINGS:``), or one of the names that
-are known here, in any case. Where a report was pressed into one line, known names in capitals count anywhere. Names
-are brought to one spelling: ``CONCLUSION:`` is the impression, ``CHEST, TWO VIEWS:`` and the like the findings (after
-the report processing of LoVT, Müller et al., ECCV 2022, arXiv 2112.02889).
+are known here, in any case. Where a report was pressed into one line, known names in capitals count anywhere. A blank
+must follow the colon of a name that is not known, or times and ratios would be headers (``CT 10:30``). Names are
+brought to one spelling: ``CONCLUSION:`` is the impression, ``CHEST, TWO VIEWS:`` and the like the findings (after the
+report processing of LoVT, Müller et al., ECCV 2022, arXiv 2112.02889).
 """
 
 import re
@@ -64,8 +65,9 @@ def _any_of(names: Iterable[str]) -> str:
 
 _KNOWN, _KNOWN_CAPITALS = _any_of(_CANONICAL), _any_of(name.upper() for name in _CANONICAL)
 _HEADER = re.compile(
-    rf"^[ \t]*(?P<line>[A-Z][A-Z0-9 \t()/,&\-]{{1,79}}|(?i:{_KNOWN}))[ \t]*:(?=\s|$)"
-    rf"|(?<=[\s.])(?P<inside>{_KNOWN_CAPITALS})[ \t]*:(?=\s|$)",
+    rf"^[ \t]*(?P<line>[A-Z][A-Z0-9 \t()/,&\-]{{1,79}})[ \t]*:(?=\s|$)"
+    rf"|^[ \t]*(?P<known>(?i:{_KNOWN}))[ \t]*:"
+    rf"|(?<=[\s.])(?P<inside>{_KNOWN_CAPITALS})[ \t]*:",
     re.MULTILINE,
 )
 # What was taken, as the header of what was found.
@@ -86,7 +88,7 @@ def split_sections(text: str) -> dict[str, str]:
     headers = list(_HEADER.finditer(text))
     starts = [0, *(header.end() for header in headers)]
     ends = [*(header.start() for header in headers), len(text)]
-    names = [PREAMBLE, *(canonical_name(h["line"] or h["inside"]) for h in headers)]
+    names = [PREAMBLE, *(canonical_name(h[h.lastgroup or 0]) for h in headers)]
     sections: dict[str, str] = {}
     for name, start, end in zip(names, starts, ends, strict=True):
         content = text[start:end].strip()
