@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from modicum.data.layouts import images_manifest, load_manifest
+from modicum.data.layouts.table import table_columns
 from modicum.errors import InputError
 
 
@@ -52,6 +53,18 @@ def test_tables_as_people_and_programs_write_them(tmp_path, text, encoding):
         "label": ["mild", "größer"],
         "patient": ["007", "8"],
     }
+
+
+def test_a_line_that_is_not_utf8_leaves_the_others_as_they_are(tmp_path):
+    touch(tmp_path, "a.png", "b.png")
+    rows = ["image,größe", "a.png,Blähung", "b.png,Erguß"]
+    encodings = ["cp1252", "utf-8", "cp1252"]
+    lines = [row.encode(encoding) for row, encoding in zip(rows, encodings, strict=True)]
+    (tmp_path / "set.csv").write_bytes(b"\n".join(lines))
+    assert table_columns(tmp_path / "set.csv") == ["image", "größe"]
+    manifest = load_manifest(tmp_path / "set.csv", columns={"label": "größe"})
+    assert manifest.table["label"].tolist() == ["Blähung", "Erguß"]
+    assert manifest.notes == ["set.csv: 2 lines are not UTF-8 and were read as Windows-1252 (lines 1, 3)"]
 
 
 def test_tables_that_pandas_writes(tmp_path):

@@ -287,6 +287,28 @@ def test_covid_collection(tmp_path):
     assert listed.table["label"].tolist() == ["1", "0"]
 
 
+def test_reports_of_public_tables_that_are_not_utf8_are_listed(tmp_path):
+    rows = [
+        f"{n},0,F,50,todo,PA,X-ray,images,{n}.png,{note}"
+        for n, note in enumerate(["Fièvre", "Élevé", "Clear"])
+    ]
+    lines = [COVID_HEADER.strip().encode(), rows[0].encode(), rows[1].encode("cp1252"), rows[2].encode()]
+    touch(tmp_path, "covid/images/0.png", "covid/images/1.png", "covid/images/2.png")
+    (tmp_path / "covid" / "metadata.csv").write_bytes(b"\n".join(lines))
+    reports = read_reports(load_manifest(tmp_path / "covid"))
+    assert reports.texts == ["Fièvre", "Élevé", "Clear"]
+    assert [item.place for item in reports.changed] == ["metadata.csv row 3"]
+    folder = tmp_path / "indiana"
+    touch(folder, "images/a.png", "images/b.png", "images/c.png")
+    projections = "uid,filename,projection\n1,a.png,Frontal\n1,b.png,Lateral\n2,c.png,Frontal\n"
+    write(folder / "indiana_projections.csv", projections)
+    texts = [b"uid,findings,impression", "1,Élevé,Normal.".encode("cp1252"), "2,Élevé,".encode()]
+    (folder / "indiana_reports.csv").write_bytes(b"\n".join(texts))
+    reports = read_reports(load_manifest(folder))
+    assert [item.row for item in reports.changed] == [0, 1]
+    assert reports.texts[2] == "FINDINGS: Élevé"
+
+
 def test_a_row_without_its_file_is_named(tmp_path):
     write(tmp_path / "metadata.csv", COVID_HEADER + "2,0,M,65,todo,PA,X-ray,images,,\n")
     with pytest.raises(InputError, match=r"metadata.csv row 2: 'filename' is blank"):
@@ -369,6 +391,19 @@ def test_mimic_with_a_cut_table(tmp_path):
     write(path, "dicom_id,split\nd1,trian\n")
     with pytest.raises(InputError, match=r"split.csv.gz row 2: split 'trian' is not known"):
         load_manifest(tmp_path)
+
+
+@pytest.mark.parametrize("packed", ["", ".gz"])
+def test_mimic_with_a_finding_missing_from_its_table(tmp_path, packed):
+    mimic(tmp_path, packed)
+    write(
+        tmp_path / f"mimic-cxr-2.0.0-chexpert.csv{packed}",
+        "subject_id,study_id,Atelectasis,Consolidation,Edema,Pleural Effusion\n10000032,50414267,1.0,,0.0,\n",
+    )
+    with pytest.raises(InputError, match=rf"mimic-cxr-2.0.0-chexpert.csv{packed}: no column 'Cardiomegaly'"):
+        load_manifest(tmp_path)
+    made = load_manifest(tmp_path, layout_options={"findings": ["Edema", "Atelectasis"]}, unlabelled="keep")
+    assert values(made, "Edema", "Atelectasis")[0] == [0, 1]
 
 
 # Indiana University --------------------------------------------------------------------------------------------

@@ -104,8 +104,12 @@ def test_a_capital_word_inside_a_sentence_is_no_header():
 
 @pytest.mark.parametrize(
     "text",
-    ["FINDINGS:Clear lungs.\nIMPRESSION:1. Normal.", "Findings:Clear lungs.\nimpression:1. Normal."]
-    + ["FINDINGS:Clear lungs. IMPRESSION:1. Normal.", "FINDINGS:Clear lungs.IMPRESSION :1. Normal."],
+    [
+        "FINDINGS:Clear lungs.\nIMPRESSION:1. Normal.",
+        "Findings:Clear lungs.\nimpression:1. Normal.",
+        "FINDINGS:Clear lungs. IMPRESSION:1. Normal.",
+        "FINDINGS:Clear lungs.IMPRESSION :1. Normal.",
+    ],
 )
 def test_known_headers_need_no_blank_after_their_colon(text):
     assert split_sections(text) == {"findings": "Clear lungs.", "impression": "1. Normal."}

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from modicum.data.layouts import load_manifest
 from modicum.data.manifest import Manifest
 from modicum.data.reports import decoding, normalise_placeholders, placeholders, read_reports, texts
 from modicum.data.reports.decoding import LONGEST, decode_report
@@ -143,6 +144,76 @@ def test_bytes_that_windows_1252_does_not_know_are_no_text():
 def test_line_breaks_are_one_kind_and_control_characters_blanks(tmp_path):
     (text,) = read_reports(manifest_of(["FINDINGS: Clear.\r\nIMPRESSION:\x0bNor\x07mal.\r"], tmp_path)).texts
     assert text == "FINDINGS: Clear.\nIMPRESSION:\nNor mal."
+
+
+# --- encodings of a table ---------------------------------------------------------------------------------------------
+
+GUESSED = "it is not UTF-8 and was read as Windows-1252"
+
+
+def table_of(lines: list[bytes], folder, end: bytes = b"\n"):
+    """A manifest of a table of these lines, whose images are not there."""
+    (folder / "notes.csv").write_bytes(end.join([b"image,report,physician", *lines]) + end)
+    return load_manifest(folder / "notes.csv", missing="keep")
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+def test_only_the_lines_that_are_not_utf8_are_read_as_windows_1252_and_their_reports_listed(tmp_path, end):
+    lines = [
+        "a.png,Müller Herz groß,x".encode(),
+        "b.png,Erguß rechts,x".encode("cp1252"),
+        b"c.png,Normal.,x",
+    ]
+    manifest = table_of(lines, tmp_path, end)
+    found = read_reports(manifest)
+    assert found.texts == ["Müller Herz groß", "Erguß rechts", "Normal."]
+    assert [(unusual.place, unusual.reason) for unusual in found.changed] == [("notes.csv row 3", GUESSED)]
+    assert "notes.csv: 1 line is not UTF-8 and was read as Windows-1252 (line 3)" in manifest.notes
+
+
+def test_a_report_over_several_lines_is_listed_where_one_of_them_is_not_utf8(tmp_path):
+    lines = [
+        'a.png,"Müller\nHerz groß\n\nklar",x'.encode(),
+        b'b.png,"Herz normal\n' + "Erguß rechts\n".encode("cp1252") + 'Narbe möglich",x'.encode(),
+        "c.png,Überlagert,x".encode(),
+    ]
+    found = read_reports(table_of(lines, tmp_path))
+    assert found.texts == [
+        "Müller\nHerz groß\n\nklar",
+        "Herz normal\nErguß rechts\nNarbe möglich",
+        "Überlagert",
+    ]
+    assert [(unusual.place, unusual.reason) for unusual in found.changed] == [("notes.csv row 3", GUESSED)]
+
+
+def test_a_report_is_not_listed_for_another_cell_of_its_row(tmp_path):
+    found = read_reports(table_of(["a.png,Normal.,Müller".encode("cp1252")], tmp_path))
+    assert (found.texts, found.changed, found.set_aside) == (["Normal."], [], [])
+
+
+def test_reports_of_bytes_that_windows_1252_does_not_know_are_set_aside_and_their_lines_noted(tmp_path):
+    lines = [
+        b"a.png,Erg\x81u\xdf,x",
+        "b.png,Erguß \ufffd,x".encode(),
+        b"c.png,Normal.,x\x8d",
+        b"d.png,Gro\xdf,x",
+    ]
+    manifest = table_of(lines, tmp_path)
+    found = read_reports(manifest)
+    assert found.texts == [None, "Erguß \ufffd", "Normal.", "Groß"]
+    assert [(unusual.place, unusual.reason) for unusual in found.set_aside] == [
+        ("notes.csv row 2", "it is no text")
+    ]
+    assert [unusual.place for unusual in found.changed] == ["notes.csv row 5"]
+    assert "notes.csv: bytes that Windows-1252 does not know were replaced (lines 2, 4)" in manifest.notes
+
+
+def test_what_is_known_of_encodings_goes_with_the_rows_that_are_kept(tmp_path):
+    lines = [f"{name}.png,Erguß,x".encode("cp1252" if name in "bd" else "utf-8") for name in "abcd"]
+    kept = table_of(lines, tmp_path).subset([3, 0])
+    assert [(unusual.row, unusual.place) for unusual in read_reports(kept).changed] == [
+        (0, "notes.csv row 5")
+    ]
 
 
 # --- removed words ----------------------------------------------------------------------------------------------------

@@ -81,6 +81,8 @@ class Manifest:
         name: short, for names of runs.
         notes: what a reader decided or left out, in words, for the user.
         places: where each row was read (``row 17``), for messages; empty where that is not known.
+        not_utf8: those of the places where text was not UTF-8 and was read as Windows-1252, a U+FFFD for each byte
+            that this does not know.
     """
 
     table: pd.DataFrame
@@ -89,6 +91,7 @@ class Manifest:
     name: str = ""
     notes: list[str] = field(default_factory=list)
     places: list[str] = field(default_factory=list)
+    not_utf8: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         table = self.table

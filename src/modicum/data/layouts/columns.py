@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -116,7 +117,7 @@ def tidy(manifest: Manifest, classes: Sequence[str] | None = None) -> Manifest:
         found, more = _findings_of_text(manifest, table.pop("labels"), classes)
         table = table.assign(**found)
         notes += more
-    return Manifest(table, manifest.root, manifest.source, manifest.name, notes, manifest.places)
+    return replace(manifest, table=table, notes=notes)
 
 
 def _are_numbers(cells: pd.Series) -> bool:

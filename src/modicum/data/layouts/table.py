@@ -1,11 +1,14 @@
 """Manifests from tables: CSV, TSV and Parquet, as people and other programs write them."""
 
+import codecs
 import csv
 import gzip
 import io
 import os
 import zlib
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +20,7 @@ from modicum.data.layouts.columns import arrange, finding_columns
 from modicum.data.layouts.paths import prefix_images
 from modicum.data.manifest import Manifest, text_column
 from modicum.errors import InputError
+from modicum.wording import listed
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
 # Names that say nothing of the data; the folder's name is taken instead.
@@ -40,7 +44,7 @@ def read_table(
     """A manifest of a CSV, TSV or Parquet file.
 
     Cells stay text. Commas, semicolons or tabs, any line ends, a byte-order mark, UTF-8, UTF-16 and
-    Windows-1252 are understood. Rows in messages count as a spreadsheet does: the header is row 1.
+    (line by line) Windows-1252 are understood. Rows in messages count as a spreadsheet does: the header is row 1.
 
     Args:
         path: the table; references are relative to its folder.
@@ -51,13 +55,16 @@ def read_table(
         InputError: no table, ragged rows, no image column, unknown columns.
     """
     notes: list[str] = []
+    not_utf8: frozenset[str] = frozenset()
     if path.suffix.lower() == ".parquet":
         table, places = _read_parquet(path)
     else:
-        header, rows, numbers, notes = read_cells(path)
-        cells = list(zip(*rows, strict=True)) or [()] * len(header)
-        table = pd.DataFrame({name: text_column(values) for name, values in zip(header, cells, strict=True)})
-        places = [f"row {number}" for number in numbers]
+        read = read_cells(path)
+        cells = list(zip(*read.rows, strict=True)) or [()] * len(read.header)
+        columns_read = zip(read.header, cells, strict=True)
+        table = pd.DataFrame({name: text_column(values) for name, values in columns_read})
+        places, notes = [f"row {number}" for number in read.numbers], read.notes
+        not_utf8 = frozenset(f"row {number}" for number in read.not_utf8)
     if table.empty:
         raise InputError(f"{path.name} has no rows", "give a table with one row an image")
     manifest = Manifest(
@@ -67,6 +74,7 @@ def read_table(
         name=short_name(path),
         notes=notes,
         places=places,
+        not_utf8=not_utf8,
     )
     return prefix_images(manifest, images)
 
@@ -77,8 +85,8 @@ def table_columns(path: Path) -> list[str]:
         if path.suffix.lower() == ".parquet":
             return [str(name) for name in pq.read_schema(path).names]
         with path.open("rb") as file:
-            # 64 KiB hold any header; the cut may fall inside a character, hence "ignore".
-            text = _decode(file.read(65536), errors="ignore")[0]
+            # 64 KiB hold any header. The cut may fall inside a character, which is of a later line.
+            text = _decode(file.read(65536))[0]
         return [
             name.strip()
             for name in next(csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(path, text)))
@@ -109,15 +117,39 @@ def _read_parquet(path: Path) -> tuple[pd.DataFrame, list[str]]:
     return table, [f"row {number + 1}" for number in range(len(table))]
 
 
-def read_cells(path: Path) -> tuple[list[str], list[list[str]], list[int], list[str]]:
-    """Header, rows, their spreadsheet row numbers, and notes; the file may be zipped (``.csv.gz``).
+@dataclass(frozen=True)
+class Cells:
+    """A table as it stands in its file.
+
+    Attributes:
+        header: names of the columns.
+        rows: cells, without blanks at their ends.
+        numbers: of each row, as a spreadsheet counts them.
+        not_utf8: those of the numbers whose text was not UTF-8, in any cell, and was read as Windows-1252.
+        notes: what was guessed.
+    """
+
+    header: list[str]
+    rows: list[list[str]]
+    numbers: list[int]
+    not_utf8: frozenset[int]
+    notes: list[str]
+
+
+def read_cells(path: Path) -> Cells:
+    """The cells of a CSV or TSV file; it may be zipped (``.csv.gz``).
 
     Raises:
         InputError: it is empty, no table, or ragged.
     """
-    text, notes = read_text(path)
+    text, guessed, notes = _read(path)
+    lines: list[list[str]] = []
+    ends: list[int] = []
     try:
-        lines = list(csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(path, text)))
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(path, text))
+        for line in reader:
+            lines.append(line)
+            ends.append(reader.line_num)
     except csv.Error as error:
         raise InputError(f"{path.name} is not a table ({error})", "give a CSV, TSV or Parquet file") from None
     if not lines:
@@ -142,29 +174,64 @@ def read_cells(path: Path) -> tuple[list[str], list[list[str]], list[int], list[
             )
         rows.append(cells)
         numbers.append(number)
-    return header, rows, numbers, notes
+    # A row with line breaks in its cells has several lines; the row of a line is the first that ends there or later.
+    not_utf8 = frozenset(bisect_left(ends, number) + 1 for number in guessed)
+    return Cells(header, rows, numbers, not_utf8, notes)
 
 
 def read_text(path: Path) -> tuple[str, list[str]]:
-    """The text of a file, line ends untouched, and a note where the encoding is a guess."""
+    """The text of a file, line ends untouched, and notes where the encoding is a guess."""
+    text, _, notes = _read(path)
+    return text, notes
+
+
+def _read(path: Path) -> tuple[str, list[int], list[str]]:
+    """Text, the numbers of the lines whose encoding is a guess, and notes of them."""
     data = path.read_bytes()
     if data[:2] == b"\x1f\x8b":
         try:
             data = gzip.decompress(data)
         except (OSError, EOFError, zlib.error):
             raise InputError(f"{path.name} is damaged or cut short", "copy or download it again") from None
-    text, encoding = _decode(data)
-    return text, [] if encoding else [f"{path.name} is not UTF-8 and was read as Windows-1252"]
+    text, guessed, lost = _decode(data)
+    notes = []
+    if guessed:
+        what = "line is not UTF-8 and was" if len(guessed) == 1 else "lines are not UTF-8 and were"
+        notes.append(f"{path.name}: {len(guessed):,} {what} read as Windows-1252 ({_lines(guessed)})")
+    if lost:
+        notes.append(f"{path.name}: bytes that Windows-1252 does not know were replaced ({_lines(lost)})")
+    return text, guessed, notes
 
 
-def _decode(data: bytes, errors: str = "strict") -> tuple[str, str]:
-    """Text and its encoding, ``""`` for the guess."""
+def _lines(numbers: Sequence[int]) -> str:
+    return f"{'line' if len(numbers) == 1 else 'lines'} {listed(numbers)}"
+
+
+def _decode(data: bytes) -> tuple[str, list[int], list[int]]:
+    """Text, the lines that were read as Windows-1252, and those of them with bytes that it does not know.
+
+    Line by line, as one line that another program has put into a file of UTF-8 says nothing of the others.
+    """
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return data.decode("utf-16", errors="replace"), "utf-16"
+        return data.decode("utf-16", errors="replace"), [], []
     try:
-        return data.decode("utf-8-sig", errors=errors), "utf-8"
+        return data.decode("utf-8-sig"), [], []
     except UnicodeDecodeError:
-        return data.decode("cp1252", errors="replace"), ""
+        pass
+    lines: list[str] = []
+    guessed: list[int] = []
+    lost: list[int] = []
+    # Lines of bytes end where those of csv.reader do: at a line feed, a carriage return, or both.
+    for number, line in enumerate(data.removeprefix(codecs.BOM_UTF8).splitlines(keepends=True), start=1):
+        try:
+            text = line.decode("utf-8")
+        except UnicodeDecodeError:
+            text = line.decode("cp1252", errors="replace")
+            guessed.append(number)
+            if "\ufffd" in text:
+                lost.append(number)
+        lines.append(text)
+    return "".join(lines), guessed, lost
 
 
 def _delimiter(path: Path, text: str) -> str:

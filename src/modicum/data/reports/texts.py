@@ -21,6 +21,7 @@ TEXT_SUFFIXES = (".txt", ".text", ".rpt")
 
 # No report of a person comes near; a volume named by mistake is not read into memory.
 _LARGEST_FILE = 1 << 20
+_NOT_UTF8 = "it is not UTF-8 and was read as Windows-1252"
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,8 @@ def read_reports(manifest: Manifest, column: str = "report") -> Reports:
         text = None
         if isinstance(cell, str):
             try:
-                text, changes = _report_of(cell, manifest.root)
+                is_utf8 = not manifest.places or manifest.places[row] not in manifest.not_utf8
+                text, changes = _report_of(cell, manifest.root, is_utf8)
                 changed += [Unusual(row, places[row], change) for change in changes]
             except _UnusableReportError as error:
                 set_aside.append(Unusual(row, places[row], str(error)))
@@ -123,8 +125,8 @@ class _UnusableReportError(Exception):
     """Why one report is set aside."""
 
 
-def _report_of(cell: str, root: Path) -> tuple[str, list[str]]:
-    """The text that a cell stands for, and how it differs from what was written."""
+def _report_of(cell: str, root: Path, is_utf8: bool) -> tuple[str, list[str]]:
+    """The text that a cell stands for, and how it differs from what was written; ``is_utf8`` is said of its row."""
     changes = []
     text = cell
     if names_file(cell):
@@ -133,7 +135,11 @@ def _report_of(cell: str, root: Path) -> tuple[str, list[str]]:
             raise _UnusableReportError("its file is outside the data's folder")
         text, encoding = _read_file(file)
         if encoding == "cp1252":
-            changes.append("it is not UTF-8 and was read as Windows-1252")
+            changes.append(_NOT_UTF8)
+    elif not is_utf8 and not cell.isascii():  # else it was another cell
+        if "\ufffd" in cell:
+            raise _UnusableReportError("it is no text")
+        changes.append(_NOT_UTF8)
     text = normalise_placeholders(clean(text))
     if not any(character.isalnum() for character in text):
         raise _UnusableReportError("it is empty")

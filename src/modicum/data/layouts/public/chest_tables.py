@@ -35,10 +35,11 @@ CHEXPERT_ORDER = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleu
 
 @dataclass(frozen=True)
 class Line:
-    """A row of a table by column, and where it is: ``train.csv row 17``."""
+    """A row of a table by column, where it is (``train.csv row 17``), and whether it is UTF-8 (or ASCII)."""
 
     cells: Mapping[str, str]
     place: str
+    is_utf8: bool = True
 
     def __getitem__(self, name: str) -> str:
         return self.cells[name]
@@ -59,13 +60,17 @@ def read_lines(path: Path, required: Sequence[str], key: str) -> list[Line]:
     Raises:
         InputError: it is no table, lacks a column, or a row has no key.
     """
-    header, rows, numbers, _ = read_cells(path)
+    read = read_cells(path)
     for name in required:
-        if name not in header:
-            raise InputError(f"{path.name}: no column '{name}'", did_you_mean(name, header))
+        if name not in read.header:
+            raise InputError(f"{path.name}: no column '{name}'", did_you_mean(name, read.header))
     lines = [
-        Line(dict(zip(header, row, strict=True)), f"{path.name} row {number}")
-        for row, number in zip(rows, numbers, strict=True)
+        Line(
+            dict(zip(read.header, row, strict=True)),
+            f"{path.name} row {number}",
+            number not in read.not_utf8,
+        )
+        for row, number in zip(read.rows, read.numbers, strict=True)
     ]
     for line in lines:
         if not line[key]:
@@ -86,7 +91,7 @@ def _columns(path: Path) -> list[str]:
     if path.suffix.lower() != ".gz":
         return table_columns(path)
     try:
-        return read_cells(path)[0]
+        return read_cells(path).header
     except InputError:
         return []
 

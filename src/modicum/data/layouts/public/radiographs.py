@@ -43,6 +43,8 @@ def read_covid(folder: Path, options: LayoutOptions) -> Found:
         }
         found.rows.append(row)
         found.places.append(line.place.removeprefix(f"{found.source} "))
+        if not line.is_utf8:
+            found.not_utf8.add(found.places[-1])
     if others:
         found.notes.append(f"left out: {count_of(others, 'image')} of other kinds or views than asked for")
     return found
@@ -86,6 +88,8 @@ def read_indiana(folder: Path, options: LayoutOptions) -> Found:
         }
         found.rows.append(row)
         found.places.append(line.place)
+        if report is not None and not report.is_utf8:
+            found.not_utf8.add(line.place)
     if lost:
         found.notes.append(f"{count_of(len(lost), 'image')} without a report ({listed(lost)})")
     if others:

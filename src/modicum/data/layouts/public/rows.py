@@ -27,12 +27,14 @@ class Found:
         notes: what it decided or left out.
         places: where each row was read, where that is a table.
         source: the table that was read, for messages; the folder where it is empty.
+        not_utf8: those of the places whose report was read as Windows-1252.
     """
 
     rows: list[Row]
     notes: list[str] = field(default_factory=list)
     places: list[str] = field(default_factory=list)
     source: str = ""
+    not_utf8: set[str] = field(default_factory=set)
 
     def manifest(self, root: Path) -> Manifest:
         """The rows as a manifest with references below the root.
@@ -56,7 +58,8 @@ class Found:
         if "domain" in table and table["domain"].nunique() == 1:
             table = table.drop(columns="domain")
         source = self.source or root.absolute().name
-        return Manifest(table, root.absolute(), source, root.absolute().name, self.notes, self.places)
+        name, not_utf8 = root.absolute().name, frozenset(self.not_utf8)
+        return Manifest(table, root.absolute(), source, name, self.notes, self.places, not_utf8)
 
 
 def _column(name: str, cells: Sequence[Cell], root: Path) -> pd.Series:
