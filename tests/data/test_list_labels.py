@@ -77,9 +77,15 @@ def test_other_numbers_of_labels_need_names(tmp_path):
     [
         (
             "a.png 1 0 1 0 1\nb.png 0 0 0 0\n",
-            r"train.txt row 2 has 4 labels, the first line 5; complete the line",
+            r"train.txt row 2 has 4 labels, train.txt row 1 has 5; complete the line",
         ),
-        ("a.png 1 0 1 0 1\n\nb.png\n", r"train.txt row 3 has 0 labels, the first line 5"),
+        ("a.png 1 0 1 0 1\n\nb.png\n", r"train.txt row 3 has 0 labels, train.txt row 1 has 5"),
+        ("a.png\nb.png 1\n", r"train.txt row 1 has 0 labels, train.txt row 2 has 1; complete the line"),
+        ("a.png 1\nb.png\n", r"train.txt row 2 has 0 labels, train.txt row 1 has 1"),
+        (
+            "a.png 1\nb.png 1 0 0 1 1\n",
+            r"train.txt row 2 has 5 labels, train.txt row 1 has 1; give each line as many",
+        ),
         ("a.png 1 0 1 0 1\nb.png 0 0 0 0 2\n", r"train.txt row 2: label 5 is '2'; write 1 or 0"),
         ("a.png 1 0 1 0 1\nb.png 0 0 0 0 -1\n", r"train.txt row 2: label 5 is '-1'"),
     ],
@@ -136,3 +142,99 @@ def test_labels_that_no_class_has_are_named_by_the_lists_line(tmp_path):
         data, split_lists=given, classes=["mild", "severe"], layout_options={"relabel": {"sever": "severe"}}
     )
     assert made.table["label"].tolist() == ["mild", "severe"]
+
+
+RSNA = {"train_list": "stage_2_train_images/a.dcm 0 \nstage_2_train_images/b.dcm 1 \n"}
+
+
+def test_lists_of_bare_folders_bring_the_labels_that_the_folders_do_not_say(tmp_path):
+    """RSNA Pneumonia without its table: the folders are parts, not classes."""
+    data = images(
+        tmp_path / "rsna",
+        *(
+            f"stage_2_{part}_images/{name}.dcm"
+            for part, name in (("train", "a"), ("train", "b"), ("test", "t"))
+        ),
+    )
+    made = load_manifest(
+        data, split_lists=lists(tmp_path / "lists", **RSNA, test_list="stage_2_test_images/t.dcm 1 ")
+    )
+    assert made.classes() == ["0", "1"]
+    assert dict(zip(made.table["image"], made.table["label"], strict=True)) == {
+        "stage_2_test_images/t.dcm": "1",
+        "stage_2_train_images/a.dcm": "0",
+        "stage_2_train_images/b.dcm": "1",
+    }
+    assert (
+        "names of folders (stage_2_test_images, stage_2_train_images) are not taken for labels" in made.notes
+    )
+
+
+def test_names_of_folders_are_labels_where_lists_do_not_say_otherwise(tmp_path):
+    data = images(tmp_path / "data", "mild/a.png", "severe/b.png")
+    given = lists(tmp_path / "lists", train="mild/a.png mild\n", test="severe/b.png\n")
+    assert load_manifest(data, split_lists=given).table["label"].tolist() == ["mild", "severe"]
+
+
+@pytest.mark.parametrize("labels", ["1\n", "1 0 1 0 1\n"])
+def test_labels_of_an_array_file_are_no_names_of_folders(tmp_path, labels):
+    np.savez(tmp_path / "set.npz", images=np.zeros((1, 4, 4)), labels=np.array([3]))
+    given = lists(tmp_path / "lists", train="set.npz#array=images&index=0 " + labels)
+    made = load_manifest(tmp_path / "set.npz", split_lists=given)
+    assert made.findings == []
+    assert made.table["label"].tolist() == ["3"]
+
+
+@pytest.mark.parametrize(
+    ("test", "message"),
+    [
+        ("stage_2_test_images/t.dcm 7 ", r"test_list.txt row 1: label '7' is not in 0..1; correct the line"),
+        ("stage_2_train_images/c.dcm -1", r"test_list.txt row 1: label '-1' is not in 0..1"),
+        ("stage_2_test_images/t.dcm 1\nstage_2_train_images/c.dcm ", r"test_list.txt row 2 has 0 labels"),
+    ],
+)
+@pytest.mark.parametrize("has_table", [False, True])
+def test_lists_of_rsna_say_1_or_0(tmp_path, test, message, has_table):
+    data = images(
+        tmp_path / "rsna",
+        *(f"stage_2_train_images/{name}.dcm" for name in "abc"),
+        "stage_2_test_images/t.dcm",
+    )
+    if has_table:
+        rows = ["a,,,,,0", "b,1,1,2,2,1", "c,,,,,0"]
+        (data / "stage_2_train_labels.csv").write_text(
+            "\n".join(["patientId,x,y,width,height,Target", *rows])
+        )
+    with pytest.raises(InputError, match=message):
+        load_manifest(data, split_lists=lists(tmp_path / "lists", **RSNA, test_list=test))
+
+
+def test_lists_of_siim_say_1_or_0(tmp_path):
+    data = images(tmp_path / "siim", "dicom-images-train/x/u.1.dcm", "dicom-images-train/y/u.2.dcm")
+    given = lists(tmp_path / "lists", train="u.1 1\nu.2 2\n")
+    with pytest.raises(InputError, match=r"train.txt row 2: label '2' is not in 0..1"):
+        load_manifest(data, split_lists=given)
+    (data / "train-rle.csv").write_text("ImageId, EncodedPixels\nu.1, 0 2\nu.2, -1\n")
+    with pytest.raises(InputError, match=r"train.txt row 2: label '2' is not in 0..1"):
+        load_manifest(data, split_lists=given)
+    lists(tmp_path / "lists", train="u.1\nu.2\n")
+    assert load_manifest(data, split_lists=given).table["label"].tolist() == ["1", "0"]
+
+
+def test_labels_of_binary_lists_can_be_given_names(tmp_path):
+    data = images(tmp_path / "rsna", "stage_2_train_images/a.dcm", "stage_2_train_images/b.dcm")
+    made = load_manifest(
+        data,
+        split_lists=lists(tmp_path / "lists", **RSNA),
+        layout_options={"relabel": {"0": "clear", "1": "pneumonia"}},
+    )
+    assert made.table["label"].tolist() == ["clear", "pneumonia"]
+
+
+def test_lists_of_grades_and_of_names_with_blanks(tmp_path):
+    data = images(tmp_path / "data", "a.png", "b.png", "c.png")
+    graded = load_manifest(data, split_lists=lists(tmp_path / "one", train="a.png 0\nb.png 7\nc.png 2\n"))
+    assert graded.classes() == ["0", "2", "7"]
+    texts = lists(tmp_path / "two", train="a.png No DR\nb.png mild\n", test="c.png\n")
+    named = load_manifest(data, split_lists=texts, classes=["No DR", "mild"], unlabelled="keep")
+    assert named.table["label"].tolist()[:2] == ["No DR", "mild"]

@@ -84,9 +84,9 @@ def read_mimic(folder: Path, options: LayoutOptions) -> Found:
     Raises:
         InputError: a column is missing, or a value makes no sense.
     """
-    studies = _by(folder, "chexpert", "study_id", ())
-    splits = _by(folder, "split", "dicom_id", ("split",))
     findings = chosen_findings(options)
+    studies = _by(folder, "chexpert", "study_id", findings)
+    splits = _by(folder, "split", "dicom_id", ["split"])
     found = Found(
         [], [policy_note(findings, options)] if studies else ["no findings: their table is not there"]
     )
@@ -120,7 +120,7 @@ def read_mimic(folder: Path, options: LayoutOptions) -> Found:
     return found
 
 
-def _by(folder: Path, name: str, key: str, required: tuple[str, ...]) -> dict[str, Line]:
+def _by(folder: Path, name: str, key: str, required: list[str]) -> dict[str, Line]:
     table = inside(folder, rf"{_MIMIC}{name}\.csv(\.gz)?")
     return {line[key]: line for line in read_lines(table, [key, *required], key)} if table else {}
 
