@@ -133,4 +133,5 @@ def _fingerprint(prepared: PreparedData) -> dict[str, Any]:
     from modicum.planning.fingerprint import fingerprint
 
     facts = [prepared.store.facts[position] for position in prepared.positions]
-    return fingerprint(prepared.manifest, ScanResult(facts, list(prepared.store.broken)))
+    scanned = ScanResult(facts, list(prepared.store.broken))
+    return fingerprint(prepared.manifest, scanned, stores=prepared.store.folder.parent)

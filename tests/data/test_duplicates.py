@@ -12,11 +12,11 @@ from PIL import Image, ImageEnhance, ImageOps
 from scipy.ndimage import gaussian_filter
 from scipy.spatial.distance import cdist
 
-from modicum.data.checks import likeness
+from modicum.data.checks import likeness, remembered_pairs
 from modicum.data.checks import near_duplicates as search
 from modicum.data.checks.duplicates import duplicate_groups, leak_message, leaks, near_pairs, resolve_leaks
 from modicum.data.checks.likeness import align
-from modicum.data.checks.near_duplicates import hamming_pairs, near_duplicates, perceptual_hash
+from modicum.data.checks.near_duplicates import NearPair, hamming_pairs, near_duplicates, perceptual_hash
 from modicum.data.checks.scan import scan
 from modicum.data.image_facts import ImageFacts, picture_of
 from modicum.data.layouts import load_manifest
@@ -182,6 +182,33 @@ def test_each_picture_is_taken_apart_once_however_many_it_is_compared_with(monke
     assert counted == [40] * len(search.PROMISING)
     monkeypatch.setattr(search, "MOST_DETAILS", 10)
     assert near_duplicates(pictures) == found
+
+
+def test_what_was_found_is_remembered_for_the_same_files_patients_and_splits_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(remembered_pairs, "FEWEST", 3)
+    asked: list[int] = []
+
+    def find() -> list[NearPair]:
+        asked.append(1)
+        return [NearPair(0, 2, 0.9)]
+
+    rows = [("a.png", "1f", "0", "0"), ("b.png", "2f", "1", "1"), ("c.png", "3f", "2", "2")]
+    for _ in range(2):
+        assert remembered_pairs.remembered(tmp_path, rows, find) == [NearPair(0, 2, 0.9)]
+    assert len(asked) == 1
+    for row in range(3):
+        for place in range(4):
+            changed = [list(each) for each in rows]
+            changed[row][place] += "x"
+            remembered_pairs.remembered(tmp_path, map(tuple, changed), find)
+    assert len(asked) == 13
+    for path in (tmp_path / remembered_pairs.FOLDER).iterdir():
+        path.write_text("[[0, 7, 0.9]]")  # no such row
+    assert remembered_pairs.remembered(tmp_path, rows, find) == [NearPair(0, 2, 0.9)]
+    assert len(asked) == 14
+    remembered_pairs.remembered(None, rows, find)
+    remembered_pairs.remembered(tmp_path, rows[:2], find)
+    assert len(asked) == 16
 
 
 def test_too_many_promising_pairs_leave_the_closest(monkeypatch):

@@ -72,7 +72,9 @@ def test_an_operation_gives_the_levels_that_pillow_gives_at_every_magnitude(name
 
 def test_autocontrast_is_pillows_for_every_range_of_levels():
     lows, highs = np.triu_indices(256, 1)
-    ends = np.stack([lows, highs], 1).astype(np.uint8)  # pictures of two pixels; below, some with all levels between
+    ends = np.stack([lows, highs], 1).astype(
+        np.uint8
+    )  # pictures of two pixels; below, some with all levels between
     found = operations.autocontrast(torch.from_numpy(ends).reshape(-1, 1, 1, 2)).flatten(1).numpy()
     expected = [np.asarray(ImageOps.autocontrast(Image.fromarray(picture[None])))[0] for picture in ends]
     np.testing.assert_array_equal(found, np.stack(expected))

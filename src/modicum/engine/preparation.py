@@ -150,7 +150,7 @@ def prepare(recipe: Recipe, folder: RunFolder, stores: Path, workers: int) -> Pr
     given = "split" in manifest.table and manifest.table["split"].notna().any()
     if given:
         facts = [store.facts[position] for position in positions]
-        manifest, dropped = resolve_leaks(manifest, facts, recipe.data.leaks)
+        manifest, dropped = resolve_leaks(manifest, facts, recipe.data.leaks, stores)
         notes += dropped
         if dropped:
             positions = store.positions_of(manifest.refs())

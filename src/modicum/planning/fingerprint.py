@@ -1,7 +1,7 @@
 """What a data set is like, as plain values that fit in a JSON file: the base of ``inspect``, plans and reports.
 
 Schema 1. Counts are whole numbers; a value that cannot be known is null. Quantiles are a mapping of ``min``, ``p5``,
-``p25``, ``median``, ``p75``, ``p95``, ``max``. Lists of images are cut off after 100, their counts are not.
+``p25``, ``median``, ``p75``, ``p95``, ``max``. Lists of images and places are cut off after 100, their counts are not.
 """
 
 import json
@@ -18,6 +18,7 @@ from modicum.data.checks.duplicates import duplicate_groups, facts_by_row, leaks
 from modicum.data.checks.scan import ScanResult
 from modicum.data.image_facts import ImageFacts
 from modicum.data.manifest import COLUMNS, LABELS_PREFIX, SPLITS, Manifest, split_reference
+from modicum.data.reports import read_reports
 from modicum.planning.data_warnings import data_warnings
 
 SCHEMA = 1
@@ -25,13 +26,16 @@ LISTED = 100
 _QUANTILES = {"min": 0.0, "p5": 0.05, "p25": 0.25, "median": 0.5, "p75": 0.75, "p95": 0.95, "max": 1.0}
 
 
-def fingerprint(manifest: Manifest, scanned: ScanResult, task: str | None = None) -> dict[str, Any]:
+def fingerprint(
+    manifest: Manifest, scanned: ScanResult, task: str | None = None, stores: Path | None = None
+) -> dict[str, Any]:
     """Describes a data set.
 
     Args:
         manifest: the images and what is known of them.
         scanned: what was found in the files; facts are matched to rows by their ``ref``.
         task: ``multi-class``, ``multi-label``, ...; read off the labels where it is not given.
+        stores: folder where the near-duplicates that were found are remembered.
     """
     by_row = facts_by_row(manifest, scanned.facts)
     facts = [fact for fact in by_row if fact is not None]
@@ -48,7 +52,7 @@ def fingerprint(manifest: Manifest, scanned: ScanResult, task: str | None = None
         "splits": _splits(manifest),
         **_labels(manifest),
         **_other_columns(manifest),
-        **_repeats(manifest, by_row),
+        **_repeats(manifest, by_row, stores),
         "broken": len(scanned.broken),
         "broken_files": [{"image": b.image, "reason": b.reason} for b in scanned.broken[:LISTED]],
         "notes": list(manifest.notes),
@@ -193,21 +197,36 @@ def _finding(table: pd.DataFrame, name: str) -> dict[str, Any]:
 
 def _other_columns(manifest: Manifest) -> dict[str, Any]:
     table = manifest.table
-    texts = list(table["report"].dropna()) if "report" in table else []
     return {
-        "reports": {"count": len(texts), "words": quantiles(len(text.split()) for text in texts)}
-        if texts
-        else None,
+        "reports": _reports(manifest),
         "columns": [str(c) for c in table if c not in COLUMNS and not str(c).startswith(LABELS_PREFIX)],
         "masks": int(table["mask"].notna().sum()) if "mask" in table else 0,
         "targets": int(table["target"].notna().sum()) if "target" in table else 0,
     }
 
 
-def _repeats(manifest: Manifest, facts: Sequence[ImageFacts | None]) -> dict[str, Any]:
+def _reports(manifest: Manifest) -> dict[str, Any] | None:
+    """Words of the reports that can be used; places and reasons of the others, and nothing of their content."""
+    if "report" not in manifest.table or not manifest.table["report"].notna().any():
+        return None
+    found = read_reports(manifest)
+    texts = found.present()
+    return {
+        "count": len(texts),
+        "words": quantiles(len(text.split()) for text in texts),
+        "set_aside": len(found.set_aside),
+        "changed": len(found.changed),
+        "unusual": [
+            {"what": what, "reason": reason, "count": len(places), "places": places[:LISTED]}
+            for (what, reason), places in found.by_reason().items()
+        ],
+    }
+
+
+def _repeats(manifest: Manifest, facts: Sequence[ImageFacts | None], stores: Path | None) -> dict[str, Any]:
     images = list(manifest.table["image"])
     groups = duplicate_groups(manifest, facts)
-    near = near_pairs(manifest, facts)
+    near = near_pairs(manifest, facts, stores=stores)
     found = leaks(manifest, facts, near)
     return {
         "duplicates": sum(len(rows) - 1 for rows in groups),

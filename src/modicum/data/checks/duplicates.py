@@ -1,14 +1,17 @@
 """Images that are in a data set more than once, and what is shared between splits that must not be: leaks."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Int64, UInt8
 
 from modicum.data.checks.near_duplicates import NearPair, near_duplicates
+from modicum.data.checks.remembered_pairs import remembered
 from modicum.data.grey_levels import grey_levels
 from modicum.data.image import ImageRef
 from modicum.data.image_facts import THUMBNAIL, ImageFacts, picture_of
@@ -69,7 +72,9 @@ def duplicate_groups(manifest: Manifest, facts: Facts) -> list[list[int]]:
     return [rows for rows in groups.values() if len(rows) > 1]
 
 
-def near_pairs(manifest: Manifest, facts: Facts, across_splits: bool = False) -> list[NearPair]:
+def near_pairs(
+    manifest: Manifest, facts: Facts, across_splits: bool = False, stores: Path | None = None
+) -> list[NearPair]:
     """Near-duplicate rows of different patients, without those whose files are identical.
 
     Pictures of one patient may well look alike, slices of one volume above all, and stay together anyway.
@@ -78,6 +83,7 @@ def near_pairs(manifest: Manifest, facts: Facts, across_splits: bool = False) ->
         manifest: the images; where two thumbnails leave a doubt, the files are read once more.
         facts: of its images, found by their ``ref``.
         across_splits: only pairs that are in different splits, which takes less time.
+        stores: folder where what was found is remembered.
     """
     known = facts_by_row(manifest, facts)
     bodies = _numbered(manifest.patients())
@@ -95,7 +101,18 @@ def near_pairs(manifest: Manifest, facts: Facts, across_splits: bool = False) ->
             apart &= (splits[first] != splits[second]) & (splits[first] >= 0) & (splits[second] >= 0)
         return apart
 
-    return near_duplicates(thumbnails, lambda row: closer_picture(refs[row]), wanted)
+    rows = (
+        (str(ref), _content(fact), str(body), str(split) if across_splits else "")
+        for ref, fact, body, split in zip(refs, known, bodies.tolist(), splits.tolist(), strict=True)
+    )
+    return remembered(
+        stores, rows, lambda: near_duplicates(thumbnails, lambda row: closer_picture(refs[row]), wanted)
+    )
+
+
+def _content(fact: ImageFacts | None) -> str:
+    """Of the file, and of the picture that was made of it: a window changes the one and not the other."""
+    return "" if fact is None else f"{fact.sha256} {hashlib.sha256(fact.thumbnail).hexdigest()[:16]}"
 
 
 def closer_picture(ref: ImageRef) -> UInt8[np.ndarray, "side side"] | None:
@@ -108,7 +125,9 @@ def closer_picture(ref: ImageRef) -> UInt8[np.ndarray, "side side"] | None:
     return picture_of(grey_levels(image.pixels), 128 if smaller >= 128 else 64 if smaller >= 64 else 32)
 
 
-def leaks(manifest: Manifest, facts: Facts, near: Sequence[NearPair] | None = None) -> list[Leak]:
+def leaks(
+    manifest: Manifest, facts: Facts, near: Sequence[NearPair] | None = None, stores: Path | None = None
+) -> list[Leak]:
     """What is in more than one split: patients first, then identical files, then near-duplicates.
 
     Rows without a split count for none. Pairs of one patient are named once, as the patient's.
@@ -117,12 +136,13 @@ def leaks(manifest: Manifest, facts: Facts, near: Sequence[NearPair] | None = No
         manifest: with a column ``split``; without one there is no leak.
         facts: of its images, found by their ``ref``.
         near: what :func:`near_pairs` found, where that is known already.
+        stores: folder where what was found is remembered.
     """
     splits = _split_numbers(manifest)
     if len(set(splits[splits >= 0].tolist())) < 2:
         return []
     if near is None:
-        near = near_pairs(manifest, facts, across_splits=True)
+        near = near_pairs(manifest, facts, across_splits=True, stores=stores)
     images, bodies = list(manifest.table["image"]), manifest.patients()
     rows = [_Row(n, images[n], int(splits[n]), bodies[n]) for n in range(len(manifest)) if splits[n] >= 0]
     return [*_patient_leaks(rows), *_file_leaks(manifest, facts, rows), *_near_leaks(near, rows)]
@@ -134,7 +154,9 @@ def leak_message(found: Sequence[Leak], most: int = _SHOWN) -> str:
     return f"{count_of(len(found), 'leak')} between splits: {'; '.join(map(str, found[:most]))}{more}"
 
 
-def resolve_leaks(manifest: Manifest, facts: Facts, policy: Policy = "error") -> tuple[Manifest, list[str]]:
+def resolve_leaks(
+    manifest: Manifest, facts: Facts, policy: Policy = "error", stores: Path | None = None
+) -> tuple[Manifest, list[str]]:
     """Does with leaks what the user wants.
 
     Args:
@@ -142,6 +164,7 @@ def resolve_leaks(manifest: Manifest, facts: Facts, policy: Policy = "error") ->
         facts: of its images, found by their ``ref``.
         policy: ``error``; ``drop``, which takes the training image (of val and test, the one in val) out of the data
             so that the test images stay as they were; ``allow``.
+        stores: folder where the near-duplicates that were found are remembered.
 
     Returns:
         The manifest that is left, and what was done, in words for the user; empty where there was no leak.
@@ -149,7 +172,7 @@ def resolve_leaks(manifest: Manifest, facts: Facts, policy: Policy = "error") ->
     Raises:
         InputError: there are leaks, and ``policy`` is ``error``.
     """
-    found = leaks(manifest, facts)
+    found = leaks(manifest, facts, stores=stores)
     if not found:
         return manifest, []
     if policy == "error":
