@@ -1,5 +1,6 @@
 """Whatever a data set is on disk becomes the same table, and what is wrong with it is named by row, value, remedy."""
 
+import csv
 import json
 from collections import Counter
 from pathlib import Path
@@ -11,6 +12,7 @@ from PIL import Image
 
 from modicum.data.layouts import images_manifest, load_manifest
 from modicum.data.layouts.table import table_columns
+from modicum.data.manifest import Manifest
 from modicum.errors import InputError
 
 
@@ -163,6 +165,33 @@ def test_eyes_and_splits_in_their_one_way_of_writing(tmp_path):
     assert missing(made.table["eye"]) == [False, False, False, True, True]
     assert made.table["split"].tolist() == ["train", "val", "val", "test", "test"]
     assert "set.csv row 6: eye '-' is neither L nor R" in made.notes[0]
+
+
+def test_cells_may_be_long(tmp_path):
+    touch(tmp_path, "a.png", "b.png")
+    before = csv.field_size_limit()
+    report = "No effusion. " * 20_000
+    write(tmp_path / "set.csv", f"image,label,report\na.png,1,{report}\nb.png,0,Clear.\n")
+    made = load_manifest(tmp_path / "set.csv")
+    assert made.table["report"].tolist() == [report.strip(), "Clear."]
+    made.save(tmp_path / "saved.csv")
+    pd.testing.assert_frame_equal(Manifest.read_saved(tmp_path / "saved.csv", tmp_path).table, made.table)
+    assert csv.field_size_limit() == before
+
+
+@pytest.mark.parametrize(
+    ("text", "row"),
+    [
+        ('image,report\na.png,clear\nb.png,"effusion\nc.png,clear\n', 3),
+        ('image,report\na.png,"two\nlines"\nb.png,"', 3),
+        ('image,"report\na.png,clear\n', 1),
+    ],
+)
+def test_a_quotation_mark_that_nothing_closes_is_named(tmp_path, text, row):
+    """It would take all rows after it into one cell."""
+    touch(tmp_path, "a.png", "b.png", "c.png")
+    with pytest.raises(InputError, match=rf"set.csv row {row} has a quotation mark that nothing closes"):
+        load_manifest(write(tmp_path / "set.csv", text))
 
 
 def test_a_split_column_can_be_ignored(tmp_path):

@@ -22,6 +22,7 @@ from jaxtyping import Bool, Integer
 
 from modicum.atomic_files import write_text
 from modicum.data.image import ImageRef
+from modicum.data.long_cells import long_cells
 from modicum.errors import InputError
 from modicum.wording import listed
 
@@ -208,7 +209,7 @@ class Manifest:
         """Reads what :meth:`save` wrote. Nothing is checked against the files."""
         path = Path(path)
         try:
-            with path.open(encoding="utf-8", newline="") as file:
+            with path.open(encoding="utf-8", newline="") as file, long_cells():
                 header, *rows = csv.reader(file)
             cells = list(zip(*rows, strict=True)) or [()] * len(header)
             table = {

@@ -1,7 +1,8 @@
 """Columns of a table as a manifest has them: roles, findings, eyes, splits, and labels tidied."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -174,9 +175,32 @@ def finding_columns(table: pd.DataFrame, places: Sequence[str], source: str) -> 
     return table
 
 
-def _finding_value(cell: str, finding: str, place: str) -> float:
+def uncertain_notes(table: pd.DataFrame) -> list[str]:
+    """A note of the ``labels:<name>`` columns of text that hold -1, which counts as unknown, and how often."""
+    findings = [str(name) for name in table if str(name).startswith(LABELS_PREFIX)]
+    return _uncertain_note(
+        name.removeprefix(LABELS_PREFIX)
+        for name in findings
+        for cell in table[name].dropna()
+        if _plain(str(cell)) == "-1"
+    )
+
+
+def _uncertain_note(findings: Iterable[str]) -> list[str]:
+    counts = Counter(findings)
+    if not counts:
+        return []
+    each = ", ".join(f"{name} in {count_of(number, 'row')}" for name, number in counts.items())
+    return [f"-1 (uncertain) counts as unknown: {each}"]
+
+
+def _plain(cell: str) -> str:
     plain = re.sub(r"[.,]0+$", "", cell.strip())
-    plain = "" if plain in _MISSING else plain
+    return "" if plain in _MISSING else plain
+
+
+def _finding_value(cell: str, finding: str, place: str) -> float:
+    plain = _plain(cell)
     if plain not in _FINDING_VALUES:
         raise InputError(f"{place}: finding '{finding}' is '{cell}'", "write 1, 0, -1 or nothing")
     return _FINDING_VALUES[plain]
@@ -190,6 +214,7 @@ def _findings_of_text(
     rows: list[dict[str, float] | None] = []
     explicit: list[bool] = []
     nothing = 0
+    uncertain: list[str] = []
     for row, cell in enumerate(cells):
         words = (
             []
@@ -205,6 +230,7 @@ def _findings_of_text(
             (name.strip() if eq else value): _finding_value(value, name, manifest.place(row)) if eq else 1.0
             for name, eq, value in pairs
         }
+        uncertain += [name.strip() for name, eq, value in pairs if eq and _plain(value) == "-1"]
         rows.append(values if known else None)
         explicit.append(any(eq for _, eq, _ in pairs))
     names = list(classes) if classes else class_order({name for values in rows for name in values or ()})
@@ -222,4 +248,4 @@ def _findings_of_text(
         for name in names
     }
     notes = [f"{count_of(nothing, 'row')} without findings: 0 for each of them"] if nothing else []
-    return table, notes
+    return table, notes + _uncertain_note(uncertain)

@@ -9,6 +9,7 @@ import zlib
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +17,16 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from modicum.data.layouts.columns import arrange, finding_columns
+from modicum.data.layouts.columns import arrange, finding_columns, uncertain_notes
 from modicum.data.layouts.paths import prefix_images
+from modicum.data.long_cells import long_cells
 from modicum.data.manifest import Manifest, text_column
 from modicum.errors import InputError
 from modicum.wording import listed
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
+# A line after the last, which a quotation mark that nothing closes would take into its cell.
+_END = "end of the table"
 # Names that say nothing of the data; the folder's name is taken instead.
 _PLAIN_STEMS = {
     "manifest",
@@ -67,12 +71,13 @@ def read_table(
         not_utf8 = frozenset(f"row {number}" for number in read.not_utf8)
     if table.empty:
         raise InputError(f"{path.name} has no rows", "give a table with one row an image")
+    table = arrange(table, columns, path.name)
     manifest = Manifest(
-        finding_columns(arrange(table, columns, path.name), places, path.name),
+        finding_columns(table, places, path.name),
         path.absolute().parent,
         source=path.name,
         name=short_name(path),
-        notes=notes,
+        notes=[*notes, *uncertain_notes(table)],
         places=places,
         not_utf8=not_utf8,
     )
@@ -140,18 +145,24 @@ def read_cells(path: Path) -> Cells:
     """The cells of a CSV or TSV file; it may be zipped (``.csv.gz``).
 
     Raises:
-        InputError: it is empty, no table, or ragged.
+        InputError: it is empty, no table, or ragged, or a quotation mark is not closed.
     """
     text, guessed, notes = _read(path)
     lines: list[list[str]] = []
     ends: list[int] = []
     try:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(path, text))
-        for line in reader:
-            lines.append(line)
-            ends.append(reader.line_num)
+        reader = csv.reader(chain(io.StringIO(text, newline=""), [_END]), delimiter=_delimiter(path, text))
+        with long_cells():
+            for line in reader:
+                lines.append(line)
+                ends.append(reader.line_num)
     except csv.Error as error:
         raise InputError(f"{path.name} is not a table ({error})", "give a CSV, TSV or Parquet file") from None
+    if lines.pop() != [_END]:
+        raise InputError(
+            f"{path.name} row {len(lines) + 1} has a quotation mark that nothing closes",
+            "close it, or write it twice within quotes",
+        )
     if not lines:
         raise InputError(f"{path.name} is empty", "give a table with a header and one row an image")
     header = [name.strip() for name in lines[0]]

@@ -100,8 +100,14 @@ def chosen_findings(options: LayoutOptions, known: Sequence[str] = FINDINGS) -> 
     """The findings that are asked for, or the five that are compared.
 
     Raises:
-        InputError: one is not known.
+        InputError: one is not known, or one that a policy is for.
     """
+    policies = options.uncertain
+    for name in policies if isinstance(policies, Mapping) else ():
+        if name not in known:
+            raise InputError(
+                f"layout option uncertain: finding '{name}' is not known", did_you_mean(name, known)
+            )
     for name in options.findings or ():
         if name not in known:
             raise InputError(f"finding '{name}' is not known", did_you_mean(name, known))
@@ -121,8 +127,7 @@ def finding_value(cell: str, finding: str, place: str, options: LayoutOptions) -
         return 0.0 if options.unmentioned == "zeros" else None
     if plain != "-1":
         raise InputError(f"{place}: finding '{finding}' is '{cell}'", "write 1, 0, -1 or nothing")
-    policies = PUBLISHED if options.uncertain is None else options.uncertain
-    policy = policies if isinstance(policies, str) else policies.get(finding)
+    policy = _policy(finding, options)
     if policy is None:
         raise InputError(
             f"{place}: finding '{finding}' is uncertain (-1), and nothing says what that counts as",
@@ -131,12 +136,18 @@ def finding_value(cell: str, finding: str, place: str, options: LayoutOptions) -
     return {"ones": 1.0, "zeros": 0.0, "ignore": None}[policy]
 
 
+def _policy(finding: str, options: LayoutOptions) -> str | None:
+    """What an uncertain finding counts as: what is asked for, else what is published, None where neither says."""
+    asked = options.uncertain
+    return asked if isinstance(asked, str) else (asked or {}).get(finding, PUBLISHED.get(finding))
+
+
 def policy_note(findings: Sequence[str], options: LayoutOptions) -> str:
     """In words, what uncertain findings count as."""
-    policies = PUBLISHED if options.uncertain is None else options.uncertain
-    if isinstance(policies, str):
-        return f"uncertain findings count as {policies}"
-    named = [f"{name} {policies[name]}" for name in findings if name in policies]
+    if isinstance(options.uncertain, str):
+        return f"uncertain findings count as {options.uncertain}"
+    policies = {name: _policy(name, options) for name in findings}
+    named = [f"{name} {policy}" for name, policy in policies.items() if policy is not None]
     return f"uncertain findings count as: {', '.join(named)}"
 
 

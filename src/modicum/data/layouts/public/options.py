@@ -26,7 +26,7 @@ class LayoutOptions:
     Attributes:
         findings: the findings to keep, of CheXpert and MIMIC-CXR; the five of :data:`PUBLISHED` by default.
         uncertain: what -1 counts as: ``ones``, ``zeros`` or ``ignore`` (unknown) for all findings, or one of these by
-            finding; :data:`PUBLISHED` by default.
+            finding; :data:`PUBLISHED` for those that are not named.
         unmentioned: what a blank counts as, ``zeros`` or ``ignore``.
         views: ``frontal`` or ``lateral`` radiographs only.
         projection: which layer of angiograms that come with several, as its folder is called.
