@@ -108,6 +108,15 @@ def test_a_report_of_40000_characters_without_a_blank_is_cut(tmp_path):
     assert len(text) == LONGEST
 
 
+def test_progress_is_shown_where_there_are_files_to_read(tmp_path, monkeypatch):
+    tracked = []
+    monkeypatch.setattr(texts, "track", lambda items, what: tracked.append((len(items), what)) or items)
+    assert read_reports(manifest_of(["Clear.", None], tmp_path)).present() == ["Clear."]
+    assert tracked == []
+    assert len(read_reports(manifest_of(["Clear.", "gone.txt", None], tmp_path))) == 3
+    assert tracked == [(3, "Reading reports")]
+
+
 # --- encodings --------------------------------------------------------------------------------------------------------
 
 

@@ -155,6 +155,77 @@ def test_reports_masks_and_targets_are_counted():
     assert (found["masks"], found["targets"]) == (1, 2)
 
 
+def reports_in(folder: Path, cells: list[str | None]) -> dict:
+    """The fingerprint of images that cannot be read, with reports."""
+    manifest = Manifest(
+        pd.DataFrame(rows(len(cells), report=cells)),
+        folder,
+        source="table.csv",
+        places=[f"row {row + 2}" for row in range(len(cells))],
+    )
+    found = fingerprint(manifest, ScanResult([], []))
+    json.dumps(found, allow_nan=False)
+    return found
+
+
+def test_words_are_those_of_the_reports_that_can_be_used_and_the_others_are_listed(tmp_path):
+    (tmp_path / "good.txt").write_text("Clear lungs. No effusion.")
+    (tmp_path / "old.txt").write_bytes("Pleuraerguß rechts Smith".encode("cp1252"))
+    (tmp_path / "binary.txt").write_bytes(bytes(range(256)))
+    cells = ["good.txt", "binary.txt", "gone.txt", "old.txt", None, "lost.txt"]
+    found = reports_in(tmp_path, cells)
+    reports = found["reports"]
+    assert (reports["count"], reports["set_aside"], reports["changed"]) == (2, 3, 1)
+    assert (reports["words"]["min"], reports["words"]["max"]) == (3, 4)
+    assert reports["unusual"] == [
+        {
+            "what": "set aside",
+            "reason": "its file is no text",
+            "count": 1,
+            "places": ["table.csv row 3"],
+        },
+        {
+            "what": "set aside",
+            "reason": "its file is missing",
+            "count": 2,
+            "places": ["table.csv row 4", "table.csv row 7"],
+        },
+        {
+            "what": "changed",
+            "reason": "it is not UTF-8 and was read as Windows-1252",
+            "count": 1,
+            "places": ["table.csv row 5"],
+        },
+    ]
+    assert texts(found) == [
+        "1 report set aside: its file is no text",
+        "2 reports set aside: its file is missing",
+        "1 report changed: it is not UTF-8 and was read as Windows-1252",
+    ]
+    flat = " ".join(shown(found).split())
+    assert "2, 3.5 words (median), 4 at most; 3 set aside" in flat
+    assert "table.csv row 7" in flat
+    assert "Smith" not in json.dumps(found) + flat
+
+
+def test_reports_none_of_which_can_be_used_are_described(tmp_path):
+    found = reports_in(tmp_path, ["gone.txt", " "])
+    assert (found["reports"]["count"], found["reports"]["words"]) == (0, None)
+    assert "none that can be used; 2 set aside" in " ".join(shown(found).split())
+
+
+def test_lists_of_reports_are_cut_off_and_their_counts_are_not(tmp_path):
+    (unusual,) = reports_in(tmp_path, [f"{row}.txt" for row in range(250)])["reports"]["unusual"]
+    assert (unusual["count"], len(unusual["places"])) == (250, 100)
+
+
+@pytest.mark.parametrize("cells", [None, [None, None]])
+def test_without_reports_none_is_described(tmp_path, cells):
+    found = described(rows(2)) if cells is None else reports_in(tmp_path, cells)
+    assert found["reports"] is None
+    assert not any("report" in text for text in texts(found))
+
+
 def test_duplicates_and_leaks_are_listed():
     found = described(
         rows(4, split=["train", "train", "test", "test"], patient=["a", "b", "b", "c"]),

@@ -40,6 +40,7 @@ def data_warnings(found: Mapping[str, Any]) -> list[DataWarning]:
         *_repeat_warnings(found),
         *_label_warnings(found),
         *_finding_warnings(found),
+        *_report_warnings(found),
     ]
     return sorted(every, key=lambda warning: not warning.stops)
 
@@ -139,6 +140,19 @@ def _finding_warnings(found: Mapping[str, Any]) -> Iterator[DataWarning]:
                 f"fewer than {FEW_OF_A_CLASS} images of a kind{where} ({listed(few, _LONGEST)})",
                 "add images, leave the finding out, or split anew",
             )
+
+
+def _report_warnings(found: Mapping[str, Any]) -> Iterator[DataWarning]:
+    remedies = {
+        "set aside": "mend them, or go on: their images are learned from without a report",
+        "changed": "see that they are read as they were meant",
+    }
+    for item in found["reports"]["unusual"] if found["reports"] else ():
+        yield DataWarning(
+            f"{count_of(item['count'], 'report')} {item['what']}: {item['reason']}",
+            remedies[item["what"]],
+            examples=_first(item["places"]),
+        )
 
 
 def _first(texts: Iterable[str]) -> tuple[str, ...]:

@@ -80,14 +80,18 @@ def _overview_rows(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if text:
             yield name, text
     if found["reports"]:
-        words = found["reports"]["words"]
-        yield (
-            "reports",
-            f"{found['reports']['count']:,}, {words['median']:g} words (median), {words['max']:g} at most",
-        )
+        yield "reports", _report_text(found["reports"])
     for name in ("masks", "targets"):
         if found[name]:
             yield name, f"{found[name]:,}"
+
+
+def _report_text(reports: Mapping[str, Any]) -> str:
+    words, lost = reports["words"], reports["set_aside"]
+    text = "none that can be used"
+    if words:
+        text = f"{reports['count']:,}, {words['median']:g} words (median), {words['max']:g} at most"
+    return text + (f"; {lost:,} set aside" if lost else "")
 
 
 def _people_rows(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -4,7 +4,6 @@ A cell of the report column is the text itself, or names a text file below the m
 one bad report among thousands: it is set aside, with its place and a reason that quotes none of its content.
 """
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from modicum.data.reports.decoding import LONGEST, clean, decode_report
 from modicum.data.reports.placeholders import normalise_placeholders
 from modicum.data.reports.sections import select_sections
 from modicum.errors import InputError
+from modicum.progress import track
 from modicum.wording import count_of, listed
 
 TEXT_SUFFIXES = (".txt", ".text", ".rpt")
@@ -67,10 +67,16 @@ class Reports:
         """What was set aside and changed, in words, a line for each reason with the first places."""
         return [
             f"{count_of(len(places), 'report')} {what}: {reason} ({listed(places)})"
-            for what, unusual in (("set aside", self.set_aside), ("changed", self.changed))
-            for reason in Counter(item.reason for item in unusual)
-            if (places := [item.place for item in unusual if item.reason == reason])
+            for (what, reason), places in self.by_reason().items()
         ]
+
+    def by_reason(self) -> dict[tuple[str, str], list[str]]:
+        """Places of those that were ``set aside`` and ``changed``, by these words and the reason."""
+        found: dict[tuple[str, str], list[str]] = {}
+        for what, unusual in (("set aside", self.set_aside), ("changed", self.changed)):
+            for item in unusual:
+                found.setdefault((what, item.reason), []).append(item.place)
+        return found
 
     def select(self, names: Sequence[str] = ("findings", "impression")) -> "Reports":
         """Only these sections of each report; reports with none of them are set aside and listed."""
@@ -108,7 +114,9 @@ def read_reports(manifest: Manifest, column: str = "report") -> Reports:
     set_aside: list[Unusual] = []
     changed: list[Unusual] = []
     places = [manifest.place(row) for row in range(len(manifest))]
-    for row, cell in enumerate(manifest.table[column].tolist()):
+    cells = manifest.table[column].tolist()
+    has_files = any(isinstance(cell, str) and names_file(cell) for cell in cells)
+    for row, cell in enumerate(track(cells, "Reading reports") if has_files else cells):
         text = None
         if isinstance(cell, str):
             try:
