@@ -2,6 +2,8 @@
 
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -331,3 +333,9 @@ def test_the_fundus_photographs_are_as_their_description_says(real_images):
     # One file, named with a hyphen, says of no eye.
     assert (found["eyes"], found["eye_pairs"]) == ({"L": 208, "R": 207}, 207)
     assert (found["leaks"], found["duplicates"], found["near_duplicates"], found["broken"]) == (0, 0, 0, 0)
+
+
+def test_describing_images_does_not_wait_for_torch():
+    code = "import sys, modicum.console.inspection; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

@@ -18,7 +18,6 @@ from modicum.data.checks.duplicates import duplicate_groups, facts_by_row, leaks
 from modicum.data.checks.scan import ScanResult
 from modicum.data.image_facts import ImageFacts
 from modicum.data.manifest import COLUMNS, LABELS_PREFIX, SPLITS, Manifest, split_reference
-from modicum.data.reports import read_reports
 from modicum.planning.data_warnings import data_warnings
 
 SCHEMA = 1
@@ -209,6 +208,9 @@ def _reports(manifest: Manifest) -> dict[str, Any] | None:
     """Words of the reports that can be used; places and reasons of the others, and nothing of their content."""
     if "report" not in manifest.table or not manifest.table["report"].notna().any():
         return None
+    # Imports torch, for which a look at images does not wait.
+    from modicum.data.reports import read_reports
+
     found = read_reports(manifest)
     texts = found.present()
     return {
