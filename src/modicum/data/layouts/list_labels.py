@@ -12,7 +12,6 @@ from modicum.data.layouts.public.options import LayoutOptions
 from modicum.data.manifest import (
     LABELS_PREFIX,
     Manifest,
-    class_order,
     name_classes,
     split_reference,
     text_column,
@@ -107,12 +106,12 @@ def _with_label(
 ) -> Manifest:
     relabel = options.relabel or {}
     read = {row: relabel.get(text, text) for row, (text, _) in labels.items()}
-    nothing = text_column([None] * len(manifest))
-    own = manifest.table.get("label", nothing)
+    nothing = text_column([None] * len(manifest)).tolist()
+    own = manifest.table["label"].tolist() if "label" in manifest.table else nothing
     notes = []
     other = sum(isinstance(own[row], str) and own[row] != label for row, label in read.items())
     if other and _are_folders(manifest):
-        notes.append(f"names of folders ({listed(class_order(own.dropna()))}) are not taken for labels")
+        notes.append(f"names of folders ({listed(manifest.classes())}) are not taken for labels")
         own = nothing
     elif other:
         notes.append(
@@ -120,31 +119,33 @@ def _with_label(
         )
     if any(isinstance(own[row], float) for row in read):
         notes.append(f"labels are those of the lists in '{source}'")
-    images = manifest.table["image"].tolist()
+    binary = [*dict.fromkeys(("0", "1", *relabel.values()))]
+    of_binary_set = _are_binary(manifest)
     for row, label in read.items():
         place = labels[row][1]
-        is_binary = _is_binary(manifest, images[row])
         # A list of the COVID-19 collection has a slip, which does not matter where a table brings the label.
-        if is_binary or isinstance(own[row], float):
-            binary = [*dict.fromkeys(("0", "1", *relabel.values()))]
-            _check(label, place, classes or (binary if is_binary or _BINARY_LIST.match(place) else None))
+        if of_binary_set[row] or isinstance(own[row], float):
+            is_binary = of_binary_set[row] or _BINARY_LIST.match(place) is not None
+            _check(label, place, classes or (binary if is_binary else None))
     changed = sum(read[row] != text for row, (text, _) in labels.items())
     if changed:
         notes.append(f"{count_of(changed, 'label')} of '{source}' read as asked for: {_named(options)}")
-    filled = [own[row] if isinstance(own[row], str) else read.get(row) for row in range(len(manifest))]
+    filled = [label if isinstance(label, str) else read.get(row) for row, label in enumerate(own)]
     return manifest.with_columns(notes, label=text_column(filled))
 
 
-def _is_binary(manifest: Manifest, image: str) -> bool:
-    """Whether an image is one of RSNA Pneumonia or SIIM-ACR Pneumothorax."""
-    return "mask_runs" in manifest.table or _BINARY_FOLDER.search(f"{manifest.root.name}/{image}") is not None
+def _are_binary(manifest: Manifest) -> list[bool]:
+    """Which images are of RSNA Pneumonia or SIIM-ACR Pneumothorax, by their folders or by the latter's column."""
+    if "mask_runs" in manifest.table:
+        return [True] * len(manifest)
+    root = manifest.root.name
+    return [_BINARY_FOLDER.search(f"{root}/{image}") is not None for image in manifest.table["image"]]
 
 
 def _check(label: str, place: str, allowed: Sequence[str] | None) -> None:
-    allowed = None if allowed is None else list(map(str, allowed))
-    if allowed is not None and label not in allowed:
+    if allowed is not None and label not in map(str, allowed):
         raise InputError(
-            f"{place}: label '{label}' is not in {name_classes(allowed)}",
+            f"{place}: label '{label}' is not in {name_classes([*map(str, allowed)])}",
             f"correct the line, or say what it stands for with layout option relabel: {{'{label}': '{allowed[-1]}'}}",
         )
 
