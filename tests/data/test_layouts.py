@@ -499,6 +499,14 @@ def test_monai_data_list_with_findings(tmp_path):
     np.testing.assert_array_equal(worded.table[["labels:Edema", "labels:Mass"]].to_numpy(), [[1, 1], [0, 0]])
 
 
+def test_findings_of_minus_one_in_a_data_list_are_said_to_be_unknown(tmp_path):
+    touch(tmp_path, "0.png", "1.png", "2.png")
+    entries = [{"image": f"{n}.png", "label": [1, -1 if n else 0]} for n in range(3)]
+    (tmp_path / "list.json").write_text(json.dumps({"labels": {"0": "a", "1": "b"}, "training": entries}))
+    manifest = load_manifest(tmp_path / "list.json")
+    assert manifest.notes == ["-1 (uncertain) counts as unknown: b in 2 rows"]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -83,6 +83,14 @@ def test_the_original_file_of_siim_is_read_with_its_blanks_and_its_regions_joine
     assert np.argwhere(mask_of(rows["1.2.840.2"], (4, 4), "relative")).tolist() == [[0, 0], [1, 0], [1, 1]]
 
 
+def test_a_text_of_more_characters_than_csv_takes_is_read(tmp_path):
+    path = tmp_path / "train-rle.csv"
+    runs = " ".join(f"{2 * number + 1} 1" for number in range(20_000))
+    assert len(runs) > 131_072
+    path.write_text(f"ImageId,EncodedPixels\na,{runs}\n")
+    assert mask_of(read_run_lengths(path)["a"], (200, 200), "absolute").sum() == 20_000
+
+
 @pytest.mark.parametrize(
     ("text", "form", "words"),
     [

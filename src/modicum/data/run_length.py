@@ -17,6 +17,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Int
 
+from modicum.data.long_cells import long_cells
 from modicum.errors import InputError
 from modicum.wording import listed
 
@@ -103,7 +104,7 @@ def read_run_lengths(
         InputError: a column is missing, a row is too short or names no image, or an image has both a region and the
             marker for none.
     """
-    with path.open(newline="", encoding="utf-8-sig") as file:
+    with path.open(newline="", encoding="utf-8-sig") as file, long_cells():
         rows = csv.reader(file)
         header = [name.strip() for name in next(rows, [])]
         places = [_column(header, name, path) for name in (image_column, runs_column)]

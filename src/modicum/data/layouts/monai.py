@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from modicum.data.layouts.columns import finding_columns, split_of
+from modicum.data.layouts.columns import finding_columns, split_of, uncertain_notes
 from modicum.data.layouts.table import short_name
 from modicum.data.manifest import LABELS_PREFIX, Manifest
 from modicum.errors import InputError
@@ -38,8 +38,16 @@ def read_datalist(path: Path) -> Manifest:
             places.append(place)
     if not rows:
         raise InputError(f"{path.name} lists no images under training, validation or test", _REMEDY)
-    table = finding_columns(pd.DataFrame(rows), places, path.name)
-    return Manifest(table, path.absolute().parent, source=path.name, name=short_name(path), places=places)
+    listed = pd.DataFrame(rows)
+    table = finding_columns(listed, places, path.name)
+    return Manifest(
+        table,
+        path.absolute().parent,
+        notes=uncertain_notes(listed),
+        source=path.name,
+        name=short_name(path),
+        places=places,
+    )
 
 
 def is_datalist(path: Path) -> bool:
