@@ -1,11 +1,14 @@
 """From the bytes of a report's file to its text."""
 
 import codecs
-import unicodedata
+import re
 
 LONGEST = 20_000
 """Characters of a report that are kept: some ten times what a long one has. More is several reports in one."""
 
+# Unicode's categories Cc, without line feed and tab, and Cs: surrogates cannot be written again. Private use and
+# unassigned characters are left to the tokenizer.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 _MARKED = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 
 
@@ -36,15 +39,8 @@ def decode_report(content: bytes) -> tuple[str, str]:
 
 def clean(text: str) -> str:
     """A text with ``\\n`` as its only line break, without control characters, and without blanks at its ends."""
-    lines = "\n".join(text.splitlines())
-    kept = (c if c in "\n\t" or not _is_control(c) else " " for c in lines)
-    return "".join(kept).strip()
+    return _CONTROL.sub(" ", "\n".join(text.splitlines())).strip()
 
 
 def _share_of_controls(text: str) -> float:
-    return sum(_is_control(c) and c not in "\n\r\t\f\v" for c in text) / max(1, len(text))
-
-
-def _is_control(character: str) -> bool:
-    # Private use and unassigned characters are left to the tokenizer; surrogates cannot be written again.
-    return unicodedata.category(character) in ("Cc", "Cs")
+    return sum(c not in "\r\f\v" for c in _CONTROL.findall(text)) / max(1, len(text))

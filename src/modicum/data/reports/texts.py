@@ -115,13 +115,14 @@ def read_reports(manifest: Manifest, column: str = "report") -> Reports:
     changed: list[Unusual] = []
     places = [manifest.place(row) for row in range(len(manifest))]
     cells = manifest.table[column].tolist()
+    root = manifest.root.resolve()
     has_files = any(isinstance(cell, str) and names_file(cell) for cell in cells)
     for row, cell in enumerate(track(cells, "Reading reports") if has_files else cells):
         text = None
         if isinstance(cell, str):
             try:
                 is_utf8 = not manifest.places or manifest.places[row] not in manifest.not_utf8
-                text, changes = _report_of(cell, manifest.root, is_utf8)
+                text, changes = _report_of(cell, root, is_utf8)
                 changed += [Unusual(row, places[row], change) for change in changes]
             except _UnusableReportError as error:
                 set_aside.append(Unusual(row, places[row], str(error)))
@@ -139,7 +140,7 @@ def _report_of(cell: str, root: Path, is_utf8: bool) -> tuple[str, list[str]]:
     text = cell
     if names_file(cell):
         file = root / cell.strip()
-        if not file.resolve().is_relative_to(root.resolve()):
+        if not file.resolve().is_relative_to(root):
             raise _UnusableReportError("its file is outside the data's folder")
         text, encoding = _read_file(file)
         if encoding == "cp1252":
