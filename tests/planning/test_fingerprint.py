@@ -339,3 +339,8 @@ def test_describing_images_does_not_wait_for_torch():
     code = "import sys, modicum.console.inspection; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_what_reading_the_table_found_is_shown():
+    found = {**described(rows(3, label=["0", "1", "0"])), "notes": ["a.csv: 1 line is not UTF-8 [2]"]}
+    assert "a.csv: 1 line is not UTF-8 [2]" in shown(found)

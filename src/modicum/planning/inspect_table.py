@@ -30,6 +30,8 @@ def inspect_tables(found: Mapping[str, Any]) -> list[RenderableType]:
     if found["findings"]:
         parts.append(_finding_table(found["findings"]))
     parts += _lists(found)
+    if found.get("notes"):
+        parts.append(_notes(found["notes"]))
     parts.append(_warnings(found["warnings"]))
     return [Padding(part, (0, 0, 1, 1)) for part in parts]
 
@@ -179,6 +181,16 @@ def _listing(heads: Sequence[str], rows: Sequence[Sequence[str]], total: int) ->
     if total > _LISTED:
         table.add_row(Text(f"… and {total - min(_LISTED, len(rows)):,} more", "dim"))
     return table
+
+
+def _notes(notes: Sequence[str]) -> RenderableType:
+    """What reading the table found, such as lines of another encoding or uncertain findings."""
+    grid = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1, 0, 0))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    for note in notes:
+        grid.add_row(Text("·", "dim"), Text(note))
+    return grid
 
 
 def _warnings(warnings: Sequence[Mapping[str, Any]]) -> RenderableType:
