@@ -5,6 +5,8 @@ A block after ``<!-- not run: reason -->`` is left out; of its commands the word
 
 from pathlib import Path
 
+import pytest
+
 from readme_blocks import blocks, check_words, run_block
 
 README = Path(__file__).parents[1] / "README.md"

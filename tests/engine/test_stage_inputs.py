@@ -12,6 +12,7 @@ from modicum.engine.backbones import backbone_digest
 from modicum.engine.batches import StageData, Stored
 from modicum.engine.extraction import LiveStage
 from modicum.engine.model import backbone_facts
+from modicum.engine.new_recipe import make_recipe
 from modicum.engine.stage_inputs import StageInputs
 from modicum.methods.fpt.stages import SideImages
 from modicum.methods.linear import PooledFeatures
@@ -135,9 +136,12 @@ class Prepared:
         return {"train": np.array([0, 1, 2]), "val": np.array([3])}[split]
 
 
+RECIPE = make_recipe("made", "linear", {"backbone": "test_vit", "weights": "random"})
+
+
 def inputs(**made):
     labels = {"label": np.array([0, 1, 0, 1])}
-    found = StageInputs(None, Prepared(), TASK, labels, None, torch.device("cpu"))
+    found = StageInputs(RECIPE, Prepared(), TASK, labels, None, torch.device("cpu"))
     for name, (source, views) in made.items():
         found._made[name], found._views[name] = source, views
     return found

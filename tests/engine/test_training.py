@@ -167,7 +167,14 @@ def test_early_stopping_keeps_the_best_and_stops_after_patience(tmp_path):
     stage = Scripted([3, 2, 1, 5, 1, 0, 0])
     result = trainer(stage, tmp_path, epochs=7, monitor="loss", patience=2).run()
     assert result.time["epochs"] == 5
-    assert result.selection == {"metric": "loss", "mode": "min", "value": 1.0, "epoch": 3, "step": 18}
+    assert result.selection == {
+        "metric": "loss",
+        "mode": "min",
+        "split": "val",
+        "value": 1.0,
+        "epoch": 3,
+        "step": 18,
+    }
     assert stage.weight.item() == stage.at_validation[2]
     assert [record["val"]["loss"] for record in epochs_of(tmp_path)] == [3, 2, 1, 5, 1]
 
