@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pandas as pd
@@ -169,6 +169,23 @@ def test_ctrl_c_reaches_every_process_and_says_how_to_go_on(images, tmp_path):
     )
     for path in histories:
         assert json.loads((path.parent / "status.json").read_text()) == {"state": "interrupted"}
+
+
+def test_a_cell_that_is_stopped_before_it_trains_is_interrupted_too(images, tmp_path):
+    command = [sys.executable, "-m", "modicum.comparison.executors.cell_process"]
+    running = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    assert running.stdin is not None
+    assert running.stdout is not None
+    running.stdin.write(json.dumps(asdict(job(images, tmp_path, "early", epochs=2000))).encode() + b"\n")
+    running.stdin.flush()
+    wait_for(lambda: (tmp_path / "early" / "status.json").is_file())  # claimed; the data are read after it
+    running.terminate()
+    assert json.loads(running.stdout.read())["stopped"]
+    running.stdin.close()
+    assert running.wait(60) == 0
+    assert json.loads((tmp_path / "early" / "status.json").read_text()) == {"state": "interrupted"}
 
 
 def test_cells_stop_when_the_comparison_is_gone(images, tmp_path):

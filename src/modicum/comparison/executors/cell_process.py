@@ -13,6 +13,8 @@ def main() -> None:
     # Libraries print, too: what they say goes with the messages, and the answer alone where it is looked for.
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
+    # Before and after training, which listens itself, a request to stop is Ctrl-C: the run is recorded as interrupted.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     line = sys.stdin.buffer.readline()
     threading.Thread(target=_stop_when_alone, daemon=True).start()
     from modicum.comparison.run_cell import Job, run_cell
