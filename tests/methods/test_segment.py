@@ -233,18 +233,17 @@ def test_the_loss_in_words_is_the_sum_of_its_parts():
 
 def test_mixed_images_and_styles_change_what_is_learned_and_not_what_is_validated():
     batch = made_batch(count=4)
-    torch.manual_seed(0)
     plain, mixed = (method(**settings).stages()[0] for settings in ({}, {"mixup": 0.4, "mixstyle": 1.0}))
     mixed.load_state_dict(plain.state_dict())
     found = []
     for stage in (plain, mixed):
-        torch.manual_seed(0)
+        torch.manual_seed(1)
         found.append(float(stage.losses(batch)["segmentation"].detach()))
         stage.load_state_dict(plain.state_dict())  # running statistics have moved
         stage.eval()
         with torch.no_grad():
             found.append(float(stage.validate(batch)[1]["segmentation"]))
-    assert found[0] != pytest.approx(found[2], rel=1e-5)
+    assert found[0] != pytest.approx(found[2], rel=1e-3)
     assert found[1] == pytest.approx(found[3], rel=1e-6)
 
 
