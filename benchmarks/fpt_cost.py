@@ -32,12 +32,12 @@ from torch import nn
 
 from modicum.data.stores.shard_format import RecordSpec
 from modicum.data.stores.shard_writer import ShardWriter
-from modicum.engine.batches import StageData, Stored
-from modicum.engine.extraction import RecordReader
-from modicum.engine.meters import saved_tensors
-from modicum.engine.new_recipe import make_recipe
+from modicum.engine.inputs.batches import StageData, Stored
+from modicum.engine.inputs.extraction import RecordReader
+from modicum.engine.recipe.new_recipe import make_recipe
 from modicum.engine.run_folder import RunFolder
-from modicum.engine.training import StageTrainer
+from modicum.engine.training.meters import saved_tensors
+from modicum.engine.training.stage_trainer import StageTrainer
 from modicum.methods import Context, Method, method_class
 from modicum.methods.fpt.stages import FineTuning, KeysValues
 from modicum.nn import Backbone

@@ -28,8 +28,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from modicum.engine.checkpoint import save_tensors
-from modicum.engine.meters import saved_tensors
 from modicum.engine.model import learned_of
+from modicum.engine.training.meters import saved_tensors
 from modicum.methods import Context, Method, method_class
 from modicum.nn import Backbone
 from modicum.tasks import Classification
@@ -208,7 +208,7 @@ def main() -> None:
     inference = alternate(
         {
             "base": predict(methods["full"].predictor()),
-            "merged": predict(methods["lora_16"].merged()),
+            "merged": predict(methods["lora_16"].merge()),
             "unmerged": predict(unmerged),
         },
         rounds,

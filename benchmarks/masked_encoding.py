@@ -23,7 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from modicum.data.phantoms.chest import chest
 from modicum.data.reports import masked_words, train_tokenizer
-from modicum.engine.meters import saved_tensors
+from modicum.engine.training.meters import saved_tensors
 from modicum.losses import masked_token_loss
 from modicum.nn import MaskedEncoder, ReportEncoder, mask_patches, vision_transformer
 from training_overhead import machine

@@ -31,12 +31,12 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 
-from modicum.engine.batches import StageData, Stored
-from modicum.engine.meters import saved_tensors
+from modicum.engine.inputs.batches import StageData, Stored
 from modicum.engine.model import make_method
-from modicum.engine.new_recipe import make_recipe
+from modicum.engine.recipe.new_recipe import make_recipe
 from modicum.engine.run_folder import RunFolder
-from modicum.engine.training import StageTrainer
+from modicum.engine.training.meters import saved_tensors
+from modicum.engine.training.stage_trainer import StageTrainer
 from modicum.errors import InputError
 from modicum.methods import ExtractStage, method_entries
 from modicum.nn import Backbone

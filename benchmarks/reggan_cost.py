@@ -40,11 +40,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from modicum.data.image import ImageRef
 from modicum.data.prepared import StoreSettings
-from modicum.engine.dense_jobs import planned
-from modicum.engine.dense_output import DenseOutput
-from modicum.engine.dense_prediction import DensePredictor
-from modicum.engine.optimizers import make_optimizer
-from modicum.engine.recipe import TrainingSettings
+from modicum.engine.inference.dense_jobs import planned
+from modicum.engine.inference.dense_output import DenseOutput
+from modicum.engine.inference.dense_prediction import DensePredictor
+from modicum.engine.recipe.settings import TrainingSettings
+from modicum.engine.training.optimizers import make_optimizer
 from modicum.methods.reggan import TRAINING, RegGanConfig, RegGanStage
 from modicum.methods.reggan.method import Translation
 from modicum.tasks.image_to_image.task import ImageToImage, ImageToImageOptions

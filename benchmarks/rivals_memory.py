@@ -16,7 +16,7 @@ import modicum  # noqa: F401 - before anything that imports torchvision
 # isort: split
 import torch
 
-from modicum.engine.meters import saved_tensors
+from modicum.engine.training.meters import saved_tensors
 from modicum.methods import Context, method_class
 from modicum.nn import Backbone, count_parameters
 from modicum.tasks import Classification

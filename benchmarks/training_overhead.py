@@ -30,10 +30,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from modicum.engine.batches import StageData, Stored
-from modicum.engine.new_recipe import make_recipe
+from modicum.engine.inputs.batches import StageData, Stored
+from modicum.engine.recipe.new_recipe import make_recipe
 from modicum.engine.run_folder import RunFolder
-from modicum.engine.training import StageTrainer
+from modicum.engine.training.stage_trainer import StageTrainer
 from modicum.methods.full import FineTuneStage
 from modicum.nn import Backbone, Classifier, linear_head
 from modicum.tasks import Classification

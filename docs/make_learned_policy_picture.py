@@ -13,7 +13,7 @@ import matplotlib as mpl
 import torch
 
 from modicum.data.phantoms.fundus import fundus
-from modicum.engine.augmentation_file import read_augmentation
+from modicum.engine.recipe.augmentation_file import read_augmentation
 from modicum.transforms import Policy, parse_augmentation
 from modicum.transforms.policy import MAGNITUDE_LIMITS
 

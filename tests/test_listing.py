@@ -3,7 +3,7 @@
 import pytest
 
 from modicum.console.listing import settings_table
-from modicum.engine.new_recipe import make_recipe
+from modicum.engine.recipe.new_recipe import make_recipe
 
 
 def listed(method: str) -> dict[str, str]:

@@ -9,10 +9,10 @@ from modicum.data.manifest import Manifest
 from modicum.data.processes import usable_cores
 from modicum.engine.devices import process_rank
 from modicum.engine.fit import check_same, fit_recipe
-from modicum.engine.given_recipe import given_recipe
-from modicum.engine.new_recipe import make_recipe, plain_name, run_name
-from modicum.engine.preparation import PreparedData
-from modicum.engine.recipe import Recipe
+from modicum.engine.inputs.preparation import PreparedData
+from modicum.engine.recipe.given_recipe import given_recipe
+from modicum.engine.recipe.new_recipe import make_recipe, plain_name, run_name
+from modicum.engine.recipe.settings import Recipe
 from modicum.engine.run_folder import STORES, RunFolder
 from modicum.errors import InputError
 from modicum.progress import say
@@ -53,7 +53,7 @@ def fit(
         data: what :func:`load` reads. May be left out to go on with a run (``resume`` and ``name``).
         method: ``modicum methods`` lists them; ``full`` by default, or that of the ``recipe``.
         recipe: settings to start from, below ``settings``: a name that ``modicum recipes`` lists, or a YAML file such
-            as the ``recipe.yaml`` of another run (see :mod:`modicum.engine.given_recipe` for what is taken of it).
+            as the ``recipe.yaml`` of another run (see :mod:`modicum.engine.recipe.given_recipe` for what is taken of it).
         name: of the run folder below ``runs``; made of data and method by default.
         runs: folder of all runs.
         resume: go on with an unfinished run of the same settings; a new run where there is none.

@@ -9,7 +9,7 @@ from pathlib import Path
 from modicum.api import Run, fit
 from modicum.atomic_files import write_text
 from modicum.data.phantoms import write_fundus_dataset
-from modicum.engine.evaluation import headline
+from modicum.engine.inference.evaluation import headline
 from modicum.progress import say
 
 PATIENTS = 300

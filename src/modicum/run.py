@@ -11,18 +11,18 @@ import numpy as np
 from modicum.data.layouts.given_images import images_of
 from modicum.data.manifest import SPLITS, Manifest
 from modicum.data.processes import usable_cores
-from modicum.engine.alignment import Alignment, align
-from modicum.engine.companions import with_companions
-from modicum.engine.dense_jobs import planned, without_own_output
-from modicum.engine.dense_output import PSEUDONYM, DenseOutput
 from modicum.engine.devices import chosen_device
-from modicum.engine.evaluation import dense_predictor, evaluate_rows
-from modicum.engine.export import export_merged, export_part
+from modicum.engine.inference.alignment import Alignment, align
+from modicum.engine.inference.dense_jobs import planned, without_own_output
+from modicum.engine.inference.dense_output import PSEUDONYM, DenseOutput
+from modicum.engine.inference.evaluation import dense_predictor, evaluate_rows
+from modicum.engine.inference.export import export_merged, export_part
+from modicum.engine.inference.prediction import PredictionSummary, predict_images
+from modicum.engine.inputs.auxiliary_images import with_auxiliary_images
+from modicum.engine.inputs.preparation import PreparedData, read_manifest, store_settings, stored
 from modicum.engine.model import load_method
-from modicum.engine.new_recipe import plain_name
-from modicum.engine.prediction import PredictionSummary, predict_images
-from modicum.engine.preparation import PreparedData, read_manifest, store_settings, stored
-from modicum.engine.recipe import DataSettings, Recipe
+from modicum.engine.recipe.new_recipe import plain_name
+from modicum.engine.recipe.settings import DataSettings, Recipe
 from modicum.engine.run_folder import RunFolder, read_json, write_json
 from modicum.errors import InputError
 from modicum.methods.base import PREDICTOR
@@ -78,7 +78,7 @@ class Run:
         """Predicts images, folders of images, or the images of a data set.
 
         Numbers go into a CSV or Parquet file, a row an image; pictures (translations, masks) into a folder, beside a
-        table: see :mod:`modicum.engine.dense_output` for what becomes of which format.
+        table: see :mod:`modicum.engine.inference.dense_output` for what becomes of which format.
 
         Args:
             images: files, folders, tables, data lists or array files; one or several.
@@ -152,8 +152,8 @@ class Run:
             image: what is moved: an image, a NIfTI volume (slice by slice), or the folder of a DICOM series.
             target: of the same kind and size.
             out: the moved image: PNG, NIfTI or DICOM as the image, a folder for a series.
-            field: the displacements: NIfTI or NPZ, see :mod:`modicum.engine.displacement_files`; beside ``out`` by
-                default.
+            field: the displacements: NIfTI or NPZ, see :mod:`modicum.engine.inference.displacement_files`;
+                beside ``out`` by default.
             device: where to compute.
             pseudonym: stands for the patient in DICOM files.
 
@@ -179,7 +179,7 @@ class Run:
         )
 
     def export(self, out: str | Path, *, part: str | None = None) -> Path:
-        """Writes what was learned as a file of weights with a card beside it; see :mod:`modicum.engine.export`.
+        """Writes what was learned as a file of weights with a card beside it; see :mod:`modicum.engine.inference.export`.
 
         Args:
             out: the file, ``.safetensors``.
@@ -244,7 +244,7 @@ class Run:
         )
         if isinstance(task, DenseTask):  # what is compared with is checked as it is before a training
             prepared = PreparedData(manifest, store, positions, [])
-            prepared = with_companions(prepared, task, recipe, kept, cores, broken_csv)
+            prepared = with_auxiliary_images(prepared, task, recipe, kept, cores, broken_csv)
             manifest, store, positions = prepared.manifest, prepared.store, prepared.positions
         with self.folder.locked():
             content = evaluate_rows(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from modicum.engine.new_recipe import plain_name, run_name
+from modicum.engine.recipe.new_recipe import plain_name, run_name
 from modicum.errors import InputError
 from modicum.run import _evaluation_name
 

@@ -168,7 +168,7 @@ def test_a_run_refused_before_training_does_not_keep_its_name(modicum, data, tmp
 
 
 def test_resuming_with_other_settings_names_the_one_that_differs(modicum, data, tmp_path):
-    from modicum.engine.new_recipe import make_recipe
+    from modicum.engine.recipe.new_recipe import make_recipe
 
     folder = tmp_path / "runs" / "old"
     folder.mkdir(parents=True)
@@ -199,7 +199,7 @@ def test_predicting_nothing(modicum, tmp_path):
 def test_out_of_memory_says_what_to_lower(modicum, data, monkeypatch):
     import torch
 
-    from modicum.engine import training
+    from modicum.engine.training import stage_trainer as training
 
     def too_much(self):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")

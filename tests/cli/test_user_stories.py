@@ -13,7 +13,7 @@ from PIL import Image
 
 import modicum
 from modicum.__main__ import main
-from modicum.engine.recipe import BackboneSettings, DataSettings, ImageSettings, Recipe
+from modicum.engine.recipe.settings import BackboneSettings, DataSettings, ImageSettings, Recipe
 
 TINY = {"backbone": "test_resnet", "weights": "random", "image_size": 32, "epochs": 1, "workers": 0}
 

@@ -78,9 +78,9 @@ def test_one_process_a_gpu_where_there_are_several(tmp_path, monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
     several = choose_executor("local", None, None, tmp_path)
     assert isinstance(several, InProcesses)
-    assert several.at_once == 4
+    assert several.max_parallel == 4
     assert isinstance(choose_executor("local", None, "cuda:1", tmp_path), InThisProcess)
-    assert choose_executor("local", 2, "auto", tmp_path).at_once == 2
+    assert choose_executor("local", 2, "auto", tmp_path).max_parallel == 2
 
 
 def test_every_process_has_its_device(images, tmp_path):
@@ -92,10 +92,10 @@ def test_every_process_has_its_device(images, tmp_path):
     assert "cuda:7" in outcomes["b"].error
 
 
-@pytest.mark.parametrize("at_once", [0, -1])
-def test_fewer_than_one_at_once(tmp_path, at_once):
-    with pytest.raises(InputError, match=f"--parallel is {at_once}; give 1 or more"):
-        choose_executor("local", at_once, None, tmp_path)
+@pytest.mark.parametrize("max_parallel", [0, -1])
+def test_fewer_than_one_at_once(tmp_path, max_parallel):
+    with pytest.raises(InputError, match=f"--parallel is {max_parallel}; give 1 or more"):
+        choose_executor("local", max_parallel, None, tmp_path)
 
 
 def test_a_process_that_is_killed_is_one_failed_cell(images, tmp_path, monkeypatch):

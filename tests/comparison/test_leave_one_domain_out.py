@@ -13,7 +13,7 @@ from modicum.comparison.records import Measure
 from modicum.comparison.request import Request
 from modicum.comparison.table import columns, method_table, rows_of
 from modicum.data.phantoms import write_fundus_dataset
-from modicum.engine.recipe import Recipe
+from modicum.engine.recipe.settings import Recipe
 from modicum.errors import InputError
 
 PROTOCOL = "leave-one-domain-out"

@@ -13,7 +13,7 @@ TINY = {
     "weights": "random",
     "image_size": 64,
     "epochs": 1,
-    "passes": 1,
+    "repeats_per_epoch": 1,
     "batch_size": 4,
     "decoder_width": 64,
     "resamples": 20,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import modicum
 from modicum.data.label_fraction import keep_label_fraction
 from modicum.data.manifest import Manifest
-from modicum.engine.new_recipe import make_recipe
+from modicum.engine.recipe.new_recipe import make_recipe
 from modicum.errors import InputError
 
 # Patients of one to four images; each image has a class, and any of three findings that differ in how common they are.

@@ -214,12 +214,12 @@ def test_one_of_each_shows_a_round_of_all_classes_as_often_as_the_largest_has_im
     if len(labels) < world:
         return
     parts = [
-        epoch_order(labels, "one_of_each", seed=seed, rank=rank, world_size=world) for rank in range(world)
+        epoch_order(labels, "round_robin", seed=seed, rank=rank, world_size=world) for rank in range(world)
     ]
     for part in parts:
         assert (
             len(part)
-            == sampling.epoch_draws(labels, "one_of_each", world)
+            == sampling.epoch_draws(labels, "round_robin", world)
             == len(counts) * (max(counts) // world)
         )
         assert (labels[part].reshape(-1, len(counts)) == 10 * np.arange(len(counts))).all()

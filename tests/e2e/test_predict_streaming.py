@@ -12,7 +12,7 @@ from torch import nn
 
 from modicum.data.image import ImageRef
 from modicum.data.prepared import StoreSettings
-from modicum.engine.prediction import predict_images
+from modicum.engine.inference.prediction import predict_images
 from modicum.tasks import task_from_dict
 
 SIZE = 96

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 
 from modicum.data.stores.image_store import ImageStore
-from modicum.engine.backbones import backbone_digest
-from modicum.engine.batches import Stored
-from modicum.engine.extraction import Extraction, extracted
+from modicum.engine.inputs.batches import Stored
+from modicum.engine.inputs.extraction import Extraction, extracted
+from modicum.engine.recipe.backbones import backbone_digest
 from modicum.methods.fpt.stages import KeysValues
 from modicum.nn import Backbone
 from modicum.nn.feature_codec import FeatureCodec

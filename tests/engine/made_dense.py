@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from modicum.data.prepared import StoreSettings
-from modicum.engine.dense_prediction import DensePredictor
+from modicum.engine.inference.dense_prediction import DensePredictor
 from modicum.tasks.image_to_image.task import ImageToImage, ImageToImageOptions
 from modicum.tasks.value_range import ValueRange
 
@@ -40,10 +40,12 @@ def predictor_of(
     size: tuple[int, int] = (SIDE, SIDE),
     resize: str = "stretch",
     intensity: str = "file",
-    neighbours: int = 0,
+    adjacent_slices: int = 0,
     **more,
 ) -> DensePredictor:
-    task = ImageToImage((1, 1), ImageToImageOptions(intensity=intensity, neighbours=neighbours), values)
+    task = ImageToImage(
+        (1, 1), ImageToImageOptions(intensity=intensity, adjacent_slices=adjacent_slices), values
+    )
     settings = StoreSettings(*size, resize=resize, levels=65536, intensity=intensity)
     return DensePredictor(network or Negative(), task, settings, "32", torch.device("cpu"), 4, **more)
 

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from modicum.engine.batches import StageData, Stored
-from modicum.engine.new_recipe import make_recipe
+from modicum.engine.inputs.batches import StageData, Stored
+from modicum.engine.recipe.new_recipe import make_recipe
 from modicum.engine.run_folder import RunFolder
-from modicum.engine.training import StageTrainer
+from modicum.engine.training.stage_trainer import StageTrainer
 from modicum.methods import TrainStage, Update
 from modicum.methods.supervised import SupervisedStage
 from modicum.tasks import Classification

@@ -7,7 +7,7 @@ import pydicom
 import pytest
 from made_dense import Negative, Shifted, predictor_of, write_volume
 
-from modicum.engine.alignment import align
+from modicum.engine.inference.alignment import align
 from modicum.errors import InputError
 
 RNG = np.random.default_rng(0)

@@ -11,8 +11,8 @@ from torch import nn
 import modicum
 from modicum.data.phantoms import write_fundus_dataset
 from modicum.data.prepared import StoreSettings
-from modicum.engine.attribution import attribution_map, write_examples
-from modicum.engine.preparation import stored
+from modicum.engine.inference.attribution import attribution_map, write_examples
+from modicum.engine.inputs.preparation import stored
 from modicum.nn import Backbone, Classifier, linear_head
 from modicum.tasks import Example
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 import yaml
 
-from modicum.engine.augmentation_file import names_a_file, read_augmentation
+from modicum.engine.recipe.augmentation_file import names_a_file, read_augmentation
 from modicum.errors import InputError
 from modicum.methods.aadg import AadgConfig, PolicySearch
 from modicum.transforms import Augmentation, Policy, parse_augmentation

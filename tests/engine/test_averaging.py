@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from modicum.engine.averaging import AveragedParameters
+from modicum.engine.training.averaging import AveragedParameters
 
 
 def walk(model: nn.Module, steps: int):

@@ -19,7 +19,7 @@ from modicum.engine.checkpoint import (
     save_checkpoint,
     save_tensors,
 )
-from modicum.engine.optimizers import optimizer_tensors, restore_optimizers
+from modicum.engine.training.optimizers import optimizer_tensors, restore_optimizers
 from modicum.errors import InputError, ResourceError
 
 

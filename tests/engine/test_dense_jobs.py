@@ -8,7 +8,7 @@ import pytest
 from made_dense import write_volume
 
 from modicum.data.layouts.given_images import images_of
-from modicum.engine.dense_jobs import planned, without_own_output
+from modicum.engine.inference.dense_jobs import planned, without_own_output
 from modicum.errors import InputError
 
 

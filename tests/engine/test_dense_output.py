@@ -17,10 +17,10 @@ from torch import nn
 
 from modicum.data.layouts.given_images import images_of
 from modicum.data.prepared import StoreSettings
-from modicum.engine import dense_output
-from modicum.engine.dense_jobs import planned
-from modicum.engine.dense_output import DenseOutput, background_of
-from modicum.engine.dense_prediction import DensePredictor
+from modicum.engine.inference import dense_output
+from modicum.engine.inference.dense_jobs import planned
+from modicum.engine.inference.dense_output import DenseOutput, background_of
+from modicum.engine.inference.dense_prediction import DensePredictor
 from modicum.errors import InputError
 from modicum.progress import Bar
 from modicum.tasks.segmentation.task import Segmentation

@@ -6,9 +6,9 @@ import pydicom
 from made_dense import Negative, Shifted, predictor_of
 
 from modicum.data.layouts.given_images import images_of
-from modicum.engine.alignment import align
-from modicum.engine.dense_jobs import planned
-from modicum.engine.dense_output import DenseOutput
+from modicum.engine.inference.alignment import align
+from modicum.engine.inference.dense_jobs import planned
+from modicum.engine.inference.dense_output import DenseOutput
 from modicum.tasks.value_range import ValueRange
 
 MR = ValueRange(30.0, 970.0, "percentile", background=0.0, files=1)
@@ -16,7 +16,7 @@ MR = ValueRange(30.0, 970.0, "percentile", background=0.0, files=1)
 
 def test_a_patients_volume_keeps_its_grid_its_number_type_and_its_background(real_images, tmp_path):
     source = real_images("dicom_nifti") / "patient07_T1.nii.gz"
-    predictor = predictor_of(Negative(), MR, size=(64, 64), intensity="percentile", neighbours=1)
+    predictor = predictor_of(Negative(), MR, size=(64, 64), intensity="percentile", adjacent_slices=1)
     names, refs = images_of([source])
     done = DenseOutput(predictor, tmp_path, "made").write(planned([source], names, refs))
     before, after = nib.load(source), nib.load(tmp_path / "patient07_T1_predicted.nii.gz")

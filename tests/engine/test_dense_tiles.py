@@ -11,7 +11,7 @@ from PIL import Image
 
 from modicum.data.image import ImageRef
 from modicum.data.prepared import StoreSettings
-from modicum.engine.dense_prediction import DensePredictor
+from modicum.engine.inference.dense_prediction import DensePredictor
 from modicum.nn.tiles import tile_count, tiled
 from modicum.tasks.segmentation.targets import MaskCodes
 from modicum.tasks.segmentation.task import Segmentation, SegmentationOptions
@@ -23,7 +23,7 @@ import modicum, torch
 torch.set_num_threads(1)
 from modicum.data.image import ImageRef
 from modicum.data.prepared import StoreSettings
-from modicum.engine.dense_prediction import DensePredictor
+from modicum.engine.inference.dense_prediction import DensePredictor
 from modicum.nn import SegmentationNetwork
 from modicum.tasks.segmentation.targets import MaskCodes
 from modicum.tasks.segmentation.task import Segmentation, SegmentationOptions

@@ -11,9 +11,9 @@ from torch import nn
 
 from modicum.data.manifest import Manifest
 from modicum.data.prepared import StoreSettings
-from modicum.engine.dense_evaluation import write_dense_examples
-from modicum.engine.dense_prediction import DensePredictor
-from modicum.engine.displacement import Displacement
+from modicum.engine.inference.dense_evaluation import write_dense_examples
+from modicum.engine.inference.dense_prediction import DensePredictor
+from modicum.engine.inference.displacement import Displacement
 from modicum.errors import InputError
 from modicum.tasks.base import Example
 from modicum.tasks.image_to_image.task import ImageToImage, ImageToImageOptions

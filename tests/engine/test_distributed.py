@@ -13,8 +13,8 @@ from small_stages import Perceptron, reader_of, stage_data, trainer
 
 from modicum.data.phantoms import write_fundus_dataset
 from modicum.engine.fit import evaluate_rows
+from modicum.engine.inputs.preparation import prepare
 from modicum.engine.model import load_method
-from modicum.engine.preparation import prepare
 from modicum.engine.run_folder import RunFolder
 
 HERE = Path(__file__).parent

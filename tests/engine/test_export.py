@@ -10,9 +10,9 @@ from safetensors.torch import load_file
 from torch import nn
 
 from modicum.engine.checkpoint import save_tensors
-from modicum.engine.export import export_merged, plain_head
+from modicum.engine.inference.export import export_merged, plain_head
 from modicum.engine.model import check_backbone, learned_of, load_method, make_method
-from modicum.engine.new_recipe import make_recipe
+from modicum.engine.recipe.new_recipe import make_recipe
 from modicum.engine.run_folder import RunFolder, write_json
 from modicum.errors import InputError
 from modicum.nn.frozen import learnable_parameters

@@ -8,9 +8,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from modicum.engine.checkpoint import save_tensors
-from modicum.engine.export import export_part
+from modicum.engine.inference.export import export_part
 from modicum.engine.model import learned_of, load_method, make_method
-from modicum.engine.new_recipe import make_recipe
+from modicum.engine.recipe.new_recipe import make_recipe
 from modicum.engine.run_folder import RunFolder, write_json
 from modicum.errors import InputError
 from modicum.methods.reggan import exported_network

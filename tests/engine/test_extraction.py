@@ -6,10 +6,10 @@ import torch
 from torch import nn
 
 from modicum.data.phantoms import write_fundus_dataset
-from modicum.engine.backbones import backbone_digest
-from modicum.engine.extraction import Extraction, extracted
-from modicum.engine.preparation import store_settings, stored
-from modicum.engine.recipe import ImageSettings
+from modicum.engine.inputs.extraction import Extraction, extracted
+from modicum.engine.inputs.preparation import store_settings, stored
+from modicum.engine.recipe.backbones import backbone_digest
+from modicum.engine.recipe.settings import ImageSettings
 from modicum.methods.linear import PooledFeatures
 from modicum.nn import Backbone, Frozen
 

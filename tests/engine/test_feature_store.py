@@ -19,10 +19,10 @@ import modicum
 from modicum.data.phantoms import write_fundus_dataset
 from modicum.data.prepared import StoreSettings
 from modicum.data.stores.shard_format import DamagedRecordError
-from modicum.engine.batches import to_unit_range
-from modicum.engine.extraction import LiveStage, extracted
-from modicum.engine.prefetching import Prefetched
-from modicum.engine.preparation import stored
+from modicum.engine.inputs.batches import to_unit_range
+from modicum.engine.inputs.extraction import LiveStage, extracted
+from modicum.engine.inputs.prefetching import Prefetched
+from modicum.engine.inputs.preparation import stored
 from modicum.errors import InputError, ResourceError
 from modicum.transforms import apply_views
 
@@ -247,7 +247,7 @@ def test_a_store_whose_records_are_made_in_a_thread_ahead_of_the_writing_has_the
             return super().forward(batch)
 
     always = lambda items, worthwhile: Prefetched(items, lambda _: True)  # noqa: E731 - as on a GPU
-    monkeypatch.setattr("modicum.engine.extraction.Prefetched", always)
+    monkeypatch.setattr("modicum.engine.inputs.extraction.Prefetched", always)
     stored_records(Noting(), images, tmp_path / "ahead")
     assert digests(tmp_path / "ahead") == digests(tmp_path / "in turn")
     assert len(threads) == 2  # the shape and the first batch are made here
@@ -311,7 +311,7 @@ def test_ranks_share_the_images_of_one_file_too(images, tmp_path):
 
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_rank_whose_others_never_write_stops_waiting_and_says_so(images, tmp_path, monkeypatch, rank):
-    monkeypatch.setattr("modicum.engine.extraction._PATIENCE", 0.5)
+    monkeypatch.setattr("modicum.engine.inputs.extraction._PATIENCE", 0.5)
     with pytest.raises(ResourceError, match=r"store features-\w+: waited 0.5 s .*features\.mode=live"):
         stored_records(Counted(), images, tmp_path, rank=rank, world=2)
 

@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from modicum.__main__ import main
-from modicum.engine.given_recipe import given_recipe
-from modicum.engine.new_recipe import make_recipe
+from modicum.engine.recipe.given_recipe import given_recipe
+from modicum.engine.recipe.new_recipe import make_recipe
 from modicum.errors import InputError
 
 NAME = "cxr/lora_nih_1pct"
@@ -26,7 +26,7 @@ def test_the_users_settings_go_before_the_recipes_and_these_before_the_methods()
     recipe = resolved(NAME, lr=0.5, rank=7, **{"data.label_fraction": 0.3})
     assert (recipe.training.lr, recipe.config["rank"], recipe.data.label_fraction) == (0.5, 7, 0.3)
     assert recipe.training.epochs == 100  # lora's own: 20
-    assert recipe.training.passes == 1  # nobody's
+    assert recipe.training.repeats_per_epoch == 1  # nobody's
 
 
 def test_the_method_comes_from_the_recipe_and_another_one_is_an_error():

@@ -48,11 +48,11 @@ except InterruptedRunError as error:
     sys.exit(error.exit_code)
 """
 
-STEP = "modicum.engine.training/StageTrainer:_step_ended"
+STEP = "modicum.engine.training.stage_trainer/StageTrainer:_step_ended"
 SAVE = "modicum.engine.checkpoint:save_tensors"
-BEST = "modicum.engine.training:save_tensors"
+BEST = "modicum.engine.training.stage_trainer:save_tensors"
 RENAME = "modicum.engine.checkpoint:sync_folder"
-VALIDATE = "modicum.engine.training/StageTrainer:_validate"
+VALIDATE = "modicum.engine.training.stage_trainer/StageTrainer:_validate"
 EVALUATE = "modicum.engine.fit:evaluate_rows"
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from modicum.engine.new_recipe import make_recipe
-from modicum.engine.preparation import read_manifest
+from modicum.engine.inputs.preparation import read_manifest
+from modicum.engine.recipe.new_recipe import make_recipe
 from modicum.errors import InputError
 
 

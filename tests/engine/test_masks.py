@@ -5,11 +5,11 @@ import pytest
 import torch
 from PIL import Image
 
-from modicum.engine.batches import StageData, Stored
-from modicum.engine.companions import with_companions
-from modicum.engine.dense_evaluation import read_truth
-from modicum.engine.new_recipe import make_recipe
-from modicum.engine.preparation import prepare, task_for
+from modicum.engine.inference.dense_evaluation import read_truth
+from modicum.engine.inputs.auxiliary_images import with_auxiliary_images
+from modicum.engine.inputs.batches import StageData, Stored
+from modicum.engine.inputs.preparation import prepare, task_for
+from modicum.engine.recipe.new_recipe import make_recipe
 from modicum.engine.run_folder import RunFolder
 from modicum.errors import InputError
 from modicum.transforms import Augmentation
@@ -46,14 +46,14 @@ def read(table, folder, **settings):
     recipe = make_recipe(table, "segment", given)
     found = prepare(recipe, RunFolder(folder / "run"), folder / "stores", 0)
     task = task_for(found.manifest, recipe)
-    return with_companions(found, task, recipe, folder / "stores", 0, folder / "broken.csv"), task
+    return with_auxiliary_images(found, task, recipe, folder / "stores", 0, folder / "broken.csv"), task
 
 
 def batch_of(found, task, rows=range(COUNT)):
     rows = np.array(list(rows))
     read_images, positions = found.images
     stored = {"image": Stored(read_images, positions[None])} | {
-        name: Stored(reader, places[None]) for name, (reader, places) in found.companions.items()
+        name: Stored(reader, places[None]) for name, (reader, places) in found.auxiliary_images.items()
     }
     data = StageData(stored, {}, rows, rows[:0], np.zeros(len(rows)), assemble=task.assemble)
     return data.on_device(data.batches([rows])[0])

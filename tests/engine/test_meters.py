@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from modicum.engine.meters import memory_account, saved_tensors, tensor_bytes
+from modicum.engine.training.meters import memory_account, saved_tensors, tensor_bytes
 
 
 def test_one_linear_layer_saves_its_input_only():

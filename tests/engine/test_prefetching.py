@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from modicum.engine.prefetching import Prefetched
+from modicum.engine.inputs.prefetching import Prefetched
 
 
 class Source:

@@ -3,8 +3,8 @@
 import pytest
 from pydantic import BaseModel
 
-from modicum.engine.new_recipe import make_recipe, run_name
-from modicum.engine.recipe import Recipe, overridden, parse_assignments
+from modicum.engine.recipe.new_recipe import make_recipe, run_name
+from modicum.engine.recipe.settings import Recipe, overridden, parse_assignments
 from modicum.errors import InputError
 
 

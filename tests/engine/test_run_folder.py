@@ -12,9 +12,9 @@ from small_stages import Perceptron, same, stage_data, trainer, weights_of
 import modicum
 from modicum.atomic_files import atomic_file, raise_if_disk_full
 from modicum.data.phantoms import write_fundus_dataset
-from modicum.engine.history import History
-from modicum.engine.meters import measured_by_allocator
 from modicum.engine.run_folder import RunFolder
+from modicum.engine.training.history import History
+from modicum.engine.training.meters import measured_by_allocator
 from modicum.errors import InputError, InterruptedRunError, ResourceError
 
 

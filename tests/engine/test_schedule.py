@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modicum.engine.schedule import lr_factor
+from modicum.engine.training.schedule import lr_factor
 
 
 def test_warmup_is_linear_and_ends_at_the_peak():

@@ -15,10 +15,10 @@ from torch import nn
 from modicum.data.layouts.given_images import images_of
 from modicum.data.prepared import StoreSettings
 from modicum.data.writers.segmentation_object import SegmentationObject
-from modicum.engine import segmentation_series
-from modicum.engine.dense_jobs import planned
-from modicum.engine.dense_output import DenseOutput
-from modicum.engine.dense_prediction import DensePredictor
+from modicum.engine.inference import segmentation_series
+from modicum.engine.inference.dense_jobs import planned
+from modicum.engine.inference.dense_output import DenseOutput
+from modicum.engine.inference.dense_prediction import DensePredictor
 from modicum.errors import BrokenImageError
 from modicum.tasks.segmentation.targets import MaskCodes
 from modicum.tasks.segmentation.task import Segmentation, SegmentationOptions

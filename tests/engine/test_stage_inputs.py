@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from modicum.engine.backbones import backbone_digest
-from modicum.engine.batches import StageData, Stored
-from modicum.engine.extraction import LiveStage
+from modicum.engine.inputs.batches import StageData, Stored
+from modicum.engine.inputs.extraction import LiveStage
+from modicum.engine.inputs.stage_inputs import StageInputs
 from modicum.engine.model import backbone_facts
-from modicum.engine.new_recipe import make_recipe
-from modicum.engine.stage_inputs import StageInputs
+from modicum.engine.recipe.backbones import backbone_digest
+from modicum.engine.recipe.new_recipe import make_recipe
 from modicum.methods.fpt.stages import SideImages
 from modicum.methods.linear import PooledFeatures
 from modicum.methods.supervised import SupervisedStage
@@ -126,7 +126,7 @@ class Prepared:
 
     store: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(get=lambda p: PIXELS[p]))
     positions: np.ndarray = field(default_factory=lambda: np.array([7, 5, 3, 1]))
-    companions: dict = field(default_factory=dict)
+    auxiliary_images: dict = field(default_factory=dict)
 
     @property
     def images(self):

@@ -12,8 +12,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from modicum.data.sampling import epoch_order
-from modicum.engine.batches import in_batches, loader
 from modicum.engine.checkpoint import newest_checkpoint
+from modicum.engine.inputs.batches import in_batches, loader
 from modicum.errors import InputError
 
 

@@ -221,7 +221,7 @@ def images(tmp_path_factory):
 
 @pytest.fixture
 def fit_two(images, tmp_path, monkeypatch):
-    monkeypatch.setattr("modicum.engine.new_recipe.method_class", lambda name: TwoStages)
+    monkeypatch.setattr("modicum.engine.recipe.new_recipe.method_class", lambda name: TwoStages)
     monkeypatch.setattr("modicum.engine.model.method_class", lambda name: TwoStages)
     monkeypatch.setattr(Second, "power", True)
 

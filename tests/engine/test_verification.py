@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 import modicum
 from modicum.cli import app
 from modicum.data.phantoms import write_fundus_dataset
+from modicum.engine.inference.verification import verify_stores
 from modicum.engine.run_folder import RunFolder
-from modicum.engine.verification import verify_stores
 from modicum.errors import InputError
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from modicum.engine.meters import saved_tensors
+from modicum.engine.training.meters import saved_tensors
 from modicum.losses import (
     masked_modelling,
     masked_patch_loss,

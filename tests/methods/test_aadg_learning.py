@@ -66,7 +66,7 @@ def unseen_dice(config: AadgConfig, seed: int) -> float:
     for epoch in range(EPOCHS):
         if epoch == 2 * EPOCHS // 3:  # as the paper does, though later: a toy has little time
             optimizers[0].param_groups[0]["lr"] /= 10
-        stage.epoch_began(epoch)
+        stage.on_epoch_start(epoch)
         for _ in range(STEPS):
             images, masks = zip(*(discs(PER_DOMAIN, colours, generator) for colours in TRAINING), strict=True)
             batch = {
@@ -78,7 +78,7 @@ def unseen_dice(config: AadgConfig, seed: int) -> float:
                 optimizer.zero_grad()
                 sum(update.losses(batch).values()).backward()
                 optimizer.step()
-        stage.epoch_ended(epoch)
+        stage.on_epoch_end(epoch)
     stage.eval()
     image, mask = discs(40, UNSEEN, torch.Generator().manual_seed(99))
     with torch.no_grad():

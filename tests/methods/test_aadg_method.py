@@ -20,7 +20,7 @@ from modicum.tasks.segmentation.task import Segmentation, SegmentationOptions
 GROUNDS = {"north": 20, "east": 60, "west": 90}
 SMALL = {
     "backbone": "test_resnet", "weights": "random", "architecture": "unet", "decoder_width": 16, "image_size": 40,
-    "patch": 32, "batch_size": 4, "epochs": 3, "passes": 1, "search_after": 1, "policies": 2, "resamples": 0,
+    "patch": 32, "batch_size": 4, "epochs": 3, "repeats_per_epoch": 1, "search_after": 1, "policies": 2, "resamples": 0,
     "device": "cpu", "workers": 0,
 }  # fmt: skip
 
@@ -81,7 +81,7 @@ def test_the_batch_holds_eight_images_of_each_of_three_domains():
     made = method()
     assert TRAINING["batch_size"] == 24
     assert made.stages()[0].domains == 3
-    assert TRAINING["sampling"] == "one_of_each"
+    assert TRAINING["sampling"] == "round_robin"
 
 
 def test_the_search_begins_after_a_fifth_of_the_epochs_at_a_tenth_of_the_rate():
@@ -95,7 +95,7 @@ def test_the_search_begins_after_a_fifth_of_the_epochs_at_a_tenth_of_the_rate():
 def test_windows_are_cut_behind_the_policies():
     stage = method(patch=48).stages()[0]
     assert stage.patch is None  # or the engine would cut them before
-    stage.epoch_began(0)
+    stage.on_epoch_start(0)
     batch = {
         "image": torch.rand(3, 3, 64, 64), "mask": torch.zeros(3, 1, 64, 64), "domain": torch.arange(3),
         "fov": torch.ones(3, 1, 64, 64, dtype=torch.bool),

@@ -60,7 +60,7 @@ def batch_of(per_domain: int = 2, seed: int = 1, domain: list[int] | None = None
 
 def began(stage: AadgStage, epoch: int) -> AadgStage:
     torch.manual_seed(1000 + epoch)
-    stage.epoch_began(epoch)
+    stage.on_epoch_start(epoch)
     return stage
 
 
@@ -72,7 +72,7 @@ def train(stage: AadgStage, epochs: range, steps: int = 2) -> AadgStage:
             torch.manual_seed(10 * epoch + number)
             step(stage, batch_of(seed=number), optimizers)
         torch.manual_seed(2000 + epoch)
-        stage.epoch_ended(epoch)
+        stage.on_epoch_end(epoch)
     return stage
 
 
@@ -244,7 +244,7 @@ def test_the_slow_copy_moves_at_the_end_of_an_epoch_and_only_there():
     optimizers = [torch.optim.SGD(update.parameters, lr=0.5) for update in stage.updates()]
     step(stage, batch_of(), optimizers)
     assert torch.equal(stage.slow.embed_weight, start)
-    stage.epoch_ended(SEARCH)
+    stage.on_epoch_end(SEARCH)
     online = stage.discriminator.embed.weight.detach()
     assert not torch.equal(online, start)
     torch.testing.assert_close(stage.slow.embed_weight, 0.999 * start + 0.001 * online)
@@ -286,7 +286,7 @@ def test_a_stage_that_goes_on_from_its_state_ends_where_the_uninterrupted_one_do
         torch.manual_seed(10 * (SEARCH + 1) + 1)
         step(resumed, batch_of(seed=1), optimizers)
         torch.manual_seed(2000 + SEARCH + 1)
-        resumed.epoch_ended(SEARCH + 1)
+        resumed.on_epoch_end(SEARCH + 1)
         train(resumed, range(SEARCH + 2, SEARCH + 3))
     else:
         train(resumed, range(SEARCH + 1, SEARCH + 3))

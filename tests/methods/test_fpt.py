@@ -287,7 +287,7 @@ def test_prompts_of_fpt_follow_another_side_width():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_large_image_has_512_pixels_unless_another_size_is_given(name):
-    from modicum.engine.new_recipe import make_recipe
+    from modicum.engine.recipe.new_recipe import make_recipe
 
     assert make_recipe("data", name, {}).image.size == (512, 512)
     assert make_recipe("data", name, {"image_size": 384}).image.size == (384, 384)

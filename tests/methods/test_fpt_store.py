@@ -20,7 +20,7 @@ from modicum.data.phantoms import write_fundus_dataset
 from modicum.data.stores.shard_format import DamagedRecordError, StoreManifest
 from modicum.engine.model import backbone_in, load_method
 from modicum.engine.run_folder import RunFolder, read_json
-from modicum.engine.training import StageTrainer
+from modicum.engine.training.stage_trainer import StageTrainer
 from modicum.methods.fpt.stages import KeysValues
 from modicum.nn.key_value_taps import KeyValueTaps
 

@@ -12,9 +12,9 @@ from torch.nn import functional as F
 import modicum
 from modicum.data.phantoms import write_fundus_dataset
 from modicum.data.sampling import epoch_order
-from modicum.engine.extraction import Extraction, extracted
+from modicum.engine.inputs.extraction import Extraction, extracted
+from modicum.engine.inputs.preparation import prepare
 from modicum.engine.model import backbone_in, load_method, make_method
-from modicum.engine.preparation import prepare
 from modicum.engine.run_folder import RunFolder
 from modicum.errors import InputError
 from modicum.methods import ExtractStage
@@ -101,8 +101,8 @@ def test_a_run_of_its_own_weights_needs_neither_hub_nor_file(
     full, images, backbone_file, tmp_path, monkeypatch
 ):
     run, _ = full
-    monkeypatch.setattr("modicum.engine.backbones._from_hub", None)
-    monkeypatch.setattr("modicum.engine.backbones.read_weights", None)
+    monkeypatch.setattr("modicum.engine.recipe.backbones._from_hub", None)
+    monkeypatch.setattr("modicum.engine.recipe.backbones.read_weights", None)
     _, _, method = load_method(run.folder)
     saved = load_file(run.folder.weights)
     for name, tensor in method.predictor().state_dict().items():

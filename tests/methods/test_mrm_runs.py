@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 import modicum
 from modicum.data.phantoms import write_chest_dataset
 from modicum.data.reports import load_tokenizer
+from modicum.engine.inputs.preparation import store_settings
 from modicum.engine.model import backbone_of_run, load_method, make_method
-from modicum.engine.preparation import store_settings
 from modicum.errors import InputError
 from modicum.methods.mrm import MAE_TRAINING, Mae, MaeConfig, Mrm, MrmConfig
 
@@ -32,7 +32,7 @@ KILLED = """
 import os, signal, sys
 import modicum, torch
 torch.set_num_threads(1)
-from modicum.engine.training import StageTrainer
+from modicum.engine.training.stage_trainer import StageTrainer
 ended, calls = StageTrainer._step_ended, []
 def doomed(self, facts):
     ended(self, facts)
@@ -193,7 +193,7 @@ def test_other_methods_start_from_the_encoder_with_its_statistics(method, data, 
     )
     assert (learned.recipe.backbone.name, learned.recipe.backbone.weights) == ("test_vit", f"run:{mrm.path}")
     _, _, opened = load_method(learned.folder)
-    backbone = opened.merged().backbone
+    backbone = opened.merge().backbone
     assert backbone.mean.flatten().tolist() == pytest.approx([0.4978] * 3)
     assert backbone.std.flatten().tolist() == pytest.approx([0.2449] * 3)
     if method == "linear":  # whose backbone is the encoder as it was

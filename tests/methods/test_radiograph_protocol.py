@@ -16,12 +16,12 @@ from torch import nn
 from torch.nn import functional as F
 
 import modicum
-from modicum.engine.given_recipe import given_recipe
 from modicum.engine.model import load_method, make_method
-from modicum.engine.new_recipe import make_recipe
-from modicum.engine.optimizers import make_optimizer
-from modicum.engine.recipe import TrainingSettings
-from modicum.engine.schedule import lr_factor
+from modicum.engine.recipe.given_recipe import given_recipe
+from modicum.engine.recipe.new_recipe import make_recipe
+from modicum.engine.recipe.settings import TrainingSettings
+from modicum.engine.training.optimizers import make_optimizer
+from modicum.engine.training.schedule import lr_factor
 from modicum.errors import InputError
 from modicum.methods import ExtractStage
 from modicum.methods.parameter_groups import layer_number
@@ -68,7 +68,7 @@ def test_pooled_networks_are_timms_with_average_pooling(name):
     method = small(name, pool="mean")
     network = method.predictor().eval()
     theirs = timm.create_model("test_vit", img_size=32, num_classes=5, global_pool="avg").eval()
-    plain = method.merged()
+    plain = method.merge()
     state = plain.backbone.body.state_dict()
     head = plain.head[-1] if isinstance(plain.head, nn.Sequential) else plain.head
     head.weight.normal_(generator=torch.Generator().manual_seed(1))
@@ -117,7 +117,7 @@ def test_a_probe_with_its_own_norm_runs_predicts_and_exports(tmp_path):
     )
     assert method.predictor().head.norm.weight.std() > 0
     with torch.no_grad():
-        torch.testing.assert_close(method.merged()(IMAGES), method.predictor().eval()(IMAGES))
+        torch.testing.assert_close(method.merge()(IMAGES), method.predictor().eval()(IMAGES))
     body = timm.create_model("test_vit", img_size=32, num_classes=2, global_pool="avg")
     from safetensors.torch import load_file
 
@@ -236,7 +236,7 @@ def test_a_merged_network_leaves_out_nothing():
 def test_the_published_schedule(steps, epoch, rate):
     """lr 0.05, 100 epochs, 5 of warm-up, 1e-6 at the end; our first step has the rate of the published second."""
     during_warmup = epoch < 5
-    factor = lr_factor(int(epoch * steps) - during_warmup, 100 * steps, 5 * steps, least=1e-6 / 0.05)
+    factor = lr_factor(int(epoch * steps) - during_warmup, 100 * steps, 5 * steps, min_factor=1e-6 / 0.05)
     assert 0.05 * factor == pytest.approx(rate, abs=5e-6)
 
 

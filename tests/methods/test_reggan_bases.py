@@ -324,7 +324,7 @@ def test_what_is_kept_translates_and_registers_and_holds_no_image(base):
     for mode in MODES_OF_ALL:
         stage, batch = stage_of(mode, base=base, fakes="pool", pool_size=3), pairs()
         step(stage, batch, optimizers_of(stage))
-        kept = tuple(f"{name}." for name in stage.kept())
+        kept = tuple(f"{name}." for name in stage.persistent_modules())
         tensors = {name: value for name, value in stage.state_dict().items() if name.startswith(kept)}
         assert not any("pool" in name or "images" in name for name in tensors)
         held = {id(value) for name, value in stage.named_parameters() if name.startswith(kept)}

@@ -5,7 +5,7 @@ import torch
 from reggan_loop import BASES, MODES, optimizers_of, pairs, scaled, stage_of, step, update_of
 from torch.utils.flop_counter import FlopCounterMode
 
-from modicum.engine.meters import saved_tensors
+from modicum.engine.training.meters import saved_tensors
 from modicum.methods.reggan import RegGanConfig, RegGanStage
 from modicum.methods.reggan import stages as reggan_stages
 from modicum.nn import warp

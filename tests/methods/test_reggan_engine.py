@@ -6,10 +6,10 @@ import torch
 from reggan_loop import BASES, SIDE, TINY, noise, optimizers_of, pairs, step
 
 from modicum.data.sampling import epoch_order
-from modicum.engine.batches import StageData, Stored
-from modicum.engine.new_recipe import make_recipe
+from modicum.engine.inputs.batches import StageData, Stored
+from modicum.engine.recipe.new_recipe import make_recipe
 from modicum.engine.run_folder import RunFolder
-from modicum.engine.training import StageTrainer
+from modicum.engine.training.stage_trainer import StageTrainer
 from modicum.errors import ResourceError
 from modicum.methods.reggan import TRAINING, RegGanConfig, RegGanStage
 from modicum.tasks import Classification

@@ -9,7 +9,7 @@ from rivals import MERGING, NAMES, START_AS_THE_BACKBONE, made, small
 from torch import nn
 from torch.nn import functional as F
 
-from modicum.engine.meters import saved_tensors
+from modicum.engine.training.meters import saved_tensors
 from modicum.errors import InputError
 from modicum.methods import TrainStage
 from modicum.nn import Backbone, count_parameters
@@ -264,7 +264,7 @@ def test_the_merged_network_computes_the_same_with_timms_layers_only(name, backb
     network = perturbed(method.predictor())
     with torch.no_grad():
         outputs = network(images())
-        merged = method.merged()
+        merged = method.merge()
         torch.testing.assert_close(merged(images()), outputs, atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(network(images()), outputs, atol=0, rtol=0)
     named = set(merged.backbone.body.state_dict())
@@ -276,7 +276,7 @@ def test_the_merged_network_computes_the_same_with_timms_layers_only(name, backb
 @pytest.mark.parametrize("name", sorted(set(NAMES) - set(MERGING)))
 def test_what_is_more_than_its_backbone_does_not_merge(name):
     with pytest.raises(InputError, match=f"what method '{name}' learns does not fold into its backbone; use"):
-        small(name).merged()
+        small(name).merge()
 
 
 # --- other plain transformers ----------------------------------------------------------------------------------

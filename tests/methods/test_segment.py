@@ -69,7 +69,7 @@ def made_batch(side=64, count=2):
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("segment")
     return modicum.fit(
-        discs(folder / "data"), "segment", name="discs", runs=folder / "runs", epochs=6, passes=6, lr=5e-3,
+        discs(folder / "data"), "segment", name="discs", runs=folder / "runs", epochs=6, repeats_per_epoch=6, lr=5e-3,
         augment="none", loss="dice+bce", flips=True, **SMALL,
     )  # fmt: skip
 
@@ -256,7 +256,7 @@ def test_the_predictor_averages_flips_where_asked():
 
 
 def test_the_card_of_an_exported_network_names_what_it_takes_to_make_it_again():
-    _, card = method().exported()
+    _, card = method().export_network()
     assert (card["encoder"], card["config"]["architecture"], card["channels"]) == (
         "test_resnet",
         "unet",
@@ -272,7 +272,7 @@ def started_from(run, method, **backbone):
     recipe, task = run.recipe, load_method(run.folder)[1]
     source = recipe.backbone.model_copy(update={"weights": f"run:{run.path}", **backbone})
     config = {"architecture": "unet", "decoder_width": 64} if method != "linear" else {}
-    training = recipe.training.model_copy(update={"sampling": "one_of_each"})
+    training = recipe.training.model_copy(update={"sampling": "round_robin"})
     if method == "linear":
         task = Classification("multi-class", ["a", "b"])
     recipe = recipe.model_copy(

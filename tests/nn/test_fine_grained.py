@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from stripes import Trial, random_transformer, stripes
 from torch.nn import functional as F
 
-from modicum.engine.meters import saved_tensors
+from modicum.engine.training.meters import saved_tensors
 from modicum.errors import InputError
 from modicum.nn import FineGrainedSideNetwork
 from modicum.nn.feature_codec import FeatureCodec

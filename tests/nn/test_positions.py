@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from modicum.engine.backbones import make_backbone, native_size
-from modicum.engine.recipe import BackboneSettings
+from modicum.engine.recipe.backbones import make_backbone, native_size
+from modicum.engine.recipe.settings import BackboneSettings
 from modicum.errors import InputError
 from modicum.nn.positions import resized_positions
 

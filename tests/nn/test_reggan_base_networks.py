@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from modicum.engine.meters import saved_tensors
+from modicum.engine.training.meters import saved_tensors
 from modicum.errors import InputError
 from modicum.nn import (
     InstanceNorm,

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 import modicum
 from modicum.data.phantoms import write_fundus_dataset
-from modicum.engine.recipe import Recipe
+from modicum.engine.recipe.settings import Recipe
 from modicum.errors import InputError
 from modicum.planning.batch_size import MARGIN, RESERVE_BYTES, largest_batch, parse_memory, usable_bytes
 from modicum.planning.memory import predict

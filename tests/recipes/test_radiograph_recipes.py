@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 import modicum
 from modicum.data.layouts.public.nih import NIH_ORDER
 from modicum.data.manifest import Manifest
-from modicum.engine.given_recipe import given_recipe
 from modicum.engine.model import load_method
-from modicum.engine.new_recipe import make_recipe
+from modicum.engine.recipe.given_recipe import given_recipe
+from modicum.engine.recipe.new_recipe import make_recipe
 from modicum.recipes import shipped_recipes
 
 # Lian et al.'s code: data, share of labels, epochs / rate / rank on MRM, epochs / rate for batches of 256 / rank on MAE.

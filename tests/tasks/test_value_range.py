@@ -85,5 +85,5 @@ def test_the_task_takes_it_from_training_targets_and_keeps_it(tmp_path):
 
 
 def test_neighbours_count_as_channels_of_the_network_alone():
-    task = ImageToImage((1, 1), ImageToImageOptions(neighbours=2))
+    task = ImageToImage((1, 1), ImageToImageOptions(adjacent_slices=2))
     assert (task.channels, task.channels_alone, task.num_outputs) == (5, 1, 1)

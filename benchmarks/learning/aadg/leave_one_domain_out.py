@@ -29,7 +29,10 @@ RESULTS = HERE.parents[1] / "results" / "aadg_leave_one_domain_out.json"
 SEEDS = (0, 1, 2)
 PILOT_SEED = 100
 LR = 3e-3
-WIDE: dict[str, Any] = {"batch_size": 2 * PER_DOMAIN * POLICIES, "passes": SHARED["passes"] * POLICIES}
+WIDE: dict[str, Any] = {
+    "batch_size": 2 * PER_DOMAIN * POLICIES,
+    "repeats_per_epoch": SHARED["passes"] * POLICIES,
+}
 SEARCH: dict[str, Any] = {"policies": POLICIES, "search_lr_factor": 1.0}
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "erm": ("segment", {"augment": "segmentation"}),

@@ -19,7 +19,7 @@ from vessels import POLICIES, SHARED, vessels
 
 import modicum
 from modicum.engine.environment import environment
-from modicum.engine.stage_module import StageModule
+from modicum.engine.training.stage_module import StageModule
 from modicum.methods.aadg import AadgStage, DomainDiscriminator, PolicySearch, SlowCopy
 from modicum.methods.aadg import stage as stage_module
 

@@ -17,7 +17,7 @@ DARK = 35
 SHARED: dict[str, Any] = {
     "image_size": 256, "architecture": "unet", "backbone": "test_resnet", "weights": "random",
     "decoder_width": 64, "patch": 96, "loss": "dice+bce",
-    "epochs": 25, "passes": 3, "sampling": "one_of_each", "batch_size": 2 * PER_DOMAIN, "schedule": "cosine",
+    "epochs": 25, "repeats_per_epoch": 3, "sampling": "round_robin", "batch_size": 2 * PER_DOMAIN, "schedule": "cosine",
     "warmup_epochs": 0, "clip_norm": 0.0, "weight_decay": 0.0, "precision": "bf16",
     "validate_every": 5, "split_seed": 0, "resamples": 1000, "patient": "group",
 }  # fmt: skip

@@ -29,7 +29,7 @@ from modicum.data.layouts import load_manifest
 from modicum.data.splits import ensure_splits
 from modicum.data.stores.image_store import ImageStore, StoreSettings
 from modicum.engine.environment import environment
-from modicum.engine.schedule import lr_factor
+from modicum.engine.training.schedule import lr_factor
 from modicum.nn import Backbone
 from modicum.nn.plain_vit import plain_vit, vit_shape
 from modicum.transforms import Augmentation

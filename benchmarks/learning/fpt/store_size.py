@@ -24,8 +24,8 @@ import numpy as np
 import torch
 
 from modicum.engine.environment import environment
+from modicum.engine.inputs.preparation import prepare
 from modicum.engine.model import load_method
-from modicum.engine.preparation import prepare
 from modicum.methods.fpt.stages import KeysValues
 from modicum.nn import FeatureCodec
 

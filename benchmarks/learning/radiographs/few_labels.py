@@ -25,7 +25,7 @@ from radiographs import radiographs
 from modicum.atomic_files import write_text
 from modicum.engine.environment import environment
 from modicum.engine.fit import fit_recipe
-from modicum.engine.new_recipe import make_recipe
+from modicum.engine.recipe.new_recipe import make_recipe
 from modicum.engine.run_folder import STORES, RunFolder
 
 HERE = Path(__file__).parent
@@ -52,13 +52,13 @@ ADAPTATION: dict[str, Any] = {**NETWORK, "batch_size": 16, "select": "last"}
 GREY = {"backbone.mean": [0.4978] * 3, "backbone.std": [0.2449] * 3}
 LENGTH: dict[str, dict[float, dict[str, Any]]] = {  # about 100, 200 and 400 steps of 16 images
     "pneumonia": {
-        0.01: {"epochs": 10, "passes": 8, "warmup_epochs": 1, "validate_every": 10},
-        0.1: {"epochs": 10, "passes": 2, "warmup_epochs": 1, "validate_every": 10},
-        1.0: {"epochs": 3, "passes": 1, "warmup_epochs": 0.3, "validate_every": 3},
+        0.01: {"epochs": 10, "repeats_per_epoch": 8, "warmup_epochs": 1, "validate_every": 10},
+        0.1: {"epochs": 10, "repeats_per_epoch": 2, "warmup_epochs": 1, "validate_every": 10},
+        1.0: {"epochs": 3, "repeats_per_epoch": 1, "warmup_epochs": 0.3, "validate_every": 3},
     },
     "covid": {
-        0.1: {"epochs": 10, "passes": 10, "warmup_epochs": 1, "validate_every": 10},
-        1.0: {"epochs": 10, "passes": 2, "warmup_epochs": 1, "validate_every": 10},
+        0.1: {"epochs": 10, "repeats_per_epoch": 10, "warmup_epochs": 1, "validate_every": 10},
+        1.0: {"epochs": 10, "repeats_per_epoch": 2, "warmup_epochs": 1, "validate_every": 10},
     },
 }
 PILOT: dict[str, tuple[float, ...]] = {

@@ -31,8 +31,8 @@ from torch.nn import functional
 
 from modicum.data.phantoms.mr_pairs import BACKGROUND, mr_pair
 from modicum.engine.environment import environment
-from modicum.engine.optimizers import make_optimizer
-from modicum.engine.recipe import TrainingSettings
+from modicum.engine.recipe.settings import TrainingSettings
+from modicum.engine.training.optimizers import make_optimizer
 from modicum.losses import correction_loss, smoothness_loss
 from modicum.methods.reggan import TRAINING, RegGanConfig, RegGanStage
 from modicum.nn import folded_share, warp

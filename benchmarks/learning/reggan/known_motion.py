@@ -26,8 +26,8 @@ from torch import Tensor
 
 from modicum.data.phantoms.mr_pairs import mr_pair
 from modicum.engine.environment import environment
-from modicum.engine.optimizers import make_optimizer, set_learning_rate
-from modicum.engine.recipe import TrainingSettings
+from modicum.engine.recipe.settings import TrainingSettings
+from modicum.engine.training.optimizers import make_optimizer, set_learning_rate
 from modicum.methods.reggan import TRAINING, RegGanConfig, RegGanStage
 from modicum.transforms import AffineMisalignment, ElasticMisalignment
 

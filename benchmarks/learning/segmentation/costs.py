@@ -29,8 +29,8 @@ from torch import Tensor
 
 from modicum.data.image import ImageRef
 from modicum.data.prepared import StoreSettings
-from modicum.engine.dense_prediction import DensePredictor
 from modicum.engine.environment import environment
+from modicum.engine.inference.dense_prediction import DensePredictor
 from modicum.methods import Context, method_class
 from modicum.nn import Backbone, SegmentationNetwork
 from modicum.tasks.segmentation.targets import MaskCodes

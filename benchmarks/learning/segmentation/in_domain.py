@@ -17,7 +17,7 @@ from typing import Any
 
 import modicum
 from modicum.engine.environment import environment
-from modicum.engine.recipe import parse_assignments
+from modicum.engine.recipe.settings import parse_assignments
 
 RESULTS = Path(__file__).parents[2] / "results" / "segment_in_domain.json"
 SETTINGS: dict[str, Any] = {
@@ -25,8 +25,8 @@ SETTINGS: dict[str, Any] = {
     "batch_size": 8, "lr": 3e-3, "select": "last", "resamples": 2000, "device": "cpu",
 }  # fmt: skip
 OF_DATA: dict[str, dict[str, Any]] = {
-    "drive": {"image_size": (584, 565), "epochs": 14, "passes": 16},
-    "octa": {"image_size": (304, 304), "epochs": 16, "passes": 1},
+    "drive": {"image_size": (584, 565), "epochs": 14, "repeats_per_epoch": 16},
+    "octa": {"image_size": (304, 304), "epochs": 16, "repeats_per_epoch": 1},
 }
 
 

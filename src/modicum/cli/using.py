@@ -217,8 +217,8 @@ def verify(
 
       modicum verify runs/images-fpt --recompute 16
     """
+    from modicum.engine.inference.verification import verify_stores
     from modicum.engine.run_folder import RunFolder
-    from modicum.engine.verification import verify_stores
 
     found = verify_stores(RunFolder.open(run), recompute=recompute, stores=stores)
     for line in found.lines:

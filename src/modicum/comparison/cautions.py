@@ -119,9 +119,9 @@ def _of_budget(request: Request) -> list[str]:
     ]
     if own:
         found.append(f"Settings of one method alone: {', '.join(own)}.")
-    passes = {name: request.recipe_of(name).training.passes for name in request.variants}
-    if len(set(passes.values())) > 1:
-        shown = ", ".join(f"{name} {number}" for name, number in passes.items())
+    repeats = {name: request.recipe_of(name).training.repeats_per_epoch for name in request.variants}
+    if len(set(repeats.values())) > 1:
+        shown = ", ".join(f"{name} {number}" for name, number in repeats.items())
         found.append(f"An epoch shows the images several times, and not as often to all: {shown}.")
     found += _of_defaults(request)
     swept = [key for key in request.sweeps if key.rpartition(".")[2] in _BUDGET]

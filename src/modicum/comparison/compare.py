@@ -16,9 +16,9 @@ from modicum.comparison.run_cell import Job
 from modicum.data.processes import usable_cores
 from modicum.engine.devices import chosen_device, process_rank
 from modicum.engine.fit import check_same
-from modicum.engine.new_recipe import plain_name, run_name
-from modicum.engine.preparation import read_manifest
-from modicum.engine.recipe import Recipe
+from modicum.engine.inputs.preparation import read_manifest
+from modicum.engine.recipe.new_recipe import plain_name, run_name
+from modicum.engine.recipe.settings import Recipe
 from modicum.engine.run_folder import STORES, RunFolder
 from modicum.errors import InputError, InterruptedRunError
 from modicum.nn import Backbone
@@ -140,7 +140,7 @@ class _Cells:
         self.folder = folder
         self.place = folder / "cells"
         self.stores = stores
-        self.workers = max(1, usable_cores() // executor.at_once) if workers is None else workers
+        self.workers = max(1, usable_cores() // executor.max_parallel) if workers is None else workers
         self.executor = executor
         self.names = names
         self.errors: dict[str, str] = {}
@@ -152,7 +152,7 @@ class _Cells:
         total = groups * self.request.seeds
         if search:  # its winners are the first seed's
             total += len(search) - groups
-        with cells_progress(total, self.executor.aloud) as shown:
+        with cells_progress(total, self.executor.verbose) as shown:
             try:
                 self._train(search, shown)
                 chosen = chosen_rates(self.request, self.place)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from modicum.comparison.protocols import fold_word
 from modicum.comparison.request import Request
-from modicum.engine.recipe import Recipe
+from modicum.engine.recipe.settings import Recipe
 from modicum.engine.run_folder import RunFolder, read_json
 from modicum.tasks.registry import task_from_dict
 

@@ -56,14 +56,14 @@ class CellsProgress:
 
 
 @contextmanager
-def cells_progress(total: int, aloud: bool) -> Iterator[CellsProgress]:
+def cells_progress(total: int, verbose: bool) -> Iterator[CellsProgress]:
     """The progress of so many cells.
 
     Args:
         total: cells.
-        aloud: whether the runs show bars of their own, which a bar that stays would tear.
+        verbose: whether the runs show bars of their own, which a bar that stays would tear.
     """
-    if aloud:
+    if verbose:
         yield CellsProgress(total, None)
         return
     with bar("cells", total) as shown:

@@ -140,7 +140,7 @@ def read_record(cell: Cell, cells: Path, errors: Mapping[str, str], chosen: bool
 
 
 def _training_of(folder: RunFolder) -> dict[str, Any]:
-    from modicum.engine.recipe import Recipe
+    from modicum.engine.recipe.settings import Recipe
 
     recipe = Recipe.read(folder.recipe)
     return {"lr": recipe.training.lr, "batch_size": recipe.training.batch_size}

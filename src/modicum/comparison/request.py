@@ -13,8 +13,8 @@ import yaml
 from modicum.atomic_files import write_text
 from modicum.comparison.protocols import PROTOCOLS, check_protocol
 from modicum.comparison.sweeps import Sweeps, Variant, named_sweeps, variants_of
-from modicum.engine.new_recipe import make_recipe, usual_task
-from modicum.engine.recipe import Recipe
+from modicum.engine.recipe.new_recipe import make_recipe, usual_task
+from modicum.engine.recipe.settings import Recipe
 from modicum.errors import InputError
 from modicum.methods import method_class, method_entries
 from modicum.tasks import DenseTask, task_class

@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from rich.table import Table
 
-from modicum.engine.backbones import hub_reachable
 from modicum.engine.environment import environment
+from modicum.engine.recipe.backbones import hub_reachable
 from modicum.wording import count_of
 
 # Transfer syntaxes that need a plugin, by what users know them as.

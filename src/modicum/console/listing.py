@@ -10,7 +10,13 @@ from pydantic.fields import FieldInfo
 from rich.table import Table
 from rich.text import Text
 
-from modicum.engine.recipe import BackboneSettings, DataSettings, ImageSettings, Recipe, TrainingSettings
+from modicum.engine.recipe.settings import (
+    BackboneSettings,
+    DataSettings,
+    ImageSettings,
+    Recipe,
+    TrainingSettings,
+)
 from modicum.errors import InputError
 from modicum.methods import Method, method_class, method_entries
 from modicum.recipes import shipped_recipe, shipped_recipes

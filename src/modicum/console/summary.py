@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from modicum.engine.evaluation import headline
+from modicum.engine.inference.evaluation import headline
 from modicum.engine.run_folder import RunFolder, read_json
 from modicum.wording import count_of
 

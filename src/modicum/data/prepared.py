@@ -43,7 +43,7 @@ class StoreSettings:
         levels: 256 (uint8), or 65536 (uint16) where an output is measured in the file's own units.
         intensity: which values of an image of more than 8 bits become 0 and 1: ``file`` (the window, or the file's own),
             ``range`` or ``percentile`` (of the whole volume); see :mod:`modicum.data.intensity_window`.
-        content: ``image``, or ``codes``: whole numbers up to 255 that stand for something, as masks have. They are
+        kind: ``image``, or ``label_map``: whole numbers up to 255 that stand for something, as masks have. They are
             never scaled.
 
     Raises:
@@ -58,7 +58,7 @@ class StoreSettings:
     crop: str = "none"
     window: tuple[float, float] | None = None
     levels: int = 256
-    content: str = "image"
+    kind: str = "image"
     intensity: str = "file"
 
     def __post_init__(self) -> None:
@@ -66,7 +66,7 @@ class StoreSettings:
             "resize": FITS,
             "filter": FILTERS,
             "crop": ("none", "fundus"),
-            "content": ("image", "codes"),
+            "kind": ("image", "label_map"),
             "intensity": ("file", *INTENSITY_RULES),
         }
         for name, known in words.items():
@@ -78,7 +78,7 @@ class StoreSettings:
             raise InputError(f"channels={self.channels} is unknown", "use 1 (grey) or 3 (colour)")
         if self.levels not in (256, 65536):
             raise InputError(f"levels={self.levels} is unknown", "use 256 or 65536")
-        if self.content == "codes" and (self.channels, self.levels, self.crop) != (1, 256, "none"):
+        if self.kind == "label_map" and (self.channels, self.levels, self.crop) != (1, 256, "none"):
             raise InputError("codes have one channel, 256 levels and no crop", "leave these settings out")
         if min(self.height, self.width) < 1:
             raise InputError(
@@ -90,7 +90,8 @@ class StoreSettings:
     def as_dict(self) -> dict[str, Any]:
         """All that determines the pixels, as JSON values."""
         settings = asdict(self) | {"pixels_version": PIXELS_VERSION, "oversampling": OVERSAMPLING}
-        # Left out where they are as ever, so that stores of earlier versions are found again.
+        # Named, and left out where they are as ever, so that stores of earlier versions are found again.
+        settings["content"] = {"label_map": "codes"}.get(settings.pop("kind"), "image")
         for name, usual in {"levels": 256, "content": "image", "intensity": "file"}.items():
             if settings[name] == usual:
                 del settings[name]
@@ -109,7 +110,7 @@ class StoreSettings:
     @property
     def at_least(self) -> tuple[int, int]:
         """The smallest height and width to decode at."""
-        if self.content == "codes":  # at their full size: a decoder that shrinks would mix them
+        if self.kind == "label_map":  # at their full size: a decoder that shrinks would mix them
             return 1 << 30, 1 << 30
         height, width = self.height, self.width
         if self.crop == "fundus":  # the box is no smaller than this share of the image's height, both ways
@@ -176,7 +177,7 @@ def read_prepared(
         intensity=settings.intensity_rule,
         empty=settings.intensity != "file",
     )
-    if settings.content == "codes":
+    if settings.kind == "label_map":
         return image, _prepared_codes(image, settings)
     return image, prepared(image.pixels, settings)
 

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 
 from modicum.errors import InputError, did_you_mean
 
-SamplingMode = Literal["natural", "balanced", "progressive", "one_of_each"]
+SamplingMode = Literal["natural", "balanced", "progressive", "round_robin"]
 SAMPLING_MODES: tuple[str, ...] = get_args(SamplingMode)
 
 
@@ -93,7 +93,7 @@ def epoch_order(
         labels: class numbers [n], or findings [n, findings] (see :func:`sample_weights`).
         mode: ``natural`` shows every image once, shuffled. ``balanced`` draws n images with replacement, so
             that each class has the same share (rare images come several times, many common ones not at all).
-            ``progressive`` starts balanced and tends to natural shares as the epochs go on. ``one_of_each`` draws
+            ``progressive`` starts balanced and tends to natural shares as the epochs go on. ``round_robin`` draws
             with replacement one image of each class in turn, as often as the largest class has images.
         seed: of the run, not below 0.
         epoch: from 0.
@@ -107,7 +107,7 @@ def epoch_order(
     """
     _check(len(labels), mode, seed, epoch, rank, world_size)
     generator = np.random.default_rng([seed, epoch])
-    if mode == "one_of_each":
+    if mode == "round_robin":
         return _one_of_each(labels, generator)[rank::world_size][: _rounds(labels) // world_size].ravel()
     if mode == "natural":
         order = generator.permutation(len(labels))
@@ -121,7 +121,7 @@ def epoch_order(
 
 def epoch_draws(labels: Shaped[np.ndarray, "n *findings"], mode: str, world_size: int = 1) -> int:
     """How many images each process shows in an epoch: the length of :func:`epoch_order`."""
-    if mode == "one_of_each":
+    if mode == "round_robin":
         return len(np.unique(labels)) * (_rounds(labels) // world_size)
     return len(labels) // world_size
 

@@ -13,18 +13,18 @@ from torch import nn
 
 from modicum.atomic_files import write_text
 from modicum.data.stores.image_store import ImageStore
-from modicum.engine.batches import StageData
 from modicum.engine.checkpoint import save_tensors
-from modicum.engine.companions import with_companions
 from modicum.engine.devices import be_deterministic, chosen_device, memory_error, out_of_memory, process_rank
 from modicum.engine.distributed import wait_for_all
 from modicum.engine.environment import environment
-from modicum.engine.evaluation import evaluate_rows
+from modicum.engine.inference.evaluation import evaluate_rows
+from modicum.engine.inputs.auxiliary_images import with_auxiliary_images
+from modicum.engine.inputs.batches import StageData
+from modicum.engine.inputs.preparation import PreparedData, pixel_statistics, prepare, task_for
+from modicum.engine.inputs.stage_inputs import StageInputs
 from modicum.engine.model import backbone_in, check_backbone, learned_of, make_method
-from modicum.engine.preparation import PreparedData, pixel_statistics, prepare, task_for
-from modicum.engine.recipe import Recipe
+from modicum.engine.recipe.settings import Recipe
 from modicum.engine.run_folder import RunFolder, write_json
-from modicum.engine.stage_inputs import StageInputs
 from modicum.errors import InputError, InterruptedRunError, ModicumError
 from modicum.methods import ExtractStage, Method, TrainStage
 from modicum.nn import count_parameters, learnable_parameters
@@ -56,13 +56,13 @@ def fit_recipe(
     began = time.monotonic()
     with folder.locked() if first else nullcontext():
         if first:
-            _claim(recipe, folder, resume)
+            _start_run(recipe, folder, resume)
         else:
             set_quiet(True)
         try:
             content = _fit(recipe, folder, stores, workers, fingerprint, began)
         except (KeyboardInterrupt, Exception) as error:
-            known = _in_plain_words(error, recipe, folder)
+            known = _as_user_error(error, recipe, folder)
             if first:
                 _record_end(folder, known)
             if known is error:
@@ -72,7 +72,7 @@ def fit_recipe(
     return content
 
 
-def _in_plain_words(error: BaseException, recipe: Recipe, folder: RunFolder) -> BaseException:
+def _as_user_error(error: BaseException, recipe: Recipe, folder: RunFolder) -> BaseException:
     """What went wrong as an error for the user, where it is known how; else the error itself."""
     if isinstance(error, ModicumError):
         return error
@@ -88,7 +88,7 @@ def _in_plain_words(error: BaseException, recipe: Recipe, folder: RunFolder) -> 
     return error
 
 
-def _claim(recipe: Recipe, folder: RunFolder, resume: bool) -> None:
+def _start_run(recipe: Recipe, folder: RunFolder, resume: bool) -> None:
     # A run that failed before its first step holds nothing: the corrected command may take its place.
     empty = folder.status.get("state") == "failed" and not folder.history.is_file()
     if folder.recipe.is_file() and not empty:
@@ -141,7 +141,7 @@ def _fit(
     recipe: Recipe, folder: RunFolder, stores: Path, workers: int, fingerprint: Fingerprint, began: float
 ) -> dict[str, Any]:
     # Lightning takes seconds to import, and nothing but training needs it.
-    from modicum.engine.training import StageResult, StageTrainer
+    from modicum.engine.training.stage_trainer import StageResult, StageTrainer
 
     device = chosen_device(recipe.device)
     be_deterministic(recipe.training.deterministic)
@@ -151,7 +151,7 @@ def _fit(
         say(note)
     prepared = replace(prepared, notes=[*prepared.notes, *task.notes])
     broken_csv = folder.broken if process_rank() == 0 else None
-    prepared = with_companions(prepared, task, recipe, stores, workers, broken_csv)
+    prepared = with_auxiliary_images(prepared, task, recipe, stores, workers, broken_csv)
     targets = task.targets(prepared.manifest)
     if process_rank() == 0:
         prepared.with_digests().save(folder.manifest)
@@ -225,7 +225,7 @@ def _describe(recipe: Recipe, folder: RunFolder, task: Task, method: Method, res
         "kind": task.kind,
         "classes": facts.get("classes"),
         "method": recipe.method,
-        "backbone": method.built_on,
+        "backbone": method.backbone_name,
         "seed": recipe.seed,
         "selection": result.selection,
         "parameters": {

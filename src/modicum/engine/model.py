@@ -7,15 +7,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from modicum.engine.backbones import backbone_digest, make_backbone
 from modicum.engine.checkpoint import load_tensors
 from modicum.engine.randomness import seed_globals
-from modicum.engine.recipe import Recipe, validated
+from modicum.engine.recipe.backbones import backbone_digest, make_backbone
+from modicum.engine.recipe.settings import Recipe, validated
 from modicum.engine.run_folder import RunFolder, read_json
 from modicum.errors import InputError
 from modicum.methods import Context, ExtractStage, Method, TrainStage, method_class
 from modicum.methods.base import unknown_statistics
-from modicum.nn import Backbone, each_once, learned_tensors
+from modicum.nn import Backbone, deduplicated, learned_tensors
 from modicum.tasks import Task, task_from_dict
 
 
@@ -58,7 +58,7 @@ def make_method(
     training = recipe.training.model_dump()
     context = Context(task, backbone, targets, loss_options, statistics, recipe.image.size, training)
     method = found(config, context)
-    method.built_on = asked[0] if asked else None
+    method.backbone_name = asked[0] if asked else None
     return method
 
 
@@ -91,7 +91,7 @@ def load_method(folder: RunFolder) -> tuple[Recipe, Task, Method]:
 
 def learned_of(method: Method) -> dict[str, Tensor]:
     """Learned tensors that a finished run keeps, each name led by its stage's; of a shared network, the first's."""
-    return each_once(
+    return deduplicated(
         {
             f"{stage.name}.{name}": tensor
             for stage in method.stages()
@@ -103,7 +103,7 @@ def learned_of(method: Method) -> dict[str, Tensor]:
 
 def _kept_of(stage: TrainStage) -> dict[str, Tensor]:
     """What a finished run keeps of a stage; tensors that are not learned where they are named themselves."""
-    learned, kept = learned_tensors(stage), stage.kept()
+    learned, kept = learned_tensors(stage), stage.persistent_modules()
     if kept is None:
         return learned
     inside = tuple(f"{part}." for part in kept)
@@ -164,7 +164,7 @@ def backbone_of_run(path: Path) -> Backbone:
     folder = RunFolder.open(path)
     _, _, method = load_method(folder)
     try:
-        backbone = backbone_in(method.merged())
+        backbone = backbone_in(method.merge())
     except InputError as error:  # the frozen one under what the run learned
         backbone = backbone_in(method.predictor())
         if backbone is None:

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor
 
-from modicum.engine.batches import as_network_input
+from modicum.engine.inputs.batches import as_network_input
 from modicum.tasks.base import Batch, Scores
 
 Judge = Callable[[Batch], tuple[Tensor, dict[str, Tensor]]]

@@ -23,5 +23,5 @@ class AttentionTuning(AdaptedMethod):
     def adapt(self, backbone: Backbone) -> Iterable[nn.Module]:
         return [block.attn.requires_grad_(True) for block in plain_vit(backbone, self.name).blocks]
 
-    def merged(self) -> nn.Module:
+    def merge(self) -> nn.Module:
         return self.network

@@ -86,7 +86,7 @@ class TrainStage(nn.Module, ABC):
     def forward(self, batch: Batch) -> Tensor:
         """Outputs for validation and prediction."""
 
-    def kept(self) -> tuple[str, ...] | None:
+    def persistent_modules(self) -> tuple[str, ...] | None:
         """Names of the submodules that a finished run keeps; None for everything that was learned.
 
         A tensor that is not learned is kept where it is named itself.
@@ -95,13 +95,13 @@ class TrainStage(nn.Module, ABC):
         """
         return None
 
-    def epoch_began(self, epoch: int) -> None:
+    def on_epoch_start(self, epoch: int) -> None:
         """Called before the first batch of an epoch (from 0), with PyTorch's generators seeded for it.
 
         What the stage wants to find again after a kill must be in its state: buffers, or parameters.
         """
 
-    def epoch_ended(self, epoch: int) -> None:
+    def on_epoch_end(self, epoch: int) -> None:
         """Called after the last batch of an epoch, before validation, with PyTorch's generators seeded for it."""
 
     def findings(self) -> dict[str, Any]:
@@ -211,7 +211,7 @@ class Method(ABC):
     training: ClassVar[Mapping[str, Any]] = {}
     image: ClassVar[Mapping[str, Any]] = {}
     backbone: ClassVar[Mapping[str, Any]] = {}
-    built_on: str | None = None
+    backbone_name: str | None = None
     """The backbone that it asked for; the engine notes it."""
 
     def __init__(self, config: MethodConfig, context: Context) -> None:
@@ -235,7 +235,7 @@ class Method(ABC):
         """Height and width of the pieces in which the predictor sees larger images; None for whole images."""
         return None
 
-    def merged(self) -> nn.Module:
+    def merge(self) -> nn.Module:
         """What was learned as one plain backbone and a linear head, where it can be that.
 
         Returns:
@@ -250,7 +250,7 @@ class Method(ABC):
             "use the run itself, or a method that merges (lora, dora, ssf, bitfit, partial, attention, full, linear)",
         )
 
-    def exported(self, part: str = PREDICTOR) -> tuple[nn.Module, dict[str, Any]]:
+    def export_network(self, part: str = PREDICTOR) -> tuple[nn.Module, dict[str, Any]]:
         """One network of the method for use on its own, and what it takes to make it again.
 
         Args:

@@ -34,5 +34,5 @@ class BitFit(AdaptedMethod):
             bias.requires_grad_(True)
         return []
 
-    def merged(self) -> nn.Module:
+    def merge(self) -> nn.Module:
         return self.network

@@ -60,6 +60,6 @@ class DoRA(AdaptedMethod):
     def classifier(self, backbone: Backbone, head: nn.Module, parts: list[nn.Module]) -> LowRankClassifier:
         return LowRankClassifier(backbone, head, parts)
 
-    def merged(self) -> nn.Module:
+    def merge(self) -> nn.Module:
         assert isinstance(self.network, LowRankClassifier)
         return self.network.plain()

@@ -96,7 +96,7 @@ class Full(Method):
     def predictor(self) -> nn.Module:
         return self._stage.network
 
-    def merged(self) -> nn.Module:
+    def merge(self) -> nn.Module:
         return self._stage.network.eval()
 
 

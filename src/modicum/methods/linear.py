@@ -94,7 +94,7 @@ class Linear(Method):
     def predictor(self) -> nn.Module:
         return self._predictor
 
-    def merged(self) -> nn.Module:
+    def merge(self) -> nn.Module:
         if isinstance(self._predictor.head, NormedHead):  # its norm stands in timm's network
             backbone = copy.deepcopy(self._predictor.backbone)
             backbone.body.fc_norm = self._predictor.head.norm

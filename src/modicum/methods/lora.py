@@ -97,6 +97,6 @@ class LoRA(AdaptedMethod):
     def stage(self) -> AdaptedStage:
         return AdaptedStage(self.network, self.context.loss(), self.config.layer_decay)
 
-    def merged(self) -> nn.Module:
+    def merge(self) -> nn.Module:
         assert isinstance(self.network, LowRankClassifier)
         return self.network.plain()

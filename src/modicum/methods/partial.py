@@ -43,5 +43,5 @@ class Partial(AdaptedMethod):
         learned = list(body.blocks)[-self.config.blocks :]
         return [block.requires_grad_(True) for block in learned]
 
-    def merged(self) -> nn.Module:
+    def merge(self) -> nn.Module:
         return self.network

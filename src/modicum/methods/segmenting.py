@@ -31,7 +31,7 @@ class SegmentingMethod(Method):
     def tile(self) -> tuple[int, int] | None:
         return self._stage.tile
 
-    def merged(self) -> nn.Module:
+    def merge(self) -> nn.Module:
         """The encoder alone, as the backbone that it was before: what another run can start from (``run:FOLDER``).
 
         Raises:
@@ -40,7 +40,7 @@ class SegmentingMethod(Method):
         network: SegmentationNetwork = self._stage.network
         return network.backbone(self.context.image_size).eval()
 
-    def exported(self, part: str = PREDICTOR) -> tuple[nn.Module, dict[str, Any]]:
+    def export_network(self, part: str = PREDICTOR) -> tuple[nn.Module, dict[str, Any]]:
         """The network; the card names its encoder."""
-        network, card = super().exported(part)
+        network, card = super().export_network(part)
         return network, {**card, "encoder": self._encoder}

@@ -47,7 +47,7 @@ class SSF(AdaptedMethod):
                 body.set_submodule(name, ScaleShift(body.get_submodule(name)))
         return []
 
-    def merged(self) -> nn.Module:
+    def merge(self) -> nn.Module:
         return folded_copy(self.network)
 
 

@@ -5,7 +5,7 @@ from modicum.nn.classifier import Classifier, linear_head
 from modicum.nn.feature_codec import FeatureCodec
 from modicum.nn.fine_grained import FineGrainedSideNetwork, PromptFusion
 from modicum.nn.flip_averaging import FlipAveraged
-from modicum.nn.frozen import Frozen, count_parameters, each_once, learnable_parameters, learned_tensors
+from modicum.nn.frozen import Frozen, count_parameters, deduplicated, learnable_parameters, learned_tensors
 from modicum.nn.frozen_tokens import FrozenTokens
 from modicum.nn.instance_norm import InstanceNorm
 from modicum.nn.key_value_taps import KeyValueTaps, kept_tokens, token_scores
@@ -70,7 +70,7 @@ __all__ = [
     "UnitEncoder",
     "VitPyramid",
     "count_parameters",
-    "each_once",
+    "deduplicated",
     "folded_share",
     "insert_mixstyle",
     "integrate",

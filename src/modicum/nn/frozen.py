@@ -37,7 +37,7 @@ def learned_tensors(module: nn.Module) -> dict[str, Tensor]:
     frozen = tuple(
         f"{name}." if name else "" for name, part in module.named_modules() if isinstance(part, Frozen)
     )
-    return each_once(
+    return deduplicated(
         {
             name: tensor
             for name, tensor in kept.items()
@@ -46,7 +46,7 @@ def learned_tensors(module: nn.Module) -> dict[str, Tensor]:
     )
 
 
-def each_once(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def deduplicated(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Named tensors without those that are there under an earlier name."""
     first: dict[int, str] = {}
     for name, tensor in tensors.items():

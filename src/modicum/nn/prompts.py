@@ -15,18 +15,18 @@ class PromptedBlock(nn.Module):
         block: the frozen block.
         prefix: class and register tokens before the prompts.
         prompts: ``[1, n, width]``, this block's own; None where it sees those that are there already.
-        there: how many prompts an earlier block put in; this block's own take their place.
+        num_existing: how many prompts an earlier block put in; this block's own take their place.
         removed: how many are taken out after the block, for what follows the last one.
     """
 
     def __init__(
-        self, block: nn.Module, prefix: int, prompts: nn.Parameter | None, there: int, removed: int
+        self, block: nn.Module, prefix: int, prompts: nn.Parameter | None, num_existing: int, removed: int
     ) -> None:
         super().__init__()
         self.block = block
         self.prefix = prefix
         self.prompts = prompts
-        self.there = there
+        self.num_existing = there
         self.removed = removed
 
     def forward(
@@ -34,7 +34,9 @@ class PromptedBlock(nn.Module):
     ) -> Float[Tensor, "b tokens_after width"]:
         if self.prompts is not None:
             own = self.prompts.expand(len(tokens), -1, -1)
-            tokens = torch.cat((tokens[:, : self.prefix], own, tokens[:, self.prefix + self.there :]), dim=1)
+            tokens = torch.cat(
+                (tokens[:, : self.prefix], own, tokens[:, self.prefix + self.num_existing :]), dim=1
+            )
         tokens = self.block(tokens, *args, **options)
         if not self.removed:
             return tokens

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from modicum.data.stores.shard_writer import size_text
-from modicum.engine.new_recipe import make_recipe
-from modicum.engine.recipe import Recipe
+from modicum.engine.recipe.new_recipe import make_recipe
+from modicum.engine.recipe.settings import Recipe
 from modicum.errors import InputError, ModicumError
 from modicum.methods import method_entries
 from modicum.planning.memory import Device, MemoryPrediction, predicted

@@ -11,14 +11,14 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.optim import Optimizer
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from modicum.engine.averaging import AveragedParameters
-from modicum.engine.batches import as_network_input
-from modicum.engine.meters import memory_account, saved_tensors
-from modicum.engine.optimizers import clip_gradients, make_optimizer
-from modicum.engine.recipe import Recipe
+from modicum.engine.inputs.batches import as_network_input
+from modicum.engine.recipe.settings import Recipe
+from modicum.engine.training.averaging import AveragedParameters
+from modicum.engine.training.meters import memory_account, saved_tensors
+from modicum.engine.training.optimizers import clip_gradients, make_optimizer
 from modicum.methods import ExtractStage, TrainStage, Update
-from modicum.planning.gpu_stand_in import GPUStandIn
-from modicum.planning.live_memory import LiveMemory, Peak
+from modicum.planning.memory_tracker import MemoryTracker, Peak
+from modicum.planning.simulated_gpu import SimulatedGPU
 from modicum.tasks.base import Batch
 from modicum.transforms import resize
 
@@ -26,7 +26,7 @@ CHANNELS = 3
 
 
 class FakeCPU:
-    """Inside ``with``, tensors are fake and operations choose a CPU's kernels. Attributes as :class:`GPUStandIn`'s."""
+    """Inside ``with``, tensors are fake and operations choose a CPU's kernels. Attributes as :class:`SimulatedGPU`'s."""
 
     place = "cpu"
     block = 1
@@ -56,13 +56,13 @@ class DryRun:
     """
 
     recipe: Recipe
-    device: FakeCPU | GPUStandIn
+    device: FakeCPU | SimulatedGPU
     bf16: bool
 
     @property
     def cuda(self) -> bool:
         """Whether it is a GPU that is counted."""
-        return isinstance(self.device, GPUStandIn)
+        return isinstance(self.device, SimulatedGPU)
 
     def inputs(self, count: int) -> Batch:
         """A batch as the loader gives it: stored images uint8 ``[b, h, w, c]`` and labels."""
@@ -110,8 +110,8 @@ class DryRun:
         return account, memory.peak(warm)
 
     @contextmanager
-    def _following(self) -> Iterator[LiveMemory]:
-        memory = LiveMemory(self.device.block)
+    def _following(self) -> Iterator[MemoryTracker]:
+        memory = MemoryTracker(self.device.block)
         with memory, _ZeroWhereAsked():
             yield memory
 
@@ -131,9 +131,9 @@ class _ZeroWhereAsked(TorchDispatchMode):
 
 
 class _Steps:
-    """Training steps of one stage, in the order of the engine's (:class:`modicum.engine.stage_module.StageModule`)."""
+    """Training steps of one stage, in the order of the engine's ``StageModule``."""
 
-    def __init__(self, run: DryRun, stage: TrainStage, batch: Batch, memory: LiveMemory) -> None:
+    def __init__(self, run: DryRun, stage: TrainStage, batch: Batch, memory: MemoryTracker) -> None:
         self.run = run
         self.stage = stage.train()
         self.batch = batch

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from modicum.engine.recipe import Recipe, validated
+from modicum.engine.recipe.settings import Recipe, validated
 from modicum.errors import InputError
 from modicum.methods import Context, Method, method_class
 from modicum.nn import Backbone
@@ -27,7 +27,7 @@ _FACTORIES = {
 }
 
 
-class _Hollow(TorchFunctionMode):
+class _MetaTensors(TorchFunctionMode):
     """Parameters come without memory for their values."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -59,7 +59,7 @@ def fake_method(recipe: Recipe, num_classes: int) -> Method:
         recipe.training.model_dump(include={"loss", "class_weights", "label_smoothing"}),
     )
     try:
-        with _Hollow():
+        with _MetaTensors():
             return found(config, context)
     except RuntimeError:  # its construction looks at values, as an initialisation by decomposition does
         return found(config, context)

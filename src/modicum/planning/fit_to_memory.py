@@ -3,8 +3,8 @@
 from modicum.data.label_fraction import keep_label_fraction
 from modicum.data.splits import ensure_splits
 from modicum.engine.devices import chosen_device, process_world
-from modicum.engine.preparation import read_manifest, task_for
-from modicum.engine.recipe import Recipe
+from modicum.engine.inputs.preparation import read_manifest, task_for
+from modicum.engine.recipe.settings import Recipe
 from modicum.errors import InputError
 from modicum.planning.batch_size import (
     RESERVE_BYTES,

@@ -11,14 +11,14 @@ from typing import Any, Literal
 import torch
 
 from modicum.engine.devices import uses_bf16
-from modicum.engine.new_recipe import make_recipe
-from modicum.engine.recipe import Recipe
+from modicum.engine.recipe.new_recipe import make_recipe
+from modicum.engine.recipe.settings import Recipe
 from modicum.errors import InputError
 from modicum.methods import ExtractStage, Method, TrainStage
 from modicum.planning.dry_run import DryRun, FakeCPU
 from modicum.planning.fake_method import fake_method, replace_tensors
-from modicum.planning.gpu_stand_in import GPUStandIn
-from modicum.planning.live_memory import OTHER, Peak
+from modicum.planning.memory_tracker import OTHER, Peak
+from modicum.planning.simulated_gpu import SimulatedGPU
 from modicum.tasks.base import Batch
 
 Device = Literal["cuda", "cpu"]
@@ -105,11 +105,11 @@ def predicted(recipe: Recipe, num_classes: int, device: Device) -> MemoryPredict
     """The prediction for a whole recipe; see :func:`predict`."""
     cuda = device == "cuda"
     method = fake_method(recipe, num_classes)
-    run = DryRun(recipe, GPUStandIn() if cuda else FakeCPU(), _in_bf16(recipe.training.precision, cuda))
+    run = DryRun(recipe, SimulatedGPU() if cuda else FakeCPU(), _in_bf16(recipe.training.precision, cuda))
     try:
         trained, extraction = _run(method, run)
     except (RuntimeError, ValueError) as error:
-        raise _in_plain_words(error, recipe) from error
+        raise _as_user_error(error, recipe) from error
     if not trained:
         raise InputError(f"method '{recipe.method}' has no stage that learns", "give --batch-size a number")
     name, account, peak = max(trained, key=lambda entry: entry[2].bytes)
@@ -148,7 +148,7 @@ def _run(method: Method, run: DryRun) -> tuple[list[tuple[str, dict[str, Any], P
     return trained, extraction
 
 
-def _in_plain_words(error: Exception, recipe: Recipe) -> InputError:
+def _as_user_error(error: Exception, recipe: Recipe) -> InputError:
     if "more than 1 value per channel" in str(error):
         return InputError(
             "batch normalisation has nothing to normalise with one image in a batch",

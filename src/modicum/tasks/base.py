@@ -26,12 +26,12 @@ manifest), and what the task's targets are called."""
 
 
 @dataclass(frozen=True)
-class Companion:
+class AuxiliaryImage:
     """A further picture of each row of a manifest, prepared with the same geometry as the image.
 
     Attributes:
         column: of the manifest, and the name in a batch.
-        content: ``image`` (float32 ``[b, c, h, w]`` in ``[0, 1]``), or ``codes`` (uint8 ``[b, 1, h, w]``, never scaled).
+        kind: ``image`` (float32 ``[b, c, h, w]`` in ``[0, 1]``), or ``label_map`` (uint8 ``[b, 1, h, w]``, never scaled).
         required: whether every row must have one.
         absent: the code of every pixel where a row has none.
         channels: of an image: 1 (grey) or 3.
@@ -39,7 +39,7 @@ class Companion:
     """
 
     column: str
-    content: Literal["image", "codes"]
+    kind: Literal["image", "label_map"]
     required: bool = True
     absent: int = 0
     channels: int = 3
@@ -133,7 +133,7 @@ class Task(ABC):
         return {}
 
     @property
-    def companions(self) -> tuple[Companion, ...]:
+    def auxiliary_images(self) -> tuple[AuxiliaryImage, ...]:
         """What is read beside each image."""
         return ()
 
@@ -143,22 +143,22 @@ class Task(ABC):
         return 3
 
     @property
-    def neighbours(self) -> int:
+    def adjacent_slices(self) -> int:
         """Slices to each side of an image that a network sees with it; they are among :attr:`channels`."""
         return 0
 
     @property
     def channels_alone(self) -> int:
         """Channels of an image without its neighbours."""
-        return self.channels // (1 + 2 * self.neighbours)
+        return self.channels // (1 + 2 * self.adjacent_slices)
 
     @property
     def shuffled(self) -> tuple[str, ...]:
-        """Companions without pairs: in training each image sees one of another row, anew in every epoch."""
+        """AuxiliarySources without pairs: in training each image sees one of another row, anew in every epoch."""
         return ()
 
     def assemble(self, batch: Batch) -> Batch:
-        """A batch with the targets that companions stand for, on the batch's device."""
+        """A batch with the targets that auxiliary images stand for, on the batch's device."""
         return batch
 
     @property
@@ -219,7 +219,7 @@ class DenseScores(Scores):
         Args:
             position: its row of the manifest.
             activated: what the task makes of the network's output, brought to the image's own size.
-            truth: what :meth:`DenseTask.truth` gave.
+            truth: what :meth:`DenseTask.ground_truth` gave.
             spacing: millimetres between rows and between columns, where known.
         """
 
@@ -228,18 +228,18 @@ class DenseTask(Task):
     """A task whose prediction is a picture of the image's own size.
 
     Attributes:
-        written: what a prediction's file holds: ``codes`` (a mask) or ``image`` (values in ``[0, 1]``, which the
+        output_kind: what a prediction's file holds: ``label_map`` (a mask) or ``image`` (values in ``[0, 1]``, which the
             engine brings back to physical units where they are known).
     """
 
     needs_labels: ClassVar[bool] = False
-    written: ClassVar[Literal["codes", "image"]]
-    outside: ClassVar[float] = 0.0
+    output_kind: ClassVar[Literal["label_map", "image"]]
+    padding_value: ClassVar[float] = 0.0
     """What is said of pixels that the network did not see (``resize="crop"``)."""
 
     @property
     def value_range(self) -> ValueRange | None:
-        """What 0 and 1 of ``image`` outputs stand for; None where that is not known, or codes are written."""
+        """What 0 and 1 of ``image`` outputs stand for; None where that is not known, or label maps are written."""
         return None
 
     def targets(self, manifest: Manifest) -> dict[str, np.ndarray]:
@@ -259,13 +259,13 @@ class DenseTask(Task):
     def scores(self) -> DenseScores:
         """A fresh collector."""
 
-    def check_codes(
+    def validate_label_values(
         self, column: str, held: Bool[np.ndarray, "rows 256"], places: Sequence[str]
     ) -> list[str]:
-        """Looks at which codes the companions of each row hold, before anything is learned from them.
+        """Looks at which values the label maps of each row hold, before anything is learned from them.
 
         Args:
-            column: of the companions, whose content is ``codes``.
+            column: of the auxiliary images, of kind ``label_map``.
             held: by row, which codes occur.
             places: what to call each row in a message.
 
@@ -278,16 +278,16 @@ class DenseTask(Task):
         return []
 
     @abstractmethod
-    def truth(self, companions: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def ground_truth(self, auxiliary_images: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """What :meth:`DenseScores.add` compares with.
 
         Args:
-            companions: by column, at the image's own size: images float32 ``[c, h, w]`` in ``[0, 1]``, codes uint8
+            auxiliary_images: by column, at the image's own size: images float32 ``[c, h, w]`` in ``[0, 1]``, codes uint8
                 ``[h, w]``.
         """
 
     @abstractmethod
-    def finished(
+    def to_file(
         self, activated: Float[np.ndarray, "channels height width"]
     ) -> UInt8[np.ndarray, "height width"] | Float[np.ndarray, "out height width"]:
         """What a prediction's file holds."""
@@ -299,7 +299,7 @@ class DenseTask(Task):
         """A few numbers for the predictions' table, such as the area of each class."""
 
     @abstractmethod
-    def picture(
+    def render(
         self,
         image: Float[np.ndarray, "image_channels height width"],
         activated: Float[np.ndarray, "channels height width"],

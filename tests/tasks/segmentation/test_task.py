@@ -66,7 +66,7 @@ def test_one_file_a_class_makes_channels_that_may_overlap(tmp_path):
     data = manifest(tmp_path, masks__MA=[square(255), None], masks__EX=[square(1), square(1)])
     task = Segmentation.from_manifest(data, {})
     assert (task.kind, task.classes) == ("multi-label", ("MA", "EX"))
-    assert [(part.column, part.required) for part in task.companions] == [
+    assert [(part.column, part.required) for part in task.auxiliary_images] == [
         ("masks:MA", False),
         ("masks:EX", False),
         ("fov", False),
@@ -87,7 +87,7 @@ def test_ranges_of_values_are_given_by_the_user(tmp_path):
     task = Segmentation.from_manifest(
         manifest(tmp_path, mask=[pixels]), {"codes": CUP_AND_DISC, "threshold": 0.75}
     )
-    mask = task.truth({"mask": pixels})["mask"]
+    mask = task.ground_truth({"mask": pixels})["mask"]
     assert (task.kind, task.options.threshold) == ("multi-label", 0.75)
     assert mask.sum((1, 2)).tolist() == [64, 128]
 
@@ -162,7 +162,7 @@ def test_probabilities_are_written_as_masks_from_the_threshold_on(tmp_path):
     data = manifest(tmp_path, mask=[square(255)])
     task = Segmentation.from_manifest(data, {"classes": ["vessel"], "threshold": 0.75})
     probabilities = np.array([[[0.7, 0.75, 0.8]]], np.float32)
-    assert task.finished(probabilities).tolist() == [[0, 255, 255]]
+    assert task.to_file(probabilities).tolist() == [[0, 255, 255]]
     assert task.summary(probabilities, (0.5, 2.0)) == {"area_mm2/vessel": 2}
     assert task.summary(probabilities, None) == {"area_pixels/vessel": 2}
 
@@ -172,7 +172,7 @@ def test_exclusive_classes_are_written_as_their_numbers(tmp_path):
     logits = torch.tensor([[0.0, 3.0, 0.0], [2.0, 0.0, 0.0], [0.0, 0.0, 4.0]]).view(3, 1, 3)
     probabilities = task.activate(logits).numpy()
     assert probabilities.sum(0) == pytest.approx(1)
-    assert task.finished(probabilities).tolist() == [[1, 0, 2]]
+    assert task.to_file(probabilities).tolist() == [[1, 0, 2]]
     assert task.summary(probabilities, None) == {"area_pixels/class 1": 1, "area_pixels/class 2": 1}
 
 
@@ -180,20 +180,20 @@ def test_pictures_colour_hits_false_alarms_and_misses_inside_the_field_of_view(t
     task = Segmentation.from_manifest(manifest(tmp_path, mask=[square(255)]), {})
     truth = {"mask": np.array([[[True, True, False, True]]]), "fov": np.array([[True, True, True, False]])}
     image, said = np.zeros((1, 1, 4), np.float32), np.array([[[1, 0, 1, 0]]], np.float32)
-    pictures = task.picture(image, said, truth)
+    pictures = task.render(image, said, truth)
     assert list(pictures) == ["image", "prediction", "truth", "differences"]
     expected = [
         np.rint(OPACITY * np.array(colour)).tolist() for colour in (HIT, MISS, FALSE_ALARM, (0, 0, 0))
     ]
     assert pictures["differences"][0].tolist() == expected
-    assert list(task.picture(image, said, None)) == ["image", "prediction"]
+    assert list(task.render(image, said, None)) == ["image", "prediction"]
 
 
 def test_scores_of_a_perfect_prediction_at_its_own_size(tmp_path):
     task = Segmentation.from_manifest(manifest(tmp_path, mask=[square(1), square(2)]), {})
     scores = task.scores()
     for position, value in enumerate((1, 2)):
-        truth = task.truth({"mask": square(value)})
+        truth = task.ground_truth({"mask": square(value)})
         scores.add(position, truth["mask"].astype(np.float32), truth, None)
     found = scores.metrics()
     assert found["dice"] == found["auroc"] == found["accuracy"] == 1
@@ -212,7 +212,7 @@ def test_real_vessel_masks_are_one_class_and_other_annotators_agree_with_them(re
     twice = table[table["mask_second_annotator"].notna()].head(4)
     for position, row in twice.iterrows():
         first, second = (np.array(Image.open(folder / row[c])) for c in ("mask", "mask_second_annotator"))
-        scores.add(position, (second > 0)[None].astype(np.float32), task.truth({"mask": first}), None)
+        scores.add(position, (second > 0)[None].astype(np.float32), task.ground_truth({"mask": first}), None)
     found = scores.metrics()
     # Two people draw the same vessels, and not the same pixels.
     assert 0.6 < found["dice"] < 0.95

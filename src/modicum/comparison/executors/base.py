@@ -13,12 +13,12 @@ class Executor(Protocol):
     """Runs cells.
 
     Attributes:
-        at_once: cells that run at the same time.
-        aloud: whether runs show their own progress, in this process.
+        max_parallel: cells that run at the same time.
+        verbose: whether runs show their own progress, in this process.
     """
 
-    at_once: int
-    aloud: bool
+    max_parallel: int
+    verbose: bool
 
     def run(self, jobs: Sequence[Job], began: Began) -> Iterator[Outcome]:
         """Yields how each cell ended, as it ends.

@@ -31,8 +31,8 @@ def choose_executor(name: str, parallel: int | None, device: str | None, logs: P
 
         return OnRay(parallel, gpus=device != "cpu", logs=logs)
     devices = _gpus() if device in {None, "auto"} else []
-    at_once = parallel or max(1, len(devices))
-    return InThisProcess() if at_once == 1 else InProcesses(at_once, devices, logs)
+    max_parallel = parallel or max(1, len(devices))
+    return InThisProcess() if max_parallel == 1 else InProcesses(max_parallel, devices, logs)
 
 
 def _gpus() -> list[str]:

@@ -11,8 +11,8 @@ from modicum.progress import each_notice_once
 class InThisProcess:
     """The executor for one device."""
 
-    at_once = 1
-    aloud = True
+    max_parallel = 1
+    verbose = True
 
     def __init__(self) -> None:
         self._said: set[str] = set()

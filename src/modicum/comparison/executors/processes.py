@@ -14,7 +14,7 @@ from typing import IO, Any
 from modicum.comparison.executors.base import Began
 from modicum.comparison.run_cell import Job, Outcome
 from modicum.data.processes import usable_cores
-from modicum.engine.stopping import StopRequest
+from modicum.engine.training.interrupts import InterruptHandler
 from modicum.progress import say
 
 _POLL_SECONDS = 0.1
@@ -35,15 +35,15 @@ class InProcesses:
     it. Ctrl-C reaches this process alone, which asks the others to stop.
 
     Args:
-        at_once: processes.
+        max_parallel: processes.
         devices: those to hand out, in turn; empty to leave the choice to each run.
         logs: a folder that gets what each process prints.
     """
 
-    aloud = False
+    verbose = False
 
-    def __init__(self, at_once: int, devices: Sequence[str], logs: Path) -> None:
-        self.at_once = at_once
+    def __init__(self, max_parallel: int, devices: Sequence[str], logs: Path) -> None:
+        self.max_parallel = max_parallel
         self._devices = devices
         self._logs = logs
 
@@ -51,17 +51,17 @@ class InProcesses:
         """Yields how each cell ended; see :class:`~modicum.comparison.executors.base.Executor`."""
         waiting = list(jobs)
         running: list[_Running] = []
-        stop = StopRequest()
+        stop = InterruptHandler()
         try:
-            with stop.listening(lambda: _ask_to_stop(running)):
-                while running or (waiting and not stop.made):
-                    while waiting and len(running) < self.at_once and not stop.made:
+            with stop.install(lambda: _ask_to_stop(running)):
+                while running or (waiting and not stop.requested):
+                    while waiting and len(running) < self.max_parallel and not stop.requested:
                         running.append(self._started(waiting.pop(0), running))
                         began(running[-1].job.name)
                     ended = [one for one in running if one.process.poll() is not None]
                     for one in ended:
                         running.remove(one)
-                        yield _outcome(one, stop.made)
+                        yield _outcome(one, stop.requested)
                     if not ended:
                         time.sleep(_POLL_SECONDS)
         finally:
@@ -70,7 +70,7 @@ class InProcesses:
                 one.process.wait()
 
     def _started(self, job: Job, running: Sequence[_Running]) -> _Running:
-        slot = min(set(range(self.at_once)) - {one.slot for one in running})
+        slot = min(set(range(self.max_parallel)) - {one.slot for one in running})
         if self._devices:
             device = self._devices[slot % len(self._devices)]
             job = replace(job, settings={**job.settings, "device": device})
@@ -82,7 +82,7 @@ class InProcesses:
                 stdin=subprocess.PIPE,
                 stdout=answer,
                 stderr=log,
-                env={"OMP_NUM_THREADS": str(max(1, usable_cores() // self.at_once)), **os.environ},
+                env={"OMP_NUM_THREADS": str(max(1, usable_cores() // self.max_parallel)), **os.environ},
                 start_new_session=True,  # the terminal's Ctrl-C is this process's to pass on
             )
         assert process.stdin is not None

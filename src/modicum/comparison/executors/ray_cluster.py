@@ -10,7 +10,7 @@ from typing import Any
 
 from modicum.comparison.executors.base import Began
 from modicum.comparison.run_cell import Job, Outcome, run_cell
-from modicum.engine.stopping import StopRequest
+from modicum.engine.training.interrupts import InterruptHandler
 from modicum.errors import InputError
 from modicum.progress import say
 
@@ -24,7 +24,7 @@ class OnRay:
     this environment under the same paths: the files are not sent.
 
     Args:
-        at_once: cells that share the cluster's processors; None for one a processor.
+        max_parallel: cells that share the cluster's processors; None for one a processor.
         gpus: whether cells may use GPUs.
         logs: a folder of the comparison, where cells look whether they shall stop.
 
@@ -32,9 +32,9 @@ class OnRay:
         InputError: Ray is not installed.
     """
 
-    aloud = False
+    verbose = False
 
-    def __init__(self, at_once: int | None, gpus: bool, logs: Path) -> None:
+    def __init__(self, max_parallel: int | None, gpus: bool, logs: Path) -> None:
         self._ray = _imported()
         self._stop_file = logs.resolve() / f"stop-{secrets.token_hex(4)}"
         self._owned = not self._ray.is_initialized()
@@ -44,26 +44,26 @@ class OnRay:
         there = self._ray.cluster_resources()
         cpus = int(there.get("CPU", 1))
         self._gpus = 1 if gpus and there.get("GPU", 0) >= 1 else 0
-        self._cpus = max(1, cpus // at_once) if at_once else 1
-        self.at_once = max(1, min(cpus // self._cpus, int(there["GPU"]) if self._gpus else cpus))
+        self._cpus = max(1, cpus // max_parallel) if max_parallel else 1
+        self.max_parallel = max(1, min(cpus // self._cpus, int(there["GPU"]) if self._gpus else cpus))
 
     def run(self, jobs: Sequence[Job], began: Began) -> Iterator[Outcome]:
         """Yields how each cell ended; see :class:`~modicum.comparison.executors.base.Executor`."""
         ray = self._ray
         # Cells go on where they were, so one whose machine was lost is worth another try.
         task = ray.remote(num_cpus=self._cpus, num_gpus=self._gpus, max_retries=1)(_in_folder)
-        stop = StopRequest()
+        stop = InterruptHandler()
         waiting, running = list(jobs), dict[Any, Job]()
         try:
-            with stop.listening(self._ask_to_stop):
-                while running or (waiting and not stop.made):
-                    while waiting and len(running) < self.at_once and not stop.made:
+            with stop.install(self._ask_to_stop):
+                while running or (waiting and not stop.requested):
+                    while waiting and len(running) < self.max_parallel and not stop.requested:
                         job = waiting.pop(0)
                         running[task.remote(job, str(Path.cwd()), str(self._stop_file))] = job
                         began(job.name)
                     done, _ = ray.wait(list(running), timeout=_POLL_SECONDS)
                     for reference in done:
-                        yield _outcome(ray, reference, running.pop(reference), stop.made)
+                        yield _outcome(ray, reference, running.pop(reference), stop.requested)
         finally:
             for reference in running:
                 ray.cancel(reference, force=True)

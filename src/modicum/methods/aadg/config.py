@@ -23,8 +23,8 @@ TRAINING: Mapping[str, Any] = {
     "warmup_epochs": 0,
     "clip_norm": 0.0,
     "augment": "none",
-    "sampling": "one_of_each",
-    "passes": 3,
+    "sampling": "round_robin",
+    "repeats_per_epoch": 3,
 }
 
 

@@ -100,10 +100,10 @@ def _domains(targets: Mapping[str, np.ndarray]) -> list[int]:
 
 def _check_batch(domains: int, training: Mapping[str, Any]) -> None:
     """Each batch must have as many images of each domain."""
-    if training.get("sampling", "one_of_each") != "one_of_each":
+    if training.get("sampling", "round_robin") != "round_robin":
         raise InputError(
             f"sampling is '{training['sampling']}', and AADG compares as many images of each domain",
-            "leave sampling out: it is one_of_each",
+            "leave sampling out: it is round_robin",
         )
     size = training.get("batch_size", PER_DOMAIN * domains)
     if domains >= 2 and size % domains:

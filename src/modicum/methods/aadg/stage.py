@@ -138,7 +138,7 @@ class AadgStage(TrainStage):
         outputs = self(batch)
         return outputs, {"segmentation": self.loss(outputs, batch)}
 
-    def kept(self) -> tuple[str, ...]:
+    def persistent_modules(self) -> tuple[str, ...]:
         """The network and the controller. What was tried on the way is among the findings."""
         return "network", "search.controller"
 
@@ -153,7 +153,7 @@ class AadgStage(TrainStage):
 
     # --- epochs -----------------------------------------------------------------------------------------------------
 
-    def epoch_began(self, epoch: int) -> None:
+    def on_epoch_start(self, epoch: int) -> None:
         """Once warm-up is over: policies for the epoch, and before the first of them the slow copy."""
         self.epoch.fill_(epoch)
         self._remember_epoch()
@@ -162,7 +162,7 @@ class AadgStage(TrainStage):
         if epoch >= self.search_after:
             self.search.begin()
 
-    def epoch_ended(self, epoch: int) -> None:
+    def on_epoch_end(self, epoch: int) -> None:
         """The slow copy follows, and the controller learns from what its policies earned."""
         if epoch < self.search_after:
             return

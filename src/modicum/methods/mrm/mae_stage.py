@@ -77,7 +77,7 @@ class MaeStage(TrainStage):
         ]
         return [Update("network", groups, self.losses)]
 
-    def kept(self) -> tuple[str, ...]:
+    def persistent_modules(self) -> tuple[str, ...]:
         """The encoder, with its positions."""
         return "network.encoder", "network.encoder.body.pos_embed"
 

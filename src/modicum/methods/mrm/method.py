@@ -74,7 +74,7 @@ class Mae(Method):
     def predictor(self) -> nn.Module:
         return PooledPatches(self._backbone, self._stage.encoder)
 
-    def merged(self) -> nn.Module:
+    def merge(self) -> nn.Module:
         """The encoder as timm's own network, without a head."""
         return self._backbone.eval()
 

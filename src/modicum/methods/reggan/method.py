@@ -133,7 +133,7 @@ class RegGan(Method):
         """
         return self._stage.displacement({"image": image, "target": target})
 
-    def exported(self, part: str = PREDICTOR) -> tuple[nn.Module, dict[str, Any]]:
+    def export_network(self, part: str = PREDICTOR) -> tuple[nn.Module, dict[str, Any]]:
         """The generator (``predictor``), or what aligns pictures with it (``registration``).
 
         :func:`~modicum.methods.reggan.exported.exported_network` makes either again from the card.
@@ -146,7 +146,7 @@ class RegGan(Method):
             raise InputError(
                 f"method '{self.name}' has no part '{part}'", f"use {PREDICTOR} or {REGISTRATION}"
             )
-        _, card = super().exported()
+        _, card = super().export_network()
         if part == REGISTRATION:
             assert self._stage.registration is not None
             card["registration_depth"] = self._stage.registration.depth

@@ -77,9 +77,9 @@ class RegGanStage(TrainStage):
         ]
         return [*adversaries, generators] if self.base.adversaries_first else [generators, *adversaries]
 
-    def kept(self) -> tuple[str, ...]:
+    def persistent_modules(self) -> tuple[str, ...]:
         """What translates and registers. Discriminators and pools, which hold patients' images, only serve learning."""
-        kept = [f"base.{name}" for name in self.base.kept()]
+        kept = [f"base.{name}" for name in self.base.persistent_modules()]
         return (*kept, "registration") if self.registration is not None else tuple(kept)
 
     def forward(self, batch: Batch) -> Float[Tensor, "b channels h w"]:

@@ -8,7 +8,7 @@ from pydantic import Field
 from modicum.methods.base import MethodConfig
 
 TRAINING: Mapping[str, Any] = {
-    "augment": "segmentation", "batch_size": 8, "lr": 1e-3, "weight_decay": 0.0, "epochs": 40, "passes": 8,
+    "augment": "segmentation", "batch_size": 8, "lr": 1e-3, "weight_decay": 0.0, "epochs": 40, "repeats_per_epoch": 8,
 }  # fmt: skip
 """Batch, learning rate, decay and augmentation are those of the baseline in AADG (Lyu et al., IEEE TMI 2022). An epoch
 passes through the images several times, as segmentation has few of them and validates at full size."""

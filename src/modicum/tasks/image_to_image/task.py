@@ -12,7 +12,7 @@ from modicum.data.image import ImageRef
 from modicum.data.manifest import Manifest
 from modicum.data.readers import read_image
 from modicum.errors import BrokenImageError, InputError
-from modicum.tasks.base import Batch, Companion, DenseTask, Example, Scores, TaskOptions
+from modicum.tasks.base import AuxiliaryImage, Batch, DenseTask, Example, Scores, TaskOptions
 from modicum.tasks.image_to_image.pictures import comparison_pictures
 from modicum.tasks.image_to_image.scores import TranslationScores, higher_is_better
 from modicum.tasks.value_range import ValueRange
@@ -43,7 +43,7 @@ class ImageToImageOptions(TaskOptions):
     target_window: tuple[float, float] | None = Field(
         None, description="Centre and width, in the targets' own units, of the values that become 0 to 1."
     )
-    neighbours: int = Field(
+    adjacent_slices: int = Field(
         0,
         ge=0,
         le=16,
@@ -68,7 +68,7 @@ class ImageToImage(DenseTask):
     name: ClassVar[str] = "image-to-image"
     Options: ClassVar[type[TaskOptions]] = ImageToImageOptions
     levels: ClassVar[int] = 65536
-    written: ClassVar[Literal["codes", "image"]] = "image"
+    output_kind: ClassVar[Literal["label_map", "image"]] = "image"
 
     def __init__(
         self,
@@ -76,9 +76,9 @@ class ImageToImage(DenseTask):
         options: ImageToImageOptions,
         target_range: ValueRange | None = None,
     ) -> None:
-        if options.neighbours and channels[0] != 1:
+        if options.adjacent_slices and channels[0] != 1:
             raise InputError(
-                f"neighbours={options.neighbours} with images in colour",
+                f"adjacent_slices={options.adjacent_slices} with images in colour",
                 "leave it out, or read the images as grey (channels=1)",
             )
         self.options = options
@@ -125,11 +125,11 @@ class ImageToImage(DenseTask):
 
     @property
     def channels(self) -> int:
-        return self._channels[0] * (1 + 2 * self.neighbours)
+        return self._channels[0] * (1 + 2 * self.adjacent_slices)
 
     @property
-    def neighbours(self) -> int:
-        return self.options.neighbours
+    def adjacent_slices(self) -> int:
+        return self.options.adjacent_slices
 
     @property
     def value_range(self) -> ValueRange | None:
@@ -141,9 +141,9 @@ class ImageToImage(DenseTask):
         return self._channels[1]
 
     @property
-    def companions(self) -> tuple[Companion, ...]:
+    def auxiliary_images(self) -> tuple[AuxiliaryImage, ...]:
         window = self.options.target_window
-        return (Companion("target", "image", channels=self.num_outputs, window=window),)
+        return (AuxiliaryImage("target", "image", channels=self.num_outputs, window=window),)
 
     @property
     def shuffled(self) -> tuple[str, ...]:
@@ -166,10 +166,10 @@ class ImageToImage(DenseTask):
     def scores(self) -> TranslationScores:
         return TranslationScores()
 
-    def truth(self, companions: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        return {"target": companions["target"]}
+    def ground_truth(self, auxiliary_images: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {"target": auxiliary_images["target"]}
 
-    def finished(
+    def to_file(
         self, activated: Float[np.ndarray, "channels height width"]
     ) -> UInt8[np.ndarray, "height width"] | Float[np.ndarray, "out height width"]:
         return activated
@@ -179,7 +179,7 @@ class ImageToImage(DenseTask):
     ) -> dict[str, float]:
         return {"mean": float(activated.mean()), "std": float(activated.std())}
 
-    def picture(
+    def render(
         self,
         image: Float[np.ndarray, "image_channels height width"],
         activated: Float[np.ndarray, "channels height width"],

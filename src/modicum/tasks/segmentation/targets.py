@@ -107,9 +107,9 @@ class MaskCodes:
             place: what to call the mask, for instance ``data.csv row 17: mask 'a.png'``.
         """
         present = np.bincount(mask.ravel(), minlength=LEVELS) > 0
-        self.check_codes(present, place)
+        self.validate_label_values(present, place)
 
-    def check_codes(self, held: Bool[np.ndarray, "256"], place: str) -> None:
+    def validate_label_values(self, held: Bool[np.ndarray, "256"], place: str) -> None:
         """The same for a mask of which is only known which codes occur in it."""
         unknown = np.flatnonzero(held & self.unknown)
         if len(unknown):

@@ -14,7 +14,7 @@ from modicum.data.manifest import MASKS_PREFIX, Manifest
 from modicum.data.prepared import codes_of
 from modicum.data.readers import read_image
 from modicum.errors import BrokenImageError, InputError
-from modicum.tasks.base import Batch, Companion, DenseTask, Example, Scores, TaskOptions
+from modicum.tasks.base import AuxiliaryImage, Batch, DenseTask, Example, Scores, TaskOptions
 from modicum.tasks.segmentation.loss_choice import chosen_loss
 from modicum.tasks.segmentation.meanings import codes_seen, found_codes, named_codes
 from modicum.tasks.segmentation.metrics import metric_direction
@@ -62,7 +62,7 @@ class Segmentation(DenseTask):
 
     name: ClassVar[str] = "segmentation"
     Options: ClassVar[type[TaskOptions]] = SegmentationOptions
-    written: ClassVar[Literal["codes", "image"]] = "codes"
+    output_kind: ClassVar[Literal["label_map", "image"]] = "label_map"
 
     def __init__(self, kind: Kind, masks: Mapping[str, MaskCodes], options: SegmentationOptions) -> None:
         self.kind = kind
@@ -126,10 +126,10 @@ class Segmentation(DenseTask):
         return len(self.classes)
 
     @property
-    def companions(self) -> tuple[Companion, ...]:
+    def auxiliary_images(self) -> tuple[AuxiliaryImage, ...]:
         """Masks, of which one a class may be absent where the class is, and the field of view where there is one."""
-        masks = [Companion(column, "codes", required=column == "mask") for column in self.masks]
-        return (*masks, Companion("fov", "codes", required=False, absent=255))
+        masks = [AuxiliaryImage(column, "label_map", required=column == "mask") for column in self.masks]
+        return (*masks, AuxiliaryImage("fov", "label_map", required=False, absent=255))
 
     def assemble(self, batch: Batch) -> Batch:
         """``mask``: channels float32 ``[b, channels, h, w]``; ``fov``: where pixels count, bool ``[b, 1, h, w]``."""
@@ -142,7 +142,7 @@ class Segmentation(DenseTask):
         rest = {name: tensor for name, tensor in batch.items() if name not in self.masks}
         return {**rest, "mask": torch.cat(channels, 1), "fov": inside}
 
-    def check_codes(
+    def validate_label_values(
         self, column: str, held: Bool[np.ndarray, "rows 256"], places: Sequence[str]
     ) -> list[str]:
         """Every code must have a meaning, and a field of view something inside; says how many masks are empty."""
@@ -156,7 +156,7 @@ class Segmentation(DenseTask):
             return []
         codes = self.masks[column]
         for row, place in zip(held, places, strict=True):
-            codes.check_codes(row, place)
+            codes.validate_label_values(row, place)
         looked_for = codes.table[:, 1 if codes.exclusive else 0 :].any(1)
         empty = int((~held[:, looked_for].any(1)).sum())
         return [f"{empty} of {len(held)} {column} files show no class."] if empty else []
@@ -191,19 +191,21 @@ class Segmentation(DenseTask):
             self.foreground, self.activate, exclusive=self.exclusive, threshold=self.options.threshold
         )
 
-    def truth(self, companions: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def ground_truth(self, auxiliary_images: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """``mask``: bool ``[channels, h, w]``; ``fov``: where pixels count, bool ``[h, w]``.
 
         Raises:
             InputError: a code without a meaning.
         """
-        found = [codes.channels(companions[column], f"the {column}") for column, codes in self.masks.items()]
+        found = [
+            codes.channels(auxiliary_images[column], f"the {column}") for column, codes in self.masks.items()
+        ]
         inside = np.asarray(np.stack([counted for _, counted in found]).all(0))
-        if "fov" in companions:
-            inside &= companions["fov"] != 0
+        if "fov" in auxiliary_images:
+            inside &= auxiliary_images["fov"] != 0
         return {"mask": np.concatenate([channels for channels, _ in found]), "fov": inside}
 
-    def finished(
+    def to_file(
         self, activated: Float[np.ndarray, "channels height width"]
     ) -> UInt8[np.ndarray, "height width"]:
         return written_mask(self.regions(activated), self.kind)
@@ -216,7 +218,7 @@ class Segmentation(DenseTask):
         unit, size = ("pixels", 1.0) if spacing is None else ("mm2", spacing[0] * spacing[1])
         return {f"area_{unit}/{n}": float(p * size) for n, p in zip(self.foreground, pixels, strict=True)}
 
-    def picture(
+    def render(
         self,
         image: Float[np.ndarray, "image_channels height width"],
         activated: Float[np.ndarray, "channels height width"],

@@ -81,12 +81,12 @@ class Base(nn.Module, ABC):
         return [back, adversary]
 
     @abstractmethod
-    def kept(self) -> tuple[str, ...]:
+    def persistent_modules(self) -> tuple[str, ...]:
         """Names of the submodules that :meth:`translator` consists of."""
 
     def translator(self) -> nn.Module:
         """The networks that translate, and no others: a module from images to images."""
-        parts = [self.get_submodule(name) for name in self.kept()]
+        parts = [self.get_submodule(name) for name in self.persistent_modules()]
         return parts[0] if len(parts) == 1 else nn.Sequential(*parts)
 
 

@@ -49,7 +49,7 @@ class MunitBase(Base):
         slip = config.mode == "nc+r" and config.munit_adversarial == "published"
         self.adversarial_weight = config.cycle_weight if slip else config.adversarial_weight
 
-    def kept(self) -> tuple[str, ...]:
+    def persistent_modules(self) -> tuple[str, ...]:
         return ("encoder", "decoder")
 
     def generators(self) -> Sequence[nn.Module]:

@@ -54,7 +54,7 @@ class NiceGanBase(Base):
         else:
             self.encoder = NiceEncoder(sources, config.width)
 
-    def kept(self) -> tuple[str, ...]:
+    def persistent_modules(self) -> tuple[str, ...]:
         return ("back_discriminator.encoder" if self.config.cycle else "encoder", "generator")
 
     def generators(self) -> Sequence[nn.Module]:

@@ -47,7 +47,7 @@ class ResnetBase(Base):
             self.back_generator = make(targets, sources)
             self.back_discriminator = PatchDiscriminator(sources, config.discriminator_width)
 
-    def kept(self) -> tuple[str, ...]:
+    def persistent_modules(self) -> tuple[str, ...]:
         return ("generator",)
 
     def generators(self) -> Sequence[nn.Module]:

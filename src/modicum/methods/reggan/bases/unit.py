@@ -43,7 +43,7 @@ class UnitBase(Base):
         if config.cycle:
             self.back_discriminator = MultiScaleDiscriminator(sources, config.discriminator_width, scales)
 
-    def kept(self) -> tuple[str, ...]:
+    def persistent_modules(self) -> tuple[str, ...]:
         return ("encoder", "decoder")  # codes are their means, without noise
 
     def generators(self) -> Sequence[nn.Module]:

@@ -1,0 +1,201 @@
+"""Aligns pictures of two modalities by what a translator has learned of registration beside translation.
+
+The network estimates where the target lies against the *translation* of the image; as the translation lies on the
+image, the same field brings the image onto the target.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+
+from modicum.data.image import ImageRef, MedicalImage
+from modicum.data.intensity_window import IntensityWindow
+from modicum.data.placement import Placement
+from modicum.data.readers import read_image
+from modicum.data.readers.content import format_of_file
+from modicum.data.volumes import Volume, find_volumes, nifti_volumes, require_same_grid
+from modicum.data.writers import DerivedSeries, nifti_writer, write_png
+from modicum.engine.inference.dense_output import PSEUDONYM, dicom_name
+from modicum.engine.inference.dense_prediction import DensePredictor
+from modicum.engine.inference.displacement import Displacement, estimated, registers
+from modicum.engine.inference.displacement_files import field_writer
+from modicum.errors import InputError
+from modicum.nn import warp
+from modicum.progress import bar
+
+SUFFIX = "_aligned"
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """What came of an alignment.
+
+    Attributes:
+        slices: how many were aligned.
+        mean: length of the displacements, in pixels of the files.
+        max: the longest.
+        folded: share of pixels where the field folds.
+        out: the image on the target's grid.
+        field: the displacements.
+    """
+
+    slices: int
+    mean: float
+    max: float
+    folded: float
+    out: Path
+    field: Path
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """One image, or a volume of slices."""
+
+    refs: tuple[ImageRef, ...]
+    volume: Volume | None
+    form: str
+
+    @classmethod
+    def of(cls, given: str | Path) -> "_Picture":
+        path = Path(given)
+        if path.is_dir():
+            volumes = find_volumes([path])
+            if len(volumes) > 1:
+                raise InputError(f"'{given}' holds {len(volumes)} volumes", "give one of them")
+            return cls(volumes[0].refs, volumes[0], volumes[0].format)
+        ref = ImageRef.parse(str(given), None)
+        if not ref.path.exists():
+            raise InputError(f"'{given}' does not exist", "check the path")
+        form = format_of_file(ref.path)
+        if form != "nifti" or ref.index is not None:
+            return cls((ref,), None, form)
+        volumes = nifti_volumes(ref.path, 2 if ref.axis is None else ref.axis)
+        if len(volumes) > 1 and ref.frame is None:
+            raise InputError(f"'{given}' is a series of {len(volumes)} volumes", "name one: 'FILE#frame=0'")
+        volume = volumes[ref.frame or 0]
+        return cls(volume.refs, volume, "nifti")
+
+    def image(self, index: int) -> MedicalImage:
+        """A slice at its full size and range: nothing of it is cut off."""
+        window: IntensityWindow | str = "range" if self.volume is None else self.volume.window("range")
+        return read_image(self.refs[index], intensity=window, empty=True)
+
+
+def align(
+    predictor: DensePredictor,
+    image: str | Path,
+    target: str | Path,
+    out: Path,
+    field: Path | None = None,
+    *,
+    made_by: str,
+    pseudonym: str = PSEUDONYM,
+) -> Alignment:
+    """Brings an image, or a volume slice by slice, onto a picture of the other modality.
+
+    Args:
+        predictor: of a run with registration.
+        image: what is moved: an image, a NIfTI file, or the folder of a DICOM series.
+        target: of the same kind and size.
+        out: the moved image: PNG for pictures, NIfTI for NIfTI, DICOM for a DICOM file, a folder for a series.
+        field: the displacements; by default beside ``out``, as NIfTI for NIfTI and as NPZ for all else.
+        made_by: the name of what aligns, for descriptions.
+        pseudonym: stands for the patient in DICOM files.
+
+    Raises:
+        InputError: the run has no registration, or the two do not fit each other.
+        BrokenImageError: one cannot be read.
+    """
+    if not registers(predictor):
+        raise InputError(
+            "this run learned no registration: its mode translates only",
+            "train one with registration, for instance --set mode=nc+r",
+        )
+    moving, fixed = _Picture.of(image), _Picture.of(target)
+    if (moving.volume is None) != (fixed.volume is None):
+        raise InputError(f"'{image}' and '{target}' are not both volumes", "give two slices, or two volumes")
+    if moving.volume is not None and fixed.volume is not None:
+        require_same_grid(moving.volume, fixed.volume)
+    field = field or _field_beside(out, moving)
+    first = moving.image(0)
+    size = first.source.height, first.source.width
+    numbers: list[Displacement] = []
+    with (
+        field_writer(field, size, first.spacing, moving.volume) as fields,
+        _moved(moving, first, out, made_by, pseudonym) as moved,
+        bar("aligning", len(moving.refs)) as shown,
+    ):
+        for index, (ref, other) in enumerate(zip(moving.refs, fixed.refs, strict=True)):
+            picture = moving.image(index)
+            if moving.volume is None:
+                _check_sizes(picture, other)
+            found = _in_file_pixels(estimated(predictor, ref, other)[0], predictor, size)
+            numbers.append(Displacement.of(torch.from_numpy(found)[None]))
+            fields.write(index, found)
+            pixels = warp(torch.from_numpy(picture.pixels)[None], torch.from_numpy(found)[None])
+            moved(index, replace(picture, pixels=pixels[0].clamp(0, 1).numpy()))
+            shown.advance()
+    mean, folded = (float(np.mean([getattr(one, name) for one in numbers])) for name in ("mean", "folded"))
+    return Alignment(len(numbers), mean, max(one.max for one in numbers), folded, out, field)
+
+
+def _in_file_pixels(
+    field: Float32[torch.Tensor, "1 2 h w"], predictor: DensePredictor, size: tuple[int, int]
+) -> Float32[np.ndarray, "2 height width"]:
+    """A field of the network's size at that of the file; 0 where the network saw nothing."""
+    seen = predictor.settings.height, predictor.settings.width
+    placement = Placement.of(size, seen, predictor.settings.resize)
+    scale = np.array(placement.scale, np.float32).reshape(2, 1, 1)
+    return np.asarray(placement.restored(field[0].numpy()) / scale, np.float32)
+
+
+@contextmanager
+def _moved(moving: _Picture, first: MedicalImage, out: Path, made_by: str, pseudonym: str) -> Iterator[Any]:
+    """A function that writes one moved slice, by what the image is."""
+    window = IntensityWindow.of(first, "range")
+    if moving.form == "nifti" and moving.volume is not None:
+        axis = moving.refs[0].axis
+        like = moving.refs[0].path
+        with nifti_writer(
+            out, like=like, axis=2 if axis is None else axis, kind="source", window=window
+        ) as volume:
+            yield lambda index, image: volume.write(index, image.values()[0])
+        return
+    if moving.form == "dicom":
+        ends = (window.low, window.high)
+        series = DerivedSeries(dicom_name(made_by), pseudonym, ends, note="moved onto another image")
+
+        def write(index: int, image: MedicalImage) -> None:
+            ref = moving.refs[index]
+            path = out if moving.volume is None else out / f"{ref.path.stem}{SUFFIX}_{index:04d}.dcm"
+            values = image.values() if len(image.pixels) == 1 else image.pixels
+            series.write(path, ref, values)
+
+        yield write
+        return
+    if out.suffix.lower() != ".png":
+        raise InputError(f"--out '{out}': a moved picture is a PNG", "end it with .png")
+    yield lambda index, image: write_png(out, image.pixels, 8 if image.source.bits <= 8 else 16)
+
+
+def _field_beside(out: Path, moving: _Picture) -> Path:
+    if moving.form == "nifti" and moving.volume is not None:
+        stem = out.name[: out.name.lower().index(".nii")] if ".nii" in out.name.lower() else out.name
+        return out.with_name(f"{stem}_field.nii.gz")
+    return out.with_name(f"{out.stem}_field.npz")
+
+
+def _check_sizes(image: MedicalImage, target: ImageRef) -> None:
+    other = read_image(target, intensity="range", empty=True).source
+    own = image.source
+    if (own.height, own.width) != (other.height, other.width):
+        raise InputError(
+            f"the image is {own.height} x {own.width} pixels, '{target}' {other.height} x {other.width}",
+            "resample one to the other's grid first",
+        )

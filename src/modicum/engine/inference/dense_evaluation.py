@@ -1,0 +1,130 @@
+"""Scores predictions that are pictures, each at its image's own size, and draws some of them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32
+
+from modicum.data.image import ImageRef
+from modicum.data.manifest import Manifest
+from modicum.data.prepared import codes_of
+from modicum.data.readers import read_image
+from modicum.engine.inference.dense_prediction import DensePredictor, Predicted
+from modicum.engine.inference.displacement import example_displacement
+from modicum.engine.inference.pictures import fitted_picture, write_png
+from modicum.engine.run_folder import write_json
+from modicum.errors import InputError
+from modicum.progress import bar
+from modicum.tasks import DenseTask
+from modicum.tasks.base import AuxiliaryImage, DenseScores, Example
+
+
+def score_dense(predictor: DensePredictor, manifest: Manifest, rows: np.ndarray, title: str) -> DenseScores:
+    """Predicts rows of a manifest and compares each with its truth, at the size of its file."""
+    task = predictor.task
+    scores = task.scores()
+    with bar(f"evaluating {title}", len(rows)) as shown:
+        for predicted in _predicted(replace(predictor, tell=shown.note), manifest, rows):
+            assert predicted.image is not None
+            assert predicted.activated is not None
+            truth = read_truth(task, manifest, predicted.name, predictor.settings.intensity_rule)
+            scores.add(predicted.name, predicted.activated, truth, predicted.image.spacing)
+            shown.advance()
+    return scores
+
+
+def read_truth(task: DenseTask, manifest: Manifest, row: int, intensity: str | None) -> dict[str, np.ndarray]:
+    """What a row's prediction is compared with, at the size of its files.
+
+    Args:
+        task: says what is read.
+        manifest: names it.
+        row: of the manifest.
+        intensity: the rule that images without a window are read by.
+
+    Raises:
+        InputError: a mask with values that mean nothing.
+    """
+    found: dict[str, np.ndarray] = {}
+    shape: tuple[int, int] | None = None
+    absent: list[AuxiliaryImage] = []
+    for auxiliary in task.auxiliary_images:
+        text = manifest.table[auxiliary.column].iloc[row] if auxiliary.column in manifest.table else np.nan
+        if not isinstance(text, str):
+            absent.append(auxiliary)
+            continue
+        rule = intensity if auxiliary.kind == "image" and auxiliary.window is None else None
+        image = read_image(
+            ImageRef.parse(text, manifest.root), window=auxiliary.window, intensity=rule, empty=True
+        )
+        shape = image.pixels.shape[1], image.pixels.shape[2]
+        pixels = codes_of(image) if auxiliary.kind == "label_map" else image.pixels[: auxiliary.channels]
+        found[auxiliary.column] = pixels
+    if shape is not None:
+        found |= {one.column: np.full(shape, one.absent, np.uint8) for one in absent}
+    try:
+        return task.ground_truth(found)
+    except InputError as error:
+        raise InputError(f"{manifest.place(row)}: {error.problem}", error.remedy) from error
+
+
+def write_dense_examples(
+    folder: Path, predictor: DensePredictor, examples: Sequence[Example], manifest: Manifest
+) -> None:
+    """Writes ``examples.json`` and, for each example, its panels: what was seen, made, wanted, and the difference.
+
+    Where the network can tell how far its translation lies from the target, that is one more panel, ``field``, and
+    ``displacement`` in the example's record.
+    """
+    records = []
+    rows = np.array([example.row for example in examples], dtype=np.int64)
+    for number, (example, predicted) in enumerate(
+        zip(examples, _predicted(predictor, manifest, rows), strict=True)
+    ):
+        assert predicted.image is not None
+        assert predicted.activated is not None
+        truth = read_truth(predictor.task, manifest, example.row, predictor.settings.intensity_rule)
+        pixels = _whole(predictor, manifest, predicted)
+        pictures = predictor.task.render(pixels, predicted.activated, truth)
+        record: dict[str, Any] = {
+            "image": str(manifest.table["image"].iloc[example.row]),
+            "kind": example.kind,
+            "truth": example.truth,
+            "prediction": example.prediction,
+        }
+        if "target" in truth:
+            image, target = (manifest.subset([example.row]).refs(name)[0] for name in ("image", "target"))
+            found = example_displacement(predictor, image, target)
+            if found is not None:
+                record["displacement"], pictures["field"] = found[0].as_dict(), found[1]
+        panels = []
+        for name, picture in pictures.items():
+            file = f"{number:03d}_{name}.png"
+            write_png(folder / file, fitted_picture(picture))
+            panels.append({"name": name, "picture": file})
+        records.append({**record, "panels": panels})
+    write_json(folder / "examples.json", records)
+
+
+def _whole(
+    predictor: DensePredictor, manifest: Manifest, predicted: Predicted[int]
+) -> Float32[np.ndarray, "channels height width"]:
+    """A predicted row's image at its file's size; for a small network a large JPEG is decoded at half of it."""
+    image, settings = predicted.image, predictor.settings
+    assert image is not None
+    if image.pixels.shape[1:] != (image.source.height, image.source.width):
+        ref = manifest.subset([predicted.name]).refs()[0]
+        image = read_image(ref, window=settings.window, intensity=settings.intensity_rule, empty=True)
+    return image.pixels
+
+
+def _predicted(predictor: DensePredictor, manifest: Manifest, rows: np.ndarray) -> Iterator[Predicted[int]]:
+    """Predictions of rows, named by their row. Raises for an image that cannot be read."""
+    refs = manifest.subset(rows).refs()
+    for predicted in predictor.predict(zip(rows.tolist(), refs, strict=True)):
+        if predicted.error is not None:
+            raise predicted.error
+        yield predicted

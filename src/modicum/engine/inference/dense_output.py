@@ -1,0 +1,300 @@
+"""Predictions that are pictures, into files: one beside another's name, in its format, with its geometry.
+
+=========================  =========================================================================================
+source                     prediction
+=========================  =========================================================================================
+PNG, JPEG, TIFF, ...       PNG: of 8 bits where the training targets had no more, else of 16; masks as their codes
+a NIfTI file               NIfTI with the source's shape, affine and voxel sizes, in the source's number type (masks:
+                           uint8), made slice by slice
+a slice of a NIfTI file    PNG
+a DICOM image              a derived DICOM image; one new series for each of the sources'. Masks: a segmentation object
+                           (SEG) for each series; codes as values of derived images where highdicom is not installed
+=========================  =========================================================================================
+
+Values go back to the units of the training targets where these are known; see :mod:`modicum.tasks.value_range`.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import count, groupby
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float, Shaped
+
+from modicum.data.image import MedicalImage
+from modicum.data.intensity_window import IntensityWindow
+from modicum.data.writers import DerivedSeries, nifti_writer, write_labels, write_png
+from modicum.engine.inference.dense_jobs import SUFFIX, Job
+from modicum.engine.inference.dense_prediction import DensePredictor, Predicted
+from modicum.engine.inference.prediction import PredictionSummary, TableWriter
+from modicum.engine.inference.segmentation_series import SegmentationSeries, in_writing_order, makes_objects
+from modicum.engine.run_folder import write_json
+from modicum.errors import BrokenImageError, InputError
+from modicum.progress import Bar, bar, say
+from modicum.wording import count_of
+
+TABLE = "predictions.csv"
+ACCOUNT = "predictions.json"
+PSEUDONYM = "predicted"
+_TOLD = 5
+_UNIT = IntensityWindow(0.0, 1.0)
+
+
+@dataclass
+class DenseOutput:
+    """Writes predictions below a folder.
+
+    Args:
+        predictor: makes them.
+        out: the folder.
+        made_by: the name of what predicts, for descriptions.
+        pseudonym: stands for the patient in DICOM files.
+        about: further facts for ``predictions.json``.
+    """
+
+    predictor: DensePredictor
+    out: Path
+    made_by: str
+    pseudonym: str = PSEUDONYM
+    about: dict[str, Any] = field(default_factory=dict)
+    _series: dict[str, DerivedSeries] = field(default_factory=dict, init=False, repr=False)
+    _numbers: Iterator[int] = field(default_factory=lambda: count(1), init=False, repr=False)
+
+    def write(self, jobs: Sequence[Job]) -> PredictionSummary:
+        """Predicts all jobs into their files, and ``predictions.csv`` and ``predictions.json`` beside them.
+
+        Files of an earlier prediction are replaced. Each appears when it is whole; after Ctrl-C or a kill what was
+        done so far is there, and its rows are in ``predictions.csv.part``.
+
+        Raises:
+            InputError: files that cannot be written, or numbers that no file can hold.
+            ResourceError: the disk is full.
+        """
+        self._check(jobs)
+        self.out.mkdir(parents=True, exist_ok=True)
+        write_json(self.out / ACCOUNT, self._account())
+        columns = ["image", "file", *self._summary_columns(), "error"]
+        predicted = broken = 0
+        total = sum(len(job.refs) for job in jobs)
+        with TableWriter(self.out / TABLE, columns) as table, bar("predicting", total) as shown:
+            self.predictor = replace(self.predictor, tell=shown.note)
+            for rows_of, some in groupby(in_writing_order(self.predictor.task, jobs), self._way):
+                for rows in rows_of(list(some), shown):
+                    failed = [row for row in rows if row["error"] is not None]
+                    for row in failed[: max(0, _TOLD - broken)]:
+                        say(f"broken: {row['image']}: {row['error']}")
+                    predicted, broken = predicted + len(rows) - len(failed), broken + len(failed)
+                    table.write(pd.DataFrame(rows, columns=columns))
+                    shown.note(f"{broken} broken" if broken else "")
+        return PredictionSummary(predicted, broken, self.out)
+
+    def _way(self, job: Job) -> Callable[[list[Job], Bar], Any]:
+        if job.kind == "dicom" and makes_objects(self.predictor.task):
+            return self._segmented
+        return self._volumes if job.whole else self._singles
+
+    def _singles(self, jobs: list[Job], shown: Bar) -> Any:
+        """Rows of images by themselves, one batch after another."""
+        numbered = iter(self.predictor.predict((job, job.refs[0]) for job in jobs if job.error is None))
+        for job in jobs:
+            yield [self._single(job, None if job.error is not None else next(numbered))]
+            shown.advance(len(job.refs))
+
+    def _segmented(self, jobs: list[Job], shown: Bar) -> Any:
+        """Rows of DICOM images whose masks become segmentation objects: those of a series when its files are whole."""
+        task, name = self.predictor.task, dicom_name(self.made_by)
+        assert makes_objects(task)
+        predictions = iter(self.predictor.predict((job, job.refs[0]) for job in jobs))
+        for _, some in groupby(jobs, lambda job: job.series):
+            series, rows = SegmentationSeries(task, self.out, name, self.pseudonym, next(self._numbers)), []
+            for job in some:
+                rows.append(self._single(job, next(predictions), series))
+                shown.advance()
+            failed = series.write()
+            yield [
+                {"image": row["image"], "error": failed[row["file"]]} if row.get("file") in failed else row
+                for row in rows
+            ]
+
+    def _single(
+        self, job: Job, predicted: "Predicted[Job] | None", series: SegmentationSeries | None = None
+    ) -> dict[str, Any]:
+        error = job.error if predicted is None else predicted.error
+        if predicted is None or error is not None:
+            return {"image": job.name, "error": error.reason if error is not None else "cannot be read"}
+        image, kept = self._kept(predicted)
+        try:
+            if series is None:
+                self._write_single(job, self.predictor.task.to_file(kept))
+            else:
+                job = replace(job, file=series.add(job, kept))
+        except BrokenImageError as at_writing:
+            return {"image": job.name, "error": at_writing.reason}
+        return self._row(job, job.name, image, kept)
+
+    def _volumes(self, jobs: list[Job], shown: Bar) -> Any:
+        """Rows of volumes, a row a slice; one row with the error where a volume cannot be read."""
+        for job in jobs:
+            try:
+                yield self._volume(job, shown)
+            except BrokenImageError as error:
+                reason = error.reason if error.image == str(job.refs[0]) else f"{error.image}: {error.reason}"
+                yield [{"image": job.name, "error": reason}]
+
+    def _volume(self, job: Job, shown: Bar) -> list[dict[str, Any]]:
+        first, rows = job.refs[0], []
+        masks = self.predictor.task.output_kind == "label_map"
+        self.predictor.network_input(first)  # so that the volume's range is found once, not by each thread
+        with nifti_writer(
+            self.out / job.file,
+            like=first.path,
+            axis=2 if first.axis is None else first.axis,
+            kind="labels" if masks else "source",
+            window=None if masks else self._window,
+        ) as volume:
+            for predicted in self.predictor.predict(enumerate(job.refs)):
+                shown.advance()
+                if predicted.error is not None:
+                    raise predicted.error
+                image, kept = self._kept(predicted)
+                finished = self.predictor.task.to_file(kept)
+                volume.write(predicted.name, finished if masks else self._window.values(finished[0]))
+                rows.append(self._row(job, _slice_name(job, predicted.name), image, kept))
+        return rows
+
+    def _write_single(self, job: Job, finished: Shaped[np.ndarray, "*channels height width"]) -> None:
+        path, masks = self.out / job.file, self.predictor.task.output_kind == "label_map"
+        if job.kind == "picture":
+            write_labels(path, finished) if masks else write_png(path, finished, self._bits)
+            return
+        if masks:
+            values = finished[None].astype(np.float32)
+        else:
+            values = self._window.values(finished) if len(finished) == 1 else finished
+        self._series_of(job).write(path, job.refs[0], values)
+
+    def _series_of(self, job: Job) -> DerivedSeries:
+        if job.series not in self._series:
+            known = self.predictor.task.value_range
+            if self.predictor.task.output_kind == "label_map":
+                ends, units, note = (0.0, 255.0), "US", "values are the codes of a mask"
+            elif known is None:
+                ends, units, note = (0.0, 1.0), "US", "values are relative, from 0 to 1"
+            else:
+                ends, units, note = known.ends, known.units, known.described
+            self._series[job.series] = DerivedSeries(
+                dicom_name(self.made_by),
+                self.pseudonym,
+                ends,
+                units=units,
+                number=len(self._series) + 1,
+                note=note,
+            )
+        return self._series[job.series]
+
+    def _kept(
+        self, predicted: "Predicted[Any]"
+    ) -> tuple[MedicalImage, Float[np.ndarray, "channels height width"]]:
+        """The image and what was made of it, the source's background kept where one is set apart."""
+        image, activated = predicted.image, predicted.activated
+        assert image is not None
+        assert activated is not None
+        known = self.predictor.task.value_range
+        if known is not None and known.background is not None:
+            outside = background_of(image.pixels)
+            if outside.shape == activated.shape[1:]:
+                activated = np.where(outside, np.float32(0), activated)
+        return image, activated
+
+    def _row(
+        self, job: Job, name: str, image: MedicalImage, kept: Float[np.ndarray, "channels height width"]
+    ) -> dict[str, Any]:
+        found = self.predictor.task.summary(kept, image.spacing)
+        return {"image": name, "file": str(job.file), **found, "error": None}
+
+    @property
+    def _window(self) -> IntensityWindow:
+        known = self.predictor.task.value_range
+        return _UNIT if known is None else known.window
+
+    @property
+    def _bits(self) -> int:
+        known = self.predictor.task.value_range
+        return 8 if known is not None and known.bits <= 8 else 16
+
+    def _summary_columns(self) -> list[str]:
+        task = self.predictor.task
+        nothing = np.zeros((task.num_outputs, 1, 1), np.float32)
+        return list(dict.fromkeys([*task.summary(nothing, None), *task.summary(nothing, (1.0, 1.0))]))
+
+    def _account(self) -> dict[str, Any]:
+        """What the files hold, for who reads them without this program."""
+        task, known = self.predictor.task, self.predictor.task.value_range
+        objects = makes_objects(task)
+        pixels: dict[str, Any] = {"kind": "codes", "dicom": "segmentation objects" if objects else "codes"}
+        if task.output_kind == "image":
+            top = 2**self._bits - 1
+            pixels = {
+                "kind": "image",
+                "range": None if known is None else known.as_dict(),
+                "png_bits": self._bits,
+                "png_value": f"low + level / {top} * (high - low)" if known is not None else f"level / {top}",
+            }
+        return {
+            "schema": 1,
+            "made_by": self.made_by,
+            "task": task.to_dict(),
+            "suffix": SUFFIX,
+            "values": pixels,
+            "native": self.predictor.native,
+            "tile": self.predictor.tile,
+            "overlap": self.predictor.overlap if self.predictor.tile is not None else None,
+            **self.about,
+        }
+
+    def _check(self, jobs: Sequence[Job]) -> None:
+        task = self.predictor.task
+        if task.output_kind == "image" and task.num_outputs == 3:
+            volume = next((job for job in jobs if job.whole), None)
+            if volume is not None:
+                raise InputError(
+                    f"'{volume.name}' is a NIfTI volume, and this run makes pictures in colour",
+                    "give its slices one by one: 'FILE#axis=2&index=N'",
+                )
+        sources = {ref.path.resolve() for job in jobs for ref in job.refs[:1]}
+        files = [self.out / job.file for job in jobs if job.error is None]
+        there = [file for file in files if file.exists()]
+        own = [file for file in there if file.resolve() in sources]
+        if own:
+            raise InputError(
+                f"'{own[0]}' would be replaced by a prediction of itself", "choose another --out"
+            )
+        if there:
+            say(f"{count_of(len(there), 'file')} of an earlier prediction in '{self.out}' will be replaced")
+
+
+def background_of(pixels: Float[np.ndarray, "channels height width"]) -> Bool[np.ndarray, "height width"]:
+    """What lies around the body: pixels of exactly 0 that are connected with the image's border.
+
+    Dark places inside the body may be 0 too (the window cuts them off), and have a value of their own in another
+    modality.
+    """
+    zero = (pixels == 0).all(0)
+    framed = np.pad(zero, 1, constant_values=True).astype(np.uint8)
+    _, parts = cv2.connectedComponents(framed, connectivity=4)
+    return np.asarray(parts == parts[0, 0])[1:-1, 1:-1]
+
+
+def _slice_name(job: Job, index: int) -> str:
+    """A slice of a volume in the table."""
+    name, _, _ = job.name.partition("#axis=")
+    return f"{name}{job.refs[index].part}"
+
+
+def dicom_name(text: str) -> str:
+    """A name as DICOM files can hold it."""
+    return "".join(c for c in text if c.isascii() and c.isprintable() and c != "\\")[:48] or "modicum"

@@ -1,0 +1,175 @@
+"""Pictures out of a network, at the size of the images they were made of."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from math import ceil
+from typing import Generic
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Shaped
+from torch import nn
+
+from modicum.data.adjacent_slices import AdjacentSlices
+from modicum.data.image import ImageRef, MedicalImage
+from modicum.data.placement import placed
+from modicum.data.prepared import StoreSettings, expand, read_prepared
+from modicum.data.readers import read_image
+from modicum.engine.devices import autocast
+from modicum.engine.inputs.batches import to_unit_range
+from modicum.engine.inputs.decoding import Name, read_ahead
+from modicum.errors import BrokenImageError, InputError
+from modicum.nn.tiles import tile_count, tiled
+from modicum.tasks import DenseTask
+
+Size = tuple[int, int]
+SIDE_STEP = 32
+"""Images predicted at their own size are continued by reflection until this divides their sides: networks halve them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Predicted(Generic[Name]):
+    """One image and what the network made of it.
+
+    Attributes:
+        name: what the caller calls it.
+        image: as it was decoded; None for one that cannot be read.
+        activated: the task's reading of the network's output ``[c, h, w]``, at the size of the image's file.
+        error: why it cannot be read.
+    """
+
+    name: Name
+    image: MedicalImage | None
+    activated: Float32[np.ndarray, "channels height width"] | None
+    error: BrokenImageError | None = None
+
+
+def _silent(text: str) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class DensePredictor:
+    """Predicts images one batch after another, in bounded memory.
+
+    Attributes:
+        network: from images ``[b, c, h, w]`` in ``[0, 1]`` to outputs of the same height and width.
+        task: what the outputs mean.
+        settings: how the network's training images were prepared.
+        precision: the run's precision setting.
+        device: where to compute.
+        batch_size: images in one forward pass.
+        tile: height and width of the pieces in which larger images are predicted; None for whole images.
+        overlap: of neighbouring tiles, as a share of their side.
+        native: predict at the size of each file, whatever the size in training.
+        adjacent: finds the slices that are seen with an image.
+        tell: called with how far an image is that is predicted in tiles, in words.
+    """
+
+    network: nn.Module
+    task: DenseTask
+    settings: StoreSettings
+    precision: str
+    device: torch.device
+    batch_size: int = 1
+    tile: Size | None = None
+    overlap: float = 0.25
+    native: bool = False
+    adjacent: AdjacentSlices = field(default_factory=AdjacentSlices, compare=False, repr=False)
+    tell: Callable[[str], None] = field(default=_silent, compare=False, repr=False)
+
+    @torch.no_grad()
+    def predict(self, items: Iterable[tuple[Name, ImageRef]]) -> Iterator[Predicted[Name]]:
+        """What the network makes of images, in their order; a broken one comes with its error."""
+        self.network.to(self.device).eval()
+        batch_size = 1 if self.native or self.tile is not None else self.batch_size
+        for part in read_ahead(items, self._read, batch_size):
+            good = [item for _, item in part if not isinstance(item, BrokenImageError)]
+            outputs = iter(self._outputs([record for _, record, _ in good]) if good else [])
+            for name, item in part:
+                if isinstance(item, BrokenImageError):
+                    yield Predicted(name, None, None, item)
+                    continue
+                image, _, settings = item
+                output = next(outputs)
+                yield Predicted(
+                    name, image, placed(image, settings).restored(output, self.task.padding_value)
+                )
+
+    def network_input(self, ref: ImageRef) -> Float32[torch.Tensor, "1 image_channels height width"]:
+        """An image (with its neighbours) as the network gets it, not yet on its device.
+
+        Raises:
+            BrokenImageError: it cannot be read.
+        """
+        return self._batch([self._read(ref)[1]])
+
+    def _read(self, ref: ImageRef) -> tuple[MedicalImage, np.ndarray, StoreSettings]:
+        settings = replace(self.settings, channels=self.task.channels_alone)
+        if self.native:
+            size = read_image(
+                ref, window=settings.window, intensity=settings.intensity_rule, empty=True
+            ).source
+            settings = replace(settings, height=size.height, width=size.width, resize="stretch")
+        image, record = read_prepared(ref, settings)
+        if self.task.adjacent_slices:
+            try:
+                around = self.adjacent.around(ref, self.task.adjacent_slices)
+            except InputError as error:  # a series that is not complete
+                raise BrokenImageError(str(ref), error.problem) from error
+            own = len(around) // 2
+            slices = [
+                record if at == own else read_prepared(one, settings)[1] for at, one in enumerate(around)
+            ]
+            record = np.concatenate(slices, axis=2)
+        return image, record, settings
+
+    def _batch(
+        self, records: list[Shaped[np.ndarray, "height width stored_channels"]]
+    ) -> Float32[torch.Tensor, "batch image_channels height width"]:
+        height, width = records[0].shape[:2]
+        pixels = np.empty((len(records), height, width, self.task.channels), dtype=records[0].dtype)
+        for place, record in enumerate(records):
+            expand(record, pixels[place])
+        return to_unit_range(torch.from_numpy(pixels))
+
+    def _outputs(
+        self, records: list[Shaped[np.ndarray, "height width stored_channels"]]
+    ) -> Float32[np.ndarray, "batch channels height width"]:
+        images = self._batch(records)
+        tile = self._tile_of((images.shape[2], images.shape[3]))
+        if tile is None:
+            return self._forward(images).numpy()
+        return torch.stack([self._tiled(image, tile) for image in images]).numpy()
+
+    def _tiled(
+        self, image: Float32[torch.Tensor, "image_channels height width"], tile: Size
+    ) -> Float32[torch.Tensor, "channels height width"]:
+        overlap = int(self.overlap * tile[0]), int(self.overlap * tile[1])
+        count, done = tile_count((image.shape[1], image.shape[2]), tile, overlap), 0
+
+        def forward(tiles: torch.Tensor) -> torch.Tensor:
+            nonlocal done
+            outputs = self._forward(tiles)
+            done += len(tiles)
+            self.tell(f"tile {done} of {count}")
+            return outputs
+
+        return tiled(forward, image, tile, overlap, self.batch_size)
+
+    def _tile_of(self, size: Size) -> Size | None:
+        """The tiles for images of a size; None where they are predicted as they are."""
+        step = SIDE_STEP if self.native else 1
+        whole = step * ceil(size[0] / step), step * ceil(size[1] / step)
+        tile = whole if self.tile is None else (min(whole[0], self.tile[0]), min(whole[1], self.tile[1]))
+        return None if tile == size else tile
+
+    def _forward(
+        self, images: Float32[torch.Tensor, "batch image_channels height width"]
+    ) -> Float32[torch.Tensor, "batch channels height width"]:
+        images = images.to(self.device)
+        if self.device.type == "cuda":
+            images = images.contiguous(memory_format=torch.channels_last)
+        with autocast(self.precision, self.device):
+            outputs = self.network(images)
+        return self.task.activate(outputs).float().cpu()

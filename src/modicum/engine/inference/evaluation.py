@@ -1,0 +1,172 @@
+"""Evaluates a trained network on a split and writes what came of it into the run folder."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from modicum.atomic_files import atomic_file
+from modicum.data.manifest import Manifest
+from modicum.data.stores.image_store import ImageStore
+from modicum.engine.devices import autocast
+from modicum.engine.inference.attribution import write_examples
+from modicum.engine.inference.dense_evaluation import score_dense, write_dense_examples
+from modicum.engine.inference.dense_prediction import DensePredictor, Size
+from modicum.engine.inputs.batches import StageData, Stored, in_batches, loader
+from modicum.engine.inputs.preparation import store_settings
+from modicum.engine.recipe.settings import Recipe
+from modicum.engine.run_folder import write_json
+from modicum.engine.scoring import score
+from modicum.methods.base import TrainStage
+from modicum.progress import bar
+from modicum.tasks import DenseTask, Task
+from modicum.tasks.base import Batch, Scores
+
+CONFIDENCE = 0.95
+
+
+def evaluate_rows(
+    network: nn.Module,
+    task: Task,
+    recipe: Recipe,
+    manifest: Manifest,
+    store: ImageStore,
+    store_positions: np.ndarray,
+    rows: np.ndarray,
+    device: torch.device,
+    folder: Path,
+    data_name: str,
+    split: str | None,
+    learned: tuple[TrainStage, StageData] | None = None,
+    tile: Size | None = None,
+) -> dict[str, Any]:
+    """Predicts rows of a manifest and writes ``predictions.csv``, ``metrics.json`` and ``examples/``.
+
+    Args:
+        learned: a stage that has just been trained and what it reads: its outputs are those of ``network``, and
+            what is in a feature store need not be computed again.
+        tile: of larger images, see :meth:`~modicum.methods.Method.tile`.
+
+    Returns:
+        The content of ``metrics.json``.
+    """
+    title = split or data_name
+    dense: DensePredictor | None = None
+    if isinstance(task, DenseTask):
+        dense = dense_predictor(network, task, recipe, device, tile)
+        scores: Scores = score_dense(dense, manifest, rows, title)
+    else:
+        scores = _score_stored(
+            network, task, recipe, manifest, store, store_positions, rows, device, title, learned
+        )
+    scored = scores.positions()
+    patients = _groups(manifest, scored)
+    estimates = scores.estimates(patients, recipe.resamples, recipe.seed)
+    table = scores.table()
+    table.insert(0, "image", manifest.table["image"].to_numpy()[scored])
+    if patients is not None:
+        table.insert(1, "patient", patients)
+    write_table(folder / "predictions.csv", table)
+    content = {
+        "schema": 1,
+        "data": data_name,
+        "split": split,
+        "images": len(scored),
+        "patients": None if patients is None else len(set(patients)),
+        "resampling_unit": "image" if patients is None else "patient",
+        "resamples": recipe.resamples,
+        "confidence": CONFIDENCE,
+        "metrics": {name: estimate.as_dict() for name, estimate in estimates.items()},
+    }
+    write_json(folder / "metrics.json", content)
+    examples = task.examples(scores, count=8)
+    if dense is not None:
+        write_dense_examples(folder / "examples", dense, examples, manifest)
+    else:
+        write_examples(folder / "examples", network, examples, manifest, store, store_positions, device)
+    return content
+
+
+def dense_predictor(
+    network: nn.Module, task: DenseTask, recipe: Recipe, device: torch.device, tile: Size | None = None
+) -> DensePredictor:
+    """How a recipe's network predicts pictures; larger ones in tiles, where a size is given for them."""
+    return DensePredictor(
+        network,
+        task,
+        store_settings(recipe.image, recipe.task, recipe.options),
+        recipe.training.precision,
+        device,
+        recipe.training.batch_size,
+        tile,
+    )
+
+
+def _score_stored(
+    network: nn.Module,
+    task: Task,
+    recipe: Recipe,
+    manifest: Manifest,
+    store: ImageStore,
+    store_positions: np.ndarray,
+    rows: np.ndarray,
+    device: torch.device,
+    title: str,
+    learned: tuple[TrainStage, StageData] | None,
+) -> Scores:
+    """Scores of one pass over stored images, or over what the learned stage reads."""
+    network.to(device).eval()
+    if learned is None:
+        images = {"image": Stored(store.get, store_positions[None])}
+        data = StageData(images, task.targets(manifest), rows, rows[:0], rows[:0])
+        forward: Callable[[Batch], Tensor] = lambda batch: network(batch["image"])  # noqa: E731
+    else:
+        forward, data = learned
+        learned[0].to(device).eval()
+    batches = data.batches(in_batches(rows, recipe.training.batch_size))
+    scores = task.scores()
+    with bar(f"evaluating {title}", len(batches)) as shown:
+        score(
+            lambda batch: (forward(batch), {}),
+            loader(batches, 0, pin=False),
+            scores,
+            device,
+            lambda: autocast(recipe.training.precision, device),
+            shown.advance,
+            data.on_device,
+        )
+    return scores
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """Writes a table as CSV, or Parquet where the name says so, atomically."""
+    with atomic_file(path) as file:
+        if path.suffix == ".parquet":
+            table.to_parquet(file, index=False)
+        else:
+            table.to_csv(file, index=False, float_format="%.9g")
+
+
+def _groups(manifest: Manifest, rows: np.ndarray) -> list[str] | None:
+    """Patients of rows; a row without one stands for itself. None where no patient is known."""
+    if "patient" not in manifest.table:
+        return None
+    patients = manifest.table["patient"].iloc[rows]
+    if patients.isna().all():
+        return None
+    images = manifest.table["image"].iloc[rows]
+    return [str(i) if pd.isna(p) or p == "" else str(p) for p, i in zip(patients, images, strict=True)]
+
+
+def headline(content: Mapping[str, Any], metric: str) -> str:
+    """``auroc 0.93 (0.90-0.95)``: one metric of an evaluation in one line."""
+    found = content["metrics"].get(metric)
+    if not found or found["value"] is None or np.isnan(found["value"]):
+        return f"{metric} undefined"
+    low, high = found["low"], found["high"]
+    interval = f" ({low:.3f}-{high:.3f})" if low is not None and not np.isnan(low) else ""
+    return f"{metric} {found['value']:.3f}{interval}"

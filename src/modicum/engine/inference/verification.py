@@ -1,0 +1,109 @@
+"""Checks that a run's stores still hold what was written, and that it can be made again."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from modicum.engine.devices import chosen_device
+from modicum.engine.inputs.batches import Stored
+from modicum.engine.inputs.extraction import Extraction, RecordReader, larger_records, own_records
+from modicum.engine.inputs.preparation import prepare
+from modicum.engine.model import backbone_facts, load_method
+from modicum.engine.run_folder import RunFolder
+from modicum.errors import InputError
+from modicum.methods import ExtractStage
+from modicum.wording import count_of
+
+
+@dataclass
+class Verification:
+    """What was found.
+
+    Attributes:
+        lines: a line for each store.
+        damaged: records whose bytes are not what was written. They are noted, and made again by the next fit.
+    """
+
+    lines: list[str] = field(default_factory=list)
+    damaged: int = 0
+
+
+def verify_stores(folder: RunFolder, recompute: int = 0, stores: Path | None = None) -> Verification:
+    """Reads all records of a run's stores and compares them with their checksums.
+
+    Args:
+        folder: a finished run, whose images are where they were.
+        recompute: so many records of each feature store, drawn at random, are computed again and compared.
+        stores: where its stores are; by default beside the run, or beside the comparison that it is a cell of.
+
+    Raises:
+        InputError: the run is unfinished, its stores are not there, or ``recompute`` is below 0.
+    """
+    if recompute < 0:
+        raise InputError(f"--recompute {recompute} is below 0", "give a number of records")
+    stores = _stores_of(folder, stores)
+    recipe, _, method = load_method(folder)
+    prepared = prepare(recipe, folder, stores, 0)
+    found = Verification()
+    damaged = prepared.store.verify()
+    found.damaged += damaged
+    found.lines.append(f"images: {count_of(len(prepared.positions), 'record')}, {damaged} damaged")
+    device = chosen_device(recipe.device)
+    for stage in method.stages():
+        if isinstance(stage, ExtractStage):
+            extraction = Extraction(
+                stage.to(device).eval(),
+                prepared.store,
+                prepared.positions,
+                stores,
+                backbone_facts(stage),
+                recipe.training.batch_size,
+                recipe.training.precision,
+                device,
+            )
+            _verify_features(extraction, recompute, recipe.seed, found)
+    return found
+
+
+def _stores_of(folder: RunFolder, given: Path | None) -> Path:
+    """Where a run's stores are; an empty folder would be filled with all images again."""
+    place = folder.stores if given is None else given
+    if any(place.glob("images-*")):
+        return place
+    raise InputError(
+        f"run '{folder.name}' has no stores in '{place}'", "pass --stores with the folder they are in"
+    )
+
+
+def _verify_features(extraction: Extraction, recompute: int, seed: int, found: Verification) -> None:
+    name = extraction.stage.name
+    records = own_records(extraction, skip_damaged=False) or larger_records(extraction, skip_damaged=False)
+    if records is None:
+        found.lines.append(
+            f"{name}: no store holds all of its records (computed for every batch, or deleted)"
+        )
+        return
+    assert isinstance(records.read, RecordReader)
+    store = records.read.store
+    damaged = store.verify()
+    store.report_damage(damaged)
+    found.damaged += len(damaged)
+    line = f"{name}: {count_of(len(store), 'record')} in '{store.folder.name}', {len(damaged)} damaged"
+    if recompute:
+        line += _recomputed(extraction, records, recompute, seed, set(damaged))
+    found.lines.append(line)
+
+
+def _recomputed(extraction: Extraction, records: Stored, count: int, seed: int, damaged: set[str]) -> str:
+    keys = extraction.images.keys_of(extraction.positions)
+    sound = np.flatnonzero([key not in damaged for key in keys])
+    rows = np.random.default_rng(seed).permutation(sound)[:count]
+    worst, differing = 0.0, 0
+    for row in rows:
+        again = extraction.records(extraction.positions[[row]], "identity").cpu()
+        kept = torch.from_numpy(records.of(np.array([row]), None))
+        differing += not torch.equal(again, kept)
+        worst = max(worst, extraction.stage.difference(again, kept))
+    return f"; {count_of(len(rows), 'record')} computed again: {differing} differ, by at most {worst:.3g}"

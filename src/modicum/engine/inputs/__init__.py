@@ -1,0 +1,1 @@
+"""From files and stores to the batches that stages read."""

@@ -1,0 +1,189 @@
+"""What is seen beside each image: masks, fields of view, targets, decoded into stores of their own."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Int, Shaped
+
+from modicum.data.manifest import Manifest
+from modicum.data.stores.image_store import ImageStore, StoreSettings
+from modicum.engine.inputs.adjacent_slices import with_adjacent_slices
+from modicum.engine.inputs.preparation import AuxiliarySources, PreparedData, raise_or_note_broken
+from modicum.engine.recipe.settings import Recipe
+from modicum.errors import InputError
+from modicum.progress import bar
+from modicum.tasks import DenseTask, Task
+from modicum.tasks.base import AuxiliaryImage
+
+
+@dataclass(frozen=True)
+class AuxiliaryReader:
+    """Reads auxiliary images by position; position -1 stands for a row that has none.
+
+    Attributes:
+        store: of the auxiliary images.
+        absent: the code of every pixel of one that is not there.
+    """
+
+    store: ImageStore
+    absent: int
+
+    def __call__(
+        self, positions: Int[np.ndarray, "batch"]
+    ) -> Shaped[np.ndarray, "batch height width channels"] | Shaped[np.ndarray, "batch 1 height width"]:
+        """Copies of the records, in the order asked for; codes, which stay as they are, with their channel in front."""
+        records = self._records(positions)
+        return np.moveaxis(records, 3, 1) if self.store.settings.kind == "label_map" else records
+
+    def _records(
+        self, positions: Int[np.ndarray, "batch"]
+    ) -> Shaped[np.ndarray, "batch height width channels"]:
+        there = positions >= 0
+        if there.all():
+            return self.store.get(positions)
+        settings = self.store.settings
+        shape = (len(positions), settings.height, settings.width, settings.channels)
+        batch = np.full(shape, self.absent, dtype=settings.dtype)
+        if there.any():
+            batch[there] = self.store.get(positions[there])
+        return batch
+
+
+def with_auxiliary_images(
+    prepared: PreparedData, task: Task, recipe: Recipe, stores: Path, workers: int, broken_csv: Path | None
+) -> PreparedData:
+    """Adds to prepared images what the task sees beside them, and reads the images in the task's channels.
+
+    Raises:
+        InputError: an auxiliary image that is needed is not named, cannot be read, has another size than its image, or
+            holds values that mean nothing.
+    """
+    prepared = replace(prepared, store=prepared.store.with_channels(task.channels_alone))
+    for auxiliary in task.auxiliary_images:
+        if auxiliary.column not in prepared.manifest.table:
+            _check_required(prepared.manifest, auxiliary)
+            continue
+        prepared = _with_auxiliary(prepared, auxiliary, task, recipe, stores, workers, broken_csv)
+    return (
+        with_adjacent_slices(prepared, task, recipe, stores, workers, broken_csv)
+        if task.adjacent_slices
+        else prepared
+    )
+
+
+def auxiliary_settings(auxiliary: AuxiliaryImage, recipe: Recipe, levels: int) -> StoreSettings:
+    """How an auxiliary image is prepared: with the image's geometry."""
+    height, width = recipe.image.size
+    if auxiliary.kind == "label_map":
+        return StoreSettings(height, width, channels=1, resize=recipe.image.resize, kind="label_map")
+    return StoreSettings(
+        height,
+        width,
+        resize=recipe.image.resize,
+        window=auxiliary.window,
+        levels=levels,
+        intensity=recipe.options.get("intensity", "file") if auxiliary.window is None else "file",
+    )
+
+
+def _check_required(manifest: Manifest, auxiliary: AuxiliaryImage) -> None:
+    if not auxiliary.required:
+        return
+    columns = ", ".join(str(name) for name in manifest.table.columns)
+    raise InputError(
+        f"{manifest.source}: no column '{auxiliary.column}' (columns: {columns})",
+        f"name a table's with --{auxiliary.column.partition(':')[0]} COLUMN",
+    )
+
+
+def _with_auxiliary(
+    prepared: PreparedData,
+    auxiliary: AuxiliaryImage,
+    task: Task,
+    recipe: Recipe,
+    stores: Path,
+    workers: int,
+    broken_csv: Path | None,
+) -> PreparedData:
+    manifest, column = prepared.manifest, auxiliary.column
+    named = manifest.table[column].notna().to_numpy(dtype=bool)
+    if auxiliary.required and not named.all():
+        row = int(np.flatnonzero(~named)[0])
+        raise InputError(
+            f"{manifest.place(row)} names no {column} ({int((~named).sum())} of {len(named)} rows)",
+            "fill in the cells or delete the rows",
+        )
+    refs = manifest.subset(named).refs(column)
+    settings = auxiliary_settings(auxiliary, recipe, task.levels)
+    store = ImageStore.build_or_open(refs, stores, settings, workers=workers, on_broken="collect")
+    if store.broken:
+        raise_or_note_broken(manifest, store.broken, recipe.data.skip_broken, broken_csv, f"{column}s")
+        prepared = _subset(prepared, _readable(named, store))
+        return _with_auxiliary(prepared, auxiliary, task, recipe, stores, workers, broken_csv)
+    positions = np.full(len(manifest), -1, dtype=np.int64)
+    positions[named] = store.positions_of(refs)
+    if auxiliary.kind == "image":
+        store = store.with_channels(auxiliary.channels)
+    _check_sizes(prepared, store, positions, column)
+    notes = prepared.notes
+    if auxiliary.kind == "label_map" and isinstance(task, DenseTask):
+        rows = np.flatnonzero(positions >= 0)
+        places = [f"{manifest.place(row)}: its {column}" for row in rows.tolist()]
+        notes = [
+            *notes,
+            *task.validate_label_values(column, _codes_held(store, positions[rows], column), places),
+        ]
+    seen: AuxiliarySources = {
+        **prepared.auxiliary_images,
+        column: (AuxiliaryReader(store, auxiliary.absent), positions),
+    }
+    return replace(prepared, auxiliary_images=seen, notes=notes)
+
+
+def _codes_held(
+    store: ImageStore, positions: Int[np.ndarray, "rows"], column: str
+) -> Bool[np.ndarray, "rows 256"]:
+    """Which codes occur in each stored auxiliary image."""
+    held = np.zeros((len(positions), 256), dtype=bool)
+    with bar(f"checking {column}", len(positions)) as shown:
+        for row in range(len(positions)):
+            held[row] = np.bincount(store.get(positions[[row]]).ravel(), minlength=256) > 0
+            shown.advance()
+    return held
+
+
+def _readable(named: Bool[np.ndarray, "rows"], store: ImageStore) -> Bool[np.ndarray, "rows"]:
+    kept = ~named
+    kept[named] = store.readable
+    return kept
+
+
+def _subset(prepared: PreparedData, kept: Bool[np.ndarray, "rows"]) -> PreparedData:
+    seen = {
+        name: (reader, positions[kept]) for name, (reader, positions) in prepared.auxiliary_images.items()
+    }
+    return replace(
+        prepared,
+        manifest=prepared.manifest.subset(kept),
+        positions=prepared.positions[kept],
+        auxiliary_images=seen,
+        notes=[*prepared.notes, f"{int((~kept).sum())} images were set aside for what lies beside them."],
+    )
+
+
+def _check_sizes(
+    prepared: PreparedData, store: ImageStore, positions: Int[np.ndarray, "rows"], column: str
+) -> None:
+    images = prepared.store.facts
+    others = store.facts
+    for row, (own, other) in enumerate(zip(prepared.positions, positions, strict=True)):
+        image, beside = images[own], others[other] if other >= 0 else None
+        if image is None or beside is None:
+            continue
+        if (image.height, image.width) != (beside.height, beside.width):
+            raise InputError(
+                f"{prepared.manifest.place(row)}: its {column} is {beside.height} x {beside.width} pixels, "
+                f"the image {image.height} x {image.width}",
+                f"give a {column} of the image's size",
+            )

@@ -1,0 +1,212 @@
+"""From stores and targets to batches."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from modicum.engine.inputs.prefetching import Prefetched
+from modicum.engine.randomness import derive_seed
+from modicum.tasks.base import Batch
+from modicum.transforms import apply_views
+
+# Bytes of a batch from which reading it is worth a thread of its own.
+_LARGE = 1 << 20
+
+
+def _as_it_is(batch: Batch) -> Batch:
+    return batch
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One input of a batch that is read from a store.
+
+    Attributes:
+        read: from positions in the store to an array, first axis the batch.
+        positions: where each row of the manifest stands in the store, for each view ``[views, rows]``.
+    """
+
+    read: Callable[[np.ndarray], np.ndarray]
+    positions: Int[np.ndarray, "views rows"]
+
+    def of(self, rows: np.ndarray, views: np.ndarray | None) -> np.ndarray:
+        """Records of rows of the manifest, each in its view; the first view where there is one only."""
+        several = views is not None and len(self.positions) > 1
+        return self.read(self.positions[views[rows] if several and views is not None else 0, rows])
+
+
+class StoredBatches(Dataset[Batch]):
+    """Whole batches by number: what is stored, with targets and the rows they belong to.
+
+    Args:
+        stored: inputs by the name they have in a batch.
+        targets: arrays over all rows of the manifest.
+        batches: rows of the manifest of each batch.
+        views: number of the view of each row of the manifest; None where there is one only.
+        partners: by input, the row that each row of the manifest takes it from, where that is not its own.
+    """
+
+    def __init__(
+        self,
+        stored: Mapping[str, Stored],
+        targets: Mapping[str, np.ndarray],
+        batches: Sequence[np.ndarray],
+        views: np.ndarray | None = None,
+        partners: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
+        self._stored = stored
+        self._targets = targets
+        self._batches = batches
+        self._views = views
+        self._partners = partners or {}
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __getitem__(self, number: int) -> Batch:
+        rows = self._batches[number]
+        batch = {
+            name: torch.from_numpy(np.ascontiguousarray(values[rows]))
+            for name, values in self._targets.items()
+        }
+        batch["position"] = torch.from_numpy(np.asarray(rows, dtype=np.int64))
+        for name, stored in self._stored.items():
+            taken = self._partners[name][rows] if name in self._partners else rows
+            batch[name] = torch.from_numpy(stored.of(taken, self._views))
+        if self._views is not None:
+            batch["view"] = torch.from_numpy(self._views[rows])
+        return batch
+
+
+@dataclass(frozen=True)
+class StageData:
+    """What a stage learns from.
+
+    Attributes:
+        stored: inputs of a batch that are read from stores, by name.
+        targets: arrays over all rows of the manifest.
+        train_rows: rows to learn from.
+        val_rows: rows to validate on.
+        sampling_labels: class of each training row, for balanced sampling.
+        live: inputs that are computed from the image ``source`` of a batch, on its device, by name.
+        views: names of the views an image can be shown in.
+        aligned: whether ``image`` is shown in the view of the features.
+        assemble: makes targets of auxiliary images, see :meth:`~modicum.tasks.base.Task.assemble`.
+        shuffled: inputs that each training row takes from another one, anew in every epoch (data without pairs).
+    """
+
+    stored: Mapping[str, Stored]
+    targets: Mapping[str, np.ndarray]
+    train_rows: np.ndarray
+    val_rows: np.ndarray
+    sampling_labels: np.ndarray
+    live: Mapping[str, Callable[[Batch], Tensor]] = field(default_factory=dict)
+    views: tuple[str, ...] = ("identity",)
+    aligned: bool = False
+    assemble: Callable[[Batch], Batch] = _as_it_is
+    shuffled: tuple[str, ...] = ()
+
+    @property
+    def shows_images(self) -> bool:
+        """Whether batches have an ``image``, which can be augmented."""
+        return "image" in self.stored or "image" in self.live
+
+    def batches(
+        self,
+        rows: list[np.ndarray],
+        views: np.ndarray | None = None,
+        partners: Mapping[str, np.ndarray] | None = None,
+    ) -> StoredBatches:
+        """Batches of rows of the manifest; each row in the view given for it, or in the first."""
+        return StoredBatches(self.stored, self.targets, rows, views, partners)
+
+    def drawn_partners(self, *place: int | str) -> dict[str, np.ndarray]:
+        """For inputs without pairs, the training row that each row takes them from at one place (seed, stage, epoch)."""
+        drawn = {}
+        for name in self.shuffled:
+            generator = np.random.default_rng(derive_seed("partners", name, *place))
+            rows = np.arange(len(self.stored[name].positions[0]))
+            rows[self.train_rows] = generator.permutation(self.train_rows)
+            drawn[name] = rows
+        return drawn
+
+    def drawn_views(self, *place: int | str) -> np.ndarray | None:
+        """The view that each row is shown in at one place (seed, stage, epoch); None where there is one only."""
+        if len(self.views) == 1:
+            return None
+        generator = np.random.default_rng(derive_seed("views", *place))
+        rows = max(len(stored.positions[0]) for stored in self.stored.values())
+        return generator.integers(len(self.views), size=rows)
+
+    def on_device(self, batch: Batch) -> Batch:
+        """A loaded batch as the network gets it: images in ``[0, 1]``, live inputs computed, views aligned."""
+        batch = as_network_input(batch)
+        if self.live:
+            source = dict(batch)
+            source["image"] = source.pop("source")
+            batch = {name: tensor for name, tensor in batch.items() if name != "source"}
+            batch |= {name: compute(source) for name, compute in self.live.items()}
+            batch = as_network_input(batch)
+        if self.aligned and "view" in batch:
+            batch = {**batch, "image": apply_views(batch["image"], self.views, batch["view"])}
+        return self.assemble(batch)
+
+
+def loader(batches: StoredBatches, workers: int, pin: bool) -> Iterable[Batch]:
+    """Whole batches in their order; large ones are read ahead by a thread where there are no processes for it."""
+    made: DataLoader[Batch] = DataLoader(
+        batches,
+        batch_size=None,
+        shuffle=False,
+        num_workers=workers,
+        pin_memory=pin,
+        multiprocessing_context="spawn" if workers else None,
+        persistent_workers=False,
+    )
+    return made if workers else Prefetched(made, lambda batch: batch_bytes(batch) >= _LARGE)
+
+
+def batch_bytes(batch: Mapping[str, Any]) -> int:
+    """Bytes of the tensors of a batch."""
+    return sum(tensor.nbytes for tensor in batch.values() if isinstance(tensor, Tensor))
+
+
+def in_batches(rows: np.ndarray, batch_size: int) -> list[np.ndarray]:
+    """Rows in their order, cut into batches; the last may be smaller."""
+    return [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
+
+
+def as_network_input(batch: Batch) -> Batch:
+    """Stored images ``[b, h, w, c]`` to ``[b, c, h, w]`` float32 in ``[0, 1]``; all else as it is."""
+    images: Batch = {
+        name: to_unit_range(batch[name])
+        for name in ("image", "source", "target")
+        if name in batch and batch[name].dtype in (torch.uint8, torch.uint16)
+    }
+    return {**batch, **images}
+
+
+def to_unit_range(images: Tensor) -> Tensor:
+    """uint8 or uint16 ``[b, h, w, c]`` to float32 ``[b, c, h, w]`` in ``[0, 1]``, on the device where the images are."""
+    highest = 255 if images.dtype == torch.uint8 else 65535
+    if images.dtype == torch.uint8:
+        images = images.permute(0, 3, 1, 2).contiguous().float()
+    else:  # few operations know uint16
+        images = images.float().permute(0, 3, 1, 2).contiguous()
+    return images.div_(highest)
+
+
+def in_channels_last(batch: Batch) -> Batch:
+    """Images in the memory layout that convolutions are quick with on a GPU."""
+    images: Batch = {
+        name: batch[name].contiguous(memory_format=torch.channels_last)
+        for name in ("image", "target")
+        if name in batch
+    }
+    return {**batch, **images}

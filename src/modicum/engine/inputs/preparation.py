@@ -1,0 +1,244 @@
+"""Everything that happens to the data before the first training step, and is checked there once."""
+
+import csv
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from modicum.atomic_files import write_text
+from modicum.data.checks.duplicates import resolve_leaks
+from modicum.data.held_out import hold_out
+from modicum.data.label_fraction import keep_label_fraction
+from modicum.data.layouts import load_manifest
+from modicum.data.manifest import Manifest
+from modicum.data.splits import carve_validation, ensure_splits
+from modicum.data.stores.image_store import ImageStore, StoreSettings
+from modicum.engine.devices import process_rank
+from modicum.engine.recipe.settings import DataSettings, ImageSettings, Recipe
+from modicum.engine.run_folder import RunFolder
+from modicum.errors import BrokenImageError, InputError
+from modicum.progress import bar, say
+from modicum.tasks import DenseTask, Task, task_class, task_of
+
+Source = tuple[Callable[[np.ndarray], np.ndarray], np.ndarray]
+AuxiliarySources = Mapping[str, Source]
+
+
+@dataclass(frozen=True)
+class PreparedData:
+    """A manifest whose images are in a store.
+
+    Attributes:
+        manifest: rows whose images are readable, with a split.
+        store: decoded images.
+        positions: where each row of the manifest stands in the store.
+        notes: what a reader of the report should know (rows dropped, leaks allowed, ...).
+        auxiliary_images: what is seen beside each image, by column: how it is read, and where each row's stands.
+        adjacent_slices: where networks see slices together: how they are read, and where each row's stand.
+    """
+
+    manifest: Manifest
+    store: ImageStore
+    positions: np.ndarray
+    notes: list[str]
+    auxiliary_images: AuxiliarySources = field(default_factory=dict)
+    adjacent_slices: Source | None = None
+
+    @property
+    def images(self) -> Source:
+        """What networks get as images: how it is read, and where each row's stands."""
+        return self.adjacent_slices or (self.store.get, self.positions)
+
+    def rows(self, split: str) -> np.ndarray:
+        """Rows of one split."""
+        return np.flatnonzero(self.manifest.table["split"].to_numpy() == split)
+
+    def with_digests(self) -> Manifest:
+        """What a run keeps of the manifest: with the SHA-256 of every image, to know it wherever it is met again.
+
+        Reports stay where they are: their words may be about a person.
+        """
+        digests = [self.store.facts[position].sha256 for position in self.positions]
+        kept = self.manifest.without_extras()
+        kept = replace(kept, table=kept.table.drop(columns="report", errors="ignore"))
+        return kept.with_columns(sha256=digests)
+
+
+def read_manifest(data: DataSettings, task: str) -> Manifest:
+    """The manifest of a recipe's data settings, with missing files kept where broken images are set aside."""
+    return load_manifest(
+        data.source,
+        columns=data.columns or None,
+        pairs=data.pairs,
+        layout=data.layout,
+        layout_options=data.layout_options or None,
+        images=data.images,
+        split_lists=data.split_lists,
+        classes=data.classes,
+        allow_outside=data.allow_outside,
+        missing="keep" if data.skip_broken else "error",
+        unlabelled="drop" if task_class(task).needs_labels else "keep",
+    )
+
+
+def store_settings(
+    image: ImageSettings, task: str = "classification", options: Mapping[str, Any] | None = None
+) -> StoreSettings:
+    """What the image store must be built with; a window that is given goes before the task's rule."""
+    kind = task_class(task)
+    if image.crop != "none" and issubclass(kind, DenseTask):
+        raise InputError(
+            f"crop '{image.crop}' does not go with task '{task}': what lies beside the image would not follow",
+            "leave the crop out, and use resize 'pad' to keep the aspect ratio",
+        )
+    # Of images that are learned from in more detail than the network sees.
+    scale = (options or {}).get("target_scale", 1)
+    return StoreSettings(
+        height=scale * image.size[0],
+        width=scale * image.size[1],
+        resize=image.resize,
+        crop=image.crop,
+        window=image.window,
+        levels=kind.levels,
+        intensity=(options or {}).get("intensity", "file") if image.window is None else "file",
+    )
+
+
+def stored(
+    manifest: Manifest,
+    settings: StoreSettings,
+    stores: Path,
+    workers: int,
+    skip_broken: bool,
+    broken_csv: Path | None,
+) -> tuple[Manifest, ImageStore, np.ndarray]:
+    """Decodes a manifest's images into a store (or finds them there) and sets broken ones aside.
+
+    Raises:
+        InputError: broken images, unless they are set aside; every one is named with its reason.
+    """
+    store = ImageStore.build_or_open(manifest.refs(), stores, settings, workers=workers, on_broken="collect")
+    if store.broken:
+        manifest = _without_broken(manifest, store.broken, skip_broken, broken_csv)
+    return manifest, store, store.positions_of(manifest.refs())
+
+
+def prepare(recipe: Recipe, folder: RunFolder, stores: Path, workers: int) -> PreparedData:
+    """Reads the manifest, fills the store, splits by patient and checks for leaks.
+
+    Raises:
+        InputError: whatever is wrong with the data, before any training.
+    """
+    manifest = read_manifest(recipe.data, recipe.task)
+    notes: list[str] = []
+    manifest, store, positions = stored(
+        manifest,
+        store_settings(recipe.image, recipe.task, recipe.options),
+        stores,
+        workers,
+        recipe.data.skip_broken,
+        folder.broken if process_rank() == 0 else None,
+    )
+    if store.broken:
+        notes.append(f"{len(store.broken)} broken images were set aside (broken.csv).")
+    if recipe.data.held_out is not None:
+        manifest = hold_out(manifest, recipe.data.held_out)
+    given = "split" in manifest.table and manifest.table["split"].notna().any()
+    if given:
+        facts = [store.facts[position] for position in positions]
+        manifest, dropped = resolve_leaks(manifest, facts, recipe.data.leaks, stores)
+        notes += dropped
+        if dropped:
+            positions = store.positions_of(manifest.refs())
+    train, val, _ = recipe.data.fractions
+    seed = recipe.seed if recipe.data.split_seed is None else recipe.data.split_seed
+    if recipe.data.held_out is not None and val:
+        manifest = carve_validation(manifest, val / (train + val), seed, by_domain=True)
+    manifest = ensure_splits(manifest, recipe.data.fractions, seed, val_fraction=val / (train + val))
+    manifest = keep_label_fraction(manifest, recipe.data.label_fraction, seed)
+    if recipe.training.select == "oracle":
+        notes.append("the weights are chosen on the test images (select=oracle): their scores are too good")
+    notes = [*manifest.notes, *notes]
+    for note in notes:
+        say(note)
+    return PreparedData(manifest, store, store.positions_of(manifest.refs()), notes)
+
+
+def task_for(manifest: Manifest, recipe: Recipe) -> Task:
+    """The task of a recipe with what a manifest says of its classes."""
+    options = {**recipe.options, **recipe.data.model_dump(include={"classes", "ordered"})}
+    return task_of(manifest, recipe.task, options)
+
+
+def pixel_statistics(prepared: PreparedData) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel over all pixels of the training images, in ``[0, 1]``.
+
+    Rounded to four digits, as such statistics are published.
+    """
+    import cv2
+
+    rows = prepared.rows("train")
+    moments = np.zeros((2, prepared.store.settings.channels))
+    with bar("pixel statistics", len(rows)) as shown:
+        for row in rows:
+            image = prepared.store.get(prepared.positions[[row]])[0]
+            mean, deviation = (values[:, 0] / 255 for values in cv2.meanStdDev(image))
+            moments += mean, deviation**2 + mean**2  # all images have the same number of pixels
+            shown.advance()
+    mean, square = moments / max(1, len(rows))
+    deviation = np.sqrt(np.maximum(square - mean**2, 1e-8))
+    return tuple(np.round(mean, 4).tolist()), tuple(np.round(deviation, 4).tolist())
+
+
+def _without_broken(
+    manifest: Manifest, broken: Sequence[BrokenImageError], skip: bool, broken_csv: Path | None
+) -> Manifest:
+    raise_or_note_broken(manifest, broken, skip, broken_csv, "images")
+    names = {error.image for error in broken}
+    kept = np.array([str(ref) not in names for ref in _reference_texts(manifest)])
+    if not kept.any():
+        raise InputError(
+            f"{manifest.source}: none of the {len(manifest)} images can be read", "check the files"
+        )
+    return manifest.subset(kept)
+
+
+def raise_or_note_broken(
+    manifest: Manifest, broken: Sequence[BrokenImageError], skip: bool, broken_csv: Path | None, what: str
+) -> None:
+    """Names broken files, and lists them in ``broken_csv`` where they are to be set aside.
+
+    Raises:
+        InputError: they are not.
+    """
+    for error in broken[:20]:
+        say(f"broken: {error.image}: {error.reason}")
+    if len(broken) > 20:
+        say(f"... and {len(broken) - 20} more")
+    if not skip:
+        raise InputError(
+            f"{len(broken)} of {len(manifest)} {what} cannot be read (the first: {broken[0].image}: {broken[0].reason})",
+            "repair or remove them, or pass --skip-broken to set them aside",
+        )
+    if broken_csv is not None:
+        write_broken(broken_csv, broken)
+
+
+def write_broken(path: Path, broken: Sequence[BrokenImageError]) -> None:
+    """Adds images and reasons to ``broken.csv``; one that is in it already stays as it is."""
+    rows = [[error.image, error.reason] for error in broken]
+    if path.is_file():
+        with path.open(encoding="utf-8", newline="") as file:
+            known = list(csv.reader(file))[1:]
+        rows = known + [row for row in rows if row not in known]
+    text = io.StringIO()
+    csv.writer(text).writerows([["image", "reason"], *rows])
+    write_text(path, text.getvalue())
+
+
+def _reference_texts(manifest: Manifest) -> list[str]:
+    return [str(ref) for ref in manifest.refs()]

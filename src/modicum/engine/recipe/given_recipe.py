@@ -1,0 +1,129 @@
+"""A recipe that a new run starts from: one that comes with modicum, or a file such as an earlier run's.
+
+Of a file, every setting is taken but those that are about one data set or one machine: of ``data`` only
+:data:`KEPT_OF_DATA`, and no ``device``. What a file leaves out is the method's own.
+"""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from modicum.engine.recipe.backbones import OF_RUN
+from modicum.engine.recipe.settings import Recipe, Settings, with_present_names
+from modicum.errors import InputError, did_you_mean
+from modicum.recipes import shipped_recipe
+
+KEPT_OF_DATA = ("label_fraction", "fractions", "split_seed", "leaks", "layout_options")
+PARTS = ("options", "image", "backbone", "features", "training", "config")
+"""Tables of a recipe whose settings are taken one by one."""
+
+
+@dataclass(frozen=True)
+class GivenRecipe:
+    """Settings below the user's own.
+
+    Attributes:
+        name: as the user gave it.
+        values: settings in the structure of ``recipe.yaml``.
+        title: what a run made from it is called after; empty for the method's name.
+        weights: what the backbone must have been pre-trained by; None where the recipe says itself or does not care.
+    """
+
+    name: str | None = None
+    values: Mapping[str, Any] = field(default_factory=dict)
+    title: str = ""
+    weights: str | None = None
+
+    def method(self, asked: str | None) -> str:
+        """The method: the recipe's, or the one that was asked for where it has none.
+
+        Raises:
+            InputError: they differ.
+        """
+        own = self.values.get("method")
+        if own is not None and asked is not None and own != asked:
+            raise InputError(
+                f"recipe '{self.name}' is for method '{own}', and --method is '{asked}'",
+                "leave --method out, or choose another recipe",
+            )
+        return str(own or asked or "full")
+
+    def part(self, name: str, backbone: str | None, weights: str | None) -> dict[str, Any]:
+        """The settings of one table.
+
+        Args:
+            name: of the table.
+            backbone: that the user named, if any.
+            weights: that the user named, if any. Those of the hub or of a run bring their own normalisation, and so
+                does a run that is named as the backbone.
+        """
+        settings = copy.deepcopy(dict(self.values.get(name) or {}))
+        of_run = (backbone or "").startswith(OF_RUN)
+        if name == "backbone" and (of_run or weights == "hub" or (weights or "").startswith(OF_RUN)):
+            for key in ("mean", "std", *(("weights",) if of_run else ())):
+                settings.pop(key, None)
+        return settings
+
+    def check_weights(self, backbone: Mapping[str, Any]) -> None:
+        """Raises :class:`InputError` where the recipe is for certain weights and none were named."""
+        if self.weights and "weights" not in backbone:
+            raise InputError(
+                f"recipe '{self.name}' starts from {self.weights}",
+                "pass --weights FILE, --backbone run:FOLDER, or --weights hub or random to start from others",
+            )
+
+
+def given_recipe(recipe: str | Path | None) -> GivenRecipe:
+    """The recipe that a user named; an empty one for None.
+
+    Args:
+        recipe: a name that ``modicum recipes`` lists, or a YAML file.
+
+    Raises:
+        InputError: there is no such recipe or file, or the file is no table of settings.
+    """
+    if recipe is None:
+        return GivenRecipe()
+    path = Path(recipe)
+    if path.suffix.lower() not in {".yaml", ".yml"} and not path.is_file():
+        found = shipped_recipe(str(recipe))
+        return GivenRecipe(found.name, found.values, found.name.rpartition("/")[2], found.weights)
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(
+            f"recipe '{path}' cannot be read ({type(error).__name__})", "name a YAML file of settings"
+        ) from error
+    if isinstance(values, dict):
+        values = with_present_names(values)
+    _check_tables(path, values)
+    values.pop("device", None)
+    data = values.get("data") or {}
+    values["data"] = {key: data[key] for key in KEPT_OF_DATA if key in data}
+    return GivenRecipe(str(recipe), values)
+
+
+def _check_tables(path: Path, values: Any) -> None:
+    """Raises :class:`InputError` where a file has no table of settings, or an unknown or misplaced setting."""
+    if not isinstance(values, dict):
+        raise InputError(f"recipe '{path}' is not a table of settings", "write KEY: VALUE lines")
+    _check_keys(path, "", values, Recipe)
+    for name in (*PARTS, "data"):
+        if not isinstance(table := values.get(name) or {}, dict):
+            raise InputError(f"recipe '{path}': '{name}' is {table!r}", "make it a table of settings")
+        model = Recipe.model_fields[name].annotation
+        if isinstance(model, type) and issubclass(model, Settings):  # else the method's or the task's own
+            _check_keys(path, f"{name}.", table, model)
+
+
+def _check_keys(path: Path, place: str, table: Mapping[str, Any], model: type[Settings]) -> None:
+    for key in table:
+        if key not in model.model_fields:
+            raise InputError(
+                f"recipe '{path}': unknown setting '{place}{key}'",
+                did_you_mean(str(key), model.model_fields),
+            )

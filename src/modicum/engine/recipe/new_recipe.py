@@ -1,0 +1,133 @@
+"""From the words a user gave to the resolved recipe of a run, and its name."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from modicum.data.layouts import data_name
+from modicum.engine.recipe.augmentation_file import names_a_file, read_augmentation
+from modicum.engine.recipe.backbones import OF_RUN
+from modicum.engine.recipe.given_recipe import PARTS, GivenRecipe
+from modicum.engine.recipe.settings import Recipe, overridden, validated
+from modicum.engine.run_folder import RunFolder
+from modicum.errors import InputError
+from modicum.methods import Method, method_class
+from modicum.tasks import task_class
+
+
+def make_recipe(
+    data: str | Path, method: str | None, settings: Mapping[str, Any], given: GivenRecipe | None = None
+) -> Recipe:
+    """The resolved recipe of a run: general defaults, the method's, a given recipe's, then the user's settings.
+
+    Args:
+        data: what is learned from.
+        method: None for the given recipe's, or ``full`` where it has none.
+        settings: the user's.
+        given: a recipe to start from.
+
+    Raises:
+        InputError: an unknown method, an unknown setting (with a suggestion) or a value out of range.
+    """
+    given = given or GivenRecipe()
+    method = given.method(method)
+    found = method_class(method)
+    chosen = {key: value for key, value in settings.items() if value is not None}
+    task = str(chosen.pop("task", None) or given.values.get("task") or usual_task(found.tasks))
+    options = task_class(task).Options
+    values = _starting_values(data, found, given, chosen)
+    values |= {"method": method, "task": task}
+    columns = dict(chosen.pop("columns", {}))
+    for role in (
+        "label",
+        "labels",
+        "patient",
+        "image",
+        "mask",
+        "fov",
+        "target",
+        "report",
+        "split",
+        "eye",
+        "domain",
+    ):
+        if role in chosen:
+            columns[role] = chosen.pop(role)
+    if columns:
+        values["data"]["columns"] = columns
+    for short, key in {"image_size": "image.size", "backbone": "backbone.name"}.items():
+        if short in chosen:
+            chosen[key] = chosen.pop(short)
+    overridden(values, found.Config, chosen, options)
+    _name_backbone_of_run(values["backbone"])
+    given.check_weights(values["backbone"])
+    augment = values["training"].get("augment")
+    if names_a_file(
+        augment
+    ):  # the recipe has what is in it, so that the run can be made again without the file
+        values["training"]["augment"] = read_augmentation(Path(augment))
+    recipe: Recipe = validated(Recipe, values, "recipe")
+    config = validated(found.Config, recipe.config, f"method {method}")
+    decided = found.task_options(config)
+    for key, value in decided.items():
+        if recipe.options.get(key, value) != value:
+            raise InputError(
+                f"task {task}: setting '{key}' is {recipe.options[key]!r}, and method {method} makes it {value!r}",
+                "leave it out",
+            )
+    of_task = validated(options, {**recipe.options, **decided}, f"task {task}")
+    return recipe.model_copy(
+        update={"config": config.model_dump(mode="json"), "options": of_task.model_dump(mode="json")}
+    )
+
+
+def _starting_values(
+    data: str | Path, method: type[Method], given: GivenRecipe, chosen: Mapping[str, Any]
+) -> dict[str, Any]:
+    """A new recipe's values before the user's own."""
+    backbone = chosen.get("backbone", chosen.get("backbone.name"))
+    weights = chosen.get("weights", chosen.get("backbone.weights"))
+    own = {"image": method.image, "backbone": method.backbone, "training": method.training}
+    values = {name: value for name, value in given.values.items() if name not in PARTS}
+    values |= {name: {**own.get(name, {}), **given.part(name, backbone, weights)} for name in PARTS}
+    return values | {
+        "data": {"source": str(data), **given.values.get("data", {})},
+        "based_on": given.name,
+    }
+
+
+def _name_backbone_of_run(backbone: dict[str, Any]) -> None:
+    """``--backbone run:FOLDER`` means the run's backbone and its weights.
+
+    Raises:
+        InputError: there is no such run, or other weights are given as well.
+    """
+    source = str(backbone.get("name", ""))
+    if not source.startswith(OF_RUN):
+        return
+    given = backbone.get("weights", source)
+    if given != source:
+        raise InputError(f"--backbone {source} brings its weights, and --weights is {given}", "leave one out")
+    folder = RunFolder.open(source.removeprefix(OF_RUN))
+    backbone |= {"name": Recipe.read(folder.recipe).backbone.name, "weights": source}
+
+
+def usual_task(tasks: Sequence[str]) -> str:
+    """The task of a method that serves several, where none is named: the first."""
+    return tasks[0]
+
+
+def run_name(data: str | Path, method: str) -> str:
+    """The name of a run that was given none: the data's and the method's."""
+    return f"{data_name(data)}-{method}".lower().replace(" ", "-")
+
+
+def plain_name(name: str) -> str:
+    """A name that becomes one folder, as it is.
+
+    Raises:
+        InputError: it would be a path that leads somewhere else.
+    """
+    if name in {"", ".", ".."} or any(mark in name for mark in "/\\:\0"):
+        raise InputError(f"--name '{name}' is no plain name", "use letters, digits, '-', '_' and '.'")
+    return name

@@ -1,0 +1,371 @@
+"""The recipe: every setting of a run, resolved, as one file that a person can read and a run can be made from."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from modicum.errors import InputError, did_you_mean
+
+# What other programs call these settings: too far from our names to be found by their letters.
+_OTHER_NAMES = {
+    "learning_rate": "lr",
+    "scheduler": "schedule",
+    "early_stopping": "patience",
+    "grad_clip": "clip_norm",
+    "gradient_clip_val": "clip_norm",
+    "gradient_accumulation_steps": "accumulate",
+    "num_workers": "workers",
+    "transforms": "augment",
+}
+
+RENAMED = {"passes": "repeats_per_epoch", "neighbours": "adjacent_slices"}
+"""Settings of earlier versions and what they are called now: old recipes and commands still work."""
+RENAMED_VALUES = {("sampling", "one_of_each"): "round_robin"}
+
+
+class Settings(BaseModel):
+    """Base of the recipe's parts: unknown keys are errors, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataSettings(Settings):
+    """Where the images are and how the table is read."""
+
+    source: str = Field(
+        description="Table, folder, datalist or array file, relative to where the run was started."
+    )
+    columns: dict[str, str | list[str]] = Field(
+        default_factory=dict,
+        description="Names of columns, for instance {label: dr_grade, patient: subject}.",
+    )
+    pairs: tuple[str, str] | None = Field(
+        None,
+        description="Of a folder: words in names or subfolders that tell sources from targets, for instance [T1, T2].",
+    )
+    layout: str | None = Field(
+        None, description="Name of a public data set's layout, or folder for none; recognised by default."
+    )
+    layout_options: dict[str, Any] = Field(
+        default_factory=dict,
+        description="How a public layout is read, for instance {uncertain: ignore}; see docs/data.md.",
+    )
+    images: str | None = Field(
+        None, description="Folder that image paths are relative to, if not the table's."
+    )
+    split_lists: str | None = Field(None, description="Folder of train/val/test lists that set the split.")
+    classes: list[str] | None = Field(None, description="Class names in order; found in the data by default.")
+    ordered: bool | None = Field(
+        None, description="Classes are grades; by default where they are 0, 1, 2, ..."
+    )
+    fractions: tuple[float, float, float] = Field(
+        (0.7, 0.15, 0.15),
+        description="Train, validation and test shares of patients where no split is given.",
+    )
+    label_fraction: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Share of the training images that is learned from, by whole patients; validation and test stay "
+        "whole.",
+    )
+    held_out: str | None = Field(
+        None, description="A domain to test on; all others train. A split that is given does not count."
+    )
+    split_seed: int | None = Field(
+        None, description="Seed of the split where none is given; the run's seed by default."
+    )
+    leaks: Literal["error", "drop", "allow"] = Field("error", description="What to do with images that leak.")
+    skip_broken: bool = Field(False, description="Set broken images aside instead of stopping.")
+    allow_outside: bool = Field(False, description="Allow image paths outside the data folder.")
+
+    @field_validator("held_out", mode="before")
+    @classmethod
+    def _name(cls, value: Any) -> Any:
+        return value if value is None else str(value)
+
+    @field_validator("classes", mode="before")
+    @classmethod
+    def _as_text(cls, value: Any) -> Any:
+        return [str(name) for name in value] if isinstance(value, list | tuple) else value
+
+
+class ImageSettings(Settings):
+    """How a file becomes the network's input."""
+
+    size: tuple[int, int] = Field((224, 224), description="Height and width in pixels.")
+    crop: Literal["none", "fundus"] = Field("none", description="Crop to the fundus disc first.")
+    resize: Literal["stretch", "pad", "crop"] = Field("stretch", description="How the aspect ratio is met.")
+    window: tuple[float, float] | None = Field(
+        None, description="DICOM window centre and width in the file's units."
+    )
+
+    @field_validator("size", mode="before")
+    @classmethod
+    def _square(cls, value: Any) -> Any:
+        if isinstance(value, str) and "x" in value:
+            value = tuple(value.split("x"))
+        return (value, value) if isinstance(value, int | str) else value
+
+    @field_validator("size")
+    @classmethod
+    def _positive(cls, value: tuple[int, int]) -> tuple[int, int]:
+        if min(value) < 1 or max(value) > 16384:
+            raise ValueError("sides must be between 1 and 16384 pixels")
+        return value
+
+
+class BackboneSettings(Settings):
+    """The network under the head."""
+
+    name: str = Field("resnet50", description="A timm model name.")
+    weights: str = Field("hub", description="hub, random, a weights file, or run:FOLDER.")
+    mean: tuple[float, float, float] | None = Field(
+        None, description="Subtracted from images in [0, 1]; by default what the weights were trained with."
+    )
+    std: tuple[float, float, float] | None = Field(
+        None, description="Divides images; by default what the weights were trained with."
+    )
+    position_resize: Literal["size", "scale"] = Field(
+        "size",
+        description="How position embeddings get to another image size; scale: exactly as the release of FPT does.",
+    )
+
+
+class FeatureSettings(Settings):
+    """What a frozen backbone says of each image, for the methods that learn from that."""
+
+    mode: Literal["auto", "store", "live"] = Field(
+        "auto",
+        description="store: extracted once and kept; live: computed for every batch; auto: what the disk allows.",
+    )
+    disk_gb: float | None = Field(
+        None, gt=0, description="Largest store in GB under auto; by default what is free, less a tenth."
+    )
+
+
+class TrainingSettings(Settings):
+    """The training loop, the same for every method."""
+
+    epochs: int = Field(20, ge=1, description="Passes over the training images.")
+    batch_size: int = Field(16, ge=1, description="Images in a batch on one device.")
+    accumulate: int = Field(1, ge=1, description="Batches whose gradients make one step.")
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    lr: float = Field(1e-4, gt=0, description="Peak learning rate.")
+    min_lr: float = Field(0.0, ge=0, description="Learning rate that the cosine ends at.")
+    weight_decay: float = Field(0.05, ge=0)
+    momentum: float = Field(0.9, ge=0, lt=1, description="Of SGD.")
+    nesterov: bool = Field(True, description="Whether SGD's momentum looks ahead.")
+    betas: tuple[float, float] = Field((0.9, 0.999), description="Of AdamW.")
+    schedule: Literal["cosine", "constant"] = "cosine"
+    warmup_epochs: float = Field(1.0, ge=0, description="Linear warm-up from 0, counted in steps.")
+    clip_norm: float = Field(1.0, ge=0, description="Largest gradient norm; 0 does not clip.")
+    ema_decay: float = Field(0.0, ge=0, lt=1, description="Decay of averaged weights; 0 keeps none.")
+    select: Literal["best", "last", "oracle"] = Field(
+        "best",
+        description="Weights to keep: the best on validation images, or the last. oracle: the best on the test images, "
+        "as some releases do; there is no honest test then.",
+    )
+    monitor: str | None = Field(None, description="Validation metric that selects the best weights.")
+    patience: int = Field(
+        0, ge=0, description="Validations without a better value before stopping; 0 never stops."
+    )
+    validate_every: int = Field(1, ge=1, description="Epochs between validations.")
+    sampling: Literal["natural", "balanced", "progressive", "round_robin"] = "natural"
+    repeats_per_epoch: int = Field(
+        1, ge=1, description="Times that an epoch goes through the training images."
+    )
+    loss: Literal["auto", "cross_entropy", "focal", "bce"] = "auto"
+    class_weights: Literal["none", "balanced"] | list[float] = "none"
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    augment: str | list[dict[str, Any]] = Field(
+        "light",
+        description="A preset's name, a list of operations, or a YAML file of them (a policy, for instance).",
+    )
+    precision: Literal["auto", "32", "bf16"] = Field("auto", description="auto: bf16 on a GPU that has it.")
+    deterministic: bool = Field(True, description="Same weights for the same recipe on the same machine.")
+    channels_last: bool = Field(True, description="Memory layout of images for convolutions on a GPU.")
+    checkpoint_minutes: float = Field(10.0, gt=0, description="Minutes between checkpoints inside an epoch.")
+    checkpoint_steps: int = Field(
+        0, ge=0, description="Steps between checkpoints inside an epoch; 0: by minutes."
+    )
+    devices: int = Field(1, ge=1, description="GPUs (or CPU processes) on each machine.")
+    nodes: int = Field(1, ge=1, description="Machines.")
+    workers: int = Field(0, ge=0, description="Loader processes; none are needed with an image store.")
+
+    @field_validator("min_lr")
+    @classmethod
+    def _below_the_peak(cls, value: float, settings: ValidationInfo) -> float:
+        if value > settings.data.get("lr", value):
+            raise ValueError(f"the cosine cannot end above lr, which is {settings.data['lr']:g}")
+        return value
+
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _precision_as_text(cls, value: Any) -> Any:
+        return str(value) if isinstance(value, int) else value
+
+
+class Recipe(Settings):
+    """All settings of a run."""
+
+    method: str
+    task: str = "classification"
+    options: dict[str, Any] = Field(default_factory=dict, description="The task's own settings.")
+    data: DataSettings
+    image: ImageSettings = ImageSettings()  # type: ignore[call-arg]
+    backbone: BackboneSettings = BackboneSettings()  # type: ignore[call-arg]
+    features: FeatureSettings = FeatureSettings()  # type: ignore[call-arg]
+    training: TrainingSettings = TrainingSettings()  # type: ignore[call-arg]
+    config: dict[str, Any] = Field(default_factory=dict, description="The method's own settings.")
+    seed: int = 0
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, ...")
+    resamples: int = Field(2000, ge=0, description="Bootstrap resamples of the intervals.")
+    based_on: str | None = Field(None, description="The recipe that --recipe named.")
+
+    def to_yaml(self) -> str:
+        """The recipe as YAML."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_earlier_versions(cls, values: Any) -> Any:
+        return with_present_names(values) if isinstance(values, dict) else values
+
+    @classmethod
+    def read(cls, path: Path) -> "Recipe":
+        """Reads ``recipe.yaml``. Raises :class:`InputError` where it is damaged or has unknown keys."""
+        try:
+            values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, yaml.YAMLError) as error:
+            raise InputError(
+                f"recipe '{path}' cannot be read ({type(error).__name__})", "restore the file"
+            ) from error
+        if not isinstance(values, dict):
+            raise InputError(f"recipe '{path}' is not a table of settings", "restore the file")
+        return validated(cls, values, str(path))
+
+
+def with_present_names(values: dict[str, Any]) -> dict[str, Any]:
+    """A recipe's values with settings of earlier versions under the names that they have now."""
+    changed = dict(values)
+    for part, table in values.items():
+        if part in {"training", "options"} and isinstance(table, dict):
+            changed[part] = {
+                RENAMED.get(key, key): _present_value(key, value) for key, value in table.items()
+            }
+    return changed
+
+
+def _present_value(key: str, value: Any) -> Any:
+    return RENAMED_VALUES.get((key, value), value) if isinstance(value, str) else value
+
+
+def validated(model: type[BaseModel], values: Mapping[str, Any], where: str) -> Any:
+    """Validates settings, turning pydantic's report into one line with the key, the value and the remedy."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = [str(part) for part in first["loc"]]
+        key = ".".join(path)
+        if first["type"] == "extra_forbidden":
+            known = _fields_at(model, path[:-1])
+            raise InputError(f"{where}: unknown setting '{key}'", did_you_mean(path[-1], known)) from error
+        if first["type"] == "missing":
+            raise InputError(f"{where}: setting '{key}' is missing", "give it a value") from error
+        message = first["msg"].removeprefix("Value error, ")
+        raise InputError(
+            f"{where}: setting '{key}' is {first['input']!r}: {message}", "change the value"
+        ) from error
+
+
+def overridden(
+    values: dict[str, Any],
+    method_config: type[BaseModel],
+    settings: Mapping[str, Any],
+    task_options: type[BaseModel] = Settings,
+) -> dict[str, Any]:
+    """Applies ``--set key=value`` to a recipe's values.
+
+    A key is a path (``training.lr``) or the last part of one where that is unique (``lr``). What the method's own
+    configuration calls so comes first.
+    """
+    paths = _setting_paths(method_config, task_options)
+    for asked, value in settings.items():
+        *before, name = asked.split(".")
+        key, value = ".".join([*before, RENAMED.get(name, name)]), _present_value(name, value)
+        matches = [path for path in paths if path == key] or [
+            path for path in paths if path.split(".")[-1] == key
+        ]
+        own = [path for path in matches if path.startswith("config.")]
+        matches = own or matches  # what the method calls so is meant
+        if not matches:
+            known = {path.split(".")[-1] for path in paths}
+            word = key.split(".")[-1]
+            other = difflib.get_close_matches(word, _OTHER_NAMES, n=1, cutoff=0.8)
+            word = _OTHER_NAMES[other[0]] if other else word
+            raise InputError(f"unknown setting '{key}'", did_you_mean(word, known))
+        if len(matches) > 1:
+            raise InputError(f"setting '{key}' is ambiguous", f"use one of {', '.join(matches)}")
+        *parents, last = matches[0].split(".")
+        part = values
+        for parent in parents:
+            part = part.setdefault(parent, {})
+        part[last] = value
+    return values
+
+
+def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
+    """``["lr=1e-3", "classes=[0,1]"]`` to a mapping; values are read as YAML."""
+    settings = {}
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals or not key.strip():
+            raise InputError(f"--set {assignment!r} is not KEY=VALUE", "write for instance --set lr=1e-3")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise InputError(f"--set {assignment!r}: the value is not valid YAML", "quote it") from error
+        if isinstance(value, str):  # YAML 1.1 reads 1e-3 as text
+            with suppress(ValueError):
+                value = float(value)
+        settings[key.strip()] = value
+    return settings
+
+
+def _setting_paths(method_config: type[BaseModel], task_options: type[BaseModel]) -> list[str]:
+    paths = []
+    for name, field in Recipe.model_fields.items():
+        part = field.annotation
+        if isinstance(part, type) and issubclass(part, BaseModel):
+            paths += [f"{name}.{inner}" for inner in part.model_fields]
+        elif name == "config":
+            paths += [f"config.{inner}" for inner in method_config.model_fields]
+        elif name == "options":
+            paths += [f"options.{inner}" for inner in task_options.model_fields]
+        else:
+            paths.append(name)
+    return paths
+
+
+def _fields_at(model: type[BaseModel], path: list[str]) -> list[str]:
+    for part in path:
+        annotation = model.model_fields[part].annotation if part in model.model_fields else None
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        model = annotation
+    return list(model.model_fields)

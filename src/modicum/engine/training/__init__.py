@@ -1,0 +1,1 @@
+"""Trains stages: the loop, checkpoints, selection and meters."""

@@ -1,0 +1,308 @@
+"""Trains one stage: validation, selection of the best weights, checkpoints, stopping and going on."""
+
+import time
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from modicum.engine.checkpoint import (
+    Checkpoint,
+    load_tensors,
+    newest_checkpoint,
+    save_checkpoint,
+    save_tensors,
+)
+from modicum.engine.devices import autocast, process_rank
+from modicum.engine.distributed import gathered, wait_for_all, weighted_mean
+from modicum.engine.inputs.batches import StageData
+from modicum.engine.recipe.settings import Recipe
+from modicum.engine.run_folder import RunFolder
+from modicum.engine.training.history import History
+from modicum.engine.training.interrupts import InterruptHandler
+from modicum.engine.training.lightning_trainer import make_trainer, quiet_lightning
+from modicum.engine.training.meters import measured_by_allocator
+from modicum.engine.training.optimizers import optimizer_tensors, restore_optimizers
+from modicum.engine.training.stage_module import Position, StageModule
+from modicum.engine.training.validation import validate
+from modicum.errors import InterruptedRunError
+from modicum.methods.base import TrainStage
+from modicum.nn import learned_tensors
+from modicum.progress import Bar, bar, say
+from modicum.tasks.base import Task
+from modicum.transforms import Augmentation
+
+# Seconds. An epoch on stored features takes milliseconds, and a checkpoint more than that.
+SHORT = 5.0
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What came of a stage. The stage itself holds the selected weights."""
+
+    selection: dict[str, Any]
+    memory: dict[str, Any]
+    time: dict[str, float]
+
+
+class StageTrainer:
+    """Keeps one stage's training in a run folder.
+
+    Args:
+        stage: what learns.
+        recipe: the run's settings.
+        folder: where checkpoints and history go.
+        data: what the stage learns from.
+        task: scores the validation.
+        device: where to compute.
+    """
+
+    def __init__(
+        self,
+        stage: TrainStage,
+        recipe: Recipe,
+        folder: RunFolder,
+        data: StageData,
+        task: Task,
+        device: torch.device,
+    ) -> None:
+        self.stage = stage
+        self.settings = recipe.training
+        self.folder = folder
+        self.data = data
+        self.task = task
+        self.device = device
+        self.monitor = self.settings.monitor or task.monitor
+        self.higher = False if self.monitor == "loss" else task.higher_is_better(self.monitor)
+        self.history = History(folder.history)
+        self.stop = InterruptHandler()
+        self._last_checkpoint = time.monotonic()
+        self._bar: Bar = Bar()
+        self._note = ""
+        augmentation = Augmentation(self.settings.augment, stage.image_size or recipe.image.size, stage.patch)
+        changes = augmentation.operations or stage.image_size or stage.patch
+        self.module = StageModule(
+            stage,
+            self.settings,
+            data,
+            recipe.seed,
+            augmentation if changes else None,
+            self.stop.reinstall,
+            self._end_epoch,
+            self._step_ended,
+        )
+
+    # --- the run -----------------------------------------------------------------------------------------------
+
+    def run(self) -> StageResult:
+        """Trains from the newest checkpoint, or from the start, and leaves the selected weights in the stage."""
+        found = newest_checkpoint(self.folder.checkpoints, self.stage.name)
+        if found is not None:
+            self._go_on_from(found)
+        elif process_rank() == 0:
+            self.history.forget_after(self.stage.name, -1)
+        if not self.module.position.finished:
+            self._fit()
+        wait_for_all()  # the first process may still be writing the best weights
+        self._load_selected()
+        wait_for_all()  # and the others reading them
+        return self._result()
+
+    def _fit(self) -> None:
+        position, settings = self.module.position, self.settings
+        self.stage.train()  # an earlier stage left the networks they share in evaluation mode
+        trainer = make_trainer(
+            settings, self.device, settings.epochs - position.epoch, len(self.module.updates)
+        )
+        world = max(1, trainer.world_size)
+        per_epoch = self.module.steps_per_epoch(world)
+        with (
+            bar(self.stage.name, settings.epochs * per_epoch) as self._bar,
+            self._handling_interrupts(),
+            quiet_lightning(),
+        ):
+            self._bar.advance(position.step)
+            trainer.fit(self.module)
+
+    def _go_on_from(self, checkpoint: Checkpoint) -> None:
+        self.module.position = Position(**checkpoint.state["position"])
+        _, unexpected = self.stage.load_state_dict(checkpoint.tensors["learned"], strict=False)
+        assert not unexpected, unexpected
+        if process_rank() == 0:
+            self.history.forget_after(self.stage.name, checkpoint.step)
+        self.module.memory = checkpoint.state["memory"]
+        self.module.watch.images = checkpoint.state["images"]
+        self.module.watch.waiting = checkpoint.state["waiting"]
+        self.module.watch.working = checkpoint.state["working"]
+        if self.module.position.finished:
+            # Selected weights, where there are any, are loaded later.
+            self.stage.load_state_dict(checkpoint.tensors.get("average", {}), strict=False)
+            return
+        say(f"Going on from epoch {self.module.position.epoch + 1}, step {checkpoint.step}.")
+
+        def restore(optimizers: list[Optimizer]) -> None:
+            restore_optimizers(optimizers, checkpoint.tensors["optimizer"], checkpoint.state["optimizer"])
+            if self.module.average is not None:
+                self.module.average.load(checkpoint.tensors["average"], checkpoint.state["average_updates"])
+
+        self.module.restore_when_ready(restore)
+
+    def _handling_interrupts(self) -> AbstractContextManager[None]:
+        return self.stop.install(lambda: self._bar.note("stopping after this step ..."))
+
+    # --- hooks of the module -----------------------------------------------------------------------------------
+
+    def _step_ended(self, facts: dict[str, Any]) -> None:
+        position = self.module.position
+        self._bar.advance()
+        record = {"kind": "step", "stage": self.stage.name, "epoch": position.epoch, "step": position.step}
+        if self.stop.requested or position.step % 20 == 0 or position.step < 20:
+            losses = self.module.take_losses()[-1]
+            shown = ", ".join(f"{name} {value:.3f}" for name, value in losses.items())
+            self._bar.note(f"epoch {position.epoch + 1}: {shown}{self._note}")
+            self.history.add({**record, "lr": facts["lr"], "losses": losses, "seconds": facts["seconds"]})
+        if position.batch >= self.module.batches_per_epoch(self.module.trainer.world_size):
+            return  # the checkpoint after validation comes at once
+        every = self.settings.checkpoint_steps
+        due = position.step % every == 0 if every else False
+        due = due or time.monotonic() - self._last_checkpoint > 60 * self.settings.checkpoint_minutes
+        stop = self._all_stop() if self._may_stop(position.step) else False
+        if due or stop:
+            self._checkpoint()
+        if stop:
+            raise self._interrupted(f"at step {position.step}")
+
+    def _may_stop(self, step: int) -> bool:
+        """Alone at every step; several processes, which must stop at the same one, ask each other at some."""
+        return self.module.trainer.world_size == 1 or step % 10 == 0
+
+    def _all_stop(self) -> bool:
+        return any(gathered(self.stop.requested))
+
+    def _interrupted(self, where: str) -> InterruptedRunError:
+        return InterruptedRunError(f"stopped {where}; the run is kept", self.folder.resume_hint)
+
+    def _end_epoch(self) -> bool:
+        position, settings = self.module.position, self.settings
+        self.module.take_losses()
+        means = {name: value / max(1, position.loss_count) for name, value in position.loss_sums.items()}
+        train = weighted_mean(means, position.loss_count)
+        position.loss_sums, position.loss_count = {}, 0
+        record: dict[str, Any] = {"kind": "epoch", "stage": self.stage.name, "epoch": position.epoch}
+        record |= {"step": position.step, "train": {"loss": sum(train.values()), **train}}
+        last = position.epoch >= settings.epochs
+        if len(self.data.val_rows) and (last or position.epoch % settings.validate_every == 0):
+            record["val"] = self._validate()
+            self._select(record["val"])
+        stop = bool(settings.patience and position.epochs_without_improvement >= settings.patience)
+        position.finished = last or stop
+        self.history.add(record)
+        asked = self._all_stop()
+        recent = time.monotonic() - self._last_checkpoint < SHORT and not settings.checkpoint_steps
+        if position.finished or asked or not recent:
+            self._checkpoint()
+        if stop and not last:
+            waited = position.epochs_without_improvement
+            say(f"Stopped early after epoch {position.epoch}: {self.monitor} has not improved for {waited}.")
+        if asked:
+            raise self._interrupted(f"after epoch {position.epoch}")
+        return position.finished
+
+    def _validate(self) -> dict[str, float]:
+        with self._selected_weights():
+            return validate(
+                self.stage,
+                self.data,
+                self.task,
+                batch_size=self.settings.batch_size,
+                rank=self.module.global_rank,
+                device=self.module.device,
+                forward_context=lambda: autocast(self.settings.precision, self.device),
+            )
+
+    def _selected_weights(self) -> Any:
+        return self.module.average.in_network() if self.module.average else nullcontext()
+
+    # --- selection ---------------------------------------------------------------------------------------------
+
+    def _select(self, metrics: dict[str, float]) -> None:
+        position = self.module.position
+        value = metrics.get(self.monitor, float("nan"))
+        best = position.best["value"] if position.best else None
+        better = np.isfinite(value) and (best is None or (value > best if self.higher else value < best))
+        if self.settings.select == "last":
+            better, position.epochs_without_improvement = position.epoch >= self.settings.epochs, -1
+        self._note = f", {self.monitor} {value:.3f}"
+        if not better:
+            position.epochs_without_improvement += 1
+            return
+        position.epochs_without_improvement = 0
+        file = f"{self.stage.name}-best-{position.step:08d}.safetensors"
+        digest = ""
+        with self._selected_weights():
+            if self.module.global_rank == 0:
+                digest = save_tensors(self.folder.checkpoints / file, learned_tensors(self.stage))
+        position.best = {
+            "metric": self.monitor,
+            "mode": "max" if self.higher else "min",
+            "split": "test" if self.settings.select == "oracle" else "val",
+            "value": value,
+            "epoch": position.epoch,
+            "step": position.step,
+            "file": file,
+            "digest": digest,
+        }
+
+    def _load_selected(self) -> None:
+        best = self.module.position.best
+        if best is not None:
+            tensors = load_tensors(self.folder.checkpoints / best["file"], best["digest"] or None)
+            self.stage.load_state_dict(tensors, strict=False)
+        else:
+            if len(self.data.val_rows):
+                say(f"{self.monitor} was never defined on the validation images; the last weights are kept.")
+            if self.module.average is not None:
+                self.module.average.take_over()
+        self.stage.eval()
+
+    def _result(self) -> StageResult:
+        position = self.module.position
+        selection = dict(position.best or {"metric": None, "epoch": position.epoch, "step": position.step})
+        selection.pop("file", None)
+        selection.pop("digest", None)
+        spent = self.module.watch.summary() | {"epochs": position.epoch, "steps": position.step}
+        memory = dict(self.module.memory or {})
+        return StageResult(selection, memory, spent)
+
+    # --- checkpoints -------------------------------------------------------------------------------
+
+    def _checkpoint(self) -> None:
+        self.module.take_losses()
+        self._last_checkpoint = time.monotonic()
+        if self.device.type == "cuda" and self.module.memory:
+            peak = torch.cuda.max_memory_allocated(self.device)
+            self.module.memory = measured_by_allocator(self.module.memory, peak)
+        if self.module.global_rank != 0:
+            return
+        self.history.flush()
+        optimizer, rest = optimizer_tensors(self.module.plain_optimizers())
+        average: dict[str, Tensor] = self.module.average.average if self.module.average else {}
+        watch = self.module.watch
+        state = {
+            "position": self.module.position_dict(),
+            "best": self.module.position.best,
+            "optimizer": rest,
+            "average_updates": self.module.average.updates if self.module.average else 0,
+            "memory": self.module.memory,
+            "images": watch.images,
+            "waiting": watch.waiting,
+            "working": watch.working,
+        }
+        tensors = {"learned": learned_tensors(self.stage), "optimizer": optimizer, "average": average}
+        save_checkpoint(
+            self.folder.checkpoints, Checkpoint(self.stage.name, self.module.position.step, tensors, state)
+        )
