@@ -216,7 +216,7 @@ def assignments_given(assignments: list[str] | None, options: Mapping[str, Any])
     Raises:
         InputError: an assignment is none, or its key is an option of the command that is no setting of a recipe.
     """
-    from modicum.engine.recipe.settings import parse_assignments
+    from modicum.engine.recipe.assignments import parse_assignments
 
     settings = parse_assignments(assignments or [])
     known = {*_SETTINGS, *_ROLES, "batch_size", "classes", "pairs"}

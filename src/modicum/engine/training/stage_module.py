@@ -1,7 +1,7 @@
 """The one Lightning module: it drives the updates of any stage, and knows where it is so that it can go on."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from modicum.batch import for_each_relative
 from modicum.data.sampling import batches as cut_batches
 from modicum.data.sampling import epoch_draws, epoch_order
 from modicum.engine.inputs.batches import StageData, in_channels_last, loader
-from modicum.engine.randomness import generator_at, seed_globals
+from modicum.engine.randomness import derive_seed, generator_at, seed_globals
 from modicum.engine.recipe.settings import TrainingSettings
 from modicum.engine.training.averaging import AveragedParameters
 from modicum.engine.training.meters import Stopwatch, memory_account, saved_tensors
@@ -106,22 +107,29 @@ class StageModule(lightning.LightningModule):
             self._restore(self.plain_optimizers())
 
     def train_dataloader(self) -> Iterable[Batch]:
-        place = (self.seed, self.stage.name, self.position.epoch)
-        views, partners = self.data.drawn_views(*place), self.data.drawn_partners(*place)
+        rows = self._drawn_rows(self.settings.sampling, self.seed)
+        partners: list[np.ndarray] = []
+        if self.data.partner_sampling is not None:
+            seed = derive_seed("partner", self.seed, self.stage.name)
+            partners = self._drawn_rows(self.data.partner_sampling, seed, like=rows)
+        plan = self.data.training_plan(rows, partners, self.seed, self.stage.name, self.position.epoch)
         return loader(
-            self.data.batches(self._rows_of_epoch()[self.position.batch :], views, partners),
+            self.data.batches(plan.after(self.position.batch)),
             self.settings.workers,
             pin=self.device.type == "cuda",
         )
 
-    def _rows_of_epoch(self) -> list[np.ndarray]:
+    def _drawn_rows(
+        self, sampling: str, seed: int, like: Sequence[np.ndarray] | None = None
+    ) -> list[np.ndarray]:
+        """Rows of each batch of the epoch that this process shows; with ``like`` in batches as long as those."""
         repeats = self.settings.repeats_per_epoch
         order = np.concatenate(
             [
                 epoch_order(
                     self.data.sampling_labels,
-                    self.settings.sampling,
-                    seed=self.seed,
+                    sampling,
+                    seed=seed,
                     epoch=self.position.epoch * repeats + number,
                     rank=self.global_rank,
                     world_size=self.trainer.world_size,
@@ -129,6 +137,10 @@ class StageModule(lightning.LightningModule):
                 for number in range(repeats)
             ]
         )
+        if like is not None:
+            sizes = [len(rows) for rows in like]
+            drawn = self.data.train_rows[np.resize(order, sum(sizes))]
+            return np.split(drawn, np.cumsum(sizes)[:-1])
         # A last batch of one image has no batch statistics; small sets keep their only batch.
         whole = len(order) >= self.settings.batch_size
         return [
@@ -165,7 +177,7 @@ class StageModule(lightning.LightningModule):
         seed_globals("step", *place)
         batch = self.data.on_device(batch)
         if self.augmentation is not None:
-            batch = self.augmentation(batch, generator_at("augment", *place))
+            batch = self._augmented(self.augmentation, batch, place)
         if self.device.type == "cuda" and self.settings.channels_last:
             batch = in_channels_last(batch)
         batches = self.batches_per_epoch(self.trainer.world_size)
@@ -186,6 +198,18 @@ class StageModule(lightning.LightningModule):
             self.watch.pause()
             self._at_step_end({"lr": lr, "seconds": time.perf_counter() - began})
             self.watch.begin_wait()
+
+    def _augmented(
+        self,
+        augmentation: Callable[[Batch, torch.Generator], Batch],
+        batch: Batch,
+        seed_key: tuple[int | str, ...],
+    ) -> Batch:
+        """Augments the rows, and their fellows and partners each with draws of their own."""
+        drawn = iter(("augment", "augment fellow", "augment partner"))
+        return for_each_relative(
+            batch, lambda part, kinds: augmentation(part, generator_at(next(drawn), *seed_key))
+        )
 
     def _run_updates(self, batch: Batch, group: int, steps_now: bool) -> tuple[dict[str, Tensor], float]:
         shown: dict[str, Tensor] = {}

@@ -1,15 +1,16 @@
 """Trains one stage: validation, selection of the best weights, checkpoints, stopping and going on."""
 
 import time
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from modicum.distributed import gathered, wait_for_all, weighted_mean
 from modicum.engine.checkpoint import (
     Checkpoint,
     load_tensors,
@@ -18,15 +19,16 @@ from modicum.engine.checkpoint import (
     save_tensors,
 )
 from modicum.engine.devices import autocast, process_rank
-from modicum.engine.distributed import gathered, wait_for_all, weighted_mean
 from modicum.engine.inputs.batches import StageData
 from modicum.engine.recipe.settings import Recipe
 from modicum.engine.run_folder import RunFolder
+from modicum.engine.scoring import DecideFn
 from modicum.engine.training.history import History
 from modicum.engine.training.interrupts import InterruptHandler
 from modicum.engine.training.lightning_trainer import make_trainer, quiet_lightning
 from modicum.engine.training.meters import measured_by_allocator
 from modicum.engine.training.optimizers import optimizer_tensors, restore_optimizers
+from modicum.engine.training.results import StageResult
 from modicum.engine.training.stage_module import Position, StageModule
 from modicum.engine.training.validation import validate
 from modicum.errors import InterruptedRunError
@@ -40,15 +42,6 @@ from modicum.transforms import Augmentation
 SHORT = 5.0
 
 
-@dataclass(frozen=True)
-class StageResult:
-    """What came of a stage. The stage itself holds the selected weights."""
-
-    selection: dict[str, Any]
-    memory: dict[str, Any]
-    time: dict[str, float]
-
-
 class StageTrainer:
     """Keeps one stage's training in a run folder.
 
@@ -59,6 +52,8 @@ class StageTrainer:
         data: what the stage learns from.
         task: scores the validation.
         device: where to compute.
+        frozen: what other stages learn and this one does not: it receives no gradients while this one trains.
+        decide: makes answers of the outputs of all validation rows; None where each output is an answer.
     """
 
     def __init__(
@@ -69,15 +64,24 @@ class StageTrainer:
         data: StageData,
         task: Task,
         device: torch.device,
+        frozen: Iterable[nn.Parameter] = (),
+        decide: DecideFn | None = None,
     ) -> None:
         self.stage = stage
-        self.settings = recipe.training
+        self.settings = recipe.training_of(stage.name)
+        self.seed = recipe.seed
+        self.frozen = [parameter for parameter in frozen if parameter.requires_grad]
+        self.decide = decide
         self.folder = folder
         self.data = data
         self.task = task
         self.device = device
-        self.monitor = self.settings.monitor or task.monitor
-        self.higher = False if self.monitor == "loss" else task.higher_is_better(self.monitor)
+        if stage.scored:
+            self.monitor = self.settings.monitor or task.monitor
+            self.higher = False if self.monitor == "loss" else task.higher_is_better(self.monitor)
+        else:  # by its own loss, or one part of it, where that is asked for this stage
+            self.monitor = str(recipe.stages.get(stage.name, {}).get("monitor") or "loss")
+            self.higher = False
         self.history = History(folder.history)
         self.stop = InterruptHandler()
         self._last_checkpoint = time.monotonic()
@@ -106,11 +110,22 @@ class StageTrainer:
         elif process_rank() == 0:
             self.history.forget_after(self.stage.name, -1)
         if not self.module.position.finished:
-            self._fit()
+            with self._others_frozen():
+                self._fit()
         wait_for_all()  # the first process may still be writing the best weights
         self._load_selected()
         wait_for_all()  # and the others reading them
         return self._result()
+
+    @contextmanager
+    def _others_frozen(self) -> Iterator[None]:
+        for parameter in self.frozen:
+            parameter.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for parameter in self.frozen:
+                parameter.requires_grad_(True)
 
     def _fit(self) -> None:
         position, settings = self.module.position, self.settings
@@ -222,6 +237,8 @@ class StageTrainer:
                 rank=self.module.global_rank,
                 device=self.module.device,
                 forward_context=lambda: autocast(self.settings.precision, self.device),
+                seed=self.seed,
+                decide=self.decide,
             )
 
     def _selected_weights(self) -> Any:
