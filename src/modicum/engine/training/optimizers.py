@@ -1,6 +1,7 @@
 """Optimisers from settings, and their state as plain tensors."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -34,6 +35,11 @@ def make_optimizer(update: Update, settings: TrainingSettings) -> Optimizer:
     return AdamW(groups, **options, fused=True) if settings.optimizer == "adamw" else SGD(groups, **options)
 
 
+def parameters_of(optimizer: Optimizer) -> Iterator[Tensor]:
+    """All parameters of all groups."""
+    return (parameter for group in optimizer.param_groups for parameter in group["params"])
+
+
 def set_learning_rate(optimizer: Optimizer, factor: float) -> float:
     """Sets every group's rate to ``factor`` of its peak; returns that of the last group."""
     for group in optimizer.param_groups:
@@ -47,7 +53,7 @@ def clip_gradients(optimizer: Optimizer, norm: float) -> None:
     Lightning's own clipping refuses fused optimisers in mixed precision; bfloat16 needs no loss scaling, which is
     its reason.
     """
-    torch.nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], norm)
+    torch.nn.utils.clip_grad_norm_(list(parameters_of(optimizer)), norm)
 
 
 def optimizer_tensors(optimizers: list[Optimizer]) -> tuple[dict[str, Tensor], str]:

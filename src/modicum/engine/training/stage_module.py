@@ -20,8 +20,9 @@ from modicum.engine.randomness import derive_seed, generator_at, seed_globals
 from modicum.engine.recipe.settings import TrainingSettings
 from modicum.engine.training.averaging import AveragedParameters
 from modicum.engine.training.meters import Stopwatch, memory_account, saved_tensors
-from modicum.engine.training.optimizers import clip_gradients, make_optimizer, set_learning_rate
+from modicum.engine.training.optimizers import make_optimizer
 from modicum.engine.training.schedule import lr_factor
+from modicum.engine.training.step import BatchInStep, StepHooks, TrainingStep
 from modicum.errors import InputError
 from modicum.methods.base import TrainStage
 from modicum.tasks.base import Batch
@@ -212,48 +213,26 @@ class StageModule(lightning.LightningModule):
         )
 
     def _run_updates(self, batch: Batch, group: int, steps_now: bool) -> tuple[dict[str, Tensor], float]:
-        shown: dict[str, Tensor] = {}
-        lr = 0.0
         world = self.trainer.world_size
         per_epoch = self.steps_per_epoch(world)
         total, warmup = self.settings.epochs * per_epoch, round(self.settings.warmup_epochs * per_epoch)
         settings = self.settings
         min_factor = settings.min_lr / settings.lr
         factor = lr_factor(self.position.step, total, min(warmup, total), settings.schedule, min_factor)
-        for update, optimizer in zip(self.updates, self.plain_optimizers(), strict=True):
-            with self._only(optimizer), self._gradients_stay_local(not steps_now):
-                with self._first_step_meter():
-                    losses = update.losses(batch)
-                if self.position.batch % self.settings.accumulate == 0:
-                    optimizer.zero_grad(set_to_none=True)
-                self.manual_backward(torch.stack(list(losses.values())).sum() / group)
-                if steps_now:
-                    lr = set_learning_rate(optimizer, factor * update.lr_factor(self.position.epoch))
-                    if self.settings.clip_norm:
-                        clip_gradients(optimizer, self.settings.clip_norm)
-                    optimizer.step()
-                    if self.device.type != "cpu":
-                        # Room for the next forward pass. On a CPU the memory would go back to the system and
-                        # return page by page, which takes a tenth of a small network's step.
-                        optimizer.zero_grad(set_to_none=True)
-            shown |= losses
-        return shown, lr
+        step = TrainingStep(
+            self.updates,
+            self.plain_optimizers(),
+            clip_norm=settings.clip_norm,
+            release_gradients=self.device.type != "cpu",
+            hooks=StepHooks(self.manual_backward, self._no_sync, self._first_step_meter),
+        )
+        place = BatchInStep(group, self.position.batch % settings.accumulate == 0, steps_now)
+        return step(batch, place, factor, self.position.epoch)
 
-    @contextmanager
-    def _only(self, optimizer: Optimizer) -> Iterator[None]:
-        """With several updates, only the parameters of this one receive gradients."""
-        if len(self.updates) == 1:
-            yield
-            return
-        self.toggle_optimizer(optimizer)
-        try:
-            yield
-        finally:
-            self.untoggle_optimizer(optimizer)
-
-    def _gradients_stay_local(self, local: bool) -> AbstractContextManager[None]:
+    def _no_sync(self) -> AbstractContextManager[None]:
+        """Gradients stay in this process: those of the step's other batches are still to come."""
         no_sync = getattr(self.trainer.model, "no_sync", None)
-        return no_sync() if local and no_sync is not None else nullcontext()
+        return nullcontext() if no_sync is None else no_sync()
 
     # --- meters ------------------------------------------------------------------------------------------------
 
