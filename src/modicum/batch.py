@@ -4,8 +4,8 @@ A batch is a dict of tensors by name, its first axis the rows. What may be done 
 is declared once: by the names that have one by convention (:data:`KINDS`), or by whoever brings a further name
 (``kinds={"heatmap": "saliency"}``). Every transform, loader and mixer goes by it.
 
-A row may bring relatives: the same inputs of the patient's other eye (``fellow_image``, ``fellow_mask``, ...), or of a row
-that a second sampler drew (``partner_image``, ...). ``fellow_NAME`` and ``partner_NAME`` have the kind of ``NAME``.
+A row may bring relatives: the same inputs of the patient's other eye (``fellow_image``, ``fellow_mask``, ...), or of a
+row that a second sampler drew (``partner_image``, ...). ``fellow_NAME`` and ``partner_NAME`` have the kind of ``NAME``.
 
 >>> kind_of("partner_mask"), kind_of("heatmap"), kind_of("heatmap", {"heatmap": "saliency"})
 (<Kind.LABEL_MAP: 'label_map'>, None, <Kind.SALIENCY: 'saliency'>)

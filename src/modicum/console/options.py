@@ -18,6 +18,7 @@ Labels = Annotated[
     str | None, typer.Option(help="Columns with findings (1, 0, -1/blank: unknown), by commas.")
 ]
 Patient = Annotated[str | None, typer.Option(help="Column with the patient of each image.")]
+EyeColumn = Annotated[str | None, typer.Option("--eye", help="Column with the eye: left or right.")]
 ImageColumn = Annotated[str | None, typer.Option("--image", help="Column with the image paths.")]
 Target = Annotated[str | None, typer.Option(help="Column with the picture that is wanted of each image.")]
 Mask = Annotated[str | None, typer.Option(help="Column with the mask of each image.")]

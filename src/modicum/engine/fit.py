@@ -25,8 +25,9 @@ from modicum.engine.inputs.stage_inputs import StageInputs
 from modicum.engine.model import backbone_in, check_backbone, further_images, learned_of, make_method
 from modicum.engine.recipe.settings import Recipe
 from modicum.engine.run_folder import RunFolder, write_json
+from modicum.engine.scoring import decide_fn
 from modicum.engine.training.results import NOTHING_LEARNED
-from modicum.engine.training.run_stages import Learned, StagesResult, decide_fn, run_stages
+from modicum.engine.training.run_stages import Learned, StagesResult, run_stages
 from modicum.errors import InputError, InterruptedRunError, ModicumError
 from modicum.methods import ExtractStage, Method, TrainStage
 from modicum.nn import count_parameters, learnable_parameters

@@ -10,17 +10,12 @@ from modicum.methods.decision import Rows
 
 def rows_known(manifest: Manifest) -> Rows:
     """Names, patients, eyes and domains of all rows of a manifest."""
-    table = manifest.table
-    return Rows(
-        [str(name) for name in table["image"]],
-        *(_texts(table, column) for column in ("patient", "eye", "domain")),
-    )
+    return rows_of([str(name) for name in manifest.table["image"]], manifest.table)
 
 
-def rows_unknown(names: Sequence[str]) -> Rows:
-    """Images of which nothing but the name is known."""
-    nothing: list[str | None] = [None] * len(names)
-    return Rows(list(names), nothing, nothing, nothing)
+def rows_of(names: Sequence[str], facts: pd.DataFrame) -> Rows:
+    """Images by name, with what a table's columns ``patient``, ``eye`` and ``domain`` say of each."""
+    return Rows(list(names), *(_texts(facts, column) for column in ("patient", "eye", "domain")))
 
 
 def _texts(table: pd.DataFrame, column: str) -> list[str | None]:

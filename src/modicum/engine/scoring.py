@@ -9,7 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from modicum.data.manifest import Manifest
 from modicum.engine.inputs.batches import as_network_input
+from modicum.engine.known_rows import rows_known
+from modicum.methods import Method
 from modicum.methods.decision import Decision
 from modicum.tasks.base import Batch, Scores
 
@@ -92,3 +95,11 @@ class CollectedOutputs:
         decision = decide(torch.cat(self.outputs)[order], rows)
         scores.update(decision.outputs.float(), {name: tensor[order] for name, tensor in batch.items()})
         return rows, decision
+
+
+def decide_fn(method: Method, manifest: Manifest) -> DecideFn | None:
+    """Makes answers of the outputs of rows of a manifest; None where each output is an answer."""
+    if method.decides_over == "image":
+        return None
+    rows_of = rows_known(manifest)
+    return lambda outputs, rows: method.decide(outputs, rows_of.take(rows))

@@ -106,8 +106,8 @@ class Method(ABC):
             stages are named, also with an empty mapping. Settings that a user gives for the whole run come before these.
         image: settings of the images that differ from the general defaults.
         backbone: settings of the backbone that differ from the general defaults.
-        decides_over: ``image``: each output is an answer. ``set``: answers are found by :meth:`decide` from the outputs of
-            all images of a split, or of all images to predict.
+        decides_over: ``image``: each output is an answer. ``set``: :meth:`decide` finds answers from the outputs of all
+            images of a split, or of all images to predict.
     """
 
     name: ClassVar[str]

@@ -226,8 +226,8 @@ class Recipe(Settings):
     training: TrainingSettings = TrainingSettings()  # type: ignore[call-arg]
     stages: dict[str, dict[str, Any]] = Field(
         default_factory=dict,
-        description="By stage, settings of the training loop that are its own; `ready: run:FOLDER` takes the stage from an "
-        "earlier run as it is, `start: run:FOLDER` trains on from there.",
+        description="By stage, settings of the training loop that are its own; `ready: run:FOLDER` takes the stage "
+        "from an earlier run as it is, `start: run:FOLDER` trains on from there.",
     )
     config: dict[str, Any] = Field(default_factory=dict, description="The method's own settings.")
     seed: int = 0

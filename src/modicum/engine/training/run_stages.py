@@ -7,13 +7,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from modicum.data.manifest import Manifest
 from modicum.engine.inputs.batches import StageData
 from modicum.engine.inputs.stage_inputs import StageInputs
-from modicum.engine.known_rows import rows_known
 from modicum.engine.recipe.settings import Recipe
 from modicum.engine.run_folder import RunFolder
-from modicum.engine.scoring import DecideFn
+from modicum.engine.scoring import decide_fn
 from modicum.engine.stage_sources import load_stage
 from modicum.engine.training.fitting import StageFitter
 from modicum.engine.training.results import StageResult
@@ -90,14 +88,6 @@ def run_stages(
             fitter = StageFitter(stage, recipe, folder, data, device, _own_augmentation(stage, recipe))
             found.results[stage.name] = fitter.run()
     return found
-
-
-def decide_fn(method: Method, manifest: Manifest) -> DecideFn | None:
-    """Makes answers of the outputs of rows of a manifest; None where each output is an answer."""
-    if method.decides_over == "image":
-        return None
-    rows_of = rows_known(manifest)
-    return lambda outputs, rows: method.decide(outputs, rows_of.take(rows))
 
 
 def _from_earlier_run(stage: Stage, recipe: Recipe, found: StagesResult) -> bool:

@@ -1,9 +1,9 @@
 """The one Lightning module: it drives the updates of any stage, and knows where it is so that it can go on."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import lightning
@@ -29,7 +29,7 @@ from modicum.tasks.base import Batch
 
 
 @dataclass
-class Position:
+class TrainingProgress:
     """Where a stage's training stands. JSON-ready; part of every checkpoint."""
 
     epoch: int = 0
@@ -41,6 +41,14 @@ class Position:
     epochs_without_improvement: int = 0
     seconds: float = 0.0
     finished: bool = False
+
+    @classmethod
+    def from_dict(cls, state: Mapping[str, Any]) -> "TrainingProgress":
+        """What a checkpoint holds; those of earlier versions call some of it otherwise."""
+        values = dict(state.get("progress") or state["position"])
+        if "stale" in values:
+            values["epochs_without_improvement"] = values.pop("stale")
+        return cls(**values)
 
 
 class StageModule(lightning.LightningModule):
@@ -76,7 +84,7 @@ class StageModule(lightning.LightningModule):
         self.seed = seed
         self.augmentation = augmentation if data.shows_images else None
         self.updates = list(stage.updates())
-        self.position = Position()
+        self.progress = TrainingProgress()
         self.average: AveragedParameters | None = None
         self.memory: dict[str, Any] | None = None
         self.watch = Stopwatch()
@@ -113,9 +121,9 @@ class StageModule(lightning.LightningModule):
         if self.data.partner_sampling is not None:
             seed = derive_seed("partner", self.seed, self.stage.name)
             partners = self._drawn_rows(self.data.partner_sampling, seed, like=rows)
-        plan = self.data.training_plan(rows, partners, self.seed, self.stage.name, self.position.epoch)
+        plan = self.data.training_plan(rows, partners, self.seed, self.stage.name, self.progress.epoch)
         return loader(
-            self.data.batches(plan.after(self.position.batch)),
+            self.data.batches(plan.after(self.progress.batch)),
             self.settings.workers,
             pin=self.device.type == "cuda",
         )
@@ -131,7 +139,7 @@ class StageModule(lightning.LightningModule):
                     self.data.sampling_labels,
                     sampling,
                     seed=seed,
-                    epoch=self.position.epoch * repeats + number,
+                    epoch=self.progress.epoch * repeats + number,
                     rank=self.global_rank,
                     world_size=self.trainer.world_size,
                 )
@@ -164,9 +172,9 @@ class StageModule(lightning.LightningModule):
         self._at_start()
 
     def on_train_epoch_start(self) -> None:
-        if self.position.batch == 0:  # else the epoch goes on after a kill
-            seed_globals("epoch began", self.seed, self.stage.name, self.position.epoch)
-            self.stage.on_epoch_start(self.position.epoch)
+        if self.progress.batch == 0:  # else the epoch goes on after a kill
+            seed_globals("epoch began", self.seed, self.stage.name, self.progress.epoch)
+            self.stage.on_epoch_start(self.progress.epoch)
         self.watch.begin_wait()
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
@@ -174,7 +182,7 @@ class StageModule(lightning.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         began = time.perf_counter()
-        place = (self.seed, self.stage.name, self.position.epoch, self.position.batch, self.global_rank)
+        place = (self.seed, self.stage.name, self.progress.epoch, self.progress.batch, self.global_rank)
         seed_globals("step", *place)
         batch = self.data.on_device(batch)
         if self.augmentation is not None:
@@ -182,19 +190,19 @@ class StageModule(lightning.LightningModule):
         if self.device.type == "cuda" and self.settings.channels_last:
             batch = in_channels_last(batch)
         batches = self.batches_per_epoch(self.trainer.world_size)
-        first = self.position.batch - self.position.batch % self.settings.accumulate
+        first = self.progress.batch - self.progress.batch % self.settings.accumulate
         group = min(self.settings.accumulate, batches - first)
-        steps_now = self.position.batch + 1 == first + group
+        steps_now = self.progress.batch + 1 == first + group
         losses, lr = self._run_updates(batch, group, steps_now)
-        self.position.batch += 1
+        self.progress.batch += 1
         self._waiting_losses.append({name: value.detach() for name, value in losses.items()})
         if steps_now:
-            self.position.step += 1
+            self.progress.step += 1
             if self.average is not None:
                 self.average.update()
             self._account_memory()
         self.watch.end_work(len(batch["position"]) * self.trainer.world_size)
-        self.position.seconds += time.perf_counter() - began
+        self.progress.seconds += time.perf_counter() - began
         if steps_now:
             self.watch.pause()
             self._at_step_end({"lr": lr, "seconds": time.perf_counter() - began})
@@ -218,7 +226,7 @@ class StageModule(lightning.LightningModule):
         total, warmup = self.settings.epochs * per_epoch, round(self.settings.warmup_epochs * per_epoch)
         settings = self.settings
         min_factor = settings.min_lr / settings.lr
-        factor = lr_factor(self.position.step, total, min(warmup, total), settings.schedule, min_factor)
+        factor = lr_factor(self.progress.step, total, min(warmup, total), settings.schedule, min_factor)
         step = TrainingStep(
             self.updates,
             self.plain_optimizers(),
@@ -226,8 +234,8 @@ class StageModule(lightning.LightningModule):
             release_gradients=self.device.type != "cpu",
             hooks=StepHooks(self.manual_backward, self._no_sync, self._first_step_meter),
         )
-        place = BatchInStep(group, self.position.batch % settings.accumulate == 0, steps_now)
-        return step(batch, place, factor, self.position.epoch)
+        place = BatchInStep(group, self.progress.batch % settings.accumulate == 0, steps_now)
+        return step(batch, place, factor, self.progress.epoch)
 
     def _no_sync(self) -> AbstractContextManager[None]:
         """Gradients stay in this process: those of the step's other batches are still to come."""
@@ -265,24 +273,20 @@ class StageModule(lightning.LightningModule):
             for name, value in losses.items():
                 if not np.isfinite(value):
                     raise InputError(
-                        f"loss '{name}' became {value} near step {self.position.step}",
+                        f"loss '{name}' became {value} near step {self.progress.step}",
                         f"lower the learning rate (now --set lr={self.settings.lr:g}) or check the images",
                     )
-                self.position.loss_sums[name] = self.position.loss_sums.get(name, 0.0) + value
-            self.position.loss_count += 1
+                self.progress.loss_sums[name] = self.progress.loss_sums.get(name, 0.0) + value
+            self.progress.loss_count += 1
         return taken
 
     # --- the end of an epoch -----------------------------------------------------------------------------------
 
     def on_train_epoch_end(self) -> None:
         self.watch.pause()
-        seed_globals("epoch ended", self.seed, self.stage.name, self.position.epoch)
-        self.stage.on_epoch_end(self.position.epoch)
-        self.position.epoch += 1
-        self.position.batch = 0
+        seed_globals("epoch ended", self.seed, self.stage.name, self.progress.epoch)
+        self.stage.on_epoch_end(self.progress.epoch)
+        self.progress.epoch += 1
+        self.progress.batch = 0
         if self._at_epoch_end():
             self.trainer.should_stop = True
-
-    def position_dict(self) -> dict[str, Any]:
-        """The position, JSON-ready."""
-        return asdict(self.position)

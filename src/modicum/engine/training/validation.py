@@ -25,7 +25,7 @@ def validate(
     seed: int = 0,
     decide: DecideFn | None = None,
 ) -> dict[str, float]:
-    """The task's metrics where the stage is scored, and ``loss`` where it has validation losses; in all processes the same.
+    """The task's metrics where the stage is scored, and ``loss`` where it has some; the same in all processes.
 
     Args:
         stage: is in training mode before and after.
