@@ -1,6 +1,6 @@
 """Predicts any number of images in bounded memory; a broken one is a row with an error, and nothing is lost."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -104,7 +104,10 @@ class TablePredictor:
         if self.decide is not None:
             return self._decided_together(refs, names, rows, out)
         broken = 0
-        with TableWriter(out, self._columns()) as table, bar("predicting", len(refs)) as shown:
+        with (
+            TableWriter(out, self._columns(), self._numbers()) as table,
+            bar("predicting", len(refs)) as shown,
+        ):
             for part in self._parts(refs, names, shown):
                 found = pd.DataFrame() if part.outputs is None else self._answers(part.outputs)
                 found.index = pd.Index(part.good)
@@ -122,14 +125,18 @@ class TablePredictor:
         outputs = [part.outputs for part in parts if part.outputs is not None]
         good = np.flatnonzero(table["error"].isna())
         further: list[str] = []
+        numbers = self._numbers()
         if outputs:
             decision = self.decide(torch.cat(outputs), rows.take(good))
             found = self._answers(decision.outputs).assign(**decision.columns)
             found.index = pd.Index(good)
             further = list(decision.columns)
+            numbers += [
+                n for n, values in decision.columns.items() if np.asarray(values).dtype.kind in "biuf"
+            ]
             table = table.join(found)
         columns = self._columns(further)
-        with TableWriter(out, columns) as writer:
+        with TableWriter(out, columns, numbers) as writer:
             writer.write(table.reindex(columns=columns))
         return PredictionSummary(len(good), len(refs) - len(good), out)
 
@@ -137,6 +144,10 @@ class TablePredictor:
         answers = self.task.prediction_table(np.zeros((0, self.task.num_outputs))).columns
         maps = [] if self.maps is None else ["map"]
         return ["image", *answers, *further, *maps, "error"]
+
+    def _numbers(self) -> list[str]:
+        answers = self.task.prediction_table(np.zeros((0, self.task.num_outputs)))
+        return [str(name) for name in answers if pd.api.types.is_numeric_dtype(answers[name])]
 
     def _answers(self, outputs: torch.Tensor) -> pd.DataFrame:
         return self.task.prediction_table(self.task.activate(outputs).cpu().numpy().astype(np.float64))
@@ -185,9 +196,15 @@ class TablePredictor:
 
 
 class TableWriter:
-    """Appends rows to a CSV or Parquet file that takes its name when the block ends well."""
+    """Appends rows to a CSV or Parquet file that takes its name when the block ends well.
 
-    def __init__(self, path: Path, columns: Sequence[str]) -> None:
+    Args:
+        path: ends in ``.csv`` or ``.parquet``.
+        columns: of the table.
+        numbers: which of them hold numbers in a Parquet file; the rest is text.
+    """
+
+    def __init__(self, path: Path, columns: Sequence[str], numbers: Collection[str] = ()) -> None:
         if path.suffix.lower() not in {".csv", ".parquet"}:
             raise InputError(f"--out '{path}' has an unknown suffix", "end it with .csv or .parquet")
         if not path.parent.is_dir():
@@ -195,6 +212,7 @@ class TableWriter:
         self.path = path
         self.part = path.with_name(path.name + ".part")
         self._columns = list(columns)
+        self._numbers = frozenset(numbers)
         self._parquet: Any = None
         self._csv: Any = None
 
@@ -221,12 +239,9 @@ class TableWriter:
         import pyarrow.parquet as pq
 
         if self._parquet is None:
-            numbers = [
-                name
-                for name in self._columns
-                if name.startswith("p_") or pd.api.types.is_numeric_dtype(rows[name])
-            ]
-            schema = pa.schema([(n, pa.float64() if n in numbers else pa.string()) for n in self._columns])
+            schema = pa.schema(
+                [(n, pa.float64() if n in self._numbers else pa.string()) for n in self._columns]
+            )
             self._parquet = pq.ParquetWriter(self.part, schema)
         self._parquet.write_table(
             pa.Table.from_pandas(rows, schema=self._parquet.schema, preserve_index=False)

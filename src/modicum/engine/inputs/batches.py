@@ -169,13 +169,13 @@ class StageData:
         others = self._fellows_of(batches)
         if self.partner_sampling is not None:
             others[PARTNER] = partners
-        return BatchPlan(batches, others, self._drawn_views(*seed_key), self._drawn_pairs(*seed_key))
+        return BatchPlan(batches, others, self.drawn_views(*seed_key), self.drawn_pairs(*seed_key))
 
     def _fellows_of(self, batches: Sequence[np.ndarray]) -> dict[str, Sequence[np.ndarray]]:
         fellows = self.fellows
         return {} if fellows is None else {FELLOW: [fellows[rows] for rows in batches]}
 
-    def _drawn_pairs(self, *seed_key: int | str) -> dict[str, np.ndarray]:
+    def drawn_pairs(self, *seed_key: int | str) -> dict[str, np.ndarray]:
         """For inputs without pairs, the training row that each row takes them from."""
         drawn = {}
         for name in self.shuffled:
@@ -185,7 +185,7 @@ class StageData:
             drawn[name] = rows
         return drawn
 
-    def _drawn_views(self, *seed_key: int | str) -> np.ndarray | None:
+    def drawn_views(self, *seed_key: int | str) -> np.ndarray | None:
         """The view that each row is shown in; None where there is one only."""
         if len(self.views) == 1:
             return None
