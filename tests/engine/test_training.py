@@ -143,7 +143,7 @@ def test_averaged_weights_are_the_ones_selected(tmp_path):
     stage = Watched()
     run = trainer(stage, tmp_path, epochs=3, ema_decay=0.8)
     run.run()
-    steps = run.module.position.best["step"]
+    steps = run.module.progress.best["step"]
     path.append(None)  # the weights after the last step were never used
     average, decays = path[0], [min(0.8, (1 + n) / (10 + n)) for n in range(steps)]
     if steps == len(path) - 1:

@@ -18,6 +18,7 @@ Labels = Annotated[
     str | None, typer.Option(help="Columns with findings (1, 0, -1/blank: unknown), by commas.")
 ]
 Patient = Annotated[str | None, typer.Option(help="Column with the patient of each image.")]
+EyeColumn = Annotated[str | None, typer.Option("--eye", help="Column with the eye: left or right.")]
 ImageColumn = Annotated[str | None, typer.Option("--image", help="Column with the image paths.")]
 Target = Annotated[str | None, typer.Option(help="Column with the picture that is wanted of each image.")]
 Mask = Annotated[str | None, typer.Option(help="Column with the mask of each image.")]
@@ -216,7 +217,7 @@ def assignments_given(assignments: list[str] | None, options: Mapping[str, Any])
     Raises:
         InputError: an assignment is none, or its key is an option of the command that is no setting of a recipe.
     """
-    from modicum.engine.recipe.settings import parse_assignments
+    from modicum.engine.recipe.assignments import parse_assignments
 
     settings = parse_assignments(assignments or [])
     known = {*_SETTINGS, *_ROLES, "batch_size", "classes", "pairs"}

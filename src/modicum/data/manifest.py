@@ -32,6 +32,8 @@ LABELS_PREFIX = "labels:"
 MASKS_PREFIX = "masks:"
 _PICTURES = ("image", "mask", "fov", "target")
 SPLITS = ("train", "val", "test")
+REFERENCE = "reference"
+"""The split of rows that are neither learned from nor scored: annotated examples that a method asks for."""
 # pandas 2 has no text type with NaN for "missing" that every 2.x knows.
 _TEXT: Any = "str" if int(pd.__version__.split(".")[0]) >= 3 else object
 

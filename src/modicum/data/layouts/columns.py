@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from modicum.data.manifest import COLUMNS, LABELS_PREFIX, Manifest, class_order, name_classes
+from modicum.data.manifest import COLUMNS, LABELS_PREFIX, REFERENCE, Manifest, class_order, name_classes
 from modicum.errors import InputError, did_you_mean
 from modicum.wording import count_of
 
@@ -19,6 +19,7 @@ _SPLIT_NAMES = {
     "train": ("train", "training", "tr"),
     "val": ("val", "valid", "validation", "dev"),
     "test": ("test", "testing"),
+    REFERENCE: (REFERENCE,),
 }
 _EYES = {
     "L": ("l", "left", "os", "left eye", "oculus sinister"),
@@ -154,7 +155,7 @@ def _splits(manifest: Manifest, splits: pd.Series) -> pd.Series:
     for row in np.flatnonzero(splits.notna() & known.isna())[:1]:
         raise InputError(
             f"{manifest.place(int(row))}: split '{splits.iloc[row]}' is not known",
-            "write train, val or test, or rename the column to have a split made",
+            "write train, val, test or reference, or rename the column to have a split made",
         )
     return known
 

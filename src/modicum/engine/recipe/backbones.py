@@ -8,13 +8,11 @@ from pathlib import Path
 
 from modicum.data.weights_file import read_weights, weights_digest, written_normalisation
 from modicum.engine.randomness import seed_globals
-from modicum.engine.recipe.settings import BackboneSettings
+from modicum.engine.recipe.settings import OF_RUN, BackboneSettings
 from modicum.errors import InputError
 from modicum.nn import Backbone, load_backbone_weights
 from modicum.nn.positions import with_scaled_positions
 
-OF_RUN = "run:"
-"""What weights begin with that a run has learned."""
 _HUB = "huggingface.co"
 
 
