@@ -207,7 +207,8 @@ def _optimizer(update: Update, run: DryRun) -> Optimizer:
     made = make_optimizer(update, run.recipe.training)
     if run.cuda:  # where nothing is said, a GPU's optimisers take all parameters in one operation
         for group in made.param_groups:
-            group["foreach"] = not group.get("fused")
+            if group["foreach"] is None:
+                group["foreach"] = not (group["fused"] or group["differentiable"])
     return made
 
 

@@ -25,6 +25,7 @@ from modicum.engine.training.schedule import lr_factor
 from modicum.engine.training.step import BatchInStep, StepHooks, TrainingStep
 from modicum.errors import InputError
 from modicum.methods.base import TrainStage
+from modicum.progress import say
 from modicum.tasks.base import Batch
 
 
@@ -102,7 +103,7 @@ class StageModule(lightning.LightningModule):
         self._restore = restore
 
     def configure_optimizers(self) -> list[Optimizer]:
-        return [make_optimizer(update, self.settings) for update in self.updates]
+        return [make_optimizer(update, self.settings, note=say) for update in self.updates]
 
     def plain_optimizers(self) -> list[Optimizer]:
         """The optimisers, without Lightning's wrapping."""
