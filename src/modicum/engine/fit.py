@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -34,11 +34,9 @@ from modicum.nn import count_parameters, learnable_parameters
 from modicum.progress import say, set_quiet
 from modicum.tasks import Task
 
-Fingerprint = Callable[[PreparedData], dict[str, Any]]
-
 
 def fit_recipe(
-    recipe: Recipe, folder: RunFolder, *, resume: bool, stores: Path, workers: int, fingerprint: Fingerprint
+    recipe: Recipe, folder: RunFolder, *, resume: bool, stores: Path, workers: int
 ) -> dict[str, Any]:
     """Trains, evaluates and writes everything into a run folder. Returns the content of ``metrics.json``.
 
@@ -48,7 +46,6 @@ def fit_recipe(
         resume: go on with what is there.
         stores: where image and feature stores are kept, shared by runs.
         workers: processes that decode images.
-        fingerprint: describes the data (given by the caller: it stands above the engine).
 
     Raises:
         InputError: bad input, found before training wherever possible.
@@ -63,7 +60,7 @@ def fit_recipe(
         else:
             set_quiet(True)
         try:
-            content = _fit(recipe, folder, stores, workers, fingerprint, began)
+            content = _fit(recipe, folder, stores, workers, began)
         except (KeyboardInterrupt, Exception) as error:
             known = _as_user_error(error, recipe, folder)
             if first:
@@ -140,16 +137,14 @@ def _record_end(folder: RunFolder, error: BaseException) -> None:
         folder.set_status("failed", error=str(error) if known else type(error).__name__)
 
 
-def _fit(
-    recipe: Recipe, folder: RunFolder, stores: Path, workers: int, fingerprint: Fingerprint, began: float
-) -> dict[str, Any]:
+def _fit(recipe: Recipe, folder: RunFolder, stores: Path, workers: int, began: float) -> dict[str, Any]:
     device = chosen_device(recipe.device)
     be_deterministic(recipe.training.deterministic)
     prepared, task = _prepared(recipe, folder, stores, workers)
     targets = task.targets(prepared.manifest)
     if process_rank() == 0:
         prepared.with_digests().save(folder.manifest)
-        write_json(folder.fingerprint, {**fingerprint(prepared), "notes": prepared.notes})
+        write_json(folder.fingerprint, {**prepared.fingerprint(), "notes": prepared.notes})
         _write_artefacts(folder, task.artefacts())
     train_rows = prepared.rows("train")
     training_targets = {name: values[train_rows] for name, values in targets.items()}

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from modicum.data.layouts import data_name
+from modicum.data.roles import ROLES
 from modicum.engine.recipe.assignments import overridden
 from modicum.engine.recipe.augmentation_file import names_a_file, read_augmentation
 from modicum.engine.recipe.given_recipe import PARTS, GivenRecipe
@@ -38,19 +39,7 @@ def make_recipe(
     values = _starting_values(data, found, given, chosen)
     values |= {"method": method, "task": task}
     columns = dict(chosen.pop("columns", {}))
-    for role in (
-        "label",
-        "labels",
-        "patient",
-        "image",
-        "mask",
-        "fov",
-        "target",
-        "report",
-        "split",
-        "eye",
-        "domain",
-    ):
+    for role in ROLES:
         if role in chosen:
             columns[role] = chosen.pop(role)
     if columns:
