@@ -26,7 +26,7 @@ class PromptedBlock(nn.Module):
         self.block = block
         self.prefix = prefix
         self.prompts = prompts
-        self.num_existing = there
+        self.num_existing = num_existing
         self.removed = removed
 
     def forward(
