@@ -1,7 +1,7 @@
 """Losses of classification: one class, several findings, or an ordered grade.
 
-Each is a pure function; the modules of the same names hold its settings, with weights as buffers, so that
-they follow the model to its device and reach the loss.
+Each is a pure function; the module of the same name holds its settings, with weights as buffers, so that
+they move to the model's device.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ def _probabilities(logits: Float[Tensor, "batch classes"]) -> Float[Tensor, "bat
 
 
 def class_weights_from_counts(counts: Sequence[int] | Int[Tensor, "classes"]) -> Float[Tensor, "classes"]:
-    """Weights that make all classes count the same in the loss: largest count / own count.
+    """Class weights that balance the loss: largest count / count of the class.
 
     Huang et al., "Identifying the key components in ResNet-50 for diabetic retinopathy grading" (Diagnostics
     2023, 13, 1664): the ``balance`` re-weighting, in which the largest class has weight 1.
@@ -84,13 +84,13 @@ def masked_bce_with_logits(
     >>> round(loss.item(), 4)  # log 2
     0.6931
     """
-    known = ~targets.isnan()
+    is_known = ~targets.isnan()
     # Replaced before the loss, not only left out after it: NaN times 0 would still be NaN in the gradient.
-    certain = torch.where(known, targets, 0.0)
+    certain = torch.where(is_known, targets, 0.0)
     losses = functional.binary_cross_entropy_with_logits(
         logits, certain, pos_weight=pos_weight, reduction="none"
     )
-    return (losses * known).sum() / known.sum().clamp_min(1)
+    return (losses * is_known).sum() / is_known.sum().clamp_min(1)
 
 
 def focal_loss(
@@ -99,7 +99,7 @@ def focal_loss(
     alpha: float = 5.0,
     gamma: float = 2.0,
 ) -> Float[Tensor, ""]:
-    """Cross-entropy that all but leaves out what is already right: mean of -alpha (1 - p)^gamma log p.
+    """Focal loss, which down-weights confident correct predictions: mean of -alpha (1 - p)^gamma log p.
 
     Lin et al., "Focal Loss for Dense Object Detection" (ICCV 2017), with the scale and the floor of 1e-6
     under p that the grading study uses (Huang et al. 2023).
@@ -108,13 +108,13 @@ def focal_loss(
         logits: one score a class.
         target: class numbers from 0.
         alpha: a factor on the whole loss.
-        gamma: how strongly certain answers are discounted; 0 gives alpha times cross-entropy.
+        gamma: how strongly confident predictions are down-weighted; 0 gives alpha times cross-entropy.
 
     >>> focal_loss(torch.tensor([[9.0, 0.0]]), torch.tensor([0])).item() < 1e-6
     True
     """
     probability = _probabilities(logits).gather(1, target.long().unsqueeze(1)).squeeze(1) + 1e-6
-    # With the floor, a certain answer has p slightly above 1.
+    # With the floor, a confident prediction has p slightly above 1.
     return (-alpha * (1 - probability).clamp_min(0) ** gamma * probability.log()).mean()
 
 
