@@ -22,6 +22,19 @@ ImageColumn = Annotated[str | None, typer.Option("--image", help="Column with th
 Target = Annotated[str | None, typer.Option(help="Column with the picture that is wanted of each image.")]
 Mask = Annotated[str | None, typer.Option(help="Column with the mask of each image.")]
 FieldOfView = Annotated[str | None, typer.Option("--fov", help="Column with the mask of where pixels count.")]
+Boxes = Annotated[
+    str | None,
+    typer.Option(
+        help="Column with the boxes of each image, or a file of them: CSV, COCO or plain JSON, YOLO's folder of labels."
+    ),
+]
+BoxChoices = Annotated[
+    str | None,
+    typer.Option(
+        "--box-options",
+        help="How boxes are read, KEY=VALUE by commas: units, format, exif, outside, unmatched, min_side.",
+    ),
+]
 Domain = Annotated[str | None, typer.Option(help="Column with the domain (hospital, scanner) of each image.")]
 ReportColumn = Annotated[
     str | None, typer.Option("--report", help="Column with the reports: their texts, or names of text files.")
@@ -92,7 +105,7 @@ _SETTINGS = (
     "device",
     "augment",
 )
-_ROLES = ("label", "labels", "patient", "image", "target", "mask", "fov", "domain", "report")
+_ROLES = ("label", "labels", "patient", "image", "target", "mask", "fov", "boxes", "domain", "report")
 
 
 @dataclass(frozen=True)
@@ -106,6 +119,8 @@ class Reading:
     target: Target = None
     mask: Mask = None
     fov: FieldOfView = None
+    boxes: Boxes = None
+    box_options: BoxChoices = None
     domain: Domain = None
     report: ReportColumn = None
     pairs: Pairs = None
@@ -124,6 +139,7 @@ class Reading:
         given = {
             "columns": columns_given(self.options) or None,
             "pairs": pair_given(self.pairs),
+            "box_options": None if self.box_options is None else box_options_given(self.box_options),
             "images": None if self.images is None else str(self.images),
             "split_lists": None if self.split_lists is None else str(self.split_lists),
             "allow_outside": self.allow_outside or None,
@@ -183,6 +199,13 @@ def pair_given(text: str | None) -> tuple[str, str] | None:
     return words[0], words[1]
 
 
+def box_options_given(text: str) -> dict[str, Any]:
+    """``outside=drop,min_side=2`` as a mapping. Raises :class:`~modicum.errors.InputError` for anything else."""
+    from modicum.data.boxes.options import BoxOptions
+
+    return BoxOptions.parse(text)
+
+
 def settings_given(options: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a recipe among a command's options; those that were not given are left out.
 
@@ -201,6 +224,8 @@ def settings_given(options: Mapping[str, Any]) -> dict[str, Any]:
         settings["classes"] = [part.strip() for part in options["classes"].split(",")]
     if options.get("batch_size") is not None:
         settings["batch_size"] = _batch_size(options["batch_size"])
+    if options.get("box_options") is not None:
+        settings["box_options"] = box_options_given(options["box_options"])
     if options.get("pairs") is not None:
         settings["pairs"] = pair_given(options["pairs"])
     return settings | columns_given(options)
@@ -219,7 +244,7 @@ def assignments_given(assignments: list[str] | None, options: Mapping[str, Any])
     from modicum.engine.recipe.settings import parse_assignments
 
     settings = parse_assignments(assignments or [])
-    known = {*_SETTINGS, *_ROLES, "batch_size", "classes", "pairs"}
+    known = {*_SETTINGS, *_ROLES, "batch_size", "classes", "pairs", "box_options"}
     for key in settings:
         if key in options and key not in known:
             raise InputError(f"--set {key} is an option of its own", f"pass --{key.replace('_', '-')}")

@@ -26,7 +26,7 @@ from modicum.data.long_cells import long_cells
 from modicum.errors import InputError
 from modicum.wording import listed
 
-COLUMNS = ("image", "label", "patient", "eye", "domain", "mask", "fov", "target", "report", "split")
+COLUMNS = ("image", "label", "patient", "eye", "domain", "mask", "fov", "target", "boxes", "report", "split")
 """Columns with a meaning, apart from the findings and from one mask a class."""
 LABELS_PREFIX = "labels:"
 MASKS_PREFIX = "masks:"
@@ -51,7 +51,10 @@ def split_reference(reference: str) -> tuple[str, str]:
 
 
 def text_column(values: Iterable[Any]) -> pd.Series:
-    """Any values as text: nothing and ``""`` are NaN, whole floats lose their ``.0``, lists join by ``|``."""
+    """Any values as text: nothing and ``""`` are NaN, whole floats lose their ``.0``, lists join by ``|``.
+
+    Lists of lists, as boxes are, become JSON.
+    """
     if isinstance(values, pd.Series) and values.dtype == "str":
         return values.where(values != "").reset_index(drop=True)
     return pd.Series([_text(value) for value in values], dtype=_TEXT)
@@ -61,6 +64,8 @@ def _text(value: Any) -> Any:
     if isinstance(value, str):
         return value or np.nan
     if isinstance(value, list | tuple | np.ndarray):
+        if len(value) and all(isinstance(item, list | tuple | np.ndarray) for item in value):
+            return json.dumps([list(item) for item in value], default=float)
         return "|".join(str(_text(item)) for item in value) or np.nan
     if value is None or pd.isna(value):
         return np.nan

@@ -9,6 +9,7 @@ import torch
 
 from modicum.engine.devices import process_rank, process_world
 from modicum.engine.inputs.batches import StageData, Stored
+from modicum.engine.inputs.boxes import box_inputs
 from modicum.engine.inputs.extraction import Extraction, LiveStage, RecordReader, extracted
 from modicum.engine.inputs.preparation import PreparedData
 from modicum.engine.model import backbone_facts
@@ -75,9 +76,11 @@ class StageInputs:
             for name, (read, positions) in self.prepared.auxiliary_images.items()
         }
         made = {"image": images, **self._made}
+        boxes = box_inputs(self.prepared.boxes, stage.name, train_rows) if "boxes" in stage.reads else {}
+        made |= boxes
         if unknown := [name for name in stage.reads if name not in made]:
             raise ValueError(f"stage '{stage.name}' reads '{unknown[0]}', which no stage before it provides")
-        made = {name: made[name] for name in stage.reads}
+        made = {name: made[name] for name in [*stage.reads, *boxes]}
         stored = {name: source for name, source in made.items() if isinstance(source, Stored)}
         live = {name: source for name, source in made.items() if isinstance(source, LiveStage)}
         return StageData(

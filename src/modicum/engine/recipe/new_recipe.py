@@ -45,6 +45,7 @@ def make_recipe(
         "image",
         "mask",
         "fov",
+        "boxes",
         "target",
         "report",
         "split",
