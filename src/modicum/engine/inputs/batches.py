@@ -10,7 +10,7 @@ from jaxtyping import Int
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from modicum.batch import FELLOW, PARTNER, for_each_relative, prefix_of
+from modicum.batch import FELLOW, PARTNER, Kind, Kinds, for_each_relative, names_of, prefix_of
 from modicum.engine.inputs.prefetching import Prefetched
 from modicum.engine.randomness import derive_seed
 from modicum.tasks.base import Batch
@@ -245,14 +245,19 @@ def in_batches(rows: np.ndarray, batch_size: int) -> list[np.ndarray]:
     return [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
 
 
-def as_network_input(batch: Batch) -> Batch:
-    """Stored images ``[b, h, w, c]`` to ``[b, c, h, w]`` float32 in ``[0, 1]``; all else as it is."""
-    images: Batch = {
+def as_network_input(batch: Batch, kinds: Kinds = None) -> Batch:
+    """Stored images and saliency ``[b, h, w, c]`` to ``[b, c, h, w]`` float32 in ``[0, 1]``; all else as it is.
+
+    Args:
+        batch: as it was loaded; images of whole numbers (uint8 or uint16) are stored ones.
+        kinds: of names that have none by convention.
+    """
+    stored = {
         name: to_unit_range(batch[name])
-        for name in ("image", "source", "target")
-        if name in batch and batch[name].dtype in (torch.uint8, torch.uint16)
+        for name in names_of(batch, Kind.IMAGE, Kind.SALIENCY, kinds=kinds)
+        if batch[name].dtype in (torch.uint8, torch.uint16)
     }
-    return {**batch, **images}
+    return {**batch, **stored}
 
 
 def to_unit_range(images: Tensor) -> Tensor:
@@ -265,11 +270,10 @@ def to_unit_range(images: Tensor) -> Tensor:
     return images.div_(highest)
 
 
-def in_channels_last(batch: Batch) -> Batch:
+def in_channels_last(batch: Batch, kinds: Kinds = None) -> Batch:
     """Images in the memory layout that convolutions are quick with on a GPU."""
-    images: Batch = {
+    images = {
         name: batch[name].contiguous(memory_format=torch.channels_last)
-        for name in ("image", "target")
-        if name in batch
+        for name in names_of(batch, Kind.IMAGE, kinds=kinds)
     }
     return {**batch, **images}
