@@ -11,7 +11,7 @@ from modicum.engine.randomness import seed_globals
 from modicum.engine.recipe.settings import OF_RUN, BackboneSettings
 from modicum.errors import InputError
 from modicum.nn import Backbone, load_backbone_weights
-from modicum.nn.positions import with_scaled_positions
+from modicum.nn.pos_embed import with_resized_pos_embed
 
 _HUB = "huggingface.co"
 
@@ -37,7 +37,7 @@ def make_backbone(
     if settings.position_resize == "scale":
         as_made = settings.model_copy(update={"position_resize": "size"})
         made = make_backbone(as_made, native_size(settings.name), seed, of_run)
-        return with_scaled_positions(made, image_size)
+        return with_resized_pos_embed(made, image_size)
     made = _with_weights(settings, image_size, seed, of_run)
     own = made.normalisation
     made.set_normalisation(settings.mean or own["mean"], settings.std or own["std"])
