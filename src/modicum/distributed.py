@@ -3,13 +3,16 @@
 A loss over a batch (contrastive, prototypes, optimal transport) takes ``gather_with_gradient`` of its inputs, so that
 two processes with half a batch each learn what one learns from the whole. Each process then computes the whole loss;
 data-parallel training averages the gradients, and the backward pass of the gathering sums them over processes, which
-together is the gradient of the one loss.
+together is the gradient of the one loss. A mean over a batch whose divisor differs between processes (known findings,
+weights of classes, pixels that count) takes ``mean_over_processes`` of the divisor.
+
+Where gradients are off (validation), processes may see different numbers of batches: each then counts alone.
 """
 
 from typing import TypeVar
 
 import torch
-from jaxtyping import Shaped
+from jaxtyping import Float, Shaped
 from torch import Tensor, distributed, nn
 
 T = TypeVar("T")
@@ -28,9 +31,10 @@ def process_number() -> int:
 def gather_with_gradient(values: Shaped[Tensor, "b *shape"]) -> Shaped[Tensor, "all_b *shape"]:
     """The values of all processes along the first axis, in the order of their ranks, with gradients to each.
 
-    All processes must give the same number of rows. Integers and booleans come without gradients.
+    All processes must give the same number of rows. Integers and booleans come without gradients. Without gradients
+    (``torch.no_grad``), the process's own values.
     """
-    if processes() == 1:
+    if not _shares_batches():
         return values
     if not values.is_floating_point():
         parts = [torch.empty_like(values) for _ in range(processes())]
@@ -39,6 +43,27 @@ def gather_with_gradient(values: Shaped[Tensor, "b *shape"]) -> Shaped[Tensor, "
     from torch.distributed.nn.functional import all_gather
 
     return torch.cat(all_gather(values.contiguous()))
+
+
+def mean_over_processes(value: Shaped[Tensor, "*shape"]) -> Shaped[Tensor, "*shape"]:
+    """The mean of a divisor over the processes that share a batch, without gradient; alone, the value itself.
+
+    ``local_sum / mean_over_processes(local_count)``, averaged over processes, is ``sum / count`` of the whole batch.
+    """
+    if not _shares_batches():
+        return value
+    total = value.detach().clone().to(torch.promote_types(value.dtype, torch.float32))
+    distributed.all_reduce(total)
+    return total / processes()
+
+
+def sum_with_gradient(value: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """The sum of a tensor over the processes that share a batch, with gradients to each; alone, the value itself."""
+    if not _shares_batches():
+        return value
+    from torch.distributed.nn.functional import all_reduce
+
+    return all_reduce(value.contiguous())
 
 
 def own_part(values: Shaped[Tensor, "all_b *shape"], count: int) -> Shaped[Tensor, "b *shape"]:
@@ -77,6 +102,10 @@ def share_buffers(network: nn.Module) -> None:
         with torch.no_grad():
             for buffer in network.buffers():
                 distributed.broadcast(buffer, src=0)
+
+
+def _shares_batches() -> bool:
+    return processes() > 1 and torch.is_grad_enabled()
 
 
 def _together() -> bool:

@@ -85,5 +85,7 @@ def test_settings_of_earlier_versions_are_read_under_their_present_names(old, ne
     for name, value in new.items():
         assert getattr(of_file.training, name) == value
         assert getattr(of_command.training, name) == value
-    option = Recipe.model_validate({"method": "reggan", "data": {"source": "x"}, "options": {"neighbours": 1}})
+    option = Recipe.model_validate(
+        {"method": "reggan", "data": {"source": "x"}, "options": {"neighbours": 1}}
+    )
     assert option.options == {"adjacent_slices": 1}

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
+from modicum.distributed import mean_over_processes, processes
 from modicum.losses.class_weights import ClassWeighted, weighted_mean
 
 
@@ -38,7 +39,12 @@ def cross_entropy(
     >>> round(cross_entropy(logits, torch.tensor([0, 2, 3])).item(), 4)
     1.1711
     """
-    return functional.cross_entropy(logits, target, class_weights, label_smoothing=label_smoothing)
+    if class_weights is None or processes() == 1:
+        return functional.cross_entropy(logits, target, class_weights, label_smoothing=label_smoothing)
+    total = functional.cross_entropy(
+        logits, target, class_weights, label_smoothing=label_smoothing, reduction="sum"
+    )
+    return total / mean_over_processes(class_weights[target.long()].sum())
 
 
 def masked_bce_with_logits(
@@ -68,7 +74,7 @@ def masked_bce_with_logits(
     losses = functional.binary_cross_entropy_with_logits(
         logits, certain, pos_weight=pos_weight, reduction="none"
     )
-    return (losses * is_known).sum() / is_known.sum().clamp_min(1)
+    return (losses * is_known).sum() / mean_over_processes(is_known.sum()).clamp_min(1)
 
 
 def focal_loss(

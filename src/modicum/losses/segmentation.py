@@ -13,6 +13,8 @@ from jaxtyping import Bool, Float, Num
 from torch import Tensor, nn
 from torch.nn import functional
 
+from modicum.distributed import mean_over_processes
+
 Channels = Float[Tensor, "b c h w"]
 Inside = Num[Tensor, "b 1 h w"] | Bool[Tensor, "b 1 h w"]
 Scalar = Float[Tensor, ""]
@@ -88,7 +90,7 @@ def pixel_cross_entropy(
     weights = weighted.sum(1, keepdim=True)
     if inside is not None:
         losses, weights = losses.where(inside != 0, 0), weights.where(inside != 0, 0)
-    return losses.sum() / weights.sum().clamp_min(torch.finfo(weights.dtype).tiny)
+    return losses.sum() / mean_over_processes(weights.sum()).clamp_min(torch.finfo(weights.dtype).tiny)
 
 
 def sigmoid_focal_loss(
@@ -230,7 +232,7 @@ def _mean_inside(losses: Float[Tensor, "b c h w"], inside: Inside | None) -> Sca
         return losses.mean()
     counts = inside != 0
     # Replaced, not multiplied: losses outside may be anything, infinity too.
-    return losses.where(counts, 0).sum() / (counts.sum() * losses.shape[1]).clamp_min(1)
+    return losses.where(counts, 0).sum() / mean_over_processes(counts.sum() * losses.shape[1]).clamp_min(1)
 
 
 def _eroded(values: Channels) -> Channels:
