@@ -10,7 +10,8 @@ from jaxtyping import Int
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from modicum.batch import FELLOW, PARTNER, for_each_relative, prefix_of
+from modicum.batch import FELLOW, PARTNER, Kind, Kinds, for_each_relative, names_of, prefix_of, without_prefix
+from modicum.data.sampling import epoch_order
 from modicum.engine.inputs.prefetching import Prefetched
 from modicum.engine.randomness import derive_seed
 from modicum.tasks.base import Batch
@@ -91,8 +92,6 @@ class StoredBatches(Dataset[Batch]):
         if FELLOW in plan.other_rows:
             same = plan.other_rows[FELLOW][number] == plan.rows[number]
             batch["fellow_missing"] = torch.from_numpy(same)
-        if plan.views is not None:
-            batch["view"] = torch.from_numpy(plan.views[plan.rows[number]])
         return batch
 
     def _of(self, rows: np.ndarray, prefix: str) -> Batch:
@@ -101,6 +100,8 @@ class StoredBatches(Dataset[Batch]):
             for name, values in self._targets.items()
         }
         batch[f"{prefix}position"] = torch.from_numpy(np.asarray(rows, dtype=np.int64))
+        if self._plan.views is not None:
+            batch[f"{prefix}view"] = torch.from_numpy(self._plan.views[rows])
         pairs = self._plan.pairs if not prefix else {}
         for name, stored in self._stored.items():
             if prefix_of(name) == prefix:
@@ -152,9 +153,22 @@ class StageData:
         return StoredBatches(self.stored, self.targets, plan)
 
     def in_order(self, rows: np.ndarray, batch_size: int) -> StoredBatches:
-        """Batches of rows in their order, each row with its fellow, every row in its first view."""
+        """Batches of rows in their order, every row in its first view, with its fellow and always the same partner."""
         parts = in_batches(rows, batch_size)
-        return self.batches(BatchPlan(parts, self._fellows_of(parts)))
+        others = self._fellows_of(parts)
+        if self.partner_sampling is not None:
+            partners = self._fixed_partners(self.partner_sampling)
+            others[PARTNER] = [partners[part] for part in parts]
+        return self.batches(BatchPlan(parts, others))
+
+    def _fixed_partners(self, sampling: str) -> np.ndarray:
+        """Of each row of the manifest, a training row, wherever and whenever it is asked for."""
+        order = epoch_order(self.sampling_labels, sampling, seed=derive_seed("partners in order"))
+        return self.train_rows[np.resize(order, self._manifest_rows)]
+
+    @property
+    def _manifest_rows(self) -> int:
+        return max(len(stored.positions[0]) for stored in self.stored.values())
 
     def training_plan(
         self, batches: Sequence[np.ndarray], partners: Sequence[np.ndarray], *seed_key: int | str
@@ -190,27 +204,28 @@ class StageData:
         if len(self.views) == 1:
             return None
         generator = np.random.default_rng(derive_seed("views", *seed_key))
-        rows = max(len(stored.positions[0]) for stored in self.stored.values())
-        return generator.integers(len(self.views), size=rows)
+        return generator.integers(len(self.views), size=self._manifest_rows)
 
     def on_device(self, batch: Batch) -> Batch:
         """A loaded batch as the network gets it: images in ``[0, 1]``, live inputs computed, views aligned."""
         batch = as_network_input(batch)
         if self.live:
             batch = as_network_input(self._with_live(batch))
-        if self.aligned and "view" in batch:
-            batch = {**batch, "image": apply_views(batch["image"], self.views, batch["view"])}
+        if self.aligned:
+            batch = for_each_relative(batch, self._in_view)
         return self._assembled(batch)
+
+    def _in_view(self, batch: Batch, kinds: Mapping[str, Kind]) -> Batch:
+        if "view" not in batch:
+            return batch
+        return {**batch, "image": apply_views(batch["image"], self.views, batch["view"])}
 
     def _with_live(self, batch: Batch) -> Batch:
         made: Batch = {}
         for name, compute in self.live.items():
             prefix = prefix_of(name)
-            source = dict(batch)
-            source["image"] = source.pop(f"{prefix}source")
-            if prefix:  # views are drawn for the rows of a batch alone
-                source.pop("view", None)
-            made[name] = compute(source)
+            own = without_prefix(batch, prefix) if prefix else batch
+            made[name] = compute({**own, "image": own["source"]})
         kept = {
             name: tensor for name, tensor in batch.items() if name.removeprefix(prefix_of(name)) != "source"
         }
@@ -245,14 +260,19 @@ def in_batches(rows: np.ndarray, batch_size: int) -> list[np.ndarray]:
     return [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
 
 
-def as_network_input(batch: Batch) -> Batch:
-    """Stored images ``[b, h, w, c]`` to ``[b, c, h, w]`` float32 in ``[0, 1]``; all else as it is."""
-    images: Batch = {
+def as_network_input(batch: Batch, kinds: Kinds = None) -> Batch:
+    """Stored images and saliency ``[b, h, w, c]`` to ``[b, c, h, w]`` float32 in ``[0, 1]``; all else as it is.
+
+    Args:
+        batch: as it was loaded; images of whole numbers (uint8 or uint16) are stored ones.
+        kinds: of names that have none by convention.
+    """
+    stored = {
         name: to_unit_range(batch[name])
-        for name in ("image", "source", "target")
-        if name in batch and batch[name].dtype in (torch.uint8, torch.uint16)
+        for name in names_of(batch, Kind.IMAGE, Kind.SALIENCY, kinds=kinds)
+        if batch[name].dtype in (torch.uint8, torch.uint16)
     }
-    return {**batch, **images}
+    return {**batch, **stored}
 
 
 def to_unit_range(images: Tensor) -> Tensor:
@@ -265,11 +285,10 @@ def to_unit_range(images: Tensor) -> Tensor:
     return images.div_(highest)
 
 
-def in_channels_last(batch: Batch) -> Batch:
+def in_channels_last(batch: Batch, kinds: Kinds = None) -> Batch:
     """Images in the memory layout that convolutions are quick with on a GPU."""
-    images: Batch = {
+    images = {
         name: batch[name].contiguous(memory_format=torch.channels_last)
-        for name in ("image", "target")
-        if name in batch
+        for name in names_of(batch, Kind.IMAGE, kinds=kinds)
     }
     return {**batch, **images}

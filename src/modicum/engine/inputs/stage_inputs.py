@@ -123,6 +123,7 @@ class StageInputs:
         mask = stage.learns_from({**self.targets, **self._has_inputs()})
         if mask is None:
             return train_rows, val_rows
+        mask = _checked(mask, stage.name, len(self.prepared.manifest))
         kept = train_rows[mask[train_rows]]
         if not len(kept):
             raise InputError(
@@ -143,11 +144,16 @@ class StageInputs:
             **{f"has_{name}": has for name, has in pictures.items()},
         }
 
-    def _fellows(self, *parts: np.ndarray) -> np.ndarray:
-        """Of each row, the row of the patient's other eye in the same part (training, validation), or the row itself."""
+    def _fellows(self, train_rows: np.ndarray, val_rows: np.ndarray) -> np.ndarray:
+        """Of each row, the row of the patient's other eye in the same part of the data, or the row itself.
+
+        A row to learn from has its fellow among these, all others among those of their split.
+        """
         rows = rows_known(self.prepared.manifest)
+        splits = self.prepared.manifest.table["split"].to_numpy()
         fellows = np.arange(len(rows))
-        for part in parts:
+        parts = [np.flatnonzero(splits == name) for name in dict.fromkeys(splits)]
+        for part in (*parts, val_rows, train_rows):
             inside = rows.take(part).fellow()
             fellows[part] = np.where(inside >= 0, part[inside], part)
         return fellows
@@ -176,6 +182,17 @@ class StageInputs:
         sizes = [_bytes_per_image(made) for made in self._made.values() if isinstance(made, Stored)]
         live = [name for name, made in self._made.items() if isinstance(made, LiveStage)]
         return {"mode": "live" if live else "store", "live": live, "bytes_per_image": sum(sizes)}
+
+
+def _checked(mask: object, stage: str, rows: int) -> np.ndarray:
+    """What a stage says it learns from: anything but one true or false a row would choose rows by accident."""
+    if isinstance(mask, np.ndarray) and mask.dtype == bool and mask.shape == (rows,):
+        return mask
+    found = f"{mask.dtype} {list(mask.shape)}" if isinstance(mask, np.ndarray) else type(mask).__name__
+    raise InputError(
+        f"stage '{stage}': learns_from gave {found}",
+        f"return a numpy array of bool with one value for each of the {rows} rows",
+    )
 
 
 def _bytes_per_image(stored: Stored) -> int:
