@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from modicum.data.image import ImageRef
-from modicum.data.manifest import Manifest
+from modicum.data.manifest import Manifest, path_columns
 
 INSTEAD = "[image]"
 _FILE = re.compile(
@@ -28,10 +28,9 @@ class ImageNames:
     def of(cls, manifest: Manifest) -> "ImageNames":
         """The names in a manifest."""
         found: set[str] = set()
-        for column in manifest.table.columns:
-            if column in ("image", "target", "mask", "fov") or str(column).startswith("masks:"):
-                for text in manifest.table[column].dropna().astype(str):
-                    found |= _forms(text)
+        for column in path_columns(manifest.table.columns):
+            for text in manifest.table[column].dropna().astype(str):
+                found |= _forms(text)
         return cls(frozenset(found))
 
     def left_out_of(self, text: str) -> str:

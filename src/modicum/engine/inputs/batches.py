@@ -10,10 +10,10 @@ from jaxtyping import Int
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from modicum.batch import Batch, Kind, Kinds, for_each_relative, names_of
 from modicum.engine.inputs.prefetching import Prefetched
 from modicum.engine.randomness import derive_seed
-from modicum.tasks.base import Batch
-from modicum.transforms import apply_views
+from modicum.transforms import apply_views_to_batch
 
 # Bytes of a batch from which reading it is worth a thread of its own.
 _LARGE = 1 << 20
@@ -96,9 +96,10 @@ class StageData:
         sampling_labels: class of each training row, for balanced sampling.
         live: inputs that are computed from the image ``source`` of a batch, on its device, by name.
         views: names of the views an image can be shown in.
-        aligned: whether ``image`` is shown in the view of the features.
+        aligned: whether ``image``, with all that lies on it, is shown in the view of the features.
         assemble: makes targets of auxiliary images, see :meth:`~modicum.tasks.base.Task.assemble`.
         shuffled: inputs that each training row takes from another one, anew in every epoch (data without pairs).
+        kinds: of inputs whose names have none by convention (:data:`~modicum.batch.KINDS`).
     """
 
     stored: Mapping[str, Stored]
@@ -111,6 +112,7 @@ class StageData:
     aligned: bool = False
     assemble: Callable[[Batch], Batch] = _as_it_is
     shuffled: tuple[str, ...] = ()
+    kinds: Kinds = None
 
     @property
     def shows_images(self) -> bool:
@@ -146,16 +148,16 @@ class StageData:
 
     def on_device(self, batch: Batch) -> Batch:
         """A loaded batch as the network gets it: images in ``[0, 1]``, live inputs computed, views aligned."""
-        batch = as_network_input(batch)
+        batch = as_network_input(batch, self.kinds)
         if self.live:
             source = dict(batch)
             source["image"] = source.pop("source")
             batch = {name: tensor for name, tensor in batch.items() if name != "source"}
             batch |= {name: compute(source) for name, compute in self.live.items()}
-            batch = as_network_input(batch)
+            batch = as_network_input(batch, self.kinds)
         if self.aligned and "view" in batch:
-            batch = {**batch, "image": apply_views(batch["image"], self.views, batch["view"])}
-        return self.assemble(batch)
+            batch = apply_views_to_batch(batch, self.views, self.kinds)
+        return for_each_relative(batch, lambda part, _: self.assemble(part), self.kinds)
 
 
 def loader(batches: StoredBatches, workers: int, pin: bool) -> Iterable[Batch]:
@@ -182,14 +184,19 @@ def in_batches(rows: np.ndarray, batch_size: int) -> list[np.ndarray]:
     return [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
 
 
-def as_network_input(batch: Batch) -> Batch:
-    """Stored images ``[b, h, w, c]`` to ``[b, c, h, w]`` float32 in ``[0, 1]``; all else as it is."""
-    images: Batch = {
+def as_network_input(batch: Batch, kinds: Kinds = None) -> Batch:
+    """Stored images and saliency ``[b, h, w, c]`` to ``[b, c, h, w]`` float32 in ``[0, 1]``; all else as it is.
+
+    Args:
+        batch: as it was loaded; images of whole numbers (uint8 or uint16) are stored ones.
+        kinds: of names that have none by convention.
+    """
+    stored = {
         name: to_unit_range(batch[name])
-        for name in ("image", "source", "target")
-        if name in batch and batch[name].dtype in (torch.uint8, torch.uint16)
+        for name in names_of(batch, Kind.IMAGE, Kind.SALIENCY, kinds=kinds)
+        if batch[name].dtype in (torch.uint8, torch.uint16)
     }
-    return {**batch, **images}
+    return {**batch, **stored}
 
 
 def to_unit_range(images: Tensor) -> Tensor:
@@ -202,11 +209,10 @@ def to_unit_range(images: Tensor) -> Tensor:
     return images.div_(highest)
 
 
-def in_channels_last(batch: Batch) -> Batch:
+def in_channels_last(batch: Batch, kinds: Kinds = None) -> Batch:
     """Images in the memory layout that convolutions are quick with on a GPU."""
-    images: Batch = {
+    images = {
         name: batch[name].contiguous(memory_format=torch.channels_last)
-        for name in ("image", "target")
-        if name in batch
+        for name in names_of(batch, Kind.IMAGE, kinds=kinds)
     }
     return {**batch, **images}

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from modicum.atomic_files import write_text
+from modicum.batch import Kind
 from modicum.data.checks.duplicates import resolve_leaks
 from modicum.data.held_out import hold_out
 from modicum.data.label_fraction import keep_label_fraction
@@ -39,6 +40,7 @@ class PreparedData:
         notes: what a reader of the report should know (rows dropped, leaks allowed, ...).
         auxiliary_images: what is seen beside each image, by column: how it is read, and where each row's stands.
         adjacent_slices: where networks see slices together: how they are read, and where each row's stand.
+        kinds: what each of the auxiliary images is.
     """
 
     manifest: Manifest
@@ -47,6 +49,7 @@ class PreparedData:
     notes: list[str]
     auxiliary_images: AuxiliarySources = field(default_factory=dict)
     adjacent_slices: Source | None = None
+    kinds: Mapping[str, Kind] = field(default_factory=dict)
 
     @property
     def images(self) -> Source:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from modicum.batch import Kind, kind_of
 from modicum.engine.devices import process_rank, process_world
 from modicum.engine.inputs.batches import StageData, Stored
 from modicum.engine.inputs.extraction import Extraction, LiveStage, RecordReader, extracted
@@ -91,7 +92,12 @@ class StageInputs:
             stage.aligned_views,
             self.task.assemble,
             tuple(name for name in self.task.shuffled if name in seen),
+            {**self._kinds_of_records(), **self.prepared.kinds},
         )
+
+    def _kinds_of_records(self) -> dict[str, Kind]:
+        """What extract stages provide is features, unless its name says otherwise."""
+        return {name: Kind.FEATURES for name in self._made if kind_of(name) is None}
 
     def _rows_to_select_by(self) -> np.ndarray:
         if self.recipe.training.select != "oracle":
