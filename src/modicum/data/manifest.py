@@ -26,11 +26,23 @@ from modicum.data.long_cells import long_cells
 from modicum.errors import InputError
 from modicum.wording import listed
 
-COLUMNS = ("image", "label", "patient", "eye", "domain", "mask", "fov", "target", "report", "split")
+COLUMNS = (
+    "image",
+    "label",
+    "patient",
+    "eye",
+    "domain",
+    "mask",
+    "fov",
+    "saliency",
+    "target",
+    "report",
+    "split",
+)
 """Columns with a meaning, apart from the findings and from one mask a class."""
 LABELS_PREFIX = "labels:"
 MASKS_PREFIX = "masks:"
-_PICTURES = ("image", "mask", "fov", "target")
+_PICTURES = ("image", "mask", "fov", "saliency", "target")
 SPLITS = ("train", "val", "test")
 # pandas 2 has no text type with NaN for "missing" that every 2.x knows.
 _TEXT: Any = "str" if int(pd.__version__.split(".")[0]) >= 3 else object

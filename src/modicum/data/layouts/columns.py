@@ -100,7 +100,7 @@ def tidy(manifest: Manifest, classes: Sequence[str] | None = None) -> Manifest:
     """
     table = manifest.table.copy()
     notes = list(manifest.notes)
-    for name in ("label", "patient", "eye", "domain", "mask", "fov", "target", "split"):
+    for name in ("label", "patient", "eye", "domain", "mask", "fov", "saliency", "target", "split"):
         if name in table:
             table[name] = table[name].where(~table[name].isin(_MISSING))
     if "label" in table:
