@@ -73,5 +73,7 @@ def marked_colour(context: Context) -> Tensor:
     masks = [tensor for name, tensor in batch.items() if name.startswith("masks:")]
     marked = torch.stack([(mask > 0).any(1) for mask in masks]).any(0) if masks else torch.zeros(0)
     if not marked.any():
-        raise InputError("the reference images have no masks", "add a column masks:NAME to rows of split 'reference'")
+        raise InputError(
+            "the reference images have no masks", "add a column masks:NAME to rows of split 'reference'"
+        )
     return batch["image"].movedim(1, 3)[marked].mean(0)

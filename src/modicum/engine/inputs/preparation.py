@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from modicum.atomic_files import write_text
+from modicum.batch import Kind
 from modicum.data.boxes import BoxOptions, BoxSource
 from modicum.data.checks.duplicates import resolve_leaks
 from modicum.data.checks.fingerprint import fingerprint
@@ -44,6 +45,7 @@ class PreparedData:
         auxiliary_images: what is seen beside each image, by column: how it is read, and where each row's stands.
         adjacent_slices: where networks see slices together: how they are read, and where each row's stand.
         boxes: of each row, in pixels of the stored images; None where the manifest has none.
+        kinds: what each of the auxiliary images is.
     """
 
     manifest: Manifest
@@ -53,6 +55,7 @@ class PreparedData:
     auxiliary_images: AuxiliarySources = field(default_factory=dict)
     adjacent_slices: Source | None = None
     boxes: BoxSource | None = None
+    kinds: Mapping[str, Kind] = field(default_factory=dict)
 
     @property
     def images(self) -> Source:

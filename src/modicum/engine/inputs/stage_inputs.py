@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from modicum.batch import FELLOW, PARTNER, prefix_of
+from modicum.batch import FELLOW, PARTNER, Kind, kind_of, prefix_of
 from modicum.engine.devices import process_rank, process_world
 from modicum.engine.inputs.batches import StageData, Stored
 from modicum.engine.inputs.boxes import box_inputs
@@ -109,7 +109,12 @@ class StageInputs:
             tuple(name for name in self.task.shuffled if name in seen),
             self._fellows(train_rows, val_rows) if FELLOW in prefixes else None,
             stage.partner_sampling if PARTNER in prefixes else None,
+            {**self._kinds_of_records(), **self.prepared.kinds},
         )
+
+    def _kinds_of_records(self) -> dict[str, Kind]:
+        """Kinds of what extract stages provide: features, unless the name has a kind by convention."""
+        return {name: Kind.FEATURES for name in self._made if kind_of(name) is None}
 
     def _rows_of(self, stage: TrainStage | FitStage) -> tuple[np.ndarray, np.ndarray]:
         """Rows to learn from, and rows to validate on.
