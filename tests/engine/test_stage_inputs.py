@@ -127,6 +127,7 @@ class Prepared:
     store: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(get=lambda p: PIXELS[p]))
     positions: np.ndarray = field(default_factory=lambda: np.array([7, 5, 3, 1]))
     auxiliary_images: dict = field(default_factory=dict)
+    boxes: None = None
     kinds: dict = field(default_factory=dict)
 
     @property
