@@ -78,6 +78,12 @@ class Classification(ImageLevelTask):
         kind: Kind = "binary" if len(classes) == 2 else "multi-class"
         return cls(kind, classes, ordered=bool(ordered) and kind == "multi-class", specificity=specificity)
 
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any], num_classes: int | None = None) -> "Classification":
+        """Classes that exclude each other, 2 by default."""
+        names = [str(number) for number in range(num_classes or 2)]
+        return cls("binary" if len(names) == 2 else "multi-class", names)
+
     def to_dict(self) -> dict[str, Any]:
         return {
             "name": self.name,
@@ -131,6 +137,12 @@ class Classification(ImageLevelTask):
                 )
             labels[row] = number[str(value)]
         return {"label": labels}
+
+    def example_targets(self, count: int) -> dict[str, np.ndarray]:
+        if self.kind == "multi-label":
+            present = np.arange(count)[:, None] % 2 == np.arange(len(self.classes)) % 2
+            return {"labels": present.astype(np.float32)}
+        return {"label": np.arange(count, dtype=np.int64) % len(self.classes)}
 
     def sampling_labels(self, targets: Mapping[str, np.ndarray]) -> np.ndarray:
         """Class numbers ``[n]``, or findings ``[n, findings]``, which are balanced by the rarest an image has."""
