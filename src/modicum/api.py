@@ -9,7 +9,6 @@ from modicum.data.manifest import Manifest
 from modicum.data.processes import usable_cores
 from modicum.engine.devices import process_rank
 from modicum.engine.fit import check_same, fit_recipe
-from modicum.engine.inputs.preparation import PreparedData
 from modicum.engine.recipe.given_recipe import given_recipe
 from modicum.engine.recipe.new_recipe import make_recipe, plain_name, run_name
 from modicum.engine.recipe.settings import Recipe
@@ -98,7 +97,6 @@ def fit(
         resume=resume,
         stores=Path(stores) if stores else folder.path.parent / STORES,
         workers=usable_cores() if workers is None else workers,
-        fingerprint=_fingerprint,
     )
     run = Run(folder)
     if content:  # only the first process of a distributed run writes
@@ -126,12 +124,3 @@ def _remove(folder: RunFolder) -> None:
     with folder.locked():
         pass  # raises where another process is using it
     shutil.rmtree(folder.path)
-
-
-def _fingerprint(prepared: PreparedData) -> dict[str, Any]:
-    from modicum.data.checks.scan import ScanResult
-    from modicum.planning.fingerprint import fingerprint
-
-    facts = [prepared.store.facts[position] for position in prepared.positions]
-    scanned = ScanResult(facts, list(prepared.store.broken))
-    return fingerprint(prepared.manifest, scanned, stores=prepared.store.folder.parent)

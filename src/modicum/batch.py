@@ -96,7 +96,7 @@ def kind_of(name: str, kinds: Kinds = None) -> Kind | None:
     while True:
         if kinds is not None and name in kinds:
             return _as_kind(name, kinds[name])
-        prefix = _prefix_of(name)
+        prefix = prefix_of(name)
         if not prefix:
             return Kind.LABEL_MAP if name.startswith(_MASKS) else KINDS.get(name)
         name = name.removeprefix(prefix)
@@ -150,7 +150,7 @@ def for_each_relative(
         kinds: of further names.
     """
     declared = declared_kinds(kinds)
-    changed = change({name: value for name, value in batch.items() if not _prefix_of(name)}, declared)
+    changed = change({name: value for name, value in batch.items() if not prefix_of(name)}, declared)
     for prefix in RELATIVES:
         part = without_prefix(batch, prefix)
         if part.get(IMAGE) is not None:
@@ -159,7 +159,8 @@ def for_each_relative(
     return changed
 
 
-def _prefix_of(name: str) -> str:
+def prefix_of(name: str) -> str:
+    """What a name begins with that is a relative's; empty for the rows themselves."""
     return next((prefix for prefix in RELATIVES if name.startswith(prefix)), "")
 
 
@@ -228,5 +229,5 @@ def _size_of(batch: Mapping[str, Any], prefix: str) -> tuple[int, int] | None:
 
 def _prefixes_of(name: str) -> str:
     """All prefixes before a name: ``partner_fellow_`` of ``partner_fellow_image``."""
-    prefix = _prefix_of(name)
+    prefix = prefix_of(name)
     return prefix + _prefixes_of(name.removeprefix(prefix)) if prefix else ""

@@ -65,7 +65,7 @@ def test_a_signal_stops_after_the_step_and_the_run_goes_on_to_the_same_weights(t
     again = Perceptron()
     run = trainer(again, tmp_path / "stopped", **settings)
     run.run()
-    assert run.module.position.step == 9
+    assert run.module.progress.step == 9
     assert same(weights_of(again), weights_of(whole))
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from modicum.engine.inputs.batches import StageData, Stored
+from modicum.engine.inputs.batches import BatchPlan, StageData, Stored
 from modicum.engine.inputs.extraction import LiveStage
 from modicum.engine.inputs.stage_inputs import StageInputs
 from modicum.engine.model import backbone_facts
@@ -45,7 +45,7 @@ def data(views=VIEWS, aligned=False, live=None):
 
 
 def batch_of(made, rows, views=None):
-    return made.on_device(made.batches([np.asarray(rows)], views)[0])
+    return made.on_device(made.batches(BatchPlan([np.asarray(rows)], views=views))[0])
 
 
 def test_views_are_drawn_anew_each_epoch_and_again_the_same():

@@ -15,13 +15,16 @@ from modicum.losses import (
     GradeRegressionLoss,
     MaskedBCEWithLogits,
     QuadraticKappaLoss,
+    class_weights,
     class_weights_from_counts,
     classification,
     cross_entropy,
     focal_loss,
     grade_regression_loss,
     masked_bce_with_logits,
+    ordered,
     quadratic_kappa_loss,
+    weighted_sum,
 )
 
 # Logits and grades that the official code of the grading study was measured on.
@@ -30,8 +33,9 @@ GRADES = torch.tensor([0, 2, 3])
 NAN = float("nan")
 
 
-def test_docstring_examples_run():
-    assert doctest.testmod(classification).failed == 0
+@pytest.mark.parametrize("module", [classification, class_weights, ordered, weighted_sum])
+def test_docstring_examples_run(module):
+    assert doctest.testmod(module).failed == 0
 
 
 # The study's figures

@@ -26,7 +26,7 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from modicum import __version__
+        from modicum.version import __version__
 
         typer.echo(f"modicum {__version__}")
         raise typer.Exit

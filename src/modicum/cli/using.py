@@ -9,7 +9,9 @@ from modicum.console.options import (
     AllowOutside,
     Data,
     Device,
+    EyeColumn,
     ImageColumn,
+    Patient,
     Reading,
     RunPath,
     Workers,
@@ -43,6 +45,14 @@ def predict(
         int | None, typer.Option(help="Side of the tiles in pixels; the training's image size by default.")
     ] = None,
     overlap: Annotated[float, typer.Option(help="Of neighbouring tiles, as a share of their side.")] = 0.25,
+    patient: Patient = None,
+    eye: EyeColumn = None,
+    maps: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for the maps that some methods make of each image (what is abnormal, say)."
+        ),
+    ] = None,
     pseudonym: Pseudonym = "predicted",
     device: Device = None,
 ) -> None:
@@ -67,7 +77,12 @@ def predict(
         out,
         batch_size=batch_size,
         device=device,
-        columns={"image": image} if image else None,
+        columns={
+            role: column
+            for role, column in (("image", image), ("patient", patient), ("eye", eye))
+            if column is not None
+        },
+        maps=maps,
         allow_outside=allow_outside,
         native=native,
         tile=tile,

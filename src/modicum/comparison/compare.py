@@ -24,7 +24,7 @@ from modicum.errors import InputError, InterruptedRunError
 from modicum.nn import Backbone
 from modicum.progress import say
 from modicum.report import build
-from modicum.report.sections import sections_of
+from modicum.report.sections_by_task import sections_of
 
 
 def compare(

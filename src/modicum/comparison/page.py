@@ -13,7 +13,7 @@ from modicum.comparison.records import Measure
 from modicum.comparison.request import Request
 from modicum.comparison.table import columns, rows_of
 from modicum.report.figures import inline_svg, theme
-from modicum.report.sections import sections_of
+from modicum.report.sections_by_task import sections_of
 from modicum.report.words import metric_meaning, metric_text, metric_title, plural, sentence_list
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from modicum.engine.recipe.settings import parse_assignments
+from modicum.engine.recipe.assignments import parse_assignments
 from modicum.errors import InputError
 from modicum.methods import method_entries
 

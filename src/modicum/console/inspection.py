@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from modicum.data.checks.fingerprint import fingerprint, write_fingerprint
 from modicum.data.checks.scan import scan
 from modicum.data.layouts import load_manifest
-from modicum.planning.fingerprint import fingerprint, write_fingerprint
 from modicum.planning.inspect_table import inspect_tables
 
 

@@ -2,30 +2,21 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import Field, dataclass, field, fields
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from modicum.data.roles import ROLES
 from modicum.errors import InputError
 
 Data = Annotated[str, typer.Argument(help="A table (CSV, TSV, Parquet), folder, MONAI datalist or NPZ file.")]
 RunPath = Annotated[Path, typer.Argument(help="A run folder, for instance runs/NAME.")]
-Label = Annotated[str | None, typer.Option(help="Column with the class of each image.")]
-Labels = Annotated[
-    str | None, typer.Option(help="Columns with findings (1, 0, -1/blank: unknown), by commas.")
-]
-Patient = Annotated[str | None, typer.Option(help="Column with the patient of each image.")]
-ImageColumn = Annotated[str | None, typer.Option("--image", help="Column with the image paths.")]
-Target = Annotated[str | None, typer.Option(help="Column with the picture that is wanted of each image.")]
-Mask = Annotated[str | None, typer.Option(help="Column with the mask of each image.")]
-FieldOfView = Annotated[str | None, typer.Option("--fov", help="Column with the mask of where pixels count.")]
-Domain = Annotated[str | None, typer.Option(help="Column with the domain (hospital, scanner) of each image.")]
-ReportColumn = Annotated[
-    str | None, typer.Option("--report", help="Column with the reports: their texts, or names of text files.")
-]
+EyeColumn = Annotated[str | None, typer.Option("--eye", help=ROLES["eye"].help)]
+Patient = Annotated[str | None, typer.Option(help=ROLES["patient"].help)]
+ImageColumn = Annotated[str | None, typer.Option("--image", help=ROLES["image"].help)]
 Pairs = Annotated[
     str | None,
     typer.Option(
@@ -92,22 +83,19 @@ _SETTINGS = (
     "device",
     "augment",
 )
-_ROLES = ("label", "labels", "patient", "image", "target", "mask", "fov", "domain", "report")
+_COLUMN_OPTIONS = {role: "split_column" if role == "split" else role for role in ROLES}
+"""Parameters that name the column of each role; ``--split`` is a split to evaluate."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How a data set is to be read, in a user's words. Commands get these options by :func:`reads_data`."""
+    """How a data set is to be read, in a user's words. Commands get these options by :func:`reads_data`.
 
-    label: Label = None
-    labels: Labels = None
-    patient: Patient = None
-    image: ImageColumn = None
-    target: Target = None
-    mask: Mask = None
-    fov: FieldOfView = None
-    domain: Domain = None
-    report: ReportColumn = None
+    Attributes:
+        columns: by parameter name (see :data:`_COLUMN_OPTIONS`).
+    """
+
+    columns: Mapping[str, str | None] = field(default_factory=dict)
     pairs: Pairs = None
     images: Images = None
     split_lists: SplitLists = None
@@ -116,7 +104,7 @@ class Reading:
     @property
     def options(self) -> dict[str, Any]:
         """The values by the names of the options."""
-        return asdict(self)
+        return {**self.columns, **{one.name: getattr(self, one.name) for one in _others()}}
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -131,32 +119,48 @@ class Reading:
         return {key: value for key, value in given.items() if value is not None}
 
 
+def _others() -> list[Field[Any]]:
+    return [one for one in fields(Reading) if one.name != "columns"]
+
+
 def reads_data(command: Callable[..., None]) -> Callable[..., None]:
     """Gives a command the options of :class:`Reading` in the place of its parameter ``reading``."""
 
     @wraps(command)
     def called(**given: Any) -> None:
-        reading = Reading(**{one.name: given.pop(one.name) for one in fields(Reading)})
+        columns = {name: given.pop(name) for name in _COLUMN_OPTIONS.values()}
+        reading = Reading(columns, **{one.name: given.pop(one.name) for one in _others()})
         command(**given, reading=reading)
 
-    hints = get_type_hints(command, include_extras=True) | get_type_hints(Reading, include_extras=True)
+    hints = get_type_hints(command, include_extras=True)
     del hints["reading"]
+    options = _reading_options()
     parameters: list[inspect.Parameter] = []
     for parameter in inspect.signature(command).parameters.values():
-        if parameter.name != "reading":
-            parameters.append(
-                parameter.replace(annotation=hints[parameter.name], kind=parameter.KEYWORD_ONLY)
-            )
-            continue
-        parameters += [
-            inspect.Parameter(
-                one.name, parameter.KEYWORD_ONLY, default=one.default, annotation=hints[one.name]
-            )
-            for one in fields(Reading)
-        ]
-    called.__annotations__ = hints
+        if parameter.name == "reading":
+            parameters += options
+        else:
+            kind = parameter.KEYWORD_ONLY
+            parameters.append(parameter.replace(annotation=hints[parameter.name], kind=kind))
+    called.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return called
+
+
+def _reading_options() -> list[inspect.Parameter]:
+    """The parameters of :class:`Reading`: a column for each role, then the rest."""
+    hints = get_type_hints(Reading, include_extras=True)
+    found: dict[str, tuple[Any, Any]] = {}
+    for role, name in _COLUMN_OPTIONS.items():
+        option = typer.Option(
+            f"--{name.replace('_', '-')}", help=ROLES[role].help, rich_help_panel="Columns of the data"
+        )
+        found[name] = Annotated[str | None, option], None
+    found |= {one.name: (hints[one.name], one.default) for one in _others()}
+    return [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+        for name, (annotation, default) in found.items()
+    ]
 
 
 def columns_given(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -165,10 +169,12 @@ def columns_given(options: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         options: values by parameter name.
     """
-    given = {role: options.get(role) for role in _ROLES}
-    if given["labels"]:
-        given["labels"] = [name.strip() for name in given["labels"].split(",")]
-    return {role: column for role, column in given.items() if column is not None}
+    given = {role: options.get(name) for role, name in _COLUMN_OPTIONS.items()}
+    return {
+        role: [name.strip() for name in column.split(",")] if ROLES[role].several and column else column
+        for role, column in given.items()
+        if column is not None
+    }
 
 
 def pair_given(text: str | None) -> tuple[str, str] | None:
@@ -216,10 +222,10 @@ def assignments_given(assignments: list[str] | None, options: Mapping[str, Any])
     Raises:
         InputError: an assignment is none, or its key is an option of the command that is no setting of a recipe.
     """
-    from modicum.engine.recipe.settings import parse_assignments
+    from modicum.engine.recipe.assignments import parse_assignments
 
     settings = parse_assignments(assignments or [])
-    known = {*_SETTINGS, *_ROLES, "batch_size", "classes", "pairs"}
+    known = {*_SETTINGS, *ROLES, "batch_size", "classes", "pairs"}
     for key in settings:
         if key in options and key not in known:
             raise InputError(f"--set {key} is an option of its own", f"pass --{key.replace('_', '-')}")

@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 from jaxtyping import Float32, Shaped, UInt8
 
-from modicum.data.fundus_crop import SMALLEST_SHARE, crop_fundus
+from modicum.data.fundus_crop import SMALLEST_SHARE, Box, fundus_box
 from modicum.data.grey_levels import grey_levels, quantised
 from modicum.data.image import ImageRef, MedicalImage
 from modicum.data.intensity_window import INTENSITY_RULES
@@ -130,15 +130,25 @@ def prepared(
     The result has one channel where that says it all: ``settings.channels`` is 1, or the three channels are
     equal (radiographs saved as RGB); three otherwise.
     """
+    return _prepared(pixels, settings)[0]
+
+
+def _prepared(
+    pixels: Float32[np.ndarray, "channels height width"], settings: StoreSettings
+) -> tuple[Shaped[np.ndarray, "{settings.height} {settings.width} stored_channels"], Box | None]:
+    """What :func:`prepared` makes, and the part that it cut out of the image; None for all of it."""
+    cropped = None
     if settings.channels == 1 and pixels.shape[0] == 3:
         pixels = grey_levels(pixels)[None]
     if settings.crop == "fundus":
-        pixels = np.ascontiguousarray(crop_fundus(pixels))
+        cropped = fundus_box(pixels)
+        left, top, right, bottom = cropped
+        pixels = np.ascontiguousarray(pixels[:, top:bottom, left:right])
     fit, kind = cast(Fit, settings.resize), cast(Filter, settings.filter)
     small = quantised(fitted(pixels, settings.height, settings.width, fit, kind), settings.levels)
     if len(small) == 3 and (small[0] == small[1]).all() and (small[0] == small[2]).all():
         small = small[:1]
-    return np.ascontiguousarray(small.transpose(1, 2, 0))
+    return np.ascontiguousarray(small.transpose(1, 2, 0)), cropped
 
 
 def codes_of(image: MedicalImage) -> UInt8[np.ndarray, "height width"]:
@@ -212,6 +222,14 @@ def read_prepared(
     Raises:
         BrokenImageError: the file cannot be read.
     """
+    image, pixels, _ = read_cropped(ref, settings)
+    return image, pixels
+
+
+def read_cropped(
+    ref: ImageRef, settings: StoreSettings
+) -> tuple[MedicalImage, Shaped[np.ndarray, "height width stored_channels"], Box | None]:
+    """What :func:`read_prepared` returns, and the part of the decoded image that was cut out; None for all of it."""
     image = read_image(
         ref,
         window=settings.window,
@@ -221,10 +239,10 @@ def read_prepared(
         empty=settings.intensity != "file" or settings.kind == "saliency",
     )
     if settings.kind == "label_map":
-        return image, _prepared_codes(image, settings)
+        return image, _prepared_codes(image, settings), None
     if settings.kind == "saliency":
-        return image, _prepared_saliency(image, settings)
-    return image, prepared(image.pixels, settings)
+        return image, _prepared_saliency(image, settings), None
+    return image, *_prepared(image.pixels, settings)
 
 
 def expand(

@@ -16,33 +16,13 @@ SamplingMode = Literal["natural", "balanced", "progressive", "round_robin"]
 SAMPLING_MODES: tuple[str, ...] = get_args(SamplingMode)
 
 
-def class_weights(counts: Int[np.ndarray, "classes"]) -> Float[np.ndarray, "classes"]:
-    """Weight of each class that makes all classes count the same: largest count / own count.
-
-    The largest class has weight 1 (Huang et al., Diagnostics 2023, 13, 1664, class re-weighting).
-
-    Raises:
-        InputError: a class has no images.
-
-    >>> class_weights(np.array([100, 20, 40, 8, 4])).tolist()
-    [1.0, 5.0, 2.5, 12.5, 25.0]
-    """
-    empty = np.flatnonzero(counts <= 0)
-    if len(empty):
-        raise InputError(
-            f"class {', '.join(map(str, empty))} has no training images, so it has no weight",
-            "add images of it or leave the class out",
-        )
-    return counts.max() / counts.astype(np.float64)
-
-
 def decayed_weights(
     weights: Float[np.ndarray, "n"], epoch: int, decay: float = 0.9
 ) -> Float[np.ndarray, "n"]:
     """Weights that start at ``weights`` and tend to 1: f weights + (1 - f), f = decay ** epoch.
 
     Args:
-        weights: as :func:`class_weights` gives them.
+        weights: at epoch 0, for instance those of :func:`sample_weights`.
         epoch: from 0.
         decay: between 0 and 1; the paper's default is 0.9.
     """

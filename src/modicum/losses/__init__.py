@@ -6,24 +6,26 @@ from modicum.losses.adversarial import (
     least_squares_generator_loss,
     r1_penalty,
 )
+from modicum.losses.class_weights import class_weights_from_counts
 from modicum.losses.classification import (
     CrossEntropy,
     FocalLoss,
-    GradeRegressionLoss,
     MaskedBCEWithLogits,
-    QuadraticKappaLoss,
-    class_weights_from_counts,
     cross_entropy,
     focal_loss,
-    grade_regression_loss,
     masked_bce_with_logits,
-    quadratic_kappa_loss,
 )
 from modicum.losses.masked_modelling import (
     masked_patch_loss,
     masked_token_loss,
     normalised_patches,
     patch_errors,
+)
+from modicum.losses.ordered import (
+    GradeRegressionLoss,
+    QuadraticKappaLoss,
+    grade_regression_loss,
+    quadratic_kappa_loss,
 )
 from modicum.losses.registration import correction_loss, foreground_weight, smoothness_loss
 from modicum.losses.segmentation import (
@@ -36,6 +38,7 @@ from modicum.losses.segmentation import (
     soft_skeleton,
 )
 from modicum.losses.sinkhorn import sinkhorn_divergence
+from modicum.losses.weighted_sum import WeightedSum
 
 __all__ = [
     "CrossEntropy",
@@ -44,6 +47,7 @@ __all__ = [
     "MaskedBCEWithLogits",
     "QuadraticKappaLoss",
     "SegmentationLoss",
+    "WeightedSum",
     "class_weights_from_counts",
     "cldice_loss",
     "correction_loss",

@@ -22,7 +22,7 @@ def inspect_tables(found: Mapping[str, Any]) -> list[RenderableType]:
     """What ``modicum inspect`` shows: the files, the people, the labels, then what is wrong and what to do about it.
 
     Args:
-        found: what :func:`modicum.planning.fingerprint.fingerprint` gave, or what was read from its file.
+        found: what :func:`modicum.data.checks.fingerprint.fingerprint` gave, or what was read from its file.
     """
     parts: list[RenderableType] = [_title(found), _overview(found)]
     if found["classes"]:

@@ -11,7 +11,8 @@ from modicum.errors import InputError
 from modicum.report.files import SET_TITLES, Evaluation, RunFiles, number, read_run
 from modicum.report.overview import cautions, hero, subtitle, tiles, versions
 from modicum.report.pictures import cards_of, split_cards
-from modicum.report.sections import TaskSections, sections_of
+from modicum.report.sections import TaskSections
+from modicum.report.sections_by_task import sections_of
 from modicum.report.words import count, plural
 
 PICTURE_BYTES = 1_800_000

@@ -1,4 +1,4 @@
-"""What a task contributes to the page, and which task contributes what."""
+"""What a task contributes to the page."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -100,34 +100,6 @@ class TaskSections:
     galleries: Callable[[RunFiles, Evaluation, int], list[Gallery]] | None = None
     lost: str = "there are no curves, no confusion matrix and no calibration here"
     backbone: bool = True
-
-
-def sections_of(task: str) -> TaskSections:
-    """The sections of a task; for one that has none of its own, its scores alone."""
-    if task == "classification":
-        from modicum.report.classification import SECTIONS
-
-        return SECTIONS
-    if task == "image-to-image":
-        from modicum.report.image_to_image import SECTIONS as TRANSLATION
-
-        return TRANSLATION
-    if task == "segmentation":
-        from modicum.report.segmentation import SECTIONS as SEGMENTATION
-
-        return SEGMENTATION
-    from modicum.report.panels import galleries
-
-    return TaskSections(
-        about=lambda run: run.task_name,
-        headline=lambda run, evaluation: Headline(""),
-        blocks=lambda run, evaluation, prefix: score_block(evaluation),
-        cautions=lambda run, evaluation: [],
-        counts=lambda run: [],
-        counted="Images",
-        galleries=lambda run, evaluation, budget: galleries(evaluation, budget),
-        lost="there are only scores here",
-    )
 
 
 def score_block(

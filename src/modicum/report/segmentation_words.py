@@ -11,7 +11,7 @@ from modicum.report.files import Evaluation, RunFiles, as_mapping, number
 from modicum.report.sections import Headline
 from modicum.report.segmentation_images import Segmented, column_of, foreground, segmented
 from modicum.report.words import of_hundred, plural, score, sentence_list
-from modicum.tasks.segmentation.meanings import FOREGROUND
+from modicum.tasks.segmentation.class_names import FOREGROUND
 
 
 def about(run: RunFiles) -> str:

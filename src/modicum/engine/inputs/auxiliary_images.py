@@ -1,5 +1,6 @@
 """What is seen beside each image: masks, fields of view, saliency, targets, decoded into stores of their own."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -52,7 +53,13 @@ class AuxiliaryReader:
 
 
 def with_auxiliary_images(
-    prepared: PreparedData, task: Task, recipe: Recipe, stores: Path, workers: int, broken_csv: Path | None
+    prepared: PreparedData,
+    task: Task,
+    recipe: Recipe,
+    stores: Path,
+    workers: int,
+    broken_csv: Path | None,
+    further: Sequence[AuxiliaryImage] = (),
 ) -> PreparedData:
     """Adds to prepared images what the task sees beside them, and reads the images in the task's channels.
 
@@ -61,7 +68,9 @@ def with_auxiliary_images(
             holds values that mean nothing.
     """
     prepared = replace(prepared, store=prepared.store.with_channels(task.channels_alone))
-    for auxiliary in task.auxiliary_images:
+    own = {auxiliary.column for auxiliary in task.auxiliary_images}
+    others = (one for pattern in further for one in _matching(pattern, prepared.manifest))
+    for auxiliary in (*task.auxiliary_images, *(one for one in others if one.column not in own)):
         if auxiliary.column not in prepared.manifest.table:
             _check_required(prepared.manifest, auxiliary)
             continue
@@ -76,6 +85,14 @@ def with_auxiliary_images(
         if task.adjacent_slices
         else prepared
     )
+
+
+def _matching(pattern: AuxiliaryImage, manifest: Manifest) -> list[AuxiliaryImage]:
+    """An auxiliary image for each column that a name such as ``masks:*`` fits; the pattern itself where none does."""
+    if not pattern.column.endswith("*"):
+        return [pattern]
+    columns = [str(name) for name in manifest.table if str(name).startswith(pattern.column[:-1])]
+    return [replace(pattern, column=column) for column in columns] or [pattern]
 
 
 def auxiliary_settings(auxiliary: AuxiliaryImage, recipe: Recipe, levels: int) -> StoreSettings:
@@ -101,12 +118,9 @@ def _check_required(manifest: Manifest, auxiliary: AuxiliaryImage) -> None:
     if not auxiliary.required:
         return
     columns = ", ".join(str(name) for name in manifest.table.columns)
-    role = auxiliary.column.partition(":")[0]
     raise InputError(
         f"{manifest.source}: no column '{auxiliary.column}' (columns: {columns})",
-        f"name a table's with --set data.columns.{role}=COLUMN"
-        if auxiliary.kind == "saliency"
-        else f"name a table's with --{role} COLUMN",
+        f"name a table's with --{auxiliary.column.partition(':')[0]} COLUMN",
     )
 
 
@@ -141,7 +155,8 @@ def _with_auxiliary(
         store = store.with_channels(auxiliary.channels)
     _check_sizes(prepared, store, positions, column)
     notes = prepared.notes
-    if auxiliary.kind == "label_map" and isinstance(task, DenseTask):
+    of_task = auxiliary in task.auxiliary_images
+    if auxiliary.kind == "label_map" and of_task and isinstance(task, DenseTask):
         rows = np.flatnonzero(positions >= 0)
         places = [f"{manifest.place(row)}: its {column}" for row in rows.tolist()]
         notes = [

@@ -1,7 +1,7 @@
 """From stores and targets to batches."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,17 @@ from jaxtyping import Int
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from modicum.batch import Batch, Kind, Kinds, for_each_relative, names_of
+from modicum.batch import (
+    FELLOW,
+    PARTNER,
+    Batch,
+    Kind,
+    Kinds,
+    for_each_relative,
+    names_of,
+    prefix_of,
+    without_prefix,
+)
 from modicum.engine.inputs.prefetching import Prefetched
 from modicum.engine.randomness import derive_seed
 from modicum.transforms import apply_views_to_batch
@@ -41,46 +51,70 @@ class Stored:
         return self.read(self.positions[views[rows] if several and views is not None else 0, rows])
 
 
+@dataclass(frozen=True)
+class BatchPlan:
+    """Which rows of the manifest each batch of an epoch shows.
+
+    Attributes:
+        rows: of each batch.
+        other_rows: by prefix of further inputs (``fellow_``, ``partner_``), the rows they are taken from, as ``rows``.
+        views: number of the view of each row of the manifest; None where there is one only.
+        pairs: by input without pairs, the row that each row of the manifest takes it from.
+    """
+
+    rows: Sequence[np.ndarray]
+    other_rows: Mapping[str, Sequence[np.ndarray]] = field(default_factory=dict)
+    views: np.ndarray | None = None
+    pairs: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def after(self, batches: int) -> "BatchPlan":
+        """The plan without the first so many batches."""
+        others = {prefix: rows[batches:] for prefix, rows in self.other_rows.items()}
+        return replace(self, rows=self.rows[batches:], other_rows=others)
+
+
 class StoredBatches(Dataset[Batch]):
-    """Whole batches by number: what is stored, with targets and the rows they belong to.
+    """Whole batches by number: inputs from stores, with targets and the rows they belong to.
 
     Args:
         stored: inputs by the name they have in a batch.
         targets: arrays over all rows of the manifest.
-        batches: rows of the manifest of each batch.
-        views: number of the view of each row of the manifest; None where there is one only.
-        partners: by input, the row that each row of the manifest takes it from, where that is not its own.
+        plan: rows of each batch.
     """
 
     def __init__(
-        self,
-        stored: Mapping[str, Stored],
-        targets: Mapping[str, np.ndarray],
-        batches: Sequence[np.ndarray],
-        views: np.ndarray | None = None,
-        partners: Mapping[str, np.ndarray] | None = None,
+        self, stored: Mapping[str, Stored], targets: Mapping[str, np.ndarray], plan: BatchPlan
     ) -> None:
         self._stored = stored
         self._targets = targets
-        self._batches = batches
-        self._views = views
-        self._partners = partners or {}
+        self._plan = plan
 
     def __len__(self) -> int:
-        return len(self._batches)
+        return len(self._plan.rows)
 
     def __getitem__(self, number: int) -> Batch:
-        rows = self._batches[number]
+        plan = self._plan
+        batch = self._of(plan.rows[number], "")
+        for prefix, rows in plan.other_rows.items():
+            batch |= self._of(rows[number], prefix)
+        if FELLOW in plan.other_rows:
+            same = plan.other_rows[FELLOW][number] == plan.rows[number]
+            batch["fellow_missing"] = torch.from_numpy(same)
+        return batch
+
+    def _of(self, rows: np.ndarray, prefix: str) -> Batch:
         batch = {
-            name: torch.from_numpy(np.ascontiguousarray(values[rows]))
+            f"{prefix}{name}": torch.from_numpy(np.ascontiguousarray(values[rows]))
             for name, values in self._targets.items()
         }
-        batch["position"] = torch.from_numpy(np.asarray(rows, dtype=np.int64))
+        batch[f"{prefix}position"] = torch.from_numpy(np.asarray(rows, dtype=np.int64))
+        if self._plan.views is not None:
+            batch[f"{prefix}view"] = torch.from_numpy(self._plan.views[rows])
+        pairs = self._plan.pairs if not prefix else {}
         for name, stored in self._stored.items():
-            taken = self._partners[name][rows] if name in self._partners else rows
-            batch[name] = torch.from_numpy(stored.of(taken, self._views))
-        if self._views is not None:
-            batch["view"] = torch.from_numpy(self._views[rows])
+            if prefix_of(name) == prefix:
+                taken = pairs[name][rows] if name in pairs else rows
+                batch[name] = torch.from_numpy(stored.of(taken, self._plan.views))
         return batch
 
 
@@ -99,6 +133,9 @@ class StageData:
         aligned: whether ``image``, with all that lies on it, is shown in the view of the features.
         assemble: makes targets of auxiliary images, see :meth:`~modicum.tasks.base.Task.assemble`.
         shuffled: inputs that each training row takes from another one, anew in every epoch (data without pairs).
+        fellows: of each row of the manifest, the row of the patient's other eye, or the row itself; None where no
+            input is a fellow's.
+        partner_sampling: how partners of training rows are drawn; None where no input is a partner's.
         kinds: of inputs whose names have none by convention (:data:`~modicum.batch.KINDS`).
     """
 
@@ -112,6 +149,8 @@ class StageData:
     aligned: bool = False
     assemble: Callable[[Batch], Batch] = _as_it_is
     shuffled: tuple[str, ...] = ()
+    fellows: np.ndarray | None = None
+    partner_sampling: str | None = None
     kinds: Kinds = None
 
     @property
@@ -119,30 +158,49 @@ class StageData:
         """Whether batches have an ``image``, which can be augmented."""
         return "image" in self.stored or "image" in self.live
 
-    def batches(
-        self,
-        rows: list[np.ndarray],
-        views: np.ndarray | None = None,
-        partners: Mapping[str, np.ndarray] | None = None,
-    ) -> StoredBatches:
-        """Batches of rows of the manifest; each row in the view given for it, or in the first."""
-        return StoredBatches(self.stored, self.targets, rows, views, partners)
+    def batches(self, plan: BatchPlan) -> StoredBatches:
+        """Batches of a plan."""
+        return StoredBatches(self.stored, self.targets, plan)
 
-    def drawn_partners(self, *place: int | str) -> dict[str, np.ndarray]:
-        """For inputs without pairs, the training row that each row takes them from at one place (seed, stage, epoch)."""
+    def in_order(self, rows: np.ndarray, batch_size: int) -> StoredBatches:
+        """Batches of rows in their order, each row with its fellow, every row in its first view."""
+        parts = in_batches(rows, batch_size)
+        return self.batches(BatchPlan(parts, self._fellows_of(parts)))
+
+    def training_plan(
+        self, batches: Sequence[np.ndarray], partners: Sequence[np.ndarray], *seed_key: int | str
+    ) -> BatchPlan:
+        """The plan of one training epoch.
+
+        Args:
+            batches: rows of each batch.
+            partners: rows of each batch's partners; not used where no input is a partner's.
+            seed_key: of the epoch: the run's seed, the stage's name, the epoch.
+        """
+        others = self._fellows_of(batches)
+        if self.partner_sampling is not None:
+            others[PARTNER] = partners
+        return BatchPlan(batches, others, self.drawn_views(*seed_key), self.drawn_pairs(*seed_key))
+
+    def _fellows_of(self, batches: Sequence[np.ndarray]) -> dict[str, Sequence[np.ndarray]]:
+        fellows = self.fellows
+        return {} if fellows is None else {FELLOW: [fellows[rows] for rows in batches]}
+
+    def drawn_pairs(self, *seed_key: int | str) -> dict[str, np.ndarray]:
+        """For inputs without pairs, the training row that each row takes them from."""
         drawn = {}
         for name in self.shuffled:
-            generator = np.random.default_rng(derive_seed("partners", name, *place))
+            generator = np.random.default_rng(derive_seed("partners", name, *seed_key))
             rows = np.arange(len(self.stored[name].positions[0]))
             rows[self.train_rows] = generator.permutation(self.train_rows)
             drawn[name] = rows
         return drawn
 
-    def drawn_views(self, *place: int | str) -> np.ndarray | None:
-        """The view that each row is shown in at one place (seed, stage, epoch); None where there is one only."""
+    def drawn_views(self, *seed_key: int | str) -> np.ndarray | None:
+        """The view that each row is shown in; None where there is one only."""
         if len(self.views) == 1:
             return None
-        generator = np.random.default_rng(derive_seed("views", *place))
+        generator = np.random.default_rng(derive_seed("views", *seed_key))
         rows = max(len(stored.positions[0]) for stored in self.stored.values())
         return generator.integers(len(self.views), size=rows)
 
@@ -150,14 +208,21 @@ class StageData:
         """A loaded batch as the network gets it: images in ``[0, 1]``, live inputs computed, views aligned."""
         batch = as_network_input(batch, self.kinds)
         if self.live:
-            source = dict(batch)
-            source["image"] = source.pop("source")
-            batch = {name: tensor for name, tensor in batch.items() if name != "source"}
-            batch |= {name: compute(source) for name, compute in self.live.items()}
-            batch = as_network_input(batch, self.kinds)
+            batch = as_network_input(self._with_live(batch), self.kinds)
         if self.aligned and "view" in batch:
             batch = apply_views_to_batch(batch, self.views, self.kinds)
         return for_each_relative(batch, lambda part, _: self.assemble(part), self.kinds)
+
+    def _with_live(self, batch: Batch) -> Batch:
+        made: Batch = {}
+        for name, compute in self.live.items():
+            prefix = prefix_of(name)
+            source = without_prefix(batch, prefix)
+            made[name] = compute({**source, "image": source["source"]})
+        kept = {
+            name: tensor for name, tensor in batch.items() if name.removeprefix(prefix_of(name)) != "source"
+        }
+        return {**kept, **made}
 
 
 def loader(batches: StoredBatches, workers: int, pin: bool) -> Iterable[Batch]:

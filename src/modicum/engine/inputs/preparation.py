@@ -12,6 +12,8 @@ import numpy as np
 from modicum.atomic_files import write_text
 from modicum.batch import Kind
 from modicum.data.checks.duplicates import resolve_leaks
+from modicum.data.checks.fingerprint import fingerprint
+from modicum.data.checks.scan import ScanResult
 from modicum.data.held_out import hold_out
 from modicum.data.label_fraction import keep_label_fraction
 from modicum.data.layouts import load_manifest
@@ -69,6 +71,12 @@ class PreparedData:
         kept = self.manifest.without_extras()
         kept = replace(kept, table=kept.table.drop(columns="report", errors="ignore"))
         return kept.with_columns(sha256=digests)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What the data set is like; see :mod:`modicum.data.checks.fingerprint`."""
+        facts = [self.store.facts[position] for position in self.positions]
+        scanned = ScanResult(facts, list(self.store.broken))
+        return fingerprint(self.manifest, scanned, stores=self.store.folder.parent)
 
 
 def read_manifest(data: DataSettings, task: str) -> Manifest:

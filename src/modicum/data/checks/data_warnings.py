@@ -31,7 +31,7 @@ class DataWarning:
 
 
 def data_warnings(found: Mapping[str, Any]) -> list[DataWarning]:
-    """The warnings that a fingerprint (as :func:`modicum.planning.fingerprint.fingerprint` makes it) gives cause for.
+    """The warnings that a fingerprint (as :func:`modicum.data.checks.fingerprint.fingerprint` makes it) gives cause for.
 
     Those that stop training come first.
     """

@@ -14,11 +14,11 @@ import numpy as np
 import pandas as pd
 
 from modicum.atomic_files import write_text
+from modicum.data.checks.data_warnings import data_warnings
 from modicum.data.checks.duplicates import duplicate_groups, facts_by_row, leaks, near_pairs
 from modicum.data.checks.scan import ScanResult
 from modicum.data.image_facts import ImageFacts
 from modicum.data.manifest import COLUMNS, LABELS_PREFIX, SPLITS, Manifest, split_reference
-from modicum.planning.data_warnings import data_warnings
 
 SCHEMA = 1
 LISTED = 100
@@ -69,7 +69,7 @@ def write_fingerprint(found: dict[str, Any], path: Path) -> None:
     write_text(Path(path), json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def quantiles(values: Iterable[float]) -> dict[str, float] | None:
+def quantiles(values: Iterable[int | float]) -> dict[str, int | float] | None:
     """Least, largest, median and four more quantiles; None of nothing."""
     array = np.asarray(list(values), np.float64)
     if not array.size:
@@ -77,7 +77,7 @@ def quantiles(values: Iterable[float]) -> dict[str, float] | None:
     return {name: _rounded(np.quantile(array, at)) for name, at in _QUANTILES.items()}
 
 
-def _rounded(value: float) -> float:
+def _rounded(value: float) -> int | float:
     """Whole numbers as such, others to six figures."""
     value = float(f"{value:.6g}") if not float(value).is_integer() else float(value)
     return int(value) if value.is_integer() else value
