@@ -128,6 +128,7 @@ class Prepared:
     positions: np.ndarray = field(default_factory=lambda: np.array([7, 5, 3, 1]))
     auxiliary_images: dict = field(default_factory=dict)
     boxes: None = None
+    manifest: list = field(default_factory=lambda: [None] * 4)
     kinds: dict = field(default_factory=dict)
 
     @property
