@@ -76,11 +76,11 @@ class StageInputs:
             for name, (read, positions) in self.prepared.auxiliary_images.items()
         }
         made = {"image": images, **self._made}
-        boxes = box_inputs(self.prepared.boxes, stage.name, train_rows) if "boxes" in stage.reads else {}
+        boxes = box_inputs(self.prepared.boxes, stage.reads, stage.name, train_rows)
         made |= boxes
         if unknown := [name for name in stage.reads if name not in made]:
             raise ValueError(f"stage '{stage.name}' reads '{unknown[0]}', which no stage before it provides")
-        made = {name: made[name] for name in [*stage.reads, *boxes]}
+        made = {name: made[name] for name in dict.fromkeys([*stage.reads, *boxes])}
         stored = {name: source for name, source in made.items() if isinstance(source, Stored)}
         live = {name: source for name, source in made.items() if isinstance(source, LiveStage)}
         return StageData(
