@@ -171,7 +171,7 @@ def evaluate(
         workers=workers,
         **reading.settings,
     )
-    for line in evaluation_summary(content):
+    for line in evaluation_summary(content, opened.metrics["task"]):
         typer.echo(line)
     typer.echo(f"report: {opened.folder.report}")
 

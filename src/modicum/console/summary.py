@@ -6,6 +6,7 @@ from typing import Any
 
 from modicum.engine.inference.evaluation import headline
 from modicum.engine.run_folder import RunFolder, read_json
+from modicum.tasks.metric_tables import metric_named
 from modicum.wording import count_of
 
 
@@ -24,18 +25,17 @@ def run_summary(path: Path) -> list[str]:
     ]
     for name, content in metrics["evaluations"].items():
         lines += [
-            f"{name}: {line}" for line in evaluation_summary(content, metrics["selection"].get("metric"))
+            f"{name}: {line}"
+            for line in evaluation_summary(content, metrics["task"], metrics["selection"].get("metric"))
         ]
     return [*lines, f"report: {folder.report}"]
 
 
-def evaluation_summary(content: Mapping[str, Any], first: str | None = None) -> list[str]:
-    """An evaluation's most telling metrics in one line."""
-    wanted = [first, "dice", "auroc", "balanced_accuracy", "accuracy", "quadratic_kappa"]
-    found = list(content["metrics"])
-    names = [name for name in dict.fromkeys(wanted) if name and name in found]
-    names += found[:3] if len(names) < 2 else []  # another task's: its own first
-    names = list(dict.fromkeys(names))
+def evaluation_summary(content: Mapping[str, Any], task: str, first: str | None = None) -> list[str]:
+    """An evaluation's most telling metrics in one line, ``first`` the one that selected the weights."""
+    found = content["metrics"]
+    brief = [name for name in found if "/" not in name and metric_named(name, task).in_brief]
+    names = dict.fromkeys([first, *brief] if first in found else brief or list(found)[:3])
     unit = count_of(content["images"], "image")
     if content["patients"] is not None:
         unit += f" of {count_of(content['patients'], 'patient')}"

@@ -4,17 +4,20 @@ import numpy as np
 
 from modicum.report.by_patient import patient_blocks, scored
 from modicum.report.files import Evaluation, RunFiles, as_mapping, number
-from modicum.report.image_to_image_words import METRICS, about, cautions, headline, pairs_note
+from modicum.report.image_to_image_words import about, cautions, headline, pairs_note
 from modicum.report.panels import galleries as panel_galleries
 from modicum.report.sections import Block, Gallery, TaskSections, score_block
 from modicum.report.words import percent, plural
+from modicum.tasks.image_to_image.metric_table import METRICS
 
 _STOPS = 12
 
 
 def blocks(run: RunFiles, evaluation: Evaluation, prefix: str) -> list[Block]:
     """The cards of one evaluation."""
-    of_patients = patient_blocks(scored(evaluation, METRICS), prefix)
+    of_patients = patient_blocks(
+        scored(evaluation, [metric.name for metric in METRICS if metric.per_image]), prefix
+    )
     # Cautions and headline have said why, where no score has an interval.
     scores = score_block(evaluation, "half" if of_patients else "full", common_reason=False)
     return [*scores, *of_patients, *_displacement_block(run, evaluation)]

@@ -8,9 +8,6 @@ from modicum.report.panels import panels_of
 from modicum.report.sections import Headline
 from modicum.report.words import plural, score, sentence_list
 
-METRICS = ("nmae", "psnr_foreground", "psnr_release", "psnr", "ssim_release", "ssim_foreground")
-"""Scores of an image, in the order of the predictions file."""
-
 
 def unpaired(run: RunFiles) -> bool:
     """Whether images and targets that do not belong together were learned from."""

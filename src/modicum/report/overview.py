@@ -19,9 +19,10 @@ from modicum.report.words import (
     plural,
     short_count,
 )
+from modicum.tasks.metric_tables import metric_named
 
 _SMALL_ERRORS = 0.5
-"""An error that is a share of the scale has an axis up to here: nobody would look at worse pictures."""
+"""An error that is a share has an axis up to here where it lies below: worse ones are hardly looked at."""
 
 
 def subtitle(run: RunFiles, sections: TaskSections) -> list[str]:
@@ -51,9 +52,10 @@ def hero(run: RunFiles) -> dict[str, Any]:
     confidence = number(main.info.get("confidence")) or 0.95
     low, value = number(entry.get("low")), number(entry.get("value"))
     least = min(end for end in (low, value, 1.0) if end is not None)
-    start = 0.5 if metric.startswith("auroc") and least >= 0.5 else -1 if least < 0 else 0
+    known = metric_named(metric, run.task_name)
+    start = known.chance if known.chance is not None and least >= known.chance else -1 if least < 0 else 0
     most = max(end for end in (number(entry.get("high")), value, 0.0) if end is not None)
-    end = _SMALL_ERRORS if metric == "nmae" and most <= _SMALL_ERRORS else 1.0
+    end = _SMALL_ERRORS if known.higher_is_better is False and most <= _SMALL_ERRORS else 1.0
     reason = str(entry.get("reason") or "")
     return {
         "score": metric_text(metric, entry.get("value")),

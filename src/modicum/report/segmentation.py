@@ -23,9 +23,11 @@ from modicum.report.words import (
     plural,
     score,
 )
+from modicum.tasks.segmentation.metric_table import METRICS
 from modicum.tasks.segmentation.pictures import COLOURS, FALSE_ALARM, HIT, MISS
 
-_OF_CLASS = ("dice", "iou", "sensitivity", "specificity", "auroc", "auprc", "hausdorff95", "surface_distance")
+_NOT_OF_CLASS = ("accuracy", "dice_positives", "empty")
+"""Of single classes these say little, or what stands beside them already."""
 
 
 def blocks(run: RunFiles, evaluation: Evaluation, prefix: str) -> list[Block]:
@@ -54,7 +56,8 @@ def _class_block(evaluation: Evaluation, images: Segmented | None) -> list[Block
     """Every class on its own, where there are several, the worst first."""
     metrics = evaluation.metrics
     names = [name.partition("/")[2] for name in metrics if name.startswith("dice/")]
-    shown = [metric for metric in _OF_CLASS if any(f"{metric}/{name}" in metrics for name in names)]
+    of_classes = [metric.name for metric in METRICS if metric.name not in _NOT_OF_CLASS]
+    shown = [metric for metric in of_classes if any(f"{metric}/{name}" in metrics for name in names)]
     if not names:
         return []
     known = {name: number(metrics[f"dice/{name}"].get("value")) for name in names}

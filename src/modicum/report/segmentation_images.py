@@ -8,9 +8,10 @@ import pandas as pd
 
 from modicum.report.by_patient import Scored
 from modicum.report.files import Evaluation, RunFiles
+from modicum.tasks.segmentation.metric_table import METRICS
 
-METRICS = ("dice", "iou", "hausdorff95", "surface_distance")
-"""Of an image and class, in the order of the report."""
+OF_IMAGES = tuple(metric.name for metric in METRICS if metric.per_image)
+"""Metrics of an image and class, in the order of the report."""
 MOST_COLUMNS = 5
 """Up to so many classes have a column of their own where images are listed."""
 
@@ -75,7 +76,7 @@ def segmented(run: RunFiles, evaluation: Evaluation) -> Segmented | None:
         values = [pd.to_numeric(table.get(name, missing), errors="coerce") for name in columns]
         return np.stack([column.to_numpy(dtype=float) for column in values], axis=1)
 
-    each = {metric: of_classes(metric) for metric in METRICS}
+    each = {metric: of_classes(metric) for metric in OF_IMAGES}
     columns = {metric: _mean(values) for metric, values in each.items() if np.isfinite(values).any()}
     if several and len(several) <= MOST_COLUMNS:
         columns = {"dice": _mean(each["dice"])}

@@ -4,95 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from modicum.report.files import number
+from modicum.tasks.metric_tables import metric_named
 
-METRIC_TITLES = {
-    "auroc": "AUROC",
-    "average_precision": "Average precision",
-    "accuracy": "Accuracy",
-    "balanced_accuracy": "Balanced accuracy",
-    "macro_f1": "Macro F1",
-    "quadratic_kappa": "Quadratic kappa",
-    "sensitivity": "Sensitivity",
-    "specificity": "Specificity",
-    "brier": "Brier score",
-    "ece": "Calibration error",
-    "log_loss": "Log loss",
-    "nmae": "NMAE",
-    "psnr_foreground": "PSNR of the foreground",
-    "psnr_release": "PSNR as published",
-    "psnr": "PSNR of the whole image",
-    "ssim_release": "SSIM as published",
-    "ssim_foreground": "SSIM of the foreground",
-    "dice": "Dice",
-    "iou": "IoU",
-    "auprc": "AUPRC",
-    "dice_positives": "Dice where present",
-    "empty": "Images without the class",
-    "hausdorff95": "Hausdorff distance, 95 %",
-    "surface_distance": "Surface distance",
-}
-METRIC_MEANINGS = {
-    "auroc": "0.5 is guessing, 1 is perfect",
-    "average_precision": "area under precision and recall",
-    "accuracy": "right decisions",
-    "balanced_accuracy": "every class counts alike",
-    "macro_f1": "found and right, every class alike",
-    "quadratic_kappa": "agreement on grades beyond chance",
-    "sensitivity": "positives found at one half",
-    "specificity": "negatives left alone at one half",
-    "brier": "squared error; lower is better",
-    "ece": "stated to observed; lower is better",
-    "log_loss": "surprise; lower is better",
-    "nmae": "mean error of the foreground, as a share of the scale; published and recommended; lower is better",
-    "psnr_foreground": "errors of the foreground; recommended; higher is better",
-    "psnr_release": "mixes other pixels in by mistake; only to compare with the paper's values",
-    "psnr": "background included, as elsewhere; higher is better",
-    "ssim_release": "background included; only to compare with the paper's values",
-    "ssim_foreground": "1 is identical; recommended",
-    "dice": "overlap; 1 is identical",
-    "iou": "overlap, stricter; 1 is identical",
-    "auprc": "area under precision and recall, of pixels",
-    "dice_positives": "overlap, in images that have the class",
-    "hausdorff95": "how far outlines are apart at most, but for 5 %; lower is better",
-    "surface_distance": "how far outlines are apart on average; lower is better",
-}
-LONG_MEANINGS = {
-    "auroc": "How well it ranks images with a condition above those without: 0.5 is guessing, 1 is perfect.",
-    "average_precision": "Precision averaged over all it finds. Guessing gives the share of positive images.",
-    "accuracy": "The share of images that it named rightly.",
-    "balanced_accuracy": "The share found of each class, averaged, so that rare classes count as much as common ones.",
-    "macro_f1": "The balance between finding and being right, averaged over classes.",
-    "quadratic_kappa": "Agreement with the true grades beyond chance: 0 is chance, 1 is perfect. "
-    "Two grades off weigh four times as much as one.",
-    "nmae": "How far a pixel of the foreground is off on average, as a share of the scale from black to white: "
-    "0 is perfect. Lower is better.",
-    "psnr_foreground": "The scale against the error of the foreground, in decibels: 6 more is half the error.",
-    "psnr": "The scale against the error, in decibels: 6 more is half the error. Background counts, too.",
-    "ssim_foreground": "How alike small windows of the foreground look: 1 is identical.",
-    "dice": "How much of what is marked and what should be lies on each other: 0 is nothing, 1 is all.",
-}
-LOWER_IS_BETTER = ("brier", "ece", "log_loss", "loss", "nmae", "hausdorff95", "surface_distance")
-DISTANCES = ("hausdorff95", "surface_distance")
-"""In millimetres, or in pixels where no spacing is known."""
-_OPEN_ENDED = ("log_loss", "loss", *DISTANCES)
-_OF_TASKS = {
-    "segmentation": {
-        "auroc": "of all pixels together: 0.5 is guessing, 1 is perfect",
-        "sensitivity": "pixels of the class that are marked, of all images together",
-        "specificity": "other pixels that are left alone, of all images together",
-        "accuracy": "pixels that are right, of all images together; high wherever little is to be marked",
-        "empty": "share of images with nothing to mark; says nothing of the model",
-    }
-}
-"""Meanings that a name has in one task alone."""
-_LONG_OF_TASKS = {
-    "segmentation": {
-        "auroc": "How well it ranks pixels of the class above the others, of all images together: 0.5 is guessing, 1 is "
-        "perfect. Where few pixels are of the class it is high soon.",
-        "accuracy": "The share of pixels that are right, of all images together. Where little is to be marked, marking "
-        "nothing has a high one, too.",
-    }
-}
 METHODS = {
     "full": "full fine-tuning",
     "linear": "linear probe on a frozen backbone",
@@ -103,15 +16,7 @@ METHODS = {
 
 def metric_title(name: str) -> str:
     """``sensitivity_at_95_specificity`` to ``Sensitivity at 95 % specificity``, ``dice/cup`` to ``Dice of “cup”``."""
-    base, of_a_class, class_name = name.partition("/")
-    if of_a_class:
-        return f"{metric_title(base)} of “{class_name}”"
-    if name in METRIC_TITLES:
-        return METRIC_TITLES[name]
-    at = sensitivity_at(name)
-    if at is not None:
-        return f"Sensitivity at {at} % specificity"
-    return name.replace("_", " ").capitalize()
+    return metric_named(name).title
 
 
 def metric_meaning(name: str, task: str = "") -> str:
@@ -121,31 +26,27 @@ def metric_meaning(name: str, task: str = "") -> str:
         name: of the metric, or of one class's.
         task: pixels are not images, and the same name does not mean the same.
     """
-    base = name.partition("/")[0]
-    at = sensitivity_at(base)
-    if at is not None:
-        return f"found, with {_complement(at)} false alarms in 100"
-    return {**METRIC_MEANINGS, **_OF_TASKS.get(task, {})}.get(base, "")
+    return metric_named(name, task).meaning
 
 
 def long_meaning(name: str, task: str = "") -> str:
     """A sentence on how to read a metric; empty where there is none. As :func:`metric_meaning`."""
-    return {**LONG_MEANINGS, **_LONG_OF_TASKS.get(task, {})}.get(name.partition("/")[0], "")
+    return metric_named(name, task).explanation
 
 
 def metric_unit(name: str) -> str:
     """``dB`` for peak signal-to-noise ratios; nothing for shares and for what has no fixed unit."""
-    return "dB" if name.partition("_")[0] == "psnr" else ""
+    return metric_named(name).unit
 
 
 def is_share(name: str) -> bool:
     """Whether a metric lies between 0 and 1 (or a little below, as agreement does), so that one axis shows several."""
-    return name.partition("/")[0] not in _OPEN_ENDED and not metric_unit(name)
+    return metric_named(name).is_share
 
 
 def lower_is_better(name: str) -> bool:
     """Whether less of a metric, or of one class's, is better. What says nothing of quality is no such metric."""
-    return name.partition("/")[0] in LOWER_IS_BETTER
+    return metric_named(name).higher_is_better is False
 
 
 def metric_text(name: str, value: Any) -> str:
@@ -168,8 +69,7 @@ def metric_interval(name: str, entry: Mapping[str, Any]) -> str:
 
 
 def _digits(name: str, value: float) -> str:
-    two = metric_unit(name) or name.partition("/")[0] in DISTANCES
-    return f"{value:.{2 if two else 3}f}".replace("-", "−")
+    return f"{value:.{metric_named(name).decimals}f}".replace("-", "−")
 
 
 def sensitivity_at(name: str) -> str | None:
@@ -177,13 +77,6 @@ def sensitivity_at(name: str) -> str | None:
     if name.startswith("sensitivity_at_") and name.endswith("_specificity"):
         return name.removeprefix("sensitivity_at_").removesuffix("_specificity")
     return None
-
-
-def _complement(percent: str) -> str:
-    try:
-        return f"{100 - float(percent):g}"
-    except ValueError:
-        return "few"
 
 
 def score(value: Any) -> str:

@@ -198,6 +198,7 @@ def _subset(prepared: PreparedData, kept: Bool[np.ndarray, "rows"]) -> PreparedD
         manifest=prepared.manifest.subset(kept),
         positions=prepared.positions[kept],
         auxiliary_images=seen,
+        boxes=None if prepared.boxes is None else prepared.boxes.subset(kept),
         notes=[*prepared.notes, f"{int((~kept).sum())} images were set aside for what lies beside them."],
     )
 

@@ -21,6 +21,7 @@ from modicum.batch import (
     prefix_of,
     without_prefix,
 )
+from modicum.data.sampling import epoch_order
 from modicum.engine.inputs.prefetching import Prefetched
 from modicum.engine.randomness import derive_seed
 from modicum.transforms import apply_views_to_batch
@@ -163,9 +164,22 @@ class StageData:
         return StoredBatches(self.stored, self.targets, plan)
 
     def in_order(self, rows: np.ndarray, batch_size: int) -> StoredBatches:
-        """Batches of rows in their order, each row with its fellow, every row in its first view."""
+        """Batches of rows in their order, every row in its first view, with its fellow and always the same partner."""
         parts = in_batches(rows, batch_size)
-        return self.batches(BatchPlan(parts, self._fellows_of(parts)))
+        others = self._fellows_of(parts)
+        if self.partner_sampling is not None:
+            partners = self._fixed_partners(self.partner_sampling)
+            others[PARTNER] = [partners[part] for part in parts]
+        return self.batches(BatchPlan(parts, others))
+
+    def _fixed_partners(self, sampling: str) -> np.ndarray:
+        """Of each row of the manifest, a training row, wherever and whenever it is asked for."""
+        order = epoch_order(self.sampling_labels, sampling, seed=derive_seed("partners in order"))
+        return self.train_rows[np.resize(order, self._manifest_rows)]
+
+    @property
+    def _manifest_rows(self) -> int:
+        return max(len(stored.positions[0]) for stored in self.stored.values())
 
     def training_plan(
         self, batches: Sequence[np.ndarray], partners: Sequence[np.ndarray], *seed_key: int | str
@@ -201,24 +215,23 @@ class StageData:
         if len(self.views) == 1:
             return None
         generator = np.random.default_rng(derive_seed("views", *seed_key))
-        rows = max(len(stored.positions[0]) for stored in self.stored.values())
-        return generator.integers(len(self.views), size=rows)
+        return generator.integers(len(self.views), size=self._manifest_rows)
 
     def on_device(self, batch: Batch) -> Batch:
         """A loaded batch as the network gets it: images in ``[0, 1]``, live inputs computed, views aligned."""
         batch = as_network_input(batch, self.kinds)
         if self.live:
             batch = as_network_input(self._with_live(batch), self.kinds)
-        if self.aligned and "view" in batch:
+        if self.aligned:
             batch = apply_views_to_batch(batch, self.views, self.kinds)
-        return for_each_relative(batch, lambda part, _: self.assemble(part), self.kinds)
+        return for_each_relative(batch, lambda part, kinds: self.assemble(part), self.kinds)
 
     def _with_live(self, batch: Batch) -> Batch:
         made: Batch = {}
         for name, compute in self.live.items():
             prefix = prefix_of(name)
-            source = without_prefix(batch, prefix)
-            made[name] = compute({**source, "image": source["source"]})
+            own = without_prefix(batch, prefix) if prefix else batch
+            made[name] = compute({**own, "image": own["source"]})
         kept = {
             name: tensor for name, tensor in batch.items() if name.removeprefix(prefix_of(name)) != "source"
         }

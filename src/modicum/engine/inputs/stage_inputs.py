@@ -10,6 +10,7 @@ import torch
 from modicum.batch import FELLOW, PARTNER, Kind, kind_of, prefix_of
 from modicum.engine.devices import process_rank, process_world
 from modicum.engine.inputs.batches import StageData, Stored
+from modicum.engine.inputs.boxes import box_inputs
 from modicum.engine.inputs.extraction import Extraction, LiveStage, RecordReader, extracted
 from modicum.engine.inputs.preparation import PreparedData
 from modicum.engine.known_rows import rows_known
@@ -76,18 +77,24 @@ class StageInputs:
             name: Stored(read, positions[None])
             for name, (read, positions) in self.prepared.auxiliary_images.items()
         }
+        train_rows, val_rows = self._rows_of(stage)
         available: dict[str, Stored | LiveStage] = {"image": images, **seen, **self._made}
+        bases = [name.removeprefix(prefix_of(name)) for name in stage.reads]
+        boxes = box_inputs(self.prepared.boxes, bases, stage.name, train_rows)
+        available |= boxes
         inputs: dict[str, Stored | LiveStage] = {**seen}
         for name in stage.reads:
-            base = name.removeprefix(prefix_of(name))
+            prefix = prefix_of(name)
+            base = name.removeprefix(prefix)
             if base not in available:
                 raise ValueError(f"stage '{stage.name}' reads '{name}', which no stage before it provides")
             inputs[name] = available[base]
+            # With boxes come their classes, and with any input of another row what lies on that row's image.
+            of_row = {**(boxes if base == "boxes" else {}), **seen}
+            inputs |= {prefix + other: source for other, source in of_row.items()}
         prefixes = {prefix_of(name) for name in stage.reads}
-        inputs |= {prefix + name: source for prefix in prefixes for name, source in seen.items()}
         live = {name: source for name, source in inputs.items() if isinstance(source, LiveStage)}
         sources = {f"{prefix_of(name)}source": images for name in live}
-        train_rows, val_rows = self._rows_of(stage)
         return StageData(
             {**{name: s for name, s in inputs.items() if isinstance(s, Stored)}, **sources},
             self.targets,
@@ -105,7 +112,7 @@ class StageInputs:
         )
 
     def _kinds_of_records(self) -> dict[str, Kind]:
-        """What extract stages provide is features, unless its name says otherwise."""
+        """Kinds of what extract stages provide: features, unless the name has a kind by convention."""
         return {name: Kind.FEATURES for name in self._made if kind_of(name) is None}
 
     def _rows_of(self, stage: TrainStage | FitStage) -> tuple[np.ndarray, np.ndarray]:
@@ -120,6 +127,7 @@ class StageInputs:
         mask = stage.learns_from({**self.targets, **self._has_inputs()})
         if mask is None:
             return train_rows, val_rows
+        mask = _checked(mask, stage.name, len(self.prepared.manifest))
         kept = train_rows[mask[train_rows]]
         if not len(kept):
             raise InputError(
@@ -132,15 +140,24 @@ class StageInputs:
 
     def _has_inputs(self) -> dict[str, np.ndarray]:
         """Which rows have each further input, as ``has_NAME``."""
+        boxes = self.prepared.boxes
+        rows = len(self.prepared.manifest)
+        pictures = {name: positions >= 0 for name, (_, positions) in self.prepared.auxiliary_images.items()}
         return {
-            f"has_{name}": positions >= 0 for name, (_, positions) in self.prepared.auxiliary_images.items()
+            "has_boxes": np.zeros(rows, dtype=bool) if boxes is None else boxes.counts > 0,
+            **{f"has_{name}": has for name, has in pictures.items()},
         }
 
-    def _fellows(self, *parts: np.ndarray) -> np.ndarray:
-        """Of each row, the row of the patient's other eye in the same part (training, validation), or the row itself."""
+    def _fellows(self, train_rows: np.ndarray, val_rows: np.ndarray) -> np.ndarray:
+        """Of each row, the row of the patient's other eye in the same part of the data, or the row itself.
+
+        A row to learn from has its fellow among these, all others among those of their split.
+        """
         rows = rows_known(self.prepared.manifest)
+        splits = self.prepared.manifest.table["split"].to_numpy()
         fellows = np.arange(len(rows))
-        for part in parts:
+        parts = [np.flatnonzero(splits == name) for name in dict.fromkeys(splits)]
+        for part in (*parts, val_rows, train_rows):
             inside = rows.take(part).fellow()
             fellows[part] = np.where(inside >= 0, part[inside], part)
         return fellows
@@ -169,6 +186,17 @@ class StageInputs:
         sizes = [_bytes_per_image(made) for made in self._made.values() if isinstance(made, Stored)]
         live = [name for name, made in self._made.items() if isinstance(made, LiveStage)]
         return {"mode": "live" if live else "store", "live": live, "bytes_per_image": sum(sizes)}
+
+
+def _checked(mask: object, stage: str, rows: int) -> np.ndarray:
+    """What a stage says it learns from: anything but one true or false a row would choose rows by accident."""
+    if isinstance(mask, np.ndarray) and mask.dtype == bool and mask.shape == (rows,):
+        return mask
+    found = f"{mask.dtype} {list(mask.shape)}" if isinstance(mask, np.ndarray) else type(mask).__name__
+    raise InputError(
+        f"stage '{stage}': learns_from gave {found}",
+        f"return a numpy array of bool with one value for each of the {rows} rows",
+    )
 
 
 def _bytes_per_image(stored: Stored) -> int:

@@ -21,7 +21,9 @@ from modicum.data.reports import (
 )
 from modicum.errors import InputError
 from modicum.tasks.base import Example, Scores, Task, TaskOptions
-from modicum.tasks.image_text.scores import CompletionScores, higher_is_better
+from modicum.tasks.image_text.metric_table import METRICS
+from modicum.tasks.image_text.scores import CompletionScores
+from modicum.tasks.metric import Metric, with_classes
 
 
 class ImageTextOptions(TaskOptions):
@@ -56,6 +58,7 @@ class ImageText(Task):
 
     name: ClassVar[str] = "image-text"
     Options: ClassVar[type[TaskOptions]] = ImageTextOptions
+    metric_table: ClassVar[tuple[Metric, ...]] = METRICS
     needs_labels: ClassVar[bool] = False
 
     def __init__(
@@ -161,8 +164,8 @@ class ImageText(Task):
     def monitor(self) -> str:
         return "image"
 
-    def higher_is_better(self, metric: str) -> bool:
-        return higher_is_better(metric)
+    def metrics(self) -> dict[str, Metric]:
+        return with_classes((metric for metric in METRICS if metric.name in self.outputs), ())
 
     def scores(self) -> CompletionScores:
         return CompletionScores(self.outputs)
