@@ -1,4 +1,4 @@
-"""Published settings under a name."""
+"""Recipes that come with modicum: published settings under a name."""
 
 import difflib
 from collections.abc import Mapping
@@ -10,13 +10,13 @@ from modicum.errors import InputError
 
 @dataclass(frozen=True)
 class ShippedRecipe:
-    """A part of a recipe: what a publication sets. The rest is the method's and the user's.
+    """The part of a recipe that a publication sets. The rest comes from the method and the user.
 
     Attributes:
-        name: as ``--recipe`` takes it.
+        name: name for ``--recipe``.
         summary: one line.
         source: where it was published.
-        weights: what the backbone was pre-trained by, in words, where the recipe is for such weights only.
+        weights: description of the backbone's pre-training, if the recipe is for such weights only.
         values: settings in the structure of ``recipe.yaml``.
     """
 
@@ -28,20 +28,22 @@ class ShippedRecipe:
 
 
 def shipped_recipes() -> dict[str, ShippedRecipe]:
-    """All of them by their names."""
+    """All shipped recipes by name."""
     from modicum.recipes.radiographs import RECIPES
 
     return {recipe.name: recipe for recipe in RECIPES}
 
 
 def shipped_recipe(name: str) -> ShippedRecipe:
-    """One of them. Raises :class:`~modicum.errors.InputError` with near names where there is none of that name."""
-    known = shipped_recipes()
-    if name not in known:
-        near = " or ".join(f"'{close}'" for close in difflib.get_close_matches(name, known, n=3, cutoff=0.5))
+    """A shipped recipe by name. Raises :class:`~modicum.errors.InputError`, with similar names, if there is none."""
+    recipes = shipped_recipes()
+    if name not in recipes:
+        near = " or ".join(
+            f"'{close}'" for close in difflib.get_close_matches(name, recipes, n=3, cutoff=0.5)
+        )
         raise InputError(
             f"unknown recipe '{name}'",
             (f"did you mean {near}? " if near else "")
-            + "`modicum recipes` lists all; a file's name ends in .yaml",
+            + "`modicum recipes` lists all; a recipe file must end in .yaml",
         )
-    return known[name]
+    return recipes[name]
