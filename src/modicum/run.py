@@ -313,11 +313,14 @@ def _reading(
     own: DataSettings, data: str | Path, skip_broken: bool, given: Mapping[str, Any]
 ) -> DataSettings:
     """How other data are read: as the run's own where nothing else is said and it applies."""
-    changed = {"source": str(data), "skip_broken": skip_broken, "images": None, "split_lists": None, **given}
+    # Boxes are learned from, and nothing is measured by them; a file of them would not know other images.
+    columns = {role: column for role, column in own.columns.items() if role != "boxes"}
+    changed = {"source": str(data), "skip_broken": skip_broken, "images": None, "split_lists": None}
+    changed |= {"columns": columns, **given}
     if not Path(data).is_dir():
         changed.setdefault("pairs", None)  # a table names both itself
     elif changed.get("pairs", own.pairs) is not None:
-        changed.setdefault("columns", {})
+        changed["columns"] = given.get("columns", {})
     return own.model_copy(update=changed)
 
 

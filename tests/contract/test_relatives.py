@@ -169,7 +169,9 @@ def test_a_row_has_the_same_partner_in_validation_wherever_it_stands():
     assert [made.in_order(np.array([row]), 2)[0]["partner_position"].item() for row in (4, 5)] == whole
 
 
-@pytest.mark.parametrize("mask", [np.array([0, 1, 1]), [True, False, True], np.array([True]), np.array([0.0] * 3)])
+@pytest.mark.parametrize(
+    "mask", [np.array([0, 1, 1]), [True, False, True], np.array([True]), np.array([0.0] * 3)]
+)
 def test_what_is_no_mask_is_refused_because_it_would_choose_other_rows(mask):
     with pytest.raises(InputError, match="learns_from gave .*return a numpy array of bool"):
         inputs([0, 1, 2], ["train"] * 3).of(Part(mask))
@@ -178,4 +180,8 @@ def test_what_is_no_mask_is_refused_because_it_would_choose_other_rows(mask):
 def test_rows_of_a_manifest_are_known_by_name_patient_and_eye():
     table = pd.DataFrame({"image": ["a", "b"], "patient": ["p", np.nan], "eye": ["L", ""]})
     rows = rows_known(SimpleNamespace(table=table))
-    assert (list(rows.patients), list(rows.eyes), list(rows.domains)) == (["p", None], ["L", None], [None, None])
+    assert (list(rows.patients), list(rows.eyes), list(rows.domains)) == (
+        ["p", None],
+        ["L", None],
+        [None, None],
+    )

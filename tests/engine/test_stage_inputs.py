@@ -127,6 +127,7 @@ class Prepared:
     store: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(get=lambda p: PIXELS[p]))
     positions: np.ndarray = field(default_factory=lambda: np.array([7, 5, 3, 1]))
     auxiliary_images: dict = field(default_factory=dict)
+    kinds: dict = field(default_factory=dict)
 
     @property
     def images(self):
@@ -206,10 +207,17 @@ def test_images_of_relatives_and_saliency_reach_the_network_in_the_unit_range_to
     stored = {name: Stored(lambda positions: PIXELS[positions], np.arange(ROWS)[None]) for name in
               ("image", "fellow_image", "partner_image", "partner_saliency")}  # fmt: skip
     rows = np.arange(ROWS)
-    made = StageData(stored, {}, rows[:300], rows[300:], rows[:300], fellows=rows[::-1], partner_sampling="natural")
+    made = StageData(
+        stored, {}, rows[:300], rows[300:], rows[:300], fellows=rows[::-1], partner_sampling="natural"
+    )
     plan = made.training_plan([np.array([0, 1])], [np.array([7, 8])], 0, "tune", 0)
     batch = made.on_device(made.batches(plan)[0])
-    expected = {"image": [0, 1], "fellow_image": [399, 398], "partner_image": [7, 8], "partner_saliency": [7, 8]}
+    expected = {
+        "image": [0, 1],
+        "fellow_image": [399, 398],
+        "partner_image": [7, 8],
+        "partner_saliency": [7, 8],
+    }
     for name, shown in expected.items():
         pixels = torch.from_numpy(PIXELS[shown]).permute(0, 3, 1, 2) / 255
         torch.testing.assert_close(batch[name], pixels, msg=name)

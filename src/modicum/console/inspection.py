@@ -30,6 +30,6 @@ def inspect_data(data: str, reading: Mapping[str, Any], out: Path, workers: int 
     """
     manifest = load_manifest(data, **reading, missing="keep")
     result = scan(manifest.refs(), workers=workers)
-    found = fingerprint(manifest, result)
+    found = fingerprint(manifest, result, box_options=reading.get("box_options"))
     write_fingerprint(found, out)
     return Inspection(inspect_tables(found), len(result.broken))

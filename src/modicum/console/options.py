@@ -17,6 +17,13 @@ RunPath = Annotated[Path, typer.Argument(help="A run folder, for instance runs/N
 EyeColumn = Annotated[str | None, typer.Option("--eye", help=ROLES["eye"].help)]
 Patient = Annotated[str | None, typer.Option(help=ROLES["patient"].help)]
 ImageColumn = Annotated[str | None, typer.Option("--image", help=ROLES["image"].help)]
+BoxChoices = Annotated[
+    str | None,
+    typer.Option(
+        "--box-options",
+        help="How boxes are read, KEY=VALUE by commas: units, format, exif, outside, unmatched, min_side.",
+    ),
+]
 Pairs = Annotated[
     str | None,
     typer.Option(
@@ -96,6 +103,7 @@ class Reading:
     """
 
     columns: Mapping[str, str | None] = field(default_factory=dict)
+    box_options: BoxChoices = None
     pairs: Pairs = None
     images: Images = None
     split_lists: SplitLists = None
@@ -112,6 +120,7 @@ class Reading:
         given = {
             "columns": columns_given(self.options) or None,
             "pairs": pair_given(self.pairs),
+            "box_options": None if self.box_options is None else box_options_given(self.box_options),
             "images": None if self.images is None else str(self.images),
             "split_lists": None if self.split_lists is None else str(self.split_lists),
             "allow_outside": self.allow_outside or None,
@@ -189,6 +198,13 @@ def pair_given(text: str | None) -> tuple[str, str] | None:
     return words[0], words[1]
 
 
+def box_options_given(text: str) -> dict[str, Any]:
+    """``outside=drop,min_side=2`` as a mapping. Raises :class:`~modicum.errors.InputError` for anything else."""
+    from modicum.data.boxes.options import BoxOptions
+
+    return BoxOptions.parse(text)
+
+
 def settings_given(options: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a recipe among a command's options; those that were not given are left out.
 
@@ -207,6 +223,8 @@ def settings_given(options: Mapping[str, Any]) -> dict[str, Any]:
         settings["classes"] = [part.strip() for part in options["classes"].split(",")]
     if options.get("batch_size") is not None:
         settings["batch_size"] = _batch_size(options["batch_size"])
+    if options.get("box_options") is not None:
+        settings["box_options"] = box_options_given(options["box_options"])
     if options.get("pairs") is not None:
         settings["pairs"] = pair_given(options["pairs"])
     return settings | columns_given(options)
@@ -225,7 +243,7 @@ def assignments_given(assignments: list[str] | None, options: Mapping[str, Any])
     from modicum.engine.recipe.assignments import parse_assignments
 
     settings = parse_assignments(assignments or [])
-    known = {*_SETTINGS, *ROLES, "batch_size", "classes", "pairs"}
+    known = {*_SETTINGS, *ROLES, "batch_size", "classes", "pairs", "box_options"}
     for key in settings:
         if key in options and key not in known:
             raise InputError(f"--set {key} is an option of its own", f"pass --{key.replace('_', '-')}")

@@ -54,7 +54,10 @@ def split_reference(reference: str) -> tuple[str, str]:
 
 
 def text_column(values: Iterable[Any]) -> pd.Series:
-    """Any values as text: nothing and ``""`` are NaN, whole floats lose their ``.0``, lists join by ``|``."""
+    """Any values as text: nothing and ``""`` are NaN, whole floats lose their ``.0``, lists join by ``|``.
+
+    Lists of lists, as boxes are, become JSON.
+    """
     if isinstance(values, pd.Series) and values.dtype == "str":
         return values.where(values != "").reset_index(drop=True)
     return pd.Series([_text(value) for value in values], dtype=_TEXT)
@@ -64,6 +67,8 @@ def _text(value: Any) -> Any:
     if isinstance(value, str):
         return value or np.nan
     if isinstance(value, list | tuple | np.ndarray):
+        if len(value) and all(isinstance(item, list | tuple | np.ndarray) for item in value):
+            return json.dumps([list(item) for item in value], default=float)
         return "|".join(str(_text(item)) for item in value) or np.nan
     if value is None or pd.isna(value):
         return np.nan

@@ -44,7 +44,10 @@ ROLES: dict[str, Role] = {
         Role("fov", "Column with the field of view: a mask of the pixels that count.", images=True),
         Role("target", "Column with the target image (image-to-image).", images=True),
         Role("saliency", "Column with the saliency map of each image.", images=True),
-        Role("boxes", "Column with the boxes of each image: written out, or names of files."),
+        Role(
+            "boxes",
+            "Column with the boxes of each image, or a file of them: CSV, COCO or plain JSON, YOLO's folder of labels.",
+        ),
         Role("report", "Column with the reports: their texts, or names of text files."),
         Role("split", "Column with the split of each image: train, val or test."),
     )

@@ -16,13 +16,10 @@ from jaxtyping import Bool, Float, UInt8
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
+from modicum.batch import Batch
 from modicum.data.manifest import Manifest, class_order
 from modicum.tasks.bootstrap import Estimate
 from modicum.tasks.value_range import ValueRange
-
-Batch = dict[str, Tensor]
-"""Tensors of one batch by name; ``image`` ``[b, c, h, w]`` in ``[0, 1]``, ``position`` ``[b]`` (the row of the
-manifest), and what the task's targets are called."""
 
 
 @dataclass(frozen=True)
@@ -31,15 +28,16 @@ class AuxiliaryImage:
 
     Attributes:
         column: of the manifest, and the name in a batch.
-        kind: ``image`` (float32 ``[b, c, h, w]`` in ``[0, 1]``), or ``label_map`` (uint8 ``[b, 1, h, w]``, never scaled).
+        kind: ``image`` (float32 ``[b, c, h, w]`` in ``[0, 1]``), ``saliency`` (the same with one channel, from the whole
+            range of its file's type), or ``label_map`` (uint8 ``[b, 1, h, w]``, never scaled).
         required: whether every row must have one.
-        absent: the code of every pixel where a row has none.
+        absent: the code (or level) of every pixel where a row has none.
         channels: of an image: 1 (grey) or 3.
         window: centre and width, in the file's own units, of an image's values that are shown from 0 to 1.
     """
 
     column: str
-    kind: Literal["image", "label_map"]
+    kind: Literal["image", "label_map", "saliency"]
     required: bool = True
     absent: int = 0
     channels: int = 3
@@ -282,8 +280,8 @@ class DenseTask(Task):
         """What :meth:`DenseScores.add` compares with.
 
         Args:
-            auxiliary_images: by column, at the image's own size: images float32 ``[c, h, w]`` in ``[0, 1]``, codes uint8
-                ``[h, w]``.
+            auxiliary_images: by column, at the image's own size: images and saliency float32 ``[c, h, w]`` in ``[0, 1]``,
+                codes uint8 ``[h, w]``.
         """
 
     @abstractmethod

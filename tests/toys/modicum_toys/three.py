@@ -60,7 +60,9 @@ class MatchStage(TrainStage):
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         views = (batch["image"], batch["image"].flip(3))
         first, second = (gather_with_gradient(self.encoder(view)) for view in views)
-        return {"match": F.cross_entropy(first @ second.T / 0.2, torch.arange(len(first), device=first.device))}
+        return {
+            "match": F.cross_entropy(first @ second.T / 0.2, torch.arange(len(first), device=first.device))
+        }
 
 
 class PrototypeStage(TrainStage):

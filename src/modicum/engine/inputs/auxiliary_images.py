@@ -1,4 +1,4 @@
-"""What is seen beside each image: masks, fields of view, targets, decoded into stores of their own."""
+"""What is seen beside each image: masks, fields of view, saliency, targets, decoded into stores of their own."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Int, Shaped
 
+from modicum.batch import Kind
 from modicum.data.manifest import Manifest
 from modicum.data.stores.image_store import ImageStore, StoreSettings
 from modicum.engine.inputs.adjacent_slices import with_adjacent_slices
@@ -24,7 +25,7 @@ class AuxiliaryReader:
 
     Attributes:
         store: of the auxiliary images.
-        absent: the code of every pixel of one that is not there.
+        absent: the code (or level) of every pixel of one that is not there.
     """
 
     store: ImageStore
@@ -73,6 +74,11 @@ def with_auxiliary_images(
         if auxiliary.column not in prepared.manifest.table:
             _check_required(prepared.manifest, auxiliary)
             continue
+        if recipe.image.crop != "none":  # a box that is found in the image itself
+            raise InputError(
+                f"crop '{recipe.image.crop}' does not go with column '{auxiliary.column}', which would not follow",
+                "leave the crop out, and use resize 'pad' to keep the aspect ratio",
+            )
         prepared = _with_auxiliary(prepared, auxiliary, task, recipe, stores, workers, broken_csv)
     return (
         with_adjacent_slices(prepared, task, recipe, stores, workers, broken_csv)
@@ -94,6 +100,10 @@ def auxiliary_settings(auxiliary: AuxiliaryImage, recipe: Recipe, levels: int) -
     height, width = recipe.image.size
     if auxiliary.kind == "label_map":
         return StoreSettings(height, width, channels=1, resize=recipe.image.resize, kind="label_map")
+    if auxiliary.kind == "saliency":
+        return StoreSettings(
+            height, width, channels=1, resize=recipe.image.resize, levels=levels, kind="saliency"
+        )
     return StoreSettings(
         height,
         width,
@@ -108,9 +118,12 @@ def _check_required(manifest: Manifest, auxiliary: AuxiliaryImage) -> None:
     if not auxiliary.required:
         return
     columns = ", ".join(str(name) for name in manifest.table.columns)
+    role = auxiliary.column.partition(":")[0]
     raise InputError(
         f"{manifest.source}: no column '{auxiliary.column}' (columns: {columns})",
-        f"name a table's with --{auxiliary.column.partition(':')[0]} COLUMN",
+        f"name a table's with --set data.columns.{role}=COLUMN"
+        if auxiliary.kind == "saliency"
+        else f"name a table's with --{role} COLUMN",
     )
 
 
@@ -135,7 +148,8 @@ def _with_auxiliary(
     settings = auxiliary_settings(auxiliary, recipe, task.levels)
     store = ImageStore.build_or_open(refs, stores, settings, workers=workers, on_broken="collect")
     if store.broken:
-        raise_or_note_broken(manifest, store.broken, recipe.data.skip_broken, broken_csv, f"{column}s")
+        several = f"{column} maps" if auxiliary.kind == "saliency" else f"{column}s"
+        raise_or_note_broken(manifest, store.broken, recipe.data.skip_broken, broken_csv, several)
         prepared = _subset(prepared, _readable(named, store))
         return _with_auxiliary(prepared, auxiliary, task, recipe, stores, workers, broken_csv)
     positions = np.full(len(manifest), -1, dtype=np.int64)
@@ -156,7 +170,8 @@ def _with_auxiliary(
         **prepared.auxiliary_images,
         column: (AuxiliaryReader(store, auxiliary.absent), positions),
     }
-    return replace(prepared, auxiliary_images=seen, notes=notes)
+    kinds = {**prepared.kinds, column: Kind(auxiliary.kind)}
+    return replace(prepared, auxiliary_images=seen, kinds=kinds, notes=notes)
 
 
 def _codes_held(
@@ -186,6 +201,7 @@ def _subset(prepared: PreparedData, kept: Bool[np.ndarray, "rows"]) -> PreparedD
         manifest=prepared.manifest.subset(kept),
         positions=prepared.positions[kept],
         auxiliary_images=seen,
+        boxes=None if prepared.boxes is None else prepared.boxes.subset(kept),
         notes=[*prepared.notes, f"{int((~kept).sum())} images were set aside for what lies beside them."],
     )
 

@@ -10,12 +10,21 @@ from jaxtyping import Int
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from modicum.batch import FELLOW, PARTNER, Kind, Kinds, for_each_relative, names_of, prefix_of, without_prefix
+from modicum.batch import (
+    FELLOW,
+    PARTNER,
+    Batch,
+    Kind,
+    Kinds,
+    for_each_relative,
+    names_of,
+    prefix_of,
+    without_prefix,
+)
 from modicum.data.sampling import epoch_order
 from modicum.engine.inputs.prefetching import Prefetched
 from modicum.engine.randomness import derive_seed
-from modicum.tasks.base import Batch
-from modicum.transforms import apply_views
+from modicum.transforms import apply_views_to_batch
 
 # Bytes of a batch from which reading it is worth a thread of its own.
 _LARGE = 1 << 20
@@ -122,12 +131,13 @@ class StageData:
         sampling_labels: class of each training row, for balanced sampling.
         live: inputs that are computed from the image ``source`` of a batch, on its device, by name.
         views: names of the views an image can be shown in.
-        aligned: whether ``image`` is shown in the view of the features.
+        aligned: whether ``image``, with all that lies on it, is shown in the view of the features.
         assemble: makes targets of auxiliary images, see :meth:`~modicum.tasks.base.Task.assemble`.
         shuffled: inputs that each training row takes from another one, anew in every epoch (data without pairs).
         fellows: of each row of the manifest, the row of the patient's other eye, or the row itself; None where no
             input is a fellow's.
         partner_sampling: how partners of training rows are drawn; None where no input is a partner's.
+        kinds: of inputs whose names have none by convention (:data:`~modicum.batch.KINDS`).
     """
 
     stored: Mapping[str, Stored]
@@ -142,6 +152,7 @@ class StageData:
     shuffled: tuple[str, ...] = ()
     fellows: np.ndarray | None = None
     partner_sampling: str | None = None
+    kinds: Kinds = None
 
     @property
     def shows_images(self) -> bool:
@@ -208,17 +219,12 @@ class StageData:
 
     def on_device(self, batch: Batch) -> Batch:
         """A loaded batch as the network gets it: images in ``[0, 1]``, live inputs computed, views aligned."""
-        batch = as_network_input(batch)
+        batch = as_network_input(batch, self.kinds)
         if self.live:
-            batch = as_network_input(self._with_live(batch))
+            batch = as_network_input(self._with_live(batch), self.kinds)
         if self.aligned:
-            batch = for_each_relative(batch, self._in_view)
-        return self._assembled(batch)
-
-    def _in_view(self, batch: Batch, kinds: Mapping[str, Kind]) -> Batch:
-        if "view" not in batch:
-            return batch
-        return {**batch, "image": apply_views(batch["image"], self.views, batch["view"])}
+            batch = apply_views_to_batch(batch, self.views, self.kinds)
+        return for_each_relative(batch, lambda part, kinds: self.assemble(part), self.kinds)
 
     def _with_live(self, batch: Batch) -> Batch:
         made: Batch = {}
@@ -230,10 +236,6 @@ class StageData:
             name: tensor for name, tensor in batch.items() if name.removeprefix(prefix_of(name)) != "source"
         }
         return {**kept, **made}
-
-    def _assembled(self, batch: Batch) -> Batch:
-        """The task's targets, made for the rows and for each relative by itself."""
-        return for_each_relative(batch, lambda part, kinds: self.assemble(part))
 
 
 def loader(batches: StoredBatches, workers: int, pin: bool) -> Iterable[Batch]:

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from modicum.atomic_files import write_text
+from modicum.batch import Kind
+from modicum.data.boxes import BoxOptions, BoxSource
 from modicum.data.checks.duplicates import resolve_leaks
 from modicum.data.checks.fingerprint import fingerprint
 from modicum.data.checks.scan import ScanResult
@@ -20,6 +22,7 @@ from modicum.data.manifest import Manifest
 from modicum.data.splits import carve_validation, ensure_splits
 from modicum.data.stores.image_store import ImageStore, StoreSettings
 from modicum.engine.devices import process_rank
+from modicum.engine.inputs.boxes import located_boxes
 from modicum.engine.recipe.settings import DataSettings, ImageSettings, Recipe
 from modicum.engine.run_folder import RunFolder
 from modicum.errors import BrokenImageError, InputError
@@ -41,6 +44,8 @@ class PreparedData:
         notes: what a reader of the report should know (rows dropped, leaks allowed, ...).
         auxiliary_images: what is seen beside each image, by column: how it is read, and where each row's stands.
         adjacent_slices: where networks see slices together: how they are read, and where each row's stand.
+        boxes: of each row, in pixels of the stored images; None where the manifest has none.
+        kinds: what each of the auxiliary images is.
     """
 
     manifest: Manifest
@@ -49,6 +54,8 @@ class PreparedData:
     notes: list[str]
     auxiliary_images: AuxiliarySources = field(default_factory=dict)
     adjacent_slices: Source | None = None
+    boxes: BoxSource | None = None
+    kinds: Mapping[str, Kind] = field(default_factory=dict)
 
     @property
     def images(self) -> Source:
@@ -87,6 +94,7 @@ def read_manifest(data: DataSettings, task: str) -> Manifest:
         images=data.images,
         split_lists=data.split_lists,
         classes=data.classes,
+        box_options=data.box_options or None,
         allow_outside=data.allow_outside,
         missing="keep" if data.skip_broken else "error",
         unlabelled="drop" if task_class(task).needs_labels else "keep",
@@ -170,10 +178,13 @@ def prepare(recipe: Recipe, folder: RunFolder, stores: Path, workers: int) -> Pr
     manifest = keep_label_fraction(manifest, recipe.data.label_fraction, seed)
     if recipe.chooses_by_test():
         notes.append("the weights are chosen on the test images (select=oracle): their scores are too good")
-    notes = [*manifest.notes, *notes]
+    positions = store.positions_of(manifest.refs())
+    options = BoxOptions.of(recipe.data.box_options)
+    manifest, boxes, of_boxes = located_boxes(manifest, store, positions, options, workers)
+    notes = [*manifest.notes, *notes, *of_boxes]
     for note in notes:
         say(note)
-    return PreparedData(manifest, store, store.positions_of(manifest.refs()), notes)
+    return PreparedData(manifest, store, positions, notes, boxes=boxes)
 
 
 def task_for(manifest: Manifest, recipe: Recipe) -> Task:

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from modicum.batch import FELLOW, PARTNER, prefix_of
+from modicum.batch import FELLOW, PARTNER, Kind, kind_of, prefix_of
 from modicum.engine.devices import process_rank, process_world
 from modicum.engine.inputs.batches import StageData, Stored
+from modicum.engine.inputs.boxes import box_inputs
 from modicum.engine.inputs.extraction import Extraction, LiveStage, RecordReader, extracted
 from modicum.engine.inputs.preparation import PreparedData
 from modicum.engine.known_rows import rows_known
@@ -76,18 +77,25 @@ class StageInputs:
             name: Stored(read, positions[None])
             for name, (read, positions) in self.prepared.auxiliary_images.items()
         }
+        train_rows, val_rows = self._rows_of(stage)
         available: dict[str, Stored | LiveStage] = {"image": images, **seen, **self._made}
+        boxes: dict[str, Stored] = {}
+        if any(name.removeprefix(prefix_of(name)) == "boxes" for name in stage.reads):
+            boxes = box_inputs(self.prepared.boxes, stage.name, train_rows)
+            available |= boxes
         inputs: dict[str, Stored | LiveStage] = {**seen}
         for name in stage.reads:
-            base = name.removeprefix(prefix_of(name))
+            prefix = prefix_of(name)
+            base = name.removeprefix(prefix)
             if base not in available:
                 raise ValueError(f"stage '{stage.name}' reads '{name}', which no stage before it provides")
             inputs[name] = available[base]
+            # With boxes come their classes, and with any input of another row what lies on that row's image.
+            of_row = {**(boxes if base == "boxes" else {}), **seen}
+            inputs |= {prefix + other: source for other, source in of_row.items()}
         prefixes = {prefix_of(name) for name in stage.reads}
-        inputs |= {prefix + name: source for prefix in prefixes for name, source in seen.items()}
         live = {name: source for name, source in inputs.items() if isinstance(source, LiveStage)}
         sources = {f"{prefix_of(name)}source": images for name in live}
-        train_rows, val_rows = self._rows_of(stage)
         return StageData(
             {**{name: s for name, s in inputs.items() if isinstance(s, Stored)}, **sources},
             self.targets,
@@ -101,7 +109,12 @@ class StageInputs:
             tuple(name for name in self.task.shuffled if name in seen),
             self._fellows(train_rows, val_rows) if FELLOW in prefixes else None,
             stage.partner_sampling if PARTNER in prefixes else None,
+            {**self._kinds_of_records(), **self.prepared.kinds},
         )
+
+    def _kinds_of_records(self) -> dict[str, Kind]:
+        """Kinds of what extract stages provide: features, unless the name has a kind by convention."""
+        return {name: Kind.FEATURES for name in self._made if kind_of(name) is None}
 
     def _rows_of(self, stage: TrainStage | FitStage) -> tuple[np.ndarray, np.ndarray]:
         """Rows to learn from, and rows to validate on.
@@ -128,8 +141,12 @@ class StageInputs:
 
     def _has_inputs(self) -> dict[str, np.ndarray]:
         """Which rows have each further input, as ``has_NAME``."""
+        boxes = self.prepared.boxes
+        rows = len(self.prepared.manifest)
+        pictures = {name: positions >= 0 for name, (_, positions) in self.prepared.auxiliary_images.items()}
         return {
-            f"has_{name}": positions >= 0 for name, (_, positions) in self.prepared.auxiliary_images.items()
+            "has_boxes": np.zeros(rows, dtype=bool) if boxes is None else boxes.counts > 0,
+            **{f"has_{name}": has for name, has in pictures.items()},
         }
 
     def _fellows(self, train_rows: np.ndarray, val_rows: np.ndarray) -> np.ndarray:

@@ -42,9 +42,13 @@ class DataSettings(Settings):
     source: str = Field(
         description="Table, folder, datalist or array file, relative to where the run was started."
     )
-    columns: dict[str, str | list[str]] = Field(
+    columns: dict[str, str | list[str] | dict[str, Any]] = Field(
         default_factory=dict,
-        description="Names of columns, for instance {label: dr_grade, patient: subject}.",
+        description="Names of columns, for instance {label: dr_grade, patient: subject}; boxes may be a file instead.",
+    )
+    box_options: dict[str, Any] = Field(
+        default_factory=dict,
+        description="How boxes are read, for instance {outside: drop}; see docs/data.md.",
     )
     pairs: tuple[str, str] | None = Field(
         None,

@@ -88,7 +88,8 @@ class StageTrainer:
         self._last_checkpoint = time.monotonic()
         self._bar: Bar = Bar()
         self._note = ""
-        augmentation = Augmentation(self.settings.augment, stage.image_size or recipe.image.size, stage.patch)
+        size = stage.image_size or recipe.image.size
+        augmentation = Augmentation(self.settings.augment, size, stage.patch, data.kinds)
         changes = augmentation.operations or stage.image_size or stage.patch
         self.module = StageModule(
             stage,
