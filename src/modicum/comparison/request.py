@@ -81,9 +81,7 @@ class Request:
         """
         check_protocol(protocol)
         if not methods:
-            raise InputError(
-                "no methods to compare", "name some with --methods; `modicum methods` lists them"
-            )
+            raise InputError("no methods to compare", "name some: `modicum methods` lists them")
         for name in methods:
             method_class(name)
         twice = [name for name in dict.fromkeys(methods) if methods.count(name) > 1]
