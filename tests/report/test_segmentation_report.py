@@ -196,7 +196,7 @@ def test_overlays_have_a_legend_in_the_colours_they_are_drawn_in(page, made):
         ),
         (
             MadeSegmentation(images=(("test", 4),), known_patients=False),
-            "Intervals take every image for an independent one",
+            "Intervals treat images as independent",
         ),
     ],
 )

@@ -1,17 +1,17 @@
-"""A run or an evaluation in a few lines."""
+"""Summaries of a run or an evaluation in a few lines."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from modicum.engine.inference.evaluation import headline
-from modicum.engine.run_folder import RunFolder, read_json
+from modicum.engine.run_folder import RunFolder, memory_kind, read_json
 from modicum.tasks.metric_tables import metric_named
 from modicum.wording import count_of
 
 
 def run_summary(path: Path) -> list[str]:
-    """What `modicum fit` prints at its end."""
+    """The lines that `modicum fit` prints at its end."""
     folder = RunFolder.open(path)
     if not folder.metrics.is_file():
         return []
@@ -20,7 +20,7 @@ def run_summary(path: Path) -> list[str]:
     network = f"{metrics['method']} on {metrics['backbone']}" if metrics["backbone"] else metrics["method"]
     lines = [
         f"{network}: {parameters['learnable']:,} of {parameters['total']:,} "
-        f"parameters learned, peak training memory {memory['peak_bytes'] / 2**20:,.0f} MiB ({memory['kind']}), "
+        f"parameters learned, peak training memory {memory['peak_bytes'] / 2**20:,.0f} MiB ({memory_kind(memory)}), "
         f"{spent['images_per_second']:.0f} images/s, {spent['fit_seconds']:.0f} s in all"
     ]
     for name, content in metrics["evaluations"].items():

@@ -91,7 +91,8 @@ def _as_user_error(error: BaseException, recipe: Recipe, folder: RunFolder) -> B
 
 def _start_run(recipe: Recipe, folder: RunFolder, resume: bool) -> None:
     # A run that failed before its first step holds nothing: the corrected command may take its place.
-    empty = folder.status.get("state") == "failed" and not folder.history.is_file()
+    kept = folder.history.is_file() or (folder.checkpoints.is_dir() and any(folder.checkpoints.iterdir()))
+    empty = folder.status.get("state") == "failed" and not kept
     if folder.recipe.is_file() and not empty:
         if not resume:
             raise InputError(

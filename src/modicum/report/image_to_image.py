@@ -1,4 +1,4 @@
-"""What translation adds to the page: scores image by image and patient by patient, rows of pictures, displacements."""
+"""Report sections of image-to-image translation: scores by image and patient, example images, displacements."""
 
 import numpy as np
 
@@ -24,12 +24,12 @@ def blocks(run: RunFiles, evaluation: Evaluation, prefix: str) -> list[Block]:
 
 
 def galleries(run: RunFiles, evaluation: Evaluation, budget: int) -> list[Gallery]:
-    """The worst and typical translations, with what the colours of their differences stand for."""
+    """The worst and typical translations, with a legend for the colours of differences."""
     return panel_galleries(evaluation, budget, pairs_note(evaluation), _error_ramp())
 
 
 def _error_ramp() -> dict[str, str]:
-    """The scale of error maps, as a CSS gradient."""
+    """The colour scale of error maps, as a CSS gradient."""
     from modicum.tasks.image_to_image.pictures import ERROR_AT_WHITE, error_colours
 
     colours = error_colours(np.linspace(0, ERROR_AT_WHITE, _STOPS, dtype=np.float32)[None])[0]
@@ -42,13 +42,13 @@ def _error_ramp() -> dict[str, str]:
 
 
 def _displacement_block(run: RunFiles, evaluation: Evaluation) -> list[Block]:
-    """What the examples' estimated displacements come to."""
+    """Summary of the examples' estimated displacements."""
     fields = [as_mapping(entry.get("displacement")) for entry in evaluation.examples]
-    known = [field for field in fields if number(field.get("mean")) is not None]
-    if not known:
+    measured = [field for field in fields if number(field.get("mean")) is not None]
+    if not measured:
         return []
     means, longest, folded = (
-        [value for field in known if (value := number(field.get(key))) is not None]
+        [value for field in measured if (value := number(field.get(key))) is not None]
         for key in ("mean", "max", "folded")
     )
     size = as_mapping(run.recipe.get("image")).get("size")
@@ -67,8 +67,8 @@ def _displacement_block(run: RunFiles, evaluation: Evaluation) -> list[Block]:
             )
         )
     note = (
-        f"How far the target lies from the translation, as registration estimates it in {plural(len(known), 'example')}, "
-        f"in pixels{at}. It is no part of the translation."
+        "Displacement between target and translation, as estimated by registration in "
+        f"{plural(len(measured), 'example')}, in pixels{at}. It is not part of the translation."
     )
     return [Block("facts.html.j2", "Estimated displacement", {"rows": rows, "note": note})]
 

@@ -1,4 +1,4 @@
-"""Numbers and names as a reader wants them."""
+"""Formats numbers and names of metrics for readers."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,11 +20,11 @@ def metric_title(name: str) -> str:
 
 
 def metric_meaning(name: str, task: str = "") -> str:
-    """One line on how to read a metric; empty where there is none.
+    """One line on how to read a metric; empty if there is none.
 
     Args:
-        name: of the metric, or of one class's.
-        task: pixels are not images, and the same name does not mean the same.
+        name: name of a metric, or of a class's metric.
+        task: name of the task, as the meaning may differ (pixels instead of images).
     """
     return metric_named(name, task).meaning
 
@@ -50,18 +50,18 @@ def lower_is_better(name: str) -> bool:
 
 
 def metric_text(name: str, value: Any) -> str:
-    """A metric's value as it is read: ``0.891``, ``24.31 dB``."""
-    found = number(value)
-    return score(value) if found is None else f"{_digits(name, found)} {metric_unit(name)}".rstrip()
+    """Formats a metric's value: ``0.891``, ``24.31 dB``."""
+    numeric = number(value)
+    return score(value) if numeric is None else f"{_digits(name, numeric)} {metric_unit(name)}".rstrip()
 
 
 def metric_spread(name: str, spread: float) -> str:
-    """A deviation of a metric, in its value's digits and without its unit."""
+    """Formats a deviation of a metric, with the digits of its value and without the unit."""
     return _digits(name, spread)
 
 
 def metric_interval(name: str, entry: Mapping[str, Any]) -> str:
-    """The interval of a metric, in its unit's digits; nothing where an end is missing."""
+    """Formats the interval of a metric, with the digits of its value; empty if an end is missing."""
     low, high = number(entry.get("low")), number(entry.get("high"))
     if low is None or high is None:
         return ""
@@ -73,20 +73,20 @@ def _digits(name: str, value: float) -> str:
 
 
 def sensitivity_at(name: str) -> str | None:
-    """The percent in ``sensitivity_at_95_specificity``, else None."""
+    """The percent in ``sensitivity_at_95_specificity``, otherwise None."""
     if name.startswith("sensitivity_at_") and name.endswith("_specificity"):
         return name.removeprefix("sensitivity_at_").removesuffix("_specificity")
     return None
 
 
 def score(value: Any) -> str:
-    """Three decimals, or a dash where there is no number."""
-    found = number(value)
-    return "–" if found is None else f"{found:.3f}".replace("-", "−")
+    """Formats a score with three decimals, or a dash if it is not a number."""
+    numeric = number(value)
+    return "–" if numeric is None else f"{numeric:.3f}".replace("-", "−")
 
 
 def interval(entry: Mapping[str, Any]) -> str:
-    """``0.873–0.945``, or nothing where an end is missing."""
+    """Formats an interval, ``0.873–0.945``; empty if an end is missing."""
     low, high = number(entry.get("low")), number(entry.get("high"))
     if low is None or high is None:
         return ""
@@ -95,7 +95,7 @@ def interval(entry: Mapping[str, Any]) -> str:
 
 
 def of_hundred(value: float) -> int:
-    """A share as a whole number of a hundred, never 0 or 100 unless it is exactly that."""
+    """A share in whole percent, 0 or 100 only if it is exactly that."""
     rounded = round(100 * value)
     if rounded == 100 and value < 1:
         return 99
@@ -103,42 +103,42 @@ def of_hundred(value: float) -> int:
 
 
 def count(value: Any) -> str:
-    """Whole numbers with thin thousands: 12 800."""
-    found = number(value)
-    return "–" if found is None else f"{round(found):,}".replace(",", "\u202f")
+    """Formats a whole number with thin spaces between thousands: 12 800."""
+    numeric = number(value)
+    return "–" if numeric is None else f"{round(numeric):,}".replace(",", "\u202f")
 
 
 def short_count(value: Any) -> str:
-    """Large counts in three digits: 4.93 M."""
-    found = number(value)
-    if found is None:
+    """Formats a large count in three digits: 4.93 M."""
+    numeric = number(value)
+    if numeric is None:
         return "–"
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
-        if found >= size:
-            return f"{found / (1e3 if unit == 'k' else size):.3g} {unit}"
-    return count(found)
+        if numeric >= size:
+            return f"{numeric / (1e3 if unit == 'k' else size):.3g} {unit}"
+    return count(numeric)
 
 
 def bytes_text(value: Any) -> str:
-    """1.2 GiB: powers of 1024."""
-    found = number(value)
-    if found is None:
+    """Formats a number of bytes in powers of 1024: 1.2 GiB."""
+    numeric = number(value)
+    if numeric is None:
         return "–"
     for power, unit in ((3, "GiB"), (2, "MiB"), (1, "KiB")):
-        if found >= 1024**power:
-            share = found / 1024**power
+        if numeric >= 1024**power:
+            share = numeric / 1024**power
             return f"{share:.0f} {unit}" if share >= 100 else f"{share:.3g} {unit}"
-    return f"{found:.0f} B"
+    return f"{numeric:.0f} B"
 
 
 def duration(value: Any) -> str:
-    """2 min 11 s."""
-    found = number(value)
-    if found is None:
+    """Formats seconds: 2 min 11 s."""
+    seconds_total = number(value)
+    if seconds_total is None:
         return "–"
-    if found < 10:
-        return f"{found:.1f} s"
-    seconds = round(found)
+    if seconds_total < 10:
+        return f"{seconds_total:.1f} s"
+    seconds = round(seconds_total)
     if seconds < 60:
         return f"{seconds} s"
     if seconds < 3600:
@@ -147,13 +147,13 @@ def duration(value: Any) -> str:
 
 
 def percent(value: Any) -> str:
-    """A percentage (already times a hundred) with as many digits as it needs: 100, 12.3, 0.052."""
-    found = number(value)
-    if found is None:
+    """Formats a percentage (already times a hundred) with as many digits as needed: 100, 12.3, 0.052."""
+    numeric = number(value)
+    if numeric is None:
         return "–"
-    if found >= 99.95:
+    if numeric >= 99.95:
         return "100"
-    return f"{found:.1f}" if found >= 10 else f"{found:.2g}"
+    return f"{numeric:.1f}" if numeric >= 10 else f"{numeric:.2g}"
 
 
 def plural(amount: int, one: str, many: str = "") -> str:
@@ -162,7 +162,7 @@ def plural(amount: int, one: str, many: str = "") -> str:
 
 
 def sentence_list(names: list[str], limit: int = 6) -> str:
-    """``a, b and c``; long lists end in how many more there are."""
+    """``a, b and c``; long lists end in the number of remaining items."""
     if len(names) > limit:
         return f"{', '.join(names[: limit - 1])} and {len(names) - limit + 1} more"
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from modicum.distributed import process_number, wait_for_all
+from modicum.distributed import wait_for_all
 from modicum.engine.checkpoint import Checkpoint, newest_checkpoint, save_checkpoint
-from modicum.engine.devices import autocast
+from modicum.engine.devices import autocast, process_rank
 from modicum.engine.inputs.batches import StageData, loader
 from modicum.engine.randomness import generator_at, seed_globals
 from modicum.engine.recipe.settings import Recipe
@@ -68,7 +68,7 @@ class StageFitter:
             while self._pass(passes):
                 passes += 1
         result = self._result(passes + 1, time.perf_counter() - began)
-        if process_number() == 0:
+        if process_rank() == 0:  # also where no process group has been made yet: nothing was trained before
             state: dict[str, Any] = {"result": vars(result), "best": None}
             tensors = {"fitted": self.stage.fitted()}
             save_checkpoint(self.folder.checkpoints, Checkpoint(self.stage.name, passes + 1, tensors, state))

@@ -83,7 +83,7 @@ def run_stages(
             decided = decide if stage.decided else None
             trainer = StageTrainer(stage, recipe, folder, data, task, device, frozen, decided)
             found.results[stage.name] = trainer.run()
-            if stage.scored:
+            if stage.scored and (stage.decided or method.decides_over == "image"):
                 found.learned = stage, data
         else:
             fitter = StageFitter(

@@ -92,7 +92,7 @@ class ImageText(Task):
             told = "; ".join(reports.notes()) or "all cells are blank"
             raise InputError(
                 f"{manifest.source}: no training image has a report that can be used ({told})",
-                "give training rows a report, or use method mae, which needs none",
+                "give training rows a report, or choose a method that learns from images alone",
             )
         if settings.vocabulary is not None:
             return cls(settings, load_tokenizer(settings.vocabulary), reports=reports)
@@ -172,7 +172,10 @@ class ImageText(Task):
 
     def loss(self, targets: Mapping[str, np.ndarray], options: Mapping[str, Any]) -> nn.Module:
         """Raises :class:`~modicum.errors.InputError`: what is hidden, and so the loss, is the method's own."""
-        raise InputError(f"task '{self.name}' has no loss of its own", "use method mrm or mae")
+        raise InputError(
+            f"task '{self.name}' has no loss of its own",
+            "choose a method of this task: `modicum methods` lists them",
+        )
 
     def activate(self, outputs: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         return outputs
@@ -187,7 +190,7 @@ def _read(manifest: Manifest, options: ImageTextOptions) -> Reports:
         columns = ", ".join(str(name) for name in manifest.table.columns)
         raise InputError(
             f"{manifest.source}: no column 'report' (columns: {columns})",
-            "name a table's with --report COLUMN, or use method mae, which needs none",
+            "name a table's with --report COLUMN, or choose a method that learns from images alone",
         )
     reports = read_reports(manifest)
     return reports.select(options.sections) if options.sections else reports
