@@ -101,7 +101,7 @@ def tiles(run: RunFiles) -> list[dict[str, str]]:
         found.append({"value": bytes_text(memory.get("peak_bytes")), "name": "peak memory", "remark": remark})
     time = as_mapping(run.metrics.get("time"))
     if number(time.get("fit_seconds")) is not None:
-        epochs = number(time.get("epochs"))
+        epochs = number(time.get("epochs")) if number(time.get("steps")) != 0 else None
         remark = f"{plural(int(epochs), 'epoch')} of training" if epochs else "from files to weights"
         found.append({"value": duration(time.get("fit_seconds")), "name": "to make it", "remark": remark})
     return found
