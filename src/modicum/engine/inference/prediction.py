@@ -147,7 +147,9 @@ class TablePredictor:
         return ["image", *answers, *further, *maps, "error"]
 
     def _numbers(self) -> list[str]:
-        answers = self._answers(torch.zeros(1, self.task.num_outputs))  # without a row, texts look like numbers
+        answers = self._answers(
+            torch.zeros(1, self.task.num_outputs)
+        )  # without a row, texts look like numbers
         return [str(name) for name in answers if pd.api.types.is_numeric_dtype(answers[name])]
 
     def _answers(self, outputs: torch.Tensor) -> pd.DataFrame:

@@ -260,7 +260,8 @@ class Recipe(Settings):
     def chooses_by_test(self) -> bool:
         """Whether a stage's weights may be chosen on the test images."""
         return any(
-            settings.get("select") == "oracle" for settings in (self.training.model_dump(), *self.stages.values())
+            settings.get("select") == "oracle"
+            for settings in (self.training.model_dump(), *self.stages.values())
         )
 
     def earlier_run(self, stage: str) -> tuple[Path, bool] | None:
