@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from modicum.engine.model import load_method
 from modicum.engine.recipe.new_recipe import plain_name
 from modicum.engine.recipe.settings import DataSettings, Recipe
 from modicum.engine.run_folder import RunFolder, read_json, write_json
-from modicum.engine.scoring import decide_fn
+from modicum.engine.scoring import decide_fn, decided
 from modicum.errors import InputError
 from modicum.methods.base import PREDICTOR
 from modicum.progress import say
@@ -141,7 +142,7 @@ class Run:
             recipe.training.precision,
             chosen,
             recipe.seed,
-            method.decide if method.decides_over == "set" else None,
+            partial(decided, method) if method.decides_over == "set" else None,
             None if maps is None else Path(maps),
         )
         return table_predictor.write(refs, rows_of(names, facts), Path(out or "predictions.csv"))
@@ -279,7 +280,7 @@ class Run:
             write_json(self.folder.metrics, overall)
         if seen := sum(content["seen"].values()):
             say(
-                f"{seen} of {content['images']} images were used in training; scores on them are too good: "
+                f"these scores are optimistic: {seen} of {content['images']} images were in the training data; "
                 "evaluate images that the run has not seen"
             )
         self.report()

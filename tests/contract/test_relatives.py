@@ -173,7 +173,7 @@ def test_a_row_has_the_same_partner_in_validation_wherever_it_stands():
     "mask", [np.array([0, 1, 1]), [True, False, True], np.array([True]), np.array([0.0] * 3)]
 )
 def test_what_is_no_mask_is_refused_because_it_would_choose_other_rows(mask):
-    with pytest.raises(InputError, match="learns_from gave .*return a numpy array of bool"):
+    with pytest.raises(InputError, match=r"learns_from gave .*return a numpy array of bool"):
         inputs([0, 1, 2], ["train"] * 3).of(Part(mask))
 
 

@@ -26,13 +26,14 @@ from modicum.engine.model import backbone_in, check_backbone, further_images, le
 from modicum.engine.recipe.settings import Recipe
 from modicum.engine.run_folder import RunFolder, write_json
 from modicum.engine.scoring import decide_fn
-from modicum.engine.training.results import NOTHING_LEARNED
+from modicum.engine.training.results import NOTHING_LEARNED, total_time
 from modicum.engine.training.run_stages import Learned, StagesResult, run_stages
 from modicum.errors import InputError, InterruptedRunError, ModicumError
 from modicum.methods import ExtractStage, Method, TrainStage
 from modicum.nn import count_parameters, learnable_parameters
 from modicum.progress import say, set_quiet
 from modicum.tasks import Task
+from modicum.tasks.metric import check_monitor
 
 
 def fit_recipe(
@@ -90,7 +91,8 @@ def _as_user_error(error: BaseException, recipe: Recipe, folder: RunFolder) -> B
 
 def _start_run(recipe: Recipe, folder: RunFolder, resume: bool) -> None:
     # A run that failed before its first step holds nothing: the corrected command may take its place.
-    empty = folder.status.get("state") == "failed" and not folder.history.is_file()
+    kept = folder.history.is_file() or (folder.checkpoints.is_dir() and any(folder.checkpoints.iterdir()))
+    empty = folder.status.get("state") == "failed" and not kept
     if folder.recipe.is_file() and not empty:
         if not resume:
             raise InputError(
@@ -178,6 +180,7 @@ def _prepared(recipe: Recipe, folder: RunFolder, stores: Path, workers: int) -> 
     """The data with everything that is read besides the images, and the task."""
     prepared = prepare(recipe, folder, stores, workers)
     task = task_for(prepared.manifest, recipe)
+    check_monitor(task.metric(recipe.training.monitor or task.monitor))
     for note in task.notes:
         say(note)
     prepared = replace(prepared, notes=[*prepared.notes, *task.notes])
@@ -212,7 +215,6 @@ def _describe(
     learnable = sum(parameter.numel() for parameter in learned)
     facts = task.to_dict()
     results = list(stages.results.values())
-    last = results[-1] if results else NOTHING_LEARNED
     content = {
         "schema": 1,
         "run": folder.name,
@@ -222,14 +224,16 @@ def _describe(
         "method": recipe.method,
         "backbone": method.backbone_name,
         "seed": recipe.seed,
-        "selection": last.selection,
+        "selection": _selection(method, stages),
         "parameters": {
             "total": total,
             "learnable": learnable,
             "learnable_percent": 100 * learnable / max(1, total),
         },
-        "memory": max((r.memory for r in [*results, last]), key=lambda m: m.get("peak_bytes", 0)),
-        "time": dict(last.time),
+        "memory": max(
+            (result.memory for result in [NOTHING_LEARNED, *results]), key=lambda m: m.get("peak_bytes", 0)
+        ),
+        "time": total_time(results),
         "stages": stages.describe(),
     }
     if (features := inputs.describe()) is not None:
@@ -243,6 +247,13 @@ def _describe(
     if found:
         content["findings"] = found
     return content
+
+
+def _selection(method: Method, stages: StagesResult) -> dict[str, Any]:
+    """How the weights were chosen: of the last stage that the task scores, or else of the last one."""
+    results = [NOTHING_LEARNED, *stages.results.values()]
+    scored = [stages.results.get(stage.name) for stage in method.stages() if getattr(stage, "scored", False)]
+    return next((result for result in reversed(scored) if result is not None), results[-1]).selection
 
 
 def _evaluate(

@@ -28,6 +28,7 @@ def make_method(
     targets: Mapping[str, np.ndarray],
     statistics: Callable[[], tuple[Sequence[float], Sequence[float]]] = unknown_statistics,
     reference: Callable[[], Batch] = no_reference,
+    has_data: bool = True,
 ) -> Method:
     """The method of a recipe with freshly initialised networks; the same whenever the recipe is.
 
@@ -37,6 +38,7 @@ def make_method(
         targets: of the training rows.
         statistics: of the training images' pixels, see :class:`~modicum.methods.Context`.
         reference: the reference rows, see :class:`~modicum.methods.Context`.
+        has_data: false where what was made of data is loaded afterwards.
 
     Raises:
         InputError: the method does not serve the task, or its configuration or backbone is wrong.
@@ -71,6 +73,7 @@ def make_method(
         {name: recipe.training_of(name).model_dump() for name in found.stage_training},
         reference,
         recipe.seed,
+        has_data,
     )
     method = found(config, context)
     method.backbone_name = asked[0] if asked else None
@@ -104,7 +107,7 @@ def load_method(folder: RunFolder) -> tuple[Recipe, Task, Method]:
         # All of the backbone is in the run's own weights: neither hub nor file is needed any more.
         own = {"weights": "random", **(model.get("normalisation") or {})}
         made_from = recipe.model_copy(update={"backbone": recipe.backbone.model_copy(update=own)})
-    method = make_method(made_from, task, targets={})
+    method = make_method(made_from, task, targets={}, has_data=False)
     check_backbone(method, model["frozen_backbone_sha256"])
     load_learned(method, load_tensors(folder.weights, model["weights_sha256"]), folder.name)
     return recipe, task, method

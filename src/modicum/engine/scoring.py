@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,9 @@ from torch import Tensor
 from modicum.data.manifest import Manifest
 from modicum.engine.inputs.batches import as_network_input
 from modicum.engine.known_rows import rows_known
+from modicum.errors import InputError
 from modicum.methods import Method
-from modicum.methods.decision import Decision
+from modicum.methods.decision import Decision, Rows
 from modicum.tasks.base import Batch, Scores
 
 PredictFn = Callable[[Batch], tuple[Tensor | None, dict[str, Tensor]]]
@@ -93,7 +94,7 @@ class CollectedOutputs:
         rows, first = np.unique(batch["position"].numpy(), return_index=True)
         order = torch.from_numpy(first)
         decision = decide(torch.cat(self.outputs)[order], rows)
-        scores.update(decision.outputs.float(), {name: tensor[order] for name, tensor in batch.items()})
+        scores.update(decision.outputs, {name: tensor[order] for name, tensor in batch.items()})
         return rows, decision
 
 
@@ -102,4 +103,27 @@ def decide_fn(method: Method, manifest: Manifest) -> DecideFn | None:
     if method.decides_over == "image":
         return None
     rows_of = rows_known(manifest)
-    return lambda outputs, rows: method.decide(outputs, rows_of.take(rows))
+    return lambda outputs, rows: decided(method, outputs, rows_of.take(rows))
+
+
+@torch.no_grad()
+def decided(method: Method, outputs: Tensor, rows: Rows) -> Decision:
+    """What a method decides of a set of images, by its networks in evaluation mode; answers come to the CPU.
+
+    Raises:
+        InputError: it does not give one answer an image.
+    """
+    modes = [(module, module.training) for stage in method.stages() for module in stage.modules()]
+    for stage in method.stages():
+        stage.eval()
+    decision = method.decide(outputs, rows)
+    for module, training in modes:
+        module.training = training
+    answers = decision.outputs.float().cpu()
+    lengths = {"outputs": len(answers), **{name: len(values) for name, values in decision.columns.items()}}
+    if odd := [f"{name} {length}" for name, length in lengths.items() if length != len(rows)]:
+        raise InputError(
+            f"method '{method.name}' decided over {len(rows)} images and gave another number of values ({odd[0]})",
+            "Method.decide must give one of each for every row, in their order",
+        )
+    return replace(decision, outputs=answers)

@@ -70,8 +70,10 @@ class Context:
         training: the run's settings of the training loop, by name.
         stage_training: by stage, its settings of the training loop.
         reference: the rows of split ``reference`` as one batch on the CPU: images ``[n, c, h, w]`` in ``[0, 1]``, further
-            inputs and targets (one annotated image, say). Empty where the data has none, and in a run that is opened.
+            inputs and targets (one annotated image, say). Empty where the data has none, and where ``has_data`` is false.
         seed: of the run.
+        has_data: false where the networks are made to be filled (a run is opened) or counted (a memory prediction): what
+            is made of data then comes with the weights, or does not matter, and nothing may be refused for lack of it.
     """
 
     task: Task
@@ -84,6 +86,7 @@ class Context:
     stage_training: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     reference: Callable[[], Batch] = no_reference
     seed: int = 0
+    has_data: bool = True
 
     def loss(self) -> nn.Module:
         """The task's loss for these training rows."""

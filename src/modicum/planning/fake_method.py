@@ -57,6 +57,7 @@ def fake_method(recipe: Recipe, num_classes: int) -> Method:
         lambda: Backbone(recipe.backbone.name, recipe.image.size),
         {"label": np.arange(num_classes)},
         recipe.training.model_dump(include={"loss", "class_weights", "label_smoothing"}),
+        has_data=False,
     )
     try:
         with _MetaTensors():

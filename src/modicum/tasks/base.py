@@ -7,7 +7,7 @@ a new subclass, a new method gets evaluation and reports from it for nothing.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -22,8 +22,21 @@ from modicum.data.manifest import Manifest, class_order
 from modicum.data.prepared import StoreSettings
 from modicum.errors import InputError
 from modicum.tasks.auxiliary_image import AuxiliaryImage, example_picture
-from modicum.tasks.bootstrap import Estimate
+from modicum.tasks.metric import Metric, is_higher_better, known_metric, with_classes
+from modicum.tasks.scores import DenseScores, Example, Scores
 from modicum.tasks.value_range import ValueRange
+
+__all__ = [
+    "AuxiliaryImage",
+    "Batch",
+    "DenseScores",
+    "DenseTask",
+    "Example",
+    "ImageLevelTask",
+    "Scores",
+    "Task",
+    "TaskOptions",
+]
 
 
 class TaskOptions(BaseModel):
@@ -32,51 +45,13 @@ class TaskOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Scores(ABC):
-    """Collects predictions batch by batch and turns them into metrics. One object for one pass over one split."""
-
-    @abstractmethod
-    def update(self, outputs: Tensor, batch: Batch) -> None:
-        """Takes one batch of raw network outputs together with its targets."""
-
-    @abstractmethod
-    def merge(self, others: Sequence["Scores"]) -> None:
-        """Takes over what other processes collected; a row seen twice counts once."""
-
-    @abstractmethod
-    def metrics(self) -> dict[str, float]:
-        """Point values, quickly: what is shown after each epoch and selects the best weights."""
-
-    @abstractmethod
-    def estimates(self, groups: Sequence[str] | None, resamples: int, seed: int) -> dict[str, Estimate]:
-        """Values with bootstrap intervals; ``groups`` are patients, in the order of :meth:`positions`."""
-
-    @abstractmethod
-    def positions(self) -> np.ndarray:
-        """Rows of the manifest that were scored, in the order of :meth:`table`."""
-
-    @abstractmethod
-    def table(self) -> pd.DataFrame:
-        """One row a scored image: truth, prediction, and probabilities."""
-
-
-@dataclass(frozen=True)
-class Example:
-    """One prediction worth looking at."""
-
-    row: int
-    kind: str
-    output: int
-    truth: str
-    prediction: str
-    probability: float
-
-
 class Task(ABC):
     """A kind of target and prediction."""
 
     name: ClassVar[str]
     Options: ClassVar[type[TaskOptions]] = TaskOptions
+    metric_table: ClassVar[tuple[Metric, ...]] = ()
+    """What tasks of this kind may report: the one place that says so (:mod:`modicum.tasks.metric`)."""
     needs_labels: ClassVar[bool] = True
     """Whether images without a label are left out where others have one."""
     levels: ClassVar[int] = 256
@@ -196,9 +171,17 @@ class Task(ABC):
     def monitor(self) -> str:
         """The validation metric that selects the best weights unless the user names another."""
 
-    @abstractmethod
+    def metrics(self) -> dict[str, Metric]:
+        """All metrics that this task may report, by name and in the order of reports; of one class ``NAME/CLASS``."""
+        return with_classes(self.metric_table, ())
+
+    def metric(self, name: str) -> Metric:
+        """One of :meth:`metrics`, or ``loss``. Raises :class:`~modicum.errors.InputError` for an unknown name."""
+        return known_metric(self.metrics(), name, f"task {self.name} ({self.kind})")
+
     def higher_is_better(self, metric: str) -> bool:
-        """Direction of a metric. Raises :class:`~modicum.errors.InputError` for an unknown name."""
+        """Direction of a metric. Raises :class:`~modicum.errors.InputError` where it has none, or is not known."""
+        return is_higher_better(self.metric(metric))
 
     @abstractmethod
     def targets(self, manifest: Manifest) -> dict[str, np.ndarray]:
@@ -231,27 +214,6 @@ class ImageLevelTask(Task):
     @abstractmethod
     def prediction_table(self, activated: np.ndarray) -> pd.DataFrame:
         """Columns of a predictions file for images without a known truth."""
-
-
-class DenseScores(Scores):
-    """Scores of predictions that are pictures; they can also be taken one image at a time, at its own size."""
-
-    @abstractmethod
-    def add(
-        self,
-        position: int,
-        activated: Float[np.ndarray, "channels height width"],
-        truth: Mapping[str, np.ndarray],
-        spacing: tuple[float, float] | None,
-    ) -> None:
-        """Takes one image.
-
-        Args:
-            position: its row of the manifest.
-            activated: what the task makes of the network's output, brought to the image's own size.
-            truth: what :meth:`DenseTask.ground_truth` gave.
-            spacing: millimetres between rows and between columns, where known.
-        """
 
 
 class DenseTask(Task):

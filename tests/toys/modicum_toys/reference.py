@@ -65,15 +65,15 @@ class ToyReference(Method):
 
 
 def marked_colour(context: Context) -> Tensor:
-    """The mean colour inside the masks of the reference rows; of a run that is opened, its weights bring it."""
+    """The mean colour inside the masks of the reference rows."""
+    if not context.has_data:  # the weights bring it
+        return torch.zeros(context.task.channels)
     batch = context.reference()
-    channels = context.task.channels
-    if not batch:
-        return torch.zeros(channels)
     masks = [tensor for name, tensor in batch.items() if name.startswith("masks:")]
     marked = torch.stack([(mask > 0).any(1) for mask in masks]).any(0) if masks else torch.zeros(0)
     if not marked.any():
         raise InputError(
-            "the reference images have no masks", "add a column masks:NAME to rows of split 'reference'"
+            "no mask marks anything in an image of split 'reference'",
+            "mark one: a row with split 'reference' and a file in column masks:NAME",
         )
     return batch["image"].movedim(1, 3)[marked].mean(0)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from modicum.data.boxes.box_file import said_units
-from modicum.data.boxes.boxes import Boxes, count_of_boxes
+from modicum.data.boxes.boxes import Boxes
 from modicum.data.boxes.given import EXAMPLE, GivenBoxes, from_cell, is_json, with_units
 from modicum.data.boxes.matching import matched_rows
 from modicum.data.boxes.options import BoxOptions
@@ -15,7 +15,6 @@ from modicum.data.boxes.reading import read_boxes
 from modicum.data.boxes.yolo import Names, class_names_for, read_yolo_file
 from modicum.data.manifest import Manifest
 from modicum.errors import InputError
-from modicum.wording import count_of
 
 COLUMN = "boxes"
 _FOLDERS = ("", "boxes", "labels")
@@ -36,12 +35,10 @@ def with_box_file(
     cells = [
         found.images[image_of[row]].to_cell() if row in image_of else np.nan for row in range(len(manifest))
     ]
-    count = sum(len(found.images[image]) for image in image_of.values())
-    said = f"{found.name}: {count_of_boxes(count)} in {count_of(len(image_of), 'image')} of {len(manifest):,}"
     columns: dict[str, Any] = {COLUMN: cells}
     if COLUMN in manifest.table:
         columns[f"file_{COLUMN}"] = manifest.table[COLUMN]
-    return manifest.with_columns([*found.notes, *notes, said], **columns)
+    return manifest.with_columns([*found.notes, *notes], **columns)
 
 
 def with_box_cells(manifest: Manifest, options: BoxOptions, allow_outside: bool = False) -> Manifest:

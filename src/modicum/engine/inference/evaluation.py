@@ -16,9 +16,10 @@ from modicum.engine.devices import autocast
 from modicum.engine.inference.attribution import write_examples
 from modicum.engine.inference.dense_evaluation import score_dense, write_dense_examples
 from modicum.engine.inference.dense_prediction import DensePredictor, Size
-from modicum.engine.inference.predictor_calls import predictor_outputs
+from modicum.engine.inference.predictor_calls import draws_answers, predictor_outputs
 from modicum.engine.inputs.batches import StageData, Stored, loader
 from modicum.engine.inputs.preparation import store_settings
+from modicum.engine.randomness import seed_globals
 from modicum.engine.recipe.settings import Recipe
 from modicum.engine.run_folder import write_json
 from modicum.engine.scoring import CollectedOutputs, DecideFn, score
@@ -136,7 +137,7 @@ def _score_stored(
 ) -> tuple[Scores, Mapping[str, np.ndarray]]:
     """Scores of one pass over stored images, or over what the learned stage reads; and further columns of the table."""
     network.to(device).eval()
-    if learned is None:
+    if learned is None or draws_answers(network):  # the stage knows nothing of the seeds of images
         images = {"image": Stored(store.get, store_positions[None])}
         data = StageData(images, task.targets(manifest), rows, rows[:0], rows[:0])
         names = manifest.table["image"].to_numpy()
@@ -159,6 +160,7 @@ def _score_stored(
             lambda: autocast(recipe.training.precision, device),
             shown.advance,
             data.on_device,
+            lambda number: seed_globals("evaluate", recipe.seed, title, number),
         )
     if decide is None:
         return scores, {}

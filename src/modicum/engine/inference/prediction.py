@@ -131,9 +131,10 @@ class TablePredictor:
             found = self._answers(decision.outputs).assign(**decision.columns)
             found.index = pd.Index(good)
             further = list(decision.columns)
-            numbers += [
-                n for n, values in decision.columns.items() if np.asarray(values).dtype.kind in "biuf"
-            ]
+            kinds = {name: np.asarray(values).dtype.kind for name, values in decision.columns.items()}
+            numbers += [name for name, kind in kinds.items() if kind in "iuf"]
+            for name in (name for name, kind in kinds.items() if kind == "b"):
+                found[name] = found[name].astype("boolean")  # which knows of rows without a value
             table = table.join(found)
         columns = self._columns(further)
         with TableWriter(out, columns, numbers) as writer:
@@ -146,7 +147,9 @@ class TablePredictor:
         return ["image", *answers, *further, *maps, "error"]
 
     def _numbers(self) -> list[str]:
-        answers = self.task.prediction_table(np.zeros((0, self.task.num_outputs)))
+        answers = self._answers(
+            torch.zeros(1, self.task.num_outputs)
+        )  # without a row, texts look like numbers
         return [str(name) for name in answers if pd.api.types.is_numeric_dtype(answers[name])]
 
     def _answers(self, outputs: torch.Tensor) -> pd.DataFrame:
@@ -201,7 +204,7 @@ class TableWriter:
     Args:
         path: ends in ``.csv`` or ``.parquet``.
         columns: of the table.
-        numbers: which of them hold numbers in a Parquet file; the rest is text.
+        numbers: which of them hold numbers in a Parquet file; the rest is text, or true and false.
     """
 
     def __init__(self, path: Path, columns: Sequence[str], numbers: Collection[str] = ()) -> None:
@@ -239,9 +242,9 @@ class TableWriter:
         import pyarrow.parquet as pq
 
         if self._parquet is None:
-            schema = pa.schema(
-                [(n, pa.float64() if n in self._numbers else pa.string()) for n in self._columns]
-            )
+            flags = {name for name in self._columns if pd.api.types.is_bool_dtype(rows[name])}
+            kinds = {**dict.fromkeys(flags, pa.bool_()), **dict.fromkeys(self._numbers, pa.float64())}
+            schema = pa.schema([(name, kinds.get(name, pa.string())) for name in self._columns])
             self._parquet = pq.ParquetWriter(self.part, schema)
         self._parquet.write_table(
             pa.Table.from_pandas(rows, schema=self._parquet.schema, preserve_index=False)

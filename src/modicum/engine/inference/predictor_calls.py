@@ -8,6 +8,11 @@ from torch import Tensor, nn
 from modicum.engine.randomness import derive_seed, seed_globals
 
 
+def draws_answers(network: nn.Module) -> bool:
+    """Whether a predictor is given a seed for each image."""
+    return bool(getattr(network, "draws", False))
+
+
 def predictor_outputs(network: nn.Module, images: Tensor, names: Sequence[str], seed: int) -> Tensor:
     """Outputs of a predictor for images ``[b, c, h, w]`` in ``[0, 1]``.
 
@@ -22,7 +27,7 @@ def predictor_outputs(network: nn.Module, images: Tensor, names: Sequence[str], 
     """
     keys = [name.rpartition("/")[2] for name in names]
     seed_globals("predict", seed, keys[0] if keys else "")
-    if not getattr(network, "draws", False):
+    if not draws_answers(network):
         outputs: Tensor = network(images)
         return outputs
     seeds = torch.tensor([derive_seed("predict", seed, key) for key in keys], dtype=torch.int64)

@@ -104,12 +104,9 @@ def _check_required(manifest: Manifest, auxiliary: AuxiliaryImage) -> None:
     if not auxiliary.required:
         return
     columns = ", ".join(str(name) for name in manifest.table.columns)
-    role = auxiliary.column.partition(":")[0]
     raise InputError(
         f"{manifest.source}: no column '{auxiliary.column}' (columns: {columns})",
-        f"name a table's with --set data.columns.{role}=COLUMN"
-        if auxiliary.kind == "saliency"
-        else f"name a table's with --{role} COLUMN",
+        f"name a table's with --{auxiliary.column.partition(':')[0]} COLUMN",
     )
 
 

@@ -161,7 +161,7 @@ def prepare(recipe: Recipe, folder: RunFolder, stores: Path, workers: int) -> Pr
         manifest = carve_validation(manifest, val / (train + val), seed, by_domain=True)
     manifest = ensure_splits(manifest, recipe.data.fractions, seed, val_fraction=val / (train + val))
     manifest = keep_label_fraction(manifest, recipe.data.label_fraction, seed)
-    if recipe.training.select == "oracle":
+    if recipe.chooses_by_test():
         notes.append("the weights are chosen on the test images (select=oracle): their scores are too good")
     positions = store.positions_of(manifest.refs())
     options = BoxOptions.of(recipe.data.box_options)

@@ -79,10 +79,9 @@ class StageInputs:
         }
         train_rows, val_rows = self._rows_of(stage)
         available: dict[str, Stored | LiveStage] = {"image": images, **seen, **self._made}
-        boxes: dict[str, Stored] = {}
-        if any(name.removeprefix(prefix_of(name)) == "boxes" for name in stage.reads):
-            boxes = box_inputs(self.prepared.boxes, stage.name, train_rows)
-            available |= boxes
+        bases = [name.removeprefix(prefix_of(name)) for name in stage.reads]
+        boxes = box_inputs(self.prepared.boxes, bases, stage.name, train_rows)
+        available |= boxes
         inputs: dict[str, Stored | LiveStage] = {**seen}
         for name in stage.reads:
             prefix = prefix_of(name)
@@ -124,7 +123,7 @@ class StageInputs:
         """
         train_rows = self.prepared.rows("train")
         scored = getattr(stage, "scored", False)
-        val_rows = self._rows_to_select_by() if scored else self.prepared.rows("val")
+        val_rows = self._rows_to_select_by(stage.name) if scored else self.prepared.rows("val")
         mask = stage.learns_from({**self.targets, **self._has_inputs()})
         if mask is None:
             return train_rows, val_rows
@@ -163,8 +162,8 @@ class StageInputs:
             fellows[part] = np.where(inside >= 0, part[inside], part)
         return fellows
 
-    def _rows_to_select_by(self) -> np.ndarray:
-        if self.recipe.training.select != "oracle":
+    def _rows_to_select_by(self, stage: str) -> np.ndarray:
+        if self.recipe.training_of(stage).select != "oracle":
             return self.prepared.rows("val")
         rows = self.prepared.rows("test")
         if not len(rows):

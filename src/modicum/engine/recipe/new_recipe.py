@@ -14,6 +14,7 @@ from modicum.engine.run_folder import RunFolder
 from modicum.errors import InputError, did_you_mean
 from modicum.methods import Method, method_class
 from modicum.tasks import task_class
+from modicum.tasks.metric import check_monitor_name
 
 
 def make_recipe(
@@ -50,12 +51,12 @@ def make_recipe(
     overridden(values, found.Config, chosen, options, tuple(found.stage_training))
     _name_backbone_of_run(values["backbone"])
     given.check_weights(values["backbone"])
-    augment = values["training"].get("augment")
-    if names_a_file(
-        augment
-    ):  # the recipe has what is in it, so that the run can be made again without the file
-        values["training"]["augment"] = read_augmentation(Path(augment))
+    for part in (values["training"], *values["stages"].values()):
+        if names_a_file(part.get("augment")):  # so that the run can be made again without the file
+            part["augment"] = read_augmentation(Path(part["augment"]))
     recipe: Recipe = validated(Recipe, values, "recipe")
+    if recipe.training.monitor is not None:
+        check_monitor_name(task_class(task).metric_table, recipe.training.monitor)
     config = validated(found.Config, recipe.config, f"method {method}")
     check_stages(recipe, found)
     decided = found.task_options(config)

@@ -258,6 +258,13 @@ class Recipe(Settings):
         )
         return settings
 
+    def chooses_by_test(self) -> bool:
+        """Whether a stage's weights may be chosen on the test images."""
+        return any(
+            settings.get("select") == "oracle"
+            for settings in (self.training.model_dump(), *self.stages.values())
+        )
+
     def earlier_run(self, stage: str) -> tuple[Path, bool] | None:
         """The run folder that a stage is taken from, and whether it is trained on from there; None for neither."""
         for key in STAGE_SOURCES:

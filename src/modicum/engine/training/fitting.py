@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from modicum.distributed import process_number, wait_for_all
+from modicum.distributed import wait_for_all
 from modicum.engine.checkpoint import Checkpoint, newest_checkpoint, save_checkpoint
-from modicum.engine.devices import autocast
+from modicum.engine.devices import autocast, process_rank
 from modicum.engine.inputs.batches import StageData, loader
 from modicum.engine.randomness import generator_at, seed_globals
 from modicum.engine.recipe.settings import Recipe
@@ -68,7 +68,7 @@ class StageFitter:
             while self._pass(passes):
                 passes += 1
         result = self._result(passes + 1, time.perf_counter() - began)
-        if process_number() == 0:
+        if process_rank() == 0:  # also where no process group has been made yet: nothing was trained before
             state: dict[str, Any] = {"result": vars(result), "best": None}
             tensors = {"fitted": self.stage.fitted()}
             save_checkpoint(self.folder.checkpoints, Checkpoint(self.stage.name, passes + 1, tensors, state))
@@ -107,4 +107,6 @@ class StageFitter:
     def _result(self, passes: int, seconds: float) -> StageResult:
         selection = {"metric": None, "epoch": passes, "step": 0}
         spent = self.watch.summary() | {"train_seconds": seconds, "epochs": passes, "steps": 0}
-        return StageResult(selection, memory_account(self.stage, [], 0, None), spent)
+        memory = memory_account(self.stage, [], 0, None)
+        memory["peak_bytes"] -= memory["gradients_bytes"]  # what other stages learn has none here
+        return StageResult(selection, {**memory, "gradients_bytes": 0}, spent)

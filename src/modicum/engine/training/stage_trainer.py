@@ -268,7 +268,7 @@ class StageTrainer:
         progress.best = {
             "metric": self.monitor,
             "mode": "max" if self.higher else "min",
-            "split": "test" if self.settings.select == "oracle" else "val",
+            "split": "test" if self.stage.scored and self.settings.select == "oracle" else "val",
             "value": value,
             "epoch": progress.epoch,
             "step": progress.step,

@@ -10,7 +10,7 @@ from modicum.engine.inputs.batches import StageData, loader
 from modicum.engine.randomness import seed_globals
 from modicum.engine.scoring import CollectedOutputs, DecideFn, score
 from modicum.methods.base import TrainStage
-from modicum.tasks.base import Task
+from modicum.tasks.base import Scores, Task
 
 
 def validate(
@@ -51,11 +51,20 @@ def validate(
         on_device=data.on_device,
         before_batch=lambda number: seed_globals("validate", seed, stage.name, rank, number),
     )
-    stage.train()
     losses = weighted_mean(losses, len(rows))
-    named = {"loss": sum(losses.values())} if losses else {}
-    if not stage.scored:
-        return {**losses, **named}
+    found = {"loss": sum(losses.values())} if losses else {}
+    if stage.scored:
+        found |= _metrics(task, scores, collected, decide)
+    else:
+        found = {**losses, **found}
+    stage.train()
+    return found
+
+
+def _metrics(
+    task: Task, scores: Scores, collected: CollectedOutputs, decide: DecideFn | None
+) -> dict[str, float]:
+    """Of what all processes have seen."""
     if processes() > 1:
         parts, others = gathered(scores), gathered(collected)
         scores, collected = task.scores(), CollectedOutputs()
@@ -63,4 +72,4 @@ def validate(
         collected.merge(others)
     if decide is not None:
         collected.decided(decide, scores)
-    return {**named, **scores.metrics()}
+    return scores.metrics()

@@ -13,9 +13,10 @@ from modicum.data.manifest import LABELS_PREFIX, Manifest, are_consecutive, name
 from modicum.errors import InputError
 from modicum.losses import CrossEntropy, FocalLoss, MaskedBCEWithLogits, class_weights_from_counts
 from modicum.tasks.base import Example, ImageLevelTask, Scores, TaskOptions
-from modicum.tasks.classification.metrics import metric_direction
+from modicum.tasks.classification.metric_table import METRICS, metrics_of
 from modicum.tasks.classification.scores import ClassificationScores
 from modicum.tasks.classification.tables import prediction_columns
+from modicum.tasks.metric import Metric
 
 Kind = Literal["binary", "multi-class", "multi-label"]
 
@@ -38,6 +39,7 @@ class Classification(ImageLevelTask):
 
     name: ClassVar[str] = "classification"
     Options: ClassVar[type[TaskOptions]] = ClassificationOptions
+    metric_table: ClassVar[tuple[Metric, ...]] = METRICS
 
     def __init__(
         self, kind: Kind, classes: Sequence[str], *, ordered: bool = False, specificity: float = 0.95
@@ -107,8 +109,8 @@ class Classification(ImageLevelTask):
     def monitor(self) -> str:
         return "quadratic_kappa" if self.ordered else "auroc"
 
-    def higher_is_better(self, metric: str) -> bool:
-        return metric_direction(metric, self.classes)
+    def metrics(self) -> dict[str, Metric]:
+        return metrics_of(self.kind, self.classes, self.ordered, self.specificity)
 
     def targets(self, manifest: Manifest) -> dict[str, np.ndarray]:
         """``label`` int64 ``[n]``, or ``labels`` float32 ``[n, findings]`` with NaN where unknown.

@@ -15,8 +15,10 @@ from modicum.data.prepared import StoreSettings
 from modicum.data.readers import read_image
 from modicum.errors import BrokenImageError, InputError
 from modicum.tasks.base import AuxiliaryImage, Batch, DenseTask, Example, Scores, TaskOptions
+from modicum.tasks.image_to_image.metric_table import METRICS
 from modicum.tasks.image_to_image.pictures import comparison_pictures
-from modicum.tasks.image_to_image.scores import TranslationScores, higher_is_better
+from modicum.tasks.image_to_image.scores import TranslationScores
+from modicum.tasks.metric import Metric
 from modicum.tasks.value_range import ValueRange
 
 LOOKED_AT = 4
@@ -69,6 +71,7 @@ class ImageToImage(DenseTask):
 
     name: ClassVar[str] = "image-to-image"
     Options: ClassVar[type[TaskOptions]] = ImageToImageOptions
+    metric_table: ClassVar[tuple[Metric, ...]] = METRICS
     levels: ClassVar[int] = 65536
     output_kind: ClassVar[Literal["label_map", "image"]] = "image"
     target_image: ClassVar[str | None] = "target"
@@ -174,9 +177,6 @@ class ImageToImage(DenseTask):
     @property
     def monitor(self) -> str:
         return "nmae"
-
-    def higher_is_better(self, metric: str) -> bool:
-        return higher_is_better(metric)
 
     def loss(self, targets: Mapping[str, np.ndarray], options: Mapping[str, Any]) -> nn.Module:
         """The mean absolute error."""
