@@ -67,7 +67,8 @@ def with_checked_cells(manifest: Manifest, rows: Sequence[Boxes | None]) -> Mani
 
 def _checked_cell(boxes: Boxes) -> str:
     scores = None if boxes.scores is None else boxes.scores.astype(np.float64)
-    return GivenBoxes(boxes.xyxy.astype(np.float64), "pixels", boxes.class_names, scores).to_cell()
+    edges = boxes.xyxy.astype(np.float64)
+    return GivenBoxes(edges, "pixels", boxes.class_names, scores, upright=True).to_cell()
 
 
 def given_boxes(manifest: Manifest) -> list[GivenBoxes | None]:

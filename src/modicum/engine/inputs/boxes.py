@@ -111,7 +111,7 @@ def _moved(
         notes.append(f"left out: {count_of_boxes(gone)} in what is cut off the image (crop or resize)")
     if small:
         notes.append(
-            f"left out: {count_of_boxes(small)} with a side shorter than {min_side:g} pixels of the resized image "
+            f"left out: {count_of_boxes(small)} with a side shorter than {min_side:g} of the resized image's pixels "
             "(box option min_side)"
         )
     return rows, notes
