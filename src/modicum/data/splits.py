@@ -130,7 +130,7 @@ def ensure_splits(
     """
     if "split" in manifest.table:
         for row in np.flatnonzero(manifest.table["split"].isna())[:1]:
-            raise InputError(f"{manifest.place(int(row))}: split is blank", "write train, val or test")
+            raise InputError(f"{manifest.describe_row(int(row))}: split is blank", "write train, val or test")
         if val_fraction > 0:
             manifest = carve_validation(manifest, val_fraction, seed)
     else:

@@ -1,4 +1,4 @@
-"""Images that a user names for prediction: files, folders, data sets, in any mixture."""
+"""Images named by the user for prediction: files, folders and data sets, in any mixture."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,23 +12,23 @@ from modicum.errors import InputError
 
 
 def images_of(
-    given: Sequence[str | Path], *, columns: Mapping[str, str] | None = None, allow_outside: bool = False
+    sources: Sequence[str | Path], *, columns: Mapping[str, str] | None = None, allow_outside: bool = False
 ) -> tuple[list[str], list[ImageRef]]:
-    """Images, folders of images, and data sets of images, as names for a table and references.
+    """Lists images of files, folders and data sets: names for a table, and references.
 
-    Names are relative to the one folder or table that was given; with several, they begin with its path.
+    Names are relative to the folder or table if it is the only one; with several, they begin with its path.
 
     Raises:
         InputError: a path does not exist, or there is no image at all.
     """
     names: list[str] = []
     refs: list[ImageRef] = []
-    for item in given:
+    for item in sources:
         path = Path(item)
         if path.is_dir():
-            found = [ImageRef(image, root=path) for image in list_images(path)]
-            names += _named(found, path if len(given) > 1 else None)
-            refs += found
+            images = [ImageRef(image, root=path) for image in list_images(path)]
+            names += _named(images, path if len(sources) > 1 else None)
+            refs += images
         elif _is_data_set(path):
             is_table = path.suffix.lower() in TABLE_SUFFIXES
             manifest = load_manifest(
@@ -38,7 +38,7 @@ def images_of(
                 missing="keep",
                 unlabelled="keep",
             )
-            names += _named(manifest.refs(), path.parent if len(given) > 1 else None)
+            names += _named(manifest.refs(), path.parent if len(sources) > 1 else None)
             refs += manifest.refs()
         else:
             ref = ImageRef.parse(str(item), None)
@@ -47,7 +47,7 @@ def images_of(
             names.append(str(item))
             refs.append(ref)
     if not refs:
-        raise InputError("no images found", "name image files, a folder of them, or a table")
+        raise InputError("no images found", "pass image files, a folder of images, or a table")
     return names, refs
 
 

@@ -1,4 +1,4 @@
-"""Manifests from tables: CSV, TSV and Parquet, as people and other programs write them."""
+"""Reads tables as manifests: CSV, TSV and Parquet, as written by people and other programs."""
 
 import codecs
 import csv
@@ -25,9 +25,9 @@ from modicum.errors import InputError
 from modicum.wording import listed
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
-# A line after the last, which a quotation mark that nothing closes would take into its cell.
+# Appended as a last line: an unclosed quotation mark would swallow it into its cell.
 _END = "end of the table"
-# Names that say nothing of the data; the folder's name is taken instead.
+# Uninformative names; the folder's name is used instead.
 _PLAIN_STEMS = {
     "manifest",
     "labels",
@@ -45,52 +45,52 @@ _PLAIN_STEMS = {
 def read_table(
     path: Path, columns: Mapping[str, str | Sequence[str]] | None = None, images: Path | None = None
 ) -> Manifest:
-    """A manifest of a CSV, TSV or Parquet file.
+    """Reads a CSV, TSV or Parquet file as a manifest.
 
     Cells stay text. Commas, semicolons or tabs, any line ends, a byte-order mark, UTF-8, UTF-16 and
-    (line by line) Windows-1252 are understood. Rows in messages count as a spreadsheet does: the header is row 1.
+    (line by line) Windows-1252 are supported. Rows in messages are numbered as in a spreadsheet: the header is row 1.
 
     Args:
         path: the table; references are relative to its folder.
-        columns: which column plays which role (see :func:`~modicum.data.layouts.load_manifest`).
-        images: the folder of the images, where they are not beside the table.
+        columns: the column of each role (see :func:`~modicum.data.layouts.load_manifest`).
+        images: the folder of the images, if they are not next to the table.
 
     Raises:
-        InputError: no table, ragged rows, no image column, unknown columns.
+        InputError: not a table, ragged rows, no image column, unknown columns.
     """
     notes: list[str] = []
     not_utf8: frozenset[str] = frozenset()
     if path.suffix.lower() == ".parquet":
-        table, places = _read_parquet(path)
+        table, origins = _read_parquet(path)
     else:
         read = read_cells(path)
         cells = list(zip(*read.rows, strict=True)) or [()] * len(read.header)
         columns_read = zip(read.header, cells, strict=True)
         table = pd.DataFrame({name: text_column(values) for name, values in columns_read})
-        places, notes = [f"row {number}" for number in read.numbers], read.notes
+        origins, notes = [f"row {number}" for number in read.numbers], read.notes
         not_utf8 = frozenset(f"row {number}" for number in read.not_utf8)
     if table.empty:
-        raise InputError(f"{path.name} has no rows", "give a table with one row an image")
+        raise InputError(f"{path.name} has no rows", "pass a table with one row per image")
     table = arrange(table, columns, path.name)
     manifest = Manifest(
-        finding_columns(table, places, path.name),
+        finding_columns(table, origins, path.name),
         path.absolute().parent,
         source=path.name,
         name=short_name(path),
         notes=[*notes, *uncertain_notes(table)],
-        places=places,
+        origins=origins,
         not_utf8=not_utf8,
     )
     return prefix_images(manifest, images)
 
 
 def table_columns(path: Path) -> list[str]:
-    """The column names of a table, without reading it all; empty where it cannot be read."""
+    """The column names of a table, without reading all of it; empty if it cannot be read."""
     try:
         if path.suffix.lower() == ".parquet":
             return [str(name) for name in pq.read_schema(path).names]
         with path.open("rb") as file:
-            # 64 KiB hold any header. The cut may fall inside a character, which is of a later line.
+            # Any header fits in 64 KiB. The cut may split a character, but only in a later line.
             text = _decode(file.read(65536))[0]
         return [
             name.strip()
@@ -101,7 +101,7 @@ def table_columns(path: Path) -> list[str]:
 
 
 def short_name(path: Path) -> str:
-    """A name for runs: the file's, or its folder's where the file is just called ``labels`` or the like."""
+    """A name for runs: the file's, or its folder's if the file has a generic name such as ``labels``."""
     path = path.absolute()
     stem = path.name.split(".")[0]
     return path.parent.name if stem.lower() in _PLAIN_STEMS else stem
@@ -113,25 +113,25 @@ def _read_parquet(path: Path) -> tuple[pd.DataFrame, list[str]]:
     except (OSError, ValueError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
-            f"{path.name} cannot be read as Parquet ({reason})", "write it again, or give a CSV"
+            f"{path.name} cannot be read as Parquet ({reason})", "write it again, or pass a CSV file"
         ) from None
     table.columns = [str(name) for name in table.columns]
     if not table.columns.is_unique:
-        raise InputError(f"{path.name} has two columns of one name", "rename one of them")
+        raise InputError(f"{path.name} has two columns with the same name", "rename one of them")
     table = pd.DataFrame({name: text_column(table[name]) for name in table.columns})
     return table, [f"row {number + 1}" for number in range(len(table))]
 
 
 @dataclass(frozen=True)
 class Cells:
-    """A table as it stands in its file.
+    """The cells of a table file.
 
     Attributes:
         header: names of the columns.
         rows: cells, without blanks at their ends.
-        numbers: of each row, as a spreadsheet counts them.
-        not_utf8: those of the numbers whose text was not UTF-8, in any cell, and was read as Windows-1252.
-        notes: what was guessed.
+        numbers: number of each row, as in a spreadsheet.
+        not_utf8: numbers of rows whose text was not UTF-8, in any cell, and was read as Windows-1252.
+        notes: notes on guesses.
     """
 
     header: list[str]
@@ -142,10 +142,10 @@ class Cells:
 
 
 def read_cells(path: Path) -> Cells:
-    """The cells of a CSV or TSV file; it may be zipped (``.csv.gz``).
+    """Reads the cells of a CSV or TSV file; it may be zipped (``.csv.gz``).
 
     Raises:
-        InputError: it is empty, no table, or ragged, or a quotation mark is not closed.
+        InputError: it is empty, not a table, or ragged, or a quotation mark is not closed.
     """
     text, guessed, notes = _read(path)
     lines: list[list[str]] = []
@@ -157,14 +157,16 @@ def read_cells(path: Path) -> Cells:
                 lines.append(line)
                 ends.append(reader.line_num)
     except csv.Error as error:
-        raise InputError(f"{path.name} is not a table ({error})", "give a CSV, TSV or Parquet file") from None
+        raise InputError(
+            f"{path.name} is not a table ({error})", "pass a .csv, .tsv or .parquet file"
+        ) from None
     if lines.pop() != [_END]:
         raise InputError(
-            f"{path.name} row {len(lines) + 1} has a quotation mark that nothing closes",
+            f"{path.name} row {len(lines) + 1} has an unclosed quotation mark",
             "close it, or write it twice within quotes",
         )
     if not lines:
-        raise InputError(f"{path.name} is empty", "give a table with a header and one row an image")
+        raise InputError(f"{path.name} is empty", "pass a table with a header and one row per image")
     header = [name.strip() for name in lines[0]]
     # Columns without a name and without content come from trailing delimiters; an unnamed index is kept.
     header = [name or f"column_{index + 1}" for index, name in enumerate(header)]
@@ -185,19 +187,19 @@ def read_cells(path: Path) -> Cells:
             )
         rows.append(cells)
         numbers.append(number)
-    # A row with line breaks in its cells has several lines; the row of a line is the first that ends there or later.
+    # A row with line breaks in its cells has several lines; a line's row is the first that ends there or later.
     not_utf8 = frozenset(bisect_left(ends, number) + 1 for number in guessed)
     return Cells(header, rows, numbers, not_utf8, notes)
 
 
 def read_text(path: Path) -> tuple[str, list[str]]:
-    """The text of a file, line ends untouched, and notes where the encoding is a guess."""
+    """The text of a file with its line ends, and notes if the encoding was guessed."""
     text, _, notes = _read(path)
     return text, notes
 
 
 def _read(path: Path) -> tuple[str, list[int], list[str]]:
-    """Text, the numbers of the lines whose encoding is a guess, and notes of them."""
+    """The text, the numbers of lines whose encoding was guessed, and notes on them."""
     data = path.read_bytes()
     if data[:2] == b"\x1f\x8b":
         try:
@@ -210,7 +212,7 @@ def _read(path: Path) -> tuple[str, list[int], list[str]]:
         what = "line is not UTF-8 and was" if len(guessed) == 1 else "lines are not UTF-8 and were"
         notes.append(f"{path.name}: {len(guessed):,} {what} read as Windows-1252 ({_lines(guessed)})")
     if lost:
-        notes.append(f"{path.name}: bytes that Windows-1252 does not know were replaced ({_lines(lost)})")
+        notes.append(f"{path.name}: bytes that are not valid in Windows-1252 were replaced ({_lines(lost)})")
     return text, guessed, notes
 
 
@@ -219,9 +221,9 @@ def _lines(numbers: Sequence[int]) -> str:
 
 
 def _decode(data: bytes) -> tuple[str, list[int], list[int]]:
-    """Text, the lines that were read as Windows-1252, and those of them with bytes that it does not know.
+    """The text, the lines that were read as Windows-1252, and those of them with bytes that are invalid in it.
 
-    Line by line, as one line that another program has put into a file of UTF-8 says nothing of the others.
+    Line by line, as another program may have added a single line to a UTF-8 file.
     """
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return data.decode("utf-16", errors="replace"), [], []
@@ -246,7 +248,7 @@ def _decode(data: bytes) -> tuple[str, list[int], list[int]]:
 
 
 def _delimiter(path: Path, text: str) -> str:
-    """The separator that the header holds most of; German and French spreadsheets write semicolons."""
+    """The most frequent separator in the header; German and French spreadsheets use semicolons."""
     header = text.lstrip().split("\n", 1)[0]
     if path.suffix.lower() == ".tsv" and "\t" in header:
         return "\t"
@@ -255,10 +257,10 @@ def _delimiter(path: Path, text: str) -> str:
 
 
 def table_in(folder: Path, columns: Mapping[str, str | Sequence[str]] | None = None) -> Path | None:
-    """The table that describes a folder: ``manifest.*``, ``labels.*``, or the only one with an image column.
+    """The table of a folder: ``manifest.*``, ``labels.*``, or the only one with an image column.
 
     Raises:
-        InputError: several could be meant.
+        InputError: several tables match.
     """
     named = named_table_in(folder)
     if named is not None:
@@ -269,7 +271,7 @@ def table_in(folder: Path, columns: Mapping[str, str | Sequence[str]] | None = N
 
 
 def named_table_in(folder: Path) -> Path | None:
-    """The table of a folder that is called ``manifest.*`` or ``labels.*``.
+    """The table of a folder that is named ``manifest.*`` or ``labels.*``.
 
     Raises:
         InputError: there are several.
@@ -288,7 +290,10 @@ def _tables(folder: Path) -> list[Path]:
 def _only(tables: Sequence[Path], folder: Path) -> Path | None:
     if len(tables) > 1:
         names = ", ".join(path.name for path in tables)
-        raise InputError(f"folder '{folder.name}' holds several tables ({names})", "give the one to use")
+        raise InputError(
+            f"folder '{folder.name}' contains several tables ({names})",
+            f"pass one of them, for instance {tables[0]}",
+        )
     return tables[0] if tables else None
 
 

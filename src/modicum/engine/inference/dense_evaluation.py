@@ -68,7 +68,7 @@ def read_truth(task: DenseTask, manifest: Manifest, row: int, intensity: str | N
     try:
         return task.ground_truth(found)
     except InputError as error:
-        raise InputError(f"{manifest.place(row)}: {error.problem}", error.remedy) from error
+        raise InputError(f"{manifest.describe_row(row)}: {error.problem}", error.remedy) from error
 
 
 def write_dense_examples(
