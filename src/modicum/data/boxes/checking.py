@@ -87,7 +87,7 @@ def checked_boxes(
         rows.append(
             None
             if one is None or fact is None
-            else _checked(one, fact, manifest.place(row), options, findings)
+            else _checked(one, fact, manifest.describe_row(row), options, findings)
         )
     if findings.refused and options.outside == "refuse":
         place, reason = findings.refused[0]
@@ -185,7 +185,8 @@ def _check_alike(manifest: Manifest, given: Sequence[GivenBoxes | None]) -> None
         if len(first) == 2:
             word = {"class_names": "a class", "scores": "a score"}[what]
             raise InputError(
-                f"{manifest.place(first[False])}: its boxes have not {word}, as those of {manifest.place(first[True])}",
+                f"{manifest.describe_row(first[False])}: its boxes have not {word}, as those of "
+                f"{manifest.describe_row(first[True])}",
                 f"give every box {word}, or none",
             )
 

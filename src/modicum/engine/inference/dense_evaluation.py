@@ -66,7 +66,7 @@ def read_truth(task: DenseTask, manifest: Manifest, row: int) -> dict[str, np.nd
     try:
         return task.ground_truth(found)
     except InputError as error:
-        raise InputError(f"{manifest.place(row)}: {error.problem}", error.remedy) from error
+        raise InputError(f"{manifest.describe_row(row)}: {error.problem}", error.remedy) from error
 
 
 def _values_of(auxiliary: AuxiliaryImage, image: MedicalImage) -> np.ndarray:

@@ -102,7 +102,9 @@ def export_part(folder: RunFolder, out: Path, part: str = PREDICTOR) -> Path:
 
 def _check_name(out: Path) -> None:
     if out.suffix != ".safetensors":
-        raise InputError(f"'{out}' is no file of weights", "end its name with .safetensors")
+        raise InputError(
+            f"'{out}' is not a weights file (expected .safetensors)", "end its name with .safetensors"
+        )
 
 
 def _written(out: Path, tensors: dict[str, Tensor], card: dict[str, Any]) -> Path:

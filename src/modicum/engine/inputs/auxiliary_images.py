@@ -124,7 +124,7 @@ def _with_auxiliary(
     if auxiliary.required and not named.all():
         row = int(np.flatnonzero(~named)[0])
         raise InputError(
-            f"{manifest.place(row)} names no {column} ({int((~named).sum())} of {len(named)} rows)",
+            f"{manifest.describe_row(row)} names no {column} ({int((~named).sum())} of {len(named)} rows)",
             "fill in the cells or delete the rows",
         )
     refs = manifest.subset(named).refs(column)
@@ -144,7 +144,7 @@ def _with_auxiliary(
     of_task = auxiliary in task.auxiliary_images
     if auxiliary.kind == "label_map" and of_task and isinstance(task, DenseTask):
         rows = np.flatnonzero(positions >= 0)
-        places = [f"{manifest.place(row)}: its {column}" for row in rows.tolist()]
+        places = [f"{manifest.describe_row(row)}: its {column}" for row in rows.tolist()]
         notes = [
             *notes,
             *task.validate_label_values(column, _codes_held(store, positions[rows], column), places),
@@ -200,7 +200,7 @@ def _check_sizes(
             continue
         if (image.height, image.width) != (beside.height, beside.width):
             raise InputError(
-                f"{prepared.manifest.place(row)}: its {column} is {beside.height} x {beside.width} pixels, "
+                f"{prepared.manifest.describe_row(row)}: its {column} is {beside.height} x {beside.width} pixels, "
                 f"the image {image.height} x {image.width}",
                 f"give a {column} of the image's size",
             )

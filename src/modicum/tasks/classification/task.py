@@ -134,7 +134,7 @@ class Classification(ImageLevelTask):
         for row, value in enumerate(manifest.table["label"]):
             if str(value) not in number:
                 raise InputError(
-                    f"{manifest.place(row)}: label '{value}' is not in {name_classes(self.classes)}",
+                    f"{manifest.describe_row(row)}: label '{value}' is not in {name_classes(self.classes)}",
                     "fix the row, or name all classes with --classes",
                 )
             labels[row] = number[str(value)]

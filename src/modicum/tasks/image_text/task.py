@@ -154,7 +154,7 @@ class ImageText(Task):
         table = csv.writer(listed, lineterminator="\n")
         table.writerow(["place", "what", "reason"])
         for what, unusual in (("set aside", self._reports.set_aside), ("changed", self._reports.changed)):
-            table.writerows([item.place, what, item.reason] for item in unusual)
+            table.writerows([item.origin, what, item.reason] for item in unusual)
         return {"tokenizer.json": self._tokenizer.to_json(), "reports.csv": listed.getvalue()}
 
     def targets(self, manifest: Manifest) -> dict[str, np.ndarray]:
