@@ -80,5 +80,5 @@ def _box(line: Line) -> list[float]:
             f"{line.origin}: its box is not four numbers", "fill in x, y, width and height"
         ) from None
     if min(sides[2:]) <= 0:
-        raise InputError(f"{line.origin}: its box has no size", "correct the row")
+        raise InputError(f"{line.origin}: its box has no area", "correct its width and height")
     return sides
