@@ -17,6 +17,7 @@ from modicum.engine.checkpoint import save_tensors
 from modicum.engine.devices import be_deterministic, chosen_device, memory_error, out_of_memory, process_rank
 from modicum.engine.distributed import wait_for_all
 from modicum.engine.environment import environment
+from modicum.engine.inference.calibration import calibrated_task, check_calibration
 from modicum.engine.inference.evaluation import evaluate_rows
 from modicum.engine.inputs.auxiliary_images import with_auxiliary_images
 from modicum.engine.inputs.batches import StageData
@@ -29,7 +30,7 @@ from modicum.errors import InputError, InterruptedRunError, ModicumError
 from modicum.methods import ExtractStage, Method, TrainStage
 from modicum.nn import count_parameters, learnable_parameters
 from modicum.progress import say, set_quiet
-from modicum.tasks import Task
+from modicum.tasks import Task, task_class
 
 Fingerprint = Callable[[PreparedData], dict[str, Any]]
 
@@ -105,6 +106,8 @@ def _start_run(recipe: Recipe, folder: RunFolder, resume: bool) -> None:
 
 def check_same(stored: Recipe, asked: Recipe, folder: RunFolder) -> None:
     """Going on with other settings would give weights that neither recipe describes."""
+    usual = task_class(stored.task).Options(**stored.options)  # options that are newer than the run
+    stored = stored.model_copy(update={"options": usual.model_dump(mode="json")})
     before, now = _flat(stored.model_dump(mode="json")), _flat(asked.model_dump(mode="json"))
     free = {
         "device",
@@ -147,6 +150,7 @@ def _fit(
     be_deterministic(recipe.training.deterministic)
     prepared = prepare(recipe, folder, stores, workers)
     task = task_for(prepared.manifest, recipe)
+    check_calibration(task, prepared)
     for note in task.notes:
         say(note)
     prepared = replace(prepared, notes=[*prepared.notes, *task.notes])
@@ -176,6 +180,7 @@ def _fit(
             results.append(StageTrainer(stage, recipe, folder, learned[1], task, device).run())
     if process_rank() != 0:
         return {}
+    task = calibrated_task(task, method, recipe, prepared, device, learned)
     weights_digest = save_tensors(folder.weights, learned_of(method))
     _write_model(folder, task, method, digest, weights_digest)
     content = _describe(recipe, folder, task, method, results[-1])

@@ -101,6 +101,12 @@ class TrainStage(nn.Module, ABC):
         What the stage wants to find again after a kill must be in its state: buffers, or parameters.
         """
 
+    def on_epoch_resume(self, epoch: int) -> None:
+        """Called instead of :meth:`on_epoch_start` where an epoch goes on after a kill, with the state restored.
+
+        What depends on nothing but the number of the epoch is put in place again here, and need not be in the state.
+        """
+
     def on_epoch_end(self, epoch: int) -> None:
         """Called after the last batch of an epoch, before validation, with PyTorch's generators seeded for it."""
 

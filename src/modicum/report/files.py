@@ -220,7 +220,7 @@ def _history(path: Path, damaged: list[str]) -> list[dict[str, Any]]:
 
 
 def _table(path: Path, damaged: list[str]) -> "pd.DataFrame | None":
-    """A CSV file, every column as text but ``p_<class>``: a patient called 007 stays 007."""
+    """A CSV file, every column as text but ``p_<class>`` and ``score``: a patient called 007 stays 007."""
     import pandas as pd
 
     if not path.is_file():
@@ -228,7 +228,7 @@ def _table(path: Path, damaged: list[str]) -> "pd.DataFrame | None":
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
         for column in table.columns:
-            if column.startswith("p_"):
+            if column.startswith("p_") or column == "score":
                 table[column] = pd.to_numeric(table[column], errors="coerce")
         return table
     except (OSError, ValueError):  # pandas' own errors are ValueErrors

@@ -17,6 +17,7 @@ METRIC_TITLES = {
     "brier": "Brier score",
     "ece": "Calibration error",
     "log_loss": "Log loss",
+    "mae": "Mean absolute error",
     "nmae": "NMAE",
     "psnr_foreground": "PSNR of the foreground",
     "psnr_release": "PSNR as published",
@@ -43,6 +44,7 @@ METRIC_MEANINGS = {
     "brier": "squared error; lower is better",
     "ece": "stated to observed; lower is better",
     "log_loss": "surprise; lower is better",
+    "mae": "distance from the true grade, in grades; lower is better",
     "nmae": "mean error of the foreground, as a share of the scale; published and recommended; lower is better",
     "psnr_foreground": "errors of the foreground; recommended; higher is better",
     "psnr_release": "mixes other pixels in by mistake; only to compare with the paper's values",
@@ -64,6 +66,7 @@ LONG_MEANINGS = {
     "macro_f1": "The balance between finding and being right, averaged over classes.",
     "quadratic_kappa": "Agreement with the true grades beyond chance: 0 is chance, 1 is perfect. "
     "Two grades off weigh four times as much as one.",
+    "mae": "How many grades it is off on average: 0 is perfect. Lower is better.",
     "nmae": "How far a pixel of the foreground is off on average, as a share of the scale from black to white: "
     "0 is perfect. Lower is better.",
     "psnr_foreground": "The scale against the error of the foreground, in decibels: 6 more is half the error.",
@@ -71,10 +74,10 @@ LONG_MEANINGS = {
     "ssim_foreground": "How alike small windows of the foreground look: 1 is identical.",
     "dice": "How much of what is marked and what should be lies on each other: 0 is nothing, 1 is all.",
 }
-LOWER_IS_BETTER = ("brier", "ece", "log_loss", "loss", "nmae", "hausdorff95", "surface_distance")
+LOWER_IS_BETTER = ("brier", "ece", "log_loss", "loss", "mae", "nmae", "hausdorff95", "surface_distance")
 DISTANCES = ("hausdorff95", "surface_distance")
 """In millimetres, or in pixels where no spacing is known."""
-_OPEN_ENDED = ("log_loss", "loss", *DISTANCES)
+_OPEN_ENDED = ("log_loss", "loss", "mae", *DISTANCES)
 _OF_TASKS = {
     "segmentation": {
         "auroc": "of all pixels together: 0.5 is guessing, 1 is perfect",
@@ -104,6 +107,8 @@ METHODS = {
 def metric_title(name: str) -> str:
     """``sensitivity_at_95_specificity`` to ``Sensitivity at 95 % specificity``, ``dice/cup`` to ``Dice of “cup”``."""
     base, of_a_class, class_name = name.partition("/")
+    if of_a_class and class_name.startswith(">="):
+        return f"{metric_title(base)} of “{class_name[2:]}” or more"
     if of_a_class:
         return f"{metric_title(base)} of “{class_name}”"
     if name in METRIC_TITLES:

@@ -93,7 +93,11 @@ def write_examples(
                 "kind": example.kind,
                 "truth": example.truth,
                 "prediction": example.prediction,
-                "probability": example.probability,
+                **(
+                    {"probability": example.probability}
+                    if example.score is None
+                    else {"score": example.score}
+                ),
                 "map": kind,
                 "picture": f"{number:03d}.png",
                 "overlay": f"{number:03d}_map.png",

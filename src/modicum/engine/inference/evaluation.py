@@ -60,7 +60,7 @@ def evaluate_rows(
         dense = dense_predictor(network, task, recipe, device, tile)
         scores: Scores = score_dense(dense, manifest, rows, title)
     else:
-        scores = _score_stored(
+        scores = score_stored(
             network, task, recipe, manifest, store, store_positions, rows, device, title, learned
         )
     scored = scores.positions()
@@ -106,7 +106,7 @@ def dense_predictor(
     )
 
 
-def _score_stored(
+def score_stored(
     network: nn.Module,
     task: Task,
     recipe: Recipe,

@@ -66,8 +66,9 @@ def predict_images(
     """
     network.to(device).eval()
     predicted = broken = told = 0
-    columns = ["image", *task.prediction_table(np.zeros((0, task.num_outputs))).columns, "error"]
-    with TableWriter(out, columns) as table, bar("predicting", len(refs)) as shown:
+    empty = task.prediction_table(np.zeros((0, task.num_outputs)))
+    columns, numbers = ["image", *empty.columns, "error"], list(empty.select_dtypes("number").columns)
+    with TableWriter(out, columns, numbers) as table, bar("predicting", len(refs)) as shown:
         read = partial(_record, settings)
         for part in read_ahead(zip(names, refs, strict=True), read, batch_size):
             rows = pd.DataFrame({"image": [name for name, _ in part]})
@@ -103,9 +104,15 @@ def _record(settings: StoreSettings, ref: ImageRef) -> np.ndarray:
 
 
 class TableWriter:
-    """Appends rows to a CSV or Parquet file that takes its name when the block ends well."""
+    """Appends rows to a CSV or Parquet file that takes its name when the block ends well.
 
-    def __init__(self, path: Path, columns: Sequence[str]) -> None:
+    Args:
+        path: the file.
+        columns: of the table.
+        numbers: those that hold numbers; the others hold text.
+    """
+
+    def __init__(self, path: Path, columns: Sequence[str], numbers: Sequence[str] = ()) -> None:
         if path.suffix.lower() not in {".csv", ".parquet"}:
             raise InputError(f"--out '{path}' has an unknown suffix", "end it with .csv or .parquet")
         if not path.parent.is_dir():
@@ -113,6 +120,7 @@ class TableWriter:
         self.path = path
         self.part = path.with_name(path.name + ".part")
         self._columns = list(columns)
+        self._numbers = set(numbers)
         self._parquet: Any = None
         self._csv: Any = None
 
@@ -139,8 +147,8 @@ class TableWriter:
         import pyarrow.parquet as pq
 
         if self._parquet is None:
-            numbers = [name for name in self._columns if name.startswith("p_")]
-            schema = pa.schema([(n, pa.float64() if n in numbers else pa.string()) for n in self._columns])
+            types = [(n, pa.float64() if n in self._numbers else pa.string()) for n in self._columns]
+            schema = pa.schema(types)
             self._parquet = pq.ParquetWriter(self.part, schema)
         self._parquet.write_table(
             pa.Table.from_pandas(rows, schema=self._parquet.schema, preserve_index=False)

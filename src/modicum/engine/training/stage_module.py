@@ -151,9 +151,11 @@ class StageModule(lightning.LightningModule):
         self._at_start()
 
     def on_train_epoch_start(self) -> None:
-        if self.position.batch == 0:  # else the epoch goes on after a kill
+        if self.position.batch == 0:
             seed_globals("epoch began", self.seed, self.stage.name, self.position.epoch)
             self.stage.on_epoch_start(self.position.epoch)
+        else:
+            self.stage.on_epoch_resume(self.position.epoch)
         self.watch.begin_wait()
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:

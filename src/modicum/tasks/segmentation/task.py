@@ -15,7 +15,7 @@ from modicum.data.prepared import codes_of
 from modicum.data.readers import read_image
 from modicum.errors import BrokenImageError, InputError
 from modicum.tasks.base import AuxiliaryImage, Batch, DenseTask, Example, Scores, TaskOptions
-from modicum.tasks.segmentation.loss_choice import chosen_loss
+from modicum.tasks.segmentation.loss_choice import LossWords, chosen_loss, validate_loss_settings
 from modicum.tasks.segmentation.meanings import codes_seen, found_codes, named_codes
 from modicum.tasks.segmentation.metrics import metric_direction
 from modicum.tasks.segmentation.pictures import differences, overlay, shown
@@ -44,7 +44,7 @@ class SegmentationOptions(TaskOptions):
     threshold: float = Field(
         0.5, gt=0, lt=1, description="Probability from which on a class is predicted that excludes none."
     )
-    loss: str = Field(
+    loss: LossWords = Field(
         "auto",
         description="Parts joined by +, each with a factor where it is not 1: dice+bce, 2*focal+dice, "
         "dice+bce+0.5*cldice. auto: dice+bce, or dice+cross_entropy for multi-class.",
@@ -168,8 +168,12 @@ class Segmentation(DenseTask):
     def higher_is_better(self, metric: str) -> bool:
         return metric_direction(metric, self.foreground)
 
+    @classmethod
+    def validate_loss(cls, settings: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+        validate_loss_settings(settings)
+
     def loss(self, targets: Mapping[str, np.ndarray], options: Mapping[str, Any]) -> nn.Module:
-        """The loss on an assembled batch. Options: ``loss`` (auto: the task's own setting, or one part's name) and
+        """The loss on an assembled batch. Options: ``loss`` (auto: the task's own setting, or parts in words) and
         ``class_weights`` (none, or a list, of cross-entropy).
         """
         words = options.get("loss", "auto")
