@@ -1,9 +1,14 @@
 """One thread, modicum first (see modicum._torchvision_schemas), shapes checked, real images where they are."""
 
 import os
+import sys
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# The toy methods lie there as an installed package does, with entry points of its own; subprocesses find it too.
+TOYS = str(Path(__file__).parent / "toys")
+sys.path.insert(0, TOYS)
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [TOYS, os.environ.get("PYTHONPATH", "")]))
 
 import modicum  # noqa: F401 - must come before anything that imports torchvision
 

@@ -11,8 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from modicum import _torchvision_schemas
-
-__version__ = "0.1.0"
+from modicum.version import __version__
 
 if TYPE_CHECKING:
     from modicum.api import Run, fit, load

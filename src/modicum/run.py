@@ -3,12 +3,13 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from modicum.data.layouts.given_images import images_of
+from modicum.data.layouts.given_images import images_with_facts
 from modicum.data.manifest import SPLITS, Manifest
 from modicum.data.processes import usable_cores
 from modicum.engine.devices import chosen_device
@@ -17,13 +18,15 @@ from modicum.engine.inference.dense_jobs import planned, without_own_output
 from modicum.engine.inference.dense_output import PSEUDONYM, DenseOutput
 from modicum.engine.inference.evaluation import dense_predictor, evaluate_rows
 from modicum.engine.inference.export import export_merged, export_part
-from modicum.engine.inference.prediction import PredictionSummary, predict_images
+from modicum.engine.inference.prediction import PredictionSummary, TablePredictor
 from modicum.engine.inputs.auxiliary_images import with_auxiliary_images
 from modicum.engine.inputs.preparation import PreparedData, read_manifest, store_settings, stored
+from modicum.engine.known_rows import rows_of
 from modicum.engine.model import load_method
 from modicum.engine.recipe.new_recipe import plain_name
 from modicum.engine.recipe.settings import DataSettings, Recipe
 from modicum.engine.run_folder import RunFolder, read_json, write_json
+from modicum.engine.scoring import decide_fn, decided
 from modicum.errors import InputError
 from modicum.methods.base import PREDICTOR
 from modicum.progress import say
@@ -74,6 +77,7 @@ class Run:
         tile: int | None = None,
         overlap: float = 0.25,
         pseudonym: str = PSEUDONYM,
+        maps: str | Path | None = None,
     ) -> PredictionSummary:
         """Predicts images, folders of images, or the images of a data set.
 
@@ -86,24 +90,30 @@ class Run:
                 What is there by the same name is replaced.
             batch_size: images in one forward pass; that of the training by default.
             device: where to compute.
-            columns: of a table: ``{"image": "file"}`` names the column with the paths.
+            columns: of a table: ``{"image": "file"}`` names the column with the paths; ``patient`` and ``eye`` reach
+                methods that decide over several images.
             allow_outside: of a table: accept paths that leave its folder.
             native: of pictures: predict at the size of each file instead of the size in training, in tiles.
             tile: side of the tiles in pixels; that of the training by default.
             overlap: of neighbouring tiles, as a share of their side, from 0 to below 1.
             pseudonym: stands for the patient in DICOM files.
+            maps: folder for the maps that the method makes of each image, where it makes some.
 
         Raises:
             InputError: nothing to predict, or the run cannot be used. Broken images are rows with an ``error``.
         """
         given = [images] if isinstance(images, str | Path) else list(images)
-        names, refs = images_of(given, columns=columns, allow_outside=allow_outside)
+        names, refs, facts = images_with_facts(given, columns=columns, allow_outside=allow_outside)
         recipe, task, method = load_method(self.folder)
         self._check_predicts(task)
         batch_size = batch_size or recipe.training.batch_size
         chosen = chosen_device(device or recipe.device)
         if isinstance(task, DenseTask):
             place = Path(out or "predictions")
+            if maps is not None:
+                raise InputError(
+                    f"--maps with predictions that are pictures ({task.name})", "leave --maps out"
+                )
             if place.suffix.lower() in {".csv", ".parquet"} or place.is_file():
                 raise InputError(
                     f"--out '{place}' is a file, and predictions of task '{task.name}' are pictures",
@@ -124,17 +134,18 @@ class Run:
                 f"--native and --tile are for pictures, not for task '{task.name}'", "leave them out"
             )
         assert isinstance(task, ImageLevelTask)
-        return predict_images(
+        table_predictor = TablePredictor(
             method.predictor(),
             task,
-            refs,
-            names,
             store_settings(recipe.image, recipe.task, recipe.options),
-            Path(out or "predictions.csv"),
-            batch_size=batch_size,
-            precision=recipe.training.precision,
-            device=chosen,
+            batch_size,
+            recipe.training.precision,
+            chosen,
+            recipe.seed,
+            partial(decided, method) if method.decides_over == "set" else None,
+            None if maps is None else Path(maps),
         )
+        return table_predictor.write(refs, rows_of(names, facts), Path(out or "predictions.csv"))
 
     def align(
         self,
@@ -260,6 +271,7 @@ class Run:
                 manifest.name,
                 split,
                 tile=method.tile(),
+                decide=decide_fn(method, manifest),
             )
             content["seen"] = self._seen(store.facts[position].sha256 for position in positions)
             write_json(place / "metrics.json", content)
@@ -268,7 +280,7 @@ class Run:
             write_json(self.folder.metrics, overall)
         if seen := sum(content["seen"].values()):
             say(
-                f"{seen} of {content['images']} images were used in training; scores on them are too good: "
+                f"these scores are optimistic: {seen} of {content['images']} images were in the training data; "
                 "evaluate images that the run has not seen"
             )
         self.report()
@@ -301,11 +313,14 @@ def _reading(
     own: DataSettings, data: str | Path, skip_broken: bool, given: Mapping[str, Any]
 ) -> DataSettings:
     """How other data are read: as the run's own where nothing else is said and it applies."""
-    changed = {"source": str(data), "skip_broken": skip_broken, "images": None, "split_lists": None, **given}
+    # Boxes are learned from, and nothing is measured by them; a file of them would not know other images.
+    columns = {role: column for role, column in own.columns.items() if role != "boxes"}
+    changed = {"source": str(data), "skip_broken": skip_broken, "images": None, "split_lists": None}
+    changed |= {"columns": columns, **given}
     if not Path(data).is_dir():
         changed.setdefault("pairs", None)  # a table names both itself
     elif changed.get("pairs", own.pairs) is not None:
-        changed.setdefault("columns", {})
+        changed["columns"] = given.get("columns", {})
     return own.model_copy(update=changed)
 
 

@@ -67,7 +67,7 @@ CASES = {
     "setting without a value": (["--set", "lr"], "'lr' is not KEY=VALUE"),
     "an option as a setting": (
         ["--set", "workers=2"],
-        "--set workers is an option of its own; pass --workers",
+        "--set workers: 'workers' is a separate option; pass --workers instead",
     ),
     "value out of range": (["--set", "dropout=2"], "'dropout' is 2"),
     "epochs below one": (["--epochs", 0], "'training.epochs' is 0"),

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from modicum.data.image import ImageRef
-from modicum.data.prepared import prepared, read_prepared
+from modicum.data.prepared import prepared, read_cropped, read_prepared
 from modicum.data.stores import image_decoding
 from modicum.data.stores.image_store import ImageStore, StoreSettings
 from modicum.data.stores.shard_format import DamagedRecordError
@@ -56,9 +56,9 @@ def decoded(monkeypatch) -> list[str]:
 
     def counted(ref, settings):
         names.append(ref.path.name)
-        return read_prepared(ref, settings)
+        return read_cropped(ref, settings)
 
-    monkeypatch.setattr(image_decoding, "read_prepared", counted)
+    monkeypatch.setattr(image_decoding, "read_cropped", counted)
     return names
 
 
@@ -332,12 +332,12 @@ from modicum.data.stores import image_decoding
 from modicum.data.image import ImageRef
 from modicum.data.stores.image_store import ImageStore, StoreSettings
 folder = Path(sys.argv[1])
-real = image_decoding.read_prepared
+real = image_decoding.read_cropped
 def slow(ref, settings):
     time.sleep(0.01)
     print(ref.path.name, flush=True)
     return real(ref, settings)
-image_decoding.read_prepared = slow
+image_decoding.read_cropped = slow
 refs = [ImageRef.parse(path.name, folder) for path in sorted(folder.iterdir())]
 ImageStore.build_or_open(refs, folder.parent / "stores", StoreSettings(24, 32))
 """

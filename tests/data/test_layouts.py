@@ -101,7 +101,7 @@ def test_columns_take_their_roles_and_others_stay(tmp_path):
     ("columns", "message"),
     [
         ({"label": "dr_grad"}, "set.csv: no column 'dr_grad'; did you mean 'dr_grade'"),
-        ({"lable": "dr_grade"}, "'lable' is no role of a column; did you mean 'label'"),
+        ({"lable": "dr_grade"}, "'lable' is not a role of a column; did you mean 'label'"),
         ({}, "set.csv: no column 'image'; did you mean 'file'"),
     ],
 )

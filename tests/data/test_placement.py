@@ -1,8 +1,10 @@
 """Dense outputs back at the source's size, against the function that made the network's view."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,9 +13,10 @@ from PIL import Image
 from modicum.data.fundus_crop import Box, crop_fundus, fundus_box
 from modicum.data.grey_levels import grey_levels
 from modicum.data.image import ImageRef
-from modicum.data.placement import Placement, placed
+from modicum.data.placement import Placement, placed, placement_of
 from modicum.data.prepared import StoreSettings, read_prepared
 from modicum.data.resize import FITS, fitted
+from modicum.data.stores.image_store import ImageStore
 from modicum.errors import InputError
 
 sides = st.integers(1, 40)
@@ -138,3 +141,34 @@ def test_real_fundus_photographs_come_back_where_they_were(real_images):
         place = placed(image, options)
         back = place.restored((seen.transpose(2, 0, 1) / 255).astype(np.float32))
         assert np.abs(back - image.pixels)[:, place.inside()].mean() < 0.02
+
+
+@pytest.mark.parametrize("resize", FITS)
+@pytest.mark.parametrize("crop", ["none", "fundus"])
+def test_the_facts_that_a_store_keeps_place_an_image_as_its_pixels_do(tmp_path, crop, resize):
+    """A JPEG of 1900 x 1300 pixels is decoded at a reduced scale here, and its field is looked for in that."""
+    rows, columns = np.mgrid[:1300, :1900]
+    lit = (rows - 640) ** 2 + (columns - 910) ** 2 < 620**2
+    picture = np.where(lit[..., None], [180, 90, 40], 2).astype(np.uint8)
+    Image.fromarray(picture).save(tmp_path / "a.jpg")
+    options = StoreSettings(96, 128, resize=resize, crop=crop)
+    ref = ImageRef(tmp_path / "a.jpg")
+    for _ in range(2):  # made, and opened
+        facts = ImageStore.build_or_open([ref], tmp_path / "stores", options).facts[0]
+        image, _ = read_prepared(ref, options)
+        assert facts.decoded == image.pixels.shape[1:] != (1300, 1900)
+        assert placement_of(facts, options) == placed(image, options)
+    assert placement_of(replace(facts, decoded=None), options) is None
+
+
+def test_facts_of_an_earlier_version_are_read_and_say_nothing_of_the_place(tmp_path):
+    Image.fromarray(np.zeros((9, 7), np.uint8)).save(tmp_path / "a.png")
+    refs, options = [ImageRef(tmp_path / "a.png")], StoreSettings(4, 4)
+    store = ImageStore.build_or_open(refs, tmp_path / "stores", options)
+    table = pq.read_table(store.folder / "facts.parquet").drop_columns(["orientation", "decoded", "cropped"])
+    pq.write_table(table, store.folder / "facts.parquet")
+    Image.fromarray(np.zeros((5, 8), np.uint8)).save(tmp_path / "b.png")
+    refs.append(ImageRef(tmp_path / "b.png"))
+    old, new = ImageStore.build_or_open(refs, tmp_path / "stores", options).facts
+    assert (old.height, old.width, old.orientation, old.decoded, old.cropped) == (9, 7, None, None, None)
+    assert (new.orientation, new.decoded, new.cropped) == (1, (5, 8), None)

@@ -1,6 +1,7 @@
 """Sets of chest radiographs, made small, and their published lists with their quirks."""
 
 import gzip
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -163,7 +164,9 @@ def test_rsna_gathers_the_boxes_of_a_patient(tmp_path):
     rsna(tmp_path, "a,264.0,152.0,213.0,379.0,1\nb,,,,,0\na,562.0,152.0,256.0,453.0,1\n")
     made = load_manifest(tmp_path)
     assert made.table["label"].tolist() == ["1", "0"]
-    assert made.table["boxes"].iloc[0] == "264 152 213 379|562 152 256 453"
+    first, second = map(json.loads, made.table["boxes"])
+    assert first["boxes"] == [[264, 152, 264 + 213, 152 + 379], [562, 152, 562 + 256, 152 + 453]]
+    assert (first["units"], second["boxes"]) == ("pixels", [])
     assert "left out: 1 image without a label" in made.notes
     lists = tmp_path / "lists"
     # As published: a blank after the label, and no line end at the end.

@@ -12,7 +12,8 @@ from torch import nn
 
 from modicum.data.image import ImageRef
 from modicum.data.prepared import StoreSettings
-from modicum.engine.inference.prediction import predict_images
+from modicum.engine.inference.prediction import TablePredictor
+from modicum.methods import Rows
 from modicum.tasks import task_from_dict
 
 SIZE = 96
@@ -57,10 +58,9 @@ def predicted(files: list[Path], out: Path, network: nn.Module | None = None, ba
     refs = [ImageRef(path) for path in files]
     names = [f"{number}:{path.name}" for number, path in enumerate(files)]
     settings = StoreSettings(height=SIZE, width=SIZE)
-    return predict_images(
-        network or Brightness(), task, refs, names, settings, out,
-        batch_size=batch_size, precision="32", device=torch.device("cpu"),
-    )  # fmt: skip
+    predictor = TablePredictor(network or Brightness(), task, settings, batch_size, "32", torch.device("cpu"))
+    nothing = [None] * len(names)
+    return predictor.write(refs, Rows(names, nothing, nothing, nothing), out)
 
 
 def shuffled(files: list[Path], count: int) -> tuple[list[Path], np.ndarray]:

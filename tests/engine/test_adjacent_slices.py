@@ -10,6 +10,7 @@ from torch import nn
 
 from modicum.data.volumes import nifti_volumes
 from modicum.engine.inputs.auxiliary_images import with_auxiliary_images
+from modicum.engine.inputs.batches import BatchPlan
 from modicum.engine.inputs.preparation import prepare, task_for
 from modicum.engine.inputs.stage_inputs import StageInputs
 from modicum.engine.recipe.new_recipe import make_recipe
@@ -51,7 +52,7 @@ def stage():
 
 def test_training_sees_slices_that_the_table_does_not_have(data, stage):
     loaded = inputs_of(data, stage)
-    batch = loaded.on_device(loaded.batches([np.array([2, 0])])[0])
+    batch = loaded.on_device(loaded.batches(BatchPlan([np.array([2, 0])]))[0])
     assert batch["image"].shape == (2, 3, SIDE, SIDE)
     assert batch["target"].shape == (2, 1, SIDE, SIDE)
     seen = batch["image"][:, :, 5, 5]
@@ -103,6 +104,6 @@ def test_a_broken_neighbour_is_named_or_the_slice_stands_in_for_it(tmp_path, sta
     with pytest.raises(InputError, match="neighbouring slices cannot be read"):
         inputs_of(tmp_path / "t.csv", stage)
     loaded = inputs_of(tmp_path / "t.csv", stage, skip_broken=True)
-    batch = loaded.on_device(loaded.batches([np.array([1])])[0])
+    batch = loaded.on_device(loaded.batches(BatchPlan([np.array([1])]))[0])
     levels = [100 / 255, 100 / 255, 150 / 255]
     torch.testing.assert_close(batch["image"][0, :, 5, 5], torch.tensor(levels), atol=1e-4, rtol=0)

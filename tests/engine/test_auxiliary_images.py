@@ -159,19 +159,15 @@ def test_shuffled_targets_are_drawn_anew_each_epoch_among_training_rows_only():
     )  # fmt: skip
     seen = []
     for epoch in range(3):
-        partners = data.drawn_partners(0, "translate", epoch)
-        batch = data.batches([rows], None, partners)[0]
+        plan = data.training_plan([rows], [], 0, "translate", epoch)
+        batch = data.batches(plan)[0]
         assert batch["image"].flatten().tolist() == list(range(10))
         targets = batch["target"].flatten().tolist()
         assert sorted(targets[:7]) == list(range(7))
         assert targets[7:] == [7, 8, 9]
         seen.append(targets)
-        assert (
-            targets
-            == data.batches([rows], None, data.drawn_partners(0, "translate", epoch))[0]["target"]
-            .flatten()
-            .tolist()
-        )
+        again = data.batches(data.training_plan([rows], [], 0, "translate", epoch))[0]
+        assert targets == again["target"].flatten().tolist()
     assert len({tuple(targets) for targets in seen}) == 3
 
 

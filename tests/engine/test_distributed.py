@@ -39,7 +39,7 @@ def watch(event, arguments):  # an audit hook sees every file that this process 
 sys.addaudithook(watch)
 from small_stages import Perceptron, reader_of, same, stage_data, trainer, weights_of
 from test_updates import Adversaries
-from modicum.engine.distributed import gathered
+from modicum.distributed import gathered
 
 features, stage = stage_data(val=9), Perceptron()
 result = trainer(stage, out / "features", features, batch_size=2, epochs=3, clip_norm=0.3, devices=2,

@@ -7,7 +7,7 @@ from PIL import Image
 
 from modicum.engine.inference.dense_evaluation import read_truth
 from modicum.engine.inputs.auxiliary_images import with_auxiliary_images
-from modicum.engine.inputs.batches import StageData, Stored
+from modicum.engine.inputs.batches import BatchPlan, StageData, Stored
 from modicum.engine.inputs.preparation import prepare, task_for
 from modicum.engine.recipe.new_recipe import make_recipe
 from modicum.engine.run_folder import RunFolder
@@ -56,7 +56,7 @@ def batch_of(found, task, rows=range(COUNT)):
         name: Stored(reader, places[None]) for name, (reader, places) in found.auxiliary_images.items()
     }
     data = StageData(stored, {}, rows, rows[:0], np.zeros(len(rows)), assemble=task.assemble)
-    return data.on_device(data.batches([rows])[0])
+    return data.on_device(data.batches(BatchPlan([rows]))[0])
 
 
 def test_a_batch_has_channels_of_0_and_1_that_are_the_file(tmp_path):

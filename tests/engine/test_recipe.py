@@ -3,8 +3,9 @@
 import pytest
 from pydantic import BaseModel
 
+from modicum.engine.recipe.assignments import overridden, parse_assignments
 from modicum.engine.recipe.new_recipe import make_recipe, run_name
-from modicum.engine.recipe.settings import Recipe, overridden, parse_assignments
+from modicum.engine.recipe.settings import Recipe
 from modicum.errors import InputError
 
 

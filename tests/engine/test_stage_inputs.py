@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from modicum.engine.inputs.batches import StageData, Stored
+from modicum.data.boxes import BoxSource
+from modicum.engine.inputs.batches import BatchPlan, StageData, Stored, in_channels_last
 from modicum.engine.inputs.extraction import LiveStage
 from modicum.engine.inputs.stage_inputs import StageInputs
 from modicum.engine.model import backbone_facts
@@ -45,7 +46,7 @@ def data(views=VIEWS, aligned=False, live=None):
 
 
 def batch_of(made, rows, views=None):
-    return made.on_device(made.batches([np.asarray(rows)], views)[0])
+    return made.on_device(made.batches(BatchPlan([np.asarray(rows)], views=views))[0])
 
 
 def test_views_are_drawn_anew_each_epoch_and_again_the_same():
@@ -127,6 +128,9 @@ class Prepared:
     store: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(get=lambda p: PIXELS[p]))
     positions: np.ndarray = field(default_factory=lambda: np.array([7, 5, 3, 1]))
     auxiliary_images: dict = field(default_factory=dict)
+    boxes: BoxSource | None = None
+    manifest: list = field(default_factory=lambda: [None] * 4)
+    kinds: dict = field(default_factory=dict)
 
     @property
     def images(self):
@@ -200,3 +204,29 @@ def test_what_is_computed_for_every_batch_brings_the_images_as_its_source():
     assert np.array_equal(found.stored["source"].of(np.array([0]), None), PIXELS[[7]])
     assert found.views == VIEWS
     assert inputs().describe() is None
+
+
+def test_images_of_relatives_and_saliency_reach_the_network_in_the_unit_range_too():
+    stored = {name: Stored(lambda positions: PIXELS[positions], np.arange(ROWS)[None]) for name in
+              ("image", "fellow_image", "partner_image", "partner_saliency")}  # fmt: skip
+    rows = np.arange(ROWS)
+    made = StageData(
+        stored, {}, rows[:300], rows[300:], rows[:300], fellows=rows[::-1], partner_sampling="natural"
+    )
+    plan = made.training_plan([np.array([0, 1])], [np.array([7, 8])], 0, "tune", 0)
+    batch = made.on_device(made.batches(plan)[0])
+    expected = {
+        "image": [0, 1],
+        "fellow_image": [399, 398],
+        "partner_image": [7, 8],
+        "partner_saliency": [7, 8],
+    }
+    for name, shown in expected.items():
+        pixels = torch.from_numpy(PIXELS[shown]).permute(0, 3, 1, 2) / 255
+        torch.testing.assert_close(batch[name], pixels, msg=name)
+
+
+def test_images_of_relatives_lie_in_channels_last_too():
+    pictures = {name: torch.zeros(2, 3, 6, 6) for name in ("image", "fellow_image", "partner_target")}
+    laid = in_channels_last({**pictures, "label": torch.zeros(2)})
+    assert all(laid[name].is_contiguous(memory_format=torch.channels_last) for name in pictures)

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from modicum.data.sampling import epoch_order
 from modicum.engine.checkpoint import newest_checkpoint
-from modicum.engine.inputs.batches import in_batches, loader
+from modicum.engine.inputs.batches import loader
 from modicum.errors import InputError
 
 
@@ -117,7 +117,7 @@ def test_same_recipe_same_weights_and_another_seed_others(tmp_path):
 
 def test_batches_are_the_same_in_any_process_and_in_any_order():
     data = stage_data()
-    batches = data.batches(in_batches(data.train_rows, 8))
+    batches = data.in_order(data.train_rows, 8)
     elsewhere = pickle.loads(pickle.dumps(batches))
     for number in reversed(range(len(batches))):
         assert same(batches[number], elsewhere[number])
@@ -126,7 +126,7 @@ def test_batches_are_the_same_in_any_process_and_in_any_order():
 @pytest.mark.slow
 def test_loader_processes_change_nothing():
     data = stage_data()
-    batches = data.batches(in_batches(data.train_rows, 8))
+    batches = data.in_order(data.train_rows, 8)
     for alone, helped in zip(loader(batches, 0, pin=False), loader(batches, 1, pin=False), strict=True):
         assert same(alone, helped)
 
@@ -143,7 +143,7 @@ def test_averaged_weights_are_the_ones_selected(tmp_path):
     stage = Watched()
     run = trainer(stage, tmp_path, epochs=3, ema_decay=0.8)
     run.run()
-    steps = run.module.position.best["step"]
+    steps = run.module.progress.best["step"]
     path.append(None)  # the weights after the last step were never used
     average, decays = path[0], [min(0.8, (1 + n) / (10 + n)) for n in range(steps)]
     if steps == len(path) - 1:

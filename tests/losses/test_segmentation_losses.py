@@ -182,7 +182,7 @@ def test_dice_of_exclusive_channels_is_that_of_the_foreground():
 
 def test_parts_that_do_not_fit_the_channels_are_refused():
     for parts, exclusive in (({"bce": 1.0}, True), ({"cross_entropy": 1.0}, False), ({}, True)):
-        with pytest.raises(ValueError, match="parts are"):
+        with pytest.raises(ValueError, match="are not all among"):
             SegmentationLoss(parts, exclusive=exclusive)
 
 

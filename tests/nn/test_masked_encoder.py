@@ -20,7 +20,7 @@ from modicum.nn import (
     count_parameters,
     mask_patches,
     patchify,
-    sincos_positions,
+    sincos_pos_embed,
     unpatchify,
     vision_transformer,
     xavier_initialise,
@@ -103,7 +103,7 @@ def test_patches_that_do_not_divide_an_image_are_an_error():
 
 def test_positions_are_sines_and_cosines_of_column_then_row():
     width, grid = 16, (2, 3)
-    found = sincos_positions(grid, width)[0].numpy()
+    found = sincos_pos_embed(grid, width)[0].numpy()
     assert np.array_equal(found[0], np.zeros(width))
     for row in range(grid[0]):
         for column in range(grid[1]):
@@ -117,7 +117,7 @@ def test_positions_are_sines_and_cosines_of_column_then_row():
 
 
 def test_inner_products_of_positions_depend_on_the_distance_alone():
-    table = sincos_positions((6, 6), 64, prefix=0)[0].view(6, 6, 64)
+    table = sincos_pos_embed((6, 6), 64, prefix=0)[0].view(6, 6, 64)
     assert (table[1, 2] @ table[4, 3]).item() == pytest.approx((table[0, 1] @ table[3, 2]).item())
     assert (table[0, 0] @ table[0, 0]).item() == pytest.approx(32)
 
@@ -222,7 +222,7 @@ def test_positions_can_be_kept_as_the_weights_have_them():
     body = vision_transformer(**SMALL)
     body.pos_embed.data.normal_()
     before = body.pos_embed.clone()
-    encoder = MaskedEncoder(body, positions="kept")
+    encoder = MaskedEncoder(body, pos_embed="kept")
     assert torch.equal(encoder.body.pos_embed, before)
     assert not encoder.body.pos_embed.requires_grad
 
@@ -257,7 +257,7 @@ def test_encoding_a_quarter_of_the_patches_takes_at_most_0_4_of_the_time():
 @pytest.mark.parametrize(
     ("body", "problem"),
     [
-        (nn.Linear(1, 1), "'Linear' is no plain vision transformer"),
+        (nn.Linear(1, 1), "'Linear' is not a plain vision transformer"),
         (VisionTransformer(32, 8, embed_dim=32, depth=1, num_heads=4, reg_tokens=2), "not exactly one token"),
         (
             VisionTransformer(
@@ -271,7 +271,7 @@ def test_encoding_a_quarter_of_the_patches_takes_at_most_0_4_of_the_time():
         ),
         (
             VisionTransformer(32, 8, embed_dim=32, depth=1, num_heads=4, global_pool="avg"),
-            "behind its pooling",
+            "after its pooling",
         ),
         (VisionTransformer(32, 8, in_chans=1, embed_dim=32, depth=1, num_heads=4), "reads 1 channels"),
     ],
@@ -328,7 +328,7 @@ def test_without_blocks_each_patch_is_predicted_from_its_own_token_and_place():
     mask = mask_patches(noise(2, 6), 0.5)
     tokens = noise(2, 4, 8, seed=1)
     found = decoder(tokens, mask.restore)
-    table = sincos_positions((2, 3), 16).float()[0, 1:]
+    table = sincos_pos_embed((2, 3), 16).float()[0, 1:]
     for image in range(2):
         for patch in range(6):
             seen = (mask.kept[image] == patch).nonzero()

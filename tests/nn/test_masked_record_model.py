@@ -199,7 +199,7 @@ def test_the_published_output_layer_is_xavier_initialised():
 
 def test_reports_that_are_too_long_and_widths_that_do_not_divide_are_errors():
     tokens, mask = reports(length=13)
-    with pytest.raises(InputError, match="reports of 13 tokens, and the network was made for 12"):
+    with pytest.raises(InputError, match="reports of 13 tokens, and the network was made for at most 12"):
         small_report()(tokens, mask, torch.zeros(2, 16))
     with pytest.raises(InputError, match="3 heads do not divide a report width of 16"):
         small_report(heads=3)

@@ -181,7 +181,7 @@ def test_a_mixture_at_its_ends_is_instance_norm_and_layer_norm():
         mixed = InstanceLayerNorm(5, towards)(features)
         torch.testing.assert_close(mixed, expected, atol=1e-4, rtol=1e-4)
     scale, shift = noise(2, 5), noise(2, 5, seed=1)
-    given = InstanceLayerNorm(5, (40.0, 0.0), own=False)(features, scale, shift)
+    given = InstanceLayerNorm(5, (40.0, 0.0), affine=False)(features, scale, shift)
     torch.testing.assert_close(
         given, channel * scale[..., None, None] + shift[..., None, None], atol=1e-4, rtol=1e-4
     )

@@ -258,7 +258,7 @@ def test_a_network_is_saved_and_made_again_with_its_normalisation():
         ("unet", "resnet81", "encoder 'resnet81' is not a timm model"),
         ("unet", "vit_tiny_patch16_224", "use upernet"),
         ("deeplabv3plus", "vit_tiny_patch16_224", "use upernet"),
-        ("deeplabv3plus", "swin_tiny_patch4_window7_224", "does not serve deeplabv3plus"),
+        ("deeplabv3plus", "swin_tiny_patch4_window7_224", "does not work with deeplabv3plus"),
     ],
 )
 def test_what_does_not_fit_is_an_error_with_a_remedy(architecture, encoder, words):
@@ -272,11 +272,11 @@ def test_what_does_not_fit_is_an_error_with_a_remedy(architecture, encoder, word
         (
             "fpn",
             96,
-            r"decoder_width 96 is not a multiple of 64, which fpn needs \(group norm\); take 64 or 128",
+            r"decoder_width 96 is not a multiple of 64, which fpn needs \(group norm\); set decoder_width=64 or 128",
         ),
-        ("fpn", 16, r"decoder_width 16 is not .*; take 64$"),
-        ("unet", 3, "decoder_width 3 is too narrow; take 4 or more"),
-        ("segformer", 1, "take 4 or more"),
+        ("fpn", 16, r"decoder_width 16 is not .*; set decoder_width=64$"),
+        ("unet", 3, "decoder_width 3 is too narrow; set decoder_width=4 or more"),
+        ("segformer", 1, "set decoder_width=4 or more"),
     ],
 )
 def test_a_width_that_a_decoder_cannot_have_names_the_next(architecture, width, words):

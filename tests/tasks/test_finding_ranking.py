@@ -108,7 +108,7 @@ from test_finding_ranking import made, scores_of, shard
 number, processes, folder = int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
 distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=number, world_size=processes)
 logits, findings = made(single=(2,))
-from modicum.engine.distributed import gathered
+from modicum.distributed import gathered
 first, *others = gathered(scores_of(logits, findings, shard(len(logits), number, processes)))
 first.merge(others)
 torch.save(first.metrics(), f"{folder}/{number}.pt")

@@ -10,7 +10,8 @@ from torch.nn import functional
 from modicum.errors import InputError
 from modicum.tasks import Classification, task_from_dict
 from modicum.tasks.bootstrap import Estimate
-from modicum.tasks.classification.severity_metrics import evaluate_severity, metric_names, severity_metrics
+from modicum.tasks.classification.metric_table import severity_metrics_of
+from modicum.tasks.classification.severity_metrics import evaluate_severity, severity_metrics
 from modicum.tasks.classification.thresholds import Thresholds
 
 GRADES = ["0", "1", "2", "3", "4"]
@@ -209,7 +210,7 @@ def test_metrics_are_scikit_learns():
     expected |= {f"sensitivity/{grade}": recalls[grade] for grade in range(5)}
     for name, value in expected.items():
         assert found[name] == pytest.approx(value, abs=1e-12), name
-    assert list(found) == metric_names(GRADES)
+    assert list(found) == list(severity_metrics_of(GRADES))
     assert not {"brier", "ece", "log_loss"} & set(found)
 
 
@@ -267,9 +268,14 @@ def test_directions_of_metrics_and_unknown_ones():
     assert task.higher_is_better("auroc/>=2")
     assert not task.higher_is_better("mae")
     assert task.monitor == "quadratic_kappa"
-    for name in ("log_loss", "auroc/2", "auroc/>=0"):
-        with pytest.raises(InputError, match=f"unknown metric '{name}' of a severity score"):
+    for name, problem in (
+        ("log_loss", "unknown metric 'log_loss' for task classification"),
+        ("auroc/2", "metric 'auroc/2': there is no class '2'; did you mean '>=2'"),
+        ("auroc/>=0", "metric 'auroc/>=0': there is no class '>=0'"),
+    ):
+        with pytest.raises(InputError, match=problem):
             task.higher_is_better(name)
+    assert task.metric("auroc/>=2").title == "AUROC of “2” or more"
     with pytest.raises(InputError, match="unknown metric 'mae'"):
         Classification("multi-class", GRADES, ordered=True).higher_is_better("mae")
 

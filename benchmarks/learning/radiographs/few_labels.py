@@ -82,9 +82,7 @@ def fitted(runs: Path, name: str, table: Path, method: str, settings: dict[str, 
     folder = RunFolder(runs / name)
     if not folder.metrics.is_file():
         recipe = make_recipe(table, method, settings)
-        fit_recipe(
-            recipe, folder, resume=True, stores=runs / STORES, workers=0, fingerprint=lambda prepared: {}
-        )
+        fit_recipe(recipe, folder, resume=True, stores=runs / STORES, workers=0)
     return json.loads(folder.metrics.read_text(encoding="utf-8"))
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import modicum
 from modicum.engine.environment import environment
-from modicum.engine.recipe.settings import parse_assignments
+from modicum.engine.recipe.assignments import parse_assignments
 
 RESULTS = Path(__file__).parents[2] / "results" / "segment_in_domain.json"
 SETTINGS: dict[str, Any] = {

@@ -1,25 +1,25 @@
-"""Names of images in messages: a file may be called as a patient is, so no table and no page repeats them."""
+"""Removes image names from messages: a file may be named after a patient, so no table or page repeats them."""
 
 import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from modicum.data.image import ImageRef
-from modicum.data.manifest import Manifest
+from modicum.data.manifest import Manifest, path_columns
 
 INSTEAD = "[image]"
 _FILE = re.compile(
     r"[^\s'\"()]+\.(?:png|jpe?g|tiff?|bmp|dcm|dicom|nii(?:\.gz)?|mha|nrrd)\b(?:#[\w=&]+)?", re.IGNORECASE
 )
-"""What looks like an image's name without being one of the data's: a file beside a series, for instance."""
+"""Matches names that look like image files but are not in the data, such as a file next to a series."""
 
 
 @dataclass(frozen=True)
 class ImageNames:
-    """What a data set calls its files.
+    """The names of a data set's files.
 
     Attributes:
-        names: images, targets and masks as the manifest names them, and the same without folder or part.
+        names: images, targets and masks as in the manifest, and the same without folder or part.
     """
 
     names: frozenset[str]
@@ -28,14 +28,13 @@ class ImageNames:
     def of(cls, manifest: Manifest) -> "ImageNames":
         """The names in a manifest."""
         found: set[str] = set()
-        for column in manifest.table.columns:
-            if column in ("image", "target", "mask", "fov") or str(column).startswith("masks:"):
-                for text in manifest.table[column].dropna().astype(str):
-                    found |= _forms(text)
+        for column in path_columns(manifest.table.columns):
+            for text in manifest.table[column].dropna().astype(str):
+                found |= _forms(text)
         return cls(frozenset(found))
 
     def left_out_of(self, text: str) -> str:
-        """The text without the names: what is wrong stays, where does not.
+        """The text with image names replaced; the reason stays.
 
         >>> ImageNames(frozenset({"eyes/Jane Doe.png"})).left_out_of("1 image cannot be read (eyes/Jane Doe.png: empty)")
         '1 image cannot be read ([image]: empty)'
@@ -47,7 +46,7 @@ class ImageNames:
 
 
 def _forms(text: str) -> set[str]:
-    """How a message may call an image; none where the file is the whole data set, or the name a mere number."""
+    """The forms in which a message may name an image; none if the file is the whole data set, or the name a number."""
     ref = ImageRef.parse(text)
     if ref.array is not None:
         return set()

@@ -57,7 +57,7 @@ def hold_out(manifest: Manifest, domain: str) -> Manifest:
 
 def check_truth(manifest: Manifest) -> None:
     """Checks that every domain can be tested on. Raises :class:`InputError` for one without masks (or targets)."""
-    named = [name for name in path_columns(manifest.table) if name not in {"image", "fov"}]
+    named = [name for name in path_columns(manifest.table) if name not in {"image", "fov", "saliency"}]
     if not named:
         return  # the task says what is missing
     seen = manifest.table[named].notna().any(axis=1)

@@ -1,13 +1,16 @@
 """What is known of an image without its pixels: its file, its size, its grey levels, a thumbnail."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from modicum.data.fundus_crop import Box
 from modicum.data.grey_levels import grey_levels, quantised
-from modicum.data.image import ImageRef, MedicalImage
+from modicum.data.image import ImageRef, MedicalImage, Source
 from modicum.data.resize import resized
 
 THUMBNAIL = 32
@@ -28,6 +31,11 @@ class ImageFacts:
         low, high: their 1st and 99th percentile.
         spacing: millimetres between rows and between columns, or None where not known.
         thumbnail: 32 x 32 grey levels of 8 bits, row by row, each the mean over its area.
+        orientation: the EXIF orientation (1 to 8) that reading has applied; 1 where the file has none. None in facts of
+            earlier versions, which did not keep it, as of the next two.
+        decoded: height and width that the image was decoded at.
+        cropped: the part that was cut out of it before resizing, in pixels as decoded: left, top, right, bottom. None
+            for all of it.
     """
 
     ref: str
@@ -46,9 +54,20 @@ class ImageFacts:
     high: float
     spacing: tuple[float, float] | None
     thumbnail: _Bytes
+    orientation: int | None = None
+    decoded: tuple[int, int] | None = None
+    cropped: tuple[int, int, int, int] | None = None
+
+    @classmethod
+    def of_row(cls, row: Mapping[str, Any]) -> "ImageFacts":
+        """From a row of a file, where tuples are lists; what it does not have is not known."""
+        lists = {name: tuple(value) for name, value in row.items() if isinstance(value, list)}
+        return cls(**{**row, **lists})
 
 
-def facts_of(image: MedicalImage, ref: str, file_sha256: str, file_bytes: int) -> ImageFacts:
+def facts_of(
+    image: MedicalImage, ref: str, file_sha256: str, file_bytes: int, cropped: Box | None = None
+) -> ImageFacts:
     """The facts of an image that was read, perhaps at a reduced size (``at_least`` of ``read_image``).
 
     Args:
@@ -56,6 +75,7 @@ def facts_of(image: MedicalImage, ref: str, file_sha256: str, file_bytes: int) -
         ref: its reference in the manifest.
         file_sha256: of the content of its file, as a hexadecimal number.
         file_bytes: size of the file.
+        cropped: the part that was cut out, in pixels of ``image``.
     """
     part = ImageRef.parse(ref).part
     digest = hashlib.sha256((file_sha256 + part).encode()).hexdigest() if part else file_sha256
@@ -81,7 +101,16 @@ def facts_of(image: MedicalImage, ref: str, file_sha256: str, file_bytes: int) -
         high=float(high),
         spacing=image.spacing,
         thumbnail=picture_of(grey, THUMBNAIL).tobytes(),
+        orientation=exif_orientation_of(source),
+        decoded=(image.pixels.shape[1], image.pixels.shape[2]),
+        cropped=None if cropped is None else (cropped.left, cropped.top, cropped.right, cropped.bottom),
     )
+
+
+def exif_orientation_of(source: Source) -> int:
+    """1 to 8; 1 where the format has none (that of a volume is a matter of its axes)."""
+    orientation = source.orientation
+    return int(orientation) if orientation is not None and orientation.isdigit() else 1
 
 
 def picture_of(grey: Float32[np.ndarray, "height width"], side: int) -> UInt8[np.ndarray, "{side} {side}"]:

@@ -1,9 +1,9 @@
 """The manifest: every data set, however it lies on disk, as one table with a row an image.
 
 ``image`` is a reference below the root (``scans/a.dcm#frame=3``). What else is known of an image stands in
-columns with fixed names (:data:`COLUMNS`); findings of multi-label data are columns ``labels:<name>`` with 1,
-0 or NaN for unknown; any other column is kept as it is. Every column is text, apart from the findings: an id
-such as ``007`` never becomes a number, and a saved manifest reads back exactly.
+columns with fixed names (:data:`~modicum.data.roles.ROLES`); findings of multi-label data are columns
+``labels:<name>`` with 1, 0 or NaN for unknown; any other column is kept as it is. Every column is text, apart from
+the findings: an id such as ``007`` never becomes a number, and a saved manifest reads back exactly.
 """
 
 import csv
@@ -23,22 +23,25 @@ from jaxtyping import Bool, Integer
 from modicum.atomic_files import write_text
 from modicum.data.image import ImageRef
 from modicum.data.long_cells import long_cells
+from modicum.data.roles import LABELS_PREFIX, MASKS_PREFIX, ROLES
 from modicum.errors import InputError
 from modicum.wording import listed
 
-COLUMNS = ("image", "label", "patient", "eye", "domain", "mask", "fov", "target", "report", "split")
-"""Columns with a meaning, apart from the findings and from one mask a class."""
-LABELS_PREFIX = "labels:"
-MASKS_PREFIX = "masks:"
-_PICTURES = ("image", "mask", "fov", "target")
+COLUMNS = tuple(name for name in ROLES if name != "labels")
+"""Columns with a meaning, apart from the findings (which are never one column) and from one mask a class."""
 SPLITS = ("train", "val", "test")
+REFERENCE = "reference"
+"""The split of rows that are neither learned from nor scored: annotated examples that a method asks for."""
 # pandas 2 has no text type with NaN for "missing" that every 2.x knows.
 _TEXT: Any = "str" if int(pd.__version__.split(".")[0]) >= 3 else object
 
 
 def path_columns(columns: Iterable[Any]) -> list[str]:
     """Of a table's columns, those that name files: images, and what is seen beside them."""
-    return [str(name) for name in columns if name in _PICTURES or str(name).startswith(MASKS_PREFIX)]
+    pictures = [role for role in ROLES.values() if role.images]
+    prefixes = tuple(role.prefix for role in pictures if role.prefix)
+    names = {role.name for role in pictures}
+    return [str(name) for name in columns if name in names or str(name).startswith(prefixes)]
 
 
 def split_reference(reference: str) -> tuple[str, str]:
@@ -51,7 +54,10 @@ def split_reference(reference: str) -> tuple[str, str]:
 
 
 def text_column(values: Iterable[Any]) -> pd.Series:
-    """Any values as text: nothing and ``""`` are NaN, whole floats lose their ``.0``, lists join by ``|``."""
+    """Any values as text: nothing and ``""`` are NaN, whole floats lose their ``.0``, lists join by ``|``.
+
+    Lists of lists, as boxes are, become JSON.
+    """
     if isinstance(values, pd.Series) and values.dtype == "str":
         return values.where(values != "").reset_index(drop=True)
     return pd.Series([_text(value) for value in values], dtype=_TEXT)
@@ -61,6 +67,8 @@ def _text(value: Any) -> Any:
     if isinstance(value, str):
         return value or np.nan
     if isinstance(value, list | tuple | np.ndarray):
+        if len(value) and all(isinstance(item, list | tuple | np.ndarray) for item in value):
+            return json.dumps([list(item) for item in value], default=float)
         return "|".join(str(_text(item)) for item in value) or np.nan
     if value is None or pd.isna(value):
         return np.nan

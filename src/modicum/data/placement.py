@@ -7,11 +7,12 @@ the network's size.
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float32, Integer, Shaped
+from jaxtyping import Bool, Float, Float32, Integer, Shaped
 
 from modicum.data.fundus_crop import Box, fundus_box
 from modicum.data.grey_levels import grey_levels
 from modicum.data.image import MedicalImage
+from modicum.data.image_facts import ImageFacts
 from modicum.data.prepared import StoreSettings
 from modicum.data.resize import resized
 from modicum.errors import InputError
@@ -79,6 +80,14 @@ class Placement:
         inside = np.zeros(self.source, bool)
         inside[self.shown.top : self.shown.bottom, self.shown.left : self.shown.right] = True
         return inside
+
+    def seen_boxes(self, boxes: Float[np.ndarray, "n 4"]) -> Float[np.ndarray, "n 4"]:
+        """Boxes (edges x0, y0, x1, y1 in pixels of the source) in what the network sees, not cut at its edges."""
+        down, across = self.scale
+        shown, inner = self.shown, self.inner
+        scale = np.array([across, down, across, down])
+        first = np.array([shown.left, shown.top] * 2)
+        return (boxes - first) * scale + np.array([inner.left, inner.top] * 2)
 
     def restored(
         self, output: Float32[np.ndarray, "channels height width"], fill: float | int = 0.0
@@ -162,6 +171,18 @@ def placed(image: MedicalImage, settings: StoreSettings) -> Placement:
     box = fundus_box(pixels) if settings.crop == "fundus" else None
     decoded = Placement.of(pixels.shape[1:], (settings.height, settings.width), settings.resize, box)
     return _scaled_up(decoded, (image.source.height, image.source.width))
+
+
+def placement_of(facts: ImageFacts, settings: StoreSettings) -> Placement | None:
+    """The same as :func:`placed` of an image in a store, by its facts alone.
+
+    None where these are of an earlier version, which did not keep the part that was cut out.
+    """
+    if facts.decoded is None:
+        return None
+    box = None if facts.cropped is None else Box(*facts.cropped)
+    decoded = Placement.of(facts.decoded, (settings.height, settings.width), settings.resize, box)
+    return _scaled_up(decoded, (facts.height, facts.width))
 
 
 def _scaled_up(placement: Placement, source: Size) -> Placement:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from modicum.data.manifest import LABELS_PREFIX, SPLITS, Manifest, class_order
+from modicum.data.manifest import LABELS_PREFIX, REFERENCE, SPLITS, Manifest, class_order
 from modicum.errors import InputError
 from modicum.wording import count_of, listed
 
@@ -128,7 +128,10 @@ def ensure_splits(
     Raises:
         InputError: an image is in no split; see :func:`split_by_patient`, :func:`carve_validation`, :func:`check_splits`.
     """
-    if "split" in manifest.table:
+    given = set(manifest.table["split"].dropna()) if "split" in manifest.table else set()
+    if given == {REFERENCE}:
+        manifest = _split_all_but_reference(manifest, fractions, seed)
+    elif "split" in manifest.table:
         for row in np.flatnonzero(manifest.table["split"].isna())[:1]:
             raise InputError(f"{manifest.place(int(row))}: split is blank", "write train, val or test")
         if val_fraction > 0:
@@ -137,6 +140,17 @@ def ensure_splits(
         manifest = split_by_patient(manifest, fractions, seed)
     check_splits(manifest, ("train", "val") if val_fraction > 0 else ("train",))
     return manifest
+
+
+def _split_all_but_reference(manifest: Manifest, fractions: Sequence[float], seed: int) -> Manifest:
+    """Makes the split of all rows but the reference rows; a reference row's patient counts as a training patient."""
+    is_reference = (manifest.table["split"] == REFERENCE).to_numpy(dtype=bool)
+    made = split_by_patient(manifest.subset(~is_reference), fractions, seed)
+    splits = manifest.table["split"].to_numpy(dtype=object, copy=True)
+    splits[~is_reference] = made.table["split"].to_numpy(dtype=object)
+    patients = np.array(manifest.patients(), dtype=object)
+    splits[~is_reference & np.isin(patients, patients[is_reference])] = "train"
+    return manifest.with_columns(made.notes[len(manifest.notes) :], split=splits)
 
 
 def check_splits(manifest: Manifest, required: Collection[str] = ("train", "val")) -> None:
@@ -168,8 +182,8 @@ def shared_patients(manifest: Manifest) -> dict[str, list[str]]:
         return {}
     found: dict[str, set[str]] = {}
     for patient, split in zip(manifest.patients(), manifest.table["split"], strict=True):
-        if isinstance(split, str):
-            found.setdefault(patient, set()).add(split)
+        if isinstance(split, str):  # a method learns from its annotated examples
+            found.setdefault(patient, set()).add("train" if split == REFERENCE else split)
     return {
         patient.partition(":")[2]: sorted(splits, key=SPLITS.index)
         for patient, splits in sorted(found.items())

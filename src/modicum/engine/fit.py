@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -13,30 +13,32 @@ from torch import nn
 
 from modicum.atomic_files import write_text
 from modicum.data.stores.image_store import ImageStore
+from modicum.distributed import wait_for_all
 from modicum.engine.checkpoint import save_tensors
 from modicum.engine.devices import be_deterministic, chosen_device, memory_error, out_of_memory, process_rank
-from modicum.engine.distributed import wait_for_all
 from modicum.engine.environment import environment
 from modicum.engine.inference.calibration import calibrated_task, check_calibration
 from modicum.engine.inference.evaluation import evaluate_rows
 from modicum.engine.inputs.auxiliary_images import with_auxiliary_images
-from modicum.engine.inputs.batches import StageData
 from modicum.engine.inputs.preparation import PreparedData, pixel_statistics, prepare, task_for
+from modicum.engine.inputs.reference import reference_reader
 from modicum.engine.inputs.stage_inputs import StageInputs
-from modicum.engine.model import backbone_in, check_backbone, learned_of, make_method
+from modicum.engine.model import backbone_in, check_backbone, further_images, learned_of, make_method
 from modicum.engine.recipe.settings import Recipe
 from modicum.engine.run_folder import RunFolder, write_json
+from modicum.engine.scoring import decide_fn
+from modicum.engine.training.results import NOTHING_LEARNED
+from modicum.engine.training.run_stages import Learned, StagesResult, run_stages
 from modicum.errors import InputError, InterruptedRunError, ModicumError
 from modicum.methods import ExtractStage, Method, TrainStage
 from modicum.nn import count_parameters, learnable_parameters
 from modicum.progress import say, set_quiet
 from modicum.tasks import Task, task_class
-
-Fingerprint = Callable[[PreparedData], dict[str, Any]]
+from modicum.tasks.metric import check_monitor
 
 
 def fit_recipe(
-    recipe: Recipe, folder: RunFolder, *, resume: bool, stores: Path, workers: int, fingerprint: Fingerprint
+    recipe: Recipe, folder: RunFolder, *, resume: bool, stores: Path, workers: int
 ) -> dict[str, Any]:
     """Trains, evaluates and writes everything into a run folder. Returns the content of ``metrics.json``.
 
@@ -46,7 +48,6 @@ def fit_recipe(
         resume: go on with what is there.
         stores: where image and feature stores are kept, shared by runs.
         workers: processes that decode images.
-        fingerprint: describes the data (given by the caller: it stands above the engine).
 
     Raises:
         InputError: bad input, found before training wherever possible.
@@ -61,7 +62,7 @@ def fit_recipe(
         else:
             set_quiet(True)
         try:
-            content = _fit(recipe, folder, stores, workers, fingerprint, began)
+            content = _fit(recipe, folder, stores, workers, began)
         except (KeyboardInterrupt, Exception) as error:
             known = _as_user_error(error, recipe, folder)
             if first:
@@ -91,7 +92,8 @@ def _as_user_error(error: BaseException, recipe: Recipe, folder: RunFolder) -> B
 
 def _start_run(recipe: Recipe, folder: RunFolder, resume: bool) -> None:
     # A run that failed before its first step holds nothing: the corrected command may take its place.
-    empty = folder.status.get("state") == "failed" and not folder.history.is_file()
+    kept = folder.history.is_file() or (folder.checkpoints.is_dir() and any(folder.checkpoints.iterdir()))
+    empty = folder.status.get("state") == "failed" and not kept
     if folder.recipe.is_file() and not empty:
         if not resume:
             raise InputError(
@@ -140,65 +142,56 @@ def _record_end(folder: RunFolder, error: BaseException) -> None:
         folder.set_status("failed", error=str(error) if known else type(error).__name__)
 
 
-def _fit(
-    recipe: Recipe, folder: RunFolder, stores: Path, workers: int, fingerprint: Fingerprint, began: float
-) -> dict[str, Any]:
-    # Lightning takes seconds to import, and nothing but training needs it.
-    from modicum.engine.training.stage_trainer import StageResult, StageTrainer
-
+def _fit(recipe: Recipe, folder: RunFolder, stores: Path, workers: int, began: float) -> dict[str, Any]:
     device = chosen_device(recipe.device)
     be_deterministic(recipe.training.deterministic)
-    prepared = prepare(recipe, folder, stores, workers)
-    task = task_for(prepared.manifest, recipe)
-    check_calibration(task, prepared)
-    for note in task.notes:
-        say(note)
-    prepared = replace(prepared, notes=[*prepared.notes, *task.notes])
-    broken_csv = folder.broken if process_rank() == 0 else None
-    prepared = with_auxiliary_images(prepared, task, recipe, stores, workers, broken_csv)
+    prepared, task = _prepared(recipe, folder, stores, workers)
     targets = task.targets(prepared.manifest)
     if process_rank() == 0:
         prepared.with_digests().save(folder.manifest)
-        write_json(folder.fingerprint, {**fingerprint(prepared), "notes": prepared.notes})
+        write_json(folder.fingerprint, {**prepared.fingerprint(), "notes": prepared.notes})
         _write_artefacts(folder, task.artefacts())
     train_rows = prepared.rows("train")
     training_targets = {name: values[train_rows] for name, values in targets.items()}
-    method = make_method(recipe, task, training_targets, lambda: pixel_statistics(prepared))
+    method = make_method(
+        recipe,
+        task,
+        training_targets,
+        lambda: pixel_statistics(prepared),
+        reference_reader(prepared, task, targets),
+    )
     digest = check_backbone(method, None)
     if process_rank() == 0:
-        _write_model(
-            folder, task, method, digest, None
-        )  # an unfinished run's report wants to know the classes
+        # An unfinished run's report wants to know the classes.
+        _write_model(folder, task, method, digest, None)
     inputs = StageInputs(recipe, prepared, task, targets, stores, device)
-    results: list[StageResult] = []
-    learned: tuple[TrainStage, StageData] | None = None
-    for stage in method.stages():
-        if isinstance(stage, ExtractStage):
-            inputs.extract(stage)
-        else:
-            learned = stage, inputs.of(stage)
-            results.append(StageTrainer(stage, recipe, folder, learned[1], task, device).run())
+    stages = run_stages(method, recipe, folder, inputs, task, device)
     if process_rank() != 0:
         return {}
-    task = calibrated_task(task, method, recipe, prepared, device, learned)
+    task = calibrated_task(task, method, recipe, prepared, device, stages.learned)
     weights_digest = save_tensors(folder.weights, learned_of(method))
     _write_model(folder, task, method, digest, weights_digest)
-    content = _describe(recipe, folder, task, method, results[-1])
-    content["memory"] = max((result.memory for result in results), key=lambda m: m.get("peak_bytes", 0))
-    if (features := inputs.describe()) is not None:
-        content["features"] = features
-    found = {s.name: s.findings() for s in method.stages() if isinstance(s, TrainStage) and s.findings()}
-    if found:
-        content["findings"] = found
-    for stage in method.stages():
-        if isinstance(stage, TrainStage):
-            _write_artefacts(folder, stage.artefacts())
-    content["evaluations"] = _evaluate(recipe, folder, task, method, prepared, device, learned)
+    content = _describe(recipe, folder, task, method, stages, inputs)
+    content["evaluations"] = _evaluate(recipe, folder, task, method, prepared, device, stages.learned)
     content["time"]["fit_seconds"] = time.monotonic() - began
     write_json(folder.metrics, content)
     folder.set_status("finished")
     shutil.rmtree(folder.checkpoints, ignore_errors=True)
     return content
+
+
+def _prepared(recipe: Recipe, folder: RunFolder, stores: Path, workers: int) -> tuple[PreparedData, Task]:
+    """The data with everything that is read besides the images, and the task."""
+    prepared = prepare(recipe, folder, stores, workers)
+    task = task_for(prepared.manifest, recipe)
+    check_calibration(task, prepared)
+    check_monitor(task.metric(recipe.training.monitor or task.monitor))
+    for note in task.notes:
+        say(note)
+    prepared = replace(prepared, notes=[*prepared.notes, *task.notes])
+    broken_csv = folder.broken if process_rank() == 0 else None
+    further = further_images(recipe)
+    return with_auxiliary_images(prepared, task, recipe, stores, workers, broken_csv, further), task
 
 
 def _write_artefacts(folder: RunFolder, texts: Mapping[str, str]) -> None:
@@ -217,13 +210,18 @@ def _write_model(
     write_json(folder.model, content)
 
 
-def _describe(recipe: Recipe, folder: RunFolder, task: Task, method: Method, result: Any) -> dict[str, Any]:
-    stages = [stage for stage in method.stages() if isinstance(stage, TrainStage)]
-    total, _ = count_parameters(nn.ModuleList([method.predictor(), *stages]))
-    learned = {parameter for stage in stages for parameter in learnable_parameters(stage)}
+def _describe(
+    recipe: Recipe, folder: RunFolder, task: Task, method: Method, stages: StagesResult, inputs: StageInputs
+) -> dict[str, Any]:
+    """The content of ``metrics.json``, apart from the evaluations."""
+    learning = [stage for stage in method.stages() if isinstance(stage, TrainStage)]
+    total, _ = count_parameters(nn.ModuleList([method.predictor(), *learning]))
+    learned = {parameter for stage in learning for parameter in learnable_parameters(stage)}
     learnable = sum(parameter.numel() for parameter in learned)
     facts = task.to_dict()
-    return {
+    results = list(stages.results.values())
+    last = results[-1] if results else NOTHING_LEARNED
+    content = {
         "schema": 1,
         "run": folder.name,
         "task": task.name,
@@ -232,15 +230,27 @@ def _describe(recipe: Recipe, folder: RunFolder, task: Task, method: Method, res
         "method": recipe.method,
         "backbone": method.backbone_name,
         "seed": recipe.seed,
-        "selection": result.selection,
+        "selection": last.selection,
         "parameters": {
             "total": total,
             "learnable": learnable,
             "learnable_percent": 100 * learnable / max(1, total),
         },
-        "memory": result.memory,
-        "time": dict(result.time),
+        "memory": max((r.memory for r in [*results, last]), key=lambda m: m.get("peak_bytes", 0)),
+        "time": dict(last.time),
+        "stages": stages.describe(),
     }
+    if (features := inputs.describe()) is not None:
+        content["features"] = features
+    found = {}
+    for stage in method.stages():
+        if not isinstance(stage, ExtractStage):
+            _write_artefacts(folder, stage.artefacts())
+            if findings := stage.findings():
+                found[stage.name] = findings
+    if found:
+        content["findings"] = found
+    return content
 
 
 def _evaluate(
@@ -250,7 +260,7 @@ def _evaluate(
     method: Method,
     prepared: PreparedData,
     device: torch.device,
-    learned: tuple[TrainStage, StageData] | None,
+    learned: Learned | None,
 ) -> dict[str, Any]:
     store: ImageStore = prepared.store
     found = {}
@@ -271,5 +281,6 @@ def _evaluate(
                 split,
                 learned,
                 method.tile(),
+                decide_fn(method, prepared.manifest),
             )
     return found

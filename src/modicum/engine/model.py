@@ -1,22 +1,25 @@
 """A recipe's method with its networks, freshly made or with what a run has learned."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from modicum.data.weights_file import weights_digest
 from modicum.engine.checkpoint import load_tensors
 from modicum.engine.randomness import seed_globals
 from modicum.engine.recipe.backbones import backbone_digest, make_backbone
 from modicum.engine.recipe.settings import Recipe, validated
 from modicum.engine.run_folder import RunFolder, read_json
 from modicum.errors import InputError
-from modicum.methods import Context, ExtractStage, Method, TrainStage, method_class
-from modicum.methods.base import unknown_statistics
+from modicum.methods import Context, ExtractStage, Method, Stage, TrainStage, method_class
+from modicum.methods.base import FitStage, no_reference, unknown_statistics
 from modicum.nn import Backbone, deduplicated, learned_tensors
 from modicum.tasks import Task, task_from_dict
+from modicum.tasks.base import AuxiliaryImage, Batch
 from modicum.tasks.loss_words import LOSS_SETTINGS
 
 
@@ -25,6 +28,8 @@ def make_method(
     task: Task,
     targets: Mapping[str, np.ndarray],
     statistics: Callable[[], tuple[Sequence[float], Sequence[float]]] = unknown_statistics,
+    reference: Callable[[], Batch] = no_reference,
+    has_data: bool = True,
 ) -> Method:
     """The method of a recipe with freshly initialised networks; the same whenever the recipe is.
 
@@ -33,6 +38,8 @@ def make_method(
         task: what is learned.
         targets: of the training rows.
         statistics: of the training images' pixels, see :class:`~modicum.methods.Context`.
+        reference: the reference rows, see :class:`~modicum.methods.Context`.
+        has_data: false where what was made of data is loaded afterwards.
 
     Raises:
         InputError: the method does not serve the task, or its configuration or backbone is wrong.
@@ -56,11 +63,28 @@ def make_method(
         return made
 
     seed_globals(recipe.seed, "method")
-    training = recipe.training.model_dump()
-    context = Context(task, backbone, targets, loss_options, statistics, recipe.image.size, training)
+    context = Context(
+        task,
+        backbone,
+        targets,
+        loss_options,
+        statistics,
+        recipe.image.size,
+        recipe.training.model_dump(),
+        {name: recipe.training_of(name).model_dump() for name in found.stage_training},
+        reference,
+        recipe.seed,
+        has_data,
+    )
     method = found(config, context)
     method.backbone_name = asked[0] if asked else None
     return method
+
+
+def further_images(recipe: Recipe) -> tuple[AuxiliaryImage, ...]:
+    """The pictures that a recipe's method reads besides the task's own."""
+    found = method_class(recipe.method)
+    return found.auxiliary_images(validated(found.Config, recipe.config, f"method {recipe.method}"))
 
 
 def load_method(folder: RunFolder) -> tuple[Recipe, Task, Method]:
@@ -84,26 +108,29 @@ def load_method(folder: RunFolder) -> tuple[Recipe, Task, Method]:
         # All of the backbone is in the run's own weights: neither hub nor file is needed any more.
         own = {"weights": "random", **(model.get("normalisation") or {})}
         made_from = recipe.model_copy(update={"backbone": recipe.backbone.model_copy(update=own)})
-    method = make_method(made_from, task, targets={})
+    method = make_method(made_from, task, targets={}, has_data=False)
     check_backbone(method, model["frozen_backbone_sha256"])
     load_learned(method, load_tensors(folder.weights, model["weights_sha256"]), folder.name)
     return recipe, task, method
 
 
 def learned_of(method: Method) -> dict[str, Tensor]:
-    """Learned tensors that a finished run keeps, each name led by its stage's; of a shared network, the first's."""
+    """Tensors that a finished run keeps, each name led by its stage's; of a shared network, the first's."""
     return deduplicated(
         {
             f"{stage.name}.{name}": tensor
             for stage in method.stages()
-            if isinstance(stage, TrainStage)
             for name, tensor in _kept_of(stage).items()
         }
     )
 
 
-def _kept_of(stage: TrainStage) -> dict[str, Tensor]:
+def _kept_of(stage: Stage) -> dict[str, Tensor]:
     """What a finished run keeps of a stage; tensors that are not learned where they are named themselves."""
+    if isinstance(stage, FitStage):
+        return stage.fitted()
+    if not isinstance(stage, TrainStage):
+        return {}
     learned, kept = learned_tensors(stage), stage.persistent_modules()
     if kept is None:
         return learned
@@ -117,12 +144,24 @@ def _kept_of(stage: TrainStage) -> dict[str, Tensor]:
 
 def load_learned(method: Method, tensors: Mapping[str, Tensor], run: str) -> None:
     """Puts learned tensors into a method's stages. Raises :class:`InputError` where they do not fit."""
+    tensors = _load_fitted(method, tensors)
     own = learned_of(method)
     if set(own) != set(tensors) or any(own[name].shape != tensors[name].shape for name in own):
         raise InputError(f"the weights of run '{run}' do not fit its recipe", "restore the run folder")
     with torch.no_grad():
         for name, tensor in own.items():
             tensor.copy_(tensors[name])
+
+
+def _load_fitted(method: Method, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Puts what was fitted in place, whatever its size; returns all tensors."""
+    for stage in method.stages():
+        if isinstance(stage, FitStage):
+            inside = f"{stage.name}."
+            own = {n.removeprefix(inside): t for n, t in tensors.items() if n.startswith(inside)}
+            with suppress(KeyError, AttributeError):  # an unknown name: told with all that does not fit
+                stage.load_fitted(own)
+    return dict(tensors)
 
 
 def backbone_in(module: nn.Module) -> Backbone | None:
@@ -132,8 +171,12 @@ def backbone_in(module: nn.Module) -> Backbone | None:
 
 def backbone_facts(stage: ExtractStage) -> dict[str, str]:
     """Name and digest of the backbone that a stage reads, with the weights that it has now; empty without one."""
-    backbone = backbone_in(stage) if stage.uses_backbone else None
-    return {} if backbone is None else {"name": backbone.name, "sha256": backbone_digest(backbone)}
+    if not stage.uses_backbone:
+        return {}
+    if (backbone := backbone_in(stage)) is not None:
+        return {"name": backbone.name, "sha256": backbone_digest(backbone)}
+    tensors = stage.state_dict()
+    return {"sha256": weights_digest(tensors)} if tensors else {}
 
 
 def check_backbone(method: Method, expected: str | None) -> str | None:

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from modicum.distributed import mean_over_processes
 from modicum.errors import InputError
 
 
@@ -47,7 +48,8 @@ def weighted_mean(
     if class_weights is None:
         return losses.mean()
     weights = class_weights.to(losses.dtype)[target.long()]
-    return (weights * losses).sum() / weights.sum().clamp_min(torch.finfo(losses.dtype).tiny)
+    total = mean_over_processes(weights.sum())
+    return (weights * losses).sum() / total.clamp_min(torch.finfo(losses.dtype).tiny)
 
 
 class ClassWeighted(nn.Module):

@@ -1,7 +1,7 @@
 """Losses of classification: one class, or several findings. For grades see :mod:`modicum.losses.ordered`.
 
-Each is a pure function; the modules of the same names hold its settings, with weights as buffers, so that
-they follow the model to its device and reach the loss.
+Each is a pure function; the module of the same name holds its settings, with weights as buffers, so that
+they move to the model's device.
 """
 
 import torch
@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
+from modicum.distributed import mean_over_processes, processes
 from modicum.losses.class_weights import ClassWeighted, weighted_mean
 
 
@@ -38,7 +39,12 @@ def cross_entropy(
     >>> round(cross_entropy(logits, torch.tensor([0, 2, 3])).item(), 4)
     1.1711
     """
-    return functional.cross_entropy(logits, target, class_weights, label_smoothing=label_smoothing)
+    if class_weights is None or processes() == 1:
+        return functional.cross_entropy(logits, target, class_weights, label_smoothing=label_smoothing)
+    total = functional.cross_entropy(
+        logits, target, class_weights, label_smoothing=label_smoothing, reduction="sum"
+    )
+    return total / mean_over_processes(class_weights[target.long()].sum())
 
 
 def masked_bce_with_logits(
@@ -62,13 +68,13 @@ def masked_bce_with_logits(
     >>> round(loss.item(), 4)  # log 2
     0.6931
     """
-    known = ~targets.isnan()
+    is_known = ~targets.isnan()
     # Replaced before the loss, not only left out after it: NaN times 0 would still be NaN in the gradient.
-    certain = torch.where(known, targets, 0.0)
+    certain = torch.where(is_known, targets, 0.0)
     losses = functional.binary_cross_entropy_with_logits(
         logits, certain, pos_weight=pos_weight, reduction="none"
     )
-    return (losses * known).sum() / known.sum().clamp_min(1)
+    return (losses * is_known).sum() / mean_over_processes(is_known.sum()).clamp_min(1)
 
 
 def focal_loss(
@@ -78,7 +84,7 @@ def focal_loss(
     gamma: float = 2.0,
     class_weights: Float[Tensor, "classes"] | None = None,
 ) -> Float[Tensor, ""]:
-    """Cross-entropy that all but leaves out what is already right: mean of -alpha (1 - p)^gamma log p.
+    """Focal loss, which down-weights confident correct predictions: mean of -alpha (1 - p)^gamma log p.
 
     Lin et al., "Focal Loss for Dense Object Detection" (ICCV 2017), with the scale and the floor of 1e-6
     under p that the grading study uses (Huang et al. 2023).
@@ -87,14 +93,14 @@ def focal_loss(
         logits: one score a class.
         target: class numbers from 0.
         alpha: a factor on the whole loss.
-        gamma: how strongly certain answers are discounted; 0 gives alpha times cross-entropy.
+        gamma: how strongly confident predictions are down-weighted; 0 gives alpha times cross-entropy.
         class_weights: one weight a class; the mean is a weighted one, as of :func:`cross_entropy`.
 
     >>> focal_loss(torch.tensor([[9.0, 0.0]]), torch.tensor([0])).item() < 1e-6
     True
     """
     probability = _probabilities(logits).gather(1, target.long().unsqueeze(1)).squeeze(1) + 1e-6
-    # With the floor, a certain answer has p slightly above 1.
+    # With the floor, a confident prediction has p slightly above 1.
     losses = -alpha * (1 - probability).clamp_min(0) ** gamma * probability.log()
     return weighted_mean(losses, target, class_weights)
 

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 def normalised_patches(
     patches: Float[Tensor, "batch patches values"], epsilon: float = 1e-6
 ) -> Float[Tensor, "batch patches values"]:
-    """Each patch without its mean and divided by its deviation (unbiased); a constant patch becomes zeros.
+    """Normalises each patch by its mean and (unbiased) standard deviation; a constant patch becomes zeros.
 
     >>> normalised_patches(torch.tensor([[[1.0, 2.0, 3.0], [7.0, 7.0, 7.0]]])).round(decimals=4).tolist()
     [[[-1.0, 0.0, 1.0], [0.0, 0.0, 0.0]]]
@@ -27,7 +27,7 @@ def patch_errors(
     target: Float[Tensor, "batch patches values"],
     hidden: Bool[Tensor, "batch patches"],
 ) -> Float[Tensor, "batch"]:
-    """For each image, the mean square error over its hidden patches; visible ones do not count."""
+    """For each image, the mean squared error over its hidden patches; visible ones do not count."""
     predicted = predicted.to(torch.promote_types(predicted.dtype, torch.float32))
     errors = (predicted - target).square().mean(2)
     return (errors * hidden).sum(1) / hidden.sum(1).clamp_min(1)
@@ -38,11 +38,11 @@ def masked_patch_loss(
     target: Float[Tensor, "batch patches values"],
     hidden: Bool[Tensor, "batch patches"],
 ) -> Float[Tensor, ""]:
-    """The mean square error over all hidden patches of a batch: ``sum(m mean(p - t)^2) / sum(m)``.
+    """The mean squared error over all hidden patches of a batch: ``sum(m mean(p - t)^2) / sum(m)``.
 
     Args:
-        predicted: by the decoder.
-        target: what the patches are, normalised or not.
+        predicted: output of the decoder.
+        target: the true patches, normalised or not.
         hidden: True where a patch was hidden.
     """
     counts = hidden.sum(1)
@@ -54,7 +54,7 @@ def masked_token_loss(
     tokens: Int64[Tensor, "positions"],
     count: Float[Tensor, ""] | None = None,
 ) -> Float[Tensor, ""]:
-    """Cross-entropy of the words at the positions that count.
+    """Cross-entropy of the hidden words.
 
     Args:
         logits: scores of all words.

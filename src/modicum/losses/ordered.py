@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
+from modicum.distributed import sum_with_gradient
 from modicum.losses.class_weights import ClassWeighted, weighted_mean
 
 GradeDistance = Literal["mean_square_error", "mean_absolute_error", "smooth_l1"]
@@ -52,13 +53,14 @@ def quadratic_kappa_loss(
     grade = torch.arange(classes, device=predicted.device, dtype=predicted.dtype)
     distance = (grade.unsqueeze(1) - grade) ** 2 / (classes - 1) ** 2
     per_sample = predicted
-    total: float | Tensor = count
+    total: Tensor = predicted.new_tensor(float(count))
     if class_weights is not None:
         weights = class_weights.to(predicted.dtype)[target.long()].unsqueeze(1)
         per_sample, truth, total = weights * predicted, weights * truth, weights.sum().clamp_min(1e-10)
     # Written without matrix products, which automatic mixed precision would round to bfloat16.
-    observed = (distance[target.long()] * per_sample).sum()
-    expected = (distance * per_sample.sum(0).unsqueeze(1) * truth.sum(0)).sum() / total
+    observed = sum_with_gradient((distance[target.long()] * per_sample).sum())
+    predicted_counts, true_counts = sum_with_gradient(per_sample.sum(0)), sum_with_gradient(truth.sum(0))
+    expected = (distance * predicted_counts.unsqueeze(1) * true_counts).sum() / sum_with_gradient(total)
     return observed / (expected + 1e-10)
 
 

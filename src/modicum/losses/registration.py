@@ -1,7 +1,7 @@
-"""Losses of registration: does the moved image fit, and is the field smooth?
+"""Losses of registration: similarity of the warped image, and smoothness of the field.
 
 Kong et al., "Breaking the Dilemma of Medical Image-to-image Translation", NeurIPS 2021, arXiv 2110.06465,
-section 3. The field that moves is :func:`modicum.nn.warp`'s.
+section 3. The displacement field is that of :func:`modicum.nn.warp`.
 """
 
 import torch
@@ -14,12 +14,12 @@ def correction_loss(
     target: Float[Tensor, "batch channels height width"],
     weight: Float[Tensor, "batch channels height width"] | None = None,
 ) -> Float[Tensor, ""]:
-    """Mean absolute difference of a moved image and the misaligned target.
+    """Mean absolute difference between a warped image and the misaligned target.
 
     Args:
-        moved: the translation, warped by the field that registration found.
-        target: what it should look like.
-        weight: what each pixel counts, not all 0; alike where None.
+        moved: the translated image, warped by the predicted field.
+        target: the image it should match.
+        weight: weight of each pixel, not all 0; None for equal weights.
     """
     difference = (moved - target).abs()
     dtype = torch.promote_types(difference.dtype, torch.float32)
@@ -31,7 +31,7 @@ def correction_loss(
 def foreground_weight(
     target: Float[Tensor, "batch channels height width"], background: float, outside: float
 ) -> Float[Tensor, "batch channels height width"]:
-    """1 in the foreground of images, less in what lies around it.
+    """Pixel weights: 1 in the foreground of images, ``outside`` in the background.
 
     Args:
         target: images whose background has one exact value in every channel.
@@ -43,7 +43,7 @@ def foreground_weight(
 
 
 def smoothness_loss(field: Float[Tensor, "batch 2 height width"]) -> Float[Tensor, ""]:
-    """Mean squared change of a displacement field from row to row, plus that from column to column.
+    """Mean squared difference of a displacement field between rows, plus that between columns.
 
     Each mean is over its own differences and both components. Translations cost nothing; a rotation by an angle
     ``a`` costs ``2 (1 - cos a)`` and a scaling by ``1 + s`` costs ``s^2``, whatever the image's size.

@@ -1,4 +1,4 @@
-"""Losses of segmentation: regions (Dice), pixels (cross-entropy, focal), and what is thin (clDice).
+"""Losses of segmentation: regions (Dice), pixels (cross-entropy, focal) and thin structures (clDice).
 
 Targets are channels ``[b, c, h, w]`` of 0 and 1, or of values between where images were mixed. Channels are either
 *exclusive* (softmax; channel 0 is the background, the targets of a pixel add up to 1) or independent (sigmoid).
@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Bool, Float, Num
 from torch import Tensor, nn
 from torch.nn import functional
+
+from modicum.distributed import mean_over_processes
 
 Channels = Float[Tensor, "b c h w"]
 Inside = Num[Tensor, "b 1 h w"] | Bool[Tensor, "b 1 h w"]
@@ -88,7 +90,7 @@ def pixel_cross_entropy(
     weights = weighted.sum(1, keepdim=True)
     if inside is not None:
         losses, weights = losses.where(inside != 0, 0), weights.where(inside != 0, 0)
-    return losses.sum() / weights.sum().clamp_min(torch.finfo(weights.dtype).tiny)
+    return losses.sum() / mean_over_processes(weights.sum()).clamp_min(torch.finfo(weights.dtype).tiny)
 
 
 def sigmoid_focal_loss(
@@ -108,7 +110,7 @@ def sigmoid_focal_loss(
         logits: one score a channel.
         targets: 0 to 1.
         inside: where pixels count; None for everywhere.
-        gamma: how strongly certain answers are discounted.
+        gamma: how strongly confident predictions are down-weighted.
         alpha: weight of present pixels; absent ones have ``1 - alpha``.
     """
     logits = _float32(logits)
@@ -120,7 +122,7 @@ def sigmoid_focal_loss(
 
 
 def soft_skeleton(probabilities: Channels, iterations: int = 10) -> Channels:
-    """Centre lines of soft masks, differentiable: what each opening takes away, gathered over erosions.
+    """Differentiable centre lines of soft masks: the sum over erosions of what each opening removes.
 
     Shit et al., "clDice" (CVPR 2021, arXiv 2003.07311), algorithm 1. Erosion is the minimum over a plus of 3 pixels,
     dilation the maximum over 3x3.
@@ -180,7 +182,7 @@ class SegmentationLoss(nn.Module):
         class_weights: of cross-entropy.
 
     Raises:
-        ValueError: a part that is not known, or that does not fit ``exclusive``.
+        ValueError: an unknown part, or one that does not fit ``exclusive``.
     """
 
     class_weights: Tensor | None
@@ -197,7 +199,7 @@ class SegmentationLoss(nn.Module):
         super().__init__()
         fitting = {"dice", "focal", "cldice", "cross_entropy" if exclusive else "bce"}
         if not parts or not set(parts) <= fitting:
-            raise ValueError(f"parts are {sorted(parts)}, of {sorted(fitting)}")
+            raise ValueError(f"loss parts {sorted(parts)} are not all among {sorted(fitting)}")
         self.parts = dict(parts)
         self.exclusive = exclusive
         self.smooth, self.squared = smooth, squared
@@ -229,8 +231,8 @@ def _mean_inside(losses: Float[Tensor, "b c h w"], inside: Inside | None) -> Sca
     if inside is None:
         return losses.mean()
     counts = inside != 0
-    # Replaced, not multiplied: what lies outside may be anything, infinity too.
-    return losses.where(counts, 0).sum() / (counts.sum() * losses.shape[1]).clamp_min(1)
+    # Replaced, not multiplied: losses outside may be anything, infinity too.
+    return losses.where(counts, 0).sum() / mean_over_processes(counts.sum() * losses.shape[1]).clamp_min(1)
 
 
 def _eroded(values: Channels) -> Channels:

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-# Of the unit sphere: the annealing begins where the regularisation is as wide as everything.
+# Diameter of the unit sphere, at which the annealing of the regularisation begins.
 _DIAMETER = 2.0
 
 
@@ -33,7 +33,7 @@ def sinkhorn_divergence(
         scaling: ratio of successive scales while ``blur`` is approached from the sphere's diameter. 0.5 takes few
             iterations, and for sets of equal size differs little from convergence; towards 1 is slower and nearer.
     """
-    # Costs a tenth of a second to import, which only those should wait for who use it.
+    # Imported here because it takes a tenth of a second.
     from geomloss import SamplesLoss
 
     *batch, n, dim = first.shape

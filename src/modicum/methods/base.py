@@ -1,32 +1,42 @@
-"""What a method owes the engine.
+"""What a method owes the engine: a configuration, and one or more stages in order.
 
-A method is a configuration and one or more stages, in order. A stage is plain PyTorch: it can be lifted into
-somebody's own loop. There are two kinds.
-
-* :class:`TrainStage` learns by gradients. It names its *updates*: for each, the parameters, and a function from a
-  batch to named losses. The engine makes the optimisers, and drives all updates in their order for every batch.
-* :class:`ExtractStage` learns nothing. The engine streams every image through it once and keeps its records in a
-  store (or, where the disk is too small for them, calls it for every batch); the stages after it read what it
-  provides by its name, ``batch["features"]``.
-
-A method never sees a device, a file or a progress bar.
+The stages are in :mod:`modicum.methods.stages`, what a predictor is in :mod:`modicum.methods.predictor`, decisions
+over a set of images in :mod:`modicum.methods.decision`. A method never sees a device, a file or a progress bar.
+:func:`modicum.methods.checks.check_method` holds a method to all of it.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
+from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from modicum.errors import InputError
+from modicum.methods.decision import Decision, Rows
+from modicum.methods.stages import ExtractStage, FitStage, RecordPart, Stage, TrainStage, Update
 from modicum.nn.backbones import Backbone
-from modicum.tasks.base import Batch, Task
+from modicum.tasks.base import AuxiliaryImage, Batch, Task
 
-RecordPart = tuple[slice | list[int], ...]
-"""An index into one stored record."""
+__all__ = [
+    "PREDICTOR",
+    "Context",
+    "ExtractStage",
+    "FitStage",
+    "Method",
+    "MethodConfig",
+    "RecordPart",
+    "Stage",
+    "TrainStage",
+    "Update",
+    "unknown_statistics",
+]
+
+PREDICTOR = "predictor"
+"""The part of a method that predicts, where one network of several is named."""
 
 
 class MethodConfig(BaseModel):
@@ -35,142 +45,14 @@ class MethodConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def _as_scheduled(epoch: int) -> float:
-    return 1.0
-
-
-@dataclass(frozen=True)
-class Update:
-    """One optimiser's share of a training step.
-
-    Attributes:
-        name: how the update is called in logs, for instance ``generator``.
-        parameters: what it changes: parameters, or PyTorch parameter groups (``{"params": [...], "lr": ...}``).
-        losses: from a batch to named scalar losses, already weighted; their sum is minimised.
-        options: settings of the optimiser that differ from the run's, for instance ``{"betas": (0.5, 0.999)}``.
-        lr_factor: from an epoch (from 0) to what the run's schedule of the learning rate is multiplied by in it.
-    """
-
-    name: str
-    parameters: Sequence[Any]
-    losses: Callable[[Batch], dict[str, Tensor]]
-    options: Mapping[str, Any] = field(default_factory=dict)
-    lr_factor: Callable[[int], float] = _as_scheduled
-
-
-class TrainStage(nn.Module, ABC):
-    """A stage that learns by gradients. ``forward`` maps a batch to the outputs that the task scores.
-
-    Attributes:
-        name: of the stage, in logs and checkpoints.
-        reads: what it wants in a batch: ``image``, or outputs of earlier extract stages. An extract stage that
-            provides ``image`` takes the place of the images themselves.
-        image_size: height and width that augmentation brings images to; None for the run's.
-        patch: height and width of windows that augmentation cuts from training images at random; None for whole
-            images.
-        aligned_views: whether ``image`` shows the same view as the stored features (see
-            :attr:`ExtractStage.views`), or the image as it is.
-    """
-
-    name: str
-    reads: tuple[str, ...] = ("image",)
-    image_size: tuple[int, int] | None = None
-    patch: tuple[int, int] | None = None
-    aligned_views: bool = False
-
-    @abstractmethod
-    def updates(self) -> Sequence[Update]:
-        """The updates of one training step, in their order."""
-
-    @abstractmethod
-    def forward(self, batch: Batch) -> Tensor:
-        """Outputs for validation and prediction."""
-
-    def persistent_modules(self) -> tuple[str, ...] | None:
-        """Names of the submodules that a finished run keeps; None for everything that was learned.
-
-        A tensor that is not learned is kept where it is named itself.
-
-        What only serves learning (a discriminator, a pool of images) is in every checkpoint and left out at the end.
-        """
-        return None
-
-    def on_epoch_start(self, epoch: int) -> None:
-        """Called before the first batch of an epoch (from 0), with PyTorch's generators seeded for it.
-
-        What the stage wants to find again after a kill must be in its state: buffers, or parameters.
-        """
-
-    def on_epoch_resume(self, epoch: int) -> None:
-        """Called instead of :meth:`on_epoch_start` where an epoch goes on after a kill, with the state restored.
-
-        What depends on nothing but the number of the epoch is put in place again here, and need not be in the state.
-        """
-
-    def on_epoch_end(self, epoch: int) -> None:
-        """Called after the last batch of an epoch, before validation, with PyTorch's generators seeded for it."""
-
-    def findings(self) -> dict[str, Any]:
-        """What was found besides weights, as plain values for ``metrics.json`` and the report."""
-        return {}
-
-    def artefacts(self) -> dict[str, str]:
-        """What was found and is of use to other runs: text files of the finished run folder, by name."""
-        return {}
-
-    def validate(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Outputs of a validation batch, and named losses where the stage has some to show."""
-        return self(batch), {}
-
-
-class ExtractStage(nn.Module, ABC):
-    """A stage without gradients: from images to one fixed-size record an image.
-
-    Attributes:
-        name: of the stage, in logs and in the store's settings.
-        output: what the records are called in the batches of later stages.
-        uses_backbone: whether the frozen backbone's weights determine the records.
-        views: named geometric views of an image (:data:`modicum.transforms.VIEWS`) that get a record each, the
-            image as it is first. Training draws one of them each time an image is shown.
-    """
-
-    name: str
-    output: str = "features"
-    uses_backbone: bool = True
-    views: tuple[str, ...] = ("identity",)
-
-    @abstractmethod
-    def forward(self, batch: Batch) -> Tensor:
-        """Records ``[b, ...]`` of a batch of images, in the type in which they are stored."""
-
-    @abstractmethod
-    def settings(self) -> dict[str, Any]:
-        """All that determines the records besides the images and the backbone's weights."""
-
-    def difference(self, first: Tensor, second: Tensor) -> float:
-        """The largest difference of what two batches of records stand for."""
-        return float((first.float() - second.float()).abs().max())
-
-    def part_of(self, stored: Mapping[str, Any]) -> RecordPart | None:
-        """How to cut this stage's records out of those that a stage with other settings stored.
-
-        Args:
-            stored: the other stage's :meth:`settings`.
-
-        Returns:
-            An index into one record, or None where its records do not hold this stage's.
-        """
-        return None
-
-
-Stage = TrainStage | ExtractStage
-PREDICTOR = "predictor"
-"""The part of a method that predicts, where one network of several is named."""
-
-
 def unknown_statistics() -> tuple[Sequence[float], Sequence[float]]:
-    """Stands in where there are no training images: of a run that is opened, they come with its weights."""
+    """Channel statistics of a run that is opened: the true ones come with its weights."""
     return (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+
+
+def no_reference() -> Batch:
+    """Reference rows of a run that is opened: whatever was made of them comes with its weights."""
+    return {}
 
 
 @dataclass(frozen=True)
@@ -186,6 +68,12 @@ class Context:
             ``[0, 1]``; computed when asked for.
         image_size: height and width of the images.
         training: the run's settings of the training loop, by name.
+        stage_training: by stage, its settings of the training loop.
+        reference: the rows of split ``reference`` as one batch on the CPU: images ``[n, c, h, w]`` in ``[0, 1]``, further
+            inputs and targets (one annotated image, say). Empty where the data has none, and where ``has_data`` is false.
+        seed: of the run.
+        has_data: false where the networks are made to be filled (a run is opened) or counted (a memory prediction): what
+            is made of data then comes with the weights, or does not matter, and nothing may be refused for lack of it.
     """
 
     task: Task
@@ -195,6 +83,10 @@ class Context:
     statistics: Callable[[], tuple[Sequence[float], Sequence[float]]] = unknown_statistics
     image_size: tuple[int, int] = (224, 224)
     training: Mapping[str, Any] = field(default_factory=dict)
+    stage_training: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    reference: Callable[[], Batch] = no_reference
+    seed: int = 0
+    has_data: bool = True
 
     def loss(self) -> nn.Module:
         """The task's loss for these training rows."""
@@ -204,9 +96,21 @@ class Context:
 class Method(ABC):
     """How something is learned.
 
-    Class attributes describe the method to users: ``name``, ``summary`` (one line), ``source`` (where it was
-    published), ``tasks`` (names of tasks it serves), ``Config``, and ``training``, ``image`` and ``backbone``
-    (settings of the training loop, of the images and of the backbone that differ from the general defaults).
+    Class attributes describe the method to users.
+
+    Attributes:
+        name: on the command line and in recipes.
+        summary: one line.
+        source: where it was published.
+        tasks: names of the tasks it serves; the first is the default.
+        Config: its own settings.
+        training: settings of the training loop that differ from the general defaults.
+        stage_training: by name of a train or fit stage, settings of the training loop that are its own; all of these
+            stages are named, also with an empty mapping. Settings that a user gives for the whole run come before these.
+        image: settings of the images that differ from the general defaults.
+        backbone: settings of the backbone that differ from the general defaults.
+        decides_over: ``image``: each output is an answer. ``set``: :meth:`decide` finds answers from the outputs of all
+            images of a split, or of all images to predict.
     """
 
     name: ClassVar[str]
@@ -215,10 +119,12 @@ class Method(ABC):
     tasks: ClassVar[tuple[str, ...]]
     Config: ClassVar[type[MethodConfig]] = MethodConfig
     training: ClassVar[Mapping[str, Any]] = {}
+    stage_training: ClassVar[Mapping[str, Mapping[str, Any]]] = {"tune": {}}
     image: ClassVar[Mapping[str, Any]] = {}
     backbone: ClassVar[Mapping[str, Any]] = {}
+    decides_over: ClassVar[Literal["image", "set"]] = "image"
     backbone_name: str | None = None
-    """The backbone that it asked for; the engine notes it."""
+    """The backbone that it asked for; set by the engine."""
 
     def __init__(self, config: MethodConfig, context: Context) -> None:
         self.config = config
@@ -229,13 +135,32 @@ class Method(ABC):
         """The task's own settings that this configuration decides, by name."""
         return {}
 
+    @classmethod
+    def auxiliary_images(cls, config: MethodConfig) -> tuple[AuxiliaryImage, ...]:
+        """Further pictures of each row that the method reads, besides the task's own (a saliency map, lesion masks)."""
+        return ()
+
     @abstractmethod
     def stages(self) -> Sequence[Stage]:
         """The stages in their order. Always the same objects."""
 
     @abstractmethod
     def predictor(self) -> nn.Module:
-        """A module from images ``[b, c, h, w]`` in ``[0, 1]`` to outputs, sharing the stages' networks."""
+        """A module from images ``[b, c, h, w]`` in ``[0, 1]`` to outputs, sharing the stages' networks.
+
+        See :class:`~modicum.methods.predictor.Predictor` for what else it may offer.
+        """
+
+    def decide(self, outputs: Float[Tensor, "n outputs"], rows: Rows) -> Decision:
+        """From the predictor's outputs for a set of images to the task's outputs, where ``decides_over`` is ``set``.
+
+        Must give an answer for a single image too, and where neither patient nor eye is known.
+
+        Args:
+            outputs: of the predictor, in the order of the rows; on the CPU.
+            rows: what is known of the images.
+        """
+        return Decision(outputs)
 
     def tile(self) -> tuple[int, int] | None:
         """Height and width of the pieces in which the predictor sees larger images; None for whole images."""
@@ -253,7 +178,7 @@ class Method(ABC):
         """
         raise InputError(
             f"what method '{self.name}' learns does not fold into its backbone",
-            "use the run itself, or a method that merges (lora, dora, ssf, bitfit, partial, attention, full, linear)",
+            "export its predictor instead (--form predictor)",
         )
 
     def export_network(self, part: str = PREDICTOR) -> tuple[nn.Module, dict[str, Any]]:

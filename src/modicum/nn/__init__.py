@@ -1,4 +1,4 @@
-"""Networks and layers. Nothing here trains, and nothing here knows a file."""
+"""Networks and layers. Nothing here trains, and nothing here reads or writes files."""
 
 from modicum.nn.backbones import Backbone, load_backbone_weights
 from modicum.nn.classifier import Classifier, linear_head
@@ -30,7 +30,7 @@ from modicum.nn.report_encoder import ReportEncoder
 from modicum.nn.resnet_generator import ResidualBlock, ResnetGenerator
 from modicum.nn.segmentation import SegmentationNetwork, load_encoder_weights
 from modicum.nn.side_transformer import SideTransformer
-from modicum.nn.sincos_positions import sincos_positions
+from modicum.nn.sincos_pos_embed import sincos_pos_embed
 from modicum.nn.spatial_transformer import folded_share, integrate, warp
 from modicum.nn.unit import MultiScaleDiscriminator, UnitDecoder, UnitEncoder
 from modicum.nn.vit_pyramid import VitPyramid
@@ -84,7 +84,7 @@ __all__ = [
     "mask_patches",
     "patchify",
     "registration_depth",
-    "sincos_positions",
+    "sincos_pos_embed",
     "token_scores",
     "unpatchify",
     "vision_transformer",

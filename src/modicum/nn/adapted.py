@@ -1,4 +1,4 @@
-"""A classifier of which a part learns: the backbone stays frozen but for what a method put into it or unfroze."""
+"""A classifier with a frozen backbone, of which only the parts that a method added or unfroze are trained."""
 
 from collections.abc import Iterable, Sequence
 
@@ -9,14 +9,14 @@ from modicum.nn.classifier import Classifier
 
 
 class AdaptedClassifier(Classifier):
-    """A frozen backbone with learned parts inside, and a head.
+    """A frozen backbone with trainable parts inside, and a head.
 
-    The backbone is in evaluation mode whatever happens around it; only the learned parts and the head follow
-    ``train()``. (:class:`~modicum.nn.Frozen` says the same of a backbone without learned parts.)
+    The backbone always stays in evaluation mode; only the trainable parts and the head follow
+    ``train()``. (:class:`~modicum.nn.Frozen` does the same for a backbone without trainable parts.)
 
     Args:
-        backbone: already changed; what does not learn has ``requires_grad`` off.
-        head: from features to logits.
+        backbone: already adapted; parameters that are not trained have ``requires_grad=False``.
+        head: maps features to logits.
         parts: the modules inside the backbone that follow ``train()``.
     """
 

@@ -1,4 +1,4 @@
-"""Backbones: any timm network, as a module from images in ``[0, 1]`` to feature vectors."""
+"""Backbones: any timm network, as a module that maps images in ``[0, 1]`` to feature vectors."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -23,8 +23,8 @@ class Backbone(nn.Module):
         pretrained: fetch the weights timm knows for this name. Random weights otherwise.
 
     Attributes:
-        random: whether its weights are as they were drawn: not pre-trained, and none loaded.
-        digest: SHA-256 of its tensors before a method changed or trained anything, where somebody has taken it.
+        random: whether its weights are still the random initial ones: not pre-trained, and none loaded.
+        digest: SHA-256 of its tensors before a method changed or trained anything, if it was computed.
 
     Raises:
         InputError: unknown name, or an image size that the network cannot take.
@@ -52,7 +52,7 @@ class Backbone(nn.Module):
         return {"mean": self.mean.flatten().tolist(), "std": self.std.flatten().tolist()}
 
     def set_normalisation(self, mean: Sequence[float], std: Sequence[float]) -> None:
-        """Takes other statistics than timm's: those that the weights were trained with, of each channel."""
+        """Replaces timm's per-channel statistics by those that the weights were trained with."""
         for buffer, values in ((self.mean, mean), (self.std, std)):
             buffer.copy_(torch.tensor(list(values)).view(1, -1, 1, 1))
 
@@ -67,15 +67,15 @@ class Backbone(nn.Module):
         return self.body(self.normalise(images))
 
     def feature_map(self, images: Float[Tensor, "b c h w"]) -> Tensor:
-        """What the network computes before pooling; its layout is the network's own."""
+        """The network's output before pooling; its layout depends on the network."""
         return self.body.forward_features(self.normalise(images))
 
     def pool(self, features: Tensor) -> Float[Tensor, "b d"]:
-        """From :meth:`feature_map` to the pooled feature vectors."""
+        """Pools the output of :meth:`feature_map` to feature vectors."""
         return self.body.forward_head(features)
 
     def spatial(self, features: Tensor) -> Float[Tensor, "b d rows columns"] | None:
-        """A feature map as channels-first planes, or None where it has no spatial layout."""
+        """A feature map with channels first, or None where it has no spatial layout."""
         if features.ndim == 3:  # tokens of a transformer, after any class and register tokens
             rows, columns = _grid(self.body)
             tokens = features[:, getattr(self.body, "num_prefix_tokens", 0) :]
@@ -89,7 +89,7 @@ class Backbone(nn.Module):
 
 
 def load_backbone_weights(backbone: Backbone, weights: Mapping[str, Tensor], source: str) -> None:
-    """Loads a state dict into a backbone, fitting position embeddings to its image size.
+    """Loads a state dict into a backbone, resizing position embeddings to its image size.
 
     Args:
         weights: tensors under timm's names, with or without a ``backbone.``/``encoder.`` prefix; a classifier in
@@ -113,20 +113,20 @@ def load_backbone_weights(backbone: Backbone, weights: Mapping[str, Tensor], sou
                 f"weights '{source}' do not fit backbone '{backbone.name}'",
                 "choose the backbone they were made for",
             ) from error
-    own = body.state_dict()
+    expected = body.state_dict()
     for end in ("weight", "bias"):  # of a run with pool=mean: the norm that it learned after its blocks
-        if f"norm.{end}" in own and f"norm.{end}" not in state and f"fc_norm.{end}" in state:
+        if f"norm.{end}" in expected and f"norm.{end}" not in state and f"fc_norm.{end}" in state:
             state[f"norm.{end}"] = state[f"fc_norm.{end}"]
-    missing = [name for name in own if name not in state]
-    wrong = [name for name in own if name in state and own[name].shape != state[name].shape]
+    missing = [name for name in expected if name not in state]
+    wrong = [name for name in expected if name in state and expected[name].shape != state[name].shape]
     if missing or wrong:
         example = (missing + wrong)[0]
         raise InputError(
-            f"weights '{source}' do not fit backbone '{backbone.name}': {len(missing)} of its {len(own)} tensors are "
-            f"missing and {len(wrong)} have another shape (for instance '{example}')",
+            f"weights '{source}' do not fit backbone '{backbone.name}': {len(missing)} of its {len(expected)} tensors "
+            f"are missing and {len(wrong)} have another shape (for instance '{example}')",
             "choose the backbone they were made for",
         )
-    body.load_state_dict({name: state[name] for name in own})
+    body.load_state_dict({name: state[name] for name in expected})
     backbone.random = False
 
 
@@ -134,14 +134,14 @@ def _build(name: str, image_size: tuple[int, int], pretrained: bool) -> Any:
     import timm
 
     if name.startswith("hf-hub:"):
-        known = True
+        is_timm_model = True
     else:
         architecture = name.split(".")[0]
-        known = timm.is_model(architecture)
-        if known and "." in name and name not in timm.list_pretrained(f"{architecture}.*"):
+        is_timm_model = timm.is_model(architecture)
+        if is_timm_model and "." in name and name not in timm.list_pretrained(f"{architecture}.*"):
             tags = timm.list_pretrained(f"{architecture}.*")
             raise InputError(f"backbone '{name}' has an unknown weights tag", did_you_mean(name, tags))
-    if not known:
+    if not is_timm_model:
         raise InputError(f"backbone '{name}' is not a timm model", _similar_models(name))
     arguments: dict[str, Any] = {"num_classes": 0, "pretrained": pretrained}
     try:
@@ -158,23 +158,23 @@ def _build(name: str, image_size: tuple[int, int], pretrained: bool) -> Any:
 
 
 def _check_patches(body: Any, name: str, image_size: tuple[int, int]) -> None:
-    """Refuses a size that the network would only refuse in its first forward pass."""
+    """Raises early for an image size that the network would only refuse in its first forward pass."""
     from timm.layers import PatchEmbed
 
     patches = getattr(body, "patch_embed", None)
     if not isinstance(patches, PatchEmbed) or patches.dynamic_img_pad:
         return
     patch = max(patches.patch_size)
-    shown = f"image size {image_size[0]}x{image_size[1]}"
+    size = f"image size {image_size[0]}x{image_size[1]}"
     if min(image_size) < patch:
         raise InputError(
-            f"{shown} is smaller than one {patch}-pixel patch of '{name}'",
+            f"{size} is smaller than one {patch}-pixel patch of '{name}'",
             f"pass --image-size {patch} or more",
         )
     if any(side % patch for side in image_size):
         below = min(image_size) // patch * patch
         raise InputError(
-            f"{shown} is not a multiple of the {patch}-pixel patches of '{name}'",
+            f"{size} is not a multiple of the {patch}-pixel patches of '{name}'",
             f"pass for instance --image-size {below} or {below + patch}",
         )
 

@@ -1,11 +1,11 @@
-"""Adapters: a narrow pair of linear layers after, or beside, a part of a frozen network."""
+"""Adapters: a narrow pair of linear layers after, or parallel to, a part of a frozen network."""
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 
 class Bottleneck(nn.Module):
-    """Down, non-linearity, dropout, up; zero at the start.
+    """Down-projection, non-linearity, dropout, up-projection; its output is zero at the start.
 
     Args:
         width: features in and out.
@@ -29,11 +29,11 @@ class Bottleneck(nn.Module):
 
 
 class SerialAdapter(nn.Module):
-    """A part of a network, then a bottleneck around which there is a skip: ``y + bottleneck(y)``, ``y = part(x)``.
+    """A part of a network followed by a bottleneck with a skip connection: ``y + bottleneck(y)``, ``y = part(x)``.
 
     Args:
         part: the frozen part.
-        bottleneck: what learns.
+        bottleneck: the trainable part.
     """
 
     def __init__(self, part: nn.Module, bottleneck: Bottleneck) -> None:
@@ -47,11 +47,11 @@ class SerialAdapter(nn.Module):
 
 
 class ParallelAdapter(nn.Module):
-    """A part of a network and a bottleneck side by side: ``part(x) + scale * bottleneck(x)``.
+    """A part of a network and a bottleneck in parallel: ``part(x) + scale * bottleneck(x)``.
 
     Args:
         part: the frozen part.
-        bottleneck: what learns.
+        bottleneck: the trainable part.
         scale: weight of the bottleneck.
     """
 

@@ -11,7 +11,7 @@ class Classifier(nn.Module):
     """Backbone, dropout, one linear layer.
 
     Args:
-        backbone: from images to feature vectors; inside a :class:`Frozen` where it does not learn.
+        backbone: maps images to feature vectors; wrapped in :class:`Frozen` where it is not trained.
         num_outputs: number of logits.
         dropout: share of features set to zero in training.
     """

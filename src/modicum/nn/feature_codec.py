@@ -1,4 +1,4 @@
-"""How keys and values are stored: a record of one image, and what a network reads of it again.
+"""Storage formats of keys and values: encodes them as one record per image, and decodes them for a network.
 
 Every record is a prefix code: fewer layers are a slice of its first axis, fewer tokens one of its last, so a store
 serves every smaller setting. The token factor comes last in each (layer, key or value, head), after its small map.
@@ -34,7 +34,7 @@ _LARGEST_HALF = 65504.0
 
 @dataclass(frozen=True)
 class FeatureCodec:
-    """Packs keys and values into records and opens records again.
+    """Encodes keys and values as records, and decodes records.
 
     Args:
         kind: ``float32``, ``float16``, ``bfloat16``, ``int8``, or ``lowrankR`` with a rank R.
@@ -52,7 +52,7 @@ class FeatureCodec:
     def __post_init__(self) -> None:
         if self.kind == "int8" and self.tokens * self.head_dim % 2:
             raise InputError(
-                f"int8 needs an even number of features, {self.tokens} tokens of {self.head_dim} have none",
+                f"int8 needs an even number of features a head, not {self.tokens} tokens of {self.head_dim}",
                 "set store_dtype=float16, or another rho",
             )
         if self.kind in {*_DTYPES, "int8"}:
@@ -67,12 +67,12 @@ class FeatureCodec:
 
     @property
     def rank(self) -> int:
-        """Of a low-rank kind."""
+        """The rank of a low-rank kind."""
         return int(self.kind.removeprefix("lowrank"))
 
     @property
     def record_bytes_per_head(self) -> int:
-        """Bytes of one (layer, key or value, head)."""
+        """Bytes per (layer, key or value, head)."""
         if self.kind == "int8":
             return 2 * self.head_dim + self.tokens * self.head_dim
         if self.kind in _DTYPES:
@@ -80,10 +80,10 @@ class FeatureCodec:
         return 2 * self.rank * (self.head_dim + self.tokens)
 
     def encode(self, features: Float[Tensor, "b l 2 h k d"]) -> Shaped[Tensor, "b l 2 h *record"]:
-        """Records of a batch of images.
+        """Encodes the keys and values of a batch of images as records.
 
         Raises:
-            InputError: a feature is no finite number, or more than the kind can hold.
+            InputError: a feature is not finite, or larger than the kind can hold.
         """
         if not math.isfinite(float(features.abs().max())):
             raise InputError(
@@ -93,13 +93,13 @@ class FeatureCodec:
         if self.kind == "float32":
             return features.float()
         if self.kind == "bfloat16":
-            return features.bfloat16().view(torch.int16)  # numpy knows no bfloat16
+            return features.bfloat16().view(torch.int16)  # numpy has no bfloat16
         if self.kind == "float16":
             return _as_half(features)
         return self._encode_int8(features.float()) if self.kind == "int8" else self._encode_low_rank(features)
 
     def decode(self, records: Shaped[Tensor, "b l 2 h *record"]) -> FrozenTokens:
-        """What :meth:`encode` was given, up to the kind's precision; no copy of the size of the tokens is made."""
+        """Decodes records of :meth:`encode`, up to the kind's precision, without a copy of the size of the tokens."""
         if self.kind == "int8":
             scales = records[..., : 2 * self.head_dim].view(torch.float16)[..., None, :]
             tokens = records[..., 2 * self.head_dim :].view(torch.int8)

@@ -60,7 +60,7 @@ class PromptFusion(nn.Module):
             )
         if prompt_width != width and not project:
             raise InputError(
-                f"prompts of width {prompt_width} cannot ask keys of width {width}",
+                f"prompts of width {prompt_width} cannot attend to keys of width {width}",
                 "set prompt_projection=true, or prompt_reduction=1",
             )
         self.heads = heads
@@ -72,16 +72,16 @@ class PromptFusion(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def queries(self) -> Float[Tensor, "1 l h n d"]:
-        """The prompts as attention asks with them; the same for every image."""
-        asked = self.project(self.norm(self.prompts))
-        return asked.unflatten(-1, (self.heads, -1)).permute(1, 0, 3, 2, 4)
+        """The prompts as queries of the attention; the same for every image."""
+        queries = self.project(self.norm(self.prompts))
+        return queries.unflatten(-1, (self.heads, -1)).permute(1, 0, 3, 2, 4)
 
     def forward(self, tokens: FrozenTokens) -> Float[Tensor, "l b n w"]:
         """Fused prompts of every layer and image."""
         return self.fuse(tokens.attend(self.queries()))
 
     def fuse(self, read: Float[Tensor, "b l h n d"]) -> Float[Tensor, "l b n w"]:
-        """From what the prompts read to what the side network gets."""
+        """Projects the attention's output to the side network's width, with the skip connection."""
         read = read.permute(1, 0, 3, 2, 4).flatten(-2)
         prompts = self.prompts
         fused = self.out(read + prompts) if self.skip_first else self.out(read) + prompts
@@ -89,10 +89,10 @@ class PromptFusion(nn.Module):
 
 
 class FineGrainedSideNetwork(nn.Module):
-    """The learned part of FPT and FPT+: prompts, fusion and side transformer.
+    """The trainable part of FPT and FPT+: prompts, fusion and side transformer.
 
     Args:
-        frozen: the frozen transformer's numbers.
+        frozen: shape of the frozen transformer.
         layers: how many of its layers are tapped; the side network has a block for each.
         num_outputs: logits.
         image_size: height and width of the side network's images.
@@ -129,7 +129,7 @@ class FineGrainedSideNetwork(nn.Module):
         width = _reduced(frozen, side_reduction)
         if any(side % patch for side, patch in zip(image_size, frozen.patch_size, strict=True)):
             raise InputError(
-                f"side images of {image_size[0]}x{image_size[1]} pixels are no multiple of the "
+                f"side images of {image_size[0]}x{image_size[1]} pixels are not a multiple of the "
                 f"{frozen.patch_size[0]}-pixel patches",
                 f"set side_size to a multiple of {frozen.patch_size[0]}",
             )
@@ -152,12 +152,12 @@ class FineGrainedSideNetwork(nn.Module):
     def forward(
         self, images: Float[Tensor, "b 3 height width"], tokens: FrozenTokens
     ) -> Float[Tensor, "b outputs"]:
-        """Logits of normalised side images and the frozen tokens of the same images."""
+        """Logits from normalised side images and the frozen tokens of the same images."""
         return self.side(images, self.fusion(tokens))
 
 
 def _reduced(frozen: VitShape, side_reduction: int) -> int:
-    """The side width, which the heads must divide."""
+    """The side width, which the number of heads must divide."""
     width, left = divmod(frozen.width, side_reduction)
     if left or width % frozen.heads:
         fitting = [r for r in range(1, frozen.width + 1) if not frozen.width % (r * frozen.heads)]

@@ -1,4 +1,4 @@
-"""Test-time augmentation: an image is seen as it is and mirrored, and the outputs are averaged."""
+"""Test-time augmentation: averages a network's outputs for an image and its mirror images."""
 
 import torch
 from jaxtyping import Float
@@ -8,10 +8,10 @@ from torch import Tensor, nn
 class FlipAveraged(nn.Module):
     """The mean of a dense network's outputs (logits) for an image and its three mirror images, mirrored back.
 
-    What comes out is the same for a mirrored image, mirrored. It takes four times as long.
+    The output is equivariant to mirroring. It takes four times as long.
 
     Args:
-        network: from images to outputs of the same height and width.
+        network: maps images to outputs of the same height and width.
     """
 
     def __init__(self, network: nn.Module) -> None:

@@ -1,4 +1,4 @@
-"""What is learned and what is not: frozen parts stay frozen, and only learned tensors are saved."""
+"""Frozen modules that stay frozen, and the learned tensors that a run saves."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class Frozen(nn.Module):
-    """Holds a module that never learns: no gradients, and evaluation mode whatever happens around it.
+    """Wraps a module that is never trained: no gradients, and always in evaluation mode.
 
     Calling ``train()`` on a parent would otherwise switch a frozen encoder's batch norms to batch statistics and
     let their running statistics drift (a defect of published releases). Its tensors are not part of what a run
@@ -28,7 +28,7 @@ class Frozen(nn.Module):
 
 
 def learned_tensors(module: nn.Module) -> dict[str, Tensor]:
-    """The tensors a run has to save to be used later: learnable parameters, and the buffers beside them.
+    """The tensors that a run has to save: learnable parameters and persistent buffers.
 
     Everything inside a :class:`Frozen` is left out, as are parameters without gradients and buffers that are not
     persistent; a tensor with several names comes under its first. Returns references, not copies.
@@ -47,7 +47,7 @@ def learned_tensors(module: nn.Module) -> dict[str, Tensor]:
 
 
 def deduplicated(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Named tensors without those that are there under an earlier name."""
+    """Named tensors without repetitions: a tensor with several names is kept under its first."""
     first: dict[int, str] = {}
     for name, tensor in tensors.items():
         first.setdefault(id(tensor), name)

@@ -1,4 +1,4 @@
-"""Attention over tokens that never change, with nothing of their size kept for the backward pass but themselves.
+"""Attention over frozen tokens that keeps nothing of their size for the backward pass but the tokens themselves.
 
 Keys and values come as they are stored: in half precision, in 8 bits with scales, or as factors of low rank. They
 are cast one layer at a time where they are used, in the forward pass and again in the backward pass.
@@ -69,7 +69,7 @@ def _mapped_back(queries: Tensor, by: Tensor | None, is_scale: bool) -> Tensor:
 
 
 class _Attend(torch.autograd.Function):
-    """Saves its inputs only, and casts and multiplies them again to go back."""
+    """Attention that saves only its inputs, and casts and multiplies them again in the backward pass."""
 
     @staticmethod
     def forward(
@@ -87,8 +87,8 @@ class _Attend(torch.autograd.Function):
         layers = []
         for layer in range(keys.shape[1]):
             attention, _ = _attention(queries, keys, key_map, layer, is_scale, dtype)
-            found = attention @ values[:, layer].to(dtype)
-            layers.append(_mapped(found, _at(value_map, layer), is_scale))
+            attended = attention @ values[:, layer].to(dtype)
+            layers.append(_mapped(attended, _at(value_map, layer), is_scale))
         return torch.stack(layers, 1)
 
     @staticmethod
@@ -113,8 +113,8 @@ def _attention(
 ) -> tuple[Tensor, float]:
     """Attention ``[b h n k]`` of one layer, and the scale of its logits."""
     scale = queries.shape[-1] ** -0.5
-    asked = _mapped_back(queries[:, layer].to(dtype), _at(key_map, layer), is_scale)
-    logits = (asked @ keys[:, layer].to(dtype).transpose(-2, -1)) * scale
+    mapped_queries = _mapped_back(queries[:, layer].to(dtype), _at(key_map, layer), is_scale)
+    logits = (mapped_queries @ keys[:, layer].to(dtype).transpose(-2, -1)) * scale
     return logits.softmax(-1, dtype=torch.float32).to(dtype), scale
 
 

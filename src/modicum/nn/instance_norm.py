@@ -1,4 +1,4 @@
-"""Instance normalisation (Ulyanov et al., 2016, arXiv 1607.08022) that leaves images in their memory layout."""
+"""Instance normalisation (Ulyanov et al., 2016, arXiv 1607.08022) that keeps the memory format of its input."""
 
 import torch
 from jaxtyping import Float
@@ -7,17 +7,17 @@ from torch.nn import functional
 
 
 class InstanceNorm(nn.InstanceNorm2d):
-    """:class:`torch.nn.InstanceNorm2d` without weights, by way of group normalisation on a CPU.
+    """:class:`torch.nn.InstanceNorm2d` without weights, computed as group normalisation on a CPU.
 
-    With a group for each channel that is the same function, in half the time, and it leaves ``channels_last`` features
-    as they are, which PyTorch's own lays out anew; of one such image, PyTorch's own gradient (2.13, on a CPU) is wrong.
+    With a group for each channel that is the same function, in half the time, and it keeps ``channels_last`` features
+    in their format, which PyTorch's own does not; for one such image, PyTorch's own gradient (2.13, on a CPU) is wrong.
     """
 
     def forward(self, features: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         if features.device.type != "cpu":
             return super().forward(features)
         if features.requires_grad and _channels_last(features):
-            # Of one image, batch normalisation is the same again. In this layout the backward pass of group
+            # For one image, batch normalisation is the same function. In this format the backward pass of group
             # normalisation takes four times as long, and in bfloat16 thirty times.
             return torch.cat([self._of_one(image) for image in features.split(1)])
         return functional.group_norm(features, features.shape[1], eps=self.eps)
@@ -27,5 +27,5 @@ class InstanceNorm(nn.InstanceNorm2d):
 
 
 def _channels_last(features: Tensor) -> bool:
-    """Whether that is the only layout that features have."""
+    """Whether features are channels-last and not also contiguous."""
     return features.is_contiguous(memory_format=torch.channels_last) and not features.is_contiguous()

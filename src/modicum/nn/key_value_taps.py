@@ -1,4 +1,4 @@
-"""What a frozen transformer's attention says of an image: keys and values of its most important tokens.
+"""Reads keys and values of the most important tokens from the attention of a frozen transformer.
 
 FPT (Huang et al., MICCAI 2024) and FPT+ (IEEE TNNLS 2025) let a small network read the keys and values inside the
 self-attention of a frozen one. Here they are taken where timm's attention hands them to
@@ -74,7 +74,7 @@ def attend_and_score(
     """
     attended = torch.empty_like(queries, memory_format=torch.contiguous_format)
     scores = torch.zeros(keys.shape[:3], dtype=torch.float32)
-    # Heads lie interleaved in a fused projection; matrices that are read often are better read in a row.
+    # A fused projection interleaves the heads; matrices that are read often are faster when contiguous.
     queries, keys, values = (
         (queries * queries.shape[-1] ** -0.5).contiguous(),
         keys.contiguous(),
@@ -82,14 +82,14 @@ def attend_and_score(
     )
     for image in range(len(queries)):
         for head in range(queries.shape[1]):
-            own_keys, own_values = keys[image, head].T, values[image, head]
+            head_keys, head_values = keys[image, head].T, values[image, head]
             for start in range(0, queries.shape[2], _CHUNK):
                 part = slice(start, start + _CHUNK)
-                logits = (queries[image, head, part] @ own_keys).float()
+                logits = (queries[image, head, part] @ head_keys).float()
                 weights = logits.sub_(logits.amax(1, keepdim=True)).exp_()  # not yet divided by their sums
                 sums = weights.sum(1).reciprocal_()
                 scores[image, head].addmv_(weights.T, sums)
-                mixed = weights.to(own_values.dtype) @ own_values
+                mixed = weights.to(head_values.dtype) @ head_values
                 attended[image, head, part] = mixed.mul_(sums[:, None])
     return attended, scores / queries.shape[2]
 
@@ -103,10 +103,10 @@ class KeyValueTaps(nn.Module):
         rho: share of the tokens to keep in each head (FPT: 0.2).
         score: how the importance of a token is measured; see :func:`token_scores`.
         keep_prefix: whether class and register tokens can be selected (FPT: yes).
-        wanted_by: the method that asks, for messages.
+        wanted_by: name of the method, for messages.
 
     Raises:
-        InputError: the backbone is no plain vision transformer, has no class token to score by, or lacks a layer.
+        InputError: the backbone is not a plain vision transformer, has no class token to score by, or lacks a layer.
     """
 
     def __init__(

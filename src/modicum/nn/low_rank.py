@@ -17,7 +17,7 @@ Target = Literal["qv", "proj", "mlp"]
 
 
 class SplitProjection(nn.Module):
-    """A fused projection of queries, keys and values as three layers, whose weights are its rows.
+    """A fused projection of queries, keys and values, split into three layers whose weights are its rows.
 
     The outputs are joined once, where the fused layer would have written them.
 
@@ -36,7 +36,7 @@ class SplitProjection(nn.Module):
         return torch.cat((self.query(tokens), self.key(tokens), self.value(tokens)), dim=-1)
 
     def joined(self) -> nn.Linear:
-        """One layer again; low-rank updates must have been merged and taken off before."""
+        """Joins the three into one layer again; low-rank updates must have been merged and removed before."""
         parts = (self.query, self.key, self.value)
         bias = None if self.key.bias is None else torch.cat([part.bias for part in parts])
         return _linear(torch.cat([part.weight for part in parts]), bias)
@@ -81,7 +81,7 @@ class LowRankClassifier(AdaptedClassifier):
 
     @property
     def layers(self) -> list[Any]:
-        """PEFT's layers."""
+        """The layers of PEFT that hold the updates."""
         from peft.tuners.lora import LoraLayer
 
         return [part for part in self.backbone.modules() if isinstance(part, LoraLayer)]
@@ -92,13 +92,13 @@ class LowRankClassifier(AdaptedClassifier):
         return any(layer.merged for layer in self.layers)
 
     def merge(self) -> None:
-        """Adds the updates to the frozen weights. Does nothing where they are there already."""
+        """Adds the updates to the frozen weights. Does nothing if they are merged already."""
         for layer in self.layers:
             if not layer.merged:
                 layer.merge()
 
     def unmerge(self) -> None:
-        """Takes the updates out of the frozen weights. Does nothing where they are not there."""
+        """Subtracts the updates from the frozen weights. Does nothing if they are not merged."""
         for layer in self.layers:
             if layer.merged:
                 layer.unmerge()
@@ -110,7 +110,7 @@ class LowRankClassifier(AdaptedClassifier):
         return self
 
     def plain(self) -> AdaptedClassifier:
-        """A copy with the updates in its weights and the backbone's own layers again."""
+        """A copy with the updates merged into its weights and plain layers again."""
         from peft.tuners.lora import LoraLayer
 
         network = copy.deepcopy(self)
@@ -128,13 +128,13 @@ class LowRankClassifier(AdaptedClassifier):
 def add_low_rank(
     body: Any, *, rank: int, alpha: float, dropout: float, targets: Sequence[Target], dora: bool = False
 ) -> list[nn.Module]:
-    """Puts low-rank updates into a plain vision transformer, in place. Only they require gradients afterwards.
+    """Adds low-rank updates to a plain vision transformer, in place. Only they require gradients afterwards.
 
     ``W x + b + alpha / rank * B A dropout(x)``, with ``A`` Kaiming-uniform (a = sqrt 5) and ``B`` zero (Hu et al.,
     arXiv 2106.09685). Queries and values of a block get a pair of matrices each and share the dropout's mask.
 
     Args:
-        body: the timm network; fused projections of it are split.
+        body: the timm network; its fused projections are split.
         rank: of each update.
         alpha: weight of the updates.
         dropout: share of the updates' input set to zero in training.
@@ -151,7 +151,7 @@ def add_low_rank(
         for block in body.blocks:
             _split(block.attn)
     names = [
-        f"blocks.{place}.{name}" for place, block in enumerate(body.blocks) for name in _names(block, targets)
+        f"blocks.{index}.{name}" for index, block in enumerate(body.blocks) for name in _names(block, targets)
     ]
     config = LoraConfig(
         r=rank,
@@ -178,7 +178,7 @@ def add_low_rank(
 
 
 def _split(attention: Any) -> None:
-    """Makes queries and values layers of their own, where they are not."""
+    """Splits a fused projection so that queries and values are separate layers."""
     if attention.qkv is None:
         return
     attention.qkv = SplitProjection(attention.qkv)

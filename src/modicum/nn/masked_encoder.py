@@ -1,4 +1,4 @@
-"""A vision transformer that sees only some patches of an image (MAE, He et al., CVPR 2022, arXiv 2111.06377)."""
+"""A vision transformer that encodes only the visible patches (MAE, He et al., CVPR 2022, arXiv 2111.06377)."""
 
 import math
 from typing import Any, Literal, NamedTuple
@@ -8,15 +8,15 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from modicum.errors import InputError
-from modicum.nn.sincos_positions import sincos_positions
+from modicum.nn.sincos_pos_embed import sincos_pos_embed
 
 
 class PatchMask(NamedTuple):
     """Which patches of each image are hidden.
 
     Attributes:
-        kept: numbers of the visible patches, in the order in which the encoder gets them.
-        restore: for each patch its place among visible and hidden ones, visible first.
+        kept: indices of the visible patches, in the order in which the encoder gets them.
+        restore: for each patch its index among visible and hidden ones, visible first.
         hidden: True where a patch is hidden.
     """
 
@@ -29,7 +29,7 @@ def number_kept(patches: int, ratio: float) -> int:
     """Visible patches of an image, ``floor(patches (1 - ratio))``: 49 of 196 at a ratio of 0.75.
 
     Raises:
-        InputError: none or all of them would be.
+        InputError: none or all of them would be visible.
     """
     # 10 (1 - 0.9) is 0.9999999999999998.
     kept = math.floor(patches * (1 - ratio) + 1e-9)
@@ -60,14 +60,14 @@ class MaskedEncoder(nn.Module):
     Position embeddings are fixed. The cost is that of the visible tokens: attention and MLPs never see hidden ones.
 
     Args:
-        body: a timm ``VisionTransformer`` with a class token, learned positions and a final norm.
-        positions: ``sincos`` sets the embeddings to :func:`sincos_positions`; ``kept`` leaves them as they are.
+        body: a timm ``VisionTransformer`` with a class token, position embeddings and a final norm.
+        pos_embed: ``sincos`` sets the embeddings to :func:`sincos_pos_embed`; ``kept`` leaves them as they are.
 
     Raises:
         InputError: the transformer is of another kind.
     """
 
-    def __init__(self, body: Any, positions: Literal["sincos", "kept"] = "sincos") -> None:
+    def __init__(self, body: Any, pos_embed: Literal["sincos", "kept"] = "sincos") -> None:
         super().__init__()
         _check(body)
         self.body = body
@@ -75,9 +75,9 @@ class MaskedEncoder(nn.Module):
         self.grid: tuple[int, int] = tuple(body.patch_embed.grid_size)
         self.patch_size: int = body.patch_embed.patch_size[0]
         self.image_size: tuple[int, int] = tuple(body.patch_embed.img_size)
-        if positions == "sincos":
+        if pos_embed == "sincos":
             with torch.no_grad():
-                body.pos_embed.copy_(sincos_positions(self.grid, self.width))
+                body.pos_embed.copy_(sincos_pos_embed(self.grid, self.width))
         body.pos_embed.requires_grad_(False)
 
     @property
@@ -88,11 +88,11 @@ class MaskedEncoder(nn.Module):
     def forward(
         self, images: Float[Tensor, "batch 3 height width"], kept: Int64[Tensor, "batch kept"] | None = None
     ) -> Float[Tensor, "batch tokens features"]:
-        """The class token and the visible patches' tokens, behind the final norm.
+        """The class token and the visible patches' tokens, after the final norm.
 
         Args:
             images: normalised, of the size the transformer was made for.
-            kept: numbers of the visible patches; None for all of them, in their order.
+            kept: indices of the visible patches; None for all of them, in their order.
         """
         patches = self.body.patch_embed(images)
         if patches.ndim == 4:  # networks that take any size keep rows and columns apart
@@ -136,7 +136,7 @@ def vision_transformer(
         )
     if width % heads or width % 4:
         raise InputError(
-            f"a width of {width} does not divide into {heads} heads and four parts of a position",
+            f"a width of {width} does not divide into {heads} heads and the four parts of a position embedding",
             f"use a multiple of {math.lcm(heads, 4)}",
         )
     body = VisionTransformer(
@@ -151,13 +151,13 @@ def vision_transformer(
     xavier_initialise(body)
     assert body.pos_embed is not None
     with torch.no_grad():
-        body.pos_embed.copy_(sincos_positions(body.patch_embed.grid_size, width))
+        body.pos_embed.copy_(sincos_pos_embed(body.patch_embed.grid_size, width))
     return body
 
 
 @torch.no_grad()
 def xavier_initialise(module: nn.Module) -> None:
-    """Starts a network as MAE and MRM start theirs.
+    """Initialises a network as MAE and MRM do.
 
     Linear layers are Xavier-uniform with zero biases (an attention's queries, keys and values as the one matrix they
     are stored in where timm does so, as three in PyTorch's own attention), a patch embedding is so on its flattened
@@ -193,13 +193,13 @@ def _check(body: Any) -> None:
 
     wrong = None
     if not isinstance(body, VisionTransformer):
-        wrong = f"'{type(body).__name__}' is no plain vision transformer"
+        wrong = f"'{type(body).__name__}' is not a plain vision transformer"
     elif body.cls_token is None or body.num_prefix_tokens != 1:
         wrong = "the transformer has not exactly one token (the class token) before its patches"
     elif body.pos_embed is None or body.pos_embed.shape[1] != body.patch_embed.num_patches + 1:
         wrong = "the transformer has no position embedding for each of its tokens"
     elif not isinstance(body.norm, nn.LayerNorm):
-        wrong = "the transformer normalises behind its pooling, not before it"
+        wrong = "the transformer normalises after its pooling, not before it"
     elif body.patch_embed.proj.in_channels != 3:
         wrong = f"the transformer reads {body.patch_embed.proj.in_channels} channels, not 3"
     if wrong is not None:

@@ -1,4 +1,4 @@
-"""Networks that complete what was hidden: of an image (MAE), or of an image and its report (MRM)."""
+"""Networks that reconstruct hidden parts: of an image (MAE), or of an image and its report (MRM)."""
 
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
@@ -71,7 +71,7 @@ class MaskedRecordModel(MaskedAutoencoder):
     def image_features(
         self, tokens: Float[Tensor, "batch tokens features"]
     ) -> Float[Tensor, "batch report_features"]:
-        """What reports are told of the image: the mean of the projected visible patches, without the class token."""
+        """The image vector for the report branch: the mean of the projected visible patches, without the class token."""
         return self.projection(tokens[:, 1:]).mean(1)
 
     def report_features(

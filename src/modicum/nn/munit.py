@@ -1,7 +1,7 @@
 """Style encoder and decoder of MUNIT (Huang et al., ECCV 2018, arXiv 1804.04732), as its release has them.
 
-An image is taken apart into content (where things are; :class:`~modicum.nn.UnitEncoder` finds it) and style, a few
-numbers that say what they look like. A decoder puts content together with any style.
+An image is encoded as content (where things are; by :class:`~modicum.nn.UnitEncoder`) and style (a few numbers for
+what they look like). A decoder combines content with any style.
 """
 
 from itertools import pairwise
@@ -18,7 +18,7 @@ STYLE = 8
 
 
 class MunitStyleEncoder(nn.Sequential):
-    """From images to their styles ``[b, style]``.
+    """Encodes images to their styles ``[b, style]``.
 
     With one channel and width 64 it has 2,758,664 parameters. There is no normalisation: it would take away what
     style is.
@@ -54,11 +54,11 @@ class StyledBlock(nn.Module):
     def forward(
         self, features: Float[Tensor, "b width h w"], style: Float[Tensor, "b 2 2 width"]
     ) -> Float[Tensor, "b width h w"]:
-        """Features behind the block.
+        """The block's output features.
 
         Args:
-            features: what comes in.
-            style: for each of the two normalisations shift and scale.
+            features: the block's input.
+            style: shift and scale for each of the two normalisations.
         """
         shifts, scales = style[..., None, None].unbind(2)
         inner = torch.addcmul(shifts[:, 0], self.first(features), scales[:, 0]).relu_()
@@ -66,7 +66,7 @@ class StyledBlock(nn.Module):
 
 
 class MunitDecoder(nn.Module):
-    """From content and style to images in (-1, 1).
+    """Decodes content and style to images in (-1, 1).
 
     With one channel, width 64, 4 blocks and styles of 8 it has 6,869,121 parameters.
 
@@ -94,11 +94,11 @@ class MunitDecoder(nn.Module):
     def forward(
         self, content: Float[Tensor, "b features rows columns"], style: Float[Tensor, "b style"] | None = None
     ) -> Float[Tensor, "b channels h w"]:
-        """Images of the content.
+        """Images with the given content and style.
 
         Args:
             content: of a :class:`~modicum.nn.UnitEncoder`.
-            style: what they shall look like; None for the mean of the styles that training draws, which is 0.
+            style: None for the mean of the styles that training draws, which is 0.
         """
         if style is None:
             style = content.new_zeros(content.shape[0], self.style)

@@ -1,7 +1,7 @@
 """Encoder, discriminator and generator of NICE-GAN (Chen et al., CVPR 2020, arXiv 2003.00273), as its release has them.
 
-The discriminator of a kind of images begins with an encoder, and the generator from that kind to the other takes what
-the encoder finds instead of images.
+The discriminator of an image domain begins with an encoder, and the generator from that domain to the other reads the
+encoder's features instead of images.
 """
 
 from itertools import pairwise
@@ -24,17 +24,17 @@ class InstanceLayerNorm(nn.Module):
     Args:
         width: channels.
         towards: at the start, logits of the channel's and of the image's share.
-        own: whether scale and shift of each channel are learned here; else they are given.
+        affine: whether scale and shift of each channel are learned here; otherwise they are passed to ``forward``.
     """
 
     def __init__(
-        self, width: int, towards: tuple[float, float] = (1.0, 3.2), own: bool = True, eps: float = 1e-5
+        self, width: int, towards: tuple[float, float] = (1.0, 3.2), affine: bool = True, eps: float = 1e-5
     ) -> None:
         super().__init__()
         self.eps = eps
         self.share = nn.Parameter(torch.tensor(towards).view(2, 1).repeat(1, width))
-        self.scale = nn.Parameter(torch.ones(width)) if own else None
-        self.shift = nn.Parameter(torch.zeros(width)) if own else None
+        self.scale = nn.Parameter(torch.ones(width)) if affine else None
+        self.shift = nn.Parameter(torch.zeros(width)) if affine else None
 
     def forward(
         self,
@@ -42,7 +42,7 @@ class InstanceLayerNorm(nn.Module):
         scale: Float[Tensor, "b width"] | None = None,
         shift: Float[Tensor, "b width"] | None = None,
     ) -> Float[Tensor, "b width h w"]:
-        """Normalised features; both statistics from one look at them, and one map stored for the backward pass."""
+        """Normalised features; both statistics in one pass, and one map stored for the backward pass."""
         pixels = features.shape[2] * features.shape[3]
         at_least_single = torch.promote_types(features.dtype, torch.float32)
         # Of the features as they are: in another type they would be stored twice.
@@ -64,7 +64,7 @@ class InstanceLayerNorm(nn.Module):
 
 
 class NiceEncoder(nn.Module):
-    """From images to features at a quarter of their size, which heed what speaks for real images.
+    """Encodes images to features at a quarter of their size, with attention to evidence of real images.
 
     Args:
         in_channels: of the images.
@@ -79,7 +79,7 @@ class NiceEncoder(nn.Module):
         self.attention = nn.Parameter(torch.zeros(1))
 
     def forward(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b features rows columns"]:
-        """Features alone."""
+        """The features only."""
         return self._attended(self.body(images))
 
     def look(self, images: Float[Tensor, "b c h w"]) -> tuple[Tensor, Float[Tensor, "b 1"]]:
@@ -89,7 +89,7 @@ class NiceEncoder(nn.Module):
         return self._attended(features), self.evidence(pooled)
 
     def _attended(self, features: Tensor) -> Tensor:
-        """Features plus a mixture of them, weighted by what each says as evidence.
+        """Features plus a mixture of them, weighted by each one's evidence.
 
         The published network doubles the features, weights both halves by the evidence layer's weights (before their
         spectral normalisation) and mixes them by a 1x1 convolution. As all of that is linear, it is one convolution.
@@ -102,7 +102,7 @@ class NiceEncoder(nn.Module):
 
 
 def global_depth(image_size: tuple[int, int]) -> int:
-    """How often the global head halves what the local one sees: twice, as published, from 96 pixels on.
+    """How often the global head halves the local one's input: twice, as published, from 96 pixels on.
 
     Raises:
         InputError: images of less than 24 pixels.
@@ -152,7 +152,7 @@ class NiceDiscriminator(nn.Module):
 
 
 class NiceGenerator(nn.Module):
-    """From what :class:`NiceEncoder` finds to images in (-1, 1).
+    """Decodes the features of :class:`NiceEncoder` to images in (-1, 1).
 
     With one channel, width 64 and 6 blocks it has 8,098,368 parameters ("light").
 
@@ -160,7 +160,7 @@ class NiceGenerator(nn.Module):
         out_channels: of the images.
         width: channels before the last convolution.
         blocks: residual blocks.
-        image_size: if given, scales and shifts of the blocks come from every place of the features and not from their
+        image_size: if set, scales and shifts of the blocks come from every pixel of the features and not from their
             means: the published full generator, for this one image size, with 268 million parameters more at 256x256.
         encoder_width: width of the encoder whose features are read; ``width`` where None.
     """
@@ -176,7 +176,7 @@ class NiceGenerator(nn.Module):
         super().__init__()
         inner = 4 * width
         self.pooled = image_size is None
-        places = 1 if image_size is None else (image_size[0] // 4) * (image_size[1] // 4)
+        pixels = 1 if image_size is None else (image_size[0] // 4) * (image_size[1] // 4)
         self.head = nn.Sequential(
             nn.ReflectionPad2d(1),
             nn.Conv2d(2 * (encoder_width or width), inner, 3),
@@ -184,7 +184,7 @@ class NiceGenerator(nn.Module):
             nn.ReLU(inplace=True),
         )
         self.mapping = nn.Sequential(
-            nn.Linear(inner * places, inner, bias=False),
+            nn.Linear(inner * pixels, inner, bias=False),
             nn.ReLU(inplace=True),
             nn.Linear(inner, inner, bias=False),
             nn.ReLU(inplace=True),
@@ -218,7 +218,7 @@ class _ModulatedBlock(nn.Module):
             nn.Sequential(nn.ReflectionPad2d(1), nn.Conv2d(width, width, 3, bias=False)) for _ in range(2)
         )
         self.first_norm, self.second_norm = (
-            InstanceLayerNorm(width, towards=(3.2, 1.0), own=False) for _ in range(2)
+            InstanceLayerNorm(width, towards=(3.2, 1.0), affine=False) for _ in range(2)
         )
 
     def forward(self, features: Tensor, scale: Tensor, shift: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Normalisation of images with statistics that belong to what was learned."""
+"""Normalisation of images with statistics that are saved with the learned weights."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -6,17 +6,17 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from modicum.nn.sincos_positions import sincos_positions
+from modicum.nn.sincos_pos_embed import sincos_pos_embed
 
 
 class PatchDecoder(nn.Module):
-    """A learned token stands in for each hidden patch; a few blocks, with fixed positions, fill them in.
+    """Replaces each hidden patch by a learned mask token and predicts all patches with a few transformer blocks.
 
     Args:
-        encoder_width: features of the tokens that come in.
+        encoder_width: features of the input tokens.
         grid: rows and columns of patches.
-        values: of a patch that is predicted: pixels times channels.
-        width: features of a token in here.
+        values: values of a predicted patch: pixels times channels.
+        width: features of a token inside the decoder.
         depth: blocks.
         heads: attention heads of a block.
     """
@@ -35,7 +35,7 @@ class PatchDecoder(nn.Module):
 
         self.embed = nn.Linear(encoder_width, width)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, width))
-        self.pos_embed = nn.Parameter(sincos_positions(grid, width).float(), requires_grad=False)
+        self.pos_embed = nn.Parameter(sincos_pos_embed(grid, width).float(), requires_grad=False)
         blocks: list[Any] = [Block(width, heads, qkv_bias=True) for _ in range(depth)]
         self.blocks = nn.Sequential(*blocks)
         self.norm = nn.LayerNorm(width, eps=1e-6)

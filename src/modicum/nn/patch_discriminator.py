@@ -9,11 +9,11 @@ from modicum.nn.first_convolution import FirstConvolution
 from modicum.nn.instance_norm import InstanceNorm
 
 SMALLEST_SIDE = 24
-"""Below this the last convolution has nothing to read."""
+"""Below this size the last convolution has no input."""
 
 
 class PatchDiscriminator(nn.Module):
-    """How real an image looks, judged by overlapping patches of 70x70 pixels.
+    """Scores how real an image looks, in overlapping patches of 70x70 pixels.
 
     With one channel and width 64 it has 2,762,689 parameters.
 

@@ -1,7 +1,7 @@
 """Mean of a vision transformer's patch tokens, a new norm, and a head whose first logits are near zero.
 
-So radiographs' foundation models are fine-tuned (MAE, He et al. 2022; MRM, arXiv 2301.13155; Lian et al., arXiv
-2401.12215), whatever their pre-training pooled.
+This is how foundation models for radiographs are fine-tuned (MAE, He et al. 2022; MRM, arXiv 2301.13155; Lian et al.,
+arXiv 2401.12215), whatever pooling they were pre-trained with.
 """
 
 from typing import Any, Literal
@@ -9,13 +9,13 @@ from typing import Any, Literal
 from torch import nn
 
 Pool = Literal["backbone", "mean"]
-"""From a backbone's tokens to features: its own pooling, or :func:`pool_patches`."""
+"""How a backbone's tokens become features: its own pooling, or :func:`pool_patches`."""
 
 
 def pool_patches(body: Any) -> None:
-    """Replaces a vision transformer's pooling by the mean of its patch tokens and a new norm, in place.
+    """Replaces a vision transformer's pooling with the mean of its patch tokens and a new norm, in place.
 
-    The encoder's final norm is dropped; the new one (weight 1, bias 0, same epsilon) learns (Lian et al., arXiv
+    The encoder's final norm is dropped; the new one (weight 1, bias 0, same epsilon) is trained (Lian et al., arXiv
     2401.12215). This is timm's network with ``global_pool="avg"``.
     """
     old = body.norm if isinstance(body.norm, nn.LayerNorm) else body.fc_norm

@@ -9,10 +9,10 @@ from modicum.errors import InputError
 def patchify(
     images: Float[Tensor, "batch channels height width"], size: int
 ) -> Float[Tensor, "batch patches values"]:
-    """Square patches, row by row; inside a patch the order is row, column, channel.
+    """Cuts images into square patches, row by row; inside a patch the order is row, column, channel.
 
     Args:
-        images: whose height and width are multiples of ``size``.
+        images: height and width are multiples of ``size``.
         size: side of a patch in pixels.
 
     Raises:
@@ -31,7 +31,7 @@ def patchify(
 def unpatchify(
     patches: Float[Tensor, "batch patches values"], size: int, grid: tuple[int, int]
 ) -> Float[Tensor, "batch channels height width"]:
-    """The images that :func:`patchify` cut.
+    """Joins the patches of :func:`patchify` into images.
 
     Args:
         patches: rows of patches.

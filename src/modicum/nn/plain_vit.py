@@ -1,7 +1,6 @@
 """Plain vision transformers: one width, one grid of tokens, the same block all the way.
 
-Methods that read or change the inside of a frozen transformer ask here whether a backbone is one, and for the
-few numbers that describe it.
+Methods that read or change the inside of a frozen transformer check here whether a backbone is one, and get its shape.
 """
 
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ _EXAMPLES = (
 
 @dataclass(frozen=True)
 class VitShape:
-    """The numbers of a plain vision transformer at its image size.
+    """The shape of a plain vision transformer at its image size.
 
     Attributes:
         width: features of a token.
@@ -53,11 +52,11 @@ def plain_vit(backbone: Backbone, wanted_by: str) -> Any:
 
     Args:
         backbone: any backbone.
-        wanted_by: the method that asks, for the message.
+        wanted_by: name of the method, for the message.
 
     Raises:
         InputError: it is a convolutional network, a hierarchical transformer, or has attention that depends on
-            more than queries and keys; with names of some that serve.
+            more than queries and keys; the message names some that work.
     """
     from timm.layers.attention import Attention, AttentionRope
     from timm.models.eva import Eva, EvaAttention
@@ -66,7 +65,7 @@ def plain_vit(backbone: Backbone, wanted_by: str) -> Any:
     body = backbone.body
     if not isinstance(body, VisionTransformer | Eva):
         raise InputError(
-            f"method {wanted_by} needs a plain vision transformer, and '{backbone.name}' is none",
+            f"method {wanted_by} needs a plain vision transformer, and '{backbone.name}' is not one",
             f"pass for instance --backbone {_EXAMPLES}",
         )
     attentions = [getattr(block, "attn", None) for block in body.blocks]
@@ -79,11 +78,11 @@ def plain_vit(backbone: Backbone, wanted_by: str) -> Any:
 
 
 def vit_shape(body: nn.Module) -> VitShape:
-    """The numbers of a network that :func:`plain_vit` returned."""
+    """The shape of a network that :func:`plain_vit` returned."""
     first: Any = body.blocks[0].attn  # type: ignore[union-attr, index]
     embedding: Any = body.patch_embed
     grid = embedding.grid_size
-    # Behind a convolutional stem, timm's patch_size counts features, not pixels.
+    # After a convolutional stem, timm's patch_size counts features, not pixels.
     patch = [side // count for side, count in zip(embedding.img_size, grid, strict=True)]
     return VitShape(
         width=int(body.embed_dim),  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Learned tokens among those of a frozen vision transformer."""
+"""Prompts: learned tokens inserted into a frozen vision transformer."""
 
 import math
 from typing import Any
@@ -14,9 +14,9 @@ class PromptedBlock(nn.Module):
     Args:
         block: the frozen block.
         prefix: class and register tokens before the prompts.
-        prompts: ``[1, n, width]``, this block's own; None where it sees those that are there already.
-        num_existing: how many prompts an earlier block put in; this block's own take their place.
-        removed: how many are taken out after the block, for what follows the last one.
+        prompts: ``[1, n, width]``, this block's own; None where it keeps those of an earlier block.
+        num_existing: how many prompts an earlier block inserted; this block's own replace them.
+        removed: how many are removed after the block, for the layers after the last one.
     """
 
     def __init__(
@@ -26,16 +26,16 @@ class PromptedBlock(nn.Module):
         self.block = block
         self.prefix = prefix
         self.prompts = prompts
-        self.num_existing = there
+        self.num_existing = num_existing
         self.removed = removed
 
     def forward(
         self, tokens: Float[Tensor, "b tokens width"], *args: Any, **options: Any
     ) -> Float[Tensor, "b tokens_after width"]:
         if self.prompts is not None:
-            own = self.prompts.expand(len(tokens), -1, -1)
+            prompts = self.prompts.expand(len(tokens), -1, -1)
             tokens = torch.cat(
-                (tokens[:, : self.prefix], own, tokens[:, self.prefix + self.num_existing :]), dim=1
+                (tokens[:, : self.prefix], prompts, tokens[:, self.prefix + self.num_existing :]), dim=1
             )
         tokens = self.block(tokens, *args, **options)
         if not self.removed:

@@ -1,4 +1,4 @@
-"""RegGAN's registration network: a residual U-Net from two images to a displacement field.
+"""RegGAN's registration network: a residual U-Net that maps two images to a displacement field.
 
 Kong et al., "Breaking the Dilemma of Medical Image-to-image Translation", NeurIPS 2021, arXiv 2110.06465; the
 design is NeMAR's (Arar et al., CVPR 2020, arXiv 2003.08073).
@@ -19,7 +19,7 @@ _SLOPE = 0.2
 
 
 def registration_depth(image_size: tuple[int, int], most: int = PUBLISHED_DEPTH) -> int:
-    """How often images of a height and width can be halved with 2x2 pixels left: the network's depth.
+    """The network's depth for an image size: how often it can be halved with 2x2 pixels left.
 
     Args:
         image_size: height and width in pixels.
@@ -41,9 +41,9 @@ def registration_depth(image_size: tuple[int, int], most: int = PUBLISHED_DEPTH)
 
 
 class RegistrationNetwork(nn.Module):
-    """From a moving and a fixed image to the displacement that brings the first onto the second.
+    """Predicts the displacement that brings a moving image onto a fixed one.
 
-    With one channel, depth 7 and width 32 it has 2,058,018 parameters. At the start the field is all but zero.
+    With one channel, depth 7 and width 32 it has 2,058,018 parameters. At the start the field is almost zero.
 
     Args:
         channels: of each of the two images.

@@ -1,4 +1,4 @@
-"""The report branch of MRM: a small BERT whose every token is told of the image."""
+"""The report branch of MRM: a small BERT that adds an image vector to every token."""
 
 from typing import cast
 
@@ -15,7 +15,7 @@ _EPSILON = 1e-12
 class ReportEncoder(nn.Module):
     """BERT-style encoder of masked reports (MRM, Zhou et al., ICLR 2023, section 3).
 
-    Post-norm layers; the image's feature vector is added to every token behind the embeddings' norm. Initialised as the
+    Post-norm layers; the image's feature vector is added to every token after the embeddings' norm. Initialised as the
     published code does (see :func:`~modicum.nn.masked_encoder.xavier_initialise`).
 
     Args:
@@ -51,7 +51,7 @@ class ReportEncoder(nn.Module):
         self.width, self.length = width, length
         self.word = nn.Embedding(vocab_size, width, padding_idx=pad)
         self.position = nn.Embedding(length, width)
-        # One of two is used; the other is there for weights of the published shape.
+        # One of two is used; the other exists for weights of the published shape.
         self.segment = nn.Embedding(2, width)
         self.norm = nn.LayerNorm(width, eps=_EPSILON)
         self.dropout = nn.Dropout(dropout)
@@ -72,8 +72,8 @@ class ReportEncoder(nn.Module):
         """Features of each token.
 
         Args:
-            tokens: ids, with what is to be guessed already replaced.
-            mask: False for padding, which no token attends to. The first position is always attended to.
+            tokens: ids, with the tokens to predict already masked.
+            mask: False for padding, which no token attends to. The first token is always attended to.
             image: added to every token.
 
         Raises:
@@ -81,11 +81,11 @@ class ReportEncoder(nn.Module):
         """
         if tokens.shape[1] > self.length:
             raise InputError(
-                f"reports of {tokens.shape[1]} tokens, and the network was made for {self.length}",
-                f"encode reports to {self.length} tokens",
+                f"reports of {tokens.shape[1]} tokens, and the network was made for at most {self.length}",
+                f"encode reports with at most {self.length} tokens",
             )
-        places = torch.arange(tokens.shape[1], device=tokens.device)
-        summed = self.word(tokens) + self.position(places) + self.segment.weight[0]
+        token_index = torch.arange(tokens.shape[1], device=tokens.device)
+        summed = self.word(tokens) + self.position(token_index) + self.segment.weight[0]
         features = self.dropout(self.norm(summed)) + image.unsqueeze(1)
         padding = ~mask
         padding[:, 0] = False  # a row without any key would have no attention at all
@@ -93,8 +93,8 @@ class ReportEncoder(nn.Module):
             features = layer(features, src_key_padding_mask=padding)
         return features
 
-    def logits(self, features: Float[Tensor, "*positions width"]) -> Float[Tensor, "*positions vocabulary"]:
-        """Scores of all words at some positions. With 30,000 words they are the largest tensor of a training step."""
+    def logits(self, features: Float[Tensor, "*tokens width"]) -> Float[Tensor, "*tokens vocabulary"]:
+        """Scores of all words, for each token. With 30,000 words they are the largest tensor of a training step."""
         return self.output(self.head(features))
 
 

@@ -35,14 +35,14 @@ class ResidualBlock(nn.Module):
 
 
 class ResnetGenerator(nn.Module):
-    """From images to images: two halvings, residual blocks, two doublings.
+    """Maps images to images: two downsamplings, residual blocks, two upsamplings.
 
     Instance normalisation has neither weights nor running statistics, so training and evaluation mode are the same.
     With one channel, width 64 and 9 blocks it has 11,365,633 parameters.
 
     Args:
         in_channels: of the images it reads.
-        out_channels: of the images it makes.
+        out_channels: of the images it generates.
         width: channels after the first convolution; four times as many in the residual blocks.
         blocks: residual blocks.
     """
@@ -70,7 +70,7 @@ class ResnetGenerator(nn.Module):
         )
 
     def encode(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b features rows columns"]:
-        """Features at a quarter of the size, behind the residual blocks.
+        """Features at a quarter of the size, after the residual blocks.
 
         Raises:
             InputError: images of less than 8 pixels, which leave nothing to normalise over.
@@ -86,11 +86,11 @@ class ResnetGenerator(nn.Module):
     def generate(
         self, code: Float[Tensor, "b features rows columns"]
     ) -> Float[Tensor, "b channels height width"]:
-        """Images in (-1, 1) of what :meth:`encode` found."""
+        """Images in (-1, 1) from the features of :meth:`encode`."""
         return self.decoder(code)
 
     def forward(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b channels height width"]:
-        """Images in (-1, 1). Sides that are no multiple of 4 grow to the next one: 250 becomes 252."""
+        """Images in (-1, 1). Sides that are not a multiple of 4 grow to the next one: 250 becomes 252."""
         return self.generate(self.encode(images))
 
 

@@ -17,14 +17,14 @@ class ScaleShift(nn.Module):
         layer: linear layer, convolution or layer norm.
 
     Raises:
-        InputError: the layer is of another kind, into which nothing can be folded.
+        InputError: the layer is of another type, into which they cannot be folded.
     """
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
         if not isinstance(layer, nn.Linear | nn.Conv2d | nn.LayerNorm):
             raise InputError(
-                f"scale and shift cannot be folded into a layer of kind {type(layer).__name__}",
+                f"scale and shift cannot be folded into a layer of type {type(layer).__name__}",
                 "choose a backbone of linear layers and layer norms, for instance vit_base_patch16_224",
             )
         self.layer = layer
@@ -42,7 +42,7 @@ class ScaleShift(nn.Module):
 
     @torch.no_grad()
     def folded(self) -> nn.Module:
-        """One layer of the frozen layer's kind that computes the same."""
+        """One layer of the frozen layer's type that computes the same."""
         layer = copy.deepcopy(self.layer)
         weight, bias = layer.weight, layer.bias
         scale = self.scale.view(-1, *[1] * (weight.ndim - 1))

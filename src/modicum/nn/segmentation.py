@@ -1,4 +1,4 @@
-"""Segmentation networks: an encoder that is known from classification, and a decoder back to the image's size.
+"""Segmentation networks: an encoder from classification, and a decoder back to the image's size.
 
 Decoders come from segmentation-models-pytorch. Encoders are timm networks; MobileNetV2 is built with the layout of
 torchvision, whose last map has 1280 channels (AADG's network), and ``mit_b0`` to ``mit_b5`` are SegFormer's own.
@@ -30,21 +30,21 @@ learns: a toy of lines reaches a Dice of 0.19 on the mean of three seeds, with f
 FPN_STEP = 64
 """Half of the FPN decoder's channels go through a group norm of 32 groups."""
 ARCHITECTURES = ("unet", "deeplabv3plus", "segformer", "upernet", "fpn")
-_OWN_ENCODERS = (MOBILENET, *(f"mit_b{size}" for size in range(6)))
+_LIBRARY_ENCODERS = (MOBILENET, *(f"mit_b{size}" for size in range(6)))
 
 
 class SegmentationNetwork(nn.Module):
-    """From images in ``[0, 1]`` to logits of the same height and width.
+    """Maps images in ``[0, 1]`` to logits of the same height and width.
 
     Images are normalised inside, and padded at the right and below, by repeating the edge, to the next size that the
-    encoder halves evenly; logits are cut back. Weights are random: nothing is ever fetched.
+    encoder halves evenly; logits are cropped back. Weights are random: nothing is ever downloaded.
 
     With ``deeplabv3plus`` on ``mobilenetv2_100`` it is the network of AADG: 4,378,513 parameters with one output.
 
     Args:
         architecture: one of :data:`ARCHITECTURES`.
-        encoder: a timm name, or ``mit_b0`` to ``mit_b5``. Vision transformers with one grid of patches serve
-            ``upernet``, behind a :class:`~modicum.nn.vit_pyramid.VitPyramid`.
+        encoder: a timm name, or ``mit_b0`` to ``mit_b5``. Vision transformers with one grid of patches work with
+            ``upernet``, through a :class:`~modicum.nn.vit_pyramid.VitPyramid`.
         num_outputs: channels of the logits.
         image_size: height and width, for encoders with position embeddings; those with windows (Swin) take no other.
         decoder_width: channels of the decoder, at least :data:`NARROWEST`; of the first of five levels for ``unet``,
@@ -54,7 +54,7 @@ class SegmentationNetwork(nn.Module):
 
     Attributes:
         num_features: channels of the encoder's last map.
-        needs_batches: one image alone cannot be trained on, because there is a batch norm behind a global pooling.
+        needs_batches: one image alone cannot be trained on, because there is a batch norm after a global pooling.
 
     Raises:
         InputError: unknown architecture or encoder, a width that the decoder cannot have, or they do not fit.
@@ -88,7 +88,7 @@ class SegmentationNetwork(nn.Module):
     def on_backbone(
         cls, architecture: str, backbone: Backbone, num_outputs: int, decoder_width: int = 256
     ) -> "SegmentationNetwork":
-        """A network whose encoder has the name, the image size, the normalisation and the weights of a backbone."""
+        """Builds a network whose encoder has the name, image size, normalisation and weights of a backbone."""
         network = cls(
             architecture,
             backbone.name,
@@ -102,8 +102,7 @@ class SegmentationNetwork(nn.Module):
         return network
 
     def backbone(self, image_size: tuple[int, int]) -> Backbone:
-        """The encoder alone as a classification network, with copies of its weights: the way back of
-        :meth:`on_backbone`.
+        """The encoder as a classification network, with copies of its weights: the inverse of :meth:`on_backbone`.
 
         Args:
             image_size: height and width that position embeddings are for.
@@ -119,7 +118,7 @@ class SegmentationNetwork(nn.Module):
 
     @property
     def plain_encoder(self) -> nn.Module:
-        """The encoder without what makes maps of several sizes of a vision transformer's one grid."""
+        """The encoder without the pyramid that makes maps of several sizes from a vision transformer's one grid."""
         return self.encoder.body if isinstance(self.encoder, VitPyramid) else self.encoder
 
     def forward(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b outputs h w"]:
@@ -128,7 +127,7 @@ class SegmentationNetwork(nn.Module):
     def features_and_logits(
         self, images: Float[Tensor, "b c h w"]
     ) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b outputs h w"]]:
-        """The encoder's last map, averaged over its pixels, and the logits.
+        """The encoder's last feature map, averaged over its pixels, and the logits.
 
         Raises:
             InputError: one image alone in training, where :attr:`needs_batches`.
@@ -177,7 +176,7 @@ def _build(
     architecture: str, encoder: str, num_outputs: int, image_size: tuple[int, int], decoder_width: int
 ) -> _Parts:
     name = OTHER_NAMES.get(architecture_of(encoder), encoder)
-    if name not in _OWN_ENCODERS:
+    if name not in _LIBRARY_ENCODERS:
         _check_name(encoder)
         if is_plain_vit(encoder):
             return _on_vit(architecture, encoder, num_outputs, image_size, decoder_width)
@@ -187,7 +186,7 @@ def _build(
         model = _with_library(architecture, name, image_size, arguments)
     except (TypeError, ValueError, RuntimeError, AttributeError, NotImplementedError) as error:
         raise InputError(
-            f"encoder '{encoder}' does not serve {architecture} ({error})",
+            f"encoder '{encoder}' does not work with {architecture} ({error})",
             "choose for instance resnet34, mobilenetv2_100 or convnext_tiny",
         ) from error
     return _Parts(model.encoder, model.decoder, model.segmentation_head)
@@ -206,17 +205,17 @@ def _with_library(
         "fpn": smp.FPN,
     }
     model: Any = models[architecture]
-    if name in _OWN_ENCODERS:
+    if name in _LIBRARY_ENCODERS:
         return model(name, **arguments)
     padded = tuple(side + -side % 32 for side in image_size)
     try:
         return model(name, img_size=padded, **arguments)
-    except TypeError:  # networks without position embeddings and windows take any size and know no img_size
+    except TypeError:  # networks without position embeddings and windows take any size and have no img_size
         return model(name, **arguments)
 
 
 def _widths(architecture: str, width: int) -> dict[str, Any]:
-    """The library's words for how wide a decoder is.
+    """Keyword arguments of segmentation-models-pytorch for a decoder's width.
 
     Raises:
         InputError: a width that the decoder cannot have.
@@ -226,10 +225,10 @@ def _widths(architecture: str, width: int) -> dict[str, Any]:
         near = [str(allowed) for allowed in (above - FPN_STEP, above) if allowed]
         raise InputError(
             f"decoder_width {width} is not a multiple of {FPN_STEP}, which fpn needs (group norm)",
-            f"take {' or '.join(near)}",
+            f"set decoder_width={' or '.join(near)}",
         )
     if width < NARROWEST:
-        raise InputError(f"decoder_width {width} is too narrow", f"take {NARROWEST} or more")
+        raise InputError(f"decoder_width {width} is too narrow", f"set decoder_width={NARROWEST} or more")
     if architecture == "unet":
         return {"decoder_channels": tuple(max(NARROWEST, width >> level) for level in range(5))}
     if architecture == "segformer":
@@ -242,7 +241,7 @@ def _widths(architecture: str, width: int) -> dict[str, Any]:
 def _on_vit(
     architecture: str, encoder: str, num_outputs: int, image_size: tuple[int, int], width: int
 ) -> _Parts:
-    """UPerNet's decoder and head behind a pyramid, with the library's own starting values."""
+    """UPerNet's decoder and head on a pyramid, with the library's own initialisation."""
     if architecture != "upernet":
         raise InputError(
             f"encoder '{encoder}' is a vision transformer with one grid, and {architecture} needs several",
@@ -263,7 +262,10 @@ def _check_name(encoder: str) -> None:
     import timm
 
     if not timm.is_model(architecture_of(encoder)):
-        known = [*_OWN_ENCODERS, *timm.list_models()]
-        close = difflib.get_close_matches(encoder, known, n=3, cutoff=0.4)
+        names = [*_LIBRARY_ENCODERS, *timm.list_models()]
+        close = difflib.get_close_matches(encoder, names, n=3, cutoff=0.4)
         hint = f"did you mean {' or '.join(repr(name) for name in close)}? " if close else ""
-        raise InputError(f"encoder '{encoder}' is not a timm model", f"{hint}mit_b0 to mit_b5 are known too")
+        raise InputError(
+            f"encoder '{encoder}' is not a timm model",
+            f"{hint}pass a name of timm.list_models(), for instance resnet34, or mit_b0 to mit_b5",
+        )

@@ -1,6 +1,6 @@
 """Side paths along a frozen vision transformer: they read its tokens, and no gradient flows down through it.
 
-Each takes the place of the transformer's stack of blocks, see :func:`replace_blocks`.
+Each replaces the transformer's stack of blocks, see :func:`replace_blocks`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,7 +14,7 @@ from modicum.errors import InputError
 
 
 class LadderSide(nn.Module):
-    """A stack of frozen blocks with a ladder of narrow ones beside it, whose output is what comes out.
+    """A stack of frozen blocks with a parallel ladder of narrow blocks, whose output it returns.
 
     Ladder side tuning (Sung et al., arXiv 2206.06522): side block ``i`` reads
     ``mu_i * down_i(h_i) + (1 - mu_i) * s_(i-1)``, where ``h_i`` are the frozen block's outputs, ``s`` the side's,
@@ -43,7 +43,7 @@ class LadderSide(nn.Module):
 
     @property
     def learned(self) -> list[nn.Module]:
-        """The modules that learn; the gates are a parameter of their own."""
+        """The trainable modules; the gates are a separate parameter."""
         return [self.down, self.side, self.norm, self.up]
 
     def forward(
@@ -59,7 +59,7 @@ class LadderSide(nn.Module):
 
 
 class CompactSide(nn.Module):
-    """A stack of frozen blocks beside which low-rank maps of their inputs add up, fed back into the last ones.
+    """A stack of frozen blocks with a parallel sum of low-rank maps of their inputs, fed back into the last blocks.
 
     Disentangled transfer learning (Fu et al., arXiv 2312.07856): ``h_i = h_(i-1) + B_i A_i z_i`` over the inputs
     ``z_i`` of all blocks; from block ``fed_from`` on, ``h * sigmoid(beta * h)`` is added to the block's output.
@@ -90,16 +90,16 @@ class CompactSide(nn.Module):
         self, tokens: Float[Tensor, "b tokens width"], *args: Any, **options: Any
     ) -> Float[Tensor, "b tokens width"]:
         side = torch.zeros_like(tokens)
-        for place, (block, down, up) in enumerate(zip(self.blocks, self.down, self.up, strict=True), start=1):
+        for index, (block, down, up) in enumerate(zip(self.blocks, self.down, self.up, strict=True), start=1):
             side = side + tokens @ down.T @ up.T
             tokens = block(tokens, *args, **options)
-            if place >= self.fed_from:
+            if index >= self.fed_from:
                 tokens = tokens + side * torch.sigmoid(self.beta * side)
         return tokens
 
 
 class SideNetwork(nn.Module):
-    """Four convolutions of stride 4, 2, 2 and 1 and a mean: a small network of its own from images to features.
+    """A small separate network from images to features: four convolutions of stride 4, 2, 2 and 1 and a mean.
 
     Args:
         num_features: features out.
@@ -118,12 +118,12 @@ class SideNetwork(nn.Module):
         self.out = nn.Linear(width, num_features)
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
-        """Normalised images to features."""
+        """Maps normalised images to features."""
         return self.out(self.layers(images).mean(dim=(2, 3)))
 
 
 def replace_blocks(body: Any, stack: nn.Module, wanted_by: str) -> None:
-    """Puts one module in the place of all blocks of a plain vision transformer.
+    """Replaces all blocks of a plain vision transformer by one module.
 
     Raises:
         InputError: the network gives every block position embeddings of its own.

@@ -1,4 +1,4 @@
-"""The small vision transformer that learns beside a frozen one (FPT, section 3.4 of its specification; FPT+)."""
+"""The small vision transformer trained next to a frozen one (FPT, section 3.4 of its specification; FPT+)."""
 
 from collections.abc import Sequence
 
@@ -51,7 +51,7 @@ class SideBlock(nn.Module):
 
 
 class SideTransformer(nn.Module):
-    """A vision transformer whose blocks each get a few tokens from elsewhere, which are dropped after the block.
+    """A vision transformer whose blocks each get a few extra tokens, which are dropped after the block.
 
     Args:
         depth: blocks.
@@ -89,12 +89,12 @@ class SideTransformer(nn.Module):
     def forward(
         self, images: Float[Tensor, "b 3 height width"], extra: Sequence[Float[Tensor, "b n w"]] | Tensor
     ) -> Float[Tensor, "b outputs"]:
-        """Logits of normalised images; ``extra[i]`` stands behind the tokens at the input of block ``i``."""
+        """Logits of normalised images; ``extra[i]`` is appended to the tokens at the input of block ``i``."""
         tokens = self.patch_embed(images).flatten(2).transpose(1, 2)
         tokens = torch.cat([self.cls_token.expand(len(tokens), -1, -1), tokens], 1) + self.positions
-        own = tokens.shape[1]
+        num_tokens = tokens.shape[1]
         for block, added in zip(self.blocks, extra, strict=True):
-            tokens = block(torch.cat([tokens[:, :own], added.to(tokens.dtype)], 1))
+            tokens = block(torch.cat([tokens[:, :num_tokens], added.to(tokens.dtype)], 1))
         return self.head(self.norm(tokens[:, 0]))
 
 

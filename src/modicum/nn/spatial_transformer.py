@@ -1,4 +1,4 @@
-"""Moving images by displacement fields (Jaderberg et al., NeurIPS 2015, arXiv 1506.02025)."""
+"""Warps images by displacement fields (Jaderberg et al., NeurIPS 2015, arXiv 1506.02025)."""
 
 from contextlib import AbstractContextManager, nullcontext
 
@@ -9,21 +9,21 @@ from torch.nn import functional
 
 
 def without_autocast(device: torch.device) -> AbstractContextManager[object]:
-    """Where operations keep the precision of their tensors; devices that have no autocast (meta) need none."""
+    """A context in which operations keep the precision of their tensors; empty for devices without autocast (meta)."""
     if not torch.amp.is_autocast_available(device.type):
         return nullcontext()
     return torch.autocast(device.type, enabled=False)
 
 
 def warp(image: Float[Tensor, "b c h w"], field: Float[Tensor, "b 2 h w"]) -> Float[Tensor, "b c h w"]:
-    """Reads an image at displaced places: the output at ``(i, j)`` is the input at ``(i + f0, j + f1)``.
+    """Warps an image by a displacement field: the output at ``(i, j)`` is the input at ``(i + f0, j + f1)``.
 
-    The field *pulls*: with ``f0 = 3`` everywhere the picture moves up by three rows. Reading is bilinear, and beyond
+    The field *pulls*: with ``f0 = 3`` everywhere the image moves up by three rows. Sampling is bilinear, and beyond
     its border the image repeats its edge. Differentiable in both arguments. Works in at least float32, also under
-    autocast: a place at pixel 200 has no fraction left in bfloat16.
+    autocast: a coordinate of 200 has no fractional bits left in bfloat16.
 
     Args:
-        image: what is moved.
+        image: the images to warp.
         field: displacements in pixels, rows (down) first, then columns (right).
 
     >>> picture = torch.arange(6.0).view(1, 1, 3, 2)
@@ -34,16 +34,16 @@ def warp(image: Float[Tensor, "b c h w"], field: Float[Tensor, "b 2 h w"]) -> Fl
     with without_autocast(image.device):
         dtype = torch.promote_types(torch.promote_types(image.dtype, field.dtype), torch.float32)
         image, field = image.to(dtype), field.to(dtype)
-        places = []
+        coordinates = []
         # grid_sample wants x before y, counted from -1 to 1. Between the outer borders (2 p + 1) / n - 1 loses less to
         # rounding than between the outer pixels' centres, 2 p / (n - 1) - 1, as the release counts.
         for axis in (1, 0):
             side = field.shape[2 + axis]
             pixels = torch.arange(side, device=field.device, dtype=dtype)
-            place = pixels.view((-1, 1) if axis == 0 else (1, -1)) + field[:, axis]
-            places.append((2 * place + 1) / side - 1)
+            coordinate = pixels.view((-1, 1) if axis == 0 else (1, -1)) + field[:, axis]
+            coordinates.append((2 * coordinate + 1) / side - 1)
         return functional.grid_sample(
-            image, torch.stack(places, -1), mode="bilinear", padding_mode="border", align_corners=False
+            image, torch.stack(coordinates, -1), mode="bilinear", padding_mode="border", align_corners=False
         )
 
 
@@ -52,15 +52,15 @@ SQUARINGS = 7
 
 
 def integrate(velocity: Float[Tensor, "b 2 h w"], squarings: int = SQUARINGS) -> Float[Tensor, "b 2 h w"]:
-    """The displacement that following a stationary velocity field for one unit of time comes to.
+    """Integrates a stationary velocity field over one unit of time to a displacement field.
 
     By scaling and squaring (Arsigny et al., MICCAI 2006; Dalca et al., MICCAI 2018, arXiv 1805.04605): a field small
-    enough to be its own displacement is followed by itself, again and again. What comes out folds nowhere as long as
+    enough to be its own displacement is composed with itself, again and again. The result has no folds as long as
     the velocity is smooth, and that of the negative velocity is its inverse. In at least float32, also under autocast.
 
     Args:
         velocity: in pixels, rows (down) first, then columns (right).
-        squarings: how often the time followed is doubled.
+        squarings: how often the integration time is doubled.
 
     >>> constant = torch.tensor([3.0, -1.0]).view(1, 2, 1, 1).expand(1, 2, 4, 4)
     >>> torch.allclose(integrate(constant), constant)
@@ -74,7 +74,7 @@ def integrate(velocity: Float[Tensor, "b 2 h w"], squarings: int = SQUARINGS) ->
 
 
 def folded_share(field: Float[Tensor, "b 2 h w"]) -> Float[Tensor, " b"]:
-    """The share of each image's pixels where a displacement field folds or squeezes it flat.
+    """The share of each image's pixels where a displacement field folds or collapses.
 
     There the determinant of the Jacobian of ``p -> p + field(p)`` is not positive. Derivatives are forward differences,
     so the last row and column have none.

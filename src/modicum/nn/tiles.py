@@ -1,4 +1,4 @@
-"""Dense prediction of images too large for a network, in overlapping tiles without seams."""
+"""Dense prediction of large images in overlapping tiles, blended without seams."""
 
 from collections.abc import Callable, Iterator
 from math import ceil, pi
@@ -30,16 +30,16 @@ def tiled(
     statistics in every tile: for them the largest tile that memory holds is the best.
 
     Args:
-        predict: from tiles to outputs of the same height and width; what it does about devices and precision
-            is its own affair. No gradients are kept.
+        predict: maps tiles to outputs of the same height and width, and handles device and precision itself.
+            No gradients are kept.
         image: one image.
         tile: height and width of a tile (or one number for both), in pixels.
-        overlap: how far neighbouring tiles overlap at least, down and across; below the tile's size. What lies
-            at a tile's edge, where the network sees too little around it, counts least.
+        overlap: how far neighbouring tiles overlap at least, down and across; below the tile's size. Pixels at a
+            tile's edge, where the network has little context, count least.
         batch: how many tiles are predicted at once.
 
     Returns:
-        float32 on the image's device. Besides it, one row of tiles is held.
+        float32 on the image's device. Only one row of tiles is held in memory with it.
 
     Raises:
         InputError: an overlap that is not smaller than the tile; outputs of another size than the tiles.
@@ -55,20 +55,23 @@ def tiled_bands(
     overlap: int | tuple[int, int],
     batch: int = 1,
 ) -> Iterator[tuple[int, Float32[Tensor, "out rows width"]]]:
-    """The same from top to bottom in bands of finished rows, each with the row that it begins at.
+    """:func:`tiled`, yielded from top to bottom in bands of finished rows, each with the row that it begins at.
 
-    For images whose output would not fit in memory; see :func:`tiled`.
+    For images whose output would not fit in memory.
     """
     sizes, overlaps = _pair(tile), _pair(overlap)
     if min(sizes) < 1 or batch < 1:
-        raise InputError(f"tiles of {sizes[0]} x {sizes[1]}, {batch} at once", "use numbers over 0")
+        raise InputError(
+            f"tiles of {sizes[0]} x {sizes[1]} in batches of {batch}: all must be at least 1",
+            "use for instance tile=512, batch=4",
+        )
     if min(overlaps) < 0 or any(o >= s for o, s in zip(overlaps, sizes, strict=True)):
         raise InputError(
             f"tiles of {sizes[0]} x {sizes[1]} cannot overlap by {overlaps[0]} x {overlaps[1]}",
             "use an overlap from 0 to less than the tile",
         )
     height, width = image.shape[1:]
-    tops, lefts = (_starts(*given) for given in zip((height, width), sizes, overlaps, strict=True))
+    tops, lefts = (_starts(*side) for side in zip((height, width), sizes, overlaps, strict=True))
     down = _weights(tops, height, sizes[0], overlaps[0])
     across = _weights(lefts, width, sizes[1], overlaps[1])
     held: Float32[Tensor, "out rows width"] | None = None  # unfinished rows, from row ``begin`` on
@@ -90,8 +93,8 @@ def tiled_bands(
 
 
 def tile_count(size: tuple[int, int], tile: tuple[int, int], overlap: tuple[int, int]) -> int:
-    """In how many tiles :func:`tiled` predicts an image; all are height and width."""
-    down, across = (len(_starts(*given)) for given in zip(size, tile, overlap, strict=True))
+    """The number of tiles in which :func:`tiled` predicts an image; all sizes are (height, width)."""
+    down, across = (len(_starts(*side)) for side in zip(size, tile, overlap, strict=True))
     return down * across
 
 
@@ -105,24 +108,24 @@ def _row_of_tiles(
     across: Float32[Tensor, "tiles tile_width"],
     batch: int,
 ) -> Float32[Tensor, "out tile_height width"]:
-    """The tiles that begin at one row, blended across."""
+    """Predicts the tiles that begin at one row and blends them horizontally."""
     height, width = image.shape[1:]
     strip = image[:, _reflected(top, sizes[0], height).to(image.device)]
     blended: Float32[Tensor, "out tile_height width"] | None = None
     for start in range(0, len(lefts), batch):
-        some = lefts[start : start + batch]
-        columns = [_reflected(left, sizes[1], width).to(image.device) for left in some]
+        batch_lefts = lefts[start : start + batch]
+        columns = [_reflected(left, sizes[1], width).to(image.device) for left in batch_lefts]
         tiles = torch.stack([strip[:, :, column] for column in columns])
         outputs = predict(tiles)
-        if outputs.ndim != 4 or (len(outputs), *outputs.shape[2:]) != (len(some), *sizes):
+        if outputs.ndim != 4 or (len(outputs), *outputs.shape[2:]) != (len(batch_lefts), *sizes):
             raise InputError(
-                f"tiles of {len(some)} x {sizes[0]} x {sizes[1]} gave outputs of {tuple(outputs.shape)}",
+                f"tiles of {len(batch_lefts)} x {sizes[0]} x {sizes[1]} gave outputs of {tuple(outputs.shape)}",
                 "a dense predictor keeps height and width; choose a tile that its strides divide",
             )
         outputs = outputs.to(image.device, torch.float32)
         if blended is None:
             blended = outputs.new_zeros((outputs.shape[1], sizes[0], width))
-        for left, output, weights in zip(some, outputs, across[start : start + batch], strict=True):
+        for left, output, weights in zip(batch_lefts, outputs, across[start : start + batch], strict=True):
             first, end = max(left, 0), min(left + sizes[1], width)
             inside = slice(first - left, end - left)
             blended[:, :, first:end] += output[:, :, inside] * weights[inside].to(output)
@@ -141,7 +144,7 @@ def _starts(side: int, tile: int, overlap: int) -> list[int]:
 
 
 def _weights(starts: list[int], side: int, tile: int, overlap: int) -> Float32[Tensor, "tiles {tile}"]:
-    """How much each tile counts at each of its places along one side; at every pixel they sum to 1."""
+    """The weight of each tile at each of its pixels along one side; at every pixel of the image they sum to 1."""
     flank = torch.sin(pi / 2 * (torch.arange(overlap, dtype=torch.float64) + 0.5) / max(1, overlap)) ** 2
     window = torch.ones(tile, dtype=torch.float64)
     window[:overlap] = flank
@@ -159,7 +162,7 @@ def _weights(starts: list[int], side: int, tile: int, overlap: int) -> Float32[T
 
 
 def _reflected(start: int, length: int, side: int) -> Int64[Tensor, "{length}"]:
-    """Pixels from ``start`` on, mirrored at the first and the last as often as needed (they are not repeated)."""
+    """Pixel indices from ``start`` on, mirrored at the first and last as often as needed (these are not repeated)."""
     if side == 1:
         return torch.zeros(length, dtype=torch.int64)
     at = torch.arange(start, start + length) % (2 * (side - 1))

@@ -14,7 +14,7 @@ from modicum.nn.instance_norm import InstanceNorm
 from modicum.nn.resnet_generator import ResidualBlock
 
 PUBLISHED_SCALES = 3
-_SMALLEST_SCALE = 16  # four convolutions of stride 2, each padded by reflection, which wants two pixels
+_SMALLEST_SCALE = 16  # four convolutions of stride 2, each padded by reflection, which needs two pixels
 
 
 class SampleNorm(nn.Module):
@@ -39,7 +39,7 @@ class SampleNorm(nn.Module):
 
 
 class UnitEncoder(nn.Sequential):
-    """From images to features at a quarter of their size, ``[b, 4 width, h / 4, w / 4]``.
+    """Encodes images to features at a quarter of their size, ``[b, 4 width, h / 4, w / 4]``.
 
     With one channel, width 64 and 4 blocks it has 5,379,584 parameters.
 
@@ -65,7 +65,7 @@ class UnitEncoder(nn.Sequential):
 
 
 class UnitDecoder(nn.Sequential):
-    """From what :class:`UnitEncoder` gives to images in (-1, 1).
+    """Decodes features of :class:`UnitEncoder` to images in (-1, 1).
 
     With one channel, width 64 and 4 blocks it has 5,748,353 parameters.
 
@@ -82,7 +82,7 @@ class UnitDecoder(nn.Sequential):
 
 
 def upsampling_layers(out_channels: int, width: int) -> list[nn.Module]:
-    """From ``4 width`` channels to images of four times the size: what decoders of UNIT and MUNIT end with."""
+    """The last layers of the decoders of UNIT and MUNIT: ``4 width`` channels to images of four times the size."""
     return [
         nn.Upsample(scale_factor=2),
         *padded_convolution(4 * width, 2 * width, 5),
@@ -98,12 +98,12 @@ def upsampling_layers(out_channels: int, width: int) -> list[nn.Module]:
 
 
 def padded_convolution(before: int, after: int, kernel: int, stride: int = 1) -> tuple[nn.Module, nn.Module]:
-    """A convolution behind the reflection that keeps the size, or with stride 2 halves it."""
+    """A convolution with reflection padding that keeps the size, or with stride 2 halves it."""
     return nn.ReflectionPad2d((kernel - 1) // 2), nn.Conv2d(before, after, kernel, stride)
 
 
 def discriminator_scales(image_size: tuple[int, int]) -> int:
-    """At how many scales images of a height and width can be judged: 3, as published, from 61 pixels on.
+    """The number of scales of the discriminator for an image size: 3, as published, from 61 pixels on.
 
     Raises:
         InputError: images of less than 16 pixels.
@@ -123,7 +123,7 @@ def discriminator_scales(image_size: tuple[int, int]) -> int:
 
 
 class MultiScaleDiscriminator(nn.Module):
-    """How real an image looks at several scales, each half of the one before.
+    """Scores how real an image looks at several scales, each half of the one before.
 
     With one channel, width 64 and 3 scales it has 8,265,027 parameters.
 

@@ -10,7 +10,7 @@ from modicum.errors import InputError
 
 
 class VitPyramid(nn.Module):
-    """Feature maps after four blocks of a vision transformer, brought to 4, 2, 1 and 1/2 times its grid of patches.
+    """Feature maps after four blocks of a vision transformer, resized to 4, 2, 1 and 1/2 times its grid of patches.
 
     After a third, half, two thirds and all of the blocks (4, 6, 8 and 12 of 12), without the last norm: Bao et al.,
     "BEiT" (ICLR 2022, arXiv 2106.08254) with UPerNet. The larger maps come from transposed convolutions (two with batch
@@ -18,7 +18,7 @@ class VitPyramid(nn.Module):
     Position embeddings are resampled where images have another size than ``image_size``.
 
     Args:
-        name: of a timm vision transformer.
+        name: name of a timm vision transformer.
         image_size: height and width that position embeddings are made for.
 
     Attributes:
@@ -26,7 +26,7 @@ class VitPyramid(nn.Module):
         output_stride: images whose height and width are multiples of it have maps that fit each other exactly.
 
     Raises:
-        InputError: ``name`` is no vision transformer with one grid.
+        InputError: ``name`` is not a vision transformer with one grid.
     """
 
     def __init__(self, name: str, image_size: tuple[int, int]) -> None:
@@ -67,9 +67,10 @@ def _plain_body(name: str, image_size: tuple[int, int]) -> Any:
     body: Any = timm.create_model(name, pretrained=False, **arguments)
     if len(body.blocks) < 4:
         raise InputError(
-            f"encoder '{name}' has {len(body.blocks)} blocks, and four maps are needed", "choose a deeper one"
+            f"encoder '{name}' has {len(body.blocks)} blocks, and four maps are needed",
+            "choose a deeper one, for instance vit_small_patch16_224",
         )
-    # Behind the last tap: without gradients, they would stop training on several devices.
+    # Blocks after the last map get no gradients, which would stop training on several devices.
     for unused in ("norm", "fc_norm"):
         setattr(body, unused, nn.Identity())
     return body

@@ -15,7 +15,8 @@ from modicum.engine.inputs.batches import as_network_input
 from modicum.engine.recipe.settings import Recipe
 from modicum.engine.training.averaging import AveragedParameters
 from modicum.engine.training.meters import memory_account, saved_tensors
-from modicum.engine.training.optimizers import clip_gradients, make_optimizer
+from modicum.engine.training.optimizers import make_optimizer, parameters_of
+from modicum.engine.training.step import BatchInStep, Part, StepHooks, TrainingStep
 from modicum.methods import ExtractStage, TrainStage, Update
 from modicum.planning.memory_tracker import MemoryTracker, Peak
 from modicum.planning.simulated_gpu import SimulatedGPU
@@ -101,12 +102,13 @@ class DryRun:
         """The engine's account of a training step, and the memory it takes once the optimisers have their state."""
         with self._following() as memory:
             steps = _Steps(self, stage, batch, memory)
-            steps.step()
+            steps.step(BatchInStep())
             account = steps.account()
             warm = memory.moment()
-            if self.recipe.training.accumulate > 1:
-                steps.step(finished=False)  # the next forward pass begins with gradients
-            steps.step()
+            count = self.recipe.training.accumulate
+            if count > 1:  # the next forward pass begins with gradients
+                steps.step(BatchInStep(count, first=True, last=False))
+            steps.step(BatchInStep(count, first=count == 1, last=True))
         return account, memory.peak(warm)
 
     @contextmanager
@@ -131,7 +133,7 @@ class _ZeroWhereAsked(TorchDispatchMode):
 
 
 class _Steps:
-    """Training steps of one stage, in the order of the engine's ``StageModule``."""
+    """Training steps of one stage, with a name for every tensor that they make."""
 
     def __init__(self, run: DryRun, stage: TrainStage, batch: Batch, memory: MemoryTracker) -> None:
         self.run = run
@@ -139,10 +141,17 @@ class _Steps:
         self.batch = batch
         self.memory = memory
         self.settings = run.recipe.training
-        self.updates = list(stage.updates())
-        self.optimizers = [_optimizer(update, run) for update in self.updates]
+        updates = list(stage.updates())
+        self.training_step = TrainingStep(
+            updates,
+            [_optimizer(update, run) for update in updates],
+            clip_norm=self.settings.clip_norm,
+            release_gradients=run.cuda,
+            hooks=StepHooks(around_forward=self._first_step_meter, after=self._name),
+        )
         self.average: AveragedParameters | None = None
         self.activations = 0
+        self.warm = False
         self._own = [*stage.parameters(), *stage.buffers()]
         memory.name(self._own, "weights")
         memory.name(batch.values(), "features")
@@ -151,15 +160,15 @@ class _Steps:
             self.average = AveragedParameters(learnable, self.settings.ema_decay)
             memory.name(self.average.average.values(), "optimizer")
 
-    def step(self, finished: bool = True) -> None:
-        """One batch; without an optimiser step where the batches of a step are not ``finished``."""
+    def step(self, place: BatchInStep) -> None:
+        """One batch."""
         batch = self._as_on_device()
         with self.run.autocast():  # backward pass and optimiser too, as in the engine
-            for update, optimizer in zip(self.updates, self.optimizers, strict=True):
-                with self._only(update):
-                    self._update(update, optimizer, batch, finished)
-        if finished and self.average is not None:
-            self.average.update()
+            self.training_step(batch, place)
+        if place.last:
+            self.warm = True
+            if self.average is not None:
+                self.average.update()
 
     def _as_on_device(self) -> Batch:
         batch = as_network_input(self.batch)
@@ -171,59 +180,36 @@ class _Steps:
         self.memory.name([tensor for name, tensor in batch.items() if name == "image"], "features")
         return batch
 
-    def _update(self, update: Update, optimizer: Optimizer, batch: Batch, finished: bool) -> None:
-        if optimizer.state:
-            losses = update.losses(batch)
-        else:  # the meter holds on to what it counts, which would raise the peak of later steps
-            with saved_tensors(self._own) as account:
-                losses = update.losses(batch)
-            self.activations = max(self.activations, account.bytes)
-            optimizer.zero_grad(set_to_none=True)
-        if finished and not self.run.cuda and self.settings.accumulate == 1:
-            optimizer.zero_grad(set_to_none=True)  # a GPU's gradients went right after the last step
-        torch.stack(list(losses.values())).sum().backward()
-        self.memory.name((p.grad for p in _parameters(optimizer) if p.grad is not None), "gradients")
-        if finished:
-            if self.settings.clip_norm:
-                clip_gradients(optimizer, self.settings.clip_norm)
-            optimizer.step()
-            self.memory.name(_state(optimizer), "optimizer")
-            if self.run.cuda:
-                optimizer.zero_grad(set_to_none=True)
-
     @contextmanager
-    def _only(self, update: Update) -> Iterator[None]:
-        """With several updates, only the parameters of this one receive gradients."""
-        if len(self.updates) == 1:
+    def _first_step_meter(self) -> Iterator[None]:
+        """Of the first step alone: the meter holds on to what it counts, which would raise the peak of later ones."""
+        if self.warm:
             yield
             return
-        number = self.updates.index(update)
-        own = {id(p) for p in _parameters(self.optimizers[number])}
-        others = [p for o in self.optimizers for p in _parameters(o) if id(p) not in own and p.requires_grad]
-        for parameter in others:
-            parameter.requires_grad_(False)
-        try:
+        with saved_tensors(self._own) as account:
             yield
-        finally:
-            for parameter in others:
-                parameter.requires_grad_(True)
+        self.activations = max(self.activations, account.bytes)
+
+    def _name(self, part: Part, optimizer: Optimizer) -> None:
+        if part == "backward":
+            grads = (parameter.grad for parameter in parameters_of(optimizer))
+            self.memory.name((grad for grad in grads if grad is not None), "gradients")
+        else:
+            self.memory.name(_state(optimizer), "optimizer")
 
     def account(self) -> dict[str, Any]:
         """What the engine writes into ``metrics.json`` of the same step on a CPU."""
         average: Mapping[str, Tensor] | None = self.average.average if self.average else None
-        return memory_account(self.stage, self.optimizers, self.activations, average)
+        return memory_account(self.stage, self.training_step.optimizers, self.activations, average)
 
 
 def _optimizer(update: Update, run: DryRun) -> Optimizer:
     made = make_optimizer(update, run.recipe.training)
     if run.cuda:  # where nothing is said, a GPU's optimisers take all parameters in one operation
         for group in made.param_groups:
-            group["foreach"] = not group.get("fused")
+            if group["foreach"] is None:
+                group["foreach"] = not (group["fused"] or group["differentiable"])
     return made
-
-
-def _parameters(optimizer: Optimizer) -> Iterable[Any]:
-    return (parameter for group in optimizer.param_groups for parameter in group["params"])
 
 
 def _state(optimizer: Optimizer) -> Iterable[Tensor]:

@@ -63,6 +63,7 @@ def fake_method(recipe: Recipe, num_classes: int) -> Method:
         lambda: Backbone(recipe.backbone.name, recipe.image.size),
         {"label": np.arange(num_classes)},
         settings,
+        has_data=False,
     )
     try:
         with _MetaTensors():

@@ -22,7 +22,7 @@ def inspect_tables(found: Mapping[str, Any]) -> list[RenderableType]:
     """What ``modicum inspect`` shows: the files, the people, the labels, then what is wrong and what to do about it.
 
     Args:
-        found: what :func:`modicum.planning.fingerprint.fingerprint` gave, or what was read from its file.
+        found: what :func:`modicum.data.checks.fingerprint.fingerprint` gave, or what was read from its file.
     """
     parts: list[RenderableType] = [_title(found), _overview(found)]
     if found["classes"]:
@@ -30,8 +30,9 @@ def inspect_tables(found: Mapping[str, Any]) -> list[RenderableType]:
     if found["findings"]:
         parts.append(_finding_table(found["findings"]))
     parts += _lists(found)
-    if found.get("notes"):
-        parts.append(_notes(found["notes"]))
+    notes = [*found.get("notes", ()), *(found.get("boxes") or {}).get("notes", ())]
+    if notes:
+        parts.append(_notes(notes))
     parts.append(_warnings(found["warnings"]))
     return [Padding(part, (0, 0, 1, 1)) for part in parts]
 
@@ -83,9 +84,18 @@ def _overview_rows(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield name, text
     if found["reports"]:
         yield "reports", _report_text(found["reports"])
+    if found.get("boxes"):
+        yield "boxes", _box_text(found["boxes"], found["images"])
     for name in ("masks", "targets"):
         if found[name]:
             yield name, f"{found[name]:,}"
+
+
+def _box_text(boxes: Mapping[str, Any], images: int) -> str:
+    if boxes["problem"]:
+        return f"given of {count_of(boxes['images'], 'image')}, and not usable as they are"
+    text = f"{boxes['count']:,} in {boxes['images']:,} of {count_of(images, 'image')}"
+    return f"{text}: {_list(boxes['classes'])}" if boxes["classes"] else text
 
 
 def _report_text(reports: Mapping[str, Any]) -> str:

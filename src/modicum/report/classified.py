@@ -11,14 +11,14 @@ from modicum.report.files import Evaluation, RunFiles
 
 @dataclass(frozen=True)
 class Classified:
-    """Truth and predictions of the images of one evaluation.
+    """Ground truth and predictions of the images of one evaluation.
 
     Args:
         classes: names in the order of the columns.
         kind: binary, multi-class or multi-label.
         truth: ``[n]`` class numbers, or ``[n, findings]`` of 1, 0 and NaN (unknown).
         probabilities: ``[n, classes]``; of a severity score, which has none, ``[n, 0]``.
-        patients: of each image, where intervals are by patient.
+        patients: patient of each image, if intervals are by patient.
         predicted: ``[n]`` class numbers; not of findings.
         severity: ``[n]``, in grades; None where probabilities are predicted.
     """
@@ -46,17 +46,17 @@ class Classified:
             return self.severity, self.truth >= index, self.patients
         if not self.several:
             return self.probabilities[:, index], self.truth == index, self.patients
-        known = ~np.isnan(self.truth[:, index])
-        patients = None if self.patients is None else self.patients[known]
-        return self.probabilities[known, index], self.truth[known, index] > 0.5, patients
+        is_known = ~np.isnan(self.truth[:, index])
+        patients = None if self.patients is None else self.patients[is_known]
+        return self.probabilities[is_known, index], self.truth[is_known, index] > 0.5, patients
 
     def images_of(self, index: int) -> int:
         """How many images are of a class, or have a finding."""
         of_class = self.truth[:, index] > 0.5 if self.several else self.truth == index
         return int(of_class.sum())
 
-    def shown(self) -> Iterator[int]:
-        """Class numbers that have a curve of their own: one of two, each of more; of a severity all but the lowest."""
+    def curve_classes(self) -> Iterator[int]:
+        """Indices of the classes with a curve: one of two classes, or each of more; of a severity all but the lowest."""
         first = 1 if self.kind == "binary" or self.severity is not None else 0
         return iter(range(first, len(self.classes)))
 
@@ -73,7 +73,7 @@ class Classified:
 
 
 def classified(run: RunFiles, evaluation: Evaluation) -> Classified | None:
-    """Reads the predictions; None where they are missing or do not fit the classes. Rows without truth are left out."""
+    """Reads the predictions; None if they are missing or do not fit the classes. Rows without truth are left out."""
     table, classes = evaluation.predictions, run.classes
     if table is None or not classes:
         return None

@@ -16,14 +16,24 @@ from jaxtyping import Bool, Float, UInt8
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
+from modicum.batch import Batch
 from modicum.data.manifest import Manifest, class_order
-from modicum.tasks.bootstrap import Estimate
 from modicum.tasks.loss_words import LOSS_SETTINGS, refuse_settings
+from modicum.tasks.metric import Metric, is_higher_better, known_metric, with_classes
+from modicum.tasks.scores import DenseScores, Example, Scores
 from modicum.tasks.value_range import ValueRange
 
-Batch = dict[str, Tensor]
-"""Tensors of one batch by name; ``image`` ``[b, c, h, w]`` in ``[0, 1]``, ``position`` ``[b]`` (the row of the
-manifest), and what the task's targets are called."""
+__all__ = [
+    "AuxiliaryImage",
+    "Batch",
+    "DenseScores",
+    "DenseTask",
+    "Example",
+    "ImageLevelTask",
+    "Scores",
+    "Task",
+    "TaskOptions",
+]
 
 
 @dataclass(frozen=True)
@@ -32,15 +42,16 @@ class AuxiliaryImage:
 
     Attributes:
         column: of the manifest, and the name in a batch.
-        kind: ``image`` (float32 ``[b, c, h, w]`` in ``[0, 1]``), or ``label_map`` (uint8 ``[b, 1, h, w]``, never scaled).
+        kind: ``image`` (float32 ``[b, c, h, w]`` in ``[0, 1]``), ``saliency`` (the same with one channel, from the whole
+            range of its file's type), or ``label_map`` (uint8 ``[b, 1, h, w]``, never scaled).
         required: whether every row must have one.
-        absent: the code of every pixel where a row has none.
+        absent: the code (or level) of every pixel where a row has none.
         channels: of an image: 1 (grey) or 3.
         window: centre and width, in the file's own units, of an image's values that are shown from 0 to 1.
     """
 
     column: str
-    kind: Literal["image", "label_map"]
+    kind: Literal["image", "label_map", "saliency"]
     required: bool = True
     absent: int = 0
     channels: int = 3
@@ -53,52 +64,13 @@ class TaskOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Scores(ABC):
-    """Collects predictions batch by batch and turns them into metrics. One object for one pass over one split."""
-
-    @abstractmethod
-    def update(self, outputs: Tensor, batch: Batch) -> None:
-        """Takes one batch of raw network outputs together with its targets."""
-
-    @abstractmethod
-    def merge(self, others: Sequence["Scores"]) -> None:
-        """Takes over what other processes collected; a row seen twice counts once."""
-
-    @abstractmethod
-    def metrics(self) -> dict[str, float]:
-        """Point values, quickly: what is shown after each epoch and selects the best weights."""
-
-    @abstractmethod
-    def estimates(self, groups: Sequence[str] | None, resamples: int, seed: int) -> dict[str, Estimate]:
-        """Values with bootstrap intervals; ``groups`` are patients, in the order of :meth:`positions`."""
-
-    @abstractmethod
-    def positions(self) -> np.ndarray:
-        """Rows of the manifest that were scored, in the order of :meth:`table`."""
-
-    @abstractmethod
-    def table(self) -> pd.DataFrame:
-        """One row a scored image: truth, prediction, and probabilities."""
-
-
-@dataclass(frozen=True)
-class Example:
-    """One prediction worth looking at. Of a severity score, which is no probability, ``score`` is there instead."""
-
-    row: int
-    kind: str
-    output: int
-    truth: str
-    prediction: str
-    probability: float
-    score: float | None = None
-
-
 class Task(ABC):
     """A kind of target and prediction."""
 
     name: ClassVar[str]
     Options: ClassVar[type[TaskOptions]] = TaskOptions
+    metric_table: ClassVar[tuple[Metric, ...]] = ()
+    """What tasks of this kind may report: the one place that says so (:mod:`modicum.tasks.metric`)."""
     needs_labels: ClassVar[bool] = True
     """Whether images without a label are left out where others have one."""
     levels: ClassVar[int] = 256
@@ -168,9 +140,17 @@ class Task(ABC):
     def monitor(self) -> str:
         """The validation metric that selects the best weights unless the user names another."""
 
-    @abstractmethod
+    def metrics(self) -> dict[str, Metric]:
+        """All metrics that this task may report, by name and in the order of reports; of one class ``NAME/CLASS``."""
+        return with_classes(self.metric_table, ())
+
+    def metric(self, name: str) -> Metric:
+        """One of :meth:`metrics`, or ``loss``. Raises :class:`~modicum.errors.InputError` for an unknown name."""
+        return known_metric(self.metrics(), name, f"task {self.name} ({self.kind})")
+
     def higher_is_better(self, metric: str) -> bool:
-        """Direction of a metric. Raises :class:`~modicum.errors.InputError` for an unknown name."""
+        """Direction of a metric. Raises :class:`~modicum.errors.InputError` where it has none, or is not known."""
+        return is_higher_better(self.metric(metric))
 
     @abstractmethod
     def targets(self, manifest: Manifest) -> dict[str, np.ndarray]:
@@ -245,27 +225,6 @@ class ImageLevelTask(Task):
         """Columns of a predictions file for images without a known truth."""
 
 
-class DenseScores(Scores):
-    """Scores of predictions that are pictures; they can also be taken one image at a time, at its own size."""
-
-    @abstractmethod
-    def add(
-        self,
-        position: int,
-        activated: Float[np.ndarray, "channels height width"],
-        truth: Mapping[str, np.ndarray],
-        spacing: tuple[float, float] | None,
-    ) -> None:
-        """Takes one image.
-
-        Args:
-            position: its row of the manifest.
-            activated: what the task makes of the network's output, brought to the image's own size.
-            truth: what :meth:`DenseTask.ground_truth` gave.
-            spacing: millimetres between rows and between columns, where known.
-        """
-
-
 class DenseTask(Task):
     """A task whose prediction is a picture of the image's own size.
 
@@ -324,8 +283,8 @@ class DenseTask(Task):
         """What :meth:`DenseScores.add` compares with.
 
         Args:
-            auxiliary_images: by column, at the image's own size: images float32 ``[c, h, w]`` in ``[0, 1]``, codes uint8
-                ``[h, w]``.
+            auxiliary_images: by column, at the image's own size: images and saliency float32 ``[c, h, w]`` in ``[0, 1]``,
+                codes uint8 ``[h, w]``.
         """
 
     @abstractmethod

@@ -12,7 +12,7 @@ torch.Size([4, 3, 96, 96])
 from modicum.transforms.geometry import resize
 from modicum.transforms.misaligned_pairs import Misalign, MisalignElastic
 from modicum.transforms.misalignment import AffineMisalignment, ElasticMisalignment
-from modicum.transforms.mixup import mixup
+from modicum.transforms.mixup import blend, mixup
 from modicum.transforms.operation import GeometricOperation, Operation, PhotometricOperation
 from modicum.transforms.pipeline import OPERATIONS, Augmentation, describe_augmentation, parse_augmentation
 from modicum.transforms.policy import POLICY_OPERATIONS, Policy
@@ -40,7 +40,7 @@ from modicum.transforms.random_photometry import (
     Saturation,
 )
 from modicum.transforms.scale_crop import RandomScaleCrop
-from modicum.transforms.views import VIEWS, apply_view, apply_views, parse_views
+from modicum.transforms.views import VIEWS, apply_view, apply_views, apply_views_to_batch, parse_views
 
 __all__ = [
     "OPERATIONS",
@@ -77,6 +77,8 @@ __all__ = [
     "Zoom",
     "apply_view",
     "apply_views",
+    "apply_views_to_batch",
+    "blend",
     "describe_augmentation",
     "mixup",
     "parse_augmentation",

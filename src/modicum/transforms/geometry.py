@@ -11,7 +11,7 @@ w covers x from -0.5 to w - 0.5. Sizes are (height, width).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Float64, Int64, Shaped
@@ -142,18 +142,6 @@ def apply_stages_to_mask(mask: Shaped[Tensor, "batch *shape"], stages: Sequence[
     else:
         moved = _warp(planes.float(), stages, nearest=True).to(mask.dtype)
     return moved.squeeze(1) if mask.ndim == 3 else moved
-
-
-def warp_batch(batch: dict[str, Any], stages: Sequence[Stage]) -> dict[str, Any]:
-    """Runs the chain on ``image``, and on ``target``, ``mask`` and ``fov`` where they are; the rest passes through."""
-    moved = dict(batch)
-    for name in ("image", "target"):
-        if batch.get(name) is not None:
-            moved[name] = apply_stages(batch[name], stages)
-    for name in ("mask", "fov"):
-        if batch.get(name) is not None:
-            moved[name] = apply_stages_to_mask(batch[name], stages)
-    return moved
 
 
 def resize(

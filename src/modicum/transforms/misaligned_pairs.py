@@ -7,27 +7,25 @@
 torch.Size([2, 1, 32, 32])
 """
 
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
+from modicum.batch import Batch, Kind
 from modicum.transforms.geometry import Stage
-from modicum.transforms.misalignment import (
-    PAIR,
-    AffineMisalignment,
-    ElasticMisalignment,
-    Interpolation,
-    pair_member,
-)
-from modicum.transforms.operation import Batch, Drawn, Operation, Shape, happens
+from modicum.transforms.misalignment import AffineMisalignment, ElasticMisalignment, Interpolation
+from modicum.transforms.operation import Drawn, Operation, Shape, happens
 
 BLACK = 0.0
 
 
 class Misalign(Operation):
     """Turns, shifts and zooms image and target, each by its own amounts; see :class:`AffineMisalignment`.
+
+    What else lies on the image (a mask, saliency, boxes) moves with it.
 
     Attributes:
         level: turns by up to so many degrees, shifts by up to twice as many percent, zooms likewise; 0 to 5 in the paper.
@@ -41,17 +39,15 @@ class Misalign(Operation):
     def draw(self, count: int, shape: Shape, generator: torch.Generator) -> Drawn:
         return {"matrix": self._moves.draw(count, (shape[1], shape[2]), generator).matrix}
 
-    def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
-        moved = dict(batch)
-        for name in PAIR:
-            images = pair_member(batch, name)
+    def apply(self, batch: Batch, generator: torch.Generator, kinds: Mapping[str, Kind]) -> Batch:
+        def drawn(images: Tensor) -> Stage:
             applied = happens(len(images), self.p, generator)
             matrix = self.draw(len(images), _shape(images), generator)["matrix"]
-            if self.level > 0:
-                matrix = torch.where(applied.view(-1, 1, 1), matrix, torch.eye(3, dtype=matrix.dtype))
-                size = images.shape[2], images.shape[3]
-                moved[name] = self._moves.move(images, Stage(matrix, size, size, "fill"))
-        return moved
+            matrix = torch.where(applied.view(-1, 1, 1), matrix, torch.eye(3, dtype=matrix.dtype))
+            size = images.shape[2], images.shape[3]
+            return Stage(matrix, size, size, "fill")
+
+        return self._moves.misaligned(batch, drawn, kinds)
 
     @property
     def _moves(self) -> AffineMisalignment:
@@ -60,6 +56,8 @@ class Misalign(Operation):
 
 class MisalignElastic(Operation):
     """Bends image and target, each by its own smooth field; see :class:`ElasticMisalignment`.
+
+    Label maps and saliency bend with the image; boxes and points cannot.
 
     Attributes:
         sigma: standard deviation of the displacements at the grid's points, in pixels of a 256-pixel image.
@@ -75,15 +73,12 @@ class MisalignElastic(Operation):
     def draw(self, count: int, shape: Shape, generator: torch.Generator) -> Drawn:
         return {"field": self._bends.draw(count, (shape[1], shape[2]), generator)}
 
-    def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
-        moved = dict(batch)
-        for name in PAIR:
-            images = pair_member(batch, name)
+    def apply(self, batch: Batch, generator: torch.Generator, kinds: Mapping[str, Kind]) -> Batch:
+        def drawn(images: Tensor) -> Tensor:
             applied = happens(len(images), self.p, generator)
-            field = self.draw(len(images), _shape(images), generator)["field"]
-            if self.sigma > 0:
-                moved[name] = self._bends.move(images, field * applied.view(-1, 1, 1, 1))
-        return moved
+            return self.draw(len(images), _shape(images), generator)["field"] * applied.view(-1, 1, 1, 1)
+
+        return self._bends.misaligned(batch, drawn, kinds)
 
     @property
     def _bends(self) -> ElasticMisalignment:

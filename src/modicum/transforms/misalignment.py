@@ -1,14 +1,17 @@
 """Pairs that do not lie on each other: the "noise" of RegGAN's experiments, reproducible.
 
 Kong et al., "Breaking the Dilemma of Medical Image-to-image Translation", NeurIPS 2021, arXiv 2110.06465. Training
-pairs are moved, both images of a pair independently; validation and test pairs stay as they are. Whatever is random
-comes from a generator on the CPU, so the same generator state moves the same images the same way on every device.
+pairs are moved, both images of a pair independently; validation and test pairs stay as they are. What else lies on
+``image`` (label maps, saliency, boxes) moves as that does. Whatever is random comes from a generator on the CPU, so the
+same generator state moves the same images the same way on every device.
 
 >>> pair = {"image": torch.rand(2, 1, 32, 32), "target": torch.rand(2, 1, 32, 32)}
 >>> AffineMisalignment(level=5)(pair, torch.Generator().manual_seed(0))["target"].shape
 torch.Size([2, 1, 32, 32])
 """
 
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import torch
@@ -17,20 +20,21 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch.nn import functional
 
+from modicum.batch import IMAGE, Batch, Kind, Kinds, check_pictures, for_each_relative, kind_of, names_of
 from modicum.errors import InputError
 from modicum.transforms import geometry
+from modicum.transforms.batch_geometry import warp_batch
 from modicum.transforms.geometry import Size, Stage
 from modicum.transforms.windows import uniform
 
-Batch = dict[str, Any]
 Interpolation = Literal["bilinear", "nearest"]
 PAIR = ("image", "target")
 REFERENCE_SIDE = 256
 """Pixels along the side of the images that displacements in pixels are stated for."""
 
 
-class _Misalignment(BaseModel):
-    """What both kinds share: how images are read, and what comes in from outside.
+class _Misalignment(BaseModel, ABC):
+    """What both share: how images are read, what comes in from outside, and what moves with what.
 
     Attributes:
         background: the value outside the images, exactly.
@@ -41,6 +45,51 @@ class _Misalignment(BaseModel):
 
     background: float = -1.0
     interpolation: Interpolation = "bilinear"
+
+    @property
+    @abstractmethod
+    def still(self) -> bool:
+        """Whether nothing moves."""
+
+    @abstractmethod
+    def draw(self, count: int, size: Size, generator: torch.Generator) -> Any:
+        """One random motion for each of ``count`` images of a height and width."""
+
+    @abstractmethod
+    def move(self, images: Float[Tensor, "b c h w"], motion: Any) -> Float[Tensor, "b c h w"]:
+        """Images moved by what :meth:`draw` drew."""
+
+    @abstractmethod
+    def follow(self, batch: Batch, motion: Any, kinds: Kinds = None) -> Batch:
+        """What lies on ``image`` (label maps, saliency, boxes, points), moved as that was."""
+
+    def __call__(self, batch: Batch, generator: torch.Generator, kinds: Kinds = None) -> Batch:
+        """The batch with ``image`` and ``target`` ``[b, c, h, w]`` moved, and with ``image`` what lies on it.
+
+        Further images, where ``kinds`` declares any, are moved by motions of their own too.
+
+        Raises:
+            InputError: one of the two is missing, or a picture has no kind.
+        """
+
+        def drawn(images: Tensor) -> Any:
+            return self.draw(len(images), (images.shape[2], images.shape[3]), generator)
+
+        check_pictures(batch, kinds)
+        return for_each_relative(batch, lambda part, known: self.misaligned(part, drawn, known), kinds)
+
+    def misaligned(self, batch: Batch, drawn: Callable[[Tensor], Any], kinds: Mapping[str, Kind]) -> Batch:
+        """The inputs of one image a row, each image moved by the motion that is ``drawn`` for it."""
+        moved, images = dict(batch), names_of(batch, Kind.IMAGE, kinds=kinds)
+        for name in (*PAIR, *(name for name in images if name not in PAIR)):
+            motion = drawn(pair_member(batch, name))
+            if self.still:
+                continue
+            moved[name] = self.move(batch[name], motion)
+            if name == IMAGE:
+                beside = {other: value for other, value in batch.items() if other not in images}
+                moved |= self.follow(beside, motion, kinds)
+        return moved
 
 
 class AffineMisalignment(_Misalignment):
@@ -56,6 +105,10 @@ class AffineMisalignment(_Misalignment):
 
     level: float = Field(5.0, ge=0, lt=50)
 
+    @property
+    def still(self) -> bool:
+        return self.level == 0
+
     def draw(self, count: int, size: Size, generator: torch.Generator) -> Stage:
         """One random motion for each of ``count`` images of a height and width."""
         share = 0.02 * self.level
@@ -64,25 +117,14 @@ class AffineMisalignment(_Misalignment):
         factor = uniform(count, (1 - share, 1 + share), generator)
         return _affine_stage(degrees, shift[:, 0] * size[1], shift[:, 1] * size[0], factor, size)
 
-    def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
-        """The batch with ``image`` and ``target`` ``[b, c, h, w]`` moved; the rest passes through.
-
-        Raises:
-            InputError: one of the two is missing.
-        """
-        moved = dict(batch)
-        for name in PAIR:
-            images = pair_member(batch, name)
-            stage = self.draw(len(images), (images.shape[2], images.shape[3]), generator)
-            if self.level > 0:
-                moved[name] = self.move(images, stage)
-        return moved
-
-    def move(self, images: Float[Tensor, "b c h w"], stage: Stage) -> Float[Tensor, "b c h w"]:
+    def move(self, images: Float[Tensor, "b c h w"], motion: Stage) -> Float[Tensor, "b c h w"]:
         """Images moved by what :meth:`draw` drew."""
         apply = geometry.apply_stages if self.interpolation == "bilinear" else geometry.apply_stages_to_mask
         # Geometric steps fill with 0.
-        return apply(images - self.background, [stage]) + self.background
+        return apply(images - self.background, [motion]) + self.background
+
+    def follow(self, batch: Batch, motion: Stage, kinds: Kinds = None) -> Batch:
+        return warp_batch(batch, [motion], kinds)
 
 
 class ElasticMisalignment(_Misalignment):
@@ -99,6 +141,10 @@ class ElasticMisalignment(_Misalignment):
     sigma: float = Field(3.0, ge=0)
     control_points: int = Field(8, ge=2)
 
+    @property
+    def still(self) -> bool:
+        return self.sigma == 0
+
     def draw(
         self, count: int, size: Size, generator: torch.Generator
     ) -> Float[Tensor, "count 2 height width"]:
@@ -112,40 +158,48 @@ class ElasticMisalignment(_Misalignment):
         field = functional.interpolate(coarse * scale, size, mode="bicubic", align_corners=True)
         return field.float()
 
-    def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
-        """The batch with ``image`` and ``target`` ``[b, c, h, w]`` bent; the rest passes through.
-
-        Raises:
-            InputError: one of the two is missing.
-        """
-        moved = dict(batch)
-        for name in PAIR:
-            images = pair_member(batch, name)
-            field = self.draw(len(images), (images.shape[2], images.shape[3]), generator)
-            if self.sigma > 0:
-                moved[name] = self.move(images, field)
-        return moved
-
     def move(
-        self, images: Float[Tensor, "b c h w"], field: Float[Tensor, "b 2 h w"]
+        self, images: Float[Tensor, "b c h w"], motion: Float[Tensor, "b 2 h w"]
     ) -> Float[Tensor, "b c h w"]:
         """Images read at the places that a field names."""
-        height, width = images.shape[2:]
-        field = field.to(images.device)
-        rows = torch.arange(height, device=images.device).view(-1, 1) + field[:, 0]
-        columns = torch.arange(width, device=images.device).view(1, -1) + field[:, 1]
-        # grid_sample counts from -1 to 1 between the outer borders, x before y, and fills with 0.
-        grid = torch.stack([(2 * columns + 1) / width - 1, (2 * rows + 1) / height - 1], -1)
-        return (
-            functional.grid_sample(
-                images - self.background,
-                grid.to(images.dtype),
-                mode=self.interpolation,
-                padding_mode="zeros",
-                align_corners=False,
+        moved = _read_at(images - self.background, motion, self.interpolation)
+        return moved + self.background
+
+    def follow(self, batch: Batch, motion: Float[Tensor, "b 2 h w"], kinds: Kinds = None) -> Batch:
+        """Label maps and saliency, bent as the image was.
+
+        Raises:
+            InputError: boxes or points, which this cannot bend.
+        """
+        if coordinates := names_of(batch, Kind.BOXES, Kind.POINTS, kinds=kinds):
+            raise InputError(
+                f"'{coordinates[0]}' cannot be bent with the image",
+                f"leave misalign_elastic out, or leave '{coordinates[0]}' out of the batch",
             )
-            + self.background
-        )
+        bent = dict(batch)
+        for name in names_of(batch, Kind.LABEL_MAP, Kind.SALIENCY, kinds=kinds):
+            planes = batch[name].unsqueeze(1) if batch[name].ndim == 3 else batch[name]
+            if kind_of(name, kinds) == Kind.LABEL_MAP:
+                planes = _read_at(planes.float(), motion, "nearest").to(planes.dtype)
+            else:
+                planes = _read_at(planes, motion, "bilinear")
+            bent[name] = planes.view(batch[name].shape)
+        return bent
+
+
+def _read_at(
+    planes: Float[Tensor, "b c h w"], field: Float[Tensor, "b 2 h w"], interpolation: Interpolation
+) -> Float[Tensor, "b c h w"]:
+    """Planes read at the places that a field names; 0 outside."""
+    height, width = planes.shape[2:]
+    field = field.to(planes.device)
+    rows = torch.arange(height, device=planes.device).view(-1, 1) + field[:, 0]
+    columns = torch.arange(width, device=planes.device).view(1, -1) + field[:, 1]
+    # grid_sample counts from -1 to 1 between the outer borders, x before y, and fills with 0.
+    grid = torch.stack([(2 * columns + 1) / width - 1, (2 * rows + 1) / height - 1], -1)
+    return functional.grid_sample(
+        planes, grid.to(planes.dtype), mode=interpolation, padding_mode="zeros", align_corners=False
+    )
 
 
 def _affine_stage(

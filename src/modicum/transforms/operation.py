@@ -6,18 +6,20 @@ and parameters.
 """
 
 from abc import ABC, abstractmethod
-from typing import Annotated, Any, ClassVar
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
 
 import torch
 from jaxtyping import Bool, Float
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from modicum.batch import Batch, Kind, Kinds, check_pictures, for_each_relative
 from modicum.errors import InputError
-from modicum.transforms.geometry import Size, Stage, warp_batch
+from modicum.transforms.batch_geometry import warp_batch
+from modicum.transforms.geometry import Size, Stage
 from modicum.transforms.windows import uniform
 
-Batch = dict[str, Any]
 Drawn = dict[str, Tensor]
 Shape = tuple[int, int, int]  # channels, height, width
 
@@ -71,6 +73,9 @@ def happens(count: int, probability: float, generator: torch.Generator) -> Bool[
 class Operation(BaseModel, ABC):
     """One augmentation operation; call it with a batch and a CPU generator.
 
+    Relatives in a batch (``fellow_image``, ``partner_image`` and what lies on them) get draws of their own, after the
+    rows themselves.
+
     Attributes:
         name: the operation's name in recipes.
         p: probability with which each image is changed, on its own.
@@ -86,19 +91,27 @@ class Operation(BaseModel, ABC):
         """Random parameters for ``count`` images of ``shape``, on the CPU, as if each were changed."""
 
     @abstractmethod
-    def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
-        """The batch with its image (and mask) changed.
+    def apply(self, batch: Batch, generator: torch.Generator, kinds: Mapping[str, Kind]) -> Batch:
+        """What :meth:`__call__` does with the inputs of one image a row, which have been checked."""
+
+    def __call__(self, batch: Batch, generator: torch.Generator, kinds: Kinds = None) -> Batch:
+        """The batch with its images changed, and what lies on them as its kind wants it; the rest passes through.
 
         Args:
-            batch: ``image`` float [batch, channels, height, width] in [0, 1]; ``mask``, where there is one,
-                [batch, height, width] or [batch, channels, height, width] of any dtype; other keys pass
-                through.
+            batch: ``image`` float [batch, channels, height, width] in [0, 1], and whatever has a kind
+                (:class:`~modicum.batch.Kind`).
             generator: on the CPU; the same state gives the same result.
+            kinds: of names that have none by convention, such as ``{"heatmap": "saliency"}``.
+
+        Raises:
+            InputError: no image; a picture without a kind, or of another size than its image.
         """
+        check_pictures(batch, kinds)
+        return for_each_relative(batch, lambda part, known: self.apply(part, generator, known), kinds)
 
 
 class GeometricOperation(Operation):
-    """An operation that moves pixels; masks follow.
+    """An operation that moves pixels; what lies on the image follows.
 
     Attributes:
         cuts: whether it cuts a window of the size that is aimed at, rather than stretching something to it.
@@ -122,14 +135,14 @@ class GeometricOperation(Operation):
         applied = happens(count, self.p, generator)
         return self.place(self.draw(count, shape, generator), applied, shape[1:], output)
 
-    def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
+    def apply(self, batch: Batch, generator: torch.Generator, kinds: Mapping[str, Kind]) -> Batch:
         channels, height, width = require_image(batch).shape[1:]
         stage = self.stage(len(batch["image"]), (channels, height, width), generator, None)
-        return warp_batch(batch, [stage])
+        return warp_batch(batch, [stage], kinds)
 
 
 class PhotometricOperation(Operation):
-    """An operation that changes intensities and moves nothing; masks stay as they are.
+    """An operation that changes intensities of ``image`` and moves nothing; all else stays as it is.
 
     All of them treat mirrored images alike, which lets the pipeline carry flips past them.
     """
@@ -140,7 +153,7 @@ class PhotometricOperation(Operation):
     ) -> Float[Tensor, "batch channels height width"]:
         """The images with the drawn parameters applied."""
 
-    def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
+    def apply(self, batch: Batch, generator: torch.Generator, kinds: Mapping[str, Kind]) -> Batch:
         image = require_image(batch)
         chosen = happens(len(image), self.p, generator).nonzero().flatten()
         if len(chosen) == 0:

@@ -12,10 +12,12 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
+from modicum.batch import Batch, Kind, Kinds, check_pictures, declared_kinds, for_each_relative
 from modicum.errors import InputError, did_you_mean
 from modicum.transforms import misaligned_pairs, random_geometry, random_photometry
-from modicum.transforms.geometry import Size, Stage, resize_stage, warp_batch
-from modicum.transforms.operation import Batch, GeometricOperation, Operation, require_image
+from modicum.transforms.batch_geometry import warp_batch
+from modicum.transforms.geometry import Size, Stage, resize_stage
+from modicum.transforms.operation import GeometricOperation, Operation, require_image
 from modicum.transforms.policy import Policy
 from modicum.transforms.presets import PRESETS
 from modicum.transforms.rand_augment import RandAugment
@@ -56,7 +58,8 @@ class Augmentation:
 
     Neighbouring geometric operations are composed into one sampling grid an image: one interpolation instead
     of one an operation, which is quicker and keeps small lesions sharp. Flips are carried past photometric
-    operations to the next grid. Masks follow, read at the nearest pixel.
+    operations to the next grid. All that lies on the image follows, each tensor as its kind wants it
+    (:class:`~modicum.batch.Kind`).
 
     Args:
         operations: a preset's name or a list of operations (see :func:`parse_augmentation`).
@@ -66,15 +69,21 @@ class Augmentation:
         patch: of windows cut at random places from what comes out, (height, width) or one number for a square,
             instead of that resize: what is learned from windows is applied to whole images, at one scale. A
             ``random_scale_crop`` without a size of its own cuts them itself. Beyond smaller images is black.
+        kinds: of names in a batch that have none by convention, such as ``{"heatmap": "saliency"}``.
 
     Raises:
-        InputError: unknown preset, operation or parameter, a value outside its range, or an impossible size.
+        InputError: unknown preset, operation, parameter or kind, a value outside its range, or an impossible size.
     """
 
     def __init__(
-        self, operations: object, size: int | Size | None = None, patch: int | Size | None = None
+        self,
+        operations: object,
+        size: int | Size | None = None,
+        patch: int | Size | None = None,
+        kinds: Kinds = None,
     ) -> None:
         self.operations = parse_augmentation(operations)
+        self.kinds = declared_kinds(kinds)
         try:
             self.size = None if size is None else as_size(size)
             self.patch = None if patch is None else as_size(patch)
@@ -82,14 +91,23 @@ class Augmentation:
             raise InputError(f"augmentation: {error}", "give a size in pixels") from None
 
     def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
-        """The augmented batch: the same keys, with ``image``, ``target``, ``mask`` and ``fov`` replaced.
+        """The augmented batch: the same keys, with ``image`` and all that lies on it replaced.
+
+        Relatives (``fellow_image``, ``partner_image``) are augmented by draws of their own, after the rows themselves.
 
         Args:
-            batch: ``image`` float [batch, channels, height, width] in [0, 1]; ``mask``, where there is one,
-                [batch, height, width] or [batch, channels, height, width] of any dtype; other keys pass
-                through.
+            batch: ``image`` float [batch, channels, height, width] in [0, 1], and whatever has a kind; what has no
+                place in the image (targets, text, features) passes through.
             generator: on the CPU. The same state gives the same augmentation on every device.
+
+        Raises:
+            InputError: no image; a picture without a kind, or of another size than its image.
         """
+        check_pictures(batch, self.kinds)
+        return for_each_relative(batch, lambda part, kinds: self._run(part, generator, kinds), self.kinds)
+
+    def _run(self, batch: Batch, generator: torch.Generator, kinds: Mapping[str, Kind]) -> Batch:
+        """All operations on the inputs of one image a row."""
         image = require_image(batch)
         count, channels = image.shape[:2]
         canvas: Size = (image.shape[2], image.shape[3])
@@ -101,15 +119,15 @@ class Augmentation:
                 canvas = pending[-1].target
                 continue
             if any(stage.edge != "exact" for stage in pending):
-                batch, pending = warp_batch(batch, pending), []
-            batch = operation(batch, generator)
+                batch, pending = warp_batch(batch, pending, kinds), []
+            batch = operation.apply(batch, generator, kinds)
         if self.patch is not None:
             if canvas != self.patch:
                 cut = RandomScaleCrop(p=0.0)
                 pending.append(cut.stage(count, (channels, *canvas), generator, self.patch))
         elif self.size is not None and canvas != self.size:
             pending.append(resize_stage(count, canvas, self.size))
-        return warp_batch(batch, pending)
+        return warp_batch(batch, pending, kinds)
 
     def describe(self) -> list[dict[str, Any]]:
         """The operations with all their parameters as plain values, for a recipe; parses back to the same."""

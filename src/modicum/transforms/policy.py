@@ -19,9 +19,10 @@ from jaxtyping import Float, Int64, Shaped
 from pydantic import Field, field_validator, model_validator
 from torch import Tensor
 
+from modicum.batch import FIELD_OF_VIEW, Batch, Kind, names_of
 from modicum.errors import InputError, did_you_mean
 from modicum.transforms import policy_operations as operations
-from modicum.transforms.operation import Batch, Drawn, Operation, Shape, happens, require_image
+from modicum.transforms.operation import Drawn, Operation, Shape, happens, require_image
 from modicum.transforms.windows import uniform
 
 CutoutLabels = Literal["keep", "erase"]
@@ -165,7 +166,7 @@ class Policy(Operation):
         magnitudes: how many bins there are; bin 0 is an operation's lower limit, the last its upper one
             (:data:`MAGNITUDE_LIMITS`).
         length: steps of a random policy's chain.
-        cutout_labels: whether masks keep what lies under a cutout, or are 0 there.
+        cutout_labels: whether label maps keep what lies under a cutout, or are 0 there (the field of view keeps it).
     """
 
     name: Literal["policy"] = "policy"
@@ -200,7 +201,7 @@ class Policy(Operation):
         policy = uniform(count, (0.0, float(len(table))), generator).long()
         return draw_sub_policies(table, policy, generator, counts)
 
-    def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
+    def apply(self, batch: Batch, generator: torch.Generator, kinds: Mapping[str, Kind]) -> Batch:
         image = require_image(batch)
         chosen = happens(len(image), self.p, generator).nonzero().flatten()
         if len(chosen) == 0:
@@ -210,11 +211,15 @@ class Policy(Operation):
         rows = chosen.to(image.device)
         changed = apply_sub_policies(image[rows], drawn, self.magnitudes)
         batch = {**batch, "image": image.index_copy(0, rows, changed)}
-        if self.cutout_labels == "erase" and "mask" in batch:
-            mask = batch["mask"]
-            erased = erase_cut_labels(mask[rows], drawn, self.magnitudes)
-            batch["mask"] = mask.index_copy(0, rows, erased)
+        for name in erasable(batch, kinds) if self.cutout_labels == "erase" else ():
+            erased = erase_cut_labels(batch[name][rows], drawn, self.magnitudes)
+            batch[name] = batch[name].index_copy(0, rows, erased)
         return batch
+
+
+def erasable(batch: Batch, kinds: Mapping[str, Kind] | None = None) -> list[str]:
+    """The label maps that a cutout may erase: all but the field of view, whose 0 means that a pixel does not count."""
+    return [name for name in names_of(batch, Kind.LABEL_MAP, kinds=kinds) if name != FIELD_OF_VIEW]
 
 
 def _as_table(policies: Sequence[SubPolicies]) -> tuple[Tensor, Tensor]:

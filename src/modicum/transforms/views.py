@@ -1,18 +1,20 @@
 """Views: a few fixed geometric versions of an image, each with a name, for features that are computed once.
 
 A flipped or turned square is the same pixels in other places, nothing is interpolated. A crop is resized back to
-the image's size.
+the image's size. What lies on an image is shown in the same view as it (:func:`apply_views_to_batch`).
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from modicum.batch import IMAGE, SPATIAL, Batch, Kind, Kinds, check_pictures, for_each_relative, names_of
 from modicum.errors import InputError, did_you_mean
-from modicum.transforms.geometry import resize
+from modicum.transforms.batch_geometry import warp_batch
+from modicum.transforms.geometry import Size, Stage, crop_stage, resize
 
 VIEWS = ("identity", "hflip", "vflip", "rot180", "rot90", "rot270", "transpose", "antitranspose")
 """The eight symmetries of a square; the last four need square images. Further views are ``crop1``, ``crop2``, ..."""
@@ -71,6 +73,59 @@ def apply_views(
         rows = torch.nonzero(chosen == number).flatten()
         out[rows] = apply_view(images[rows], names[number])
     return out
+
+
+def apply_views_to_batch(batch: Batch, names: Sequence[str], kinds: Kinds = None) -> Batch:
+    """A batch whose images, and all that lies on them, are shown in the view that ``view`` numbers among ``names``.
+
+    Rows and relatives without a ``view`` stay as they are.
+
+    Raises:
+        InputError: a picture without a kind, or of another size than its image.
+    """
+
+    def shown(part: Batch, known: Mapping[str, Kind]) -> Batch:
+        if part.get("view") is None:
+            return part
+        changed, pictures = dict(part), names_of(part, Kind.IMAGE, Kind.SALIENCY, kinds=known)
+        for name in pictures:
+            planes = part[name].unsqueeze(1) if part[name].ndim == 3 else part[name]
+            changed[name] = apply_views(planes, names, part["view"]).view(part[name].shape)
+        beside = {name: value for name, value in part.items() if name not in pictures}
+        if names_of(beside, *SPATIAL, kinds=known):
+            size = part[IMAGE].shape[2], part[IMAGE].shape[3]
+            changed |= warp_batch(beside, [view_stage(names, part["view"], size)], known)
+        return changed
+
+    check_pictures(batch, kinds)
+    return for_each_relative(batch, shown, kinds)
+
+
+def view_stage(names: Sequence[str], chosen: Int[Tensor, "b"], size: Size) -> Stage:
+    """The views ``names[chosen[i]]`` as a geometric step, for what is read at the nearest pixel and for coordinates."""
+    matrices = [_matrix(name, size) for name in names]
+    return Stage(torch.stack(matrices)[chosen.long().cpu()], size, size, "fill")
+
+
+def _matrix(name: str, size: Size) -> Float[Tensor, "3 3"]:
+    """From pixels of a view (x, y, 1) to those of the image."""
+    if name.startswith("crop"):
+        top, left, height, width = crop_box(name, size)
+        window = torch.tensor([[left, top, width, height]], dtype=torch.float64)
+        return crop_stage(window, size, size).matrix[0]
+    right, bottom = float(size[1] - 1), float(size[0] - 1)
+    # Which image pixel is shown at (x, y): of a view turned counter-clockwise by 90 degrees (right - y, x).
+    rows = {
+        "identity": ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0)),
+        "hflip": ((-1.0, 0.0, right), (0.0, 1.0, 0.0)),
+        "vflip": ((1.0, 0.0, 0.0), (0.0, -1.0, bottom)),
+        "rot180": ((-1.0, 0.0, right), (0.0, -1.0, bottom)),
+        "rot90": ((0.0, -1.0, right), (1.0, 0.0, 0.0)),
+        "rot270": ((0.0, 1.0, 0.0), (-1.0, 0.0, bottom)),
+        "transpose": ((0.0, 1.0, 0.0), (1.0, 0.0, 0.0)),
+        "antitranspose": ((0.0, -1.0, right), (-1.0, 0.0, bottom)),
+    }
+    return torch.tensor([*rows[name], (0.0, 0.0, 1.0)], dtype=torch.float64)
 
 
 def crop_box(name: str, size: tuple[int, int]) -> tuple[int, int, int, int]:

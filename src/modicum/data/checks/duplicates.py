@@ -15,7 +15,7 @@ from modicum.data.checks.remembered_pairs import remembered
 from modicum.data.grey_levels import grey_levels
 from modicum.data.image import ImageRef
 from modicum.data.image_facts import THUMBNAIL, ImageFacts, picture_of
-from modicum.data.manifest import SPLITS, Manifest
+from modicum.data.manifest import REFERENCE, SPLITS, Manifest
 from modicum.data.readers import read_image
 from modicum.errors import BrokenImageError, InputError
 from modicum.wording import count_of
@@ -252,6 +252,7 @@ def _split_numbers(manifest: Manifest) -> Int64[np.ndarray, "n"]:
     if "split" not in manifest.table:
         return np.full(len(manifest), -1, np.int64)
     number = {split: position for position, split in enumerate(SPLITS)}
+    number[REFERENCE] = number["train"]  # a method learns from its annotated examples
     return np.array([number.get(split, -1) for split in manifest.table["split"]], np.int64)
 
 

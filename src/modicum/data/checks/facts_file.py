@@ -30,6 +30,9 @@ _SCHEMA = pa.schema(
         ("high", pa.float64()),
         ("spacing", pa.list_(pa.float64())),
         ("thumbnail", pa.binary()),
+        ("orientation", pa.int32()),
+        ("decoded", pa.list_(pa.int64())),
+        ("cropped", pa.list_(pa.int64())),
         ("mtime_ns", pa.int64()),
     ],
     metadata={b"modicum_facts": VERSION},
@@ -54,7 +57,7 @@ def load_facts(path: Path) -> dict[str, KnownFacts]:
         return {}
     known = {}
     for row in table.to_pylist():
-        mtime_ns, spacing = row.pop("mtime_ns"), row.pop("spacing")
-        facts = ImageFacts(**row, spacing=None if spacing is None else (spacing[0], spacing[1]))
+        mtime_ns = row.pop("mtime_ns")
+        facts = ImageFacts.of_row(row)
         known[facts.ref] = KnownFacts(facts, mtime_ns)
     return known

@@ -8,6 +8,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from modicum.data.boxes.column import with_box_cells, with_box_file
+from modicum.data.boxes.options import BoxOptions
+from modicum.data.layouts.box_source import box_source
 from modicum.data.layouts.columns import tidy
 from modicum.data.layouts.folders import holds_images, images_manifest, read_folder
 from modicum.data.layouts.monai import is_datalist, read_datalist
@@ -36,13 +39,14 @@ __all__ = [
 def load_manifest(
     source: Path | str,
     *,
-    columns: Mapping[str, str | Sequence[str]] | None = None,
+    columns: Mapping[str, Any] | None = None,
     images: Path | str | None = None,
     split_lists: Path | str | Sequence[Path | str] | None = None,
     classes: Sequence[str] | None = None,
     layout: str | None = None,
     layout_options: LayoutOptions | Mapping[str, Any] | None = None,
     pairs: Sequence[str] | None = None,
+    box_options: BoxOptions | Mapping[str, Any] | None = None,
     allow_outside: bool = False,
     missing: Literal["error", "keep"] = "error",
     unlabelled: Literal["drop", "keep"] = "drop",
@@ -54,13 +58,15 @@ def load_manifest(
             folder that holds one of these, a public data set (see ``modicum.data.layouts.public``), or images (a
             folder a class, with or without train, val and test).
         columns: for tables, the column that plays a role: ``{"image": "file", "label": "dr_grade"}``; several
-            for ``labels`` are a finding each; ``""`` ignores the column of that name.
+            for ``labels`` are a finding each; ``""`` ignores the column of that name. Of any data set, ``boxes`` can
+            be a file of boxes instead, or a mapping of images to boxes; see :func:`modicum.data.boxes.read_boxes`.
         images: for tables, the folder of the images where it is not the table's own or ``images`` beside it.
         split_lists: a folder with published split lists (``*train*.txt``, ...), or the lists themselves.
         classes: all allowed labels, where the user named them.
         layout: the name of the public layout to read a folder as, ``folder`` for none; found by itself by default.
         layout_options: where layouts and split lists leave a choice.
         pairs: what is image and what is target, of folders or volumes: ``("T1", "T2")``.
+        box_options: how boxes are read where there is a choice.
         allow_outside: accept references that leave the data set's folder.
         missing: ``keep`` leaves rows in whose file is not there, so that they are reported with the broken
             ones.
@@ -70,7 +76,8 @@ def load_manifest(
         InputError: names the row, the value and the remedy.
     """
     source = Path(source)
-    options = LayoutOptions.of(layout_options)
+    options, of_boxes = LayoutOptions.of(layout_options), BoxOptions.of(box_options)
+    columns, boxes = box_source(source, columns)
     with _reading(source):
         if pairs is not None or layout not in (None, "folder"):
             manifest = _read_as(source, layout, options, pairs, bool(columns) or images is not None)
@@ -84,6 +91,10 @@ def load_manifest(
     if missing == "error" and split_lists is None:
         require_files(manifest)
     refuse_repeats(manifest)
+    if boxes is not None:
+        manifest = with_box_file(manifest, boxes, of_boxes)
+    elif "boxes" in manifest.table:
+        manifest = with_box_cells(manifest, of_boxes, allow_outside)
     if split_lists is not None:
         lists = Path(split_lists) if isinstance(split_lists, str | Path) else list(map(Path, split_lists))
         with _reading(lists if isinstance(lists, Path) else next(iter(lists), source)):

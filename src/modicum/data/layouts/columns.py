@@ -8,17 +8,18 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from modicum.data.manifest import COLUMNS, LABELS_PREFIX, Manifest, class_order, name_classes
+from modicum.data.manifest import COLUMNS, LABELS_PREFIX, REFERENCE, Manifest, class_order, name_classes
+from modicum.data.roles import ROLES
 from modicum.errors import InputError, did_you_mean
-from modicum.wording import count_of
+from modicum.wording import count_of, listed
 
-ROLES = (*COLUMNS, "labels")
 # What people and programs write where nothing is known. 'None' is not among them: it can be a class.
 _MISSING = {"nan", "NaN", "NA", "N/A", "<NA>"}
 _SPLIT_NAMES = {
     "train": ("train", "training", "tr"),
     "val": ("val", "valid", "validation", "dev"),
     "test": ("test", "testing"),
+    REFERENCE: (REFERENCE,),
 }
 _EYES = {
     "L": ("l", "left", "os", "left eye", "oculus sinister"),
@@ -48,7 +49,7 @@ def arrange(
     wanted = dict(columns or {})
     for role in wanted:
         if role not in ROLES:
-            raise InputError(f"'{role}' is no role of a column", did_you_mean(role, ROLES))
+            raise InputError(f"'{role}' is not a role of a column", did_you_mean(role, ROLES))
     for role in ROLES:
         same = [str(name) for name in table if str(name).lower() == role]
         if role not in wanted and role not in table and len(same) == 1:
@@ -57,6 +58,8 @@ def arrange(
     used: set[str] = set()
     for role, given in wanted.items():
         names = [given] if isinstance(given, str) else list(given)
+        if len(names) > 1 and not ROLES[role].several:
+            raise InputError(f"role '{role}' is given {len(names)} columns ({listed(names)})", "name one")
         for name in filter(None, names):
             if name not in table:
                 raise InputError(f"{source}: no column '{name}'", did_you_mean(name, map(str, table)))
@@ -100,8 +103,8 @@ def tidy(manifest: Manifest, classes: Sequence[str] | None = None) -> Manifest:
     """
     table = manifest.table.copy()
     notes = list(manifest.notes)
-    for name in ("label", "patient", "eye", "domain", "mask", "fov", "target", "split"):
-        if name in table:
+    for name in COLUMNS:
+        if name in table and name not in ("image", "report"):  # a report may say 'NA'
             table[name] = table[name].where(~table[name].isin(_MISSING))
     if "label" in table:
         table["label"] = _whole_numbers(table["label"])
@@ -154,7 +157,7 @@ def _splits(manifest: Manifest, splits: pd.Series) -> pd.Series:
     for row in np.flatnonzero(splits.notna() & known.isna())[:1]:
         raise InputError(
             f"{manifest.place(int(row))}: split '{splits.iloc[row]}' is not known",
-            "write train, val or test, or rename the column to have a split made",
+            "write train, val, test or reference, or rename the column to have a split made",
         )
     return known
 

@@ -3,12 +3,17 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import pandas as pd
+
 from modicum.data.image import ImageRef
 from modicum.data.layouts import load_manifest
 from modicum.data.layouts.npz import is_array_data
 from modicum.data.layouts.table import TABLE_SUFFIXES
 from modicum.data.readers import list_images
 from modicum.errors import InputError
+
+FACTS = ("patient", "eye", "domain")
+"""What predictions that are decided over a set of images go by."""
 
 
 def images_of(
@@ -21,14 +26,24 @@ def images_of(
     Raises:
         InputError: a path does not exist, or there is no image at all.
     """
+    names, refs, _ = images_with_facts(given, columns=columns, allow_outside=allow_outside)
+    return names, refs
+
+
+def images_with_facts(
+    given: Sequence[str | Path], *, columns: Mapping[str, str] | None = None, allow_outside: bool = False
+) -> tuple[list[str], list[ImageRef], pd.DataFrame]:
+    """As :func:`images_of`, with what data sets say of each image: columns ``patient``, ``eye`` and ``domain``."""
     names: list[str] = []
     refs: list[ImageRef] = []
+    tables: list[pd.DataFrame] = []
     for item in given:
         path = Path(item)
         if path.is_dir():
             found = [ImageRef(image, root=path) for image in list_images(path)]
             names += _named(found, path if len(given) > 1 else None)
             refs += found
+            tables.append(_facts(len(found)))
         elif _is_data_set(path):
             is_table = path.suffix.lower() in TABLE_SUFFIXES
             manifest = load_manifest(
@@ -40,15 +55,25 @@ def images_of(
             )
             names += _named(manifest.refs(), path.parent if len(given) > 1 else None)
             refs += manifest.refs()
+            tables.append(_facts(len(manifest), manifest.table))
         else:
             ref = ImageRef.parse(str(item), None)
             if not ref.path.exists():
                 raise InputError(f"image '{item}' does not exist", "check the path")
             names.append(str(item))
             refs.append(ref)
+            tables.append(_facts(1))
     if not refs:
         raise InputError("no images found", "name image files, a folder of them, or a table")
-    return names, refs
+    return names, refs, pd.concat(tables, ignore_index=True)
+
+
+def _facts(count: int, table: pd.DataFrame | None = None) -> pd.DataFrame:
+    facts = pd.DataFrame(index=range(count), columns=list(FACTS), dtype=object)
+    for name in FACTS:
+        if table is not None and name in table:
+            facts[name] = table[name].to_numpy(dtype=object)
+    return facts
 
 
 def _is_data_set(path: Path) -> bool:

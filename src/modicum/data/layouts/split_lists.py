@@ -9,9 +9,9 @@ import numpy as np
 
 from modicum.data.layouts.list_labels import labels_of_lists
 from modicum.data.layouts.public.options import LayoutOptions
-from modicum.data.layouts.table import read_text
 from modicum.data.manifest import SPLITS, Manifest, split_reference, text_column
 from modicum.data.readers.content import SUFFIX_FORMATS
+from modicum.data.table_cells import read_text
 from modicum.errors import InputError
 from modicum.wording import count_of, listed
 

@@ -33,6 +33,8 @@ Ends = tuple[float, float]
 PERCENTILES = (0.5, 99.5)
 # Percentiles of more voxels than this are taken from evenly spaced ones.
 MOST_VOXELS = 2**24
+TURNED = (5, 6, 7, 8)
+"""The EXIF orientations that exchange rows and columns."""
 
 
 def span(values: Shaped[np.ndarray, "*sides"]) -> tuple[float, float]:
@@ -145,7 +147,7 @@ def clear_background(
 
 def upright(values: Values, orientation: int) -> Shaped[np.ndarray, "rows columns *samples"]:
     """Turns a picture as its EXIF orientation (1 to 8, JEITA CP-3451 4.6.4) asks; a view, no copy."""
-    if orientation in (5, 6, 7, 8):
+    if orientation in TURNED:
         values = np.swapaxes(values, 0, 1)
     if orientation in (3, 4, 7, 8):
         values = values[::-1]

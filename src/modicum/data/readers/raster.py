@@ -18,7 +18,7 @@ from PIL import BmpImagePlugin, GifImagePlugin, Image, JpegImagePlugin, PngImage
 
 from modicum.data.image import MedicalImage, Source
 from modicum.data.readers.content import format_of_name
-from modicum.data.readers.intensity import grey_or_colour, upright
+from modicum.data.readers.intensity import TURNED, grey_or_colour, upright
 from modicum.data.readers.request import Request, Unreadable
 
 Decoded = Shaped[np.ndarray, "height width *samples"]
@@ -31,7 +31,6 @@ _OPENERS: dict[str, Callable[[BinaryIO], Image.Image]] = {
     "webp": WebPImagePlugin.WebPImageFile,
     "gif": GifImagePlugin.GifImageFile,
 }
-_TURNED = (5, 6, 7, 8)  # the EXIF orientations that exchange rows and columns
 
 
 def read_raster(file: BinaryIO, form: str, request: Request) -> MedicalImage:
@@ -54,7 +53,7 @@ def read_raster(file: BinaryIO, form: str, request: Request) -> MedicalImage:
     if frame:
         image.seek(frame)
     orientation = exif_orientation(image)
-    if orientation in _TURNED:
+    if orientation in TURNED:
         height, width = width, height
     if form == "png":
         _check_png(file)
@@ -66,7 +65,7 @@ def read_raster(file: BinaryIO, form: str, request: Request) -> MedicalImage:
             values = values[..., [0, 3]]  # OpenCV repeats the grey channel
     else:
         if request.at_least is not None and form == "jpeg":
-            rows, columns = request.at_least[::-1] if orientation in _TURNED else request.at_least
+            rows, columns = request.at_least[::-1] if orientation in TURNED else request.at_least
             image.draft(image.mode, (columns, rows))
         values, mode = pillow_values(image)
         if form == "gif":

@@ -12,6 +12,7 @@ from PIL import TiffImagePlugin
 
 from modicum.data.image import MedicalImage, Source
 from modicum.data.readers.content import format_of_name
+from modicum.data.readers.intensity import TURNED
 from modicum.data.readers.raster import Decoded, finish, opencv_page, pillow_values
 from modicum.data.readers.request import Request, Unreadable
 
@@ -70,7 +71,7 @@ def read_tiff(file: BinaryIO, request: Request) -> MedicalImage:
         if (kind, bits, samples) in _TYPES:
             values = values.view(_TYPES[kind, bits, samples])
     orientation = tags[_ORIENTATION]
-    if orientation in (5, 6, 7, 8):
+    if orientation in TURNED:
         height, width = width, height
     source = Source(
         path=request.ref.path,

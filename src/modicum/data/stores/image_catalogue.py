@@ -129,12 +129,7 @@ class Catalogue:
         if stored:
             rows = pq.read_table(self._folder / FACTS).take([self._facts_row[key] for key in stored])
             found |= zip(stored, rows.drop_columns("key").to_pylist(), strict=True)
-        facts = []
-        for key in keys:
-            row = dict(found[key])
-            spacing = row.pop("spacing")
-            facts.append(ImageFacts(**row, spacing=None if spacing is None else tuple(spacing)))
-        return facts
+        return [ImageFacts.of_row(found[key]) for key in keys]
 
 
 def column(path: Path, name: str) -> list[Any]:

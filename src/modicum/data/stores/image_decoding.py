@@ -11,7 +11,7 @@ from modicum.data.broken import ended_its_process, or_broken
 from modicum.data.file_content import FileState, file_sha256
 from modicum.data.image import ImageRef
 from modicum.data.image_facts import ImageFacts, facts_of
-from modicum.data.prepared import StoreSettings, read_prepared
+from modicum.data.prepared import StoreSettings, read_cropped
 from modicum.data.processes import in_processes
 from modicum.errors import BrokenImageError
 
@@ -61,9 +61,9 @@ def decode(settings: StoreSettings, image: Undecoded) -> Answer:
 
 
 def _decoded(settings: StoreSettings, ref: ImageRef, state: FileState) -> Decoded:
-    image, record = read_prepared(ref, settings)
+    image, record, cropped = read_cropped(ref, settings)
     digest = file_sha256(ref.path, state)
-    return Decoded(digest + ref.part, record, facts_of(image, str(ref), digest, state.size))
+    return Decoded(digest + ref.part, record, facts_of(image, str(ref), digest, state.size, cropped))
 
 
 def _lost(image: Undecoded) -> Answer:

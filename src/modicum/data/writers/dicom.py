@@ -29,13 +29,13 @@ from pydicom.sequence import Sequence
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage, SecondaryCaptureImageStorage
 from pydicom.valuerep import format_number_as_ds
 
-from modicum import __version__
 from modicum.atomic_files import atomic_file
 from modicum.data.image import ImageRef
 from modicum.data.readers import dicom_header
 from modicum.data.writers.checks import check_numbers, check_unit
 from modicum.data.writers.dicom_copied import copied, storage_class
 from modicum.errors import InputError
+from modicum.version import __version__
 
 _PSEUDONYM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _TOP = 65535

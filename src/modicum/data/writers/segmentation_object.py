@@ -27,13 +27,13 @@ from jaxtyping import Bool, Integer, UInt8
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-from modicum import __version__
 from modicum.atomic_files import atomic_file
 from modicum.data.image import ImageRef
 from modicum.data.readers import dicom_header
 from modicum.data.writers.dicom import DerivedSeries
 from modicum.data.writers.segmentation_source import SegmentedImage, name_sources
 from modicum.errors import BrokenImageError, InputError
+from modicum.version import __version__
 
 if TYPE_CHECKING:
     from highdicom.seg import Segmentation, SegmentDescription

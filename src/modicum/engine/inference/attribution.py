@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,34 +14,56 @@ from torch.nn import functional as F
 from modicum.data.manifest import Manifest
 from modicum.data.stores.image_store import ImageStore
 from modicum.engine.inference.pictures import fitted_picture, write_png
+from modicum.engine.inference.predictor_calls import predictor_outputs
 from modicum.engine.inputs.batches import to_unit_range
 from modicum.engine.run_folder import write_json
 from modicum.nn import Classifier
+from modicum.progress import say
 from modicum.tasks import Example
 
 
 def attribution_map(
-    network: nn.Module, image: Float[Tensor, "1 c h w"], output: int
-) -> tuple[Float[Tensor, "h w"], str]:
+    network: nn.Module,
+    image: Float[Tensor, "1 c h w"],
+    output: int,
+    name: str = "",
+    seed: int = 0,
+    by_gradient: bool = True,
+) -> tuple[Float[Tensor, "h w"], str] | None:
     """How much each place of an image speaks for one output, in ``[0, 1]``, and the name of the map.
 
     Grad-CAM (Selvaraju et al., ICCV 2017): the last feature map's planes, weighted with the mean gradient of the
     output, negative sums cut off. On a transformer the planes are the last block's tokens laid out on their
     grid. Networks without a spatial feature map, or with one of fewer than 3x3 cells, get the gradient of the
     output with respect to the pixels instead, largest over channels and smoothed. A network that knows better
-    has a method ``explain(image, output)``, which gives a map and its name.
+    has a method ``explain(image, output)``, which gives a map and its name, or None (see
+    :class:`~modicum.methods.predictor.Explains`). None where the output does not depend on the pixels by gradients.
+
+    Args:
+        network: the predictor.
+        image: in ``[0, 1]``.
+        output: which one.
+        name: reference of the image, for predictors that draw.
+        seed: of the run.
+        by_gradient: whether outputs are answers, which gradients explain.
     """
     with torch.enable_grad():
         if (explain := getattr(network, "explain", None)) is not None:
-            found, name = explain(image, output)
-            return _normalised(found, image), name
+            explained = explain(image, output)
+            return None if explained is None else (_normalised(explained[0], image), explained[1])
+        if not by_gradient:
+            return None
         if isinstance(network, Classifier):
             found = _grad_cam(network, image, output)
             if found is not None:
                 return _normalised(found, image), "Grad-CAM"
         pixels = image.detach().clone().requires_grad_(True)
-        network(pixels)[0, output].backward()
-    assert pixels.grad is not None
+        outputs = predictor_outputs(network, pixels, [name], seed)
+        if not outputs.requires_grad or output >= outputs.shape[1]:
+            return None
+        outputs[0, output].backward()
+    if pixels.grad is None:
+        return None
     magnitude = pixels.grad.abs().amax(1, keepdim=True)
     size = max(3, round(max(image.shape[-2:]) / 24) | 1)
     return _normalised(F.avg_pool2d(magnitude, size, stride=1, padding=size // 2), image), "input gradient"
@@ -76,33 +99,38 @@ def write_examples(
     store: ImageStore,
     store_positions: np.ndarray,
     device: torch.device,
+    seed: int = 0,
+    by_gradient: bool = True,
 ) -> None:
-    """Writes ``examples.json`` and, for each example, the image and the image with its map."""
-    records = []
+    """Writes ``examples.json`` and, for each example, the image and the image with its map, where it can be explained."""
+    records: list[dict[str, Any]] = []
     for number, example in enumerate(examples):
         pixels = store.get(store_positions[[example.row]])
-        image = to_unit_range(torch.from_numpy(pixels).to(device))
-        attribution, kind = attribution_map(network, image, example.output)
-        picture = fitted_picture(np.repeat(pixels[0], 3, axis=2) if pixels.shape[-1] == 1 else pixels[0])
-        overlay = _overlaid(picture, attribution.cpu().numpy())
-        write_png(folder / f"{number:03d}.png", picture)
-        write_png(folder / f"{number:03d}_map.png", overlay)
-        records.append(
-            {
-                "image": str(manifest.table["image"].iloc[example.row]),
-                "kind": example.kind,
-                "truth": example.truth,
-                "prediction": example.prediction,
-                **(
-                    {"probability": example.probability}
-                    if example.score is None
-                    else {"score": example.score}
-                ),
-                "map": kind,
-                "picture": f"{number:03d}.png",
-                "overlay": f"{number:03d}_map.png",
-            }
+        image, name = (
+            to_unit_range(torch.from_numpy(pixels).to(device)),
+            str(manifest.table["image"].iloc[example.row]),
         )
+        explained = attribution_map(network, image, example.output, name, seed, by_gradient)
+        picture = fitted_picture(np.repeat(pixels[0], 3, axis=2) if pixels.shape[-1] == 1 else pixels[0])
+        write_png(folder / f"{number:03d}.png", picture)
+        said = {"probability": example.probability} if example.score is None else {"score": example.score}
+        record: dict[str, Any] = {
+            "image": name,
+            "kind": example.kind,
+            "truth": example.truth,
+            "prediction": example.prediction,
+            **said,
+            "map": None,
+            "picture": f"{number:03d}.png",
+            "overlay": None,
+        }
+        if explained is not None:
+            attribution, record["map"] = explained
+            record["overlay"] = f"{number:03d}_map.png"
+            write_png(folder / record["overlay"], _overlaid(picture, attribution.cpu().numpy()))
+        records.append(record)
+    if records and all(record["map"] is None for record in records):
+        say("examples are shown without a map of where the model looked: this predictor cannot be explained")
     write_json(folder / "examples.json", records)
 
 

@@ -6,6 +6,7 @@ from modicum.engine.inference.evaluation import score_stored
 from modicum.engine.inputs.batches import StageData
 from modicum.engine.inputs.preparation import PreparedData
 from modicum.engine.recipe.settings import Recipe
+from modicum.engine.scoring import decide_fn
 from modicum.errors import InputError
 from modicum.methods import Method, TrainStage
 from modicum.progress import say
@@ -44,9 +45,18 @@ def calibrated_task(
     if not task.calibrates:
         return task
     rows = prepared.rows("val")
-    store = prepared.store, prepared.positions
-    scores = score_stored(
-        method.predictor(), task, recipe, prepared.manifest, *store, rows, device, "val", learned
+    scores, _ = score_stored(
+        method.predictor(),
+        task,
+        recipe,
+        prepared.manifest,
+        prepared.store,
+        prepared.positions,
+        rows,
+        device,
+        "val",
+        learned,
+        decide_fn(method, prepared.manifest),
     )
     chosen = task.calibrated(scores)
     for note in chosen.notes:

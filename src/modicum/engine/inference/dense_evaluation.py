@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
-from modicum.data.image import ImageRef
+from modicum.data.image import ImageRef, MedicalImage
 from modicum.data.manifest import Manifest
-from modicum.data.prepared import codes_of
+from modicum.data.prepared import codes_of, saliency_of
 from modicum.data.readers import read_image
 from modicum.engine.inference.dense_prediction import DensePredictor, Predicted
 from modicum.engine.inference.displacement import example_displacement
@@ -57,18 +57,26 @@ def read_truth(task: DenseTask, manifest: Manifest, row: int, intensity: str | N
             absent.append(auxiliary)
             continue
         rule = intensity if auxiliary.kind == "image" and auxiliary.window is None else None
+        if auxiliary.kind == "saliency":
+            rule = "range"
         image = read_image(
             ImageRef.parse(text, manifest.root), window=auxiliary.window, intensity=rule, empty=True
         )
         shape = image.pixels.shape[1], image.pixels.shape[2]
-        pixels = codes_of(image) if auxiliary.kind == "label_map" else image.pixels[: auxiliary.channels]
-        found[auxiliary.column] = pixels
+        found[auxiliary.column] = _values_of(auxiliary, image)
     if shape is not None:
         found |= {one.column: np.full(shape, one.absent, np.uint8) for one in absent}
     try:
         return task.ground_truth(found)
     except InputError as error:
         raise InputError(f"{manifest.place(row)}: {error.problem}", error.remedy) from error
+
+
+def _values_of(auxiliary: AuxiliaryImage, image: MedicalImage) -> np.ndarray:
+    """What an auxiliary image says, at its own size."""
+    if auxiliary.kind == "label_map":
+        return codes_of(image)
+    return saliency_of(image)[None] if auxiliary.kind == "saliency" else image.pixels[: auxiliary.channels]
 
 
 def write_dense_examples(

@@ -16,6 +16,7 @@ from modicum.data.placement import placed
 from modicum.data.prepared import StoreSettings, expand, read_prepared
 from modicum.data.readers import read_image
 from modicum.engine.devices import autocast
+from modicum.engine.inference.predictor_calls import predictor_outputs
 from modicum.engine.inputs.batches import to_unit_range
 from modicum.engine.inputs.decoding import Name, read_ahead
 from modicum.errors import BrokenImageError, InputError
@@ -62,6 +63,7 @@ class DensePredictor:
         tile: height and width of the pieces in which larger images are predicted; None for whole images.
         overlap: of neighbouring tiles, as a share of their side.
         native: predict at the size of each file, whatever the size in training.
+        seed: of the run, for predictors that draw.
         adjacent: finds the slices that are seen with an image.
         tell: called with how far an image is that is predicted in tiles, in words.
     """
@@ -75,6 +77,7 @@ class DensePredictor:
     tile: Size | None = None
     overlap: float = 0.25
     native: bool = False
+    seed: int = 0
     adjacent: AdjacentSlices = field(default_factory=AdjacentSlices, compare=False, repr=False)
     tell: Callable[[str], None] = field(default=_silent, compare=False, repr=False)
 
@@ -85,12 +88,12 @@ class DensePredictor:
         batch_size = 1 if self.native or self.tile is not None else self.batch_size
         for part in read_ahead(items, self._read, batch_size):
             good = [item for _, item in part if not isinstance(item, BrokenImageError)]
-            outputs = iter(self._outputs([record for _, record, _ in good]) if good else [])
+            outputs = iter(self._outputs([one[1] for one in good], [one[3] for one in good]) if good else [])
             for name, item in part:
                 if isinstance(item, BrokenImageError):
                     yield Predicted(name, None, None, item)
                     continue
-                image, _, settings = item
+                image, _, settings, _ = item
                 output = next(outputs)
                 yield Predicted(
                     name, image, placed(image, settings).restored(output, self.task.padding_value)
@@ -104,7 +107,7 @@ class DensePredictor:
         """
         return self._batch([self._read(ref)[1]])
 
-    def _read(self, ref: ImageRef) -> tuple[MedicalImage, np.ndarray, StoreSettings]:
+    def _read(self, ref: ImageRef) -> tuple[MedicalImage, np.ndarray, StoreSettings, str]:
         settings = replace(self.settings, channels=self.task.channels_alone)
         if self.native:
             size = read_image(
@@ -122,7 +125,7 @@ class DensePredictor:
                 record if at == own else read_prepared(one, settings)[1] for at, one in enumerate(around)
             ]
             record = np.concatenate(slices, axis=2)
-        return image, record, settings
+        return image, record, settings, str(ref)
 
     def _batch(
         self, records: list[Shaped[np.ndarray, "height width stored_channels"]]
@@ -134,23 +137,24 @@ class DensePredictor:
         return to_unit_range(torch.from_numpy(pixels))
 
     def _outputs(
-        self, records: list[Shaped[np.ndarray, "height width stored_channels"]]
+        self, records: list[Shaped[np.ndarray, "height width stored_channels"]], names: list[str]
     ) -> Float32[np.ndarray, "batch channels height width"]:
         images = self._batch(records)
         tile = self._tile_of((images.shape[2], images.shape[3]))
         if tile is None:
-            return self._forward(images).numpy()
-        return torch.stack([self._tiled(image, tile) for image in images]).numpy()
+            return self._forward(images, names).numpy()
+        parts = [self._tiled(image, tile, name) for image, name in zip(images, names, strict=True)]
+        return torch.stack(parts).numpy()
 
     def _tiled(
-        self, image: Float32[torch.Tensor, "image_channels height width"], tile: Size
+        self, image: Float32[torch.Tensor, "image_channels height width"], tile: Size, name: str
     ) -> Float32[torch.Tensor, "channels height width"]:
         overlap = int(self.overlap * tile[0]), int(self.overlap * tile[1])
         count, done = tile_count((image.shape[1], image.shape[2]), tile, overlap), 0
 
         def forward(tiles: torch.Tensor) -> torch.Tensor:
             nonlocal done
-            outputs = self._forward(tiles)
+            outputs = self._forward(tiles, [f"{name}@{done + index}" for index in range(len(tiles))])
             done += len(tiles)
             self.tell(f"tile {done} of {count}")
             return outputs
@@ -165,11 +169,11 @@ class DensePredictor:
         return None if tile == size else tile
 
     def _forward(
-        self, images: Float32[torch.Tensor, "batch image_channels height width"]
+        self, images: Float32[torch.Tensor, "batch image_channels height width"], names: list[str]
     ) -> Float32[torch.Tensor, "batch channels height width"]:
         images = images.to(self.device)
         if self.device.type == "cuda":
             images = images.contiguous(memory_format=torch.channels_last)
         with autocast(self.precision, self.device):
-            outputs = self.network(images)
+            outputs = predictor_outputs(self.network, images, names, self.seed)
         return self.task.activate(outputs).float().cpu()

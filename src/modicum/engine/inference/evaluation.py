@@ -1,6 +1,6 @@
 """Evaluates a trained network on a split and writes what came of it into the run folder."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,13 @@ from modicum.engine.devices import autocast
 from modicum.engine.inference.attribution import write_examples
 from modicum.engine.inference.dense_evaluation import score_dense, write_dense_examples
 from modicum.engine.inference.dense_prediction import DensePredictor, Size
-from modicum.engine.inputs.batches import StageData, Stored, in_batches, loader
+from modicum.engine.inference.predictor_calls import draws_answers, predictor_outputs
+from modicum.engine.inputs.batches import StageData, Stored, loader
 from modicum.engine.inputs.preparation import store_settings
+from modicum.engine.randomness import seed_globals
 from modicum.engine.recipe.settings import Recipe
 from modicum.engine.run_folder import write_json
-from modicum.engine.scoring import score
+from modicum.engine.scoring import CollectedOutputs, DecideFn, score
 from modicum.methods.base import TrainStage
 from modicum.progress import bar
 from modicum.tasks import DenseTask, Task
@@ -43,6 +45,7 @@ def evaluate_rows(
     split: str | None,
     learned: tuple[TrainStage, StageData] | None = None,
     tile: Size | None = None,
+    decide: DecideFn | None = None,
 ) -> dict[str, Any]:
     """Predicts rows of a manifest and writes ``predictions.csv``, ``metrics.json`` and ``examples/``.
 
@@ -50,18 +53,20 @@ def evaluate_rows(
         learned: a stage that has just been trained and what it reads: its outputs are those of ``network``, and
             what is in a feature store need not be computed again.
         tile: of larger images, see :meth:`~modicum.methods.Method.tile`.
+        decide: makes answers of the outputs of all rows together; None where each output is an answer.
 
     Returns:
         The content of ``metrics.json``.
     """
     title = split or data_name
     dense: DensePredictor | None = None
+    further: Mapping[str, np.ndarray] = {}
     if isinstance(task, DenseTask):
         dense = dense_predictor(network, task, recipe, device, tile)
         scores: Scores = score_dense(dense, manifest, rows, title)
     else:
-        scores = score_stored(
-            network, task, recipe, manifest, store, store_positions, rows, device, title, learned
+        scores, further = score_stored(
+            network, task, recipe, manifest, store, store_positions, rows, device, title, learned, decide
         )
     scored = scores.positions()
     patients = _groups(manifest, scored)
@@ -70,7 +75,7 @@ def evaluate_rows(
     table.insert(0, "image", manifest.table["image"].to_numpy()[scored])
     if patients is not None:
         table.insert(1, "patient", patients)
-    write_table(folder / "predictions.csv", table)
+    write_table(folder / "predictions.csv", table.assign(**further))
     content = {
         "schema": 1,
         "data": data_name,
@@ -87,7 +92,17 @@ def evaluate_rows(
     if dense is not None:
         write_dense_examples(folder / "examples", dense, examples, manifest)
     else:
-        write_examples(folder / "examples", network, examples, manifest, store, store_positions, device)
+        write_examples(
+            folder / "examples",
+            network,
+            examples,
+            manifest,
+            store,
+            store_positions,
+            device,
+            recipe.seed,
+            decide is None,
+        )
     return content
 
 
@@ -103,6 +118,7 @@ def dense_predictor(
         device,
         recipe.training.batch_size,
         tile,
+        seed=recipe.seed,
     )
 
 
@@ -117,29 +133,40 @@ def score_stored(
     device: torch.device,
     title: str,
     learned: tuple[TrainStage, StageData] | None,
-) -> Scores:
-    """Scores of one pass over stored images, or over what the learned stage reads."""
+    decide: DecideFn | None,
+) -> tuple[Scores, Mapping[str, np.ndarray]]:
+    """Scores of one pass over stored images, or over what the learned stage reads; and further columns of the table."""
     network.to(device).eval()
-    if learned is None:
+    if learned is None or draws_answers(network):  # the stage knows nothing of the seeds of images
         images = {"image": Stored(store.get, store_positions[None])}
         data = StageData(images, task.targets(manifest), rows, rows[:0], rows[:0])
-        forward: Callable[[Batch], Tensor] = lambda batch: network(batch["image"])  # noqa: E731
+        names = manifest.table["image"].to_numpy()
+
+        def forward(batch: Batch) -> Tensor:
+            images = [str(name) for name in names[batch["position"].cpu().numpy()]]
+            return predictor_outputs(network, batch["image"], images, recipe.seed)
+
     else:
-        forward, data = learned
-        learned[0].to(device).eval()
-    batches = data.batches(in_batches(rows, recipe.training.batch_size))
-    scores = task.scores()
+        stage, data = learned
+        forward = stage.to(device).eval()
+    batches = data.in_order(rows, recipe.training.batch_size)
+    scores, collected = task.scores(), CollectedOutputs()
     with bar(f"evaluating {title}", len(batches)) as shown:
         score(
             lambda batch: (forward(batch), {}),
             loader(batches, 0, pin=False),
-            scores,
+            scores.update if decide is None else collected.take,
             device,
             lambda: autocast(recipe.training.precision, device),
             shown.advance,
             data.on_device,
+            lambda number: seed_globals("evaluate", recipe.seed, title, number),
         )
-    return scores
+    if decide is None:
+        return scores, {}
+    decided_rows, decision = collected.decided(decide, scores)
+    order = np.searchsorted(decided_rows, scores.positions())
+    return scores, {name: np.asarray(values)[order] for name, values in decision.columns.items()}
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:

@@ -1,8 +1,7 @@
 """Predicts any number of images in bounded memory; a broken one is a row with an error, and nothing is lost."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -13,13 +12,17 @@ import torch
 from torch import nn
 
 from modicum.atomic_files import raise_if_disk_full
-from modicum.data.image import ImageRef
+from modicum.data.image import ImageRef, MedicalImage
+from modicum.data.placement import placed
 from modicum.data.prepared import StoreSettings, expand, read_prepared
 from modicum.engine.devices import autocast
+from modicum.engine.inference.maps import check_makes_maps, write_maps
+from modicum.engine.inference.predictor_calls import predictor_outputs
 from modicum.engine.inputs.batches import to_unit_range
 from modicum.engine.inputs.decoding import read_ahead
 from modicum.errors import BrokenImageError, InputError
-from modicum.progress import bar, say
+from modicum.methods.decision import Decision, Rows
+from modicum.progress import Bar, bar, say
 from modicum.tasks import ImageLevelTask
 
 _TOLD = 5
@@ -35,84 +38,176 @@ class PredictionSummary:
     out: Path
 
 
-@torch.no_grad()
-def predict_images(
-    network: nn.Module,
-    task: ImageLevelTask,
-    refs: Sequence[ImageRef],
-    names: Sequence[str],
-    settings: StoreSettings,
-    out: Path,
-    *,
-    batch_size: int,
-    precision: str,
-    device: torch.device,
-) -> PredictionSummary:
-    """Predicts images in their order and writes one row each to ``out`` (CSV, or Parquet by its suffix).
+@dataclass(frozen=True)
+class _Read:
+    ref: ImageRef
+    image: MedicalImage
+    record: np.ndarray
 
-    Rows are written as they come to ``<out>.part``, which takes the name ``out`` at the end; after Ctrl-C or a
-    full disk the rows done so far are in the part file.
 
-    Args:
+@dataclass(frozen=True)
+class _Part:
+    """A batch: names and errors, the indices of what can be read, and their outputs."""
+
+    table: pd.DataFrame
+    good: list[int]
+    outputs: torch.Tensor | None
+
+
+@dataclass(frozen=True)
+class TablePredictor:
+    """Predicts images whose answers are a few numbers each, in bounded memory.
+
+    Attributes:
         network: from images to outputs.
         task: names the columns.
-        refs: the images.
-        names: what each is called in the table.
-        settings: the preprocessing the network was trained with.
-        out: the table.
+        settings: the preprocessing that the network was trained with.
         batch_size: images in one forward pass.
         precision: the run's precision setting.
         device: where to compute.
+        seed: of the run, for predictors that draw.
+        decide: makes answers of the outputs of all images; None where each output is an answer.
+        maps: folder for the maps that the network makes; None for no maps.
     """
-    network.to(device).eval()
-    predicted = broken = told = 0
-    empty = task.prediction_table(np.zeros((0, task.num_outputs)))
-    columns, numbers = ["image", *empty.columns, "error"], list(empty.select_dtypes("number").columns)
-    with TableWriter(out, columns, numbers) as table, bar("predicting", len(refs)) as shown:
-        read = partial(_record, settings)
-        for part in read_ahead(zip(names, refs, strict=True), read, batch_size):
-            rows = pd.DataFrame({"image": [name for name, _ in part]})
+
+    network: nn.Module
+    task: ImageLevelTask
+    settings: StoreSettings
+    batch_size: int
+    precision: str
+    device: torch.device
+    seed: int = 0
+    decide: Callable[[torch.Tensor, Rows], Decision] | None = None
+    maps: Path | None = None
+
+    @torch.no_grad()
+    def write(self, refs: Sequence[ImageRef], rows: Rows, out: Path) -> PredictionSummary:
+        """Predicts images in their order and writes one row each to ``out`` (CSV, or Parquet by its suffix).
+
+        Rows are written as they come to ``<out>.part``, which takes the name ``out`` at the end; after Ctrl-C or a
+        full disk the rows done so far are in the part file. Answers that are decided over all images are written
+        together, at the end.
+
+        Args:
+            refs: the images.
+            rows: what is known of each; their names are those of the table.
+            out: the table.
+
+        Raises:
+            InputError: maps were asked for, and the network makes none.
+        """
+        self.network.to(self.device).eval()
+        names = list(rows.images)
+        if self.maps is not None:
+            check_makes_maps(self.network)
+            self.maps.mkdir(parents=True, exist_ok=True)
+        if self.decide is not None:
+            return self._decided_together(refs, names, rows, out)
+        broken = 0
+        with (
+            TableWriter(out, self._columns(), self._numbers()) as table,
+            bar("predicting", len(refs)) as shown,
+        ):
+            for part in self._parts(refs, names, shown):
+                found = pd.DataFrame() if part.outputs is None else self._answers(part.outputs)
+                found.index = pd.Index(part.good)
+                table.write(part.table.join(found).reindex(columns=self._columns()))
+                broken += len(part.table) - len(part.good)
+        return PredictionSummary(len(refs) - broken, broken, out)
+
+    def _decided_together(
+        self, refs: Sequence[ImageRef], names: Sequence[str], rows: Rows, out: Path
+    ) -> PredictionSummary:
+        assert self.decide is not None
+        with bar("predicting", len(refs)) as shown:
+            parts = list(self._parts(refs, names, shown))
+        table = pd.concat([part.table for part in parts], ignore_index=True)
+        outputs = [part.outputs for part in parts if part.outputs is not None]
+        good = np.flatnonzero(table["error"].isna())
+        further: list[str] = []
+        numbers = self._numbers()
+        if outputs:
+            decision = self.decide(torch.cat(outputs), rows.take(good))
+            found = self._answers(decision.outputs).assign(**decision.columns)
+            found.index = pd.Index(good)
+            further = list(decision.columns)
+            kinds = {name: np.asarray(values).dtype.kind for name, values in decision.columns.items()}
+            numbers += [name for name, kind in kinds.items() if kind in "iuf"]
+            for name in (name for name, kind in kinds.items() if kind == "b"):
+                found[name] = found[name].astype("boolean")  # which knows of rows without a value
+            table = table.join(found)
+        columns = self._columns(further)
+        with TableWriter(out, columns, numbers) as writer:
+            writer.write(table.reindex(columns=columns))
+        return PredictionSummary(len(good), len(refs) - len(good), out)
+
+    def _columns(self, further: Sequence[str] = ()) -> list[str]:
+        answers = self.task.prediction_table(np.zeros((0, self.task.num_outputs))).columns
+        maps = [] if self.maps is None else ["map"]
+        return ["image", *answers, *further, *maps, "error"]
+
+    def _numbers(self) -> list[str]:
+        answers = self._answers(
+            torch.zeros(1, self.task.num_outputs)
+        )  # without a row, texts look like numbers
+        return [str(name) for name in answers if pd.api.types.is_numeric_dtype(answers[name])]
+
+    def _answers(self, outputs: torch.Tensor) -> pd.DataFrame:
+        return self.task.prediction_table(self.task.activate(outputs).cpu().numpy().astype(np.float64))
+
+    def _parts(self, refs: Sequence[ImageRef], names: Sequence[str], shown: Bar) -> Iterator[_Part]:
+        """Batch by batch, the rows' names and errors, and the outputs of those that can be read."""
+        broken = number = 0
+        for part in read_ahead(zip(names, refs, strict=True), self._read, self.batch_size):
             errors = [item.reason if isinstance(item, BrokenImageError) else None for _, item in part]
-            good = [number for number, error in enumerate(errors) if error is None]
-            records = [item for _, item in part if not isinstance(item, BrokenImageError)]
             for (name, _), reason in zip(part, errors, strict=True):
-                if reason is not None and (told := told + 1) <= _TOLD:
+                if reason is not None and (broken := broken + 1) <= _TOLD:
                     say(f"broken: {name}: {reason}")
+            good = [index for index, error in enumerate(errors) if error is None]
+            table = pd.DataFrame({"image": [name for name, _ in part], "error": errors}, dtype=object)
+            outputs = None
             if good:
-                pixels = np.empty(
-                    (len(good), settings.height, settings.width, settings.channels), dtype=settings.dtype
-                )
-                for place, record in enumerate(records):
-                    expand(record, pixels[place])
-                with autocast(precision, device):
-                    outputs = network(to_unit_range(torch.from_numpy(pixels).to(device)))
-                found = task.prediction_table(task.activate(outputs).cpu().numpy().astype(np.float64))
-                found.index = pd.Index(good)
-                rows = rows.join(found)
-            rows = rows.reindex(columns=columns)
-            rows["error"] = errors
-            table.write(rows)
-            predicted += len(good)
-            broken += len(part) - len(good)
+                read = [item for _, item in part if not isinstance(item, BrokenImageError)]
+                outputs, files = self._outputs(read, number)
+                if files:
+                    table.loc[good, "map"] = files
+            yield _Part(table, good, outputs)
+            number += len(part)
             shown.advance(len(part))
             shown.note(f"{broken} broken" if broken else "")
-    return PredictionSummary(predicted, broken, out)
 
+    def _outputs(self, read: Sequence[_Read], number: int) -> tuple[torch.Tensor, list[str]]:
+        """Outputs of one batch, on the CPU, and the names of its maps' files, where maps are asked for."""
+        settings = self.settings
+        shape = (len(read), settings.height, settings.width, settings.channels)
+        pixels = np.empty(shape, dtype=settings.dtype)
+        for index, one in enumerate(read):
+            expand(one.record, pixels[index])
+        images = to_unit_range(torch.from_numpy(pixels).to(self.device))
+        with autocast(self.precision, self.device):
+            outputs = predictor_outputs(self.network, images, [str(one.ref) for one in read], self.seed)
+            maps = self.network.maps(images) if self.maps is not None else None  # type: ignore[operator]
+        files = []
+        if maps is not None and self.maps is not None:
+            placements = [placed(one.image, settings) for one in read]
+            files = write_maps(self.maps, maps, [one.ref for one in read], placements, number)
+        return outputs.float().cpu(), files
 
-def _record(settings: StoreSettings, ref: ImageRef) -> np.ndarray:
-    return read_prepared(ref, settings)[1]
+    def _read(self, ref: ImageRef) -> _Read:
+        image, record = read_prepared(ref, self.settings)
+        return _Read(ref, image, record)
 
 
 class TableWriter:
     """Appends rows to a CSV or Parquet file that takes its name when the block ends well.
 
     Args:
-        path: the file.
+        path: ends in ``.csv`` or ``.parquet``.
         columns: of the table.
-        numbers: those that hold numbers; the others hold text.
+        numbers: which of them hold numbers in a Parquet file; the rest is text, or true and false.
     """
 
-    def __init__(self, path: Path, columns: Sequence[str], numbers: Sequence[str] = ()) -> None:
+    def __init__(self, path: Path, columns: Sequence[str], numbers: Collection[str] = ()) -> None:
         if path.suffix.lower() not in {".csv", ".parquet"}:
             raise InputError(f"--out '{path}' has an unknown suffix", "end it with .csv or .parquet")
         if not path.parent.is_dir():
@@ -120,7 +215,7 @@ class TableWriter:
         self.path = path
         self.part = path.with_name(path.name + ".part")
         self._columns = list(columns)
-        self._numbers = set(numbers)
+        self._numbers = frozenset(numbers)
         self._parquet: Any = None
         self._csv: Any = None
 
@@ -147,8 +242,9 @@ class TableWriter:
         import pyarrow.parquet as pq
 
         if self._parquet is None:
-            types = [(n, pa.float64() if n in self._numbers else pa.string()) for n in self._columns]
-            schema = pa.schema(types)
+            flags = {name for name in self._columns if pd.api.types.is_bool_dtype(rows[name])}
+            kinds = {**dict.fromkeys(flags, pa.bool_()), **dict.fromkeys(self._numbers, pa.float64())}
+            schema = pa.schema([(name, kinds.get(name, pa.string())) for name in self._columns])
             self._parquet = pq.ParquetWriter(self.part, schema)
         self._parquet.write_table(
             pa.Table.from_pandas(rows, schema=self._parquet.schema, preserve_index=False)

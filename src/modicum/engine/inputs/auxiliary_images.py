@@ -1,11 +1,13 @@
-"""What is seen beside each image: masks, fields of view, targets, decoded into stores of their own."""
+"""What is seen beside each image: masks, fields of view, saliency, targets, decoded into stores of their own."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Int, Shaped
 
+from modicum.batch import Kind
 from modicum.data.manifest import Manifest
 from modicum.data.stores.image_store import ImageStore, StoreSettings
 from modicum.engine.inputs.adjacent_slices import with_adjacent_slices
@@ -23,7 +25,7 @@ class AuxiliaryReader:
 
     Attributes:
         store: of the auxiliary images.
-        absent: the code of every pixel of one that is not there.
+        absent: the code (or level) of every pixel of one that is not there.
     """
 
     store: ImageStore
@@ -51,7 +53,13 @@ class AuxiliaryReader:
 
 
 def with_auxiliary_images(
-    prepared: PreparedData, task: Task, recipe: Recipe, stores: Path, workers: int, broken_csv: Path | None
+    prepared: PreparedData,
+    task: Task,
+    recipe: Recipe,
+    stores: Path,
+    workers: int,
+    broken_csv: Path | None,
+    further: Sequence[AuxiliaryImage] = (),
 ) -> PreparedData:
     """Adds to prepared images what the task sees beside them, and reads the images in the task's channels.
 
@@ -60,10 +68,17 @@ def with_auxiliary_images(
             holds values that mean nothing.
     """
     prepared = replace(prepared, store=prepared.store.with_channels(task.channels_alone))
-    for auxiliary in task.auxiliary_images:
+    own = {auxiliary.column for auxiliary in task.auxiliary_images}
+    others = (one for pattern in further for one in _matching(pattern, prepared.manifest))
+    for auxiliary in (*task.auxiliary_images, *(one for one in others if one.column not in own)):
         if auxiliary.column not in prepared.manifest.table:
             _check_required(prepared.manifest, auxiliary)
             continue
+        if recipe.image.crop != "none":  # a box that is found in the image itself
+            raise InputError(
+                f"crop '{recipe.image.crop}' does not go with column '{auxiliary.column}', which would not follow",
+                "leave the crop out, and use resize 'pad' to keep the aspect ratio",
+            )
         prepared = _with_auxiliary(prepared, auxiliary, task, recipe, stores, workers, broken_csv)
     return (
         with_adjacent_slices(prepared, task, recipe, stores, workers, broken_csv)
@@ -72,11 +87,23 @@ def with_auxiliary_images(
     )
 
 
+def _matching(pattern: AuxiliaryImage, manifest: Manifest) -> list[AuxiliaryImage]:
+    """An auxiliary image for each column that a name such as ``masks:*`` fits; the pattern itself where none does."""
+    if not pattern.column.endswith("*"):
+        return [pattern]
+    columns = [str(name) for name in manifest.table if str(name).startswith(pattern.column[:-1])]
+    return [replace(pattern, column=column) for column in columns] or [pattern]
+
+
 def auxiliary_settings(auxiliary: AuxiliaryImage, recipe: Recipe, levels: int) -> StoreSettings:
     """How an auxiliary image is prepared: with the image's geometry."""
     height, width = recipe.image.size
     if auxiliary.kind == "label_map":
         return StoreSettings(height, width, channels=1, resize=recipe.image.resize, kind="label_map")
+    if auxiliary.kind == "saliency":
+        return StoreSettings(
+            height, width, channels=1, resize=recipe.image.resize, levels=levels, kind="saliency"
+        )
     return StoreSettings(
         height,
         width,
@@ -118,7 +145,8 @@ def _with_auxiliary(
     settings = auxiliary_settings(auxiliary, recipe, task.levels)
     store = ImageStore.build_or_open(refs, stores, settings, workers=workers, on_broken="collect")
     if store.broken:
-        raise_or_note_broken(manifest, store.broken, recipe.data.skip_broken, broken_csv, f"{column}s")
+        several = f"{column} maps" if auxiliary.kind == "saliency" else f"{column}s"
+        raise_or_note_broken(manifest, store.broken, recipe.data.skip_broken, broken_csv, several)
         prepared = _subset(prepared, _readable(named, store))
         return _with_auxiliary(prepared, auxiliary, task, recipe, stores, workers, broken_csv)
     positions = np.full(len(manifest), -1, dtype=np.int64)
@@ -127,7 +155,8 @@ def _with_auxiliary(
         store = store.with_channels(auxiliary.channels)
     _check_sizes(prepared, store, positions, column)
     notes = prepared.notes
-    if auxiliary.kind == "label_map" and isinstance(task, DenseTask):
+    of_task = auxiliary in task.auxiliary_images
+    if auxiliary.kind == "label_map" and of_task and isinstance(task, DenseTask):
         rows = np.flatnonzero(positions >= 0)
         places = [f"{manifest.place(row)}: its {column}" for row in rows.tolist()]
         notes = [
@@ -138,7 +167,8 @@ def _with_auxiliary(
         **prepared.auxiliary_images,
         column: (AuxiliaryReader(store, auxiliary.absent), positions),
     }
-    return replace(prepared, auxiliary_images=seen, notes=notes)
+    kinds = {**prepared.kinds, column: Kind(auxiliary.kind)}
+    return replace(prepared, auxiliary_images=seen, kinds=kinds, notes=notes)
 
 
 def _codes_held(
@@ -168,6 +198,7 @@ def _subset(prepared: PreparedData, kept: Bool[np.ndarray, "rows"]) -> PreparedD
         manifest=prepared.manifest.subset(kept),
         positions=prepared.positions[kept],
         auxiliary_images=seen,
+        boxes=None if prepared.boxes is None else prepared.boxes.subset(kept),
         notes=[*prepared.notes, f"{int((~kept).sum())} images were set aside for what lies beside them."],
     )
 

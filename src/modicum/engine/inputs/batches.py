@@ -1,7 +1,7 @@
 """From stores and targets to batches."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -10,10 +10,21 @@ from jaxtyping import Int
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from modicum.batch import (
+    FELLOW,
+    PARTNER,
+    Batch,
+    Kind,
+    Kinds,
+    for_each_relative,
+    names_of,
+    prefix_of,
+    without_prefix,
+)
+from modicum.data.sampling import epoch_order
 from modicum.engine.inputs.prefetching import Prefetched
 from modicum.engine.randomness import derive_seed
-from modicum.tasks.base import Batch
-from modicum.transforms import apply_views
+from modicum.transforms import apply_views_to_batch
 
 # Bytes of a batch from which reading it is worth a thread of its own.
 _LARGE = 1 << 20
@@ -41,46 +52,70 @@ class Stored:
         return self.read(self.positions[views[rows] if several and views is not None else 0, rows])
 
 
+@dataclass(frozen=True)
+class BatchPlan:
+    """Which rows of the manifest each batch of an epoch shows.
+
+    Attributes:
+        rows: of each batch.
+        other_rows: by prefix of further inputs (``fellow_``, ``partner_``), the rows they are taken from, as ``rows``.
+        views: number of the view of each row of the manifest; None where there is one only.
+        pairs: by input without pairs, the row that each row of the manifest takes it from.
+    """
+
+    rows: Sequence[np.ndarray]
+    other_rows: Mapping[str, Sequence[np.ndarray]] = field(default_factory=dict)
+    views: np.ndarray | None = None
+    pairs: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def after(self, batches: int) -> "BatchPlan":
+        """The plan without the first so many batches."""
+        others = {prefix: rows[batches:] for prefix, rows in self.other_rows.items()}
+        return replace(self, rows=self.rows[batches:], other_rows=others)
+
+
 class StoredBatches(Dataset[Batch]):
-    """Whole batches by number: what is stored, with targets and the rows they belong to.
+    """Whole batches by number: inputs from stores, with targets and the rows they belong to.
 
     Args:
         stored: inputs by the name they have in a batch.
         targets: arrays over all rows of the manifest.
-        batches: rows of the manifest of each batch.
-        views: number of the view of each row of the manifest; None where there is one only.
-        partners: by input, the row that each row of the manifest takes it from, where that is not its own.
+        plan: rows of each batch.
     """
 
     def __init__(
-        self,
-        stored: Mapping[str, Stored],
-        targets: Mapping[str, np.ndarray],
-        batches: Sequence[np.ndarray],
-        views: np.ndarray | None = None,
-        partners: Mapping[str, np.ndarray] | None = None,
+        self, stored: Mapping[str, Stored], targets: Mapping[str, np.ndarray], plan: BatchPlan
     ) -> None:
         self._stored = stored
         self._targets = targets
-        self._batches = batches
-        self._views = views
-        self._partners = partners or {}
+        self._plan = plan
 
     def __len__(self) -> int:
-        return len(self._batches)
+        return len(self._plan.rows)
 
     def __getitem__(self, number: int) -> Batch:
-        rows = self._batches[number]
+        plan = self._plan
+        batch = self._of(plan.rows[number], "")
+        for prefix, rows in plan.other_rows.items():
+            batch |= self._of(rows[number], prefix)
+        if FELLOW in plan.other_rows:
+            same = plan.other_rows[FELLOW][number] == plan.rows[number]
+            batch["fellow_missing"] = torch.from_numpy(same)
+        return batch
+
+    def _of(self, rows: np.ndarray, prefix: str) -> Batch:
         batch = {
-            name: torch.from_numpy(np.ascontiguousarray(values[rows]))
+            f"{prefix}{name}": torch.from_numpy(np.ascontiguousarray(values[rows]))
             for name, values in self._targets.items()
         }
-        batch["position"] = torch.from_numpy(np.asarray(rows, dtype=np.int64))
+        batch[f"{prefix}position"] = torch.from_numpy(np.asarray(rows, dtype=np.int64))
+        if self._plan.views is not None:
+            batch[f"{prefix}view"] = torch.from_numpy(self._plan.views[rows])
+        pairs = self._plan.pairs if not prefix else {}
         for name, stored in self._stored.items():
-            taken = self._partners[name][rows] if name in self._partners else rows
-            batch[name] = torch.from_numpy(stored.of(taken, self._views))
-        if self._views is not None:
-            batch["view"] = torch.from_numpy(self._views[rows])
+            if prefix_of(name) == prefix:
+                taken = pairs[name][rows] if name in pairs else rows
+                batch[name] = torch.from_numpy(stored.of(taken, self._plan.views))
         return batch
 
 
@@ -96,9 +131,13 @@ class StageData:
         sampling_labels: class of each training row, for balanced sampling.
         live: inputs that are computed from the image ``source`` of a batch, on its device, by name.
         views: names of the views an image can be shown in.
-        aligned: whether ``image`` is shown in the view of the features.
+        aligned: whether ``image``, with all that lies on it, is shown in the view of the features.
         assemble: makes targets of auxiliary images, see :meth:`~modicum.tasks.base.Task.assemble`.
         shuffled: inputs that each training row takes from another one, anew in every epoch (data without pairs).
+        fellows: of each row of the manifest, the row of the patient's other eye, or the row itself; None where no
+            input is a fellow's.
+        partner_sampling: how partners of training rows are drawn; None where no input is a partner's.
+        kinds: of inputs whose names have none by convention (:data:`~modicum.batch.KINDS`).
     """
 
     stored: Mapping[str, Stored]
@@ -111,51 +150,92 @@ class StageData:
     aligned: bool = False
     assemble: Callable[[Batch], Batch] = _as_it_is
     shuffled: tuple[str, ...] = ()
+    fellows: np.ndarray | None = None
+    partner_sampling: str | None = None
+    kinds: Kinds = None
 
     @property
     def shows_images(self) -> bool:
         """Whether batches have an ``image``, which can be augmented."""
         return "image" in self.stored or "image" in self.live
 
-    def batches(
-        self,
-        rows: list[np.ndarray],
-        views: np.ndarray | None = None,
-        partners: Mapping[str, np.ndarray] | None = None,
-    ) -> StoredBatches:
-        """Batches of rows of the manifest; each row in the view given for it, or in the first."""
-        return StoredBatches(self.stored, self.targets, rows, views, partners)
+    def batches(self, plan: BatchPlan) -> StoredBatches:
+        """Batches of a plan."""
+        return StoredBatches(self.stored, self.targets, plan)
 
-    def drawn_partners(self, *place: int | str) -> dict[str, np.ndarray]:
-        """For inputs without pairs, the training row that each row takes them from at one place (seed, stage, epoch)."""
+    def in_order(self, rows: np.ndarray, batch_size: int) -> StoredBatches:
+        """Batches of rows in their order, every row in its first view, with its fellow and always the same partner."""
+        parts = in_batches(rows, batch_size)
+        others = self._fellows_of(parts)
+        if self.partner_sampling is not None:
+            partners = self._fixed_partners(self.partner_sampling)
+            others[PARTNER] = [partners[part] for part in parts]
+        return self.batches(BatchPlan(parts, others))
+
+    def _fixed_partners(self, sampling: str) -> np.ndarray:
+        """Of each row of the manifest, a training row, wherever and whenever it is asked for."""
+        order = epoch_order(self.sampling_labels, sampling, seed=derive_seed("partners in order"))
+        return self.train_rows[np.resize(order, self._manifest_rows)]
+
+    @property
+    def _manifest_rows(self) -> int:
+        return max(len(stored.positions[0]) for stored in self.stored.values())
+
+    def training_plan(
+        self, batches: Sequence[np.ndarray], partners: Sequence[np.ndarray], *seed_key: int | str
+    ) -> BatchPlan:
+        """The plan of one training epoch.
+
+        Args:
+            batches: rows of each batch.
+            partners: rows of each batch's partners; not used where no input is a partner's.
+            seed_key: of the epoch: the run's seed, the stage's name, the epoch.
+        """
+        others = self._fellows_of(batches)
+        if self.partner_sampling is not None:
+            others[PARTNER] = partners
+        return BatchPlan(batches, others, self.drawn_views(*seed_key), self.drawn_pairs(*seed_key))
+
+    def _fellows_of(self, batches: Sequence[np.ndarray]) -> dict[str, Sequence[np.ndarray]]:
+        fellows = self.fellows
+        return {} if fellows is None else {FELLOW: [fellows[rows] for rows in batches]}
+
+    def drawn_pairs(self, *seed_key: int | str) -> dict[str, np.ndarray]:
+        """For inputs without pairs, the training row that each row takes them from."""
         drawn = {}
         for name in self.shuffled:
-            generator = np.random.default_rng(derive_seed("partners", name, *place))
+            generator = np.random.default_rng(derive_seed("partners", name, *seed_key))
             rows = np.arange(len(self.stored[name].positions[0]))
             rows[self.train_rows] = generator.permutation(self.train_rows)
             drawn[name] = rows
         return drawn
 
-    def drawn_views(self, *place: int | str) -> np.ndarray | None:
-        """The view that each row is shown in at one place (seed, stage, epoch); None where there is one only."""
+    def drawn_views(self, *seed_key: int | str) -> np.ndarray | None:
+        """The view that each row is shown in; None where there is one only."""
         if len(self.views) == 1:
             return None
-        generator = np.random.default_rng(derive_seed("views", *place))
-        rows = max(len(stored.positions[0]) for stored in self.stored.values())
-        return generator.integers(len(self.views), size=rows)
+        generator = np.random.default_rng(derive_seed("views", *seed_key))
+        return generator.integers(len(self.views), size=self._manifest_rows)
 
     def on_device(self, batch: Batch) -> Batch:
         """A loaded batch as the network gets it: images in ``[0, 1]``, live inputs computed, views aligned."""
-        batch = as_network_input(batch)
+        batch = as_network_input(batch, self.kinds)
         if self.live:
-            source = dict(batch)
-            source["image"] = source.pop("source")
-            batch = {name: tensor for name, tensor in batch.items() if name != "source"}
-            batch |= {name: compute(source) for name, compute in self.live.items()}
-            batch = as_network_input(batch)
-        if self.aligned and "view" in batch:
-            batch = {**batch, "image": apply_views(batch["image"], self.views, batch["view"])}
-        return self.assemble(batch)
+            batch = as_network_input(self._with_live(batch), self.kinds)
+        if self.aligned:
+            batch = apply_views_to_batch(batch, self.views, self.kinds)
+        return for_each_relative(batch, lambda part, kinds: self.assemble(part), self.kinds)
+
+    def _with_live(self, batch: Batch) -> Batch:
+        made: Batch = {}
+        for name, compute in self.live.items():
+            prefix = prefix_of(name)
+            own = without_prefix(batch, prefix) if prefix else batch
+            made[name] = compute({**own, "image": own["source"]})
+        kept = {
+            name: tensor for name, tensor in batch.items() if name.removeprefix(prefix_of(name)) != "source"
+        }
+        return {**kept, **made}
 
 
 def loader(batches: StoredBatches, workers: int, pin: bool) -> Iterable[Batch]:
@@ -182,14 +262,19 @@ def in_batches(rows: np.ndarray, batch_size: int) -> list[np.ndarray]:
     return [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
 
 
-def as_network_input(batch: Batch) -> Batch:
-    """Stored images ``[b, h, w, c]`` to ``[b, c, h, w]`` float32 in ``[0, 1]``; all else as it is."""
-    images: Batch = {
+def as_network_input(batch: Batch, kinds: Kinds = None) -> Batch:
+    """Stored images and saliency ``[b, h, w, c]`` to ``[b, c, h, w]`` float32 in ``[0, 1]``; all else as it is.
+
+    Args:
+        batch: as it was loaded; images of whole numbers (uint8 or uint16) are stored ones.
+        kinds: of names that have none by convention.
+    """
+    stored = {
         name: to_unit_range(batch[name])
-        for name in ("image", "source", "target")
-        if name in batch and batch[name].dtype in (torch.uint8, torch.uint16)
+        for name in names_of(batch, Kind.IMAGE, Kind.SALIENCY, kinds=kinds)
+        if batch[name].dtype in (torch.uint8, torch.uint16)
     }
-    return {**batch, **images}
+    return {**batch, **stored}
 
 
 def to_unit_range(images: Tensor) -> Tensor:
@@ -202,11 +287,10 @@ def to_unit_range(images: Tensor) -> Tensor:
     return images.div_(highest)
 
 
-def in_channels_last(batch: Batch) -> Batch:
+def in_channels_last(batch: Batch, kinds: Kinds = None) -> Batch:
     """Images in the memory layout that convolutions are quick with on a GPU."""
-    images: Batch = {
+    images = {
         name: batch[name].contiguous(memory_format=torch.channels_last)
-        for name in ("image", "target")
-        if name in batch
+        for name in names_of(batch, Kind.IMAGE, kinds=kinds)
     }
     return {**batch, **images}

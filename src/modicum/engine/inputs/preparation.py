@@ -10,7 +10,11 @@ from typing import Any
 import numpy as np
 
 from modicum.atomic_files import write_text
+from modicum.batch import Kind
+from modicum.data.boxes import BoxOptions, BoxSource
 from modicum.data.checks.duplicates import resolve_leaks
+from modicum.data.checks.fingerprint import fingerprint
+from modicum.data.checks.scan import ScanResult
 from modicum.data.held_out import hold_out
 from modicum.data.label_fraction import keep_label_fraction
 from modicum.data.layouts import load_manifest
@@ -18,6 +22,7 @@ from modicum.data.manifest import Manifest
 from modicum.data.splits import carve_validation, ensure_splits
 from modicum.data.stores.image_store import ImageStore, StoreSettings
 from modicum.engine.devices import process_rank
+from modicum.engine.inputs.boxes import located_boxes
 from modicum.engine.recipe.settings import DataSettings, ImageSettings, Recipe
 from modicum.engine.run_folder import RunFolder
 from modicum.errors import BrokenImageError, InputError
@@ -39,6 +44,8 @@ class PreparedData:
         notes: what a reader of the report should know (rows dropped, leaks allowed, ...).
         auxiliary_images: what is seen beside each image, by column: how it is read, and where each row's stands.
         adjacent_slices: where networks see slices together: how they are read, and where each row's stand.
+        boxes: of each row, in pixels of the stored images; None where the manifest has none.
+        kinds: what each of the auxiliary images is.
     """
 
     manifest: Manifest
@@ -47,6 +54,8 @@ class PreparedData:
     notes: list[str]
     auxiliary_images: AuxiliarySources = field(default_factory=dict)
     adjacent_slices: Source | None = None
+    boxes: BoxSource | None = None
+    kinds: Mapping[str, Kind] = field(default_factory=dict)
 
     @property
     def images(self) -> Source:
@@ -67,6 +76,12 @@ class PreparedData:
         kept = replace(kept, table=kept.table.drop(columns="report", errors="ignore"))
         return kept.with_columns(sha256=digests)
 
+    def fingerprint(self) -> dict[str, Any]:
+        """What the data set is like; see :mod:`modicum.data.checks.fingerprint`."""
+        facts = [self.store.facts[position] for position in self.positions]
+        scanned = ScanResult(facts, list(self.store.broken))
+        return fingerprint(self.manifest, scanned, stores=self.store.folder.parent)
+
 
 def read_manifest(data: DataSettings, task: str) -> Manifest:
     """The manifest of a recipe's data settings, with missing files kept where broken images are set aside."""
@@ -79,6 +94,7 @@ def read_manifest(data: DataSettings, task: str) -> Manifest:
         images=data.images,
         split_lists=data.split_lists,
         classes=data.classes,
+        box_options=data.box_options or None,
         allow_outside=data.allow_outside,
         missing="keep" if data.skip_broken else "error",
         unlabelled="drop" if task_class(task).needs_labels else "keep",
@@ -162,12 +178,15 @@ def prepare(recipe: Recipe, folder: RunFolder, stores: Path, workers: int) -> Pr
         manifest = carve_validation(manifest, val / (train + val), seed, by_domain=True)
     manifest = ensure_splits(manifest, recipe.data.fractions, seed, val_fraction=val / (train + val))
     manifest = keep_label_fraction(manifest, recipe.data.label_fraction, seed)
-    if recipe.training.select == "oracle":
+    if recipe.chooses_by_test():
         notes.append("the weights are chosen on the test images (select=oracle): their scores are too good")
-    notes = [*manifest.notes, *notes]
+    positions = store.positions_of(manifest.refs())
+    options = BoxOptions.of(recipe.data.box_options)
+    manifest, boxes, of_boxes = located_boxes(manifest, store, positions, options, workers)
+    notes = [*manifest.notes, *notes, *of_boxes]
     for note in notes:
         say(note)
-    return PreparedData(manifest, store, store.positions_of(manifest.refs()), notes)
+    return PreparedData(manifest, store, positions, notes, boxes=boxes)
 
 
 def task_for(manifest: Manifest, recipe: Recipe) -> Task:

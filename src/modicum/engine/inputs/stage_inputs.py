@@ -7,14 +7,18 @@ from typing import Any
 import numpy as np
 import torch
 
+from modicum.batch import FELLOW, PARTNER, Kind, kind_of, prefix_of
 from modicum.engine.devices import process_rank, process_world
 from modicum.engine.inputs.batches import StageData, Stored
+from modicum.engine.inputs.boxes import box_inputs
 from modicum.engine.inputs.extraction import Extraction, LiveStage, RecordReader, extracted
 from modicum.engine.inputs.preparation import PreparedData
+from modicum.engine.known_rows import rows_known
 from modicum.engine.model import backbone_facts
 from modicum.engine.recipe.settings import Recipe
 from modicum.errors import InputError
-from modicum.methods import ExtractStage, TrainStage
+from modicum.methods import ExtractStage, FitStage, TrainStage
+from modicum.progress import say
 from modicum.tasks import Task
 
 
@@ -65,36 +69,101 @@ class StageInputs:
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
 
-    def of(self, stage: TrainStage) -> StageData:
-        """The data of a stage that learns."""
-        train_rows = self.prepared.rows("train")
+    def of(self, stage: TrainStage | FitStage) -> StageData:
+        """The data of a stage that learns or is fitted."""
         read_images, image_positions = self.prepared.images
         images = Stored(read_images, image_positions[None])
         seen = {
             name: Stored(read, positions[None])
             for name, (read, positions) in self.prepared.auxiliary_images.items()
         }
-        made = {"image": images, **self._made}
-        if unknown := [name for name in stage.reads if name not in made]:
-            raise ValueError(f"stage '{stage.name}' reads '{unknown[0]}', which no stage before it provides")
-        made = {name: made[name] for name in stage.reads}
-        stored = {name: source for name, source in made.items() if isinstance(source, Stored)}
-        live = {name: source for name, source in made.items() if isinstance(source, LiveStage)}
+        train_rows, val_rows = self._rows_of(stage)
+        available: dict[str, Stored | LiveStage] = {"image": images, **seen, **self._made}
+        bases = [name.removeprefix(prefix_of(name)) for name in stage.reads]
+        boxes = box_inputs(self.prepared.boxes, bases, stage.name, train_rows)
+        available |= boxes
+        inputs: dict[str, Stored | LiveStage] = {**seen}
+        for name in stage.reads:
+            prefix = prefix_of(name)
+            base = name.removeprefix(prefix)
+            if base not in available:
+                raise ValueError(f"stage '{stage.name}' reads '{name}', which no stage before it provides")
+            inputs[name] = available[base]
+            # With boxes come their classes, and with any input of another row what lies on that row's image.
+            of_row = {**(boxes if base == "boxes" else {}), **seen}
+            inputs |= {prefix + other: source for other, source in of_row.items()}
+        prefixes = {prefix_of(name) for name in stage.reads}
+        live = {name: source for name, source in inputs.items() if isinstance(source, LiveStage)}
+        sources = {f"{prefix_of(name)}source": images for name in live}
         return StageData(
-            {**stored, **seen, **({"source": images} if live else {})},
+            {**{name: s for name, s in inputs.items() if isinstance(s, Stored)}, **sources},
             self.targets,
             train_rows,
-            self._rows_to_select_by(),
+            val_rows,
             self._sampling_labels(train_rows),
             live,
             max((self._views.get(name, ("identity",)) for name in stage.reads), key=len),
-            stage.aligned_views,
+            getattr(stage, "aligned_views", False),
             self.task.assemble,
             tuple(name for name in self.task.shuffled if name in seen),
+            self._fellows(train_rows, val_rows) if FELLOW in prefixes else None,
+            stage.partner_sampling if PARTNER in prefixes else None,
+            {**self._kinds_of_records(), **self.prepared.kinds},
         )
 
-    def _rows_to_select_by(self) -> np.ndarray:
-        if self.recipe.training.select != "oracle":
+    def _kinds_of_records(self) -> dict[str, Kind]:
+        """Kinds of what extract stages provide: features, unless the name has a kind by convention."""
+        return {name: Kind.FEATURES for name in self._made if kind_of(name) is None}
+
+    def _rows_of(self, stage: TrainStage | FitStage) -> tuple[np.ndarray, np.ndarray]:
+        """Rows to learn from, and rows to validate on.
+
+        Raises:
+            InputError: the stage can learn from none of the training rows.
+        """
+        train_rows = self.prepared.rows("train")
+        scored = getattr(stage, "scored", False)
+        val_rows = self._rows_to_select_by(stage.name) if scored else self.prepared.rows("val")
+        mask = stage.learns_from({**self.targets, **self._has_inputs()})
+        if mask is None:
+            return train_rows, val_rows
+        mask = _checked(mask, stage.name, len(self.prepared.manifest))
+        kept = train_rows[mask[train_rows]]
+        if not len(kept):
+            raise InputError(
+                f"stage '{stage.name}' can learn from none of the {len(train_rows)} training images",
+                "the method's page (modicum methods NAME) says which images it learns from",
+            )
+        if len(kept) < len(train_rows):
+            say(f"{stage.name}: learns from {len(kept)} of {len(train_rows)} training images")
+        return kept, val_rows if scored else val_rows[mask[val_rows]]
+
+    def _has_inputs(self) -> dict[str, np.ndarray]:
+        """Which rows have each further input, as ``has_NAME``."""
+        boxes = self.prepared.boxes
+        rows = len(self.prepared.manifest)
+        pictures = {name: positions >= 0 for name, (_, positions) in self.prepared.auxiliary_images.items()}
+        return {
+            "has_boxes": np.zeros(rows, dtype=bool) if boxes is None else boxes.counts > 0,
+            **{f"has_{name}": has for name, has in pictures.items()},
+        }
+
+    def _fellows(self, train_rows: np.ndarray, val_rows: np.ndarray) -> np.ndarray:
+        """Of each row, the row of the patient's other eye in the same part of the data, or the row itself.
+
+        A row to learn from has its fellow among these, all others among those of their split.
+        """
+        rows = rows_known(self.prepared.manifest)
+        splits = self.prepared.manifest.table["split"].to_numpy()
+        fellows = np.arange(len(rows))
+        parts = [np.flatnonzero(splits == name) for name in dict.fromkeys(splits)]
+        for part in (*parts, val_rows, train_rows):
+            inside = rows.take(part).fellow()
+            fellows[part] = np.where(inside >= 0, part[inside], part)
+        return fellows
+
+    def _rows_to_select_by(self, stage: str) -> np.ndarray:
+        if self.recipe.training_of(stage).select != "oracle":
             return self.prepared.rows("val")
         rows = self.prepared.rows("test")
         if not len(rows):
@@ -117,6 +186,17 @@ class StageInputs:
         sizes = [_bytes_per_image(made) for made in self._made.values() if isinstance(made, Stored)]
         live = [name for name, made in self._made.items() if isinstance(made, LiveStage)]
         return {"mode": "live" if live else "store", "live": live, "bytes_per_image": sum(sizes)}
+
+
+def _checked(mask: object, stage: str, rows: int) -> np.ndarray:
+    """What a stage says it learns from: anything but one true or false a row would choose rows by accident."""
+    if isinstance(mask, np.ndarray) and mask.dtype == bool and mask.shape == (rows,):
+        return mask
+    found = f"{mask.dtype} {list(mask.shape)}" if isinstance(mask, np.ndarray) else type(mask).__name__
+    raise InputError(
+        f"stage '{stage}': learns_from gave {found}",
+        f"return a numpy array of bool with one value for each of the {rows} rows",
+    )
 
 
 def _bytes_per_image(stored: Stored) -> int:

@@ -8,13 +8,11 @@ from pathlib import Path
 
 from modicum.data.weights_file import read_weights, weights_digest, written_normalisation
 from modicum.engine.randomness import seed_globals
-from modicum.engine.recipe.settings import BackboneSettings
+from modicum.engine.recipe.settings import OF_RUN, BackboneSettings
 from modicum.errors import InputError
 from modicum.nn import Backbone, load_backbone_weights
-from modicum.nn.positions import with_scaled_positions
+from modicum.nn.pos_embed import with_resized_pos_embed
 
-OF_RUN = "run:"
-"""What weights begin with that a run has learned."""
 _HUB = "huggingface.co"
 
 
@@ -39,7 +37,7 @@ def make_backbone(
     if settings.position_resize == "scale":
         as_made = settings.model_copy(update={"position_resize": "size"})
         made = make_backbone(as_made, native_size(settings.name), seed, of_run)
-        return with_scaled_positions(made, image_size)
+        return with_resized_pos_embed(made, image_size)
     made = _with_weights(settings, image_size, seed, of_run)
     own = made.normalisation
     made.set_normalisation(settings.mean or own["mean"], settings.std or own["std"])

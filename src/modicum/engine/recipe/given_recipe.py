@@ -12,13 +12,12 @@ from typing import Any
 
 import yaml
 
-from modicum.engine.recipe.backbones import OF_RUN
-from modicum.engine.recipe.settings import Recipe, Settings, with_present_names
+from modicum.engine.recipe.settings import OF_RUN, Recipe, Settings, with_present_names
 from modicum.errors import InputError, did_you_mean
 from modicum.recipes import shipped_recipe
 
 KEPT_OF_DATA = ("label_fraction", "fractions", "split_seed", "leaks", "layout_options")
-PARTS = ("options", "image", "backbone", "features", "training", "config")
+PARTS = ("options", "image", "backbone", "features", "training", "stages", "config")
 """Tables of a recipe whose settings are taken one by one."""
 
 
@@ -116,7 +115,9 @@ def _check_tables(path: Path, values: Any) -> None:
         if not isinstance(table := values.get(name) or {}, dict):
             raise InputError(f"recipe '{path}': '{name}' is {table!r}", "make it a table of settings")
         model = Recipe.model_fields[name].annotation
-        if isinstance(model, type) and issubclass(model, Settings):  # else the method's or the task's own
+        if isinstance(model, type) and issubclass(
+            model, Settings
+        ):  # else the stages', the method's or the task's own
             _check_keys(path, f"{name}.", table, model)
 
 

@@ -5,15 +5,17 @@ from pathlib import Path
 from typing import Any
 
 from modicum.data.layouts import data_name
+from modicum.data.roles import ROLES
+from modicum.engine.recipe.assignments import overridden
 from modicum.engine.recipe.augmentation_file import names_a_file, read_augmentation
-from modicum.engine.recipe.backbones import OF_RUN
 from modicum.engine.recipe.given_recipe import PARTS, GivenRecipe
-from modicum.engine.recipe.settings import Recipe, overridden, validated
+from modicum.engine.recipe.settings import OF_RUN, Recipe, validated
 from modicum.engine.run_folder import RunFolder
-from modicum.errors import InputError
+from modicum.errors import InputError, did_you_mean
 from modicum.methods import Method, method_class
 from modicum.tasks import task_class
 from modicum.tasks.loss_words import LOSS_SETTINGS
+from modicum.tasks.metric import check_monitor_name
 
 
 def make_recipe(
@@ -39,19 +41,7 @@ def make_recipe(
     values = _starting_values(data, found, given, chosen)
     values |= {"method": method, "task": task}
     columns = dict(chosen.pop("columns", {}))
-    for role in (
-        "label",
-        "labels",
-        "patient",
-        "image",
-        "mask",
-        "fov",
-        "target",
-        "report",
-        "split",
-        "eye",
-        "domain",
-    ):
+    for role in ROLES:
         if role in chosen:
             columns[role] = chosen.pop(role)
     if columns:
@@ -59,16 +49,17 @@ def make_recipe(
     for short, key in {"image_size": "image.size", "backbone": "backbone.name"}.items():
         if short in chosen:
             chosen[key] = chosen.pop(short)
-    overridden(values, found.Config, chosen, options)
+    overridden(values, found.Config, chosen, options, tuple(found.stage_training))
     _name_backbone_of_run(values["backbone"])
     given.check_weights(values["backbone"])
-    augment = values["training"].get("augment")
-    if names_a_file(
-        augment
-    ):  # the recipe has what is in it, so that the run can be made again without the file
-        values["training"]["augment"] = read_augmentation(Path(augment))
+    for part in (values["training"], *values["stages"].values()):
+        if names_a_file(part.get("augment")):  # so that the run can be made again without the file
+            part["augment"] = read_augmentation(Path(part["augment"]))
     recipe: Recipe = validated(Recipe, values, "recipe")
+    if recipe.training.monitor is not None:
+        check_monitor_name(task_class(task).metric_table, recipe.training.monitor)
     config = validated(found.Config, recipe.config, f"method {method}")
+    check_stages(recipe, found)
     decided = found.task_options(config)
     for key, value in decided.items():
         if recipe.options.get(key, value) != value:
@@ -93,10 +84,39 @@ def _starting_values(
     own = {"image": method.image, "backbone": method.backbone, "training": method.training}
     values = {name: value for name, value in given.values.items() if name not in PARTS}
     values |= {name: {**own.get(name, {}), **given.part(name, backbone, weights)} for name in PARTS}
+    values["stages"] = _starting_stages(method, given)
     return values | {
         "data": {"source": str(data), **given.values.get("data", {})},
         "based_on": given.name,
     }
+
+
+def _starting_stages(method: type[Method], given: GivenRecipe) -> dict[str, dict[str, Any]]:
+    """Each stage's settings: the method's, unless a given recipe has them for all stages, then the given recipe's."""
+    general = given.values.get("training") or {}
+    of_given = given.part("stages", None, None)
+    names = dict.fromkeys([*method.stage_training, *of_given])
+    stages = {
+        name: {
+            **{key: v for key, v in method.stage_training.get(name, {}).items() if key not in general},
+            **(of_given.get(name) or {}),
+        }
+        for name in names
+    }
+    return {name: settings for name, settings in stages.items() if settings}
+
+
+def check_stages(recipe: Recipe, method: type[Method]) -> None:
+    """Raises :class:`InputError` for settings of a stage that the method does not have, or that are wrong."""
+    for stage in recipe.stages:
+        if stage not in method.stage_training:
+            raise InputError(
+                f"method {recipe.method} has no stage '{stage}'", did_you_mean(stage, method.stage_training)
+            )
+    for stage in method.stage_training:
+        recipe.training_of(stage)
+        if (earlier := recipe.earlier_run(stage)) is not None:
+            RunFolder.open(earlier[0])
 
 
 def _name_backbone_of_run(backbone: dict[str, Any]) -> None:

@@ -1,8 +1,6 @@
 """The recipe: every setting of a run, resolved, as one file that a person can read and a run can be made from."""
 
-import difflib
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,21 +17,17 @@ from pydantic import (
 
 from modicum.errors import InputError, did_you_mean
 
-# What other programs call these settings: too far from our names to be found by their letters.
-_OTHER_NAMES = {
-    "learning_rate": "lr",
-    "scheduler": "schedule",
-    "early_stopping": "patience",
-    "grad_clip": "clip_norm",
-    "gradient_clip_val": "clip_norm",
-    "gradient_accumulation_steps": "accumulate",
-    "num_workers": "workers",
-    "transforms": "augment",
-}
-
 RENAMED = {"passes": "repeats_per_epoch", "neighbours": "adjacent_slices"}
 """Settings of earlier versions and what they are called now: old recipes and commands still work."""
 RENAMED_VALUES = {("sampling", "one_of_each"): "round_robin"}
+
+
+OF_RUN = "run:"
+"""What a setting begins with that names an earlier run."""
+STAGE_SOURCES = ("ready", "start")
+"""Settings of a stage that name an earlier run."""
+OF_THE_WHOLE_RUN = frozenset({"devices", "nodes", "workers", "deterministic"})
+"""Settings of the training loop that no stage has for itself."""
 
 
 class Settings(BaseModel):
@@ -48,9 +42,13 @@ class DataSettings(Settings):
     source: str = Field(
         description="Table, folder, datalist or array file, relative to where the run was started."
     )
-    columns: dict[str, str | list[str]] = Field(
+    columns: dict[str, str | list[str] | dict[str, Any]] = Field(
         default_factory=dict,
-        description="Names of columns, for instance {label: dr_grade, patient: subject}.",
+        description="Names of columns, for instance {label: dr_grade, patient: subject}; boxes may be a file instead.",
+    )
+    box_options: dict[str, Any] = Field(
+        default_factory=dict,
+        description="How boxes are read, for instance {outside: drop}; see docs/data.md.",
     )
     pairs: tuple[str, str] | None = Field(
         None,
@@ -246,11 +244,49 @@ class Recipe(Settings):
     backbone: BackboneSettings = BackboneSettings()  # type: ignore[call-arg]
     features: FeatureSettings = FeatureSettings()  # type: ignore[call-arg]
     training: TrainingSettings = TrainingSettings()  # type: ignore[call-arg]
+    stages: dict[str, dict[str, Any]] = Field(
+        default_factory=dict,
+        description="By stage, settings of the training loop that are its own; `ready: run:FOLDER` takes the stage "
+        "from an earlier run as it is, `start: run:FOLDER` trains on from there.",
+    )
     config: dict[str, Any] = Field(default_factory=dict, description="The method's own settings.")
     seed: int = 0
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, ...")
     resamples: int = Field(2000, ge=0, description="Bootstrap resamples of the intervals.")
     based_on: str | None = Field(None, description="The recipe that --recipe named.")
+
+    def training_of(self, stage: str) -> TrainingSettings:
+        """The training loop's settings of one stage.
+
+        Raises:
+            InputError: an unknown setting, or a value out of range.
+        """
+        own = {k: v for k, v in self.stages.get(stage, {}).items() if k not in STAGE_SOURCES}
+        if not own:
+            return self.training
+        if shared := sorted(set(own) & OF_THE_WHOLE_RUN):
+            raise InputError(
+                f"stage {stage}: setting '{shared[0]}' is the same for all stages", f"set {shared[0]} itself"
+            )
+        settings: TrainingSettings = validated(
+            TrainingSettings, {**self.training.model_dump(), **own}, f"stage {stage}"
+        )
+        return settings
+
+    def chooses_by_test(self) -> bool:
+        """Whether a stage's weights may be chosen on the test images."""
+        return any(
+            settings.get("select") == "oracle"
+            for settings in (self.training.model_dump(), *self.stages.values())
+        )
+
+    def earlier_run(self, stage: str) -> tuple[Path, bool] | None:
+        """The run folder that a stage is taken from, and whether it is trained on from there; None for neither."""
+        for key in STAGE_SOURCES:
+            source = self.stages.get(stage, {}).get(key)
+            if source is not None:
+                return Path(str(source).removeprefix(OF_RUN)), key == "start"
+        return None
 
     def to_yaml(self) -> str:
         """The recipe as YAML."""
@@ -280,13 +316,12 @@ def with_present_names(values: dict[str, Any]) -> dict[str, Any]:
     changed = dict(values)
     for part, table in values.items():
         if part in {"training", "options"} and isinstance(table, dict):
-            changed[part] = {
-                RENAMED.get(key, key): _present_value(key, value) for key, value in table.items()
-            }
+            changed[part] = {RENAMED.get(key, key): present_value(key, value) for key, value in table.items()}
     return changed
 
 
-def _present_value(key: str, value: Any) -> Any:
+def present_value(key: str, value: Any) -> Any:
+    """A value of an earlier version as it is called now."""
     return RENAMED_VALUES.get((key, value), value) if isinstance(value, str) else value
 
 
@@ -307,75 +342,6 @@ def validated(model: type[BaseModel], values: Mapping[str, Any], where: str) -> 
         raise InputError(
             f"{where}: setting '{key}' is {first['input']!r}: {message}", "change the value"
         ) from error
-
-
-def overridden(
-    values: dict[str, Any],
-    method_config: type[BaseModel],
-    settings: Mapping[str, Any],
-    task_options: type[BaseModel] = Settings,
-) -> dict[str, Any]:
-    """Applies ``--set key=value`` to a recipe's values.
-
-    A key is a path (``training.lr``) or the last part of one where that is unique (``lr``). What the method's own
-    configuration calls so comes first.
-    """
-    paths = _setting_paths(method_config, task_options)
-    for asked, value in settings.items():
-        *before, name = asked.split(".")
-        key, value = ".".join([*before, RENAMED.get(name, name)]), _present_value(name, value)
-        matches = [path for path in paths if path == key] or [
-            path for path in paths if path.split(".")[-1] == key
-        ]
-        own = [path for path in matches if path.startswith("config.")]
-        matches = own or matches  # what the method calls so is meant
-        if not matches:
-            known = {path.split(".")[-1] for path in paths}
-            word = key.split(".")[-1]
-            other = difflib.get_close_matches(word, _OTHER_NAMES, n=1, cutoff=0.8)
-            word = _OTHER_NAMES[other[0]] if other else word
-            raise InputError(f"unknown setting '{key}'", did_you_mean(word, known))
-        if len(matches) > 1:
-            raise InputError(f"setting '{key}' is ambiguous", f"use one of {', '.join(matches)}")
-        *parents, last = matches[0].split(".")
-        part = values
-        for parent in parents:
-            part = part.setdefault(parent, {})
-        part[last] = value
-    return values
-
-
-def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
-    """``["lr=1e-3", "classes=[0,1]"]`` to a mapping; values are read as YAML."""
-    settings = {}
-    for assignment in assignments:
-        key, equals, text = assignment.partition("=")
-        if not equals or not key.strip():
-            raise InputError(f"--set {assignment!r} is not KEY=VALUE", "write for instance --set lr=1e-3")
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise InputError(f"--set {assignment!r}: the value is not valid YAML", "quote it") from error
-        if isinstance(value, str):  # YAML 1.1 reads 1e-3 as text
-            with suppress(ValueError):
-                value = float(value)
-        settings[key.strip()] = value
-    return settings
-
-
-def _setting_paths(method_config: type[BaseModel], task_options: type[BaseModel]) -> list[str]:
-    paths = []
-    for name, field in Recipe.model_fields.items():
-        part = field.annotation
-        if isinstance(part, type) and issubclass(part, BaseModel):
-            paths += [f"{name}.{inner}" for inner in part.model_fields]
-        elif name == "config":
-            paths += [f"config.{inner}" for inner in method_config.model_fields]
-        elif name == "options":
-            paths += [f"options.{inner}" for inner in task_options.model_fields]
-        else:
-            paths.append(name)
-    return paths
 
 
 def _fields_at(model: type[BaseModel], path: list[str]) -> list[str]:

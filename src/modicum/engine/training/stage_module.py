@@ -1,9 +1,9 @@
 """The one Lightning module: it drives the updates of any stage, and knows where it is so that it can go on."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import lightning
@@ -12,22 +12,25 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from modicum.batch import for_each_relative
 from modicum.data.sampling import batches as cut_batches
 from modicum.data.sampling import epoch_draws, epoch_order
 from modicum.engine.inputs.batches import StageData, in_channels_last, loader
-from modicum.engine.randomness import generator_at, seed_globals
+from modicum.engine.randomness import derive_seed, generator_at, seed_globals
 from modicum.engine.recipe.settings import TrainingSettings
 from modicum.engine.training.averaging import AveragedParameters
 from modicum.engine.training.meters import Stopwatch, memory_account, saved_tensors
-from modicum.engine.training.optimizers import clip_gradients, make_optimizer, set_learning_rate
+from modicum.engine.training.optimizers import make_optimizer
 from modicum.engine.training.schedule import lr_factor
+from modicum.engine.training.step import BatchInStep, StepHooks, TrainingStep
 from modicum.errors import InputError
 from modicum.methods.base import TrainStage
+from modicum.progress import say
 from modicum.tasks.base import Batch
 
 
 @dataclass
-class Position:
+class TrainingProgress:
     """Where a stage's training stands. JSON-ready; part of every checkpoint."""
 
     epoch: int = 0
@@ -39,6 +42,14 @@ class Position:
     epochs_without_improvement: int = 0
     seconds: float = 0.0
     finished: bool = False
+
+    @classmethod
+    def from_dict(cls, state: Mapping[str, Any]) -> "TrainingProgress":
+        """What a checkpoint holds; those of earlier versions call some of it otherwise."""
+        values = dict(state.get("progress") or state["position"])
+        if "stale" in values:
+            values["epochs_without_improvement"] = values.pop("stale")
+        return cls(**values)
 
 
 class StageModule(lightning.LightningModule):
@@ -74,7 +85,7 @@ class StageModule(lightning.LightningModule):
         self.seed = seed
         self.augmentation = augmentation if data.shows_images else None
         self.updates = list(stage.updates())
-        self.position = Position()
+        self.progress = TrainingProgress()
         self.average: AveragedParameters | None = None
         self.memory: dict[str, Any] | None = None
         self.watch = Stopwatch()
@@ -92,7 +103,7 @@ class StageModule(lightning.LightningModule):
         self._restore = restore
 
     def configure_optimizers(self) -> list[Optimizer]:
-        return [make_optimizer(update, self.settings) for update in self.updates]
+        return [make_optimizer(update, self.settings, note=say) for update in self.updates]
 
     def plain_optimizers(self) -> list[Optimizer]:
         """The optimisers, without Lightning's wrapping."""
@@ -106,29 +117,40 @@ class StageModule(lightning.LightningModule):
             self._restore(self.plain_optimizers())
 
     def train_dataloader(self) -> Iterable[Batch]:
-        place = (self.seed, self.stage.name, self.position.epoch)
-        views, partners = self.data.drawn_views(*place), self.data.drawn_partners(*place)
+        rows = self._drawn_rows(self.settings.sampling, self.seed)
+        partners: list[np.ndarray] = []
+        if self.data.partner_sampling is not None:
+            seed = derive_seed("partner", self.seed, self.stage.name)
+            partners = self._drawn_rows(self.data.partner_sampling, seed, like=rows)
+        plan = self.data.training_plan(rows, partners, self.seed, self.stage.name, self.progress.epoch)
         return loader(
-            self.data.batches(self._rows_of_epoch()[self.position.batch :], views, partners),
+            self.data.batches(plan.after(self.progress.batch)),
             self.settings.workers,
             pin=self.device.type == "cuda",
         )
 
-    def _rows_of_epoch(self) -> list[np.ndarray]:
+    def _drawn_rows(
+        self, sampling: str, seed: int, like: Sequence[np.ndarray] | None = None
+    ) -> list[np.ndarray]:
+        """Rows of each batch of the epoch that this process shows; with ``like`` in batches as long as those."""
         repeats = self.settings.repeats_per_epoch
         order = np.concatenate(
             [
                 epoch_order(
                     self.data.sampling_labels,
-                    self.settings.sampling,
-                    seed=self.seed,
-                    epoch=self.position.epoch * repeats + number,
+                    sampling,
+                    seed=seed,
+                    epoch=self.progress.epoch * repeats + number,
                     rank=self.global_rank,
                     world_size=self.trainer.world_size,
                 )
                 for number in range(repeats)
             ]
         )
+        if like is not None:
+            sizes = [len(rows) for rows in like]
+            drawn = self.data.train_rows[np.resize(order, sum(sizes))]
+            return np.split(drawn, np.cumsum(sizes)[:-1])
         # A last batch of one image has no batch statistics; small sets keep their only batch.
         whole = len(order) >= self.settings.batch_size
         return [
@@ -151,11 +173,11 @@ class StageModule(lightning.LightningModule):
         self._at_start()
 
     def on_train_epoch_start(self) -> None:
-        if self.position.batch == 0:
-            seed_globals("epoch began", self.seed, self.stage.name, self.position.epoch)
-            self.stage.on_epoch_start(self.position.epoch)
+        if self.progress.batch == 0:
+            seed_globals("epoch began", self.seed, self.stage.name, self.progress.epoch)
+            self.stage.on_epoch_start(self.progress.epoch)
         else:
-            self.stage.on_epoch_resume(self.position.epoch)
+            self.stage.on_epoch_resume(self.progress.epoch)
         self.watch.begin_wait()
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
@@ -163,75 +185,65 @@ class StageModule(lightning.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         began = time.perf_counter()
-        place = (self.seed, self.stage.name, self.position.epoch, self.position.batch, self.global_rank)
+        place = (self.seed, self.stage.name, self.progress.epoch, self.progress.batch, self.global_rank)
         seed_globals("step", *place)
         batch = self.data.on_device(batch)
         if self.augmentation is not None:
-            batch = self.augmentation(batch, generator_at("augment", *place))
+            batch = self._augmented(self.augmentation, batch, place)
         if self.device.type == "cuda" and self.settings.channels_last:
-            batch = in_channels_last(batch)
+            batch = in_channels_last(batch, self.data.kinds)
         batches = self.batches_per_epoch(self.trainer.world_size)
-        first = self.position.batch - self.position.batch % self.settings.accumulate
+        first = self.progress.batch - self.progress.batch % self.settings.accumulate
         group = min(self.settings.accumulate, batches - first)
-        steps_now = self.position.batch + 1 == first + group
+        steps_now = self.progress.batch + 1 == first + group
         losses, lr = self._run_updates(batch, group, steps_now)
-        self.position.batch += 1
+        self.progress.batch += 1
         self._waiting_losses.append({name: value.detach() for name, value in losses.items()})
         if steps_now:
-            self.position.step += 1
+            self.progress.step += 1
             if self.average is not None:
                 self.average.update()
             self._account_memory()
         self.watch.end_work(len(batch["position"]) * self.trainer.world_size)
-        self.position.seconds += time.perf_counter() - began
+        self.progress.seconds += time.perf_counter() - began
         if steps_now:
             self.watch.pause()
             self._at_step_end({"lr": lr, "seconds": time.perf_counter() - began})
             self.watch.begin_wait()
 
+    def _augmented(
+        self,
+        augmentation: Callable[[Batch, torch.Generator], Batch],
+        batch: Batch,
+        seed_key: tuple[int | str, ...],
+    ) -> Batch:
+        """Augments the rows, and their fellows and partners each with draws of their own."""
+        drawn = iter(("augment", "augment fellow", "augment partner"))
+        return for_each_relative(
+            batch, lambda part, kinds: augmentation(part, generator_at(next(drawn), *seed_key))
+        )
+
     def _run_updates(self, batch: Batch, group: int, steps_now: bool) -> tuple[dict[str, Tensor], float]:
-        shown: dict[str, Tensor] = {}
-        lr = 0.0
         world = self.trainer.world_size
         per_epoch = self.steps_per_epoch(world)
         total, warmup = self.settings.epochs * per_epoch, round(self.settings.warmup_epochs * per_epoch)
         settings = self.settings
         min_factor = settings.min_lr / settings.lr
-        factor = lr_factor(self.position.step, total, min(warmup, total), settings.schedule, min_factor)
-        for update, optimizer in zip(self.updates, self.plain_optimizers(), strict=True):
-            with self._only(optimizer), self._gradients_stay_local(not steps_now):
-                with self._first_step_meter():
-                    losses = update.losses(batch)
-                if self.position.batch % self.settings.accumulate == 0:
-                    optimizer.zero_grad(set_to_none=True)
-                self.manual_backward(torch.stack(list(losses.values())).sum() / group)
-                if steps_now:
-                    lr = set_learning_rate(optimizer, factor * update.lr_factor(self.position.epoch))
-                    if self.settings.clip_norm:
-                        clip_gradients(optimizer, self.settings.clip_norm)
-                    optimizer.step()
-                    if self.device.type != "cpu":
-                        # Room for the next forward pass. On a CPU the memory would go back to the system and
-                        # return page by page, which takes a tenth of a small network's step.
-                        optimizer.zero_grad(set_to_none=True)
-            shown |= losses
-        return shown, lr
+        factor = lr_factor(self.progress.step, total, min(warmup, total), settings.schedule, min_factor)
+        step = TrainingStep(
+            self.updates,
+            self.plain_optimizers(),
+            clip_norm=settings.clip_norm,
+            release_gradients=self.device.type != "cpu",
+            hooks=StepHooks(self.manual_backward, self._no_sync, self._first_step_meter),
+        )
+        place = BatchInStep(group, self.progress.batch % settings.accumulate == 0, steps_now)
+        return step(batch, place, factor, self.progress.epoch)
 
-    @contextmanager
-    def _only(self, optimizer: Optimizer) -> Iterator[None]:
-        """With several updates, only the parameters of this one receive gradients."""
-        if len(self.updates) == 1:
-            yield
-            return
-        self.toggle_optimizer(optimizer)
-        try:
-            yield
-        finally:
-            self.untoggle_optimizer(optimizer)
-
-    def _gradients_stay_local(self, local: bool) -> AbstractContextManager[None]:
+    def _no_sync(self) -> AbstractContextManager[None]:
+        """Gradients stay in this process: those of the step's other batches are still to come."""
         no_sync = getattr(self.trainer.model, "no_sync", None)
-        return no_sync() if local and no_sync is not None else nullcontext()
+        return nullcontext() if no_sync is None else no_sync()
 
     # --- meters ------------------------------------------------------------------------------------------------
 
@@ -264,24 +276,20 @@ class StageModule(lightning.LightningModule):
             for name, value in losses.items():
                 if not np.isfinite(value):
                     raise InputError(
-                        f"loss '{name}' became {value} near step {self.position.step}",
+                        f"loss '{name}' became {value} near step {self.progress.step}",
                         f"lower the learning rate (now --set lr={self.settings.lr:g}) or check the images",
                     )
-                self.position.loss_sums[name] = self.position.loss_sums.get(name, 0.0) + value
-            self.position.loss_count += 1
+                self.progress.loss_sums[name] = self.progress.loss_sums.get(name, 0.0) + value
+            self.progress.loss_count += 1
         return taken
 
     # --- the end of an epoch -----------------------------------------------------------------------------------
 
     def on_train_epoch_end(self) -> None:
         self.watch.pause()
-        seed_globals("epoch ended", self.seed, self.stage.name, self.position.epoch)
-        self.stage.on_epoch_end(self.position.epoch)
-        self.position.epoch += 1
-        self.position.batch = 0
+        seed_globals("epoch ended", self.seed, self.stage.name, self.progress.epoch)
+        self.stage.on_epoch_end(self.progress.epoch)
+        self.progress.epoch += 1
+        self.progress.batch = 0
         if self._at_epoch_end():
             self.trainer.should_stop = True
-
-    def position_dict(self) -> dict[str, Any]:
-        """The position, JSON-ready."""
-        return asdict(self.position)

@@ -1,15 +1,17 @@
 """Trains one stage: validation, selection of the best weights, checkpoints, stopping and going on."""
 
 import time
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from modicum.distributed import gathered, wait_for_all, weighted_mean
 from modicum.engine.checkpoint import (
     Checkpoint,
     load_tensors,
@@ -18,16 +20,17 @@ from modicum.engine.checkpoint import (
     save_tensors,
 )
 from modicum.engine.devices import autocast, process_rank
-from modicum.engine.distributed import gathered, wait_for_all, weighted_mean
 from modicum.engine.inputs.batches import StageData
 from modicum.engine.recipe.settings import Recipe
 from modicum.engine.run_folder import RunFolder
+from modicum.engine.scoring import DecideFn
 from modicum.engine.training.history import History
 from modicum.engine.training.interrupts import InterruptHandler
 from modicum.engine.training.lightning_trainer import make_trainer, quiet_lightning
 from modicum.engine.training.meters import measured_by_allocator
 from modicum.engine.training.optimizers import optimizer_tensors, restore_optimizers
-from modicum.engine.training.stage_module import Position, StageModule
+from modicum.engine.training.results import StageResult
+from modicum.engine.training.stage_module import StageModule, TrainingProgress
 from modicum.engine.training.validation import validate
 from modicum.errors import InterruptedRunError
 from modicum.methods.base import TrainStage
@@ -40,15 +43,6 @@ from modicum.transforms import Augmentation
 SHORT = 5.0
 
 
-@dataclass(frozen=True)
-class StageResult:
-    """What came of a stage. The stage itself holds the selected weights."""
-
-    selection: dict[str, Any]
-    memory: dict[str, Any]
-    time: dict[str, float]
-
-
 class StageTrainer:
     """Keeps one stage's training in a run folder.
 
@@ -59,6 +53,8 @@ class StageTrainer:
         data: what the stage learns from.
         task: scores the validation.
         device: where to compute.
+        frozen: what other stages learn and this one does not: it receives no gradients while this one trains.
+        decide: makes answers of the outputs of all validation rows; None where each output is an answer.
     """
 
     def __init__(
@@ -69,21 +65,31 @@ class StageTrainer:
         data: StageData,
         task: Task,
         device: torch.device,
+        frozen: Iterable[nn.Parameter] = (),
+        decide: DecideFn | None = None,
     ) -> None:
         self.stage = stage
-        self.settings = recipe.training
+        self.settings = recipe.training_of(stage.name)
+        self.seed = recipe.seed
+        self.frozen = [parameter for parameter in frozen if parameter.requires_grad]
+        self.decide = decide
         self.folder = folder
         self.data = data
         self.task = task
         self.device = device
-        self.monitor = self.settings.monitor or task.monitor
-        self.higher = False if self.monitor == "loss" else task.higher_is_better(self.monitor)
+        if stage.scored:
+            self.monitor = self.settings.monitor or task.monitor
+            self.higher = False if self.monitor == "loss" else task.higher_is_better(self.monitor)
+        else:  # by its own loss, or one part of it, where that is asked for this stage
+            self.monitor = str(recipe.stages.get(stage.name, {}).get("monitor") or "loss")
+            self.higher = False
         self.history = History(folder.history)
         self.stop = InterruptHandler()
         self._last_checkpoint = time.monotonic()
         self._bar: Bar = Bar()
         self._note = ""
-        augmentation = Augmentation(self.settings.augment, stage.image_size or recipe.image.size, stage.patch)
+        size = stage.image_size or recipe.image.size
+        augmentation = Augmentation(self.settings.augment, size, stage.patch, data.kinds)
         changes = augmentation.operations or stage.image_size or stage.patch
         self.module = StageModule(
             stage,
@@ -105,18 +111,29 @@ class StageTrainer:
             self._go_on_from(found)
         elif process_rank() == 0:
             self.history.forget_after(self.stage.name, -1)
-        if not self.module.position.finished:
-            self._fit()
+        if not self.module.progress.finished:
+            with self._others_frozen():
+                self._fit()
         wait_for_all()  # the first process may still be writing the best weights
         self._load_selected()
         wait_for_all()  # and the others reading them
         return self._result()
 
+    @contextmanager
+    def _others_frozen(self) -> Iterator[None]:
+        for parameter in self.frozen:
+            parameter.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for parameter in self.frozen:
+                parameter.requires_grad_(True)
+
     def _fit(self) -> None:
-        position, settings = self.module.position, self.settings
+        progress, settings = self.module.progress, self.settings
         self.stage.train()  # an earlier stage left the networks they share in evaluation mode
         trainer = make_trainer(
-            settings, self.device, settings.epochs - position.epoch, len(self.module.updates)
+            settings, self.device, settings.epochs - progress.epoch, len(self.module.updates)
         )
         world = max(1, trainer.world_size)
         per_epoch = self.module.steps_per_epoch(world)
@@ -125,11 +142,11 @@ class StageTrainer:
             self._handling_interrupts(),
             quiet_lightning(),
         ):
-            self._bar.advance(position.step)
+            self._bar.advance(progress.step)
             trainer.fit(self.module)
 
     def _go_on_from(self, checkpoint: Checkpoint) -> None:
-        self.module.position = Position(**checkpoint.state["position"])
+        self.module.progress = TrainingProgress.from_dict(checkpoint.state)
         _, unexpected = self.stage.load_state_dict(checkpoint.tensors["learned"], strict=False)
         assert not unexpected, unexpected
         if process_rank() == 0:
@@ -138,11 +155,11 @@ class StageTrainer:
         self.module.watch.images = checkpoint.state["images"]
         self.module.watch.waiting = checkpoint.state["waiting"]
         self.module.watch.working = checkpoint.state["working"]
-        if self.module.position.finished:
+        if self.module.progress.finished:
             # Selected weights, where there are any, are loaded later.
             self.stage.load_state_dict(checkpoint.tensors.get("average", {}), strict=False)
             return
-        say(f"Going on from epoch {self.module.position.epoch + 1}, step {checkpoint.step}.")
+        say(f"Going on from epoch {self.module.progress.epoch + 1}, step {checkpoint.step}.")
 
         def restore(optimizers: list[Optimizer]) -> None:
             restore_optimizers(optimizers, checkpoint.tensors["optimizer"], checkpoint.state["optimizer"])
@@ -157,24 +174,24 @@ class StageTrainer:
     # --- hooks of the module -----------------------------------------------------------------------------------
 
     def _step_ended(self, facts: dict[str, Any]) -> None:
-        position = self.module.position
+        progress = self.module.progress
         self._bar.advance()
-        record = {"kind": "step", "stage": self.stage.name, "epoch": position.epoch, "step": position.step}
-        if self.stop.requested or position.step % 20 == 0 or position.step < 20:
+        record = {"kind": "step", "stage": self.stage.name, "epoch": progress.epoch, "step": progress.step}
+        if self.stop.requested or progress.step % 20 == 0 or progress.step < 20:
             losses = self.module.take_losses()[-1]
             shown = ", ".join(f"{name} {value:.3f}" for name, value in losses.items())
-            self._bar.note(f"epoch {position.epoch + 1}: {shown}{self._note}")
+            self._bar.note(f"epoch {progress.epoch + 1}: {shown}{self._note}")
             self.history.add({**record, "lr": facts["lr"], "losses": losses, "seconds": facts["seconds"]})
-        if position.batch >= self.module.batches_per_epoch(self.module.trainer.world_size):
+        if progress.batch >= self.module.batches_per_epoch(self.module.trainer.world_size):
             return  # the checkpoint after validation comes at once
         every = self.settings.checkpoint_steps
-        due = position.step % every == 0 if every else False
+        due = progress.step % every == 0 if every else False
         due = due or time.monotonic() - self._last_checkpoint > 60 * self.settings.checkpoint_minutes
-        stop = self._all_stop() if self._may_stop(position.step) else False
+        stop = self._all_stop() if self._may_stop(progress.step) else False
         if due or stop:
             self._checkpoint()
         if stop:
-            raise self._interrupted(f"at step {position.step}")
+            raise self._interrupted(f"at step {progress.step}")
 
     def _may_stop(self, step: int) -> bool:
         """Alone at every step; several processes, which must stop at the same one, ask each other at some."""
@@ -187,30 +204,30 @@ class StageTrainer:
         return InterruptedRunError(f"stopped {where}; the run is kept", self.folder.resume_hint)
 
     def _end_epoch(self) -> bool:
-        position, settings = self.module.position, self.settings
+        progress, settings = self.module.progress, self.settings
         self.module.take_losses()
-        means = {name: value / max(1, position.loss_count) for name, value in position.loss_sums.items()}
-        train = weighted_mean(means, position.loss_count)
-        position.loss_sums, position.loss_count = {}, 0
-        record: dict[str, Any] = {"kind": "epoch", "stage": self.stage.name, "epoch": position.epoch}
-        record |= {"step": position.step, "train": {"loss": sum(train.values()), **train}}
-        last = position.epoch >= settings.epochs
-        if len(self.data.val_rows) and (last or position.epoch % settings.validate_every == 0):
+        means = {name: value / max(1, progress.loss_count) for name, value in progress.loss_sums.items()}
+        train = weighted_mean(means, progress.loss_count)
+        progress.loss_sums, progress.loss_count = {}, 0
+        record: dict[str, Any] = {"kind": "epoch", "stage": self.stage.name, "epoch": progress.epoch}
+        record |= {"step": progress.step, "train": {"loss": sum(train.values()), **train}}
+        last = progress.epoch >= settings.epochs
+        if len(self.data.val_rows) and (last or progress.epoch % settings.validate_every == 0):
             record["val"] = self._validate()
             self._select(record["val"])
-        stop = bool(settings.patience and position.epochs_without_improvement >= settings.patience)
-        position.finished = last or stop
+        stop = bool(settings.patience and progress.epochs_without_improvement >= settings.patience)
+        progress.finished = last or stop
         self.history.add(record)
         asked = self._all_stop()
         recent = time.monotonic() - self._last_checkpoint < SHORT and not settings.checkpoint_steps
-        if position.finished or asked or not recent:
+        if progress.finished or asked or not recent:
             self._checkpoint()
         if stop and not last:
-            waited = position.epochs_without_improvement
-            say(f"Stopped early after epoch {position.epoch}: {self.monitor} has not improved for {waited}.")
+            waited = progress.epochs_without_improvement
+            say(f"Stopped early after epoch {progress.epoch}: {self.monitor} has not improved for {waited}.")
         if asked:
-            raise self._interrupted(f"after epoch {position.epoch}")
-        return position.finished
+            raise self._interrupted(f"after epoch {progress.epoch}")
+        return progress.finished
 
     def _validate(self) -> dict[str, float]:
         with self._selected_weights():
@@ -222,6 +239,8 @@ class StageTrainer:
                 rank=self.module.global_rank,
                 device=self.module.device,
                 forward_context=lambda: autocast(self.settings.precision, self.device),
+                seed=self.seed,
+                decide=self.decide,
             )
 
     def _selected_weights(self) -> Any:
@@ -230,35 +249,35 @@ class StageTrainer:
     # --- selection ---------------------------------------------------------------------------------------------
 
     def _select(self, metrics: dict[str, float]) -> None:
-        position = self.module.position
+        progress = self.module.progress
         value = metrics.get(self.monitor, float("nan"))
-        best = position.best["value"] if position.best else None
+        best = progress.best["value"] if progress.best else None
         better = np.isfinite(value) and (best is None or (value > best if self.higher else value < best))
         if self.settings.select == "last":
-            better, position.epochs_without_improvement = position.epoch >= self.settings.epochs, -1
+            better, progress.epochs_without_improvement = progress.epoch >= self.settings.epochs, -1
         self._note = f", {self.monitor} {value:.3f}"
         if not better:
-            position.epochs_without_improvement += 1
+            progress.epochs_without_improvement += 1
             return
-        position.epochs_without_improvement = 0
-        file = f"{self.stage.name}-best-{position.step:08d}.safetensors"
+        progress.epochs_without_improvement = 0
+        file = f"{self.stage.name}-best-{progress.step:08d}.safetensors"
         digest = ""
         with self._selected_weights():
             if self.module.global_rank == 0:
                 digest = save_tensors(self.folder.checkpoints / file, learned_tensors(self.stage))
-        position.best = {
+        progress.best = {
             "metric": self.monitor,
             "mode": "max" if self.higher else "min",
-            "split": "test" if self.settings.select == "oracle" else "val",
+            "split": "test" if self.stage.scored and self.settings.select == "oracle" else "val",
             "value": value,
-            "epoch": position.epoch,
-            "step": position.step,
+            "epoch": progress.epoch,
+            "step": progress.step,
             "file": file,
             "digest": digest,
         }
 
     def _load_selected(self) -> None:
-        best = self.module.position.best
+        best = self.module.progress.best
         if best is not None:
             tensors = load_tensors(self.folder.checkpoints / best["file"], best["digest"] or None)
             self.stage.load_state_dict(tensors, strict=False)
@@ -270,11 +289,11 @@ class StageTrainer:
         self.stage.eval()
 
     def _result(self) -> StageResult:
-        position = self.module.position
-        selection = dict(position.best or {"metric": None, "epoch": position.epoch, "step": position.step})
+        progress = self.module.progress
+        selection = dict(progress.best or {"metric": None, "epoch": progress.epoch, "step": progress.step})
         selection.pop("file", None)
         selection.pop("digest", None)
-        spent = self.module.watch.summary() | {"epochs": position.epoch, "steps": position.step}
+        spent = self.module.watch.summary() | {"epochs": progress.epoch, "steps": progress.step}
         memory = dict(self.module.memory or {})
         return StageResult(selection, memory, spent)
 
@@ -293,8 +312,8 @@ class StageTrainer:
         average: dict[str, Tensor] = self.module.average.average if self.module.average else {}
         watch = self.module.watch
         state = {
-            "position": self.module.position_dict(),
-            "best": self.module.position.best,
+            "progress": asdict(self.module.progress),
+            "best": self.module.progress.best,
             "optimizer": rest,
             "average_updates": self.module.average.updates if self.module.average else 0,
             "memory": self.module.memory,
@@ -304,5 +323,5 @@ class StageTrainer:
         }
         tensors = {"learned": learned_tensors(self.stage), "optimizer": optimizer, "average": average}
         save_checkpoint(
-            self.folder.checkpoints, Checkpoint(self.stage.name, self.module.position.step, tensors, state)
+            self.folder.checkpoints, Checkpoint(self.stage.name, self.module.progress.step, tensors, state)
         )

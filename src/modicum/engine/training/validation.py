@@ -1,15 +1,16 @@
-"""What a stage's present weights are worth on the validation rows, by all processes together."""
+"""Evaluates a stage's current weights on the validation rows, across all processes."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 import torch
 
-from modicum.engine.distributed import gathered, processes, share_buffers, weighted_mean
-from modicum.engine.inputs.batches import StageData, in_batches, loader
-from modicum.engine.scoring import score
+from modicum.distributed import gathered, processes, share_buffers, weighted_mean
+from modicum.engine.inputs.batches import StageData, loader
+from modicum.engine.randomness import seed_globals
+from modicum.engine.scoring import CollectedOutputs, DecideFn, score
 from modicum.methods.base import TrainStage
-from modicum.tasks.base import Task
+from modicum.tasks.base import Scores, Task
 
 
 def validate(
@@ -21,8 +22,10 @@ def validate(
     rank: int,
     device: torch.device,
     forward_context: Callable[[], AbstractContextManager[object]],
+    seed: int = 0,
+    decide: DecideFn | None = None,
 ) -> dict[str, float]:
-    """The task's metrics, and ``loss`` where the stage has validation losses; the same in every process.
+    """The task's metrics where the stage is scored, and ``loss`` where it has some; the same in all processes.
 
     Args:
         stage: is in training mode before and after.
@@ -32,17 +35,41 @@ def validate(
         rank: of this process.
         device: where to compute.
         forward_context: for the precision of forward passes.
+        seed: of the run; what a stage draws in validation is the same in every epoch.
+        decide: makes answers of the outputs of all rows together; None where each output is an answer.
     """
     rows = data.val_rows[rank :: processes()]
-    batches = loader(data.batches(in_batches(rows, batch_size)), 0, pin=False)
-    scores = task.scores()
+    scores, collected = task.scores(), CollectedOutputs()
     stage.eval()
     share_buffers(stage)
-    losses = score(stage.validate, batches, scores, device, forward_context, on_device=data.on_device)
-    stage.train()
-    if processes() > 1:
-        parts = gathered(scores)
-        scores = task.scores()
-        scores.merge(parts)
+    losses = score(
+        stage.validate,
+        loader(data.in_order(rows, batch_size), 0, pin=False),
+        scores.update if decide is None else collected.take,
+        device,
+        forward_context,
+        on_device=data.on_device,
+        before_batch=lambda number: seed_globals("validate", seed, stage.name, rank, number),
+    )
     losses = weighted_mean(losses, len(rows))
-    return {**({"loss": sum(losses.values())} if losses else {}), **scores.metrics()}
+    found = {"loss": sum(losses.values())} if losses else {}
+    if stage.scored:
+        found |= _metrics(task, scores, collected, decide)
+    else:
+        found = {**losses, **found}
+    stage.train()
+    return found
+
+
+def _metrics(
+    task: Task, scores: Scores, collected: CollectedOutputs, decide: DecideFn | None
+) -> dict[str, float]:
+    """Of what all processes have seen."""
+    if processes() > 1:
+        parts, others = gathered(scores), gathered(collected)
+        scores, collected = task.scores(), CollectedOutputs()
+        scores.merge(parts)
+        collected.merge(others)
+    if decide is not None:
+        collected.decided(decide, scores)
+    return scores.metrics()

@@ -30,6 +30,7 @@ class Aadg(SegmentingMethod):
     tasks: ClassVar[tuple[str, ...]] = ("segmentation",)
     Config: ClassVar[type[MethodConfig]] = AadgConfig
     training: ClassVar[Mapping[str, Any]] = TRAINING
+    stage_training: ClassVar[Mapping[str, Mapping[str, Any]]] = {"search": {}}
     image: ClassVar[Mapping[str, Any]] = {"size": (512, 512)}
     backbone: ClassVar[Mapping[str, Any]] = {"name": "mobilenetv2_100"}
 

@@ -26,7 +26,7 @@ from modicum.methods.aadg.search import PolicySearch
 from modicum.methods.base import TrainStage, Update
 from modicum.nn.tiles import tiled
 from modicum.tasks.base import Batch
-from modicum.transforms.policy import apply_sub_policies, draw_sub_policies, erase_cut_labels
+from modicum.transforms.policy import apply_sub_policies, draw_sub_policies, erasable, erase_cut_labels
 
 OVERLAP = 0.25
 """Of tiles in validation, as a share of their side."""
@@ -84,7 +84,7 @@ class AadgStage(TrainStage):
         if domains < 2:
             raise InputError(
                 f"AADG compares domains, and the training images come from {domains}",
-                "give a 'domain' column with two domains or more, or use method 'segment'",
+                "give a 'domain' column with two domains or more, or choose a method that needs none",
             )
         if config.chunk and any(isinstance(module, _BatchNorm) for module in network.modules()):
             raise InputError(
@@ -240,7 +240,8 @@ class AadgStage(TrainStage):
         image = apply_sub_policies(batch["image"], drawn, self.config.magnitudes)
         batch = {**batch, "image": image}
         if self.config.cutout_labels == "erase":
-            batch["mask"] = erase_cut_labels(batch["mask"], drawn, self.config.magnitudes)
+            for name in erasable(batch):
+                batch[name] = erase_cut_labels(batch[name], drawn, self.config.magnitudes)
         return batch
 
     def _reward(self, features: Float[Tensor, "copies width"], domain: Int64[Tensor, "b"]) -> None:

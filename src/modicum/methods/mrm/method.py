@@ -48,6 +48,7 @@ class Mae(Method):
     tasks: ClassVar[tuple[str, ...]] = ("image-text",)
     Config: ClassVar[type[MethodConfig]] = MaeConfig
     training: ClassVar[Mapping[str, Any]] = MAE_TRAINING
+    stage_training: ClassVar[Mapping[str, Mapping[str, Any]]] = {"pretrain": {}}
     backbone: ClassVar[Mapping[str, Any]] = {"name": "vit_base_patch16_224", "weights": "random"}
 
     def __init__(self, config: MaeConfig, context: Context) -> None:
@@ -89,6 +90,7 @@ class Mrm(Mae):
     source: ClassVar[str] = "Zhou et al., ICLR 2023 (arXiv 2301.13155)"
     Config: ClassVar[type[MethodConfig]] = MrmConfig
     training: ClassVar[Mapping[str, Any]] = TRAINING
+    stage_training: ClassVar[Mapping[str, Mapping[str, Any]]] = {"pretrain": {}}
     backbone: ClassVar[Mapping[str, Any]] = {"name": "vit_base_patch16_224.mae"}
 
     @classmethod

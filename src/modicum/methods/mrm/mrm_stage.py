@@ -8,10 +8,11 @@ from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor, distributed
+from torch import Tensor
 from torch.nn import functional as F
 
 from modicum.data.reports import Vocabulary, masked_words
+from modicum.distributed import mean_over_processes
 from modicum.errors import InputError
 from modicum.losses import masked_token_loss, patch_errors
 from modicum.methods.mrm.config import MrmConfig
@@ -89,7 +90,7 @@ class MrmStage(MaeStage):
             counted = torch.ones_like(hidden)
         # The output layer is the step's largest tensor: it is computed where it counts alone.
         logits = self.network.report.logits(features[counted])
-        count = _mean_over_processes(counted.sum().float())
+        count = mean_over_processes(counted.sum().float())
         return masked_token_loss(logits, batch["tokens"][counted], count)
 
     def _report_features(
@@ -152,12 +153,3 @@ def _row_means(values: Float[Tensor, "hidden"], hidden: Bool[Tensor, "b length"]
     rows = hidden.nonzero()[:, 0]
     counts = hidden.sum(1)
     return values.new_zeros(len(hidden)).index_add(0, rows, values) / counts.where(counts > 0, torch.nan)
-
-
-def _mean_over_processes(count: Float[Tensor, ""]) -> Float[Tensor, ""]:
-    """The mean over the processes that share a batch; each has masked another number of words."""
-    if not (distributed.is_available() and distributed.is_initialized()):
-        return count
-    total = count.clone()
-    distributed.all_reduce(total)
-    return total / distributed.get_world_size()

@@ -103,6 +103,7 @@ class RegGan(Method):
     tasks: ClassVar[tuple[str, ...]] = ("image-to-image",)
     Config: ClassVar[type[MethodConfig]] = RegGanConfig
     training: ClassVar[Mapping[str, Any]] = TRAINING
+    stage_training: ClassVar[Mapping[str, Mapping[str, Any]]] = {"translate": {}}
     image: ClassVar[Mapping[str, Any]] = {"size": (256, 256)}
 
     config: RegGanConfig

@@ -13,42 +13,15 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy import sparse
 
-from modicum.errors import InputError, did_you_mean
+from modicum.errors import InputError
 from modicum.tasks.bootstrap import Estimate, Statistic, Sums, Values, bootstrap, point_values
+from modicum.tasks.classification.metric_table import cut_name, severity_metrics_of
 from modicum.tasks.classification.metrics import decisions, ranking, sensitivity_name
 from modicum.tasks.classification.thresholds import Thresholds
 
 Severity = Float[np.ndarray, "n"]
 Grades = Int[np.ndarray, "n"]
 OF_A_GRADE = ("sensitivity", "specificity")
-
-
-def cut_name(grade: str) -> str:
-    """``>=2``: grade 2 or more against the grades below."""
-    return f">={grade}"
-
-
-def metric_names(classes: Sequence[str], specificity: float = 0.95) -> list[str]:
-    """What :func:`evaluate_severity` returns, in order: the summaries, then cut by cut and grade by grade."""
-    at = sensitivity_name(specificity)
-    names = ["auroc", "accuracy", "balanced_accuracy", "macro_f1", at, "quadratic_kappa", "mae"]
-    if len(classes) == 2:
-        return [*names, *OF_A_GRADE]
-    of_cuts = [f"auroc/{cut_name(name)}" for name in classes[1:]]
-    return [*names, *of_cuts, *(f"{metric}/{name}" for metric in OF_A_GRADE for name in classes)]
-
-
-def severity_direction(metric: str, classes: Sequence[str], specificity: float = 0.95) -> bool:
-    """Whether more of a metric is better.
-
-    Raises:
-        InputError: :func:`evaluate_severity` does not return it.
-    """
-    known = metric_names(classes, specificity)
-    if metric not in known:
-        shown = known if "/" in metric else [name for name in known if "/" not in name]
-        raise InputError(f"unknown metric '{metric}' of a severity score", did_you_mean(metric, shown))
-    return metric != "mae"
 
 
 def evaluate_severity(
@@ -63,7 +36,7 @@ def evaluate_severity(
     seed: int = 0,
     specificity: float = 0.95,
 ) -> dict[str, Estimate]:
-    """Every metric of :func:`metric_names`, with percentile intervals from resampled patients.
+    """Every metric of :func:`severity_metrics_of`, with percentile intervals from resampled patients.
 
     Args:
         scores: in grades, higher is more severe.
@@ -93,7 +66,7 @@ def evaluate_severity(
         confidence=confidence,
         seed=seed,
     )
-    return {name: estimates[name] for name in metric_names(classes, specificity)}
+    return {name: estimates[name] for name in severity_metrics_of(classes, specificity)}
 
 
 def severity_metrics(
@@ -107,7 +80,7 @@ def severity_metrics(
     """The values of :func:`evaluate_severity` without intervals, for the end of an epoch."""
     statistics, means = _statistics(scores, truth, classes, thresholds, specificity)
     values, _ = point_values(statistics, len(scores), means)
-    return {name: values[name] for name in metric_names(classes, specificity)}
+    return {name: values[name] for name in severity_metrics_of(classes, specificity)}
 
 
 def _statistics(

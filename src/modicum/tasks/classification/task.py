@@ -15,7 +15,7 @@ from torch import Tensor
 from modicum.data.manifest import LABELS_PREFIX, Manifest, are_consecutive, name_classes
 from modicum.errors import InputError
 from modicum.tasks.base import Example, ImageLevelTask, Scores, TaskOptions
-from modicum.tasks.classification.metrics import metric_direction
+from modicum.tasks.classification.metric_table import METRICS, metrics_of, severity_metrics_of
 from modicum.tasks.classification.objectives import (
     OnBatch,
     Output,
@@ -26,11 +26,11 @@ from modicum.tasks.classification.objectives import (
     weights_of,
 )
 from modicum.tasks.classification.scores import ClassificationScores
-from modicum.tasks.classification.severity_metrics import severity_direction
 from modicum.tasks.classification.severity_scores import SeverityScores
 from modicum.tasks.classification.tables import prediction_columns, severity_columns
 from modicum.tasks.classification.thresholds import Thresholds
 from modicum.tasks.loss_words import LOSS_SETTINGS, refuse_settings
+from modicum.tasks.metric import Metric
 
 Kind = Literal["binary", "multi-class", "multi-label"]
 
@@ -64,6 +64,7 @@ class Classification(ImageLevelTask):
 
     name: ClassVar[str] = "classification"
     Options: ClassVar[type[TaskOptions]] = ClassificationOptions
+    metric_table: ClassVar[tuple[Metric, ...]] = METRICS
 
     def __init__(
         self,
@@ -174,10 +175,10 @@ class Classification(ImageLevelTask):
     def monitor(self) -> str:
         return "quadratic_kappa" if self.ordered else "auroc"
 
-    def higher_is_better(self, metric: str) -> bool:
+    def metrics(self) -> dict[str, Metric]:
         if self.thresholds is not None:
-            return severity_direction(metric, self.classes, self.specificity)
-        return metric_direction(metric, self.classes)
+            return severity_metrics_of(self.classes, self.specificity)
+        return metrics_of(self.kind, self.classes, self.ordered, self.specificity)
 
     def targets(self, manifest: Manifest) -> dict[str, np.ndarray]:
         """``label`` int64 ``[n]``, or ``labels`` float32 ``[n, findings]`` with NaN where unknown.

@@ -13,8 +13,10 @@ from modicum.data.manifest import Manifest
 from modicum.data.readers import read_image
 from modicum.errors import BrokenImageError, InputError
 from modicum.tasks.base import AuxiliaryImage, Batch, DenseTask, Example, Scores, TaskOptions
+from modicum.tasks.image_to_image.metric_table import METRICS
 from modicum.tasks.image_to_image.pictures import comparison_pictures
-from modicum.tasks.image_to_image.scores import TranslationScores, higher_is_better
+from modicum.tasks.image_to_image.scores import TranslationScores
+from modicum.tasks.metric import Metric
 from modicum.tasks.value_range import ValueRange
 
 LOOKED_AT = 4
@@ -67,6 +69,7 @@ class ImageToImage(DenseTask):
 
     name: ClassVar[str] = "image-to-image"
     Options: ClassVar[type[TaskOptions]] = ImageToImageOptions
+    metric_table: ClassVar[tuple[Metric, ...]] = METRICS
     levels: ClassVar[int] = 65536
     output_kind: ClassVar[Literal["label_map", "image"]] = "image"
 
@@ -152,9 +155,6 @@ class ImageToImage(DenseTask):
     @property
     def monitor(self) -> str:
         return "nmae"
-
-    def higher_is_better(self, metric: str) -> bool:
-        return higher_is_better(metric)
 
     def loss(self, targets: Mapping[str, np.ndarray], options: Mapping[str, Any]) -> nn.Module:
         """The mean absolute error."""

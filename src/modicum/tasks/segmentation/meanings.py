@@ -7,11 +7,10 @@ import numpy as np
 from jaxtyping import UInt8
 
 from modicum.errors import InputError
-from modicum.tasks.segmentation.targets import BACKGROUND, EXAMPLE, LEVELS, Kind, MaskCodes, Range, among
+from modicum.tasks.segmentation.class_names import BACKGROUND, FOREGROUND
+from modicum.tasks.segmentation.targets import EXAMPLE, LEVELS, Kind, MaskCodes, Range, among
 from modicum.wording import listed
 
-FOREGROUND = "foreground"
-"""Name of the one class of binary masks that nobody has named."""
 MOST_CLASSES = 64
 """Consecutive codes up to here are taken for classes without being told."""
 

@@ -24,13 +24,13 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from modicum.errors import InputError
+from modicum.tasks.segmentation.class_names import BACKGROUND
 from modicum.wording import listed
 
 Kind = Literal["binary", "multi-class", "multi-label"]
 Range = tuple[int, int]
 """First and last code, both included."""
 
-BACKGROUND = "background"
 LEVELS = 256
 EXAMPLE = "codes such as {'cup': '0-50', 'disc': '0-200', 'background': '201-255'}"
 """What a user may write, for messages."""

@@ -15,9 +15,10 @@ from modicum.data.prepared import codes_of
 from modicum.data.readers import read_image
 from modicum.errors import BrokenImageError, InputError
 from modicum.tasks.base import AuxiliaryImage, Batch, DenseTask, Example, Scores, TaskOptions
+from modicum.tasks.metric import Metric, with_classes
 from modicum.tasks.segmentation.loss_choice import LossWords, chosen_loss, validate_loss_settings
 from modicum.tasks.segmentation.meanings import codes_seen, found_codes, named_codes
-from modicum.tasks.segmentation.metrics import metric_direction
+from modicum.tasks.segmentation.metric_table import METRICS
 from modicum.tasks.segmentation.pictures import differences, overlay, shown
 from modicum.tasks.segmentation.pixels import decided
 from modicum.tasks.segmentation.scores import SegmentationScores
@@ -62,6 +63,7 @@ class Segmentation(DenseTask):
 
     name: ClassVar[str] = "segmentation"
     Options: ClassVar[type[TaskOptions]] = SegmentationOptions
+    metric_table: ClassVar[tuple[Metric, ...]] = METRICS
     output_kind: ClassVar[Literal["label_map", "image"]] = "label_map"
 
     def __init__(self, kind: Kind, masks: Mapping[str, MaskCodes], options: SegmentationOptions) -> None:
@@ -165,8 +167,8 @@ class Segmentation(DenseTask):
     def monitor(self) -> str:
         return "dice"
 
-    def higher_is_better(self, metric: str) -> bool:
-        return metric_direction(metric, self.foreground)
+    def metrics(self) -> dict[str, Metric]:
+        return with_classes(METRICS, self.foreground if len(self.foreground) > 1 else ())
 
     @classmethod
     def validate_loss(cls, settings: Mapping[str, Any], options: Mapping[str, Any]) -> None:

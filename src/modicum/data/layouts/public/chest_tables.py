@@ -8,8 +8,9 @@ from pathlib import Path
 
 from modicum.data.layouts.public.contents import names_in
 from modicum.data.layouts.public.options import PUBLISHED, LayoutOptions
-from modicum.data.layouts.table import read_cells, table_columns
+from modicum.data.layouts.table import table_columns
 from modicum.data.readers import is_image_file
+from modicum.data.table_cells import read_cells
 from modicum.errors import InputError, did_you_mean
 
 FINDINGS = (

@@ -6,8 +6,8 @@ from modicum.data.layouts.public.chest_tables import files_below, is_wanted, rea
 from modicum.data.layouts.public.contents import inside
 from modicum.data.layouts.public.options import LayoutOptions
 from modicum.data.layouts.public.rows import Found, Row
-from modicum.data.layouts.table import read_text
 from modicum.data.manifest import LABELS_PREFIX
+from modicum.data.table_cells import read_text
 from modicum.errors import InputError
 from modicum.wording import count_of, listed
 

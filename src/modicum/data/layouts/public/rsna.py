@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import numpy as np
+
+from modicum.data.boxes.given import GivenBoxes, edges_of
 from modicum.data.layouts.public.chest_tables import Line, read_lines, table_named
 from modicum.data.layouts.public.contents import images_in, inside, stem_of
 from modicum.data.layouts.public.options import LayoutOptions
@@ -18,7 +21,7 @@ def is_rsna(folder: Path) -> bool:
 
 
 def read_rsna(folder: Path, options: LayoutOptions) -> Found:
-    """RSNA Pneumonia: label 1 with one box or more, 0 without; ``boxes`` are ``x y width height``, by ``|``.
+    """RSNA Pneumonia: label 1 with one box or more, 0 without; ``boxes`` are those of the image, perhaps none.
 
     Images of ``stage_2_test_images`` have no label; split lists may bring it.
 
@@ -29,22 +32,24 @@ def read_rsna(folder: Path, options: LayoutOptions) -> Found:
     images = {stem_of(path): path for path in _images(folder, "train")}
     rows: dict[str, Row] = {}
     places: dict[str, str] = {}
-    boxes: dict[str, list[str]] = {}
+    boxes: dict[str, list[list[float]]] = {}
     for line in read_lines(table, _COLUMNS, "patientId") if table else []:
         name, target = line["patientId"], _target(line)
         if name not in rows:
             image = images.get(name, folder / "stage_2_train_images" / f"{name}.dcm")
             rows[name] = {"image": image, "label": target, "patient": name}
             places[name] = line.place
+            boxes[name] = []
         elif rows[name]["label"] != target:
             raise InputError(
                 f"{line.place}: Target {target} of an image that {places[name]} gives another",
                 "keep one of the two",
             )
         if target == "1":
-            boxes.setdefault(name, []).append(_box(line))
-    for name, texts in boxes.items():
-        rows[name]["boxes"] = "|".join(texts)
+            boxes[name].append(_box(line))
+    for name, sides in boxes.items():
+        numbers = np.array(sides, np.float64).reshape(len(sides), 4)
+        rows[name]["boxes"] = GivenBoxes(edges_of(numbers, "xywh"), "pixels").to_cell()
     found = Found(list(rows.values()), places=list(places.values()))
     for path in _images(folder, "test"):
         found.rows.append({"image": path, "patient": stem_of(path)})
@@ -67,11 +72,11 @@ def _target(line: Line) -> str:
     return line["Target"]
 
 
-def _box(line: Line) -> str:
+def _box(line: Line) -> list[float]:
     try:
         sides = [float(line[name]) for name in _BOX]
     except ValueError:
         raise InputError(f"{line.place}: its box is not four numbers", "complete the row") from None
     if min(sides[2:]) <= 0:
         raise InputError(f"{line.place}: its box has no size", "correct the row")
-    return " ".join(f"{side:g}" for side in sides)
+    return sides

@@ -7,14 +7,14 @@ from torch.nn import functional as F
 from modicum.engine.recipe.backbones import make_backbone, native_size
 from modicum.engine.recipe.settings import BackboneSettings
 from modicum.errors import InputError
-from modicum.nn.positions import resized_positions
+from modicum.nn.pos_embed import resize_pos_embed
 
 
 def test_white_noise_differs_by_ten_percent_from_a_resize_by_size():
     """9.8 % for 24 to 32, measured on the release (specification of FPT, section 8)."""
     torch.manual_seed(0)
     positions = torch.randn(1, 1 + 24 * 24, 64)
-    scaled = resized_positions(positions, (24, 24), (32, 32), 1)
+    scaled = resize_pos_embed(positions, (24, 24), (32, 32), 1)
     planes = positions[:, 1:].transpose(1, 2).unflatten(2, (24, 24))
     by_size = F.interpolate(planes, (32, 32), mode="bicubic", align_corners=False).flatten(2).transpose(1, 2)
     assert scaled.shape == (1, 1025, 64)
@@ -37,7 +37,7 @@ def test_a_backbone_made_at_its_own_size_is_fitted_to_another():
         if name != "pos_embed":
             assert torch.equal(tensor, scaled.body.state_dict()[name]), name
     grid = tuple(side // 16 for side in native)
-    expected = resized_positions(own.body.pos_embed, grid, (6, 14), 1)
+    expected = resize_pos_embed(own.body.pos_embed, grid, (6, 14), 1)
     assert torch.equal(scaled.body.pos_embed, expected)
     assert scaled(torch.rand(1, 3, 96, 224)).shape == (1, 64)
 

@@ -11,12 +11,12 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
+from modicum.data.checks.fingerprint import fingerprint, quantiles, write_fingerprint
 from modicum.data.checks.scan import ScanResult, scan
 from modicum.data.image_facts import ImageFacts
 from modicum.data.layouts import load_manifest
 from modicum.data.manifest import Manifest
 from modicum.errors import BrokenImageError
-from modicum.planning.fingerprint import fingerprint, quantiles, write_fingerprint
 from modicum.planning.inspect_table import inspect_tables
 
 

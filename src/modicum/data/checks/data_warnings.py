@@ -31,7 +31,7 @@ class DataWarning:
 
 
 def data_warnings(found: Mapping[str, Any]) -> list[DataWarning]:
-    """The warnings that a fingerprint (as :func:`modicum.planning.fingerprint.fingerprint` makes it) gives cause for.
+    """The warnings that a fingerprint (as :func:`modicum.data.checks.fingerprint.fingerprint` makes it) gives cause for.
 
     Those that stop training come first.
     """
@@ -41,6 +41,7 @@ def data_warnings(found: Mapping[str, Any]) -> list[DataWarning]:
         *_label_warnings(found),
         *_finding_warnings(found),
         *_report_warnings(found),
+        *_box_warnings(found),
     ]
     return sorted(every, key=lambda warning: not warning.stops)
 
@@ -153,6 +154,12 @@ def _report_warnings(found: Mapping[str, Any]) -> Iterator[DataWarning]:
             remedies[item["what"]],
             examples=_first(item["places"]),
         )
+
+
+def _box_warnings(found: Mapping[str, Any]) -> Iterator[DataWarning]:
+    boxes = found.get("boxes")
+    if boxes and boxes["problem"]:
+        yield DataWarning(boxes["problem"], boxes["remedy"], stops=True)
 
 
 def _first(texts: Iterable[str]) -> tuple[str, ...]:

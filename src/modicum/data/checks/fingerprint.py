@@ -6,7 +6,7 @@ Schema 1. Counts are whole numbers; a value that cannot be known is null. Quanti
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,13 @@ import numpy as np
 import pandas as pd
 
 from modicum.atomic_files import write_text
+from modicum.data.boxes import BoxOptions, checked_boxes
+from modicum.data.checks.data_warnings import data_warnings
 from modicum.data.checks.duplicates import duplicate_groups, facts_by_row, leaks, near_pairs
 from modicum.data.checks.scan import ScanResult
 from modicum.data.image_facts import ImageFacts
 from modicum.data.manifest import COLUMNS, LABELS_PREFIX, SPLITS, Manifest, split_reference
-from modicum.planning.data_warnings import data_warnings
+from modicum.errors import InputError
 
 SCHEMA = 1
 LISTED = 100
@@ -26,7 +28,11 @@ _QUANTILES = {"min": 0.0, "p5": 0.05, "p25": 0.25, "median": 0.5, "p75": 0.75, "
 
 
 def fingerprint(
-    manifest: Manifest, scanned: ScanResult, task: str | None = None, stores: Path | None = None
+    manifest: Manifest,
+    scanned: ScanResult,
+    task: str | None = None,
+    stores: Path | None = None,
+    box_options: BoxOptions | Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Describes a data set.
 
@@ -35,6 +41,7 @@ def fingerprint(
         scanned: what was found in the files; facts are matched to rows by their ``ref``.
         task: ``multi-class``, ``multi-label``, ...; read off the labels where it is not given.
         stores: folder where the near-duplicates that were found are remembered.
+        box_options: how boxes are read.
     """
     by_row = facts_by_row(manifest, scanned.facts)
     facts = [fact for fact in by_row if fact is not None]
@@ -51,6 +58,7 @@ def fingerprint(
         "splits": _splits(manifest),
         **_labels(manifest),
         **_other_columns(manifest),
+        "boxes": _boxes(manifest, by_row, BoxOptions.of(box_options)),
         **_repeats(manifest, by_row, stores),
         "broken": len(scanned.broken),
         "broken_files": [{"image": b.image, "reason": b.reason} for b in scanned.broken[:LISTED]],
@@ -69,7 +77,7 @@ def write_fingerprint(found: dict[str, Any], path: Path) -> None:
     write_text(Path(path), json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def quantiles(values: Iterable[float]) -> dict[str, float] | None:
+def quantiles(values: Iterable[int | float]) -> dict[str, int | float] | None:
     """Least, largest, median and four more quantiles; None of nothing."""
     array = np.asarray(list(values), np.float64)
     if not array.size:
@@ -77,7 +85,7 @@ def quantiles(values: Iterable[float]) -> dict[str, float] | None:
     return {name: _rounded(np.quantile(array, at)) for name, at in _QUANTILES.items()}
 
 
-def _rounded(value: float) -> float:
+def _rounded(value: float) -> int | float:
     """Whole numbers as such, others to six figures."""
     value = float(f"{value:.6g}") if not float(value).is_integer() else float(value)
     return int(value) if value.is_integer() else value
@@ -222,6 +230,26 @@ def _reports(manifest: Manifest) -> dict[str, Any] | None:
             {"what": what, "reason": reason, "count": len(places), "places": places[:LISTED]}
             for (what, reason), places in found.by_reason().items()
         ],
+    }
+
+
+def _boxes(
+    manifest: Manifest, facts: Sequence[ImageFacts | None], options: BoxOptions
+) -> dict[str, Any] | None:
+    """Counts of the boxes that can be used and what was decided of them; or what training would refuse."""
+    if "boxes" not in manifest.table:
+        return None
+    try:
+        found = checked_boxes(manifest, facts, options)
+    except InputError as error:
+        given = int(manifest.table["boxes"].notna().sum())
+        return {"images": given, "problem": error.problem, "remedy": error.remedy}
+    return {
+        "images": found.images,
+        "count": found.count,
+        "classes": found.classes(),
+        "notes": found.notes,
+        "problem": None,
     }
 
 

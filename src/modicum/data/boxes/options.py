@@ -1,0 +1,87 @@
+"""How boxes are read where there is a choice."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from modicum.errors import InputError, did_you_mean
+
+_CHOICES = {
+    "units": ("pixels", "normalised"),
+    "format": ("xyxy", "xywh", "cxcywh"),
+    "exif": ("applied", "ignored"),
+    "outside": ("refuse", "drop"),
+    "unmatched": ("refuse", "drop"),
+}
+
+
+@dataclass(frozen=True)
+class BoxOptions:
+    """How boxes are read where there is a choice.
+
+    Attributes:
+        units: ``pixels``, or ``normalised``: shares of the image's width and height. None: what the format prescribes
+            (COCO: pixels, YOLO: normalised), else recognised by the numbers where these leave no doubt.
+        format: what the four numbers of a box are: ``xyxy``, ``xywh`` (the corner at the top left, width, height) or
+            ``cxcywh`` (the centre). None: what the format prescribes (COCO: xywh, YOLO: cxcywh), what a table's columns
+            are called, and xyxy for lists.
+        exif: whether boxes were drawn with an image's EXIF orientation ``applied``, as viewers show it, or ``ignored``,
+            on the pixels as they lie in the file. Where a file of boxes says the image's width and height, these decide.
+        outside: a box that is wholly outside its image, has no area or holds NaN is an error (``refuse``), or is left
+            out and counted (``drop``).
+        unmatched: boxes of an image that the data do not have are an error (``refuse``), or are left out and counted.
+        min_side: boxes of which a side is shorter than this many pixels of the stored image are left out and counted.
+    """
+
+    units: str | None = None
+    format: str | None = None
+    exif: str = "applied"
+    outside: str = "refuse"
+    unmatched: str = "refuse"
+    min_side: float | int = 1.0
+
+    def __post_init__(self) -> None:
+        for name, allowed in _CHOICES.items():
+            value = getattr(self, name)
+            if value not in allowed and not (value is None and name in ("units", "format")):
+                raise InputError(f"box option {name} is '{value}'", f"use one of {', '.join(allowed)}")
+        if not 0 <= self.min_side < float("inf"):
+            raise InputError(f"box option min_side is {self.min_side}", "give a number of pixels, such as 1")
+
+    @classmethod
+    def of(cls, given: "BoxOptions | Mapping[str, Any] | None") -> "BoxOptions":
+        """Options from a mapping, as a recipe holds them.
+
+        Raises:
+            InputError: an option or its value is not known.
+        """
+        if isinstance(given, BoxOptions):
+            return given
+        known = [field.name for field in fields(cls)]
+        for name in given or {}:
+            if name not in known:
+                raise InputError(f"'{name}' is not a box option", did_you_mean(str(name), known))
+        return cls(**(given or {}))
+
+    @classmethod
+    def parse(cls, text: str) -> dict[str, Any]:
+        """``outside=drop,min_side=2`` as a mapping that :meth:`of` takes.
+
+        Raises:
+            InputError: it is not such a text, or an option or its value is not known.
+        """
+        options: dict[str, Any] = {}
+        for part in filter(None, text.split(",")):
+            name, equals, value = (piece.strip() for piece in part.partition("="))
+            if not equals or not value:
+                raise InputError(f"box option '{part}' is not KEY=VALUE", "write for instance outside=drop")
+            options[name] = value
+        if "min_side" in options:
+            try:
+                options["min_side"] = float(options["min_side"])
+            except ValueError:
+                raise InputError(
+                    f"box option min_side is '{options['min_side']}'", "give a number of pixels, such as 1"
+                ) from None
+        cls.of(options)
+        return options

@@ -1,0 +1,35 @@
+"""Calls predictors: seeded where they draw, so that an image gets the same answer in any batch."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from modicum.engine.randomness import derive_seed, seed_globals
+
+
+def draws_answers(network: nn.Module) -> bool:
+    """Whether a predictor is given a seed for each image."""
+    return bool(getattr(network, "draws", False))
+
+
+def predictor_outputs(network: nn.Module, images: Tensor, names: Sequence[str], seed: int) -> Tensor:
+    """Outputs of a predictor for images ``[b, c, h, w]`` in ``[0, 1]``.
+
+    A predictor that draws (``draws = True``, see :class:`~modicum.methods.predictor.Draws`) is given a seed for each
+    image, made of the run's seed and the image's file name; for all others PyTorch's generators are seeded.
+
+    Args:
+        network: on the images' device.
+        images: a batch.
+        names: references of the images; what follows the last ``/`` counts.
+        seed: of the run.
+    """
+    keys = [name.rpartition("/")[2] for name in names]
+    seed_globals("predict", seed, keys[0] if keys else "")
+    if not draws_answers(network):
+        outputs: Tensor = network(images)
+        return outputs
+    seeds = torch.tensor([derive_seed("predict", seed, key) for key in keys], dtype=torch.int64)
+    answers: Tensor = network(images, seeds)
+    return answers

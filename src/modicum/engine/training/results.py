@@ -1,0 +1,27 @@
+"""What came of a stage."""
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What came of a stage, JSON-ready. The stage itself holds the selected weights.
+
+    Attributes:
+        selection: which weights were selected, and by what.
+        memory: the account of its memory, in bytes.
+        time: seconds, images a second, epochs, steps.
+    """
+
+    selection: dict[str, Any]
+    memory: dict[str, Any]
+    time: dict[str, float]
+
+
+NOTHING_LEARNED = StageResult(
+    {"metric": None, "epoch": 0, "step": 0},
+    {"device": "cpu", "kind": "accounted", "peak_bytes": 0},
+    {"train_seconds": 0.0, "images_per_second": 0.0, "data_wait_share": 0.0, "epochs": 0, "steps": 0},
+)
+"""Of a run whose stages all came from earlier runs, or of a method that only extracts."""

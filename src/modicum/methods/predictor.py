@@ -1,0 +1,39 @@
+"""What the engine asks of a predictor besides ``forward``."""
+
+from collections.abc import Mapping
+from typing import Protocol, runtime_checkable
+
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+
+@runtime_checkable
+class Explains(Protocol):
+    """A predictor that can say where it looked. Others are explained by gradients, where they have any."""
+
+    def explain(
+        self, image: Float[Tensor, "1 c h w"], output: int
+    ) -> tuple[Float[Tensor, "1 1 rows columns"], str] | None:
+        """How much each place of an image counts for one output, and the name of the map; None: no explanation."""
+
+
+@runtime_checkable
+class Draws(Protocol):
+    """A predictor whose answers are drawn at random (``draws = True``); it is given a seed for each image.
+
+    The seed is a function of the run's seed and the image's file name, so that an image gets the same answer in any
+    batch and any order.
+    """
+
+    draws: bool
+
+    def __call__(self, images: Float[Tensor, "b c h w"], seeds: Int64[Tensor, "b"]) -> Tensor:
+        """Outputs; the same for the same image and seed."""
+
+
+@runtime_checkable
+class MakesMaps(Protocol):
+    """A predictor with maps of what it found (anomaly, quality), written next to the predictions on request."""
+
+    def maps(self, images: Float[Tensor, "b c h w"]) -> Mapping[str, Float[Tensor, "b rows columns"]]:
+        """Named maps in ``[0, 1]``, of any resolution; they are resized to the image's size."""

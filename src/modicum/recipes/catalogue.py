@@ -1,0 +1,25 @@
+"""All recipes that come with modicum, by name."""
+
+import difflib
+
+from modicum.errors import InputError
+from modicum.recipes import radiographs
+from modicum.recipes.shipped import ShippedRecipe
+
+
+def shipped_recipes() -> dict[str, ShippedRecipe]:
+    """All of them by their names."""
+    return {recipe.name: recipe for recipe in radiographs.RECIPES}
+
+
+def shipped_recipe(name: str) -> ShippedRecipe:
+    """One of them. Raises :class:`~modicum.errors.InputError` with near names where there is none of that name."""
+    known = shipped_recipes()
+    if name not in known:
+        near = " or ".join(f"'{close}'" for close in difflib.get_close_matches(name, known, n=3, cutoff=0.5))
+        raise InputError(
+            f"unknown recipe '{name}'",
+            (f"did you mean {near}? " if near else "")
+            + "`modicum recipes` lists all; a file's name ends in .yaml",
+        )
+    return known[name]

@@ -1,0 +1,70 @@
+"""Losses whose value for a batch is not the mean of its halves', and a batch whose halves differ."""
+
+import torch
+from torch.nn import functional as F
+
+from modicum.distributed import gather_with_gradient
+from modicum.losses import (
+    cross_entropy,
+    grade_regression_loss,
+    masked_bce_with_logits,
+    pixel_bce_with_logits,
+    pixel_cross_entropy,
+    quadratic_kappa_loss,
+)
+
+WEIGHTS = torch.tensor([1.0, 5.0, 0.5])
+
+
+def batch() -> dict[str, torch.Tensor]:
+    """Eight rows; the second half has other classes, more unknown findings and fewer pixels that count."""
+    generator = torch.Generator().manual_seed(0)
+    findings = torch.randint(0, 2, (8, 3), generator=generator).float()
+    findings[4:, 1:] = float("nan")
+    inside = torch.ones(8, 1, 4, 4)
+    inside[4:, :, 1:] = 0
+    return {
+        "x": torch.randn(8, 3, generator=generator),
+        "label": torch.tensor([0, 0, 0, 1, 2, 2, 1, 1]),
+        "findings": findings,
+        "masks": torch.randint(0, 2, (8, 3, 4, 4), generator=generator).float(),
+        "inside": inside,
+    }
+
+
+def contrast(scores: torch.Tensor, rows: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Each row against all rows: its own class is near."""
+    everyone, labels = gather_with_gradient(F.normalize(scores)), gather_with_gradient(rows["label"])
+    same = (labels[:, None] == labels[None]).float()
+    return (-(everyone @ everyone.T).log_softmax(1) * same).sum(1).mean()
+
+
+def pixels(scores: torch.Tensor, rows: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Scores as planes that are the same everywhere, but for a slope."""
+    return (
+        scores[:, :, None, None] + torch.linspace(-1, 1, 16).view(1, 1, 4, 4) * rows["x"][:, :1, None, None]
+    )
+
+
+LOSSES = {
+    "cross_entropy": lambda s, r: cross_entropy(s, r["label"]),
+    "weighted_cross_entropy": lambda s, r: cross_entropy(s, r["label"], WEIGHTS),
+    "smoothed_cross_entropy": lambda s, r: cross_entropy(s, r["label"], WEIGHTS, 0.1),
+    "weighted_grades": lambda s, r: grade_regression_loss(s[:, 0], r["label"], class_weights=WEIGHTS),
+    "findings": lambda s, r: masked_bce_with_logits(s, r["findings"]),
+    "kappa": lambda s, r: quadratic_kappa_loss(s, r["label"]),
+    "weighted_kappa": lambda s, r: quadratic_kappa_loss(s, r["label"], class_weights=WEIGHTS),
+    "pixels": lambda s, r: pixel_bce_with_logits(pixels(s, r), r["masks"], r["inside"]),
+    "weighted_pixels": lambda s, r: pixel_cross_entropy(
+        pixels(s, r), F.one_hot(r["masks"][:, 0].long(), 3).movedim(3, 1).float(), r["inside"], WEIGHTS
+    ),
+    "contrast": contrast,
+}
+
+
+def gradient(name: str, rows: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Of a loss with respect to the weights of one linear layer."""
+    weight = torch.linspace(-1, 1, 9).view(3, 3).requires_grad_()
+    LOSSES[name](rows["x"] @ weight, rows).backward()
+    assert weight.grad is not None
+    return weight.grad

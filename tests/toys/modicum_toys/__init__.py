@@ -1,0 +1,1 @@
+"""Methods as a stranger's package brings them: the shortest honest one for each part of the contract."""
