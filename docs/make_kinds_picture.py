@@ -1,6 +1,8 @@
 """Draws docs/pictures/kinds.png: a made image with label map, saliency, boxes and a point, and three draws of them all.
 
-python docs/make_kinds_picture.py
+    python docs/make_kinds_picture.py
+
+What lies on the image is moved by the same draws as the image; how much of it is left to be seen differs.
 """
 
 from pathlib import Path

@@ -208,7 +208,7 @@ def test_saliency_is_read_at_its_own_size_for_the_truth_of_a_dense_task(tmp_path
         def ground_truth(found):
             return dict(found)
 
-    truth = read_truth(Task(), manifest, 0, None)["saliency"]
+    truth = read_truth(Task(), manifest, 0)["saliency"]
     expected = np.asarray(Image.open(tmp_path / "data" / "s0.png")) / 255
     np.testing.assert_allclose(truth[0], expected, atol=1e-6)
     assert truth.shape == (1, SIDE, SIDE)

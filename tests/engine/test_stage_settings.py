@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from modicum.engine.recipe.assignments import overridden
+from modicum.engine.recipe.new_recipe import make_recipe
 from modicum.engine.recipe.settings import Recipe
 from modicum.errors import InputError
 from modicum.methods import MethodConfig
@@ -89,3 +90,15 @@ def test_settings_of_earlier_versions_are_read_under_their_present_names(old, ne
         {"method": "reggan", "data": {"source": "x"}, "options": {"neighbours": 1}}
     )
     assert option.options == {"adjacent_slices": 1}
+
+
+def test_an_augmentation_file_of_one_stage_is_read_into_the_recipe(tmp_path):
+    (tmp_path / "policy.yaml").write_text("- {name: horizontal_flip, p: 1.0}\n")
+    made = make_recipe("data", "full", {"tune.augment": str(tmp_path / "policy.yaml")})
+    assert made.stages["tune"]["augment"][0]["name"] == "horizontal_flip"
+
+
+def test_weights_of_one_stage_that_are_chosen_on_the_test_images_are_known_as_such():
+    assert recipe({"tune.select": "oracle"}).chooses_by_test()
+    assert recipe({"select": "oracle"}).chooses_by_test()
+    assert not recipe({"tune.select": "last"}).chooses_by_test()

@@ -322,7 +322,7 @@ def test_calibrated_chooses_thresholds_where_asked_to_and_keeps_them():
     chosen = task.calibrated(collected)
     assert (chosen.calibrates, chosen.thresholds.source) == (False, "validation")
     assert task_from_dict(chosen.to_dict()).thresholds.values == chosen.thresholds.values
-    assert "chosen on the validation images" in chosen.notes[0]
+    assert "highest on the validation images" in chosen.notes[0]
     again = chosen.scores()
     again.merge([collected])
     assert again.metrics()["quadratic_kappa"] == 1

@@ -27,7 +27,7 @@ from modicum.engine.model import backbone_in, check_backbone, further_images, le
 from modicum.engine.recipe.settings import Recipe
 from modicum.engine.run_folder import RunFolder, write_json
 from modicum.engine.scoring import decide_fn
-from modicum.engine.training.results import NOTHING_LEARNED
+from modicum.engine.training.results import NOTHING_LEARNED, total_time
 from modicum.engine.training.run_stages import Learned, StagesResult, run_stages
 from modicum.errors import InputError, InterruptedRunError, ModicumError
 from modicum.methods import ExtractStage, Method, TrainStage
@@ -220,7 +220,6 @@ def _describe(
     learnable = sum(parameter.numel() for parameter in learned)
     facts = task.to_dict()
     results = list(stages.results.values())
-    last = results[-1] if results else NOTHING_LEARNED
     content = {
         "schema": 1,
         "run": folder.name,
@@ -230,14 +229,16 @@ def _describe(
         "method": recipe.method,
         "backbone": method.backbone_name,
         "seed": recipe.seed,
-        "selection": last.selection,
+        "selection": _selection(method, stages),
         "parameters": {
             "total": total,
             "learnable": learnable,
             "learnable_percent": 100 * learnable / max(1, total),
         },
-        "memory": max((r.memory for r in [*results, last]), key=lambda m: m.get("peak_bytes", 0)),
-        "time": dict(last.time),
+        "memory": max(
+            (result.memory for result in [NOTHING_LEARNED, *results]), key=lambda m: m.get("peak_bytes", 0)
+        ),
+        "time": total_time(results),
         "stages": stages.describe(),
     }
     if (features := inputs.describe()) is not None:
@@ -251,6 +252,13 @@ def _describe(
     if found:
         content["findings"] = found
     return content
+
+
+def _selection(method: Method, stages: StagesResult) -> dict[str, Any]:
+    """How the weights were chosen: of the last stage that the task scores, or else of the last one."""
+    results = [NOTHING_LEARNED, *stages.results.values()]
+    scored = [stages.results.get(stage.name) for stage in method.stages() if getattr(stage, "scored", False)]
+    return next((result for result in reversed(scored) if result is not None), results[-1]).selection
 
 
 def _evaluate(

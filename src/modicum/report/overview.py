@@ -106,7 +106,7 @@ def tiles(run: RunFiles) -> list[dict[str, str]]:
         )
     time = as_mapping(run.metrics.get("time"))
     if number(time.get("fit_seconds")) is not None:
-        epochs = number(time.get("epochs"))
+        epochs = number(time.get("epochs")) if number(time.get("steps")) != 0 else None
         remark = f"{plural(int(epochs), 'epoch')} of training" if epochs else "from files to weights"
         values.append({"value": duration(time.get("fit_seconds")), "name": "to make it", "remark": remark})
     return values

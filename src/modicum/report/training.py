@@ -1,6 +1,6 @@
 """Report sections on training: learning curves, memory, time, parameters."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from modicum.report.figures import inline_svg
 from modicum.report.files import RunFiles, as_mapping, number
 from modicum.report.losses import loss_names, losses_block
 from modicum.report.sections import Block
-from modicum.report.words import bytes_text, duration, metric_text, metric_title, percent, short_count
+from modicum.report.words import bytes_text, duration, metric_text, metric_title, percent, plural, short_count
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,11 +23,21 @@ def training_blocks(run: RunFiles) -> list[Block]:
     for index, stage in enumerate(stages):
         records = [record for record in run.history if str(record.get("stage", "")) == stage]
         suffix = f", stage “{stage}”" if len(stages) > 1 else ""
-        cards += _stage_blocks(run, records, suffix, f"stage{index}")
+        cards += _stage_blocks(_selection(run, stage), records, suffix, f"stage{index}")
     return cards
 
 
-def _stage_blocks(run: RunFiles, records: Sequence[dict[str, Any]], suffix: str, prefix: str) -> list[Block]:
+def _selection(run: RunFiles, stage: str) -> Mapping[str, Any]:
+    """How a stage's weights were chosen; earlier versions tell it of the last stage alone."""
+    stages = as_mapping(run.metrics.get("stages"))
+    if not stages:
+        return as_mapping(run.metrics.get("selection"))
+    return as_mapping(as_mapping(stages.get(stage)).get("selection"))
+
+
+def _stage_blocks(
+    selection: Mapping[str, Any], records: Sequence[dict[str, Any]], suffix: str, prefix: str
+) -> list[Block]:
     epochs = sorted((r for r in records if r.get("kind") == "epoch"), key=lambda r: r["step"])
     steps = sorted((r for r in records if r.get("kind") == "step"), key=lambda r: r["step"])
     ends = [0.0, *(float(record["step"]) for record in epochs)]
@@ -53,11 +63,11 @@ def _stage_blocks(run: RunFiles, records: Sequence[dict[str, Any]], suffix: str,
         cards.append(
             Block("figure.html.j2", f"Loss{suffix}", {"svg": svg, "legend": legend, "metric": ""}, "half")
         )
-    metric = _metric_to_plot(run, epochs)
+    metric = _shown_metric(selection, epochs)
     points = [(x, number(as_mapping(r.get("val")).get(metric))) for x, r in zip(at[1:], epochs, strict=True)]
     x, y = _defined_points(points)
     if metric and x:
-        best = _best(run, metric, x, y, epochs, at)
+        best = _best(selection, metric, x, y, epochs, at)
         title = metric_title(metric)
         figure = learning_figure(
             [("validation", x, y)], faint=([], []), best=best, ylabel=title, xlabel="epoch"
@@ -99,25 +109,25 @@ def _step_losses(
     return [float(x) for x, _ in means], [float(y) for _, y in means]
 
 
-def _metric_to_plot(run: RunFiles, epochs: Sequence[dict[str, Any]]) -> str:
-    """The metric that selected the weights, otherwise the first validation metric."""
+def _shown_metric(selection: Mapping[str, Any], epochs: Sequence[dict[str, Any]]) -> str:
+    """The metric that selected the weights, else the first that validation gave and training did not."""
     names = list(dict.fromkeys(str(name) for r in epochs for name in as_mapping(r.get("val"))))
-    chosen = as_mapping(run.metrics.get("selection")).get("metric")
+    chosen = selection.get("metric")
     if chosen in names:
         return str(chosen)
-    return next((name for name in names if name != "loss" and "/" not in name), "")
+    losses = {"loss", *loss_names(epochs)}
+    return next((name for name in names if name not in losses and "/" not in name), "")
 
 
 def _best(
-    run: RunFiles,
+    selection: Mapping[str, Any],
     metric: str,
     x: Sequence[float],
     y: Sequence[float],
     epochs: Sequence[dict[str, Any]],
     at: Sequence[float],
 ) -> tuple[float, float] | None:
-    """Epoch and value of the weights that were kept, by the run's selected step; None if unknown."""
-    selection = as_mapping(run.metrics.get("selection"))
+    """Where the kept weights are: by the step that the run names, else nowhere."""
     if selection.get("metric") != metric:
         return None
     for epoch, record in zip(at[1:], epochs, strict=True):
@@ -196,7 +206,8 @@ def cost_values(run: RunFiles) -> dict[str, Any]:
         ("Everything", duration(time.get("fit_seconds")), "reading, training, evaluating"),
         ("Speed", f"{number(time.get('images_per_second')) or 0:.3g} images/s", "in training"),
         ("Waiting for data", "–" if wait is None else f"{percent(100 * wait)} %", "of the training time"),
-        ("Epochs, steps", f"{short_count(time.get('epochs'))}, {short_count(time.get('steps'))}", ""),
+        _passes(time),
+        *_stage_rows(run),
     ]
     shown_rows = [row for row in rows if not row[1].startswith("–") and row[1] != "0 images/s"]
     measured = (
@@ -215,6 +226,34 @@ def cost_values(run: RunFiles) -> dict[str, Any]:
         if bars or shown_rows
         else {}
     )
+
+
+def _passes(time: Mapping[str, Any]) -> tuple[str, str, str]:
+    epochs, steps = short_count(time.get("epochs")), short_count(time.get("steps"))
+    if number(time.get("steps")) == 0 and number(time.get("epochs")):
+        return "Passes", epochs, "over the training images, without gradients"
+    return "Epochs, steps", f"{epochs}, {steps}", ""
+
+
+def _stage_rows(run: RunFiles) -> list[tuple[str, str, str]]:
+    """Of a run with several stages: how long each took, and how its weights were chosen or where they are from."""
+    stages = as_mapping(run.metrics.get("stages"))
+    if len(stages) < 2:
+        return []
+    rows = []
+    for name, entry in stages.items():
+        found, source = as_mapping(entry), as_mapping(as_mapping(entry).get("source"))
+        spent, selection = as_mapping(found.get("time")), as_mapping(found.get("selection"))
+        value = duration(spent.get("train_seconds")) if spent else "taken as it is"
+        remarks = [f"from run {source['run']}"] if source.get("run") else []
+        if epochs := number(spent.get("epochs")):
+            unit = "epoch" if number(spent.get("steps")) else "pass"
+            remarks.append(plural(int(epochs), unit, "passes" if unit == "pass" else ""))
+        if metric := selection.get("metric"):
+            best = metric_text(str(metric), selection.get("value"))
+            remarks.append(f"{metric_title(str(metric))} {best} after epoch {selection.get('epoch')}, kept")
+        rows.append((f"Stage {name}", value, ", ".join(remarks)))
+    return rows
 
 
 def _share(parameters: "Any") -> str:

@@ -7,17 +7,21 @@ a new subclass, a new method gets evaluation and reports from it for nothing.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
+import torch
 from jaxtyping import Bool, Float, UInt8
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from modicum.batch import Batch
 from modicum.data.manifest import Manifest, class_order
+from modicum.data.prepared import StoreSettings
+from modicum.errors import InputError
+from modicum.tasks.auxiliary_image import AuxiliaryImage, example_picture
 from modicum.tasks.loss_words import LOSS_SETTINGS, refuse_settings
 from modicum.tasks.metric import Metric, is_higher_better, known_metric, with_classes
 from modicum.tasks.scores import DenseScores, Example, Scores
@@ -34,28 +38,6 @@ __all__ = [
     "Task",
     "TaskOptions",
 ]
-
-
-@dataclass(frozen=True)
-class AuxiliaryImage:
-    """A further picture of each row of a manifest, prepared with the same geometry as the image.
-
-    Attributes:
-        column: of the manifest, and the name in a batch.
-        kind: ``image`` (float32 ``[b, c, h, w]`` in ``[0, 1]``), ``saliency`` (the same with one channel, from the whole
-            range of its file's type), or ``label_map`` (uint8 ``[b, 1, h, w]``, never scaled).
-        required: whether every row must have one.
-        absent: the code (or level) of every pixel where a row has none.
-        channels: of an image: 1 (grey) or 3.
-        window: centre and width, in the file's own units, of an image's values that are shown from 0 to 1.
-    """
-
-    column: str
-    kind: Literal["image", "label_map", "saliency"]
-    required: bool = True
-    absent: int = 0
-    channels: int = 3
-    window: tuple[float, float] | None = None
 
 
 class TaskOptions(BaseModel):
@@ -84,6 +66,19 @@ class Task(ABC):
         """Finds classes and kind in a manifest. Raises :class:`~modicum.errors.InputError` where it cannot."""
 
     @classmethod
+    def from_options(cls, options: Mapping[str, Any], num_classes: int | None = None) -> "Task":
+        """The task of data that nobody has seen yet, to say what a training will take.
+
+        Args:
+            options: the task's own settings.
+            num_classes: outputs of a network: classes, or channels of a picture; each task has its default.
+
+        Raises:
+            InputError: the task cannot be made without data.
+        """
+        raise InputError(f"task '{cls.name}' cannot be made without data", "give the data")
+
+    @classmethod
     @abstractmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Task":
         """The inverse of :meth:`to_dict`."""
@@ -92,10 +87,47 @@ class Task(ABC):
     def to_dict(self) -> dict[str, Any]:
         """What a run folder must keep so that the task can be made again."""
 
+    @classmethod
+    def store_settings(cls, image: StoreSettings, options: Mapping[str, Any]) -> StoreSettings:
+        """How images are stored.
+
+        Args:
+            image: as the run's settings of the images say, for the network's input.
+            options: the task's own settings.
+
+        Raises:
+            InputError: settings of the images that do not go with the task.
+        """
+        return replace(image, levels=cls.levels)
+
+    def example_batch(self, count: int, size: tuple[int, int]) -> Batch:
+        """Made-up rows, with the names, shapes and types of a loaded batch; pictures are all 0.
+
+        Auxiliary images that not every row must have are not among them.
+
+        Args:
+            count: rows.
+            size: height and width of stored images.
+        """
+        batch = {"image": example_picture(count, size, self.channels, self.levels)}
+        batch |= {
+            one.column: one.example(count, size, self.levels) for one in self.auxiliary_images if one.required
+        }
+        targets = {name: torch.from_numpy(values) for name, values in self.example_targets(count).items()}
+        return {**targets, "position": torch.arange(count), **batch}
+
+    def example_targets(self, count: int) -> dict[str, np.ndarray]:
+        """Targets of made-up rows, of every class, as large as targets can be; see :meth:`targets`."""
+        return {}
+
     @property
     @abstractmethod
     def num_outputs(self) -> int:
         """Size of the network's output."""
+
+    def output_values(self) -> dict[str, Any]:
+        """What a network's outputs are, in the card of an exported network."""
+        return {"values": "logits"}
 
     @property
     def notes(self) -> list[str]:
@@ -237,11 +269,26 @@ class DenseTask(Task):
     output_kind: ClassVar[Literal["label_map", "image"]]
     padding_value: ClassVar[float] = 0.0
     """What is said of pixels that the network did not see (``resize="crop"``)."""
+    target_image: ClassVar[str | None] = None
+    """The auxiliary image that a prediction is wanted to equal, where there is one."""
 
     @property
     def value_range(self) -> ValueRange | None:
         """What 0 and 1 of ``image`` outputs stand for; None where that is not known, or label maps are written."""
         return None
+
+    @classmethod
+    def store_settings(cls, image: StoreSettings, options: Mapping[str, Any]) -> StoreSettings:
+        if image.crop != "none":
+            raise InputError(
+                f"crop '{image.crop}' does not go with task '{cls.name}': what lies beside the image would not follow",
+                "leave the crop out, and use resize 'pad' to keep the aspect ratio",
+            )
+        return super().store_settings(image, options)
+
+    def example_targets(self, count: int) -> dict[str, np.ndarray]:
+        """Two domains in turn."""
+        return {"domain": np.arange(count, dtype=np.int64) % 2}
 
     def targets(self, manifest: Manifest) -> dict[str, np.ndarray]:
         """``domain``, a number for each of the domains in their order, -1 where an image's is not known."""
@@ -292,6 +339,17 @@ class DenseTask(Task):
         self, activated: Float[np.ndarray, "channels height width"]
     ) -> UInt8[np.ndarray, "height width"] | Float[np.ndarray, "out height width"]:
         """What a prediction's file holds."""
+
+    @property
+    def foreground(self) -> tuple[str, ...]:
+        """Names of the classes whose regions are predicted; none where predictions are no masks."""
+        return ()
+
+    def foreground_regions(
+        self, activated: Float[np.ndarray, "channels height width"]
+    ) -> Bool[np.ndarray, "classes height width"]:
+        """Where each class of :attr:`foreground` is predicted."""
+        return np.zeros((0, *activated.shape[1:]), dtype=bool)
 
     @abstractmethod
     def summary(

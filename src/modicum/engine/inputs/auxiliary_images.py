@@ -9,9 +9,14 @@ from jaxtyping import Bool, Int, Shaped
 
 from modicum.batch import Kind
 from modicum.data.manifest import Manifest
-from modicum.data.stores.image_store import ImageStore, StoreSettings
+from modicum.data.stores.image_store import ImageStore
 from modicum.engine.inputs.adjacent_slices import with_adjacent_slices
-from modicum.engine.inputs.preparation import AuxiliarySources, PreparedData, raise_or_note_broken
+from modicum.engine.inputs.preparation import (
+    AuxiliarySources,
+    PreparedData,
+    raise_or_note_broken,
+    store_settings,
+)
 from modicum.engine.recipe.settings import Recipe
 from modicum.errors import InputError
 from modicum.progress import bar
@@ -95,25 +100,6 @@ def _matching(pattern: AuxiliaryImage, manifest: Manifest) -> list[AuxiliaryImag
     return [replace(pattern, column=column) for column in columns] or [pattern]
 
 
-def auxiliary_settings(auxiliary: AuxiliaryImage, recipe: Recipe, levels: int) -> StoreSettings:
-    """How an auxiliary image is prepared: with the image's geometry."""
-    height, width = recipe.image.size
-    if auxiliary.kind == "label_map":
-        return StoreSettings(height, width, channels=1, resize=recipe.image.resize, kind="label_map")
-    if auxiliary.kind == "saliency":
-        return StoreSettings(
-            height, width, channels=1, resize=recipe.image.resize, levels=levels, kind="saliency"
-        )
-    return StoreSettings(
-        height,
-        width,
-        resize=recipe.image.resize,
-        window=auxiliary.window,
-        levels=levels,
-        intensity=recipe.options.get("intensity", "file") if auxiliary.window is None else "file",
-    )
-
-
 def _check_required(manifest: Manifest, auxiliary: AuxiliaryImage) -> None:
     if not auxiliary.required:
         return
@@ -142,7 +128,7 @@ def _with_auxiliary(
             "fill in the cells or delete the rows",
         )
     refs = manifest.subset(named).refs(column)
-    settings = auxiliary_settings(auxiliary, recipe, task.levels)
+    settings = auxiliary.store_settings(store_settings(recipe.image, recipe.task, recipe.options))
     store = ImageStore.build_or_open(refs, stores, settings, workers=workers, on_broken="collect")
     if store.broken:
         several = f"{column} maps" if auxiliary.kind == "saliency" else f"{column}s"

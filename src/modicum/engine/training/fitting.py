@@ -107,4 +107,6 @@ class StageFitter:
     def _result(self, passes: int, seconds: float) -> StageResult:
         selection = {"metric": None, "epoch": passes, "step": 0}
         spent = self.watch.summary() | {"train_seconds": seconds, "epochs": passes, "steps": 0}
-        return StageResult(selection, memory_account(self.stage, [], 0, None), spent)
+        memory = memory_account(self.stage, [], 0, None)
+        memory["peak_bytes"] -= memory["gradients_bytes"]  # what other stages learn has none here
+        return StageResult(selection, {**memory, "gradients_bytes": 0}, spent)

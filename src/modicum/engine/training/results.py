@@ -1,5 +1,6 @@
 """What came of a stage."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,21 @@ class StageResult:
     selection: dict[str, Any]
     memory: dict[str, Any]
     time: dict[str, float]
+
+
+def total_time(results: Sequence[StageResult]) -> dict[str, float]:
+    """Seconds, epochs and steps of all stages together, with the speed and the waiting of all their seconds."""
+    times = [result.time for result in results] or [NOTHING_LEARNED.time]
+    seconds = sum(time["train_seconds"] for time in times)
+    mean = {
+        name: sum(time[name] * time["train_seconds"] for time in times) / seconds if seconds else 0.0
+        for name in ("images_per_second", "data_wait_share")
+    }
+    return {
+        "train_seconds": seconds,
+        **mean,
+        **{name: sum(time[name] for time in times) for name in ("epochs", "steps")},
+    }
 
 
 NOTHING_LEARNED = StageResult(

@@ -63,6 +63,13 @@ def output_of(words: str) -> Output:
     return "score" if set(terms_of(words)) <= set(OF_SCORE) else "logits"
 
 
+def usual_loss(kind: str, output: Output) -> str:
+    """What ``auto`` means."""
+    if output == "score":
+        return "mse"
+    return "bce" if kind == "multi-label" else "cross_entropy"
+
+
 def validate_loss_settings(settings: Mapping[str, Any], options: Mapping[str, Any]) -> None:
     """Refuses words that cannot be read, and settings that a loss would not use, before any data are read.
 

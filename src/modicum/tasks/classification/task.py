@@ -22,6 +22,7 @@ from modicum.tasks.classification.objectives import (
     check_fits,
     make_loss,
     output_of,
+    usual_loss,
     validate_loss_settings,
     weights_of,
 )
@@ -124,6 +125,13 @@ class Classification(ImageLevelTask):
             thresholds=options.get("thresholds") or "midpoints",
         )
 
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any], num_classes: int | None = None) -> "Classification":
+        """Grades, 2 by default; of one, whose network has one output, a severity score."""
+        names = [str(number) for number in range(num_classes or 2)]
+        kind: Kind = "binary" if len(names) == 2 else "multi-class"
+        return cls(kind, names, ordered=len(names) != 2, output="score" if num_classes == 1 else "logits")
+
     def to_dict(self) -> dict[str, Any]:
         """Of a score also ``output``, ``thresholds`` and ``thresholds_from``; dictionaries without them are of logits."""
         values = {
@@ -133,11 +141,8 @@ class Classification(ImageLevelTask):
             "ordered": self.ordered,
             "specificity": self.specificity,
         }
-        return (
-            values
-            if self.thresholds is None
-            else values | {"output": self.output, **self.thresholds.as_dict()}
-        )
+        of_score = {} if self.thresholds is None else {"output": "score", **self.thresholds.as_dict()}
+        return values | of_score
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Classification":
@@ -168,7 +173,7 @@ class Classification(ImageLevelTask):
             return []
         values = ", ".join(f"{value:.3g}" for value in self.thresholds.values)
         return [
-            f"scores become grades at {values}: chosen on the validation images for the highest quadratic kappa"
+            f"scores become grades at {values}, where quadratic kappa is highest on the validation images"
         ]
 
     @property
@@ -208,6 +213,12 @@ class Classification(ImageLevelTask):
             labels[row] = number[str(value)]
         return {"label": labels}
 
+    def example_targets(self, count: int) -> dict[str, np.ndarray]:
+        if self.kind == "multi-label":
+            present = np.arange(count)[:, None] % 2 == np.arange(len(self.classes)) % 2
+            return {"labels": present.astype(np.float32)}
+        return {"label": np.arange(count, dtype=np.int64) % len(self.classes)}
+
     def sampling_labels(self, targets: Mapping[str, np.ndarray]) -> np.ndarray:
         """Class numbers ``[n]``, or findings ``[n, findings]``, which are balanced by the rarest an image has."""
         return targets["labels" if self.kind == "multi-label" else "label"]
@@ -217,11 +228,7 @@ class Classification(ImageLevelTask):
         validate_loss_settings(settings, options)
 
     def for_loss(self, words: str) -> "Classification":
-        """One output for losses of a severity score, a logit a class for others.
-
-        Raises:
-            InputError: the labels do not allow the loss.
-        """
+        """One output for losses of a severity score, a logit a class for others. Raises as :func:`check_fits`."""
         if words == "auto":
             return self
         check_fits(words, self.kind, self.ordered)
@@ -235,7 +242,7 @@ class Classification(ImageLevelTask):
             InputError: the loss does not fit the labels or the outputs, or the class weights do not fit the classes.
         """
         given = {**LOSS_SETTINGS, **options}
-        words = self._usual_loss if given["loss"] == "auto" else given["loss"]
+        words = usual_loss(self.kind, self.output) if given["loss"] == "auto" else given["loss"]
         check_fits(words, self.kind, self.ordered)
         if output_of(words) != self.output:
             raise InputError(
@@ -244,16 +251,9 @@ class Classification(ImageLevelTask):
             )
         if targets and self.kind == "multi-label":
             refuse_settings(given, ["label_smoothing"], "bce smooths no labels", "leave it at 0")
-        choice = given["class_weights"]
-        weights = weights_of(choice, targets, self.classes)
-        decay = float(given["class_weights_decay"]) if choice == "dynamic" else None
+        weights = weights_of(given["class_weights"], targets, self.classes)
+        decay = float(given["class_weights_decay"]) if given["class_weights"] == "dynamic" else None
         return make_loss(words, weights, float(given["label_smoothing"]), decay)
-
-    @property
-    def _usual_loss(self) -> str:
-        if self.thresholds is not None:
-            return "mse"
-        return "bce" if self.kind == "multi-label" else "cross_entropy"
 
     @property
     def calibrates(self) -> bool:

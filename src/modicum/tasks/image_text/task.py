@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -11,6 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from modicum.data.manifest import Manifest
+from modicum.data.prepared import StoreSettings
 from modicum.data.reports import (
     Reports,
     ReportTokenizer,
@@ -98,6 +100,25 @@ class ImageText(Task):
             return cls(settings, load_tokenizer(settings.vocabulary), reports=reports)
         return cls(settings, train_tokenizer(texts, settings.vocabulary_size), reports=reports)
 
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any], num_classes: int | None = None) -> "ImageText":
+        """Where reports are read, with the vocabulary that is named, or one as large as may be learned."""
+        settings = ImageTextOptions(**options)
+        if not settings.report_length:
+            return cls(settings)
+        if settings.vocabulary is not None:
+            return cls(settings, load_tokenizer(settings.vocabulary))
+        size = settings.vocabulary_size
+        made_up = Vocabulary(size, np.zeros(size, dtype=bool), pad=0, unknown=1, start=2, mask=3)
+        return cls(settings, vocabulary=made_up)
+
+    @classmethod
+    def store_settings(cls, image: StoreSettings, options: Mapping[str, Any]) -> StoreSettings:
+        """Images that are learned from in more detail than the network sees are stored larger than its input."""
+        scale = options.get("target_scale", 1)
+        settings = super().store_settings(image, options)
+        return replace(settings, height=scale * image.height, width=scale * image.width)
+
     def to_dict(self) -> dict[str, Any]:
         return {
             "name": self.name,
@@ -146,6 +167,15 @@ class ImageText(Task):
         assert self._tokenizer is not None, "an opened run tokenizes nothing"
         encoded = self._tokenizer.encode(_read(manifest, self.options).texts, self.options.report_length)
         return {"tokens": encoded.tokens, "tokens_mask": encoded.mask}
+
+    def example_targets(self, count: int) -> dict[str, np.ndarray]:
+        """Reports that are as long as reports may be."""
+        length = self.options.report_length
+        if not length:
+            return {}
+        tokens = np.full((count, length), self.vocabulary.unknown, dtype=np.int64)
+        tokens[:, 0] = self.vocabulary.start
+        return {"tokens": tokens, "tokens_mask": np.ones_like(tokens, dtype=bool)}
 
     def sampling_labels(self, targets: Mapping[str, np.ndarray]) -> np.ndarray:
         """All alike."""

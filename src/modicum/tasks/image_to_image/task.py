@@ -1,6 +1,7 @@
 """Image to image: translation between modalities, enhancement, anything whose answer is a picture of the same scene."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from modicum.data.image import ImageRef
 from modicum.data.manifest import Manifest
+from modicum.data.prepared import StoreSettings
 from modicum.data.readers import read_image
 from modicum.errors import BrokenImageError, InputError
 from modicum.tasks.base import AuxiliaryImage, Batch, DenseTask, Example, Scores, TaskOptions
@@ -72,6 +74,7 @@ class ImageToImage(DenseTask):
     metric_table: ClassVar[tuple[Metric, ...]] = METRICS
     levels: ClassVar[int] = 65536
     output_kind: ClassVar[Literal["label_map", "image"]] = "image"
+    target_image: ClassVar[str | None] = "target"
 
     def __init__(
         self,
@@ -111,6 +114,21 @@ class ImageToImage(DenseTask):
         found = ValueRange.of_files(refs, settings.target_window, settings.intensity)
         return cls((own, wanted), settings, found)
 
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any], num_classes: int | None = None) -> "ImageToImage":
+        """Grey images where the options do not say otherwise, and targets of ``num_classes`` channels, 1 by default."""
+        settings = ImageToImageOptions(**options)
+        own = 1 if settings.channels == "auto" else settings.channels
+        wanted = (num_classes or 1) if settings.target_channels == "auto" else settings.target_channels
+        return cls((own, wanted), settings)
+
+    @classmethod
+    def store_settings(cls, image: StoreSettings, options: Mapping[str, Any]) -> StoreSettings:
+        """A window that is given goes before the task's rule for intensities."""
+        settings = super().store_settings(image, options)
+        rule = options.get("intensity", "file") if image.window is None else "file"
+        return replace(settings, intensity=rule)
+
     def to_dict(self) -> dict[str, Any]:
         return {
             "name": self.name,
@@ -138,6 +156,10 @@ class ImageToImage(DenseTask):
     def value_range(self) -> ValueRange | None:
         return self.target_range
 
+    def output_values(self) -> dict[str, Any]:
+        """Values in ``[0, 1]``, with what 0 and 1 stand for where that is known."""
+        return {"range": [0, 1], "values": None if self.target_range is None else self.target_range.as_dict()}
+
     @property
     def num_outputs(self) -> int:
         """Channels of the translation."""
@@ -145,8 +167,8 @@ class ImageToImage(DenseTask):
 
     @property
     def auxiliary_images(self) -> tuple[AuxiliaryImage, ...]:
-        window = self.options.target_window
-        return (AuxiliaryImage("target", "image", channels=self.num_outputs, window=window),)
+        window, rule = self.options.target_window, self.options.intensity
+        return (AuxiliaryImage("target", "image", channels=self.num_outputs, window=window, intensity=rule),)
 
     @property
     def shuffled(self) -> tuple[str, ...]:
