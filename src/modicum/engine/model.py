@@ -20,6 +20,7 @@ from modicum.methods.base import FitStage, no_reference, unknown_statistics
 from modicum.nn import Backbone, deduplicated, learned_tensors
 from modicum.tasks import Task, task_from_dict
 from modicum.tasks.base import AuxiliaryImage, Batch
+from modicum.tasks.loss_words import LOSS_SETTINGS
 
 
 def make_method(
@@ -50,7 +51,7 @@ def make_method(
             f"it serves {', '.join(found.tasks)}",
         )
     config = validated(found.Config, recipe.config, f"method {recipe.method}")
-    loss_options = recipe.training.model_dump(include={"loss", "class_weights", "label_smoothing"})
+    loss_options = recipe.training.model_dump(include=set(LOSS_SETTINGS))
 
     asked: list[str] = []
 

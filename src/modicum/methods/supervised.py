@@ -14,7 +14,8 @@ class SupervisedStage(TrainStage):
     """One update that minimises the task's loss.
 
     Args:
-        loss: the task's loss, ``(outputs, batch) -> scalar``.
+        loss: the task's loss, ``(outputs, batch) -> scalar``. Where it has a method ``on_epoch_start(epoch)``, a pure
+            function of the epoch's number, that is called before the first batch of an epoch, and where one goes on.
     """
 
     name = "tune"
@@ -29,6 +30,16 @@ class SupervisedStage(TrainStage):
 
     def updates(self) -> Sequence[Update]:
         return [Update("network", self.parameter_groups(), lambda batch: self.validate(batch)[1])]
+
+    def on_epoch_start(self, epoch: int) -> None:
+        self._tell_loss(epoch)
+
+    def on_epoch_resume(self, epoch: int) -> None:
+        self._tell_loss(epoch)
+
+    def _tell_loss(self, epoch: int) -> None:
+        if (on_epoch_start := getattr(self.loss, "on_epoch_start", None)) is not None:
+            on_epoch_start(epoch)
 
     def validate(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         outputs = self(batch)

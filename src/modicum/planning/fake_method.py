@@ -12,6 +12,7 @@ from modicum.errors import InputError
 from modicum.methods import Context, Method, method_class
 from modicum.nn import Backbone
 from modicum.tasks import Classification
+from modicum.tasks.loss_words import LOSS_SETTINGS
 
 # What networks make their parameters and buffers with. Tensors made of numbers that are written down (statistics,
 # index tables) keep their values: construction may look at them.
@@ -51,12 +52,17 @@ def fake_method(recipe: Recipe, num_classes: int) -> Method:
         )
     config = validated(found.Config, recipe.config, f"method {recipe.method}")
     names = [str(number) for number in range(num_classes)]
-    task = Classification("binary" if num_classes == 2 else "multi-class", names)
+    task = Classification("binary" if num_classes == 2 else "multi-class", names, ordered=num_classes != 2)
+    settings = recipe.training.model_dump(include=set(LOSS_SETTINGS))
+    if num_classes == 1:  # one output is a severity score; how many grades it stands for does not matter here
+        task, settings["class_weights"] = task.for_loss("mse"), "none"
+    else:
+        task = task.for_loss(settings["loss"])
     context = Context(
         task,
         lambda: Backbone(recipe.backbone.name, recipe.image.size),
         {"label": np.arange(num_classes)},
-        recipe.training.model_dump(include={"loss", "class_weights", "label_smoothing"}),
+        settings,
         has_data=False,
     )
     try:

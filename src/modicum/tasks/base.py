@@ -22,6 +22,7 @@ from modicum.data.manifest import Manifest, class_order
 from modicum.data.prepared import StoreSettings
 from modicum.errors import InputError
 from modicum.tasks.auxiliary_image import AuxiliaryImage, example_picture
+from modicum.tasks.loss_words import LOSS_SETTINGS, refuse_settings
 from modicum.tasks.metric import Metric, is_higher_better, known_metric, with_classes
 from modicum.tasks.scores import DenseScores, Example, Scores
 from modicum.tasks.value_range import ValueRange
@@ -191,9 +192,49 @@ class Task(ABC):
     def sampling_labels(self, targets: Mapping[str, np.ndarray]) -> np.ndarray:
         """What balanced sampling goes by; see :func:`modicum.data.sampling.sample_weights`."""
 
+    @classmethod
+    def validate_loss(cls, settings: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+        """Looks at the words for a loss before any data are read. Here: methods of the task bring their own losses.
+
+        Args:
+            settings: of the training, by the names of :data:`~modicum.tasks.loss_words.LOSS_SETTINGS`.
+            options: the task's own.
+
+        Raises:
+            InputError: an unknown loss, or settings that would have no effect.
+        """
+        reason = f"methods of task '{cls.name}' have losses of their own"
+        refuse_settings(
+            settings, list(LOSS_SETTINGS), reason, "leave it out; `modicum methods NAME` lists theirs"
+        )
+
+    def for_loss(self, words: str) -> "Task":
+        """The task with the outputs that a loss wants. Raises :class:`InputError` where the targets do not allow it."""
+        return self
+
     @abstractmethod
     def loss(self, targets: Mapping[str, np.ndarray], options: Mapping[str, Any]) -> nn.Module:
-        """The loss: ``(outputs, batch) -> scalar``. ``targets`` are those of the training rows (class weights)."""
+        """The loss: ``(outputs, batch) -> scalar``.
+
+        Where it has a method ``on_epoch_start(epoch)``, that is called before the first batch of each epoch.
+
+        Args:
+            targets: of the training rows, for class weights; empty where nothing will be learned.
+            options: the settings that :meth:`validate_loss` has seen.
+        """
+
+    @property
+    def calibrates(self) -> bool:
+        """Whether :meth:`calibrated` has something to choose on validation predictions."""
+        return False
+
+    def calibrated(self, scores: Scores) -> "Task":
+        """The task with what is chosen on the validation predictions, such as thresholds. Called once, after training.
+
+        Args:
+            scores: of the selected weights on the validation rows, never on others.
+        """
+        return self
 
     @abstractmethod
     def activate(self, outputs: Float[Tensor, "..."]) -> Float[Tensor, "..."]:

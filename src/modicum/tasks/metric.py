@@ -85,8 +85,10 @@ class Metric:
         return found if found is not None and found.name == name else None
 
     def of_class(self, class_name: str) -> "Metric":
-        """That of one class, ``dice/cup``."""
-        return replace(self, name=f"{self.name}/{class_name}", title=f"{self.title} of “{class_name}”")
+        """That of one class, ``dice/cup``, or of a grade and those above it, ``auroc/>=2``."""
+        above = class_name.removeprefix(">=")
+        whose = f"“{class_name}”" if above == class_name else f"“{above}” or more"
+        return replace(self, name=f"{self.name}/{class_name}", title=f"{self.title} of {whose}")
 
 
 LOSS = Metric(

@@ -64,7 +64,7 @@ class DenseScores(Scores):
 
 @dataclass(frozen=True)
 class Example:
-    """One prediction worth looking at."""
+    """One prediction worth looking at. Of a severity score, which is no probability, ``score`` is there instead."""
 
     row: int
     kind: str
@@ -72,3 +72,4 @@ class Example:
     truth: str
     prediction: str
     probability: float
+    score: float | None = None

@@ -113,12 +113,13 @@ def write_examples(
         explained = attribution_map(network, image, example.output, name, seed, by_gradient)
         picture = fitted_picture(np.repeat(pixels[0], 3, axis=2) if pixels.shape[-1] == 1 else pixels[0])
         write_png(folder / f"{number:03d}.png", picture)
+        said = {"probability": example.probability} if example.score is None else {"score": example.score}
         record: dict[str, Any] = {
             "image": name,
             "kind": example.kind,
             "truth": example.truth,
             "prediction": example.prediction,
-            "probability": example.probability,
+            **said,
             "map": None,
             "picture": f"{number:03d}.png",
             "overlay": None,

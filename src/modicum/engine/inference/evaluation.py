@@ -65,7 +65,7 @@ def evaluate_rows(
         dense = dense_predictor(network, task, recipe, device, tile)
         scores: Scores = score_dense(dense, manifest, rows, title)
     else:
-        scores, further = _score_stored(
+        scores, further = score_stored(
             network, task, recipe, manifest, store, store_positions, rows, device, title, learned, decide
         )
     scored = scores.positions()
@@ -122,7 +122,7 @@ def dense_predictor(
     )
 
 
-def _score_stored(
+def score_stored(
     network: nn.Module,
     task: Task,
     recipe: Recipe,

@@ -27,7 +27,7 @@ from modicum.engine.recipe.settings import DataSettings, ImageSettings, Recipe
 from modicum.engine.run_folder import RunFolder
 from modicum.errors import BrokenImageError, InputError
 from modicum.progress import bar, say
-from modicum.tasks import DEFAULT_TASK, Task, task_class, task_of
+from modicum.tasks import DEFAULT_TASK, ImageLevelTask, Task, task_class, task_of
 
 Source = tuple[Callable[[np.ndarray], np.ndarray], np.ndarray]
 AuxiliarySources = Mapping[str, Source]
@@ -135,6 +135,8 @@ def prepare(recipe: Recipe, folder: RunFolder, stores: Path, workers: int) -> Pr
         InputError: whatever is wrong with the data, before any training.
     """
     manifest = read_manifest(recipe.data, recipe.task)
+    if issubclass(task_class(recipe.task), ImageLevelTask):
+        task_for(manifest, recipe)  # labels that do not fit the loss are refused before any image is decoded
     notes: list[str] = []
     manifest, store, positions = stored(
         manifest,
@@ -173,9 +175,9 @@ def prepare(recipe: Recipe, folder: RunFolder, stores: Path, workers: int) -> Pr
 
 
 def task_for(manifest: Manifest, recipe: Recipe) -> Task:
-    """The task of a recipe with what a manifest says of its classes."""
+    """The task of a recipe with what a manifest says of its classes, and the outputs that its loss wants."""
     options = {**recipe.options, **recipe.data.model_dump(include={"classes", "ordered"})}
-    return task_of(manifest, recipe.task, options)
+    return task_of(manifest, recipe.task, options).for_loss(recipe.training.loss)
 
 
 def pixel_statistics(prepared: PreparedData) -> tuple[tuple[float, ...], tuple[float, ...]]:

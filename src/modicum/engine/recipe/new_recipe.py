@@ -14,6 +14,7 @@ from modicum.engine.run_folder import RunFolder
 from modicum.errors import InputError, did_you_mean
 from modicum.methods import Method, method_class
 from modicum.tasks import task_class
+from modicum.tasks.loss_words import LOSS_SETTINGS
 from modicum.tasks.metric import check_monitor_name
 
 
@@ -67,6 +68,8 @@ def make_recipe(
                 "leave it out",
             )
     of_task = validated(options, {**recipe.options, **decided}, f"task {task}")
+    of_loss = recipe.training.model_dump(include=set(LOSS_SETTINGS))
+    task_class(task).validate_loss(of_loss, of_task.model_dump())
     return recipe.model_copy(
         update={"config": config.model_dump(mode="json"), "options": of_task.model_dump(mode="json")}
     )

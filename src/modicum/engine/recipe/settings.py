@@ -187,9 +187,25 @@ class TrainingSettings(Settings):
     repeats_per_epoch: int = Field(
         1, ge=1, description="Times that an epoch goes through the training images."
     )
-    loss: Literal["auto", "cross_entropy", "focal", "bce"] = "auto"
-    class_weights: Literal["none", "balanced"] | list[float] = "none"
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    loss: str = Field(
+        "auto",
+        description="By name, or a weighted sum such as smooth_l1+0.5*mse; auto: the task's usual one. The names of each "
+        "task are in docs/losses.md.",
+    )
+    class_weights: Literal["none", "balanced", "dynamic"] | list[float] = Field(
+        "none",
+        description="How much each class counts in the loss: all alike; as if all had as many images; that at first, and "
+        "all alike in the end; or a number each.",
+    )
+    class_weights_decay: float = Field(
+        0.9,
+        gt=0,
+        lt=1,
+        description="Of class_weights=dynamic: what is left after each epoch of what a weight has above 1.",
+    )
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=1, description="Share of cross-entropy's target that is spread over all classes."
+    )
     augment: str | list[dict[str, Any]] = Field(
         "light",
         description="A preset's name, a list of operations, or a YAML file of them (a policy, for instance).",

@@ -173,9 +173,11 @@ class StageModule(lightning.LightningModule):
         self._at_start()
 
     def on_train_epoch_start(self) -> None:
-        if self.progress.batch == 0:  # else the epoch goes on after a kill
+        if self.progress.batch == 0:
             seed_globals("epoch began", self.seed, self.stage.name, self.progress.epoch)
             self.stage.on_epoch_start(self.progress.epoch)
+        else:
+            self.stage.on_epoch_resume(self.progress.epoch)
         self.watch.begin_wait()
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:

@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from modicum.errors import did_you_mean
 from modicum.methods.base import MethodConfig
+from modicum.tasks.segmentation.loss_choice import LossWords
 from modicum.transforms import POLICY_OPERATIONS
 
 # The training loop as published for vessels: Adam without weight decay or clipping, eight images of each of three
@@ -43,7 +44,7 @@ class AadgConfig(MethodConfig):
         description="Channels of the decoder; of unet's first of five levels, which halve them down to 4; multiples of "
         "64 for fpn.",
     )
-    loss: str = Field(
+    loss: LossWords = Field(
         "auto",
         description="Parts joined by +, each with a factor where it is not 1: dice+bce, 2*focal+dice. auto: bce as in "
         "the paper, cross_entropy for classes that exclude each other.",

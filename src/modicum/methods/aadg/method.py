@@ -122,7 +122,7 @@ def _loss(config: AadgConfig, context: Context) -> nn.Module:
             "cutout_labels is 'erase', and classes that exclude each other leave no pixel without one",
             "use cutout_labels=keep",
         )
-    words = config.loss
+    words = config.loss if config.loss != "auto" else context.loss_options.get("loss", "auto")
     if words == "auto":
         words = "cross_entropy" if exclusive else "bce"
     return context.task.loss(context.targets, {**context.loss_options, "loss": words})

@@ -16,7 +16,7 @@ from modicum.data.readers import read_image
 from modicum.errors import BrokenImageError, InputError
 from modicum.tasks.base import AuxiliaryImage, Batch, DenseTask, Example, Scores, TaskOptions
 from modicum.tasks.metric import Metric, with_classes
-from modicum.tasks.segmentation.loss_choice import chosen_loss
+from modicum.tasks.segmentation.loss_choice import LossWords, chosen_loss, validate_loss_settings
 from modicum.tasks.segmentation.meanings import codes_seen, found_codes, made_up_codes, named_codes
 from modicum.tasks.segmentation.metric_table import METRICS
 from modicum.tasks.segmentation.pictures import differences, overlay, shown
@@ -45,7 +45,7 @@ class SegmentationOptions(TaskOptions):
     threshold: float = Field(
         0.5, gt=0, lt=1, description="Probability from which on a class is predicted that excludes none."
     )
-    loss: str = Field(
+    loss: LossWords = Field(
         "auto",
         description="Parts joined by +, each with a factor where it is not 1: dice+bce, 2*focal+dice, "
         "dice+bce+0.5*cldice. auto: dice+bce, or dice+cross_entropy for multi-class.",
@@ -187,8 +187,12 @@ class Segmentation(DenseTask):
     def metrics(self) -> dict[str, Metric]:
         return with_classes(METRICS, self.foreground if len(self.foreground) > 1 else ())
 
+    @classmethod
+    def validate_loss(cls, settings: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+        validate_loss_settings(settings)
+
     def loss(self, targets: Mapping[str, np.ndarray], options: Mapping[str, Any]) -> nn.Module:
-        """The loss on an assembled batch. Options: ``loss`` (auto: the task's own setting, or one part's name) and
+        """The loss on an assembled batch. Options: ``loss`` (auto: the task's own setting, or parts in words) and
         ``class_weights`` (none, or a list, of cross-entropy).
         """
         words = options.get("loss", "auto")
