@@ -56,7 +56,9 @@ def read_cells(path: Path) -> Cells:
                 lines.append(line)
                 ends.append(reader.line_num)
     except csv.Error as error:
-        raise InputError(f"{path.name} is not a table ({error})", "pass a .csv, .tsv or .parquet file") from None
+        raise InputError(
+            f"{path.name} is not a table ({error})", "pass a .csv, .tsv or .parquet file"
+        ) from None
     if lines.pop() != [_END]:
         raise InputError(
             f"{path.name} row {len(lines) + 1} has an unclosed quotation mark",
