@@ -1,6 +1,8 @@
-"""Draws docs/pictures/kinds.png: a made image with label map, saliency, boxes and a point, and three draws of all of them.
+"""Draws docs/pictures/kinds.png: a made image with label map, saliency, boxes and a point, and three draws of them all.
 
     python docs/make_kinds_picture.py
+
+What lies on the image is moved by the same draws as the image; how much of it is left to be seen differs.
 """
 
 from pathlib import Path
@@ -28,7 +30,9 @@ def eye() -> Batch:
     """One made eye: the optic disc and cup as label map, vessels as saliency, its largest lesions as boxes, the fovea."""
     made = fundus(6, STORED, grade=3)
     regions = ndimage.find_objects(ndimage.label(np.any(list(made.lesions.values()), axis=0))[0])
-    largest = sorted(regions, key=lambda part: -(part[0].stop - part[0].start) * (part[1].stop - part[1].start))
+    largest = sorted(
+        regions, key=lambda part: -(part[0].stop - part[0].start) * (part[1].stop - part[1].start)
+    )
     row, column = made.fovea
     boxes = [[part[1].start, part[0].start, part[1].stop, part[0].stop] for part in largest[:MOST]]
     return {

@@ -35,10 +35,10 @@ def main() -> None:
 
 
 def _take_flag(flag: str) -> bool:
-    """Removes a flag that may stand anywhere on the command line."""
-    found = flag in sys.argv[1:]
+    """Removes a flag from anywhere on the command line; returns whether it was there."""
+    present = flag in sys.argv[1:]
     sys.argv[1:] = [word for word in sys.argv[1:] if word != flag]
-    return found
+    return present
 
 
 def _complain(message: str) -> None:

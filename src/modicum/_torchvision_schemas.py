@@ -1,4 +1,4 @@
-"""Lets torchvision be imported beside a PyTorch build its compiled operators were not made for.
+"""Makes torchvision importable with a PyTorch build that its compiled operators were not made for.
 
 torchvision registers shape functions for its operators ``nms`` and ``qnms`` when it is imported. With a CPU
 build of PyTorch and the CUDA build of torchvision (a pair that installers make when the two come from different
@@ -6,7 +6,7 @@ places) the compiled library does not load, the operators are unknown, and ``imp
 it timm, torchmetrics and lightning. Declaring the two *schemas*, without an implementation, is enough for
 everything here: modicum uses neither operator. Where torchvision's library loads, nothing is declared.
 
-Nothing is imported until somebody imports torchvision.
+Nothing is imported until torchvision is imported.
 """
 
 import importlib.machinery

@@ -1,4 +1,4 @@
-"""The Python face of modicum: ``load``, ``fit`` and ``Run``. The command line calls the same functions."""
+"""The Python API of modicum: ``load``, ``fit`` and ``Run``. The command line calls the same functions."""
 
 import shutil
 from pathlib import Path
@@ -49,20 +49,20 @@ def fit(
     """Trains a method on a data set, evaluates it and writes the report.
 
     Args:
-        data: what :func:`load` reads. May be left out to go on with a run (``resume`` and ``name``).
+        data: what :func:`load` reads. May be left out to resume a run (``resume`` and ``name``).
         method: ``modicum methods`` lists them; ``full`` by default, or that of the ``recipe``.
         recipe: settings to start from, below ``settings``: a name that ``modicum recipes`` lists, or a YAML file such
-            as the ``recipe.yaml`` of another run (see :mod:`modicum.engine.recipe.given_recipe` for what is taken of it).
-        name: of the run folder below ``runs``; made of data and method by default.
+            as the ``recipe.yaml`` of another run (:mod:`modicum.engine.recipe.given_recipe` says what is taken from it).
+        name: name of the run folder in ``runs``; made from data and method by default.
         runs: folder of all runs.
-        resume: go on with an unfinished run of the same settings; a new run where there is none.
-        overwrite: delete a run folder of that name first.
+        resume: resume an unfinished run with the same settings; starts a new run if there is none.
+        overwrite: delete a run folder with that name first.
         stores: folder of decoded images and features, shared by runs; ``runs/.stores`` by default.
         workers: processes that decode images; one a core by default.
         batch_size: images in a batch; ``"auto"`` is the largest whose predicted memory fits. The recipe keeps the
-            number, and a run that goes on takes it from there.
-        memory: what training may take, such as ``"8GB"`` or ``"7.5GiB"`` (a number is bytes): for ``"auto"``, or to
-            be warned. By default the free memory of the GPU, or half of what the machine has available.
+            number, and a resumed run uses it again.
+        memory: memory that training may use, such as ``"8GB"`` or ``"7.5GiB"`` (a number is bytes): for ``"auto"``,
+            or to be warned. By default the free memory of the GPU, or half of the machine's available memory.
         settings: any setting of the recipe by its name: ``backbone="resnet18"``, ``weights="random"``,
             ``image_size=512``, ``label="grade"``, ``epochs=10``, ``lr=1e-3``, ...
 
@@ -70,29 +70,29 @@ def fit(
         The finished run.
 
     Raises:
-        InputError: something given cannot be used; found before training wherever possible.
+        InputError: an argument cannot be used; raised before training wherever possible.
         ResourceError: out of memory or disk.
-        InterruptedRunError: stopped; go on with ``resume=True``.
+        InterruptedRunError: stopped; resume with ``resume=True``.
     """
     if data is None:
         if not (resume and name):
-            raise InputError("no data given", "name a table or folder, or pass --resume with --name of a run")
+            raise InputError("no data given", "pass a table or folder, or --resume with --name of a run")
         folder = RunFolder.open(Path(runs) / plain_name(name))
-        made = Recipe.read(folder.recipe)
+        resolved = Recipe.read(folder.recipe)
     else:
         chosen = None if batch_size == "auto" else batch_size
-        given = given_recipe(recipe)
-        made = make_recipe(data, method, {**settings, "batch_size": chosen}, given)
-        folder = RunFolder(Path(runs) / plain_name(name or run_name(data, given.title or made.method)))
-        made = _within_memory(made, folder, resume, batch_size == "auto", memory)
+        base = given_recipe(recipe)
+        resolved = make_recipe(data, method, {**settings, "batch_size": chosen}, base)
+        folder = RunFolder(Path(runs) / plain_name(name or run_name(data, base.title or resolved.method)))
+        resolved = _within_memory(resolved, folder, resume, batch_size == "auto", memory)
     if overwrite and not resume and process_rank() == 0 and folder.recipe.is_file():
         _remove(folder)
     if resume and folder.status.get("state") == "finished":
-        check_same(Recipe.read(folder.recipe), made, folder)
+        check_same(Recipe.read(folder.recipe), resolved, folder)
         say(f"run '{folder.name}' is finished already; nothing was done")
         return Run(folder)
     content = fit_recipe(
-        made,
+        resolved,
         folder,
         resume=resume,
         stores=Path(stores) if stores else folder.path.parent / STORES,
@@ -107,7 +107,7 @@ def fit(
 def _within_memory(
     recipe: Recipe, folder: RunFolder, resume: bool, choose: bool, memory: str | int | None
 ) -> Recipe:
-    """The recipe with a batch size that fits, where one is to be chosen; a run that goes on keeps its own."""
+    """The recipe with the largest batch size that fits if ``choose``; a resumed run keeps its own."""
     if resume and folder.recipe.is_file():
         if not choose:
             return recipe
@@ -122,5 +122,5 @@ def _within_memory(
 
 def _remove(folder: RunFolder) -> None:
     with folder.locked():
-        pass  # raises where another process is using it
+        pass  # raises if another process is using it
     shutil.rmtree(folder.path)

@@ -1,4 +1,4 @@
-"""Files that are either the old one or the new one, never half of the new one."""
+"""Atomic writing of files: after a crash a file is either the old or the new one, never half of it."""
 
 import errno
 import os
@@ -13,15 +13,15 @@ from modicum.errors import ResourceError
 
 @contextmanager
 def atomic_file(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
-    """Opens a temporary file beside ``path`` for writing; when the block ends well, it takes that name.
+    """Opens a temporary file next to ``path`` for writing, and renames it to ``path`` when the block succeeds.
 
     Args:
-        path: its folder is made where it is missing.
-        durable: come back only when the disk has the file, so that a power cut cannot take it away again. That costs
-            milliseconds; not worth it for many files that can be made anew.
+        path: its folder is created if missing.
+        durable: return only when the disk has the file, so that it survives a power cut. That costs
+            milliseconds; not worth it for many files that can be made again.
 
     Raises:
-        ResourceError: the disk is full. ``path`` is as it was before.
+        ResourceError: the disk is full. ``path`` is unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
@@ -47,7 +47,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Makes renames in a folder durable, where the system can (Windows cannot, and needs not)."""
+    """Makes renames in a folder durable, where the system supports it (Windows does not, and need not)."""
     if os.name == "posix":
         handle = os.open(path, os.O_RDONLY)
         try:
@@ -57,10 +57,10 @@ def sync_folder(path: Path) -> None:
 
 
 def raise_if_disk_full(error: BaseException, path: Path) -> None:
-    """Turns the errors of a full disk, also those of libraries that only quote them, into a clear one."""
+    """Raises :class:`ResourceError` for errors of a full disk, also those of libraries that only quote them."""
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
     if full or "No space left on device" in str(error):
         raise ResourceError(
             f"the disk is full; '{path.name}' was not written",
-            "free some space, then start the same again (a run goes on with --resume)",
+            "free some space, then run the same command again (a run continues with --resume)",
         ) from error

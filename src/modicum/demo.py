@@ -1,7 +1,7 @@
-"""``modicum demo``: a small network learns, from random weights, to grade made fundus photographs at two sizes.
+"""``modicum demo``: trains a small network from random weights to grade synthetic fundus images at two sizes.
 
-The images are phantoms: they show that the machinery works and what resolution does to small lesions, and say
-nothing of patients.
+The images are phantoms: they show that the software works and what resolution does to small lesions, and say
+nothing about patients.
 """
 
 from pathlib import Path
@@ -17,7 +17,7 @@ SIZES = {"demo-small": 32, "demo": 160}
 """Runs and their image sizes. Small lesions are lost at 32 pixels; large ones are not."""
 IMAGE_SIZE = 160
 GRADES = (0.5, 0.0, 0.2, 0.15, 0.15)
-"""Shares of grades 0 to 4. None has grade 1: its few microaneurysms were not learned in minutes (LOG.md)."""
+"""Shares of grades 0 to 4. There is no grade 1: its few microaneurysms were not learned in minutes (LOG.md)."""
 
 
 def run_demo(runs: Path, seed: int = 0) -> list[str]:
@@ -58,7 +58,7 @@ def _score(run: Run) -> str:
 
 
 def _make_images(table: Path, seed: int) -> None:
-    """Writes ``table`` last, so that it is there only when all images are."""
+    """Writes the phantoms, ``table`` last, so that it exists only when all images do."""
     import pandas as pd
 
     manifest = write_fundus_dataset(

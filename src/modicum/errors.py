@@ -1,4 +1,4 @@
-"""Errors that are meant for the person at the keyboard: the thing, the value, and the remedy, in one line."""
+"""Errors for the user: each names the thing, the value and the remedy, in one line."""
 
 import difflib
 from collections.abc import Iterable
@@ -21,14 +21,14 @@ class ModicumError(Exception):
 
 
 class InputError(ModicumError):
-    """Something the user gave cannot be used as it is."""
+    """An input of the user (an argument, a setting, a file) cannot be used as it is."""
 
 
 class BrokenImageError(ModicumError):
     """One image file cannot be read.
 
     Args:
-        image: the image's reference as the manifest gives it.
+        image: the image's reference in the manifest.
         reason: why, in plain words and without anything from the patient's header.
     """
 
@@ -38,7 +38,7 @@ class BrokenImageError(ModicumError):
         super().__init__(f"{image}: {reason}")
 
     def __reduce__(self) -> tuple[type, tuple[str, str]]:
-        # The default would replay __init__ with the joined message, and fail in another process.
+        # The default would call __init__ with the joined message, and fail in another process.
         return type(self), (self.image, self.reason)
 
 
@@ -47,14 +47,14 @@ class ResourceError(ModicumError):
 
 
 class InterruptedRunError(ModicumError):
-    """The user stopped a run; it can go on."""
+    """The user stopped a run; it can be resumed."""
 
     exit_code = 130
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
+def did_you_mean(word: str, options: Iterable[str]) -> str:
     """A hint for a mistyped word: ``did you mean 'linear'? (known: full, linear)``."""
-    known = sorted(known)
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    options = sorted(options)
+    close = difflib.get_close_matches(word, options, n=1, cutoff=0.5)
     hint = f"did you mean '{close[0]}'? " if close else ""
-    return f"{hint}(known: {', '.join(known)})"
+    return f"{hint}(known: {', '.join(options)})"

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 _quiet = False
-_said: set[str] | None = None
+_notices: set[str] | None = None
 
 
 def set_quiet(quiet: bool) -> None:
@@ -16,26 +16,26 @@ def set_quiet(quiet: bool) -> None:
 
 
 @contextmanager
-def each_notice_once(said: set[str]) -> Iterator[None]:
-    """Within, a notice that has been given before is not given again: many runs on the same data all have the same.
+def each_notice_once(notices: set[str]) -> Iterator[None]:
+    """A context in which a notice is printed only once: many runs on the same data all have the same notices.
 
     Args:
-        said: notices that were given; grows.
+        notices: notices already printed; added to in place.
     """
-    global _said
-    before, _said = _said, said
+    global _notices
+    before, _notices = _notices, notices
     try:
         yield
     finally:
-        _said = before
+        _notices = before
 
 
 def say(message: str) -> None:
     """Prints one notice line on standard error, unless quiet."""
-    if _said is not None:
-        if message in _said:
+    if _notices is not None:
+        if message in _notices:
             return
-        _said.add(message)
+        _notices.add(message)
     if not _quiet:
         from rich.console import Console
 
@@ -43,7 +43,7 @@ def say(message: str) -> None:
 
 
 class Bar:
-    """What a loop sees of its progress bar: ``advance`` and, where there is something to say, ``note``."""
+    """A silent progress bar: the interface that loops use, ``advance`` and ``note``."""
 
     def advance(self, steps: int = 1) -> None: ...
 
@@ -52,11 +52,11 @@ class Bar:
 
 @contextmanager
 def bar(what: str, total: int | None) -> Iterator[Bar]:
-    """A progress bar: what, how far, how long still. Silent where standard error is no terminal.
+    """A progress bar with description, count, elapsed and remaining time; silent if standard error is not a terminal.
 
     Args:
-        what: the work, in two or three words.
-        total: how many steps, or None where that is not known.
+        what: description, in two or three words.
+        total: number of steps, or None if unknown.
     """
     from rich.console import Console
 
@@ -84,21 +84,21 @@ def bar(what: str, total: int | None) -> Iterator[Bar]:
     with Progress(*columns, console=console, transient=False) as progress:
         task = progress.add_task(what, total=total, note="")
 
-        class Shown(Bar):
+        class RichBar(Bar):
             def advance(self, steps: int = 1) -> None:
                 progress.advance(task, steps)
 
             def note(self, text: str) -> None:
                 progress.update(task, note=text)
 
-        yield Shown()
+        yield RichBar()
 
 
 def track(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
     """Iterates over ``items`` with a progress bar."""
     if total is None and isinstance(items, Sized):
         total = len(items)
-    with bar(what, total) as shown:
+    with bar(what, total) as progress_bar:
         for item in items:
             yield item
-            shown.advance()
+            progress_bar.advance()

@@ -280,7 +280,7 @@ class Run:
             write_json(self.folder.metrics, overall)
         if seen := sum(content["seen"].values()):
             say(
-                f"{seen} of {content['images']} images were used in training; scores on them are too good: "
+                f"these scores are optimistic: {seen} of {content['images']} images were in the training data; "
                 "evaluate images that the run has not seen"
             )
         self.report()

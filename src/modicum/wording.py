@@ -1,4 +1,4 @@
-"""Counts and lists as messages say them."""
+"""Counts and lists as text for messages."""
 
 from collections.abc import Iterable
 
@@ -9,6 +9,6 @@ def count_of(number: int, noun: str) -> str:
 
 
 def listed(items: Iterable[object], most: int = 3) -> str:
-    """The first few, by commas, and dots where there are more: ``a, b, c, ...``."""
+    """The first few items, separated by commas, with dots if there are more: ``a, b, c, ...``."""
     texts = [str(item) for item in items]
     return ", ".join(texts[:most]) + (", ..." if len(texts) > most else "")

@@ -67,7 +67,7 @@ CASES = {
     "setting without a value": (["--set", "lr"], "'lr' is not KEY=VALUE"),
     "an option as a setting": (
         ["--set", "workers=2"],
-        "--set workers is an option of its own; pass --workers",
+        "--set workers: 'workers' is a separate option; pass --workers instead",
     ),
     "value out of range": (["--set", "dropout=2"], "'dropout' is 2"),
     "epochs below one": (["--epochs", 0], "'training.epochs' is 0"),
@@ -136,7 +136,7 @@ def test_empty_split(modicum, data):
 def test_data_that_is_not_there(modicum):
     code, text = modicum("fit", "nowhere.csv")
     assert code == 2
-    assert "'nowhere.csv' is not there" in text
+    assert "'nowhere.csv' does not exist" in text
 
 
 def test_run_folder_in_use(modicum, data, tmp_path):

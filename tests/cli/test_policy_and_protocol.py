@@ -72,7 +72,7 @@ def test_every_domain_is_held_out_and_named_in_the_table(modicum, data, tmp_path
     assert sorted(path.name for path in (tmp_path / "runs" / "both" / "cells").iterdir()) == [
         "full-x-seed0", "full-y-seed0",
     ]  # fmt: skip
-    assert "domains in turn was tested on" in out
+    assert "domains in turn was the test set" in out
 
 
 def test_an_unknown_protocol_is_one_line(modicum, data):

@@ -76,12 +76,12 @@ def text_of(page: Path) -> str:
 def test_scores_on_training_images_are_not_passed_off_as_results(run, table, command):
     code, _, said = command("evaluate", run.path, table, "--workers", 0)
     assert code == 0
-    assert "24 of 24 images were used in training" in said
+    assert "24 of 24 images were in the training data" in said
     stored = json.loads((run.path / "evaluations" / table.parent.name / "metrics.json").read_text())
     assert stored["seen"] == {"train": 16, "val": 8}
     page = text_of(run.folder.report)
     assert "on the validation set" in page  # and not the seen images, in the headline
-    assert "24 of these 24 images were used in training" in page
+    assert "24 of these 24 images were in the training data" in page
 
 
 def test_images_are_known_again_under_other_names(run, table, tmp_path, command):
@@ -91,14 +91,14 @@ def test_images_are_known_again_under_other_names(run, table, tmp_path, command)
     rows = {"image": [*names, "renamed.png"], "covid": [0, 1, 0, 1, 0, 1, 1]}
     pd.DataFrame(rows).to_csv(other / "labels.csv", index=False)
     _, _, said = command("evaluate", run.path, other / "labels.csv", "--workers", 0)
-    assert "1 of 7 images were used in training" in said
+    assert "1 of 7 images were in the training data" in said
 
 
 def test_new_images_are_evaluated_without_a_word(run, tmp_path, command):
     names = write_images(tmp_path / "new" / "images", 6, seed=2)
     pd.DataFrame({"image": names, "covid": [0, 1] * 3}).to_csv(tmp_path / "new" / "labels.csv", index=False)
     _, _, said = command("evaluate", run.path, tmp_path / "new" / "labels.csv", "--workers", 0)
-    assert "used in training" not in said
+    assert "in the training data" not in said
     assert "AUROC on the new" in text_of(run.folder.report)
 
 

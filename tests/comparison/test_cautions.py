@@ -10,7 +10,7 @@ def said(*methods, sweep=None, lrs=(), **settings):
     request = Request.of("images", methods, 1, lrs, settings, sweep)
     table = pd.DataFrame({"method": methods, "error": "", "full_memory": ""})
     found = cautions_of(request, [], table, None)
-    return next((caution for caution in found if "has of its own" in caution), "")
+    return next((caution for caution in found if "different defaults" in caution), "")
 
 
 def test_how_segmentations_are_trained_apart_is_one_sentence():

@@ -94,7 +94,9 @@ def test_every_process_has_its_device(images, tmp_path):
 
 @pytest.mark.parametrize("max_parallel", [0, -1])
 def test_fewer_than_one_at_once(tmp_path, max_parallel):
-    with pytest.raises(InputError, match=f"--parallel is {max_parallel}; give 1 or more"):
+    with pytest.raises(
+        InputError, match=f"--parallel {max_parallel} is less than 1; pass for instance --parallel 2"
+    ):
         choose_executor("local", max_parallel, None, tmp_path)
 
 

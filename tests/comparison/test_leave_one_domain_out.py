@@ -123,7 +123,7 @@ def made_cells(scores):
     rows = [
         {
             "cell": f"m-{domain}-{seed}", "method": "m", "held_out": domain, "seed": seed, "use": "seed", "error": "",
-            "state": "failed" if np.isnan(score) else "finished", "score": score, "memory_kind": "accounted",
+            "state": "failed" if np.isnan(score) else "finished", "score": score, "memory_kind": "estimated",
             **dict.fromkeys(
                 (
                     "low", "high", "lr", "batch_size", "learnable", "learnable_percent", "memory_mib",
@@ -157,7 +157,7 @@ def test_a_seed_that_failed_on_one_domain_is_in_no_mean_over_domains():
         (lambda rows: rows.assign(domain="Centre A"), "all images are of domain 'Centre A'"),
         (
             lambda rows: rows.assign(domain=["a b" if i % 2 else "a/b" for i in range(len(rows))]),
-            "would both be called 'a_b'",
+            "would both be named 'a_b'",
         ),
     ],
 )

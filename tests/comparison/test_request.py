@@ -72,19 +72,19 @@ def test_the_search_tries_every_rate_with_every_method_at_the_first_seed():
         ({"methods": ()}, "no methods to compare"),
         ({"methods": ("full", "liner")}, "unknown method 'liner'; did you mean 'linear'"),
         ({"methods": ("full", "full")}, "'full' is named twice"),
-        ({"seeds": 0}, "--seeds is 0; give 1 or more"),
+        ({"seeds": 0}, "--seeds 0 is less than 1; pass for instance --seeds 3"),
         ({"seed": 3}, "'seed' cannot be set in a comparison; pass --seeds N"),
         ({"devices": 2}, "'devices' cannot be set.*--parallel N"),
         ({"full.dropot": 1}, "unknown setting 'dropot' for method full; did you mean 'dropout'"),
         ({"standardise": True}, "unknown setting 'standardise' for method full.*METHOD.KEY=VALUE"),
         ({"lora.rank": 2}, r"'lora.rank' is for method 'lora', which is not compared; add it to --methods"),
-        ({"full.leaks": "drop"}, "differ in 'data'; give it once for all"),
+        ({"full.leaks": "drop"}, "differ in 'data'.*; set 'data' once for all methods"),
         ({"full.monitor": "accuracy"}, "differ in 'monitor'"),
         ({"lrs": [1e-3], "full.lr": 1e-4}, "learning rate of 'full' is given twice"),
         ({"lrs": [1e-3], "lr": 1e-4}, "learning rate is given twice"),
-        ({"lrs": [1e-3, 1e-3]}, "--lr is 0.001,0.001; give different numbers"),
+        ({"lrs": [1e-3, 1e-3]}, "--lr 0.001,0.001 is not .* different numbers above 0; pass for instance --lr 1e-4"),
         ({"lrs": [-1.0]}, "numbers above 0"),
-        ({"augment": object()}, "no plain value"),
+        ({"augment": object()}, "not a plain value"),
     ],
 )  # fmt: skip
 def test_one_line_that_says_what_to_do(given, expected):
@@ -136,7 +136,7 @@ class TestGoingOn:
         ],
     )
     def test_a_changed_setting_is_named(self, file, settings, said):
-        with pytest.raises(InputError, match=f"was started with {said}; go on with the same"):
+        with pytest.raises(InputError, match=f"was started with {said}; resume with the same"):
             request(**settings).check_unchanged(file)
 
     @pytest.mark.parametrize("text", ["[", "methods: 3", "", "- a"])

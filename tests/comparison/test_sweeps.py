@@ -73,8 +73,8 @@ def test_names_are_plain_whatever_the_values_are():
     [
         ({"mode": []}, "--sweep mode has no values"),
         ({"mode": "nc"}, "--sweep mode has no values"),
-        ({"mode": ["nc", "nc"]}, "two values called 'nc'"),
-        ({"weights": ["a/b", "a:b"]}, "two values called 'a_b'"),
+        ({"mode": ["nc", "nc"]}, "two values named 'nc'"),
+        ({"weights": ["a/b", "a:b"]}, "two values named 'a_b'"),
         ({"augment": [[{"name": "misalign"}]]}, "too long for a name; name the values"),
         (
             {"full.dropout": [0.1]},
@@ -93,9 +93,11 @@ def test_a_sweep_that_cannot_be_is_told_before_anything_starts(sweep, expected):
 
 
 def test_what_is_swept_is_not_set_too():
-    with pytest.raises(InputError, match="'mode' is swept and set too"):
+    with pytest.raises(
+        InputError, match="'mode' is both swept and set; pass either --sweep mode=V1,V2 or --set mode=VALUE"
+    ):
         request({"mode": ["nc", "p"]}, mode="nc")
-    with pytest.raises(InputError, match="'size' is swept and set too"):
+    with pytest.raises(InputError, match="'size' is both swept and set"):
         request({"image_size": [64, 128]}, **{"reggan.image.size": 64})
     with pytest.raises(InputError, match="learning rate is given twice"):
         request({"lr": [1e-3, 1e-4]}, lrs=[1e-3])

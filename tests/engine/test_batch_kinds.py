@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from modicum.engine.inputs.batches import StageData, Stored, as_network_input, in_channels_last
+from modicum.engine.inputs.batches import BatchPlan, StageData, Stored, as_network_input, in_channels_last
 from modicum.engine.inputs.stage_inputs import StageInputs
 from modicum.engine.recipe.new_recipe import make_recipe
 from modicum.tasks.segmentation.targets import MaskCodes
@@ -73,12 +73,15 @@ def test_relatives_and_views_reach_a_stage_as_the_rows_themselves_do():
         {}, rows[:3], rows[3:], rows[:3], views=("identity", "rot90"), aligned=True, assemble=task.assemble,
         kinds={"heat": "saliency"},
     )  # fmt: skip
-    batch = data.on_device(data.batches([rows], np.array([0, 1, 1, 0]))[0])
+    plan = BatchPlan([rows], {"partner_": [rows[::-1].copy()]}, views=np.array([0, 1, 1, 1]))
+    batch = data.on_device(data.batches(plan)[0])
+    assert batch["view"].tolist() == [0, 1, 1, 1]
+    assert batch["partner_view"].tolist() == [1, 1, 1, 0]  # each row has one view wherever it is shown
     for prefix in ("", "partner_"):
         assert torch.equal(batch[prefix + "mask"], (batch[prefix + "image"] > 127.5 / 255).float())
         assert batch[prefix + "fov"].all()
     assert torch.equal(batch["heat"], batch["image"])
-    assert not torch.equal(batch["image"], batch["partner_image"])  # which is shown as it is
+    assert torch.equal(batch["image"].flip(0), batch["partner_image"])
     moved = Augmentation("segmentation", 8, kinds=data.kinds)(batch, torch.Generator().manual_seed(0))
     torch.testing.assert_close(moved["heat"], moved["image"])
 

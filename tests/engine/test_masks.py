@@ -136,7 +136,7 @@ def test_a_value_that_a_resize_has_skipped_is_named_with_its_row_where_masks_are
     table = masks(tmp_path / "d", mask5=odd)
     found, task = read(table, tmp_path, codes={"vessel": 255, "background": 0}, image_size=(4, 4))
     with pytest.raises(InputError, match=r"data\.csv row 7: the mask has pixels of code 7"):
-        read_truth(task, found.manifest, 5, None)
+        read_truth(task, found.manifest, 5)
 
 
 def test_empty_masks_are_learned_from_and_counted(tmp_path):

@@ -12,7 +12,7 @@ from small_stages import Perceptron, same, stage_data, trainer, weights_of
 import modicum
 from modicum.atomic_files import atomic_file, raise_if_disk_full
 from modicum.data.phantoms import write_fundus_dataset
-from modicum.engine.run_folder import RunFolder
+from modicum.engine.run_folder import RunFolder, memory_kind
 from modicum.engine.training.history import History
 from modicum.engine.training.meters import measured_by_allocator
 from modicum.errors import InputError, InterruptedRunError, ResourceError
@@ -158,13 +158,21 @@ def test_one_image_in_a_batch_is_too_few_for_batch_normalisation(images, tmp_pat
 
 
 def test_the_allocators_peak_is_kept_over_a_restart():
-    account = {"device": "cpu", "kind": "accounted", "peak_bytes": 100, "weights_bytes": 40}
+    account = {"device": "cpu", "kind": "estimated", "peak_bytes": 100, "weights_bytes": 40}
     first = measured_by_allocator(account, 130)
     assert first == {
-        "device": "cuda", "kind": "allocator", "peak_bytes": 130, "accounted_bytes": 100, "weights_bytes": 40
+        "device": "cuda", "kind": "measured", "peak_bytes": 130, "estimated_bytes": 100, "weights_bytes": 40
     }  # fmt: skip
     assert measured_by_allocator(first, 90) == first
     assert measured_by_allocator(first, 150) == {**first, "peak_bytes": 150}
+
+
+def test_memory_of_runs_of_earlier_versions_is_read():
+    assert memory_kind({"kind": "accounted"}) == memory_kind({"kind": "estimated"}) == "estimated"
+    assert memory_kind({"kind": "allocator"}) == memory_kind({"kind": "measured"}) == "measured"
+    assert memory_kind({}) == ""
+    old = {"device": "cuda", "kind": "allocator", "peak_bytes": 130, "accounted_bytes": 100}
+    assert measured_by_allocator(old, 150) == {**old, "peak_bytes": 150}
 
 
 def test_memory_on_a_gpu_is_the_allocators(tmp_path, monkeypatch):
@@ -179,7 +187,7 @@ def test_memory_on_a_gpu_is_the_allocators(tmp_path, monkeypatch):
 
     monkeypatch.setattr(run, "_checkpoint", as_on_a_gpu)
     memory = run.run().memory
-    assert (memory["device"], memory["kind"], memory["peak_bytes"]) == ("cuda", "allocator", 10**9)
-    assert memory["accounted_bytes"] == sum(
+    assert (memory["device"], memory["kind"], memory["peak_bytes"]) == ("cuda", "measured", 10**9)
+    assert memory["estimated_bytes"] == sum(
         memory[f"{part}_bytes"] for part in ("weights", "gradients", "optimizer", "activations")
     )

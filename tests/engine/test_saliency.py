@@ -9,7 +9,7 @@ from modicum.data.image import ImageRef
 from modicum.data.prepared import StoreSettings, read_prepared
 from modicum.engine.inference.dense_evaluation import read_truth
 from modicum.engine.inputs.auxiliary_images import with_auxiliary_images
-from modicum.engine.inputs.batches import StageData, Stored
+from modicum.engine.inputs.batches import BatchPlan, StageData, Stored
 from modicum.engine.inputs.preparation import prepare
 from modicum.engine.recipe.new_recipe import make_recipe
 from modicum.engine.run_folder import RunFolder
@@ -65,7 +65,7 @@ def batch_of(found):
     stored = {"image": Stored(read, positions[None])}
     stored |= {name: Stored(get, at[None]) for name, (get, at) in found.auxiliary_images.items()}
     data = StageData(stored, {}, rows, rows[:0], rows, kinds=found.kinds)
-    return data.on_device(data.batches([rows])[0])
+    return data.on_device(data.batches(BatchPlan([rows]))[0])
 
 
 @pytest.mark.parametrize(("task", "dtype"), [(Weighted, np.uint8), (Fine, np.uint16)])
@@ -116,7 +116,7 @@ def test_saliency_that_is_needed_and_missing_says_how_to_name_it(tmp_path):
         auxiliary_images = (AuxiliaryImage("saliency", "saliency"),)
 
     task = Needy("multi-class", ["0", "1"])
-    with pytest.raises(InputError, match=r"no column 'saliency'.*--set data\.columns\.saliency=COLUMN"):
+    with pytest.raises(InputError, match=r"no column 'saliency'.*--saliency COLUMN"):
         prepared(source, tmp_path, task)
     named = prepared(table(tmp_path / "data", absent=()), tmp_path, task, columns={"saliency": "saliency"})
     assert "saliency" in named.auxiliary_images
@@ -208,7 +208,7 @@ def test_saliency_is_read_at_its_own_size_for_the_truth_of_a_dense_task(tmp_path
         def ground_truth(found):
             return dict(found)
 
-    truth = read_truth(Task(), manifest, 0, None)["saliency"]
+    truth = read_truth(Task(), manifest, 0)["saliency"]
     expected = np.asarray(Image.open(tmp_path / "data" / "s0.png")) / 255
     np.testing.assert_allclose(truth[0], expected, atol=1e-6)
     assert truth.shape == (1, SIDE, SIDE)

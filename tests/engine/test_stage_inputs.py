@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from modicum.data.boxes import BoxSource
 from modicum.engine.inputs.batches import BatchPlan, StageData, Stored, in_channels_last
 from modicum.engine.inputs.extraction import LiveStage
 from modicum.engine.inputs.stage_inputs import StageInputs
@@ -127,6 +128,8 @@ class Prepared:
     store: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(get=lambda p: PIXELS[p]))
     positions: np.ndarray = field(default_factory=lambda: np.array([7, 5, 3, 1]))
     auxiliary_images: dict = field(default_factory=dict)
+    boxes: BoxSource | None = None
+    manifest: list = field(default_factory=lambda: [None] * 4)
     kinds: dict = field(default_factory=dict)
 
     @property

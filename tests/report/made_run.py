@@ -311,7 +311,7 @@ def _run_metrics(folder: Path, run: MadeRun, evaluations: dict[str, Any]) -> dic
         },
         "memory": {
             "device": "cpu",
-            "kind": "accounted",
+            "kind": "estimated",
             "peak_bytes": 402_653_184,
             "weights_bytes": 19_700_756,
             "gradients_bytes": 19_700_756,

@@ -185,7 +185,7 @@ def test_few_images_are_called_few(tmp_path):
 def test_intervals_by_image_are_called_so(tmp_path):
     folder = make_run(tmp_path / "i", MadeRun(images=(("test", 60),), patients=False, pictures=0))
     page = page_of(folder)
-    assert "Intervals take every image for an independent one" in page.text
+    assert "Intervals treat images as independent" in page.text
     assert "bootstrap resamples of images" in page.text
 
 

@@ -134,7 +134,7 @@ def test_task_without_sections_of_its_own_shows_its_scores(copy):
 def test_folder_that_is_no_run_is_an_error(tmp_path):
     with pytest.raises(InputError, match="not a run folder"):
         build(tmp_path / "nowhere")
-    with pytest.raises(InputError, match="holds no recipe"):
+    with pytest.raises(InputError, match="contains no recipe"):
         build(tmp_path)
 
 

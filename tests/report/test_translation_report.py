@@ -63,12 +63,13 @@ def test_decibels_are_numbers_with_their_unit_and_stand_on_no_axis_of_shares(pag
 
 
 def test_the_page_knows_the_scores_of_the_task():
-    from modicum.report.image_to_image_words import METRICS as known
-    from modicum.report.words import METRIC_MEANINGS, METRIC_TITLES
-    from modicum.tasks.image_to_image.metrics import METRICS
+    from modicum.report.words import metric_meaning, metric_title, metric_unit
+    from modicum.tasks.image_to_image.metric_table import METRICS
 
-    assert known == tuple(METRICS)
-    assert set(METRICS) <= set(METRIC_TITLES) & set(METRIC_MEANINGS)
+    for metric in METRICS:
+        assert metric_title(metric.name) == metric.title
+        assert metric_meaning(metric.name, "image-to-image") == metric.meaning
+    assert metric_unit("psnr") == "dB"
 
 
 def test_published_and_recommended_scores_are_told_apart(page):

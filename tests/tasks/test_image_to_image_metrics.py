@@ -15,9 +15,8 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 
 from modicum.errors import InputError
 from modicum.tasks.image_to_image import metrics
+from modicum.tasks.image_to_image.metric_table import MEASURES
 from modicum.tasks.image_to_image.metrics import (
-    HIGHER_IS_BETTER,
-    METRICS,
     foreground,
     mean_over_slices,
     nmae,
@@ -159,7 +158,7 @@ def test_a_slice_is_perfectly_like_itself(seed, channels):
 
 def test_channels_count_alike():
     real, made = head(), noisy(head())
-    for metric in METRICS.values():
+    for metric in MEASURES.values():
         assert metric(np.stack([made] * 3), np.stack([real] * 3)) == pytest.approx(metric(made, real))
     coloured = np.stack([EMPTY, real, EMPTY])
     assert np.array_equal(foreground(coloured), real != -1)
@@ -169,9 +168,9 @@ def test_channels_count_alike():
 def test_a_slice_of_background_alone_spoils_no_mean():
     real = head()
     made = noisy(real)
-    for name, metric in METRICS.items():
+    for known, metric in MEASURES.items():
         values = [metric(made, real), metric(noisy(EMPTY), EMPTY)]
-        whole_slice = name in {"psnr", "ssim_release"}
+        whole_slice = known.name in {"psnr", "ssim_release"}
         assert math.isnan(values[1]) != whole_slice
         expected = sum(values) / 2 if whole_slice else values[0]
         assert mean_over_slices(values) == pytest.approx(expected)
@@ -180,9 +179,9 @@ def test_a_slice_of_background_alone_spoils_no_mean():
 
 def test_every_metric_has_a_direction():
     real = head()
-    for name, metric in METRICS.items():
+    for known, metric in MEASURES.items():
         better, worse = (metric(noisy(real, amount=amount), real) for amount in (0.05, 0.4))
-        assert (better > worse) == HIGHER_IS_BETTER[name]
+        assert (better > worse) == known.higher_is_better
 
 
 def test_slices_that_cannot_be_compared_are_refused():

@@ -12,15 +12,14 @@ from hypothesis.extra import numpy as npst
 from sklearn import metrics as sk
 
 from modicum.errors import InputError
-from modicum.tasks.classification.evaluation import check_metric, metric_names, point_metrics
+from modicum.tasks.classification.evaluation import metric_names, point_metrics
 from modicum.tasks.classification.metrics import (
-    HIGHER_IS_BETTER,
     auroc,
     average_precision,
-    metric_direction,
     quadratic_kappa,
     sensitivity_at_specificity,
 )
+from modicum.tasks.classification.task import Classification
 
 GRADES = ["none", "mild", "moderate", "severe", "proliferative"]
 FINDINGS = ["effusion", "pneumonia", "nodule"]
@@ -293,15 +292,16 @@ def test_any_float_type_is_taken_and_ties_stay_ties(dtype):
     assert found["auroc"] == pytest.approx(sk.roc_auc_score(truth, given_type[:, 1]), abs=1e-12)
 
 
-def test_every_summary_has_a_direction():
+def test_a_task_lists_the_metrics_that_it_reports():
     for kind, classes in [("binary", ["a", "b"]), ("multi-class", GRADES), ("multi-label", FINDINGS)]:
-        for name in metric_names(kind, classes, ordered=True):
-            assert metric_direction(name, classes) == HIGHER_IS_BETTER[name.partition("/")[0]]
-            assert check_metric(name, kind=kind, classes=classes, ordered=True) == metric_direction(
-                name, classes
-            )
-    assert metric_direction("sensitivity_at_97.5_specificity", GRADES)
-    assert not metric_direction("log_loss", GRADES)
+        task = Classification(kind, classes, ordered=True)
+        assert list(task.metrics()) == metric_names(kind, classes, ordered=True)
+    task = Classification("multi-class", GRADES, specificity=0.975)
+    assert task.higher_is_better("sensitivity_at_97.5_specificity")
+    assert (
+        task.metric("sensitivity_at_97.5_specificity/mild").meaning == "found, with 2.5 false alarms in 100"
+    )
+    assert not task.higher_is_better("log_loss")
 
 
 @pytest.mark.parametrize(
@@ -316,14 +316,16 @@ def test_every_summary_has_a_direction():
 )
 def test_a_mistyped_metric_gets_a_suggestion(name, hint):
     with pytest.raises(InputError, match=f"did you mean '{hint}'"):
-        metric_direction(name, GRADES)
+        Classification("multi-class", GRADES, ordered=True).metric(name)
 
 
 def test_a_metric_the_task_does_not_have_is_refused():
-    with pytest.raises(InputError, match=r"unknown metric 'quadratic_kappa' for a multi-class task"):
-        check_metric("quadratic_kappa", kind="multi-class", classes=GRADES)
-    with pytest.raises(InputError, match="did you mean 'auroc/mild'"):
-        check_metric("auroc/milt", kind="multi-class", classes=GRADES)
+    task = Classification("multi-class", GRADES)
+    words = r"unknown metric 'quadratic_kappa' for task classification \(multi-class\); \(known: "
+    with pytest.raises(InputError, match=words):
+        task.higher_is_better("quadratic_kappa")
+    with pytest.raises(InputError, match="unknown metric 'sensitivity_at_90_specificity'"):
+        task.higher_is_better("sensitivity_at_90_specificity")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Words to calls, nothing else. Everything heavy is imported by the command that needs it."""
+"""The command line: parses arguments and calls the API. Each command imports what it needs when it runs."""
 
 from typing import Annotated
 
@@ -20,7 +20,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Anywhere: --debug shows tracebacks, --quiet hides progress. Exit codes: 0 done, 2 bad input, "
-    "3 some images broken or cells failed, 130 stopped (go on with --resume).",
+    "3 some images broken or cells failed, 130 stopped (continue with --resume).",
 )
 
 
@@ -35,7 +35,7 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _main(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None: ...
 

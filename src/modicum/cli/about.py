@@ -6,7 +6,7 @@ import typer
 
 
 def methods(
-    name: Annotated[str | None, typer.Argument(help="A method, to list all its settings.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Name of a method, to list all its settings.")] = None,
     backbones: Annotated[
         str | None, typer.Option(help="List backbones by pattern instead, for instance 'vit*'.")
     ] = None,
@@ -31,12 +31,14 @@ def methods(
     if backbones is None:
         Console().print(methods_table())
         return
-    for found in backbone_names(backbones):
-        typer.echo(found)
+    for backbone_name in backbone_names(backbones):
+        typer.echo(backbone_name)
 
 
 def recipes(
-    name: Annotated[str | None, typer.Argument(help="A recipe, to show its settings as YAML.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Name of a recipe, to show its settings as YAML.")
+    ] = None,
 ) -> None:
     """List the recipes that `modicum fit --recipe` takes by name, or show the settings of one.
 
@@ -57,7 +59,7 @@ def recipes(
 
 
 def doctor() -> None:
-    """Check this machine: versions, GPU, image codecs, hub, disk. Exit code 2 if something needed is missing.
+    """Check this machine: versions, GPU, image codecs, hub, disk. Exit code 2 if something required is missing.
 
     [bold]Example[/bold]
 

@@ -1,4 +1,4 @@
-"""The command that trains many runs and sets them side by side."""
+"""The command that trains and compares many runs."""
 
 from pathlib import Path
 from typing import Annotated
@@ -21,9 +21,9 @@ from modicum.console.options import (
     SkipBroken,
     Weights,
     Workers,
-    assignments_given,
     reads_data,
-    settings_given,
+    settings_from_assignments,
+    settings_from_options,
 )
 
 
@@ -31,22 +31,20 @@ from modicum.console.options import (
 def compare(
     data: Data,
     methods: Annotated[
-        str, typer.Option("--methods", "-m", help="Names by commas; `modicum methods` lists them.")
+        str, typer.Option("--methods", "-m", help="Names, separated by commas; `modicum methods` lists them.")
     ] = "full,linear",
-    seeds: Annotated[int, typer.Option(help="How many runs of each method; seeds 0, 1, ...")] = 3,
+    seeds: Annotated[int, typer.Option(help="Number of runs of each method, with seeds 0, 1, ...")] = 3,
     lr: Annotated[
         str | None,
         typer.Option(
-            help="Learning rates by commas; of several, validation chooses at the first seed. "
+            help="Learning rates, separated by commas; of several, the best on validation at the first seed is used. "
             "Each method's own by default."
         ),
     ] = None,
     backbone: Backbone = None,
     weights: Weights = None,
     image_size: ImageSize = None,
-    epochs: Annotated[
-        int | None, typer.Option(help="Passes over the training images, for all methods; 20 by default.")
-    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs of every method; 20 by default.")] = None,
     batch_size: BatchSize = None,
     memory: Memory = None,
     reading: Reading = Reading(),  # noqa: B008 - a value
@@ -60,32 +58,33 @@ def compare(
         list[str] | None,
         typer.Option(
             "--set",
-            help="Any other setting of all methods: KEY=VALUE; of one: METHOD.KEY=VALUE (repeatable).",
+            help="Any other setting, for all methods: KEY=VALUE; for one: METHOD.KEY=VALUE (repeatable).",
         ),
     ] = None,
     sweep: Annotated[
         list[str] | None,
         typer.Option(
-            help="A row for each value of a setting: KEY=V1,V2 or METHOD.KEY=V1,V2 (repeatable: every combination)."
+            help="Values of a setting, a row each: KEY=V1,V2 or METHOD.KEY=V1,V2 (repeatable: every combination)."
         ),
     ] = None,
     protocol: Annotated[
         str,
         typer.Option(
-            help="split: the data's own. leave-one-domain-out: every domain in turn is tested on, the others train."
+            help="split: the data's own split. leave-one-domain-out: test on every domain in turn, train on the others."
         ),
     ] = "split",
-    name: Annotated[str | None, typer.Option("--name", "-n", help="Of the comparison.")] = None,
+    name: Annotated[str | None, typer.Option("--name", "-n", help="Name of the comparison.")] = None,
     runs: Runs = Path("runs"),
     parallel: Annotated[
-        int | None, typer.Option(help="Runs at once, each in its own process; one a GPU by default.")
+        int | None,
+        typer.Option(help="Number of runs in parallel, each in its own process; one per GPU by default."),
     ] = None,
-    executor: Annotated[str, typer.Option(help="local, or ray for the cluster of RAY_ADDRESS.")] = "local",
+    executor: Annotated[str, typer.Option(help="local, or ray for the cluster at RAY_ADDRESS.")] = "local",
     workers: Workers = None,
 ) -> None:
     """Train several methods under one budget: one table of score, parameters, memory and time.
 
-    Every run is a folder in runs/NAME/cells. The same command goes on where it was stopped. Exit code 3 if some
+    Every run is a folder in runs/NAME/cells. A stopped comparison is resumed by the same command. Exit code 3 if some
     runs failed.
 
     [bold]Examples[/bold]
@@ -106,9 +105,9 @@ def compare(
     from modicum.comparison.sweeps import parse_sweeps
     from modicum.console.comparison import comparison_table, learning_rates
 
-    # Each of these parameters is a setting by the same name.
+    # Each of these parameters is a setting with the same name.
     options = {**locals(), **reading.options}
-    settings = {**settings_given(options), **assignments_given(set_, options)}
+    settings = {**settings_from_options(options), **settings_from_assignments(set_, options)}
     done = compare_methods(
         data,
         methods,

@@ -1,4 +1,4 @@
-"""Commands that look at data, or make some."""
+"""Commands that inspect data or make phantoms."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,10 +12,12 @@ from modicum.console.options import Data, Reading, Workers, reads_data
 def inspect(
     data: Data,
     reading: Reading = Reading(),  # noqa: B008 - a value
-    out: Annotated[Path, typer.Option("--out", "-o", help="Where the facts go.")] = Path("fingerprint.json"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="JSON file to write the facts to.")] = Path(
+        "fingerprint.json"
+    ),
     workers: Workers = None,
 ) -> None:
-    """What is here: formats, sizes, classes, patients, domains, leaks, broken files.
+    """Describe a data set: formats, sizes, classes, patients, domains, leaks, broken files.
 
     Exit code 3 if some images are broken.
 
@@ -31,23 +33,27 @@ def inspect(
 
     from modicum.console.inspection import inspect_data
 
-    found = inspect_data(data, reading.settings, out, workers)
+    inspection = inspect_data(data, reading.settings, out, workers)
     console = Console()
-    for part in found.tables:
+    for part in inspection.tables:
         console.print(part)
     typer.echo(f"facts: {out}")
-    if found.broken:
+    if inspection.broken:
         raise typer.Exit(3)
 
 
 def phantoms(
-    folder: Annotated[Path, typer.Argument(help="Where the images and manifest.csv go.")],
-    kind: Annotated[str, typer.Option(help="fundus, chest or mr (pairs of T1 and T2).")] = "fundus",
-    patients: Annotated[int, typer.Option(help="Made patients; two eyes, or one radiograph, each.")] = 40,
+    folder: Annotated[Path, typer.Argument(help="Folder for the images and manifest.csv.")],
+    kind: Annotated[
+        str, typer.Option(help="Kind of images: fundus, chest or mr (pairs of T1 and T2).")
+    ] = "fundus",
+    patients: Annotated[
+        int, typer.Option(help="Number of synthetic patients; two eyes, or one radiograph, each.")
+    ] = 40,
     size: Annotated[int, typer.Option(help="Side of the images in pixels.")] = 256,
-    seed: Annotated[int, typer.Option(help="The same seed makes the same images.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed (default 0).")] = 0,
 ) -> None:
-    """Make images with exact labels, by a small physical model, to try things out.
+    """Make synthetic images with exact labels, by a small physical model, to try things out.
 
     [bold]Example[/bold]
 

@@ -22,9 +22,9 @@ from modicum.console.options import (
     SkipBroken,
     Weights,
     Workers,
-    assignments_given,
     reads_data,
-    settings_given,
+    settings_from_assignments,
+    settings_from_options,
 )
 
 
@@ -34,7 +34,9 @@ def fit(
     method: Annotated[
         str | None,
         typer.Option(
-            "--method", "-m", help="`modicum methods` lists them; full by default, or the recipe's."
+            "--method",
+            "-m",
+            help="Name of the method (`modicum methods` lists them); full by default, or the recipe's.",
         ),
     ] = None,
     recipe: Annotated[
@@ -54,15 +56,17 @@ def fit(
     crop: Crop = None,
     leaks: Leaks = None,
     skip_broken: SkipBroken = False,
-    seed: Annotated[int | None, typer.Option(help="Of everything random; 0 by default.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Random seed (default 0).")] = None,
     augment: Augment = None,
     device: Device = None,
     set_: Set = None,
-    name: Annotated[str | None, typer.Option("--name", "-n", help="Of the run folder.")] = None,
+    name: Annotated[str | None, typer.Option("--name", "-n", help="Name of the run folder.")] = None,
     runs: Runs = Path("runs"),
     workers: Workers = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with an unfinished run.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run of that name.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume an unfinished run.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an existing run with that name.")
+    ] = False,
 ) -> None:
     """Train, evaluate and report, into runs/NAME.
 
@@ -89,7 +93,7 @@ def fit(
 
     # Each of these parameters is a setting by the same name.
     options = {**locals(), **reading.options}
-    settings = {**settings_given(options), **assignments_given(set_, options)}
+    settings = {**settings_from_options(options), **settings_from_assignments(set_, options)}
     run = fit_run(
         data,
         method,
@@ -107,9 +111,9 @@ def fit(
 
 def demo(
     runs: Runs = Path("runs"),
-    seed: Annotated[int, typer.Option(help="Of the made images and the training.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed of the images and the training (default 0).")] = 0,
 ) -> None:
-    """Train on made fundus photographs at two sizes, from random weights, and write runs/demo/report.html.
+    """Train on synthetic fundus images at two sizes, from random weights, and write runs/demo/report.html.
 
     [bold]Example[/bold]
 

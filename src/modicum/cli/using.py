@@ -18,7 +18,7 @@ from modicum.console.options import (
     reads_data,
 )
 
-Pseudonym = Annotated[str, typer.Option(help="Stands for the patient in DICOM files.")]
+Pseudonym = Annotated[str, typer.Option(help="Patient name and ID to write into DICOM files.")]
 
 
 def predict(
@@ -32,19 +32,26 @@ def predict(
         typer.Option(
             "--out",
             "-o",
-            help="CSV or Parquet file (predictions.csv); where predictions are pictures, their folder (predictions).",
+            help="CSV or Parquet file (default predictions.csv), or for predicted images a folder (default predictions).",
         ),
     ] = None,
     image: ImageColumn = None,
     allow_outside: AllowOutside = False,
-    batch_size: Annotated[int | None, typer.Option(help="Images in a batch.")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Images in a batch; as in training by default.")
+    ] = None,
     native: Annotated[
-        bool, typer.Option("--native", help="Pictures at the size of each file, not of the training; tiled.")
+        bool,
+        typer.Option(
+            "--native", help="Predict images at the size of each file, not of the training, in tiles."
+        ),
     ] = False,
     tile: Annotated[
         int | None, typer.Option(help="Side of the tiles in pixels; the training's image size by default.")
     ] = None,
-    overlap: Annotated[float, typer.Option(help="Of neighbouring tiles, as a share of their side.")] = 0.25,
+    overlap: Annotated[
+        float, typer.Option(help="Overlap of neighbouring tiles, as a share of their side.")
+    ] = 0.25,
     patient: Patient = None,
     eye: EyeColumn = None,
     maps: Annotated[
@@ -56,7 +63,7 @@ def predict(
     pseudonym: Pseudonym = "predicted",
     device: Device = None,
 ) -> None:
-    """Predict images: a table with one row each, or pictures beside a table; exit code 3 if some are broken.
+    """Predict images: writes a table with one row each, or images and a table; exit code 3 if some are broken.
 
     A NIfTI file becomes a NIfTI file with the same geometry, a DICOM image a derived DICOM image, anything else
     PNG. Files of an earlier prediction are replaced.
@@ -97,27 +104,29 @@ def predict(
 def align(
     run: RunPath,
     image: Annotated[
-        str, typer.Argument(help="What is moved: an image, a NIfTI file, or a folder of a DICOM series.")
+        str, typer.Argument(help="Image to move: an image file, a NIfTI file, or a folder of a DICOM series.")
     ],
     target: Annotated[
-        str, typer.Argument(help="A picture of the other modality, of the same kind and size.")
+        str, typer.Argument(help="Image of the other modality to move it onto, of the same kind and size.")
     ],
     out: Annotated[
         Path,
         typer.Option(
-            "--out", "-o", help="The moved image: .png, .nii.gz or .dcm; a folder for a DICOM series."
+            "--out",
+            "-o",
+            help="File for the moved image: .png, .nii.gz or .dcm; a folder for a DICOM series.",
         ),
     ],
     field: Annotated[
         Path | None,
         typer.Option(
-            help="The displacements, .npz or .nii.gz; NAME_field beside the moved image by default."
+            help="File for the displacement field, .npz or .nii.gz; NAME_field next to the moved image by default."
         ),
     ] = None,
     pseudonym: Pseudonym = "predicted",
     device: Device = None,
 ) -> None:
-    """Bring an image onto a picture of the other modality, by the registration that a run has learned.
+    """Move an image onto an image of the other modality, with the registration that a run has learned.
 
     [bold]Examples[/bold]
 
@@ -142,15 +151,17 @@ def evaluate(
     run: RunPath,
     data: Data,
     split: Annotated[
-        str | None, typer.Option(help="Rows to take: test (default where there is one), val, all.")
+        str | None, typer.Option(help="Split to evaluate: test (default if there is one), val, or all.")
     ] = None,
     reading: Reading = Reading(),  # noqa: B008 - a value
-    skip_broken: Annotated[bool, typer.Option("--skip-broken", help="Set broken images aside.")] = False,
-    name: Annotated[str | None, typer.Option("--name", "-n", help="Of the evaluation.")] = None,
+    skip_broken: Annotated[
+        bool, typer.Option("--skip-broken", help="Skip broken images instead of stopping.")
+    ] = False,
+    name: Annotated[str | None, typer.Option("--name", "-n", help="Name of the evaluation.")] = None,
     device: Device = None,
     workers: Workers = None,
 ) -> None:
-    """Metrics with confidence intervals on labelled data, added to the run and its report.
+    """Evaluate a run on labelled data: metrics with confidence intervals, added to the run and its report.
 
     [bold]Examples[/bold]
 
@@ -171,7 +182,7 @@ def evaluate(
         workers=workers,
         **reading.settings,
     )
-    for line in evaluation_summary(content):
+    for line in evaluation_summary(content, opened.metrics["task"]):
         typer.echo(line)
     typer.echo(f"report: {opened.folder.report}")
 
@@ -183,7 +194,7 @@ def report(run: RunPath) -> None:
 
       modicum report runs/images-linear
     """
-    # Not through modicum.api: PyTorch takes seconds to load, and a page needs none of it.
+    # Not through modicum.api: PyTorch takes seconds to load, and the page does not need it.
     from modicum.engine.run_folder import RunFolder
     from modicum.report import build
 
@@ -192,16 +203,18 @@ def report(run: RunPath) -> None:
 
 def export(
     run: RunPath,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Safetensors file.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="File to write, .safetensors.")],
     part: Annotated[
         str | None,
-        typer.Option(help="Of a run that makes pictures: predictor (default), or for instance registration."),
+        typer.Option(
+            help="Part of an image-to-image run: predictor (default), or for instance registration."
+        ),
     ] = None,
 ) -> None:
-    """Write what was learned into one file of weights, with a card (JSON) beside it.
+    """Write the learned network to one weights file, with a model card (JSON) next to it.
 
-    Of a classifier, the whole network as timm has it, frozen backbone included; of a run that makes pictures, the
-    network that makes them.
+    For a classifier, the whole network with timm's names, frozen backbone included; for a run that predicts images,
+    the network that predicts them.
 
     [bold]Examples[/bold]
 
@@ -217,14 +230,17 @@ def export(
 def verify(
     run: RunPath,
     recompute: Annotated[
-        int, typer.Option(min=0, help="Random records to compute again and compare with what is stored.")
+        int,
+        typer.Option(
+            min=0, help="Number of random records to compute again and compare with the stored ones."
+        ),
     ] = 0,
     stores: Annotated[
         Path | None,
-        typer.Option(help="Folder of the stores; .stores beside the run (or its comparison) by default."),
+        typer.Option(help="Folder of the stores; .stores next to the run (or its comparison) by default."),
     ] = None,
 ) -> None:
-    """Check the stores of a run: every record's checksum, and some of them anew. Exit code 3 if any is damaged.
+    """Check the stores of a run: every record's checksum, and some records by recomputing. Exit code 3 if damaged.
 
     [bold]Examples[/bold]
 
@@ -235,8 +251,8 @@ def verify(
     from modicum.engine.inference.verification import verify_stores
     from modicum.engine.run_folder import RunFolder
 
-    found = verify_stores(RunFolder.open(run), recompute=recompute, stores=stores)
-    for line in found.lines:
+    verification = verify_stores(RunFolder.open(run), recompute=recompute, stores=stores)
+    for line in verification.lines:
         typer.echo(line)
-    if found.damaged:
+    if verification.damaged:
         raise typer.Exit(3)

@@ -1,1 +1,1 @@
-"""Several methods on one data set, side by side: a grid of runs and the table of what they cost and give."""
+"""Compares methods on one data set: a grid of runs, and a table of their scores and costs."""

@@ -1,4 +1,4 @@
-"""What a careful reader must know before believing a table."""
+"""Cautions: what limits the conclusions that can be drawn from a comparison's table."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -8,78 +8,83 @@ import pandas as pd
 
 from modicum.comparison.records import Measure, Record
 from modicum.comparison.request import Request
+from modicum.engine.run_folder import memory_kind
 from modicum.report.words import metric_title
 from modicum.wording import count_of, listed
 
-_OWN = (
+_TRAINING_SETTINGS = (
     "backbone", "batch_size", "accumulate", "optimizer", "lr", "schedule", "warmup_epochs", "weight_decay", "clip_norm",
     "augment", "sampling", "select",
 )  # fmt: skip
-"""Settings of the training loop that a method may bring along, in the order in which they are named."""
+"""Settings of the training loop for which methods may have their own defaults, in the order in which they are named."""
 _BUDGET = ("epochs", "batch_size", "size", "image_size", "accumulate")
 
 
 def cautions_of(
     request: Request, records: Sequence[Record], table: pd.DataFrame, measure: Measure | None
 ) -> list[str]:
-    """Sentences, the gravest first."""
-    found = [
+    """The cautions as sentences, the most serious first."""
+    cautions = [
         *_of_scores(request, records, measure),
         *_of_protocol(request, records),
         *_of_cells(records),
         *_of_budget(request),
     ]
-    kinds = {record.metrics["memory"].get("kind") for record in records if record.finished}
+    kinds = {memory_kind(record.metrics["memory"]) for record in records if record.finished}
     if len(kinds) > 1:
-        found.append(
-            "Some peaks of memory are accounted tensor by tensor and some are a GPU allocator's: they do not compare."
+        cautions.append(
+            "Some memory peaks are estimated tensor by tensor and some are measured on a GPU: they are not comparable."
         )
     if (table["full_memory"] == "predicted").any():
-        found.append("The memory of full fine-tuning is predicted: it was not measured in this comparison.")
-    if measure is not None and not measure.of_full:
-        found.append(
-            "Memory stands for itself: full fine-tuning was not measured, and is predicted for classifiers alone."
+        cautions.append(
+            "The memory of full fine-tuning is predicted: it was not measured in this comparison."
         )
-    return found
+    if measure is not None and not measure.of_full:
+        cautions.append(
+            "Memory is not compared with full fine-tuning, which was not run here and is predicted for classifiers only."
+        )
+    return cautions
 
 
 def _of_scores(request: Request, records: Sequence[Record], measure: Measure | None) -> list[str]:
     if measure is None:
         return ["No cell has a score yet."]
-    found = []
+    cautions = []
     if measure.split == "val":
         rates = " and the learning rates" if len(request.lrs) > 1 else ""
         if any(record.metrics["selection"].get("metric") for record in records if record.finished):
-            used = f", which also selected the weights{rates}: it is too good."
+            used = f", which also selected the weights{rates}: it is optimistic."
         else:  # the last weights were kept
-            used = f", which also selected{rates.removeprefix(' and')}: it is too good." if rates else "."
-        found.append(
+            used = f", which also selected{rates.removeprefix(' and')}: it is optimistic." if rates else "."
+        cautions.append(
             f"THERE IS NO TEST SET. {metric_title(measure.metric)} is that of the validation images{used}"
         )
     if _by_oracle(records):
-        found.append("THE WEIGHTS WERE CHOSEN ON THE TEST IMAGES (select=oracle): the scores are too good.")
+        cautions.append(
+            "THE WEIGHTS WERE CHOSEN ON THE TEST IMAGES (select=oracle): the scores are optimistic."
+        )
     if request.seeds == 1:
-        found.append("With one seed nobody knows how much of a difference is chance.")
+        cautions.append("With one seed, differences between methods may be chance.")
     if measure.dense and measure.patients == 1:
-        found.append(
-            "All images that were evaluated are of one patient: how the next one will come out is not known."
+        cautions.append(
+            "All evaluated images are of one patient: the scores say nothing about other patients."
         )
     if measure.unit == "image":
-        found.append(
-            "Intervals take every image for an independent one, because patients are not known. "
+        cautions.append(
+            "Intervals treat images as independent, because patients are not known. "
             "With several images of a patient they are too narrow."
         )
-    return found
+    return cautions
 
 
 def _of_cells(records: Sequence[Record]) -> list[str]:
-    found = []
+    cautions = []
     failed = [record.cell.name for record in records if record.state == "failed"]
     if failed:
-        found.append(f"{count_of(len(failed), 'cell')} failed: {listed(failed)}.")
+        cautions.append(f"{count_of(len(failed), 'cell')} failed: {listed(failed)}.")
     missing = sum(not record.finished for record in records) - len(failed)
     if missing:
-        found.append(f"{missing} of {count_of(len(records), 'cell')} are not finished.")
+        cautions.append(f"{missing} of {count_of(len(records), 'cell')} are not finished.")
     first: dict[str | None, dict[str, str]] = {}
     for record in records:
         if record.finished:
@@ -87,10 +92,10 @@ def _of_cells(records: Sequence[Record]) -> list[str]:
             first.setdefault(record.cell.fold, {}).setdefault(digest, record.cell.name)
     for cells in first.values():
         if len(cells) > 1:
-            found.append(
-                f"The data were changed between cells: {listed(cells.values())} do not have the same images and split."
+            cautions.append(
+                f"The data changed between cells: {listed(cells.values())} do not have the same images and split."
             )
-    return found
+    return cautions
 
 
 def _by_oracle(records: Sequence[Record]) -> bool:
@@ -102,51 +107,53 @@ def _of_protocol(request: Request, records: Sequence[Record]) -> list[str]:
         return []
     apart = "training" if _by_oracle(records) else "training or selection"
     return [
-        f"Each of {count_of(len(request.folds), 'domain')} in turn was tested on, and took no part in {apart}; "
+        f"Each of {count_of(len(request.folds), 'domain')} in turn was the test set, and was not used in {apart}; "
         "the data's own split was not used.",
-        "Scores of different domains do not compare: one may be harder than another.",
+        "Scores of different domains are not comparable: one may be harder than another.",
     ]
 
 
 def _of_budget(request: Request) -> list[str]:
-    found = []
+    cautions = []
     if request.fitted:
-        found.append("Batch sizes were fitted to the memory and may differ between methods.")
-    own = [
+        cautions.append("Batch sizes were fitted to the memory and may differ between methods.")
+    method_settings = [
         f"{method}.{key}={value}"
         for method, settings in request.method_settings.items()
         for key, value in settings.items()
     ]
-    if own:
-        found.append(f"Settings of one method alone: {', '.join(own)}.")
+    if method_settings:
+        cautions.append(f"Settings of one method only: {', '.join(method_settings)}.")
     repeats = {name: request.recipe_of(name).training.repeats_per_epoch for name in request.variants}
     if len(set(repeats.values())) > 1:
-        shown = ", ".join(f"{name} {number}" for name, number in repeats.items())
-        found.append(f"An epoch shows the images several times, and not as often to all: {shown}.")
-    found += _of_defaults(request)
+        counts = ", ".join(f"{name} {number}" for name, number in repeats.items())
+        cautions.append(f"An epoch repeats the images several times, differently for each row: {counts}.")
+    cautions += _of_defaults(request)
     swept = [key for key in request.sweeps if key.rpartition(".")[2] in _BUDGET]
     if swept:
-        found.append(f"Rows differ in their budget: {listed(swept)}.")
-    return found
+        cautions.append(f"Rows differ in their budget: {listed(swept)}.")
+    return cautions
 
 
 def _of_defaults(request: Request) -> list[str]:
-    """Where methods train each in its own way without anybody having asked for it, in one sentence."""
+    """One sentence on training settings that differ only because of the methods' own defaults."""
     parts: list[Mapping[str, Any]] = [*request.method_settings.values(), request.sweeps]
-    asked = {key.rpartition(".")[2] for part in parts for key in part} | ({"lr"} if request.lrs else set())
-    values: dict[str, dict[str, list[str]]] = {key: {} for key in _OWN if key not in asked}
+    requested = {key.rpartition(".")[2] for part in parts for key in part} | (
+        {"lr"} if request.lrs else set()
+    )
+    values: dict[str, dict[str, list[str]]] = {key: {} for key in _TRAINING_SETTINGS if key not in requested}
     for name in request.variants:
         recipe = request.recipe_of(name)
-        known = {**recipe.training.model_dump(), "backbone": recipe.backbone.name}
+        resolved = {**recipe.training.model_dump(), "backbone": recipe.backbone.name}
         for key, rows in values.items():
-            value = known[key]
-            shown = (
+            value = resolved[key]
+            text = (
                 value if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else str(value)
             )
-            rows.setdefault(shown, []).append(name)
+            rows.setdefault(text, []).append(name)
     apart = [
         f"{key} {', '.join(f'{value} ({listed(names)})' for value, names in rows.items())}"
         for key, rows in values.items()
         if len(rows) > 1
     ]
-    return [f"Settings that each method has of its own: {'; '.join(apart)}."] if apart else []
+    return [f"Settings with different defaults: {'; '.join(apart)}."] if apart else []

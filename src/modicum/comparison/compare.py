@@ -1,4 +1,4 @@
-"""``modicum.compare``: trains every method with every seed under one budget, and makes one table of it."""
+"""``modicum.compare``: trains every method with every seed under one budget, and tabulates the results."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -43,38 +43,38 @@ def compare(
     workers: int | None = None,
     **settings: Any,
 ) -> Comparison:
-    """Trains several methods on one data set under the same budget, and says what each costs and gives.
+    """Trains several methods on one data set under the same budget, and tabulates their scores and costs.
 
-    Every cell is an ordinary run folder in ``runs/NAME/cells``. Called again, finished cells stay as they are,
-    unfinished ones go on, and failed ones are tried again.
+    Every cell is an ordinary run folder in ``runs/NAME/cells``. When called again, finished cells are kept,
+    unfinished ones are resumed, and failed ones are tried again.
 
     Args:
         data: what :func:`modicum.load` reads.
-        methods: names, or one text of names by commas; ``modicum methods`` lists them.
-        seeds: how many; they are 0, 1, ...
+        methods: names, or one text of names separated by commas; ``modicum methods`` lists them.
+        seeds: number of seeds; they are 0, 1, ...
         lr: peak learning rate of all methods; each method's own by default. With several, every method is tried
-            with each at the first seed, and the one of the best validation value serves all seeds.
+            with each at the first seed, and the one with the best validation value is used for all seeds.
         sweep: settings and the values that each takes: a list, or a mapping from names to values. Every combination
-            is a row of its own: ``{"mode": ["nc", "nc+r"]}`` gives ``reggan-mode=nc`` and ``reggan-mode=nc+r``. A key
-            ``METHOD.key`` is for that method alone.
+            is a separate row: ``{"mode": ["nc", "nc+r"]}`` gives ``reggan-mode=nc`` and ``reggan-mode=nc+r``. A key
+            ``METHOD.key`` is for that method only.
         protocol: ``split`` tests on the data's own test split; ``leave-one-domain-out`` on every domain of the column
             ``domain`` in turn, while the others train and validate.
-        name: of the folder below ``runs``; made of the data's name by default.
+        name: name of the folder in ``runs``; made from the data's name by default.
         runs: folder of all runs.
         stores: folder of decoded images and features; ``runs/.stores`` by default.
-        parallel: cells at once, each in a process of its own; by default one a GPU.
+        parallel: number of cells at once, each in its own process; by default one per GPU.
         executor: ``local``, or ``ray`` for the cluster of ``RAY_ADDRESS``.
         workers: processes that decode images.
         settings: any setting of the recipe, for all methods; ``**{"METHOD.key": value}`` for one of them. Without
-            ``epochs`` and ``batch_size``, all methods get 20 and 16; those whose predictions are pictures get what
-            they have in common.
+            ``epochs`` and ``batch_size``, all methods get 20 and 16; those that predict images get the defaults
+            that they have in common.
 
     Returns:
         The comparison. Cells that failed are in :attr:`Comparison.failed`, and rows of the table.
 
     Raises:
-        InputError: what is wrong with all cells, found before the first one starts.
-        InterruptedRunError: stopped; the same call goes on.
+        InputError: an error that all cells would have, raised before the first one starts.
+        InterruptedRunError: stopped; the same call resumes.
     """
     if process_rank() != 0:
         raise InputError(
@@ -86,18 +86,18 @@ def compare(
     request = Request.of(data, names, seeds, rates, settings, sweep, protocol)
     folder = Path(runs) / plain_name(name or run_name(data, "compare"))
     if RunFolder(folder).recipe.is_file():
-        raise InputError(f"'{folder}' is a run, no comparison", "choose another --name")
-    known = folder / "compare.yaml"
-    if protocol == "split":  # else its domains have to be read first
-        request.check_unchanged(known)
-    request, names_of_images = _check_once(request, new=not known.is_file())
-    request.check_unchanged(known)
+        raise InputError(f"'{folder}' is a run, not a comparison", "choose another --name")
+    request_file = folder / "compare.yaml"
+    if protocol == "split":  # otherwise its domains have to be read first
+        request.check_unchanged(request_file)
+    request, names_of_images = _check_once(request, new=not request_file.is_file())
+    request.check_unchanged(request_file)
     device = request.settings.get("device")
     with RunFolder(folder).locked():
         chosen = choose_executor(executor, parallel, device, folder / "logs")
         request.save(folder / "compare.yaml")
-        place = Path(stores or Path(runs) / STORES)
-        cells = _Cells(request, folder, place, workers, chosen, names_of_images)
+        stores_folder = Path(stores or Path(runs) / STORES)
+        cells = _Cells(request, folder, stores_folder, workers, chosen, names_of_images)
         try:
             return cells.train_all()
         finally:
@@ -110,10 +110,10 @@ def _names(methods: str | Sequence[str]) -> list[str]:
 
 
 def _check_once(request: Request, new: bool) -> tuple[Request, ImageNames]:
-    """Finds what would fail every cell alike.
+    """Checks for errors that would fail every cell.
 
     Returns:
-        The request with the domains that are held out in turn, and what images are called, which no file may tell.
+        The request with the domains that are held out in turn, and the names of images, which no file may contain.
     """
     recipe = request.recipe_of(next(iter(request.variants)))
     chosen_device(recipe.device)
@@ -125,7 +125,7 @@ def _check_once(request: Request, new: bool) -> tuple[Request, ImageNames]:
 
 
 class _Cells:
-    """The cells of a comparison on their way."""
+    """Trains the cells of a comparison."""
 
     def __init__(
         self,
@@ -138,7 +138,7 @@ class _Cells:
     ) -> None:
         self.request = request
         self.folder = folder
-        self.place = folder / "cells"
+        self.cells_folder = folder / "cells"
         self.stores = stores
         self.workers = max(1, usable_cores() // executor.max_parallel) if workers is None else workers
         self.executor = executor
@@ -146,49 +146,49 @@ class _Cells:
         self.errors: dict[str, str] = {}
 
     def train_all(self) -> Comparison:
-        """The search for learning rates, where there is one, then all seeds. The tables grow cell by cell."""
+        """Trains the search for learning rates, if there is one, then all seeds; writes the tables after each cell."""
         search = search_cells(self.request)
         groups = len(self.request.variants) * max(1, len(self.request.folds))
         total = groups * self.request.seeds
-        if search:  # its winners are the first seed's
+        if search:  # its best cells are those of the first seed
             total += len(search) - groups
-        with cells_progress(total, self.executor.verbose) as shown:
+        with cells_progress(total, self.executor.verbose) as progress:
             try:
-                self._train(search, shown)
-                chosen = chosen_rates(self.request, self.place)
+                self._train(search, progress)
+                chosen = chosen_rates(self.request, self.cells_folder)
                 ended = {cell.name for cell in search}
                 self._train(
-                    [cell for cell in seed_cells(self.request, chosen) if cell.name not in ended], shown
+                    [cell for cell in seed_cells(self.request, chosen) if cell.name not in ended], progress
                 )
             except (KeyboardInterrupt, InterruptedRunError) as error:
                 raise InterruptedRunError(
-                    f"comparison '{self.folder.name}' stopped; {shown.done} of {total} cells have ended",
-                    "the same command goes on with it",
+                    f"comparison '{self.folder.name}' stopped; {progress.done} of {total} cells have ended",
+                    "resume it with the same command",
                 ) from error
         return write_results(self.request, self.folder, self.errors)
 
-    def _train(self, cells: Sequence[Cell], shown: CellsProgress) -> None:
+    def _train(self, cells: Sequence[Cell], progress: CellsProgress) -> None:
         jobs = []
         for cell in cells:
             if self._finished(cell):
-                shown.skip()
+                progress.skip()
             else:
                 jobs.append(self._job(cell))
         ended = 0
-        for outcome in self.executor.run(jobs, shown.began):
+        for outcome in self.executor.run(jobs, progress.on_cell_start):
             if outcome.stopped:
                 continue
             ended += 1
             if outcome.error:
                 self.errors[outcome.name] = self.names.left_out_of(outcome.error)
                 say(f"cell {outcome.name} failed: {outcome.detail}")
-            shown.ended(outcome.name)
+            progress.on_cell_end(outcome.name)
             write_results(self.request, self.folder, self.errors)
         if ended < len(jobs):
             raise InterruptedRunError("stopped")
 
     def _finished(self, cell: Cell) -> bool:
-        folder = RunFolder(self.place / cell.name)
+        folder = RunFolder(self.cells_folder / cell.name)
         if folder.status.get("state") != "finished":
             return False
         if not self.request.fitted:
@@ -203,7 +203,7 @@ class _Cells:
             self.request.data,
             self.request.variants[cell.variant].method,
             self.request.settings_of(cell.variant, cell.seed, cell.lr, cell.fold),
-            str(self.place),
+            str(self.cells_folder),
             str(self.stores),
             self.workers,
         )

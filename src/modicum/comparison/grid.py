@@ -1,4 +1,4 @@
-"""The cells of a comparison: every row with every seed, and before them the search for a learning rate."""
+"""The grid of a comparison: cells for the search of a learning rate, and for every row with every seed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -22,7 +22,7 @@ class Cell:
         variant: name of its row: a method, with the values of what is swept.
         seed: its seed.
         lr: its peak learning rate; None for the method's own.
-        searched: whether the learning rate is one of several that are tried.
+        searched: whether the learning rate is one of several candidates.
         fold: the domain that is held out; None for the data's own split.
     """
 
@@ -34,24 +34,24 @@ class Cell:
 
     @property
     def group(self) -> str:
-        """Of the cells that share a learning rate: its row, and the domain that is held out."""
+        """Name of the group of cells that share a learning rate: the row, and the domain that is held out."""
         return self.variant if self.fold is None else f"{self.variant}-{fold_word(self.fold)}"
 
     @property
     def name(self) -> str:
-        """Of its run folder."""
-        # With the rate in the name, a search that ends differently once a failed cell went through asks for
-        # other folders instead of meeting runs of another rate.
+        """Name of its run folder."""
+        # With the rate in the name, a search with another result (after a failed cell succeeded) uses other folders
+        # instead of runs with another rate.
         rate = f"-lr{self.lr:g}" if self.searched else ""
         return f"{self.group}-seed{self.seed}{rate}"
 
     def recipe(self, request: Request) -> Recipe:
-        """What it trains."""
+        """The cell's recipe."""
         return request.recipe_of(self.variant, self.seed, self.lr, self.fold)
 
 
 def search_cells(request: Request) -> list[Cell]:
-    """Every row with every learning rate at the first seed; none where there is nothing to choose."""
+    """Every row with every learning rate at the first seed; none with fewer than two rates."""
     if len(request.lrs) < 2:
         return []
     return [
@@ -66,7 +66,7 @@ def seed_cells(request: Request, chosen: Mapping[str, float | None]) -> list[Cel
 
     Args:
         request: the comparison.
-        chosen: learning rates that a search chose, by :attr:`Cell.group`. A group whose search has chosen none (yet)
+        chosen: learning rates selected by the search, by :attr:`Cell.group`. A group whose search has selected none (yet)
             has no cells; the cell of its search is the first seed's.
     """
     only = request.lrs[0] if request.lrs else None
@@ -87,8 +87,8 @@ def seed_cells(request: Request, chosen: Mapping[str, float | None]) -> list[Cel
 def chosen_rates(request: Request, cells: Path) -> dict[str, float | None]:
     """The learning rate with the best validation value at the first seed, by :attr:`Cell.group`.
 
-    The test split has no part in it, nor has a domain that is held out. Of equal values the first rate in the
-    request's order is taken; None where no cell of a group's search is finished.
+    Neither the test split nor a held-out domain is used. Of equal values, the first rate in the request's order is
+    taken; None if no cell of a group's search is finished.
 
     Args:
         request: the comparison.
@@ -108,9 +108,9 @@ def chosen_rates(request: Request, cells: Path) -> dict[str, float | None]:
 
 
 def _validation_worth(folder: RunFolder) -> float | None:
-    """The validation value of a finished run, more being better; None where there is none.
+    """The validation value of a finished run, higher being better; None if it has none.
 
-    Of a method that keeps its last weights, that is the task's metric on the validation images at the end.
+    For a method that keeps its last weights, this is the task's metric on the validation images at the end.
     """
     metrics = read_json(folder.metrics)
     selection = metrics["selection"]

@@ -1,4 +1,4 @@
-"""Names of images in messages: a file may be called as a patient is, so no table and no page repeats them."""
+"""Removes image names from messages: a file may be named after a patient, so no table or page repeats them."""
 
 import re
 from dataclasses import dataclass
@@ -11,15 +11,15 @@ INSTEAD = "[image]"
 _FILE = re.compile(
     r"[^\s'\"()]+\.(?:png|jpe?g|tiff?|bmp|dcm|dicom|nii(?:\.gz)?|mha|nrrd)\b(?:#[\w=&]+)?", re.IGNORECASE
 )
-"""What looks like an image's name without being one of the data's: a file beside a series, for instance."""
+"""Matches names that look like image files but are not in the data, such as a file next to a series."""
 
 
 @dataclass(frozen=True)
 class ImageNames:
-    """What a data set calls its files.
+    """The names of a data set's files.
 
     Attributes:
-        names: images, targets and masks as the manifest names them, and the same without folder or part.
+        names: images, targets and masks as in the manifest, and the same without folder or part.
     """
 
     names: frozenset[str]
@@ -34,7 +34,7 @@ class ImageNames:
         return cls(frozenset(found))
 
     def left_out_of(self, text: str) -> str:
-        """The text without the names: what is wrong stays, where does not.
+        """The text with image names replaced; the reason stays.
 
         >>> ImageNames(frozenset({"eyes/Jane Doe.png"})).left_out_of("1 image cannot be read (eyes/Jane Doe.png: empty)")
         '1 image cannot be read ([image]: empty)'
@@ -46,7 +46,7 @@ class ImageNames:
 
 
 def _forms(text: str) -> set[str]:
-    """How a message may call an image; none where the file is the whole data set, or the name a mere number."""
+    """The forms in which a message may name an image; none if the file is the whole data set, or the name a number."""
     ref = ImageRef.parse(text)
     if ref.array is not None:
         return set()

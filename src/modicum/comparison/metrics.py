@@ -1,7 +1,7 @@
-"""What a score is worth for its price: performance per parameter and performance per memory.
+"""Efficiency metrics: performance-parameter and performance-memory efficiency.
 
 Source: "FPT+: A Parameter and Memory Efficient Transfer Learning Method for High-resolution Medical Image
-Classification" (arXiv 2408.02426) and its published code: the natural exponential of a logarithm of base 10.
+Classification" (arXiv 2408.02426) and its published code: the natural exponential of a base-10 logarithm.
 """
 
 import math
@@ -15,7 +15,7 @@ def ppe(score: float, learnable_percent: float) -> float:
         learnable_percent: ``r``, learnable parameters in percent of all.
 
     Returns:
-        The score where nothing is learned, 0.74 of it where everything is.
+        The score if no parameter is learned, 0.74 of it if all are.
     """
     return score * math.exp(-math.log10(learnable_percent / 100 + 1))
 

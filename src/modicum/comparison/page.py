@@ -1,4 +1,4 @@
-"""``compare.html``: one self-contained page, in the look of the reports."""
+"""Renders ``compare.html``: one self-contained page, in the style of the reports."""
 
 from collections.abc import Sequence
 from importlib.resources import files
@@ -25,13 +25,13 @@ def render(
     measure: Measure | None,
     cautions: Sequence[str],
 ) -> str:
-    """The page as text.
+    """The page as HTML.
 
     Args:
-        request: what was asked for.
-        folder: the comparison's.
-        table: a row a method.
-        cells: a row a cell.
+        request: the comparison's request.
+        folder: the comparison's folder.
+        table: one row per method.
+        cells: one row per cell.
         measure: what is compared.
         cautions: sentences for the box at the top.
     """
@@ -45,17 +45,17 @@ def render(
         lstrip_blocks=True,
     )
     css = files("modicum.report").joinpath("templates/report.css").read_text(encoding="utf-8")
-    shown = columns(measure)
+    shown_columns = columns(measure)
     values = {
         "css": Markup(css),
         "theme": theme(),
         "name": folder.name,
         "subtitle": _subtitle(request),
         "cautions": cautions,
-        "columns": shown,
+        "columns": shown_columns,
         "rows": [
             {
-                "texts": [column.text(row) for column in shown],
+                "texts": [column.text(row) for column in shown_columns],
                 "front": row["pareto"],
                 "error": row["error"],
             }
@@ -63,7 +63,7 @@ def render(
         ],
         "sentence": _sentence(request, table, measure),
         "meaning": metric_meaning(measure.metric, _task(request)) if measure else "",
-        "efficiencies": [column.title for column in shown if column.title in ("PPE", "PME")],
+        "efficiencies": [column.title for column in shown_columns if column.title in ("PPE", "PME")],
         "up": measure is None or measure.higher_is_better,
         "figure": _figure(request, table, measure),
         "cells": [_cell(row, measure) for row in rows_of(cells)],
@@ -94,23 +94,23 @@ def _subtitle(request: Request) -> list[str]:
 
 
 def _short(request: Request, name: str) -> str:
-    """A row's name without the method, where all rows have the same."""
+    """A row's name without the method, if all rows have the same."""
     return name.removeprefix(f"{request.methods[0]}-") if len(request.methods) == 1 else name
 
 
 def _sentence(request: Request, table: pd.DataFrame, measure: Measure | None) -> str:
-    """The result in plain words."""
+    """The result in one or two sentences."""
     scored = table.dropna(subset=["score", "memory_mib"])
     if measure is None or len(scored) < 2:
         return ""
     ranked = scored.sort_values("score", ascending=not measure.higher_is_better, kind="stable")
     best = rows_of(ranked)[0]
     front = sentence_list([_short(request, name) for name in scored[scored["pareto"]]["method"]])
-    other = "setting" if request.sweeps else "method"
+    noun = "setting" if request.sweeps else "method"
     return (
         f"{_short(request, best['method'])} scores best "
         f"({metric_title(measure.metric)} {metric_text(measure.metric, best['score'])}). "
-        f"No other {other} beats {front} in both score and memory."
+        f"No other {noun} beats {front} in both score and memory."
     )
 
 
@@ -127,7 +127,7 @@ def _figure(request: Request, table: pd.DataFrame, measure: Measure | None) -> M
         title,
         measure.higher_is_better,
     )
-    return inline_svg(figure, "pareto", f"{title} against peak training memory, a point a method")
+    return inline_svg(figure, "pareto", f"{title} against peak training memory, one point per method")
 
 
 def _cell(row: dict[str, Any], measure: Measure | None) -> dict[str, str]:

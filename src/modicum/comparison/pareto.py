@@ -1,4 +1,4 @@
-"""Which methods no other one beats in both score and memory, and a picture of it."""
+"""The Pareto front of score and memory, and its figure."""
 
 import math
 from collections.abc import Sequence
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Where a name may stand beside its point, in points to the right and up; the first that is free is taken.
-_PLACES = (
+# Offsets of a label from its point, in points to the right and up; the first free one is taken.
+_LABEL_OFFSETS = (
     (9, 9),
     (9, -9),
     (-9, 9),
@@ -31,16 +31,16 @@ def pareto_front(
     cost: Float[np.ndarray, "n"],
     score: Float[np.ndarray, "n"],
 ) -> Bool[np.ndarray, "n"]:
-    """Which points no other one dominates: costs no more, scores no less, and is better in one of the two.
+    """Whether each point is on the Pareto front: no other one costs no more, scores no less, and is better in one.
 
     Equal points do not dominate each other. A point with a NaN is not on the front and dominates none.
     """
-    known = ~(np.isnan(cost) | np.isnan(score))
+    is_known = ~(np.isnan(cost) | np.isnan(score))
     cheaper = cost[:, None] <= cost[None]
     better = score[:, None] >= score[None]
     strictly = (cost[:, None] < cost[None]) | (score[:, None] > score[None])
-    dominated = (cheaper & better & strictly & known[:, None]).any(axis=0)
-    return known & ~dominated
+    dominated = (cheaper & better & strictly & is_known[:, None]).any(axis=0)
+    return is_known & ~dominated
 
 
 def pareto_figure(
@@ -51,7 +51,7 @@ def pareto_figure(
     title: str,
     higher_is_better: bool = True,
 ) -> "Figure":
-    """Score against peak training memory, the front drawn as steps, each point with its name beside it.
+    """Plots score against peak training memory, with the front as steps and a label at each point.
 
     Args:
         names: of the methods.
@@ -67,7 +67,7 @@ def pareto_figure(
     from modicum.tasks.classification.plots import COLOURS, MUTED, plot_style
 
     x, y, error = (np.asarray(values, dtype=float) for values in (memory, score, spread))
-    shown = [int(i) for i in np.flatnonzero(~(np.isnan(x) | np.isnan(y)))]
+    drawn = [int(i) for i in np.flatnonzero(~(np.isnan(x) | np.isnan(y)))]
     front = pareto_front(x, y if higher_is_better else -y)
     with plot_style():
         figure = Figure(figsize=(7.2, 4.2), layout="constrained")
@@ -75,13 +75,13 @@ def pareto_figure(
         steps = sorted(np.flatnonzero(front), key=lambda i: x[i])
         if len(steps) > 1:
             axes.plot(x[steps], y[steps], color=COLOURS[0], linewidth=2.0, drawstyle="steps-post")
-        for i in shown:
+        for i in drawn:
             colour = COLOURS[0] if front[i] else MUTED
             bar = None if math.isnan(error[i]) else error[i]
             axes.errorbar(x[i], y[i], yerr=bar, color=colour, marker="o", markersize=7, capsize=3)
         axes.set_xscale("log")
-        wide = len(shown) > 0 and max(x[shown]) > 1000 * min(
-            x[shown]
+        wide = len(drawn) > 0 and max(x[drawn]) > 1000 * min(
+            x[drawn]
         )  # more numbers would not fit side by side
         axes.xaxis.set_major_locator(LogLocator(subs=(1,) if wide else (1, 2, 5)))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
@@ -89,12 +89,12 @@ def pareto_figure(
         axes.margins(x=0.22, y=0.2)
         axes.set_xlabel("peak training memory in MiB, logarithmic")
         axes.set_ylabel(title)
-        _name_points(figure, axes, [(names[i], x[i], y[i], bool(front[i])) for i in shown])
+        _name_points(figure, axes, [(names[i], x[i], y[i], bool(front[i])) for i in drawn])
     return figure
 
 
 def _name_points(figure: "Figure", axes: "Axes", points: Sequence[tuple[str, float, float, bool]]) -> None:
-    """Writes each name beside its point, where it covers no point and no other name if there is such a place."""
+    """Labels each point, where possible without covering a point or another label."""
     from matplotlib.transforms import Bbox
 
     from modicum.tasks.classification.plots import INK
@@ -103,7 +103,7 @@ def _name_points(figure: "Figure", axes: "Axes", points: Sequence[tuple[str, flo
     at = [axes.transData.transform((x, y)) for _, x, y, _ in points]
     taken = [Bbox.from_extents(px - 5, py - 5, px + 5, py + 5) for px, py in at]
     for name, x, y, leads in sorted(points, key=lambda point: (not point[3], -point[2])):
-        for place, (right, up) in enumerate(_PLACES):
+        for index, (right, up) in enumerate(_LABEL_OFFSETS):
             label = axes.annotate(
                 name,
                 (x, y),
@@ -115,7 +115,7 @@ def _name_points(figure: "Figure", axes: "Axes", points: Sequence[tuple[str, flo
                 fontweight="bold" if leads else "normal",
             )
             box = label.get_window_extent()
-            if place == len(_PLACES) - 1 or not any(box.overlaps(other) for other in taken):
+            if index == len(_LABEL_OFFSETS) - 1 or not any(box.overlaps(taken_box) for taken_box in taken):
                 taken.append(box)
                 break
             label.remove()

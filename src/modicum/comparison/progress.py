@@ -1,4 +1,4 @@
-"""How far a comparison is, on the terminal."""
+"""Progress of a comparison on the terminal."""
 
 import time
 from collections.abc import Iterator
@@ -11,60 +11,60 @@ _WIDTH = 20
 
 
 class CellsProgress:
-    """Counts cells: a bar that stays, or, above runs that show their own, a line for each that starts."""
+    """Counts cells: with one progress bar, or, if runs show their own bars, with a line for each cell that starts."""
 
-    def __init__(self, total: int, shown: Bar | None) -> None:
+    def __init__(self, total: int, progress_bar: Bar | None) -> None:
         self.total = total
         self.done = 0
-        self._shown = shown
+        self._progress_bar = progress_bar
         self._running: list[str] = []
         self._trained = 0
         self._start = time.monotonic()
 
-    def began(self, name: str) -> None:
-        """A cell starts."""
+    def on_cell_start(self, name: str) -> None:
+        """Called when a cell starts."""
         self._running.append(name)
-        if self._shown is not None:
-            self._shown.note(", ".join(self._running))
+        if self._progress_bar is not None:
+            self._progress_bar.note(", ".join(self._running))
             return
         filled = round(_WIDTH * self.done / self.total)
         say(
             f"{'━' * filled}{'─' * (_WIDTH - filled)} {self.done}/{self.total} cells, now {name}{self._left()}"
         )
 
-    def ended(self, name: str) -> None:
-        """A cell is finished or has failed."""
-        self._running = [other for other in self._running if other != name]
+    def on_cell_end(self, name: str) -> None:
+        """Called when a cell has finished or failed."""
+        self._running = [running for running in self._running if running != name]
         self._trained += 1
         self.skip()
-        if self._shown is not None:
-            self._shown.note(", ".join(self._running))
+        if self._progress_bar is not None:
+            self._progress_bar.note(", ".join(self._running))
             say(f"{self.done}/{self.total} cells: {name} ended")
 
     def skip(self) -> None:
-        """A cell had been finished before."""
+        """Counts a cell that was finished before."""
         self.done += 1
-        if self._shown is not None:
-            self._shown.advance()
+        if self._progress_bar is not None:
+            self._progress_bar.advance()
 
     def _left(self) -> str:
         if not self._trained:
             return ""
         gone = time.monotonic() - self._start
         left = gone / self._trained * (self.total - self.done)
-        return f"; {duration(gone)} gone, about {duration(left)} still"
+        return f"; {duration(gone)} elapsed, about {duration(left)} left"
 
 
 @contextmanager
 def cells_progress(total: int, verbose: bool) -> Iterator[CellsProgress]:
-    """The progress of so many cells.
+    """The progress of a number of cells, as a context.
 
     Args:
         total: cells.
-        verbose: whether the runs show bars of their own, which a bar that stays would tear.
+        verbose: whether the runs show their own bars, which a permanent bar would disturb.
     """
     if verbose:
         yield CellsProgress(total, None)
         return
-    with bar("cells", total) as shown:
-        yield CellsProgress(total, shown)
+    with bar("cells", total) as progress_bar:
+        yield CellsProgress(total, progress_bar)

@@ -1,4 +1,4 @@
-"""How a comparison tests: on the data's own split, or on every domain in turn."""
+"""Test protocols of a comparison: the data's own split, or every domain in turn."""
 
 import re
 
@@ -12,17 +12,17 @@ PROTOCOLS = ("split", LEAVE_ONE_DOMAIN_OUT)
 
 
 def check_protocol(name: str) -> None:
-    """Raises :class:`~modicum.errors.InputError` for an unknown one."""
+    """Raises :class:`~modicum.errors.InputError` for an unknown protocol."""
     if name not in PROTOCOLS:
         raise InputError(f"unknown protocol '{name}'", did_you_mean(name, PROTOCOLS))
 
 
 def folds_of(protocol: str, manifest: Manifest, task: str) -> tuple[str, ...]:
-    """The domains that are held out in turn; none where the data's own split is tested on.
+    """The domains that are held out in turn; none with the data's own split.
 
     Raises:
-        InputError: the data have no two domains, two domains would have one folder, or a domain has nothing to be
-            tested by.
+        InputError: the data have fewer than two domains, two domains would share a folder, or a domain cannot be
+            tested on.
     """
     if protocol != LEAVE_ONE_DOMAIN_OUT:
         return ()
@@ -33,12 +33,12 @@ def folds_of(protocol: str, manifest: Manifest, task: str) -> tuple[str, ...]:
     for domain, word in zip(domains, words, strict=True):
         if words.count(word) > 1:
             raise InputError(
-                f"domain '{domain}' and another one would both be called '{word}' in names of runs",
+                f"domain '{domain}' and another one would both be named '{word}' in run folders",
                 "rename one of them in the table",
             )
     return tuple(domains)
 
 
 def fold_word(domain: str) -> str:
-    """A domain as a part of a run's name."""
+    """A domain as part of a run's name."""
     return re.sub(r"[^\w.+,=-]+", "_", domain)

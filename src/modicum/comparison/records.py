@@ -1,4 +1,4 @@
-"""What the run folder of one cell says: a row of ``cells.csv``."""
+"""Reads the run folder of a cell as a row of ``cells.csv``."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,29 +7,29 @@ from pathlib import Path
 from typing import Any
 
 from modicum.comparison.grid import Cell
-from modicum.engine.run_folder import RunFolder, read_json
+from modicum.engine.run_folder import RunFolder, memory_kind, read_json
 from modicum.report.words import is_share
 from modicum.tasks import DenseTask
 from modicum.tasks.registry import task_from_dict
 
 NAN = math.nan
 FULL = "full"
-"""The method that memory is compared with."""
+"""The method whose memory is the reference."""
 
 
 @dataclass(frozen=True)
 class Measure:
-    """What all cells are compared by.
+    """The metric by which all cells are compared.
 
     Attributes:
         metric: name of the score.
-        split: ``test`` where the data have one, else ``val``.
+        split: ``test`` if the data have one, otherwise ``val``.
         higher_is_better: direction of the score.
         unit: what the intervals resample, ``patient`` or ``image``.
-        num_outputs: of the networks.
-        patients: that were evaluated; None where they are not known.
-        dense: whether predictions are pictures.
-        of_full: whether full fine-tuning is there, or can be predicted, to compare memory with.
+        num_outputs: outputs of the networks.
+        patients: number of evaluated patients; None if unknown.
+        dense: whether predictions are images.
+        of_full: whether memory can be compared with full fine-tuning, run here or predicted.
         folds: domains that were held out in turn.
     """
 
@@ -45,13 +45,13 @@ class Measure:
 
     @property
     def efficiency(self) -> bool:
-        """Whether a score is a share that can be discounted for what it costs."""
+        """Whether the score is a share, so that efficiencies can be computed."""
         return not self.dense or (self.higher_is_better and is_share(self.metric))
 
 
 @dataclass(frozen=True)
 class Record:
-    """One cell and what is known of it."""
+    """One cell, with its state and results."""
 
     cell: Cell
     folder: RunFolder
@@ -66,7 +66,7 @@ class Record:
         return self.state == "finished"
 
     def row(self, measure: Measure | None) -> dict[str, Any]:
-        """The cell as a row of ``cells.csv``; NaN where a number is missing."""
+        """The cell as a row of ``cells.csv``; NaN for missing numbers."""
         score = self._score(measure)
         return {
             "cell": self.cell.name,
@@ -86,7 +86,7 @@ class Record:
             "learnable": self._number("parameters", "learnable"),
             "learnable_percent": self._number("parameters", "learnable_percent"),
             "memory_mib": self._number("memory", "peak_bytes") / 2**20,
-            "memory_kind": str(self.metrics.get("memory", {}).get("kind", "")),
+            "memory_kind": memory_kind(self.metrics.get("memory", {})),
             "seconds_per_epoch": _ratio(
                 self._number("time", "train_seconds"), self._number("time", "epochs")
             ),
@@ -100,11 +100,11 @@ class Record:
         if measure is None:
             return {}
         evaluation = self.metrics.get("evaluations", {}).get(measure.split, {})
-        found: Mapping[str, Any] = evaluation.get("metrics", {}).get(measure.metric, {})
-        return found
+        score: Mapping[str, Any] = evaluation.get("metrics", {}).get(measure.metric, {})
+        return score
 
     def _validation_value(self, measure: Measure | None) -> float:
-        """The validation value of the weights that were kept; of the last ones that is the metric at the end."""
+        """The validation value of the weights that were kept; for last weights, the metric at the end."""
         if self.metrics.get("selection", {}).get("metric") is not None or measure is None:
             return self._number("selection", "value")
         return self._number("evaluations", "val", "metrics", measure.metric, "value")
@@ -120,20 +120,20 @@ class Record:
 
 
 def read_record(cell: Cell, cells: Path, errors: Mapping[str, str], chosen: bool) -> Record:
-    """What is known of a cell by now.
+    """Reads the current state of a cell.
 
     Args:
         cell: of the grid.
         cells: the folder of the run folders.
         errors: of cells that failed in this call, by name.
-        chosen: whether it counts for its row; a learning rate that was not taken does not.
+        chosen: whether it counts for its row; a cell with a rejected learning rate does not.
     """
     folder = RunFolder(cells / cell.name)
     if cell.name in errors:
         return Record(cell, folder, "failed", errors[cell.name], chosen)
     status = folder.status
     if status.get("state") != "finished":
-        # Under way in this call, or left by an earlier one: what it failed with then will be tried again.
+        # Running in this call, or left by an earlier one: an earlier failure will be tried again.
         return Record(cell, folder, "waiting" if not status else "unfinished", "", chosen)
     recipe = _training_of(folder)
     return Record(cell, folder, "finished", "", chosen, {**read_json(folder.metrics), **recipe})
@@ -147,9 +147,9 @@ def _training_of(folder: RunFolder) -> dict[str, Any]:
 
 
 def measure_of(records: Sequence[Record]) -> Measure | None:
-    """What the cells are compared by: the metric that selected the weights, on the test split where there is one.
+    """The metric by which cells are compared: the one that selected the weights, on the test split if there is one.
 
-    None where no finished cell has been evaluated.
+    None if no finished cell has been evaluated.
     """
     for record in records:
         evaluations = record.metrics.get("evaluations", {})
@@ -169,8 +169,12 @@ def measure_of(records: Sequence[Record]) -> Measure | None:
             task.num_outputs,
             evaluations[split].get("patients"),
             dense,
-            not dense or any(other.cell.variant == FULL for other in records),
-            tuple(dict.fromkeys(other.cell.fold for other in records if other.cell.fold is not None)),
+            not dense or any(cell_record.cell.variant == FULL for cell_record in records),
+            tuple(
+                dict.fromkeys(
+                    cell_record.cell.fold for cell_record in records if cell_record.cell.fold is not None
+                )
+            ),
         )
     return None
 
@@ -179,5 +183,5 @@ def _float(value: Any) -> float:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else NAN
 
 
-def _ratio(one: float, other: float) -> float:
-    return one / other if other else NAN
+def _ratio(numerator: float, denominator: float) -> float:
+    return numerator / denominator if denominator else NAN

@@ -1,4 +1,4 @@
-"""What is compared: the resolved request of a comparison, its checks, and ``compare.yaml``."""
+"""The resolved request of a comparison, its checks, and ``compare.yaml``."""
 
 import json
 import os
@@ -21,13 +21,13 @@ from modicum.tasks import DenseTask, task_class
 
 SCHEMA = 1
 EPOCHS, BATCH_SIZE, SPLIT_SEED, IMAGE_SIZE = 20, 16, 0, 224
-"""The budget where none is given: one for all methods, whatever their own defaults are.
+"""The default budget: the same for all methods, whatever their own defaults are.
 
-Of methods whose predictions are pictures, defaults in which all of them agree come before it: a network that translates
-learns from other sizes and batches than a classifier.
+For methods that predict images, defaults shared by all of them take precedence: image-to-image networks train with
+other sizes and batches than classifiers.
 """
 _SHORT = {"image_size": "image.size", "backbone": "backbone.name"}
-# What may change between two calls for the same comparison: where it runs, and how much of it is asked for.
+# Settings that may change between two calls for the same comparison: where it runs, and how much of it.
 _FREE = ("methods", "seeds", "settings.device", "settings.workers")
 _RESERVED = {
     "seed": "pass --seeds N for the seeds 0 to N-1, and --set split_seed=S for another split",
@@ -39,16 +39,16 @@ _RESERVED = {
 
 @dataclass(frozen=True)
 class Request:
-    """A comparison with everything decided.
+    """A comparison with all settings resolved.
 
     Attributes:
         data: what :func:`modicum.load` reads.
         methods: names, in the order of the table.
-        seeds: how many; they are 0, 1, ...
+        seeds: number of seeds; they are 0, 1, ...
         lrs: peak learning rates; empty for each method's own. With several, the first seed chooses.
         settings: of all methods, by their names in a recipe.
-        method_settings: of one method each; they come before ``settings``.
-        sweeps: settings of which every value has a row of its own; they come before both.
+        method_settings: settings of one method each; they override ``settings``.
+        sweeps: settings of which every value has a separate row; they override both.
         protocol: one of :data:`~modicum.comparison.protocols.PROTOCOLS`.
         folds: domains that are held out in turn; known once the data have been read.
     """
@@ -74,60 +74,62 @@ class Request:
         sweep: Mapping[str, Any] | None = None,
         protocol: str = PROTOCOLS[0],
     ) -> "Request":
-        """Resolves what a user gave. A key ``METHOD.key`` among settings and sweeps is for that method alone.
+        """Resolves the user's arguments. A key ``METHOD.key`` among settings and sweeps is for that method only.
 
         Raises:
             InputError: unknown methods or settings, nothing to compare, or what would make it unfair.
         """
         check_protocol(protocol)
         if not methods:
-            raise InputError("no methods to compare", "name some, for instance --methods full,linear")
+            raise InputError(
+                "no methods to compare", "pass --methods NAME,NAME; `modicum methods` lists them"
+            )
         for name in methods:
             method_class(name)
         twice = [name for name in dict.fromkeys(methods) if methods.count(name) > 1]
         if twice:
             raise InputError(f"method '{twice[0]}' is named twice", "name each method once")
         if seeds < 1:
-            raise InputError(f"--seeds is {seeds}", "give 1 or more, for instance 3")
-        shared, own = _by_method(_plain(settings), methods)
-        lrs = _learning_rates(lrs, shared, own)
+            raise InputError(f"--seeds {seeds} is less than 1", "pass for instance --seeds 3")
+        shared, method_settings = _by_method(_plain(settings), methods)
+        lrs = _learning_rates(lrs, shared, method_settings)
         swept = named_sweeps(_plain(sweep or {}))
-        _check_sweeps(swept, shared, own, lrs)
-        given = {_last(key) for key in (*shared, *swept)}
+        _check_sweeps(swept, shared, method_settings, lrs)
+        explicit = {_last(key) for key in (*shared, *swept)}
         budget = _budget(methods, shared.get("task"))
-        if given & {"image_size", "size"}:
+        if explicit & {"image_size", "size"}:
             del budget["image_size"]
-        shared |= {key: value for key, value in budget.items() if key not in given}
-        request = cls(str(data), tuple(methods), seeds, lrs, shared, own, swept, protocol)
+        shared |= {key: value for key, value in budget.items() if key not in explicit}
+        request = cls(str(data), tuple(methods), seeds, lrs, shared, method_settings, swept, protocol)
         request._check_fair()
         return request
 
     @cached_property
     def variants(self) -> dict[str, Variant]:
-        """The rows of the table by their names: methods, each with every combination of what is swept."""
+        """The rows of the table by name: each method with every combination of the swept settings."""
         return {variant.name: variant for variant in variants_of(self.methods, self.sweeps)}
 
     def settings_of(self, name: str, seed: int, lr: float | None, fold: str | None = None) -> dict[str, Any]:
         """All settings of one cell of a row, as :func:`modicum.fit` takes them."""
         variant = self.variants[name]
-        own = {**self.method_settings.get(variant.method, {}), **variant.settings}
-        named = {_last(key) for key in own}
+        row_settings = {**self.method_settings.get(variant.method, {}), **variant.settings}
+        named = {_last(key) for key in row_settings}
         shared = {key: value for key, value in self.settings.items() if _last(key) not in named}
         rate = {} if lr is None else {"lr": lr}
         held_out = {} if fold is None else {"held_out": fold}
-        return {**shared, **own, **rate, **held_out, "seed": seed}
+        return {**shared, **row_settings, **rate, **held_out, "seed": seed}
 
     def recipe_of(self, name: str, seed: int = 0, lr: float | None = None, fold: str | None = None) -> Recipe:
         """The recipe of one cell of a row.
 
-        What is decided only when it starts (``memory``, ``batch_size="auto"``) is left out of it.
+        Settings that are resolved only when it starts (``memory``, ``batch_size="auto"``) are left out.
 
         Raises:
-            InputError: a setting that this method has not, or a value out of range.
+            InputError: a setting that this method does not have, or a value out of range.
         """
         method = self.variants[name].method
-        given = self.settings_of(name, seed, lr, fold)
-        settings = {key: value for key, value in given.items() if not _when_it_starts(key, value)}
+        cell_settings = self.settings_of(name, seed, lr, fold)
+        settings = {key: value for key, value in cell_settings.items() if not _when_it_starts(key, value)}
         try:
             return make_recipe(self.data, method, settings)
         except InputError as error:
@@ -135,28 +137,28 @@ class Request:
                 raise
             raise InputError(
                 f"{error.problem} for method {method}",
-                f"{error.remedy}; a setting of one method alone is --set METHOD.KEY=VALUE",
+                f"{error.remedy}; for a setting of one method only, pass --set METHOD.KEY=VALUE",
             ) from error
 
     @property
     def fitted(self) -> bool:
-        """Whether batch sizes are fitted to the memory, so that they may differ between methods."""
+        """Whether batch sizes are fitted to memory, so that they may differ between methods."""
         every = [self.settings, *self.method_settings.values(), *(v.settings for v in self.variants.values())]
         return any(_when_it_starts(key, value) for part in every for key, value in part.items())
 
     def _check_fair(self) -> None:
-        first, *others = [(name, self.recipe_of(name)) for name in self.variants]
-        for name, recipe in others:
-            for key, one, other in (
+        first, *rest = [(name, self.recipe_of(name)) for name in self.variants]
+        for name, recipe in rest:
+            for key, first_value, value in (
                 ("data", first[1].data, recipe.data),
                 ("monitor", first[1].training.monitor, recipe.training.monitor),
                 ("task", first[1].task, recipe.task),
                 ("resamples", first[1].resamples, recipe.resamples),
             ):
-                if one != other:
+                if first_value != value:
                     raise InputError(
-                        f"methods {first[0]} and {name} differ in '{key}'",
-                        "give it once for all methods: their scores would not compare",
+                        f"methods {first[0]} and {name} differ in '{key}': their scores would not be comparable",
+                        f"set '{key}' once for all methods, as --set KEY=VALUE without METHOD. in front",
                     )
 
     def save(self, path: Path) -> None:
@@ -164,9 +166,9 @@ class Request:
         write_text(path, yaml.safe_dump(self._values(), sort_keys=False, allow_unicode=True))
 
     def check_unchanged(self, path: Path) -> None:
-        """Going on with other settings would put runs side by side that do not compare.
+        """Raises if a comparison is resumed with other settings, whose runs would not be comparable.
 
-        Methods may be added or left out, and seeds and swept values too: every cell stands for itself.
+        Methods, seeds and swept values may be added or left out: cells are independent.
 
         Raises:
             InputError: ``compare.yaml`` names another data set or setting, or cannot be read.
@@ -187,7 +189,7 @@ class Request:
                 raise InputError(
                     f"comparison '{path.parent.name}' was started with {name}={before.get(key)!r}, "
                     f"now it is {now.get(key)!r}",
-                    "go on with the same settings, or choose another --name",
+                    "resume with the same settings, or choose another --name",
                 )
 
     def _values(self) -> dict[str, Any]:
@@ -205,7 +207,7 @@ class Request:
 
 
 def _budget(methods: Sequence[str], task: str | None) -> dict[str, Any]:
-    """One size, number of epochs, batch size and split for all methods, where none is given."""
+    """Default image size, epochs, batch size and split seed for all methods."""
     budget: dict[str, Any] = {
         "image_size": IMAGE_SIZE,
         "epochs": EPOCHS,
@@ -215,84 +217,93 @@ def _budget(methods: Sequence[str], task: str | None) -> dict[str, Any]:
     classes = [method_class(name) for name in methods]
     if not issubclass(task_class(task or usual_task(classes[0].tasks)), DenseTask):
         return budget
-    own = [{"image_size": found.image.get("size"), **found.training} for found in classes]
+    defaults = [{"image_size": method.image.get("size"), **method.training} for method in classes]
     for key in ("image_size", "epochs", "batch_size"):
-        values = [list(one[key]) if isinstance(one.get(key), tuple) else one.get(key) for one in own]
+        values = [list(one[key]) if isinstance(one.get(key), tuple) else one.get(key) for one in defaults]
         if values[0] is not None and all(value == values[0] for value in values):
             budget[key] = values[0]
     return budget
 
 
 def _check_sweeps(
-    swept: Sweeps, shared: Mapping[str, Any], own: Mapping[str, Mapping[str, Any]], lrs: Sequence[float]
+    swept: Sweeps,
+    shared: Mapping[str, Any],
+    method_settings: Mapping[str, Mapping[str, Any]],
+    lrs: Sequence[float],
 ) -> None:
-    """What is swept has no other value beside it.
+    """Checks that swept settings are not also set.
 
     Raises:
-        InputError: it has, or it is what a comparison decides itself.
+        InputError: one is also set, or is controlled by the comparison itself.
     """
     for key in swept:
         last = _last(key)
         if remedy := _RESERVED.get(last):
             raise InputError(f"'{last}' cannot be swept in a comparison", remedy)
-        if any(last == _last(other) for part in (shared, *own.values()) for other in part):
-            raise InputError(f"'{last}' is swept and set too", "give either --sweep or --set")
+        if any(last == _last(setting) for part in (shared, *method_settings.values()) for setting in part):
+            raise InputError(
+                f"'{last}' is both swept and set", f"pass either --sweep {key}=V1,V2 or --set {key}=VALUE"
+            )
         if last == "lr" and lrs:
-            raise InputError("the learning rate is given twice", "give either --lr or --sweep lr")
+            raise InputError("the learning rate is given twice", "pass either --lr or --sweep lr=V1,V2")
 
 
 def _by_method(
     settings: Mapping[str, Any], methods: Sequence[str]
 ) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """Settings of all methods, and those of one method each."""
+    """Separates settings of all methods from those of one method each."""
     shared: dict[str, Any] = {}
-    own: dict[str, dict[str, Any]] = {}
-    known = set(method_entries())
+    by_method: dict[str, dict[str, Any]] = {}
+    method_names = set(method_entries())
     for key, value in settings.items():
         head, dot, rest = key.partition(".")
-        if not dot or head not in known:
+        if not dot or head not in method_names:
             shared[key] = value
         elif head in methods:
-            own.setdefault(head, {})[rest] = value
+            by_method.setdefault(head, {})[rest] = value
         else:
             raise InputError(
                 f"setting '{key}' is for method '{head}', which is not compared",
                 f"add it to --methods (now {', '.join(methods)})",
             )
-    for part in (shared, *own.values()):
+    for part in (shared, *by_method.values()):
         for key in part:
             if remedy := _RESERVED.get(_last(key)):
                 raise InputError(f"'{_last(key)}' cannot be set in a comparison", remedy)
-    return shared, own
+    return shared, by_method
 
 
 def _learning_rates(
-    lrs: Sequence[float], shared: dict[str, Any], own: Mapping[str, Mapping[str, Any]]
+    lrs: Sequence[float], shared: dict[str, Any], method_settings: Mapping[str, Mapping[str, Any]]
 ) -> tuple[float, ...]:
-    """The rates to try, those given as a setting too (it is taken out of ``shared``)."""
+    """The rates to try, from ``lrs`` or the setting ``lr`` (which is removed from ``shared``)."""
     for key in [key for key in shared if _last(key) == "lr"]:
         value = shared.pop(key)
         if lrs:
-            raise InputError("the learning rate is given twice", "give either --lr or --set lr")
+            raise InputError("the learning rate is given twice", "pass either --lr or --set lr=VALUE")
         lrs = value if isinstance(value, list) else [value]
-    for method, settings in own.items():
+    for method, settings in method_settings.items():
         if lrs and any(_last(key) == "lr" for key in settings):
             raise InputError(
-                f"the learning rate of '{method}' is given twice", "give either --lr or METHOD.lr=VALUE"
+                f"the learning rate of '{method}' is given twice",
+                f"pass either --lr or --set {method}.lr=VALUE",
             )
     try:
         rates = tuple(float(rate) for rate in lrs)
     except (TypeError, ValueError) as error:
-        raise InputError(f"--lr is {lrs!r}", "write for instance --lr 1e-4,1e-3") from error
+        raise InputError(
+            f"--lr {lrs!r} is not a list of numbers", "pass for instance --lr 1e-4,1e-3"
+        ) from error
     if any(rate <= 0 for rate in rates) or len(set(rates)) < len(rates):
         raise InputError(
-            f"--lr is {','.join(f'{rate:g}' for rate in rates)}", "give different numbers above 0"
+            f"--lr {','.join(f'{rate:g}' for rate in rates)} is not a list of different numbers above 0",
+            "pass for instance --lr 1e-4,1e-3",
         )
     return rates
 
 
 def _when_it_starts(key: str, value: Any) -> bool:
-    """Whether a setting is decided only when a run starts, from the memory that is there."""
+    """Whether a setting is resolved only when a run starts, from the available memory."""
     return key == "memory" or (_last(key) == "batch_size" and value == "auto")
 
 
@@ -301,17 +312,19 @@ def _last(key: str) -> str:
 
 
 def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings as YAML and other processes can hold them, without those that are not given."""
-    given = {key: value for key, value in settings.items() if value is not None}
+    """The settings as plain values for YAML and other processes, without those that are None."""
+    set_values = {key: value for key, value in settings.items() if value is not None}
     try:
-        plain: dict[str, Any] = json.loads(json.dumps(given, default=os.fspath))
+        plain: dict[str, Any] = json.loads(json.dumps(set_values, default=os.fspath))
     except TypeError as error:
-        raise InputError(f"a setting is no plain value: {error}", "give numbers, texts and lists") from error
+        raise InputError(
+            f"a setting is not a plain value: {error}", "pass numbers, strings and lists"
+        ) from error
     return plain
 
 
 def _flat(values: Mapping[str, Any], methods: set[str], prefix: str = "") -> dict[str, Any]:
-    """Values by dotted keys; settings of methods that are not on both sides are no change."""
+    """Values by dotted keys, without settings of methods that are not on both sides."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if (prefix == "method_settings." and key not in methods) or (not prefix and key == "sweep"):

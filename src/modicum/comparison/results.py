@@ -1,4 +1,4 @@
-"""A comparison as its files have it: reads the cells, writes the tables and the page."""
+"""Results of a comparison: reads the cells, writes the tables and the page."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,14 +21,14 @@ from modicum.progress import say
 
 @dataclass(frozen=True)
 class Comparison:
-    """A comparison.
+    """The results of a comparison.
 
     Attributes:
-        path: its folder: ``compare.html``, ``table.csv``, ``table.md``, ``cells.csv``, ``compare.yaml``, ``cells/``.
-        table: a row a method (and what is swept); the columns of :func:`modicum.comparison.table.method_table`.
-        cells: a row a cell.
-        measure: what is compared; None where nothing has been evaluated.
-        cautions: what a careful reader must know.
+        path: its folder, with ``compare.html``, ``table.csv``, ``table.md``, ``cells.csv``, ``compare.yaml``, ``cells/``.
+        table: one row per method (and swept values); columns of :func:`modicum.comparison.table.method_table`.
+        cells: one row per cell.
+        measure: what is compared; None if nothing has been evaluated.
+        cautions: sentences that limit the conclusions.
     """
 
     path: Path
@@ -44,23 +44,23 @@ class Comparison:
 
     @property
     def errors(self) -> list[str]:
-        """Why cells failed, each reason once, with its first cell."""
+        """Reasons why cells failed, each once, with its first cell."""
         first = self.cells[self.cells["state"] == "failed"].drop_duplicates(["method", "error"])
         return [f"{cell}: {error}" for cell, error in zip(first["cell"], first["error"], strict=True)]
 
 
 def write_results(request: Request, folder: Path, errors: Mapping[str, str]) -> Comparison:
-    """Reads what is known of every cell and writes ``cells.csv``, ``table.csv``, ``table.md`` and ``compare.html``.
+    """Reads the state of every cell and writes ``cells.csv``, ``table.csv``, ``table.md`` and ``compare.html``.
 
     Args:
         request: the comparison.
-        folder: where it is.
+        folder: its folder.
         errors: of the cells that failed, by name.
     """
-    place = folder / "cells"
-    chosen = chosen_rates(request, place)
+    cells_folder = folder / "cells"
+    chosen = chosen_rates(request, cells_folder)
     planned = dict.fromkeys([*search_cells(request), *seed_cells(request, chosen)])
-    records = [read_record(cell, place, errors, _counts(cell, chosen)) for cell in planned]
+    records = [read_record(cell, cells_folder, errors, _counts(cell, chosen)) for cell in planned]
     measure = measure_of(records)
     cells = pd.DataFrame([record.row(measure) for record in records])
     table = method_table(
@@ -77,28 +77,32 @@ def write_results(request: Request, folder: Path, errors: Mapping[str, str]) -> 
 
 
 def _counts(cell: Cell, chosen: Mapping[str, float | None]) -> bool:
-    """Whether a cell counts for its row; where a search has chosen nothing, its failures do."""
+    """Whether a cell counts for its row; if a search has selected nothing, its failures do."""
     return not cell.searched or chosen[cell.group] in {None, cell.lr}
 
 
 def _with_swept(rows: pd.DataFrame, request: Request) -> pd.DataFrame:
-    """The rows with a column a setting that is swept, behind the column ``method``."""
+    """Inserts a column for each swept setting after the column ``method``."""
     at = int(rows.columns.get_loc("method")) + 1  # type: ignore[arg-type]
-    for place, key in enumerate(dict.fromkeys(key for v in request.variants.values() for key in v.words)):
+    for offset, key in enumerate(dict.fromkeys(key for v in request.variants.values() for key in v.words)):
         words = [request.variants[name].words.get(key, "") for name in rows["method"]]
-        rows.insert(at + place, key.rpartition(".")[2], words)
+        rows.insert(at + offset, key.rpartition(".")[2], words)
     return rows
 
 
 def _predicted_full_mib(request: Request, measure: Measure | None, row: Mapping[str, Any]) -> float:
-    """Peak memory in MiB of full fine-tuning in the place of a row's method; NaN where nobody can say."""
-    if measure is None or measure.dense:  # full fine-tuning of a classifier is no measure of such a network
+    """Predicted peak memory in MiB of full fine-tuning with a row's settings; NaN if it cannot be predicted."""
+    if (
+        measure is None or measure.dense
+    ):  # full fine-tuning of a classifier is not comparable to such a network
         return NAN
     recipe = request.recipe_of(row["method"])
     training = recipe.training
-    place = (recipe.backbone.name, recipe.image.size, int(row["batch_size"]), training.precision)
+    input_settings = (recipe.backbone.name, recipe.image.size, int(row["batch_size"]), training.precision)
     shared = {name: getattr(training, name) for name in ("optimizer", "ema_decay", "accumulate")}
-    return _full_mib(*place, measure.num_outputs, row["memory_kind"] == "allocator", tuple(shared.items()))
+    return _full_mib(
+        *input_settings, measure.num_outputs, row["memory_kind"] == "measured", tuple(shared.items())
+    )
 
 
 @cache
@@ -112,10 +116,10 @@ def _full_mib(
     training: tuple[tuple[str, Any], ...],
 ) -> float:
     try:
-        # Seconds, and torch's tracing machinery: only where full fine-tuning is not among what was measured.
+        # Takes seconds and imports torch's tracing: only if full fine-tuning was not run in the comparison.
         from modicum.planning.memory import predict
 
-        found = predict(
+        prediction = predict(
             "full",
             backbone,
             size,
@@ -125,8 +129,8 @@ def _full_mib(
             precision=precision,
             settings=dict(training),
         )
-    except Exception as error:  # one number less must not stop the cells that are still to come
+    except Exception as error:  # a missing number must not stop the remaining cells
         say(f"the memory of full fine-tuning cannot be predicted ({type(error).__name__}: {error})")
         return NAN
-    # The same quantity as the one it stands beside.
-    return (found.peak_bytes if on_gpu else found.accounted_bytes) / 2**20
+    # The same quantity as the row's own memory.
+    return (prediction.peak_bytes if on_gpu else prediction.accounted_bytes) / 2**20

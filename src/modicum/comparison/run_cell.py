@@ -1,4 +1,4 @@
-"""One cell of a comparison, in whatever process it runs."""
+"""Trains one cell of a comparison, in any process."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,10 +9,10 @@ from modicum.errors import InterruptedRunError, ModicumError
 
 @dataclass(frozen=True)
 class Job:
-    """What a process must know to train a cell: plain values only, for it may be on another machine.
+    """The arguments to train a cell: plain values only, since the process may be on another machine.
 
     Attributes:
-        name: of the run folder.
+        name: name of the run folder.
         data, method, settings: as :func:`modicum.fit` takes them.
         runs: the folder of the cells.
         stores: the folder of decoded images and features, shared by all of them.
@@ -33,10 +33,10 @@ class Outcome:
     """How a cell ended.
 
     Attributes:
-        name: of the cell.
-        error: why it failed, in one line, as it may stand in a file; empty where it did not.
-        detail: the same with what only the person at the keyboard should see.
-        stopped: it was asked to stop, and can go on.
+        name: name of the cell.
+        error: why it failed, in one line that may be written to files; empty if it did not.
+        detail: the same with details that only the user should see.
+        stopped: it was asked to stop, and can be resumed.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Outcome:
 
 
 def run_cell(job: Job) -> Outcome:
-    """Trains a cell, or goes on with it. What goes wrong with it comes back as its outcome."""
+    """Trains or resumes a cell. Errors are returned in the outcome."""
     from modicum.api import fit
 
     try:
@@ -65,7 +65,7 @@ def run_cell(job: Job) -> Outcome:
     except ModicumError as error:
         return Outcome(job.name, line := _one_line(str(error)), line)
     except Exception as error:
-        # An unknown error may quote what it met, a patient's name for instance: its kind alone goes into files.
+        # An unexpected error may quote data such as a patient's name: only its type goes into files.
         kind = type(error).__name__
         return Outcome(job.name, f"internal error: {kind}", _one_line(f"internal error: {kind}: {error}"))
     return Outcome(job.name)

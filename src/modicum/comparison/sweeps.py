@@ -1,4 +1,4 @@
-"""Settings that take several values: every combination of them is a variant of a method, with a row of its own."""
+"""Sweeps: settings with several values, of which every combination is a variant of a method with its own row."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -13,16 +13,16 @@ from modicum.errors import InputError
 from modicum.methods import method_entries
 
 Sweeps = dict[str, dict[str, Any]]
-"""Values by the name they have in rows and run folders, for each setting."""
+"""For each setting, its values by their names in rows and run folders."""
 LONGEST_NAME = 40
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A row of the table: a method with one value of each setting that is swept.
+    """A row of the table: a method with one value of each swept setting.
 
     Attributes:
-        name: the method's, and behind it the values, for instance ``reggan-mode=nc+r``.
+        name: the method's name followed by the values, for instance ``reggan-mode=nc+r``.
         method: its method.
         settings: the values by setting.
         words: their names by setting.
@@ -35,38 +35,43 @@ class Variant:
 
 
 def parse_sweeps(texts: Sequence[str]) -> dict[str, Any]:
-    """``["mode=p,nc+r"]`` to values by setting; each value is read as ``--set`` reads it.
+    """Parses ``["mode=p,nc+r"]`` to values by setting; each value is parsed like one of ``--set``.
 
-    What begins with ``[`` is one YAML list of values, with ``{`` a YAML mapping from names to values.
+    Text starting with ``[`` is a YAML list of values, with ``{`` a YAML mapping from names to values.
 
     Raises:
-        InputError: a text that is none.
+        InputError: a text that is not KEY=VALUES.
     """
-    found: dict[str, Any] = {}
+    sweeps: dict[str, Any] = {}
     for text in texts:
         key, equals, values = (part.strip() for part in text.partition("="))
         if not equals or not key or not values:
             raise InputError(f"--sweep {text!r} is not KEY=V1,V2", "write for instance --sweep mode=nc,nc+r")
-        if key in found:
-            raise InputError(f"--sweep {key} is given twice", "give all its values at once")
+        if key in sweeps:
+            raise InputError(
+                f"--sweep {key} is given twice", f"pass all its values at once: --sweep {key}=V1,V2"
+            )
         if values[0] in "[{":
             try:
-                found[key] = yaml.safe_load(values)
+                sweeps[key] = yaml.safe_load(values)
             except yaml.YAMLError as error:
-                raise InputError(f"--sweep {text!r}: the values are not valid YAML", "quote them") from error
+                raise InputError(
+                    f"--sweep {text!r}: the values are not valid YAML",
+                    f"pass for instance --sweep '{key}=[V1, V2]'",
+                ) from error
         else:
-            found[key] = [parse_assignments([f"{key}={part.strip()}"])[key] for part in values.split(",")]
-    return found
+            sweeps[key] = [parse_assignments([f"{key}={part.strip()}"])[key] for part in values.split(",")]
+    return sweeps
 
 
-def named_sweeps(given: Mapping[str, Any]) -> Sweeps:
-    """Settings with their values by name; values in a list are their own names.
+def named_sweeps(requested: Mapping[str, Any]) -> Sweeps:
+    """Names the values of each setting; values in a list are named by themselves.
 
     Raises:
-        InputError: no values, values of one name, or a value that needs a name.
+        InputError: no values, two values with the same name, or a value that needs a name.
     """
-    found: Sweeps = {}
-    for key, values in given.items():
+    sweeps: Sweeps = {}
+    for key, values in requested.items():
         if not isinstance(values, Mapping | list | tuple) or not values:
             raise InputError(f"--sweep {key} has no values", f"write for instance {key}=V1,V2")
         pairs = values.items() if isinstance(values, Mapping) else [(_text(key, one), one) for one in values]
@@ -75,48 +80,50 @@ def named_sweeps(given: Mapping[str, Any]) -> Sweeps:
             plain = re.sub(r"[^\w.+,=-]+", "_", str(name))
             if plain in named:
                 raise InputError(
-                    f"--sweep {key} has two values called '{plain}'", "give each a name of its own"
+                    f"--sweep {key} has two values named '{plain}'",
+                    f"name them differently, for instance --sweep '{key}={{first: VALUE, second: VALUE}}'",
                 )
             named[plain] = value
-        found[key] = named
-    return found
+        sweeps[key] = named
+    return sweeps
 
 
 def variants_of(methods: Sequence[str], sweeps: Sweeps) -> tuple[Variant, ...]:
     """Every method with every combination of the settings that are swept for it.
 
-    A key ``METHOD.key`` is swept for that method alone.
+    A key ``METHOD.key`` is swept for that method only.
 
     Raises:
-        InputError: a setting is swept for a method that is not compared, or two rows have one name.
+        InputError: a setting is swept for a method that is not compared, or two rows have the same name.
     """
-    known = set(method_entries())
-    found = []
+    method_names = set(method_entries())
+    variants = []
     for method in methods:
-        own: Sweeps = {}
+        method_sweeps: Sweeps = {}
         for key, values in sweeps.items():
             head, dot, rest = key.partition(".")
-            if not dot or head not in known:
-                own[key] = values
+            if not dot or head not in method_names:
+                method_sweeps[key] = values
             elif head == method:
-                own[rest] = values
+                method_sweeps[rest] = values
             elif head not in methods:
                 raise InputError(
                     f"--sweep {key} is for method '{head}', which is not compared",
                     f"add it to --methods (now {', '.join(methods)})",
                 )
-        for chosen in product(*(values.items() for values in own.values())):
-            words = {key: word for key, (word, _) in zip(own, chosen, strict=True)}
-            settings = {key: value for key, (_, value) in zip(own, chosen, strict=True)}
+        for chosen in product(*(values.items() for values in method_sweeps.values())):
+            words = {key: word for key, (word, _) in zip(method_sweeps, chosen, strict=True)}
+            settings = {key: value for key, (_, value) in zip(method_sweeps, chosen, strict=True)}
             parts = [method, *(f"{key.rpartition('.')[2]}={word}" for key, word in words.items())]
-            found.append(Variant("-".join(parts), method, settings, words))
-    names = [variant.name for variant in found]
+            variants.append(Variant("-".join(parts), method, settings, words))
+    names = [variant.name for variant in variants]
     twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise InputError(
-            f"two rows of the comparison are called '{twice[0]}'", "give their values other names"
+            f"two rows of the comparison are named '{twice[0]}'",
+            "name the swept values differently, for instance --sweep 'KEY={first: VALUE, second: VALUE}'",
         )
-    return tuple(found)
+    return tuple(variants)
 
 
 def _text(key: str, value: Any) -> str:

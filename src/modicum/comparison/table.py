@@ -1,4 +1,4 @@
-"""The table of a comparison: a row a method, made from the rows of its cells."""
+"""The table of a comparison: one row per method, aggregated over its cells."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -17,13 +17,13 @@ from modicum.report.words import bytes_text, count, metric_spread, metric_text, 
 
 @dataclass(frozen=True)
 class Column:
-    """A column of the table for readers.
+    """A column of the printed table.
 
     Attributes:
         title: its heading.
-        text: what it says of a row.
-        numeric: whether it is set to the right.
-        essential: whether it stays where there is no room for all.
+        text: formats a row's value.
+        numeric: whether it is right-aligned.
+        essential: whether it is kept if there is no room for all.
     """
 
     title: str
@@ -39,13 +39,13 @@ def method_table(
     predicted_full_mib: Callable[[Mapping[str, Any]], float],
     folds: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """A row a method, in the order given.
+    """Aggregates cells to one row per method, in the given order.
 
     Args:
         methods: names of the rows.
         cells: the rows of ``cells.csv``.
         measure: what is compared.
-        predicted_full_mib: peak memory of full fine-tuning in the place of a row's method; asked only where it was
+        predicted_full_mib: predicts the peak memory of full fine-tuning with a row's settings; called only if it was
             not measured.
         folds: domains that were held out in turn.
 
@@ -54,7 +54,7 @@ def method_table(
         ``high``, ``lr``, ``batch_size``, ``learnable``, ``learnable_percent``, ``memory_mib``, ``memory_kind``,
         ``memory_percent_of_full``, ``full_memory`` (``measured`` or ``predicted``), ``ppe``, ``pme``,
         ``seconds_per_epoch``, ``images_per_second``, ``checkpoint_bytes``, ``feature_bytes_per_image``, ``pareto``,
-        ``error``; NaN where a number is missing. With folds, ``score`` is the mean over domains, ``score_std`` its
+        ``error``; NaN for missing numbers. With folds, ``score`` is the mean over domains, ``score_std`` its
         deviation over seeds, and ``score DOMAIN`` and ``score_std DOMAIN`` are those of each domain.
     """
     counted = cells[cells["use"] == "seed"]
@@ -77,11 +77,11 @@ def _row(method: str, cells: pd.DataFrame, measure: Measure | None, folds: Seque
 
     def mean(column: str) -> float:
         values = done[column].to_numpy(float)
-        known = values[~np.isnan(values)]
-        return float(known.mean()) if len(known) else NAN
+        finite = values[~np.isnan(values)]
+        return float(finite.mean()) if len(finite) else NAN
 
     by_fold = _scores_by_fold(done, folds)
-    # Of a method, all domains or none: the mean of the easier ones would look better.
+    # All domains of a method or none: a mean over the easier ones would look better.
     scores = by_fold.mean(axis=1, skipna=False).dropna() if folds else done["score"].dropna()
     kinds = sorted(set(done["memory_kind"]))
     rates = done["lr"].dropna().unique()
@@ -116,7 +116,7 @@ def _row(method: str, cells: pd.DataFrame, measure: Measure | None, folds: Seque
 
 
 def _scores_by_fold(done: pd.DataFrame, folds: Sequence[str]) -> pd.DataFrame:
-    """Scores, a row a seed and a column a domain; NaN where a cell is missing."""
+    """Scores with one row per seed and one column per domain; NaN for missing cells."""
     if not folds or done.empty:
         return pd.DataFrame(columns=list(folds), dtype=float)
     return done.pivot_table("score", "seed", "held_out").reindex(columns=list(folds))
@@ -127,7 +127,7 @@ def _deviation(scores: pd.Series) -> float:
 
 
 def _add_prices(row: dict[str, Any], full_mib: float, measure: Measure | None) -> None:
-    # An efficiency multiplies what is gained; a score that is better when lower, or no share, has none.
+    # An efficiency scales a gain: it is undefined for scores that are better when lower, or not a share.
     gained = 100 * row["score"] if measure and measure.higher_is_better and measure.efficiency else NAN
     row["ppe"] = ppe(gained, row["learnable_percent"])
     if full_mib > 0:
@@ -136,7 +136,7 @@ def _add_prices(row: dict[str, Any], full_mib: float, measure: Measure | None) -
 
 
 def columns(measure: Measure | None) -> list[Column]:
-    """The columns that readers see, in Markdown, HTML and on the terminal alike."""
+    """The columns of the table in Markdown, HTML and on the terminal."""
     folds = measure.folds if measure else ()
     where = "mean over domains" if folds else measure.split if measure else ""
     name = f"{metric_title(measure.metric)} ({where})" if measure else "Score"
@@ -163,19 +163,19 @@ def columns(measure: Measure | None) -> list[Column]:
 
 
 def rows_of(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """The table's rows as mappings, for :attr:`Column.text`."""
+    """The table's rows as dictionaries, for :attr:`Column.text`."""
     return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
 
 
 def markdown(table: pd.DataFrame, measure: Measure | None) -> str:
     """The table in Markdown; errors follow below it."""
-    shown = columns(measure)
+    shown_columns = columns(measure)
     lines = [
-        "| " + " | ".join(column.title for column in shown) + " |",
-        "| " + " | ".join("---:" if column.numeric else "---" for column in shown) + " |",
+        "| " + " | ".join(column.title for column in shown_columns) + " |",
+        "| " + " | ".join("---:" if column.numeric else "---" for column in shown_columns) + " |",
     ]
     rows = rows_of(table)
-    lines += ["| " + " | ".join(column.text(row) for column in shown) + " |" for row in rows]
+    lines += ["| " + " | ".join(column.text(row) for column in shown_columns) + " |" for row in rows]
     errors = [f"- {row['method']}: {row['error']}" for row in rows if row["error"]]
     return "\n".join([*lines, *(["", *errors] if errors else [])]) + "\n"
 
@@ -198,10 +198,10 @@ def _interval(row: Mapping[str, Any]) -> str:
 
 
 def _memory(row: Mapping[str, Any]) -> str:
-    found = row["memory_mib"]
-    if math.isnan(found):
+    mib = row["memory_mib"]
+    if math.isnan(mib):
         return "–"
-    return count(found) if found >= 100 else f"{found:.3g}"
+    return count(mib) if mib >= 100 else f"{mib:.3g}"
 
 
 def _of_full(row: Mapping[str, Any]) -> str:

@@ -1,1 +1,1 @@
-"""What the command line shows: tables and lines of text."""
+"""Output of the command line: tables and lines of text."""

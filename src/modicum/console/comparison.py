@@ -1,4 +1,4 @@
-"""A comparison on the terminal, and the words that ask for one."""
+"""A comparison as a table on the terminal, and parsing of its options."""
 
 from rich.console import Console
 from rich.measure import Measurement
@@ -11,7 +11,7 @@ from modicum.errors import InputError
 
 
 def comparison_table(done: Comparison, console: Console) -> Table:
-    """The table of a comparison as wide as a terminal has room for; ``table.md`` has all columns.
+    """The table of a comparison with the columns that fit the terminal; ``table.md`` has all columns.
 
     Methods that no other one beats in both score and memory are bold.
     """
@@ -22,22 +22,24 @@ def comparison_table(done: Comparison, console: Console) -> Table:
     return _table(done, [column for column in every if column.essential])
 
 
-def _table(done: Comparison, shown: list[Column]) -> Table:
+def _table(done: Comparison, shown_columns: list[Column]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     rows = rows_of(done.table)
-    for column in shown:
+    for column in shown_columns:
         # Headings may break; cells do not.
         width = max(len(column.text(row)) for row in rows)
         table.add_column(column.title, justify="right" if column.numeric else "left", min_width=width)
     for row in rows:
-        cells = (Text(column.text(row), no_wrap=True) for column in shown)
+        cells = (Text(column.text(row), no_wrap=True) for column in shown_columns)
         table.add_row(*cells, style="bold" if row["pareto"] else "")
     return table
 
 
 def learning_rates(rates: str | None) -> list[float]:
-    """Learning rates by commas. Raises :class:`~modicum.errors.InputError` for what is no number."""
+    """Parses learning rates separated by commas. Raises :class:`~modicum.errors.InputError` if one is not a number."""
     try:
         return [float(rate) for rate in (rates or "").split(",") if rate.strip()]
     except ValueError as error:
-        raise InputError(f"--lr is '{rates}'", "write for instance --lr 1e-4,1e-3") from error
+        raise InputError(
+            f"--lr '{rates}' is not a list of numbers", "pass for instance --lr 1e-4,1e-3"
+        ) from error

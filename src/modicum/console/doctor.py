@@ -1,4 +1,4 @@
-"""Checks of the machine that a run may need."""
+"""Checks the machine for what a run may need."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ from modicum.engine.environment import environment
 from modicum.engine.recipe.backbones import hub_reachable
 from modicum.wording import count_of
 
-# Transfer syntaxes that need a plugin, by what users know them as.
+# Transfer syntaxes that need a plugin, by their common names.
 _SYNTAXES = {
     "RLE Lossless": "1.2.840.10008.1.2.5",
     "JPEG Baseline": "1.2.840.10008.1.2.4.50",
@@ -26,7 +26,7 @@ _SYNTAXES = {
 
 @dataclass(frozen=True)
 class Checkup:
-    """The table to show, and whether all that is needed is there."""
+    """The table of checks, and whether everything required is there."""
 
     table: Table
     healthy: bool
@@ -51,9 +51,9 @@ def check_machine() -> Checkup:
         _disk(),
     ]
     table = Table("", "what", "found", box=None, pad_edge=False, header_style="bold")
-    for good, what, found in rows:
+    for good, what, detail in rows:
         mark = {True: "[green]ok[/green]", None: "[yellow]--[/yellow]", False: "[red]no[/red]"}[good]
-        table.add_row(mark, what, found)
+        table.add_row(mark, what, detail)
     return Checkup(table, all(good is not False for good, _, _ in rows))
 
 

@@ -1,4 +1,4 @@
-"""Looks through a data set without training on it."""
+"""Inspects a data set without training on it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,19 +13,19 @@ from modicum.planning.inspect_table import inspect_tables
 
 @dataclass(frozen=True)
 class Inspection:
-    """What to print, and how many images are broken."""
+    """The tables to print, and the number of broken images."""
 
     tables: Sequence[Any]
     broken: int
 
 
 def inspect_data(data: str, reading: Mapping[str, Any], out: Path, workers: int | None) -> Inspection:
-    """Reads every image of a data set once and describes what is there.
+    """Reads every image of a data set once and describes the data set.
 
     Args:
         data: what :func:`modicum.load` reads.
-        reading: how; see :func:`modicum.data.layouts.load_manifest`.
-        out: where the facts go.
+        reading: keyword arguments of :func:`modicum.data.layouts.load_manifest`.
+        out: JSON file to write the facts to.
         workers: processes that decode images.
     """
     manifest = load_manifest(data, **reading, missing="keep")

@@ -1,4 +1,4 @@
-"""Lists of methods and backbones."""
+"""Tables of methods, recipes, settings and backbones."""
 
 import json
 from collections import Counter
@@ -24,7 +24,7 @@ from modicum.tasks import task_class
 
 
 def methods_table() -> Table:
-    """The methods with what they are for and what they serve."""
+    """The methods with their summaries and tasks."""
     table = Table("method", "what it does", "tasks", box=None, pad_edge=False, header_style="bold")
     for name in sorted(method_entries()):
         method = method_class(name)
@@ -34,7 +34,7 @@ def methods_table() -> Table:
 
 
 def recipes_table() -> Table:
-    """The recipes that come with modicum, a line each."""
+    """The recipes that come with modicum, one row each."""
     table = Table("recipe", "what it is", box=None, pad_edge=False, header_style="bold")
     for name, recipe in shipped_recipes().items():
         table.add_row(f"[bold]{name}[/bold]", f"{recipe.summary} [dim]({recipe.source})[/dim]")
@@ -42,7 +42,7 @@ def recipes_table() -> Table:
 
 
 def recipe_text(name: str) -> str:
-    """What a shipped recipe sets, as YAML, with its source.
+    """The settings of a shipped recipe as YAML, with its source.
 
     Raises:
         InputError: an unknown recipe.
@@ -53,16 +53,16 @@ def recipe_text(name: str) -> str:
 
 
 def settings_table(name: str) -> Table:
-    """Every setting of a method by the key that ``--set`` takes, with the method's default.
+    """All settings of a method by the key for ``--set``, with the method's defaults.
 
-    Where two parts have a setting of one name, the name alone means the method's own; others are shown with their
+    If two parts have a setting of the same name, the name alone means the method's own; the other is shown with its
     part, ``training.loss``.
 
     Raises:
         InputError: an unknown method.
     """
     method = method_class(name)
-    own = {"training": method.training, "image": method.image, "backbone": method.backbone}
+    method_defaults = {"training": method.training, "image": method.image, "backbone": method.backbone}
     count = Counter(key for _, _, settings in _parts(method) for key in settings.model_fields)
     table = Table("setting", "default", "what it is", box=None, pad_edge=False, header_style="bold")
     for part, prefix, settings in _parts(method):
@@ -70,14 +70,14 @@ def settings_table(name: str) -> Table:
         for key, field in settings.model_fields.items():
             if field.is_required() or key in {"image", "backbone", "training", "config", "task"}:
                 continue
-            default = own.get(prefix, {}).get(key, field.get_default(call_default_factory=True))
-            shown = f"{prefix}.{key}" if prefix not in ("config", "") and count[key] > 1 else key
-            table.add_row(f"  {shown}", Text(_shown(default)), Text(_meaning(field)))
+            default = method_defaults.get(prefix, {}).get(key, field.get_default(call_default_factory=True))
+            shown_key = f"{prefix}.{key}" if prefix not in ("config", "") and count[key] > 1 else key
+            table.add_row(f"  {shown_key}", Text(_default_text(default)), Text(_meaning(field)))
     return table
 
 
 def _parts(method: type[Method]) -> list[tuple[str, str, type[BaseModel]]]:
-    """Title, place in the recipe and settings of each part; the method's own first, as ``--set`` understands names."""
+    """Title, prefix in the recipe and settings of each part; the method's own first, as ``--set`` resolves names."""
     return [
         (method.name, "config", method.Config),
         *(
@@ -93,14 +93,14 @@ def _parts(method: type[Method]) -> list[tuple[str, str, type[BaseModel]]]:
     ]
 
 
-def _shown(default: Any) -> str:
+def _default_text(default: Any) -> str:
     if isinstance(default, list | tuple | dict):
         return json.dumps(default)
     return "" if default is None else f"{default:g}" if isinstance(default, float) else str(default)
 
 
 def _meaning(field: FieldInfo) -> str:
-    """The description, led by the values to choose from."""
+    """The description, preceded by the allowed values."""
     choices = [
         str(value)
         for part in (field.annotation, *get_args(field.annotation))
@@ -111,10 +111,10 @@ def _meaning(field: FieldInfo) -> str:
 
 
 def backbone_names(pattern: str) -> list[str]:
-    """Names of timm models that match a shell pattern, with their weights' tags where there are some."""
+    """Names of timm models that match a shell pattern, with weights tags if the pattern has one."""
     import timm
 
-    found = timm.list_models(pattern) or timm.list_pretrained(pattern)
-    if not found:
+    names = timm.list_models(pattern) or timm.list_pretrained(pattern)
+    if not names:
         raise InputError(f"no backbone matches '{pattern}'", "try for instance 'resnet*' or 'vit_base*'")
-    return list(found)
+    return list(names)

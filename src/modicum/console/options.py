@@ -1,4 +1,4 @@
-"""Arguments and options that several commands share."""
+"""Arguments and options shared by several commands."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -27,11 +27,13 @@ BoxChoices = Annotated[
 Pairs = Annotated[
     str | None,
     typer.Option(
-        help="SOURCE,TARGET: of a folder, the words in names or subfolders that tell images from targets: T1,T2."
+        help="SOURCE,TARGET: words in file or folder names that tell images from targets, for instance T1,T2."
     ),
 ]
 Images = Annotated[Path | None, typer.Option(help="Folder that image paths are relative to.")]
-SplitLists = Annotated[Path | None, typer.Option(help="Folder of train/val/test lists that set the split.")]
+SplitLists = Annotated[
+    Path | None, typer.Option(help="Folder with lists of train/val/test images that set the split.")
+]
 AllowOutside = Annotated[
     bool, typer.Option("--allow-outside", help="Allow image paths outside the data folder.")
 ]
@@ -39,33 +41,36 @@ Workers = Annotated[int | None, typer.Option(help="Processes that decode images;
 Augment = Annotated[
     str | None,
     typer.Option(
-        help="A preset's name, or a YAML file of operations such as the policy.yaml of an aadg run."
+        help="Augmentation: name of a preset, or a YAML file of operations such as policy.yaml of an aadg run."
     ),
 ]
-Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Device = Annotated[str | None, typer.Option(help="Device: auto, cpu, cuda or cuda:N; auto by default.")]
 Backbone = Annotated[
     str | None, typer.Option("--backbone", "-b", help="A timm model name; resnet50 by default.")
 ]
 Weights = Annotated[
-    str | None, typer.Option(help="hub, random, a weights file, or run:FOLDER; hub by default.")
+    str | None,
+    typer.Option(help="Initial weights: hub, random, a weights file, or run:FOLDER; hub by default."),
 ]
-ImageSize = Annotated[str | None, typer.Option(help="Pixels: 512 or HEIGHTxWIDTH; 224 by default.")]
-Epochs = Annotated[
-    int | None, typer.Option(help="Passes over the training images; the method's own number by default.")
+ImageSize = Annotated[
+    str | None, typer.Option(help="Image size in pixels: 512 or HEIGHTxWIDTH; 224 by default.")
 ]
+Epochs = Annotated[int | None, typer.Option(help="Epochs; the method's own number by default.")]
 BatchSize = Annotated[
     str | None,
-    typer.Option(help="Images in a batch, or auto: the most that fit; the method's own number by default."),
+    typer.Option(
+        help="Images in a batch, or auto: the most that fit into memory; the method's own number by default."
+    ),
 ]
 Memory = Annotated[
-    str | None, typer.Option(help="What training may take at most, for instance 8GB; with --batch-size auto.")
+    str | None, typer.Option(help="Memory that training may use, for instance 8GB; with --batch-size auto.")
 ]
-Classes = Annotated[str | None, typer.Option(help="Class names in their order, by commas.")]
+Classes = Annotated[str | None, typer.Option(help="Class names in order, separated by commas.")]
 Crop = Annotated[str | None, typer.Option(help="fundus: crop to the fundus disc first.")]
 Leaks = Annotated[
-    str | None, typer.Option(help="error, drop or allow images that leak between splits; error by default.")
+    str | None, typer.Option(help="Images that leak between splits: error, drop or allow; error by default.")
 ]
-SkipBroken = Annotated[bool, typer.Option("--skip-broken", help="Set broken images aside.")]
+SkipBroken = Annotated[bool, typer.Option("--skip-broken", help="Skip broken images instead of stopping.")]
 Set = Annotated[
     list[str] | None,
     typer.Option(
@@ -96,7 +101,7 @@ _COLUMN_OPTIONS = {role: "split_column" if role == "split" else role for role in
 
 @dataclass(frozen=True)
 class Reading:
-    """How a data set is to be read, in a user's words. Commands get these options by :func:`reads_data`.
+    """The options for reading a data set. Commands get them by :func:`reads_data`.
 
     Attributes:
         columns: by parameter name (see :data:`_COLUMN_OPTIONS`).
@@ -116,16 +121,16 @@ class Reading:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What was given, as :meth:`modicum.Run.evaluate` takes it."""
-        given = {
-            "columns": columns_given(self.options) or None,
-            "pairs": pair_given(self.pairs),
+        """The options that were passed, as :meth:`modicum.Run.evaluate` takes it."""
+        values = {
+            "columns": column_options(self.options) or None,
+            "pairs": pair_option(self.pairs),
             "box_options": None if self.box_options is None else box_options_given(self.box_options),
             "images": None if self.images is None else str(self.images),
             "split_lists": None if self.split_lists is None else str(self.split_lists),
             "allow_outside": self.allow_outside or None,
         }
-        return {key: value for key, value in given.items() if value is not None}
+        return {key: value for key, value in values.items() if value is not None}
 
 
 def _others() -> list[Field[Any]]:
@@ -133,13 +138,13 @@ def _others() -> list[Field[Any]]:
 
 
 def reads_data(command: Callable[..., None]) -> Callable[..., None]:
-    """Gives a command the options of :class:`Reading` in the place of its parameter ``reading``."""
+    """Replaces a command's parameter ``reading`` by the options of :class:`Reading`."""
 
     @wraps(command)
-    def called(**given: Any) -> None:
-        columns = {name: given.pop(name) for name in _COLUMN_OPTIONS.values()}
-        reading = Reading(columns, **{one.name: given.pop(one.name) for one in _others()})
-        command(**given, reading=reading)
+    def called(**arguments: Any) -> None:
+        columns = {name: arguments.pop(name) for name in _COLUMN_OPTIONS.values()}
+        reading = Reading(columns, **{one.name: arguments.pop(one.name) for one in _others()})
+        command(**arguments, reading=reading)
 
     hints = get_type_hints(command, include_extras=True)
     del hints["reading"]
@@ -172,8 +177,8 @@ def _reading_options() -> list[inspect.Parameter]:
     ]
 
 
-def columns_given(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The columns that a user named, by their role.
+def column_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns named by the user, by their role.
 
     Args:
         options: values by parameter name.
@@ -186,14 +191,14 @@ def columns_given(options: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def pair_given(text: str | None) -> tuple[str, str] | None:
-    """``T1,T2`` as two words. Raises :class:`~modicum.errors.InputError` for anything else."""
+def pair_option(text: str | None) -> tuple[str, str] | None:
+    """Parses ``T1,T2`` to two words. Raises :class:`~modicum.errors.InputError` for anything else."""
     if text is None:
         return None
     words = [word.strip() for word in text.split(",")]
     if len(words) != 2 or not all(words) or words[0] == words[1]:
         raise InputError(
-            f"--pairs is '{text}'", "give two different words, SOURCE,TARGET: for instance T1,T2"
+            f"--pairs '{text}' is not two different words", "pass SOURCE,TARGET, for instance --pairs T1,T2"
         )
     return words[0], words[1]
 
@@ -205,8 +210,8 @@ def box_options_given(text: str) -> dict[str, Any]:
     return BoxOptions.parse(text)
 
 
-def settings_given(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a recipe among a command's options; those that were not given are left out.
+def settings_from_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a recipe among a command's options; options that were not passed are left out.
 
     Args:
         options: values by parameter name.
@@ -226,27 +231,29 @@ def settings_given(options: Mapping[str, Any]) -> dict[str, Any]:
     if options.get("box_options") is not None:
         settings["box_options"] = box_options_given(options["box_options"])
     if options.get("pairs") is not None:
-        settings["pairs"] = pair_given(options["pairs"])
-    return settings | columns_given(options)
+        settings["pairs"] = pair_option(options["pairs"])
+    return settings | column_options(options)
 
 
-def assignments_given(assignments: list[str] | None, options: Mapping[str, Any]) -> dict[str, Any]:
-    """What ``--set`` sets.
+def settings_from_assignments(assignments: list[str] | None, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of ``--set``.
 
     Args:
         assignments: ``KEY=VALUE`` each.
         options: of the command, by parameter name.
 
     Raises:
-        InputError: an assignment is none, or its key is an option of the command that is no setting of a recipe.
+        InputError: an assignment is not KEY=VALUE, or its key is an option of the command and not of the recipe.
     """
     from modicum.engine.recipe.assignments import parse_assignments
 
     settings = parse_assignments(assignments or [])
-    known = {*_SETTINGS, *ROLES, "batch_size", "classes", "pairs", "box_options"}
+    recipe_keys = {*_SETTINGS, *ROLES, "batch_size", "classes", "pairs", "box_options"}
     for key in settings:
-        if key in options and key not in known:
-            raise InputError(f"--set {key} is an option of its own", f"pass --{key.replace('_', '-')}")
+        if key in options and key not in recipe_keys:
+            raise InputError(
+                f"--set {key}: '{key}' is a separate option", f"pass --{key.replace('_', '-')} instead"
+            )
     return settings
 
 
@@ -256,4 +263,7 @@ def _batch_size(text: str) -> int | str:
     try:
         return int(text)
     except ValueError as error:
-        raise InputError(f"--batch-size is '{text}'", "give a number of images, or auto") from error
+        raise InputError(
+            f"--batch-size '{text}' is neither a number of images nor auto",
+            "pass for instance --batch-size 16",
+        ) from error

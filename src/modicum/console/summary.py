@@ -1,16 +1,17 @@
-"""A run or an evaluation in a few lines."""
+"""Summaries of a run or an evaluation in a few lines."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from modicum.engine.inference.evaluation import headline
-from modicum.engine.run_folder import RunFolder, read_json
+from modicum.engine.run_folder import RunFolder, memory_kind, read_json
+from modicum.tasks.metric_tables import metric_named
 from modicum.wording import count_of
 
 
 def run_summary(path: Path) -> list[str]:
-    """What `modicum fit` prints at its end."""
+    """The lines that `modicum fit` prints at its end."""
     folder = RunFolder.open(path)
     if not folder.metrics.is_file():
         return []
@@ -19,23 +20,22 @@ def run_summary(path: Path) -> list[str]:
     network = f"{metrics['method']} on {metrics['backbone']}" if metrics["backbone"] else metrics["method"]
     lines = [
         f"{network}: {parameters['learnable']:,} of {parameters['total']:,} "
-        f"parameters learned, peak training memory {memory['peak_bytes'] / 2**20:,.0f} MiB ({memory['kind']}), "
+        f"parameters learned, peak training memory {memory['peak_bytes'] / 2**20:,.0f} MiB ({memory_kind(memory)}), "
         f"{spent['images_per_second']:.0f} images/s, {spent['fit_seconds']:.0f} s in all"
     ]
     for name, content in metrics["evaluations"].items():
         lines += [
-            f"{name}: {line}" for line in evaluation_summary(content, metrics["selection"].get("metric"))
+            f"{name}: {line}"
+            for line in evaluation_summary(content, metrics["task"], metrics["selection"].get("metric"))
         ]
     return [*lines, f"report: {folder.report}"]
 
 
-def evaluation_summary(content: Mapping[str, Any], first: str | None = None) -> list[str]:
-    """An evaluation's most telling metrics in one line."""
-    wanted = [first, "dice", "auroc", "balanced_accuracy", "accuracy", "quadratic_kappa"]
-    found = list(content["metrics"])
-    names = [name for name in dict.fromkeys(wanted) if name and name in found]
-    names += found[:3] if len(names) < 2 else []  # another task's: its own first
-    names = list(dict.fromkeys(names))
+def evaluation_summary(content: Mapping[str, Any], task: str, first: str | None = None) -> list[str]:
+    """An evaluation's most telling metrics in one line, ``first`` the one that selected the weights."""
+    found = content["metrics"]
+    brief = [name for name in found if "/" not in name and metric_named(name, task).in_brief]
+    names = dict.fromkeys([first, *brief] if first in found else brief or list(found)[:3])
     unit = count_of(content["images"], "image")
     if content["patients"] is not None:
         unit += f" of {count_of(content['patients'], 'patient')}"

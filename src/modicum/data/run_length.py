@@ -30,14 +30,14 @@ NOTHING = "-1"
 """What stands for an empty mask; an empty text does too."""
 
 
-def decoded(text: str, size: tuple[int, int], form: Form, place: str = "run-length text") -> Mask:
+def decoded(text: str, size: tuple[int, int], form: Form, origin: str = "run-length text") -> Mask:
     """The mask that a text stands for.
 
     Args:
         text: whole numbers with blanks between, or :data:`NOTHING`.
         size: height and width of the mask.
         form: what the first number of each pair means.
-        place: what to call the text in an error, for instance ``masks.csv row 17``.
+        origin: what to call the text in an error, for instance ``masks.csv row 17``.
 
     Raises:
         InputError: not pairs of whole numbers, a run without length, or one that leaves the mask. Absolute runs may
@@ -49,14 +49,14 @@ def decoded(text: str, size: tuple[int, int], form: Form, place: str = "run-leng
     [[0, 0], [1, 1], [1, 0]]
     """
     height, width = size
-    starts, lengths = _runs(text, form, place)
+    starts, lengths = _runs(text, form, origin)
     changes = np.zeros(height * width + 1, np.int64)
     ends = starts + lengths
     wrong = np.flatnonzero((lengths < 1) | (starts < 0) | (ends > height * width))
     if len(wrong):
         first = int(wrong[0])
         raise InputError(
-            f"{place}: run {first + 1} has {lengths[first]} pixels from pixel {starts[first] + 1} on, in a mask of "
+            f"{origin}: run {first + 1} has {lengths[first]} pixels from pixel {starts[first] + 1} on, in a mask of "
             f"{height}x{width}",
             f"check the size of the masks, and whether numbers are {form}",
         )
@@ -81,11 +81,11 @@ class RunLengthRow:
 
     Attributes:
         text: of its runs.
-        place: the file and the row, for errors; the header is row 1.
+        origin: the file and the row, for errors; the header is row 1.
     """
 
     text: str
-    place: str
+    origin: str
 
 
 def read_run_lengths(
@@ -107,32 +107,32 @@ def read_run_lengths(
     with path.open(newline="", encoding="utf-8-sig") as file, long_cells():
         rows = csv.reader(file)
         header = [name.strip() for name in next(rows, [])]
-        places = [_column(header, name, path) for name in (image_column, runs_column)]
-        found: dict[str, list[RunLengthRow]] = {}
+        indices = [_column(header, name, path) for name in (image_column, runs_column)]
+        rows_by_image: dict[str, list[RunLengthRow]] = {}
         for number, row in enumerate(rows, start=2):
             if not any(cell.strip() for cell in row):
                 continue
-            place = f"{path.name} row {number}"
-            if len(row) <= max(places) or not row[places[0]].strip():
+            origin = f"{path.name} row {number}"
+            if len(row) <= max(indices) or not row[indices[0]].strip():
                 raise InputError(
-                    f"{place}: {len(row)} cells, or no '{image_column}'",
+                    f"{origin}: {len(row)} cells, or no '{image_column}'",
                     "give each row an image and its runs",
                 )
-            name, text = (row[index].strip() for index in places)
-            found.setdefault(name, []).append(RunLengthRow(text, place))
-    _check_markers(found)
-    return found
+            name, text = (row[index].strip() for index in indices)
+            rows_by_image.setdefault(name, []).append(RunLengthRow(text, origin))
+    _check_markers(rows_by_image)
+    return rows_by_image
 
 
 def mask_of(rows: Sequence[RunLengthRow], size: tuple[int, int], form: Form) -> Mask:
     """Where any row of one image has a pixel. Arguments and errors as of :func:`decoded`; errors name the row."""
     mask = np.zeros(size, bool)
     for row in rows:
-        mask |= decoded(row.text, size, form, row.place)
+        mask |= decoded(row.text, size, form, row.origin)
     return mask
 
 
-def _runs(text: str, form: Form, place: str) -> tuple[Int[np.ndarray, "runs"], Int[np.ndarray, "runs"]]:
+def _runs(text: str, form: Form, origin: str) -> tuple[Int[np.ndarray, "runs"], Int[np.ndarray, "runs"]]:
     """First pixels from 0, and lengths."""
     words = text.split()
     if not words or words == [NOTHING]:
@@ -142,12 +142,12 @@ def _runs(text: str, form: Form, place: str) -> tuple[Int[np.ndarray, "runs"], I
     except (ValueError, OverflowError) as error:
         wrong = [word for word in words if not word.lstrip("+-").isdigit() or len(word) > 18]
         raise InputError(
-            f"{place}: '{listed(wrong, 1)}' is not a number of pixels",
+            f"{origin}: '{listed(wrong, 1)}' is not a number of pixels",
             "give whole numbers with blanks between",
         ) from error
     if len(numbers) % 2:
         raise InputError(
-            f"{place}: {len(numbers)} numbers are not pairs of a start and a length", "complete the row"
+            f"{origin}: {len(numbers)} numbers are not pairs of a start and a length", "complete the row"
         )
     first, lengths = numbers[::2], numbers[1::2]
     if form == "absolute":
@@ -155,7 +155,7 @@ def _runs(text: str, form: Form, place: str) -> tuple[Int[np.ndarray, "runs"], I
     wrong_skips = np.flatnonzero(first < 0)
     if len(wrong_skips):
         raise InputError(
-            f"{place}: a skip of {first[wrong_skips[0]]} pixels", "check whether the numbers are absolute"
+            f"{origin}: a skip of {first[wrong_skips[0]]} pixels", "check whether the numbers are absolute"
         )
     return np.cumsum(first) + np.cumsum(lengths) - lengths, lengths
 
@@ -168,11 +168,11 @@ def _column(header: Sequence[str], name: str, path: Path) -> int:
     return header.index(name)
 
 
-def _check_markers(found: dict[str, list[RunLengthRow]]) -> None:
-    for rows in found.values():
-        nothing = [row for row in rows if row.text in ("", NOTHING)]
-        if nothing and len(nothing) < len(rows):
+def _check_markers(rows_by_image: dict[str, list[RunLengthRow]]) -> None:
+    for rows in rows_by_image.values():
+        empty_rows = [row for row in rows if row.text in ("", NOTHING)]
+        if empty_rows and len(empty_rows) < len(rows):
             raise InputError(
-                f"{nothing[0].place}: says that its image has no region, and another row gives it one",
+                f"{empty_rows[0].origin}: says that its image has no region, and another row gives it one",
                 "remove one of the two",
             )

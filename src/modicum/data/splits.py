@@ -133,7 +133,7 @@ def ensure_splits(
         manifest = _split_all_but_reference(manifest, fractions, seed)
     elif "split" in manifest.table:
         for row in np.flatnonzero(manifest.table["split"].isna())[:1]:
-            raise InputError(f"{manifest.place(int(row))}: split is blank", "write train, val or test")
+            raise InputError(f"{manifest.describe_row(int(row))}: split is blank", "write train, val or test")
         if val_fraction > 0:
             manifest = carve_validation(manifest, val_fraction, seed)
     else:

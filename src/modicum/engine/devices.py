@@ -85,5 +85,5 @@ def memory_error(what: str, batch_size: int, image_size: tuple[int, int]) -> Res
     return ResourceError(
         f"out of memory while {what} (batch size {batch_size}, images {image_size[0]}x{image_size[1]})",
         "lower --batch-size (and raise --set accumulate=N to keep the step), or lower --image-size, "
-        "or take --method linear",
+        "or choose a method that needs less memory (`modicum methods` lists all)",
     )

@@ -33,6 +33,7 @@ from modicum.methods import ExtractStage, Method, TrainStage
 from modicum.nn import count_parameters, learnable_parameters
 from modicum.progress import say, set_quiet
 from modicum.tasks import Task
+from modicum.tasks.metric import check_monitor
 
 
 def fit_recipe(
@@ -179,6 +180,7 @@ def _prepared(recipe: Recipe, folder: RunFolder, stores: Path, workers: int) -> 
     """The data with everything that is read besides the images, and the task."""
     prepared = prepare(recipe, folder, stores, workers)
     task = task_for(prepared.manifest, recipe)
+    check_monitor(task.metric(recipe.training.monitor or task.monitor))
     for note in task.notes:
         say(note)
     prepared = replace(prepared, notes=[*prepared.notes, *task.notes])

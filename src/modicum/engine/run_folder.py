@@ -13,7 +13,18 @@ from modicum.atomic_files import write_text
 from modicum.errors import InputError
 
 STORES = ".stores"
+OLD_MEMORY_KINDS = {"accounted": "estimated", "allocator": "measured"}
 STATES = ("running", "interrupted", "failed", "finished")
+
+
+def memory_kind(memory: Mapping[str, Any]) -> str:
+    """How a peak of training memory was obtained: ``estimated`` tensor by tensor, or ``measured`` by a GPU's allocator.
+
+    Args:
+        memory: ``memory`` in ``metrics.json``; earlier versions wrote ``accounted`` and ``allocator``.
+    """
+    kind = str(memory.get("kind", ""))
+    return OLD_MEMORY_KINDS.get(kind, kind)
 
 
 class RunFolder:

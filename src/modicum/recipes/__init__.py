@@ -1,4 +1,4 @@
-"""Recipes that come with modicum: published settings, by name. Plain values; what they mean is the engine's."""
+"""Recipes that come with modicum: published settings, by name. Plain values, interpreted by the engine."""
 
 from modicum.recipes.catalogue import shipped_recipe, shipped_recipes
 from modicum.recipes.shipped import ShippedRecipe

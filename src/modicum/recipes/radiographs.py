@@ -1,4 +1,4 @@
-"""Fine-tuning of foundation models of chest radiographs: the published tables.
+"""Published settings for fine-tuning foundation models of chest radiographs.
 
 ``cxr/lora_*`` and ``cxr/full_*``: Lian et al., "Less Could Be Better: Parameter-efficient Fine-tuning Advances Medical
 Vision Foundation Models" (MIDL 2024, arXiv 2401.12215) and its code, on weights of MRM and, with ``_mae``, on those of
@@ -17,7 +17,7 @@ TITLES = {"nih": "NIH ChestX-ray14", "chexpert": "CheXpert", "rsna": "RSNA Pneum
 
 
 class LoRASetting(NamedTuple):
-    """One row of the published table. Rates of the MAE are for batches of 256."""
+    """One row of the published table. Learning rates of the MAE are for batches of 256."""
 
     data: str
     percent: int
@@ -45,7 +45,7 @@ LORA = (
 
 
 class StepSetting(NamedTuple):
-    """Full fine-tuning of MRM, published in steps; ``images`` is the length of the published training list."""
+    """Full fine-tuning of MRM, published in steps; ``images`` is the size of the published training list."""
 
     data: str
     percent: int
@@ -96,14 +96,14 @@ def _recipes() -> Iterator[ShippedRecipe]:
 
 
 def _absolute(base_lr: float) -> float:
-    """The rate at batches of 64 of one that is given for 256."""
+    """Scales a learning rate for batches of 256 to batches of 64."""
     return base_lr * BATCH / 256
 
 
 def _of_lian(
     method: str, data: str, percent: int, family: str, epochs: int, lr: float, config: dict[str, Any]
 ) -> ShippedRecipe:
-    """A recipe of the benchmark on one of its two kinds of weights."""
+    """A recipe of the benchmark by Lian et al., for one of its two kinds of weights."""
     if family == "mrm":
         training: dict[str, Any] = {
             "optimizer": "sgd",
@@ -142,7 +142,7 @@ def _of_lian(
 
 
 def _of_zhou(row: StepSetting) -> ShippedRecipe:
-    """A recipe of MRM: its steps as the nearest number of epochs over the published list."""
+    """A recipe of MRM (Zhou et al.): its steps as the nearest number of epochs over the published list."""
     per_epoch = row.images // MRM_BATCH
     training = {
         "optimizer": "sgd",
@@ -175,7 +175,7 @@ def _labels(data: str, percent: int) -> str:
 def _values(
     method: str, percent: int, family: str, training: dict[str, Any], config: dict[str, Any], seed: int
 ) -> dict[str, Any]:
-    """What all of them share: the network, its input, the selection by the mean AUROC of all validation images."""
+    """Settings shared by all recipes: the network, its input, selection by the mean AUROC of all validation images."""
     mean, std = _STATISTICS[family]
     return {
         "method": method,

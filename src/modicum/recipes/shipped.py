@@ -1,4 +1,4 @@
-"""A published setting under a name."""
+"""Published settings under a name."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,13 +7,13 @@ from typing import Any
 
 @dataclass(frozen=True)
 class ShippedRecipe:
-    """A part of a recipe: what a publication sets. The rest is the method's and the user's.
+    """The part of a recipe that a publication sets. The rest comes from the method and the user.
 
     Attributes:
-        name: as ``--recipe`` takes it.
+        name: name for ``--recipe``.
         summary: one line.
         source: where it was published.
-        weights: what the backbone was pre-trained by, in words, where the recipe is for such weights only.
+        weights: description of the backbone's pre-training, if the recipe is for such weights only.
         values: settings in the structure of ``recipe.yaml``.
     """
 

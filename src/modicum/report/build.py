@@ -1,4 +1,4 @@
-"""Makes ``report.html`` from a run folder."""
+"""Writes ``report.html`` from a run folder."""
 
 from importlib.resources import files
 from pathlib import Path
@@ -16,7 +16,7 @@ from modicum.report.sections_by_task import sections_of
 from modicum.report.words import count, plural
 
 PICTURE_BYTES = 1_800_000
-"""All example pictures of a page together, as text; keeps the page under 3 MB."""
+"""Size limit of all example images of a page together, as text; keeps the page under 3 MB."""
 
 
 def build(run_folder: Path) -> Path:
@@ -25,7 +25,7 @@ def build(run_folder: Path) -> Path:
     Only files of the folder are read. The same folder gives the same bytes.
 
     Raises:
-        InputError: there is no such folder, or nothing of a run is in it.
+        InputError: the folder does not exist, or contains no files of a run.
         ResourceError: the disk is full.
     """
     page = Path(run_folder) / "report.html"
@@ -34,13 +34,17 @@ def build(run_folder: Path) -> Path:
 
 
 def render(run_folder: Path) -> str:
-    """The page as text. Raises as :func:`build`."""
+    """Renders the page as HTML. Raises like :func:`build`."""
     if not run_folder.is_dir():
-        raise InputError(f"'{run_folder}' is not a run folder", "give the folder that `modicum fit` made")
+        raise InputError(
+            f"'{run_folder}' is not a run folder",
+            "pass a folder written by `modicum fit`, for instance runs/NAME",
+        )
     run = read_run(run_folder)
     if not (run.metrics or run.recipe_text or run.history or run.evaluations):
         raise InputError(
-            f"'{run_folder}' holds no recipe, history or metrics", "give the folder that `modicum fit` made"
+            f"'{run_folder}' contains no recipe, history or metrics",
+            "pass a folder written by `modicum fit`, for instance runs/NAME",
         )
     return _environment().get_template("report.html.j2").render(_page(run))
 
@@ -66,8 +70,8 @@ def _page(run: RunFiles) -> dict[str, Any]:
     sections = sections_of(run.task_name)
     main = run.main
     training = [*training_blocks(run), *policy_blocks(run)]
-    own = ("losses.html.j2", "policies.html.j2")
-    dense = sections.galleries is not None or any(block.template in own for block in training)
+    dense_templates = ("losses.html.j2", "policies.html.j2")
+    dense = sections.galleries is not None or any(block.template in dense_templates for block in training)
     return {
         "css": _css("report.css"),
         "own_css": _css("dense.css") if dense else "",
@@ -94,8 +98,8 @@ def _css(name: str) -> Markup:
     return Markup(files("modicum.report").joinpath(f"templates/{name}").read_text(encoding="utf-8"))
 
 
-def _panel(run: RunFiles, sections: TaskSections, evaluation: Evaluation, place: int) -> dict[str, Any]:
-    illustrated = sum(bool(other.examples) for other in run.evaluations)
+def _panel(run: RunFiles, sections: TaskSections, evaluation: Evaluation, index: int) -> dict[str, Any]:
+    illustrated = sum(bool(any_evaluation.examples) for any_evaluation in run.evaluations)
     budget = PICTURE_BYTES // max(1, illustrated)
     galleries = sections.galleries(run, evaluation, budget) if sections.galleries else []
     mistakes, correct = split_cards([] if sections.galleries else cards_of(evaluation, budget))
@@ -107,7 +111,7 @@ def _panel(run: RunFiles, sections: TaskSections, evaluation: Evaluation, place:
         "size": ", ".join(size),
         "note": _resampling(evaluation) if sections.galleries is None or _has_intervals(evaluation) else "",
         "seen": _seen(evaluation),
-        "blocks": sections.blocks(run, evaluation, f"e{place}"),
+        "blocks": sections.blocks(run, evaluation, f"e{index}"),
         "map": ", ".join(sorted({str(entry["map"]) for entry in evaluation.examples if entry.get("map")})),
         "mistakes": mistakes,
         "correct": correct,
@@ -120,7 +124,8 @@ def _seen(evaluation: Evaluation) -> str:
     if not evaluation.seen:
         return ""
     images = number(evaluation.info.get("images")) or evaluation.seen
-    return f"{count(evaluation.seen)} of these {count(images)} images were used in training: the scores are too good."
+    seen = f"{count(evaluation.seen)} of these {count(images)} images were in the training data"
+    return f"{seen}: these scores are optimistic."
 
 
 def _has_intervals(evaluation: Evaluation) -> bool:

@@ -1,4 +1,4 @@
-"""Scores of each patient's images, from the predictions file: a table, and a picture of one metric."""
+"""Scores by patient, from the predictions file: a table, and a figure of one metric."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,52 +25,51 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FEW_PATIENTS = 5
-"""Below this many patients an interval over them is hardly one."""
+"""Below this many patients, an interval over them is unreliable."""
 LISTED = 40
-"""Patients in the table; the worst come first."""
+"""Maximum number of patients in the table, the worst first."""
 _NAMED, _DOTS, _DRAWN = 12, 800, 400
-"""Up to so many patients are named under the picture, so many images are dots of their own, and so many patients are
-drawn at all."""
+"""Maximum number of patients that are named in the figure, of images drawn as single dots, and of patients drawn."""
 
 
 @dataclass(frozen=True)
 class Scored:
-    """Each image's scores.
+    """Scores of each image.
 
     Args:
-        values: a row an image, a column a metric; NaN where an image has none.
-        patients: of each image; None where patients are not known.
+        values: one row per image, one column per metric; NaN where an image has no value.
+        patients: patient of each image; None if patients are not known.
     """
 
     values: pd.DataFrame
     patients: np.ndarray | None
 
     def groups(self, metric: str) -> list[tuple[str, np.ndarray]]:
-        """The patients' names and their images' values of a metric, the worst first; those with no value are left out."""
+        """Patient names with their images' values of a metric, the worst first; patients without values are left out."""
         assert self.patients is not None
-        found = []
+        groups = []
         for name, rows in self.values.groupby(self.patients, sort=True)[metric]:
-            known = rows.to_numpy(dtype=float)
-            known = known[np.isfinite(known)]
-            if len(known):
-                found.append((str(name), known))
+            values = rows.to_numpy(dtype=float)
+            values = values[np.isfinite(values)]
+            if len(values):
+                groups.append((str(name), values))
         sign = -1 if lower_is_better(metric) else 1
-        return sorted(found, key=lambda group: sign * group[1].mean())
+        return sorted(groups, key=lambda group: sign * group[1].mean())
 
 
 def scored(evaluation: Evaluation, metrics: Sequence[str]) -> Scored | None:
-    """The per-image scores in an evaluation's predictions; None where there are none of these metrics."""
+    """The per-image scores in an evaluation's predictions; None if it has none of these metrics."""
     table = evaluation.predictions
     names = [] if table is None else [name for name in metrics if name in table]
     if table is None or not names:
         return None
     values = pd.DataFrame({name: pd.to_numeric(table[name], errors="coerce") for name in names})
-    known = "patient" in table and (table["patient"] != "").any()
-    return Scored(values, table["patient"].to_numpy(dtype=object) if known else None)
+    has_patients = "patient" in table and (table["patient"] != "").any()
+    return Scored(values, table["patient"].to_numpy(dtype=object) if has_patients else None)
 
 
 def patient_cautions(evaluation: Evaluation) -> list[str]:
-    """What few patients cannot tell."""
+    """Cautions for evaluations with few patients."""
     patients = number(evaluation.info.get("patients"))
     if patients == 1:
         return [
@@ -84,26 +83,26 @@ def patient_cautions(evaluation: Evaluation) -> list[str]:
     return []
 
 
-def patient_blocks(found: Scored | None, prefix: str, width: str = "half") -> list[Block]:
-    """A picture of the first metric, image by image, and a table of all metrics, patient by patient.
+def patient_blocks(images: Scored | None, prefix: str, width: str = "half") -> list[Block]:
+    """A figure of the first metric by image, and a table of all metrics by patient.
 
     Args:
-        found: the images' scores; None for nothing to show.
-        prefix: keeps the ids of several evaluations apart.
-        width: of the picture's card.
+        images: the images' scores; None for nothing to show.
+        prefix: prefix of ids, different for each evaluation.
+        width: width of the figure's card.
     """
-    if found is None:
+    if images is None:
         return []
-    lead = str(found.values.columns[0])
-    known = found.values[lead].dropna()
-    if known.empty:
+    lead = str(images.values.columns[0])
+    values = images.values[lead].dropna()
+    if values.empty:
         return []
     title = f"{metric_title(lead)} of each image"
-    groups = [] if found.patients is None else found.groups(lead)
-    figure = spread_figure(groups, lead) if groups else histogram(known.to_numpy(dtype=float), lead)
+    groups = [] if images.patients is None else images.groups(lead)
+    figure = spread_figure(groups, lead) if groups else histogram(values.to_numpy(dtype=float), lead)
     by = (
         "A dot an image, a line the mean of a patient"
-        if len(known) <= _DOTS
+        if len(values) <= _DOTS
         else "Each patient's mean and range"
     )
     note = (
@@ -114,30 +113,30 @@ def patient_blocks(found: Scored | None, prefix: str, width: str = "half") -> li
     svg = inline_svg(figure, f"{prefix}-{lead}", f"{title}: {note}")
     blocks = [Block("figure.html.j2", title, {"svg": svg, "legend": [], "metric": note}, width)]
     if groups:
-        blocks.append(Block("patients.html.j2", "Patient by patient", _table(found, groups, lead)))
+        blocks.append(Block("patients.html.j2", "Patient by patient", _table(images, groups, lead)))
     return blocks
 
 
-def _table(found: Scored, groups: Sequence[tuple[str, np.ndarray]], lead: str) -> dict[str, Any]:
-    names = [str(name) for name in found.values.columns]
+def _table(images: Scored, groups: Sequence[tuple[str, np.ndarray]], lead: str) -> dict[str, Any]:
+    names = [str(name) for name in images.values.columns]
     highest = max(float(values.max()) for _, values in groups)
     end = min(1.0, _rounded_up(highest)) if is_share(lead) else _rounded_up(highest)
     start = min(0.0, min(float(values.min()) for _, values in groups))
-    assert found.patients is not None
-    owners = found.patients.astype(str)
+    assert images.patients is not None
+    owners = images.patients.astype(str)
     rows = []
     for patient, values in groups[:LISTED]:
-        own = found.values[owners == patient]
+        patient_values = images.values[owners == patient]
         ends = {"value": values.mean(), "low": values.min(), "high": values.max()}
         entry = {key: float(value) for key, value in ends.items()}
         rows.append(
             {
                 "name": patient,
-                "images": count(len(own)),
+                "images": count(len(patient_values)),
                 "mark": whisker(entry, start, end)
                 if len(values) > 1
                 else whisker({"value": ends["value"]}, start, end),
-                "cells": [_cell(name, own[name].to_numpy(dtype=float)) for name in names],
+                "cells": [_cell(name, patient_values[name].to_numpy(dtype=float)) for name in names],
             }
         )
     return {
@@ -147,8 +146,8 @@ def _table(found: Scored, groups: Sequence[tuple[str, np.ndarray]], lead: str) -
         "end": f"{end:.3g}",
         "rows": rows,
         "whole": {
-            "images": count(len(found.values)),
-            "cells": [_cell(n, found.values[n].to_numpy(dtype=float)) for n in names],
+            "images": count(len(images.values)),
+            "cells": [_cell(n, images.values[n].to_numpy(dtype=float)) for n in names],
         },
         "left": max(0, len(groups) - LISTED),
         "single": len(groups) == 1,
@@ -156,17 +155,17 @@ def _table(found: Scored, groups: Sequence[tuple[str, np.ndarray]], lead: str) -
 
 
 def _cell(name: str, values: np.ndarray) -> dict[str, str]:
-    """The mean of a metric, and the lowest and highest image."""
-    known = values[np.isfinite(values)]
-    if not len(known):
+    """Formats the mean of a metric, with the lowest and highest value."""
+    finite = values[np.isfinite(values)]
+    if not len(finite):
         return {"name": metric_title(name), "text": score(None), "range": ""}
-    ends = {"low": float(known.min()), "high": float(known.max())}
-    spread = metric_interval(name, ends) if len(known) > 1 else ""
-    return {"name": metric_title(name), "text": metric_text(name, float(known.mean())), "range": spread}
+    ends = {"low": float(finite.min()), "high": float(finite.max())}
+    spread = metric_interval(name, ends) if len(finite) > 1 else ""
+    return {"name": metric_title(name), "text": metric_text(name, float(finite.mean())), "range": spread}
 
 
 def _rounded_up(value: float) -> float:
-    """The next of 1, 2, 2.5, 5 and 10 times a power of ten, for the end of an axis."""
+    """Rounds up to 1, 2, 2.5, 5 or 10 times a power of ten, for the end of an axis."""
     if value <= 0:
         return 1.0
     power = 10.0 ** np.floor(np.log10(value))
@@ -174,12 +173,12 @@ def _rounded_up(value: float) -> float:
 
 
 def spread_figure(groups: Sequence[tuple[str, np.ndarray]], metric: str, what: str = "patients") -> "Figure":
-    """Patients side by side in the order given: each image a dot, the mean a line; of many images means and ranges.
+    """Plots groups side by side: each image a dot and the mean a line, or for many images means and ranges.
 
     Args:
-        groups: names and their images' values.
-        metric: what the values are.
-        what: the groups are, where they are too many to be named.
+        groups: names with the values of their images, in order.
+        metric: name of the metric.
+        what: axis label, if there are too many groups to name them.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
@@ -191,24 +190,24 @@ def spread_figure(groups: Sequence[tuple[str, np.ndarray]], metric: str, what: s
     with plot_style():
         figure = Figure(figsize=(5.6, 3.5), layout="constrained")
         axes = figure.subplots()
-        place = np.arange(len(groups), dtype=float)
+        x_positions = np.arange(len(groups), dtype=float)
         means = np.array([values.mean() for _, values in groups])
         if sum(len(values) for _, values in groups) <= _DOTS:
-            for x, (_, values) in zip(place, groups, strict=True):
+            for x, (_, values) in zip(x_positions, groups, strict=True):
                 # Side by side in a fixed pattern, so that equal values do not hide each other.
                 aside = 0.22 * np.sin(2.4 * np.arange(len(values)))
                 axes.plot(
                     x + aside, values, "o", color=COLOURS[0], alpha=0.45, markersize=4.5, markeredgewidth=0
                 )
-            axes.hlines(means, place - 0.34, place + 0.34, color=COLOURS[1], linewidth=2.2)
+            axes.hlines(means, x_positions - 0.34, x_positions + 0.34, color=COLOURS[1], linewidth=2.2)
         else:
             axes.vlines(
-                place, *np.array([(v.min(), v.max()) for _, v in groups]).T, color=COLOURS[0], alpha=0.4
+                x_positions, *np.array([(v.min(), v.max()) for _, v in groups]).T, color=COLOURS[0], alpha=0.4
             )
-            axes.plot(place, means, "o", color=COLOURS[1], markersize=3.5)
+            axes.plot(x_positions, means, "o", color=COLOURS[1], markersize=3.5)
         if len(groups) <= _NAMED:
             axes.set_xticks(
-                place, [_short(name) for name, _ in groups], rotation=0 if len(groups) <= 5 else 30
+                x_positions, [_short(name) for name, _ in groups], rotation=0 if len(groups) <= 5 else 30
             )
         else:
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
@@ -222,7 +221,7 @@ def spread_figure(groups: Sequence[tuple[str, np.ndarray]], metric: str, what: s
 
 
 def histogram(values: np.ndarray, metric: str) -> "Figure":
-    """How many images have which value."""
+    """Histogram of the values over images."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 

@@ -1,4 +1,4 @@
-"""What classification adds to the page: curves, calibration, confusion, every class, examples."""
+"""Report sections of classification: curves, calibration, confusion matrix, classes, examples."""
 
 from typing import Any
 
@@ -12,32 +12,32 @@ from modicum.report.sections import Block, TaskSections, score_block, whisker
 from modicum.report.words import interval, metric_title, percent, score
 
 _SEVERAL = 6
-"""With more classes than this, curves are drawn quietly with their mean in front."""
+"""With more classes than this, curves are drawn faintly behind their mean."""
 _BANDS = 6
-"""With more curves than this in one figure, bands would hide each other; each class shows its own in the table."""
+"""With more curves than this in one figure, no bands are drawn; the table has each class's own."""
 _LARGEST_MATRIX = 12
 _WORK = 30_000
 
 
 def blocks(run: RunFiles, evaluation: Evaluation, prefix: str) -> list[Block]:
-    """The cards of one evaluation."""
+    """The blocks of one evaluation."""
     scored = classified(run, evaluation)
     if scored is None:
         return score_block(evaluation)
-    bands = {index: _bands(scored, index, evaluation) for index in scored.shown()}
-    found = _curve_blocks(scored, evaluation, bands, prefix)
-    found.append(_calibration_block(scored, evaluation, prefix))
+    bands = {index: _bands(scored, index, evaluation) for index in scored.curve_classes()}
+    cards = _curve_blocks(scored, evaluation, bands, prefix)
+    cards.append(_calibration_block(scored, evaluation, prefix))
     beside = not scored.several and len(scored.classes) <= _SEVERAL
     if not scored.several:
-        found += _confusion_blocks(scored)
-    found += score_block(evaluation, "half" if beside else "full")
+        cards += _confusion_blocks(scored)
+    cards += score_block(evaluation, "half" if beside else "full")
     if run.kind != "binary":
-        found.append(_class_block(scored, evaluation, bands))
-    return found
+        cards.append(_class_block(scored, evaluation, bands))
+    return cards
 
 
 def _bands(scored: Classified, index: int, evaluation: Evaluation) -> tuple[Any, Any] | None:
-    """ROC and precision-recall bands of one class; fewer resamples where there are many images."""
+    """ROC and precision-recall bands of one class, with fewer resamples for many images."""
     from modicum.tasks.classification.curves import pr_band, roc_band
 
     scores, positive, patients = scored.one(index)
@@ -60,7 +60,7 @@ def _curve_blocks(
     if not drawn:
         return []
     quiet = len(drawn) > _SEVERAL
-    found = []
+    cards = []
     for which, metric, title in ((0, "auroc", "ROC"), (1, "average_precision", "Precision and recall")):
         curves = []
         for index in drawn:
@@ -80,8 +80,8 @@ def _curve_blocks(
         label = f"{title} curve: " + "; ".join(f"{row['name']} {row['text']}" for row in legend)
         svg = inline_svg(figure, f"{prefix}-{metric}", label)
         note = f"{metric_title(metric)} and interval"
-        found.append(Block("figure.html.j2", title, {"svg": svg, "legend": legend, "metric": note}, "third"))
-    return found
+        cards.append(Block("figure.html.j2", title, {"svg": svg, "legend": legend, "metric": note}, "third"))
+    return cards
 
 
 def _filled(band: Any) -> bool:
@@ -108,10 +108,10 @@ def _legend(
         each = {"name": "each on its own", "swatch": "muted", "dash": "", "text": "", "interval": ""}
         return [mean | {"text": score(overall.get("value")), "interval": interval(overall)}, each]
     rows = []
-    for place, index in enumerate(drawn):
+    for order, index in enumerate(drawn):
         name = scored.classes[index]
         entry = overall if scored.kind == "binary" else evaluation.metrics.get(f"{metric}/{name}", {})
-        line = {"name": name, "swatch": f"s{place}", "dash": ""}
+        line = {"name": name, "swatch": f"s{order}", "dash": ""}
         rows.append(line | {"text": score(entry.get("value")), "interval": interval(entry)})
     return rows
 
@@ -124,8 +124,8 @@ def _calibration_block(scored: Classified, evaluation: Evaluation, prefix: str) 
         stated, happened = scored.probabilities[:, 1], scored.truth == 1
         what = f"probability of “{scored.classes[1]}”"
     elif scored.several:
-        known = ~np.isnan(scored.truth)
-        stated, happened = scored.probabilities[known], scored.truth[known] > 0.5
+        is_known = ~np.isnan(scored.truth)
+        stated, happened = scored.probabilities[is_known], scored.truth[is_known] > 0.5
         what = "probabilities of all findings together"
     else:
         stated = scored.probabilities.max(1)
@@ -172,7 +172,7 @@ def _confusion_blocks(scored: Classified) -> list[Block]:
         "totals": [int(total) for total in matrix.sum(1)],
         "wrong": wrong[: 15 if size > _LARGEST_MATRIX else 4],
         "matrix": size <= _LARGEST_MATRIX,
-        # Names that would be broken into pieces beside the cells are listed above them instead.
+        # Names that are too long for the row labels are listed above the table instead.
         "numbered": max(len(name) for name in scored.classes) > (3 if size > 3 else 12),
     }
     title = "What was taken for what"

@@ -1,4 +1,4 @@
-"""What classification says in words: the headline, cautions, and counts of classes."""
+"""Report texts of classification: the headline, cautions, and counts of classes."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,9 +12,9 @@ from modicum.report.sections import Headline
 from modicum.report.words import of_hundred, plural, score, sensitivity_at, sentence_list
 
 FEW = 50
-"""Below this many images of a class, its intervals are too wide to lean on."""
+"""Below this many images of a class, its intervals are too wide to rely on."""
 TOO_FEW = 10
-"""Below this many images, a statement about a hundred would be made up."""
+"""Below this many images, no statement about a hundred images is made."""
 
 
 def about(run: RunFiles) -> str:
@@ -30,22 +30,22 @@ def about(run: RunFiles) -> str:
 
 
 def class_words(run: RunFiles, name: str) -> str:
-    """``“glaucoma”``; ``“covid = 1”`` where the class alone is a bare number and its column has a name."""
+    """``“glaucoma”``, or ``“covid = 1”`` if the class is a number and its column has a name."""
     column = as_mapping(run.recipe_data.get("columns")).get("label")
     return f"“{column} = {name}”" if isinstance(column, str) and name.isdigit() else f"“{name}”"
 
 
 def headline(run: RunFiles, evaluation: Evaluation) -> Headline:
-    """The result as a sentence about a hundred images, and those as dots."""
+    """The result as a sentence about a hundred images, and as a figure of a hundred dots."""
     if run.kind == "multi-class":
         return _named_rightly(run, evaluation)
-    return _found(run, evaluation)
+    return _detection_headline(run, evaluation)
 
 
-def _found(run: RunFiles, evaluation: Evaluation) -> Headline:
+def _detection_headline(run: RunFiles, evaluation: Evaluation) -> Headline:
     at = next((name for name in evaluation.metrics if sensitivity_at(name)), "")
-    found = evaluation.metrics.get(at, {})
-    value, alarms = number(found.get("value")), 100 - float(sensitivity_at(at) or 95)
+    sensitivity = evaluation.metrics.get(at, {})
+    value, alarms = number(sensitivity.get("value")), 100 - float(sensitivity_at(at) or 95)
     if value is None:
         return Headline("")
     hits, rate = of_hundred(value), f"{alarms:g}"
@@ -61,16 +61,16 @@ def _found(run: RunFiles, evaluation: Evaluation) -> Headline:
     what = class_words(run, run.classes[1]) if single else "a finding"
     who = "" if single else f"Averaged over {len(run.classes)} findings: of"
     sentence = (
-        f"{who or 'Of'} 100 images with {what} it found about {hits}{_between(found)} "
+        f"{who or 'Of'} 100 images with {what} it found about {hits}{_between(sensitivity)} "
         f"at a false-alarm rate of {rate} in 100."
     )
     if not single:
         sentence += _best_and_worst(run, evaluation)
-    found_label, alarm_label = f"{hits} found", f"{rate} false {'alarm' if rate == '1' else 'alarms'}"
+    hits_label, alarm_label = f"{hits} found", f"{rate} false {'alarm' if rate == '1' else 'alarms'}"
     pictures = [
         (
-            hundred([("good", hits)], f"Of 100 images with {what}: {found_label}"),
-            [("", f"of 100 images with {what}"), ("good", found_label), ("rest", f"{100 - hits} missed")],
+            hundred([("good", hits)], f"Of 100 images with {what}: {hits_label}"),
+            [("", f"of 100 images with {what}"), ("good", hits_label), ("rest", f"{100 - hits} missed")],
         ),
         (
             hundred([("bad", round(alarms))], f"Of 100 images without: {alarm_label}"),
@@ -117,40 +117,40 @@ def _named_rightly(run: RunFiles, evaluation: Evaluation) -> Headline:
 
 def _between(entry: Mapping[str, Any]) -> str:
     low, high = number(entry.get("low")), number(entry.get("high"))
-    # Spaces that do not break keep the bracket in one piece.
+    # Non-breaking spaces keep the bracket on one line.
     return "" if low is None or high is None else f" ({of_hundred(low)}\u00a0to\u00a0{of_hundred(high)})"
 
 
 def _best_and_worst(run: RunFiles, evaluation: Evaluation) -> str:
     scores = {name: number(evaluation.metrics.get(f"auroc/{name}", {}).get("value")) for name in run.classes}
-    known = {name: value for name, value in scores.items() if value is not None}
-    if len(known) < 2:
+    defined = {name: value for name, value in scores.items() if value is not None}
+    if len(defined) < 2:
         return ""
-    best, worst = max(known, key=lambda n: known[n]), min(known, key=lambda n: known[n])
-    return f" Best at “{best}” (AUROC {score(known[best])}), worst at “{worst}” ({score(known[worst])})."
+    best, worst = max(defined, key=lambda n: defined[n]), min(defined, key=lambda n: defined[n])
+    return f" Best at “{best}” (AUROC {score(defined[best])}), worst at “{worst}” ({score(defined[worst])})."
 
 
 def cautions(run: RunFiles, evaluation: Evaluation) -> list[str]:
-    """What the numbers of one evaluation cannot carry."""
+    """Cautions about the scores of one evaluation."""
     scored = classified(run, evaluation)
     if scored is None:
         return []
-    found = []
+    sentences = []
     numbers = [int(scored.one(i)[1].sum()) for i in range(len(scored.classes))]
     thing = "finding" if scored.several else "class"
     few = [f"“{n}” ({amount})" for n, amount in zip(scored.classes, numbers, strict=True) if 0 < amount < FEW]
     none = [f"“{name}”" for name, amount in zip(scored.classes, numbers, strict=True) if amount == 0]
     if few:
-        found.append(
+        sentences.append(
             f"Few images to judge by: fewer than {FEW} in the {evaluation.title} of {sentence_list(few)}. "
             "Scores of so few images can be far off; read the intervals, not the dots."
         )
     if none:
         verb = "occurs" if len(none) == 1 else "occur"
-        found.append(
+        sentences.append(
             f"No image of {thing} {sentence_list(none)} {verb} in the {evaluation.title}: not evaluated."
         )
-    return found
+    return sentences
 
 
 def counts(run: RunFiles) -> list[tuple[str, dict[str, int]]]:

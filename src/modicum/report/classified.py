@@ -11,14 +11,14 @@ from modicum.report.files import Evaluation, RunFiles
 
 @dataclass(frozen=True)
 class Classified:
-    """Truth and probabilities of the images of one evaluation.
+    """Ground truth and probabilities of the images of one evaluation.
 
     Args:
         classes: names in the order of the columns.
         kind: binary, multi-class or multi-label.
         truth: ``[n]`` class numbers, or ``[n, findings]`` of 1, 0 and NaN (unknown).
         probabilities: ``[n, classes]``.
-        patients: of each image, where intervals are by patient.
+        patients: patient of each image, if intervals are by patient.
     """
 
     classes: list[str]
@@ -29,24 +29,24 @@ class Classified:
 
     @property
     def several(self) -> bool:
-        """Whether an image can have more than one of the classes."""
+        """Whether an image can have more than one class (multi-label)."""
         return self.kind == "multi-label"
 
     def one(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        """One class against the rest: scores, truth, and patients of the images where it is known."""
+        """One class against the rest: scores, ground truth, and patients, for images with known truth."""
         if not self.several:
             return self.probabilities[:, index], self.truth == index, self.patients
-        known = ~np.isnan(self.truth[:, index])
-        patients = None if self.patients is None else self.patients[known]
-        return self.probabilities[known, index], self.truth[known, index] > 0.5, patients
+        is_known = ~np.isnan(self.truth[:, index])
+        patients = None if self.patients is None else self.patients[is_known]
+        return self.probabilities[is_known, index], self.truth[is_known, index] > 0.5, patients
 
-    def shown(self) -> Iterator[int]:
-        """Class numbers that have a curve of their own: one of two, each of more."""
+    def curve_classes(self) -> Iterator[int]:
+        """Indices of the classes with a curve: one of two classes, or each of more."""
         return iter([1]) if self.kind == "binary" else iter(range(len(self.classes)))
 
 
 def classified(run: RunFiles, evaluation: Evaluation) -> Classified | None:
-    """Reads the predictions; None where they are missing or do not fit the classes. Rows without truth are left out."""
+    """Reads the predictions; None if they are missing or do not fit the classes. Rows without truth are left out."""
     table, classes = evaluation.predictions, run.classes
     if table is None or not classes or any(f"p_{name}" not in table for name in classes):
         return None

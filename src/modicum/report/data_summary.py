@@ -1,4 +1,4 @@
-"""What the model was made from: images, patients and classes of each split, formats, sizes, warnings."""
+"""Summary of the training data: images, patients and classes of each split, formats, sizes, warnings."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +12,7 @@ _TITLES = {"train": "training", "val": "validation", "test": "test", "all": "all
 
 
 def data_values(run: RunFiles, sections: TaskSections) -> dict[str, Any]:
-    """What the data card shows; empty where there is no manifest."""
+    """Values of the data card; empty without a manifest."""
     table = run.manifest
     if table is None or not len(table):
         return {}
@@ -24,7 +24,7 @@ def data_values(run: RunFiles, sections: TaskSections) -> dict[str, Any]:
     sizes = {name: int((split_of == name).sum()) for name in names}
     totals = [("images", sizes)]
     if "patient" in table and (table["patient"] != "").any():
-        # As for the intervals: an image whose patient is not known stands for one of its own.
+        # As for the intervals: an image without a known patient counts as a separate patient.
         people = table["patient"].where(table["patient"] != "", "image:" + table["image"])
         totals.append(("patients", {n: int(people[split_of == n].nunique()) for n in names}))
     several = run.kind == "multi-label"
@@ -45,26 +45,26 @@ def _bar(amount: int, whole: int) -> dict[str, str]:
 
 
 def _facts(run: RunFiles) -> list[tuple[str, str]]:
-    """What the fingerprint knows of the files; keys that are not there are left out."""
-    found: list[tuple[str, str]] = []
+    """Rows on the files, from the fingerprint; missing keys are left out."""
+    rows: list[tuple[str, str]] = []
     fingerprint = run.fingerprint
     formats = as_mapping(fingerprint.get("formats"))
     if formats:
         parts = [f"{name.upper()} {count(n)}" for name, n in formats.items() if number(n) is not None]
-        found.append(("File formats", ", ".join(parts)))
+        rows.append(("File formats", ", ".join(parts)))
     heights, widths = as_mapping(fingerprint.get("height")), as_mapping(fingerprint.get("width"))
     if number(heights.get("median")) is not None and number(widths.get("median")) is not None:
         text = f"median {_size(widths, heights, 'median')} px"
         if number(heights.get("min")) is not None and number(widths.get("min")) is not None:
             text += f", from {_size(widths, heights, 'min')} to {_size(widths, heights, 'max')}"
-        found.append(("Image sizes (width × height)", text))
+        rows.append(("Image sizes (width × height)", text))
     size = as_mapping(run.recipe.get("image")).get("size")
     if isinstance(size, list | tuple) and len(size) == 2:
-        found.append(("Seen by the network", f"{size[1]} × {size[0]} px"))
+        rows.append(("Seen by the network", f"{size[1]} × {size[0]} px"))
     digest = run.manifest_info.get("hash") or run.manifest_info.get("content_hash")
     if isinstance(digest, str):
-        found.append(("Manifest", digest[:12]))
-    return found
+        rows.append(("Manifest", digest[:12]))
+    return rows
 
 
 def _size(widths: Mapping[str, Any], heights: Mapping[str, Any], key: str) -> str:
@@ -72,28 +72,28 @@ def _size(widths: Mapping[str, Any], heights: Mapping[str, Any], key: str) -> st
 
 
 def data_warnings(run: RunFiles) -> list[str]:
-    """What a reader should know before believing the scores: leaks, broken files, duplicates."""
+    """Warnings about the data: leaks, broken files, duplicates."""
     notes = run.fingerprint.get("notes")
-    found = [str(note) for note in notes] if isinstance(notes, list) else []
-    if run.broken and not any("broken" in note for note in found):
-        found.append(
-            f"{plural(run.broken, 'image')} could not be read and {_were(run.broken)} set aside (broken.csv)."
+    warnings = [str(note) for note in notes] if isinstance(notes, list) else []
+    if run.broken and not any("broken" in note for note in warnings):
+        warnings.append(
+            f"{plural(run.broken, 'image')} could not be read and {_were(run.broken)} skipped (broken.csv)."
         )
     shared = _shared_patients(run)
     if shared:
-        found.append(
+        warnings.append(
             f"{plural(shared, 'patient')} {'has' if shared == 1 else 'have'} images in more than one split: "
-            "the scores are likely too good."
+            "the scores are likely optimistic."
         )
     handling = run.recipe_data.get("leaks")
     if handling == "allow":
-        found.append("The check for images that leak between splits was told to let them pass.")
+        warnings.append("Images that leak between splits were allowed (leaks=allow).")
     if handling == "drop":
-        found.append("Images that leaked between splits were dropped from training.")
+        warnings.append("Images that leaked between splits were dropped from training.")
     duplicates = number(run.fingerprint.get("duplicates"))
     if duplicates:
-        found.append(f"{plural(int(duplicates), 'duplicate image')} in the data.")
-    return found
+        warnings.append(f"{plural(int(duplicates), 'duplicate image')} in the data.")
+    return warnings
 
 
 def _were(amount: int) -> str:
@@ -104,5 +104,5 @@ def _shared_patients(run: RunFiles) -> int:
     table = run.manifest
     if table is None or "patient" not in table or "split" not in table:
         return 0
-    known = table[table["patient"] != ""]
-    return int((known.groupby("patient")["split"].nunique() > 1).sum())
+    with_patient = table[table["patient"] != ""]
+    return int((with_patient.groupby("patient")["split"].nunique() > 1).sum())

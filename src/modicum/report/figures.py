@@ -1,4 +1,4 @@
-"""Figures for the page: matplotlib's SVG made small, themable and safe to inline, and small marks drawn by hand."""
+"""Figures for the page: small, themable SVG from matplotlib that is safe to inline, and hand-drawn marks."""
 
 import io
 import re
@@ -36,26 +36,26 @@ _KEPT = frozenset([*_GEOMETRY, "clip-path"])
 
 
 def theme() -> dict[str, str]:
-    """Colours that figures are drawn in, by the name of the page's variable that takes their place."""
+    """Colours of figures, by the name of the CSS variable that replaces them."""
     from modicum.tasks.classification.plots import COLOURS, GRID, INK, MUTED
 
     return {"ink": INK, "muted": MUTED, "line": GRID} | {f"s{i}": colour for i, colour in enumerate(COLOURS)}
 
 
 def inline_svg(figure: "Figure", name: str, label: str) -> Markup:
-    """A figure as an ``<svg>`` element that takes the page's font and colours and grows with its container.
+    """Converts a figure to an ``<svg>`` element with the page's font and colours that scales with its container.
 
     Args:
         figure: drawn in the colours of :func:`theme`.
-        name: unique on the page; keeps the ids of several figures apart.
-        label: what a screen reader says.
+        name: unique on the page; prefix of ids.
+        label: text for screen readers.
     """
     import matplotlib
 
     file = io.BytesIO()
     settings: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": name, "path.simplify": True}
     with matplotlib.rc_context(settings), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # glyphs that only the reader's fonts have
+        warnings.simplefilter("ignore")  # glyphs that are missing in matplotlib's fonts
         figure.savefig(
             file, format="svg", metadata={"Date": None, "Creator": None, "Type": None, "Format": None}
         )
@@ -73,7 +73,7 @@ def inline_svg(figure: "Figure", name: str, label: str) -> Markup:
 
 
 def _clean(element: ET.Element, name: str, used: set[str]) -> None:
-    """Drops namespaces, metadata, comments and what no browser needs; makes ids unique on the page."""
+    """Removes namespaces, metadata, comments and other parts that browsers do not need; makes ids unique on the page."""
     element.tag = element.tag.rpartition("}")[2]
     for child in list(element):
         if not isinstance(child.tag, str) or child.tag.endswith("}metadata"):
@@ -104,7 +104,7 @@ def _clean(element: ET.Element, name: str, used: set[str]) -> None:
 def small_curve(
     x: np.ndarray, low: np.ndarray | None, high: np.ndarray | None, y: np.ndarray, label: str
 ) -> Markup:
-    """A curve over the unit square the size of a stamp, with its band and the line of guessing."""
+    """A thumbnail of a curve over the unit square, with its band and the chance line."""
     band = ""
     if low is not None and high is not None and np.isfinite(low).all() and np.isfinite(high).all():
         outline = np.concatenate([np.stack([x, high], 1), np.stack([x, low], 1)[::-1]])
@@ -117,11 +117,11 @@ def small_curve(
 
 
 def hundred(parts: Sequence[tuple[str, int]], label: str) -> Markup:
-    """A hundred dots in rows of ten: a share that can be counted.
+    """A share as a hundred dots in rows of ten.
 
     Args:
-        parts: style of each group of dots and how many, in order; the rest are left hollow.
-        label: what a screen reader says.
+        parts: style and number of dots of each group, in order; the remaining dots are hollow.
+        label: text for screen readers.
     """
     styles = [style for style, amount in parts for _ in range(amount)][:100]
     styles += ["rest"] * (100 - len(styles))

@@ -1,4 +1,4 @@
-"""What a run folder holds, read leniently: a part that is missing or damaged is left out and said so."""
+"""Reads a run folder leniently: missing or damaged parts are left out, and damaged ones reported."""
 
 import csv
 import json
@@ -22,10 +22,10 @@ class Evaluation:
 
     Args:
         name: ``val``, ``test`` or a data set's name.
-        folder: where its files are.
+        folder: folder of its files.
         info: its ``metrics.json``: images, patients, resampling unit and so on.
         metrics: values by name, each with ``value``, ``low`` and ``high``.
-        predictions: ``predictions.csv`` with everything as text but the probabilities; None where missing.
+        predictions: ``predictions.csv`` with all columns except probabilities as text; None if missing.
         examples: entries of ``examples.json``.
     """
 
@@ -38,18 +38,18 @@ class Evaluation:
 
     @property
     def title(self) -> str:
-        """What a reader calls it."""
+        """Title for display."""
         return SET_TITLES.get(self.name, self.name)
 
     @property
     def seen(self) -> int:
-        """How many of its images the run was trained with, where that was looked up."""
+        """Number of its images that were in the training data, if known."""
         return sum(int(number(amount) or 0) for amount in as_mapping(self.info.get("seen")).values())
 
 
 @dataclass(frozen=True)
 class RunFiles:
-    """The parts of a run folder that a report is made of; empty or None where a part is missing."""
+    """The parts of a run folder that a report uses; empty or None if missing."""
 
     path: Path
     name: str
@@ -69,7 +69,7 @@ class RunFiles:
 
     @property
     def classes(self) -> list[str]:
-        """Class names in the order of the outputs; of a run that did not get far, those of its data."""
+        """Class names in the order of the outputs; for a run that stopped early, those of its data."""
         named = self.metrics.get("classes") or self.task.get("classes") or self.recipe_data.get("classes")
         if isinstance(named, list | tuple):
             return [str(name) for name in named]
@@ -85,15 +85,15 @@ class RunFiles:
 
     @property
     def recipe_data(self) -> Mapping[str, Any]:
-        """The recipe's part on data."""
+        """The recipe's data settings."""
         return as_mapping(self.recipe.get("data"))
 
     @property
     def kind(self) -> str:
-        """``binary``, ``multi-class`` or ``multi-label`` for a classifier; empty where it is not known."""
-        known = self.metrics.get("kind") or self.task.get("kind")
-        if known or self.manifest is None:
-            return str(known or "")
+        """``binary``, ``multi-class`` or ``multi-label`` for a classifier; empty if unknown."""
+        kind = self.metrics.get("kind") or self.task.get("kind")
+        if kind or self.manifest is None:
+            return str(kind or "")
         if self._findings:
             return "multi-label"
         return "binary" if len(self.classes) == 2 else "multi-class"
@@ -101,17 +101,17 @@ class RunFiles:
     @property
     def task_name(self) -> str:
         """Name of the task, for instance ``classification``."""
-        found = self.metrics.get("task") or self.task.get("name") or self.recipe.get("task")
-        return found if isinstance(found, str) else ""
+        name = self.metrics.get("task") or self.task.get("name") or self.recipe.get("task")
+        return name if isinstance(name, str) else ""
 
     @property
     def finished(self) -> bool:
-        """Whether training reached its end."""
+        """Whether training finished."""
         return self.status.get("state", "finished" if self.metrics else "") == "finished"
 
     @property
     def main(self) -> Evaluation | None:
-        """The evaluation of the headline: the test set, else other data that is new to it, else the validation set."""
+        """The evaluation in the headline: the test set, otherwise other unseen data, otherwise the validation set."""
         scored = [evaluation for evaluation in self.evaluations if evaluation.metrics]
         order = {"test": 0, "val": 2, "train": 3}
         return min(scored, key=lambda e: order.get(e.name, 3 if e.seen else 1), default=None)
@@ -142,7 +142,7 @@ def read_run(folder: Path) -> RunFiles:
 
 
 def as_mapping(value: Any) -> Mapping[str, Any]:
-    """``value`` if it is a mapping, else an empty one: files may be older or newer than this code."""
+    """``value`` if it is a mapping, otherwise an empty one: files may be of another version."""
     return value if isinstance(value, Mapping) else {}
 
 
@@ -156,22 +156,22 @@ def number(value: Any) -> float | None:
 def _evaluations(folder: Path, summaries: Mapping[str, Any], damaged: list[str]) -> list[Evaluation]:
     names = {path.name for path in folder.iterdir() if path.is_dir()} if folder.is_dir() else set()
     order = {"test": 0, "val": 1}
-    found = []
+    evaluations = []
     for name in sorted(names | set(summaries), key=lambda name: (order.get(name, 2), name)):
-        place = folder / name
-        info = _mapping(place / "metrics.json", damaged) or as_mapping(summaries.get(name))
+        evaluation_folder = folder / name
+        info = _mapping(evaluation_folder / "metrics.json", damaged) or as_mapping(summaries.get(name))
         values = {
             str(key): entry
             for key, entry in as_mapping(info.get("metrics")).items()
             if isinstance(entry, Mapping)
         }
-        predictions = _table(place / "predictions.csv", damaged)
+        predictions = _table(evaluation_folder / "predictions.csv", damaged)
         if not values and predictions is None:
             continue
-        examples = _json(place / "examples" / "examples.json", damaged)
+        examples = _json(evaluation_folder / "examples" / "examples.json", damaged)
         entries = [e for e in examples if isinstance(e, dict)] if isinstance(examples, list) else []
-        found.append(Evaluation(name, place, info, values, predictions, entries))
-    return found
+        evaluations.append(Evaluation(name, evaluation_folder, info, values, predictions, entries))
+    return evaluations
 
 
 def _json(path: Path, damaged: list[str]) -> Any:
@@ -200,7 +200,7 @@ def _recipe(path: Path, damaged: list[str]) -> tuple[str, Mapping[str, Any]]:
 
 
 def _history(path: Path, damaged: list[str]) -> list[dict[str, Any]]:
-    """Records by stage and step, the last of each kind winning: a run that was killed and went on repeats some."""
+    """Records by stage, step and kind, keeping the last: a run that was killed and resumed repeats some."""
     if not path.is_file():
         return []
     try:
@@ -220,7 +220,7 @@ def _history(path: Path, damaged: list[str]) -> list[dict[str, Any]]:
 
 
 def _table(path: Path, damaged: list[str]) -> "pd.DataFrame | None":
-    """A CSV file, every column as text but ``p_<class>``: a patient called 007 stays 007."""
+    """Reads a CSV file with all columns except ``p_<class>`` as text: a patient named 007 stays 007."""
     import pandas as pd
 
     if not path.is_file():

@@ -1,32 +1,35 @@
-"""What translation adds to the page: scores image by image and patient by patient, rows of pictures, displacements."""
+"""Report sections of image-to-image translation: scores by image and patient, example images, displacements."""
 
 import numpy as np
 
 from modicum.report.by_patient import patient_blocks, scored
 from modicum.report.files import Evaluation, RunFiles, as_mapping, number
-from modicum.report.image_to_image_words import METRICS, about, cautions, headline, pairs_note
+from modicum.report.image_to_image_words import about, cautions, headline, pairs_note
 from modicum.report.panels import galleries as panel_galleries
 from modicum.report.sections import Block, Gallery, TaskSections, score_block
 from modicum.report.words import percent, plural
+from modicum.tasks.image_to_image.metric_table import METRICS
 
 _STOPS = 12
 
 
 def blocks(run: RunFiles, evaluation: Evaluation, prefix: str) -> list[Block]:
     """The cards of one evaluation."""
-    of_patients = patient_blocks(scored(evaluation, METRICS), prefix)
+    of_patients = patient_blocks(
+        scored(evaluation, [metric.name for metric in METRICS if metric.per_image]), prefix
+    )
     # Cautions and headline have said why, where no score has an interval.
     scores = score_block(evaluation, "half" if of_patients else "full", common_reason=False)
     return [*scores, *of_patients, *_displacement_block(run, evaluation)]
 
 
 def galleries(run: RunFiles, evaluation: Evaluation, budget: int) -> list[Gallery]:
-    """The worst and typical translations, with what the colours of their differences stand for."""
+    """The worst and typical translations, with a legend for the colours of differences."""
     return panel_galleries(evaluation, budget, pairs_note(evaluation), _error_ramp())
 
 
 def _error_ramp() -> dict[str, str]:
-    """The scale of error maps, as a CSS gradient."""
+    """The colour scale of error maps, as a CSS gradient."""
     from modicum.tasks.image_to_image.pictures import ERROR_AT_WHITE, error_colours
 
     colours = error_colours(np.linspace(0, ERROR_AT_WHITE, _STOPS, dtype=np.float32)[None])[0]
@@ -39,13 +42,13 @@ def _error_ramp() -> dict[str, str]:
 
 
 def _displacement_block(run: RunFiles, evaluation: Evaluation) -> list[Block]:
-    """What the examples' estimated displacements come to."""
+    """Summary of the examples' estimated displacements."""
     fields = [as_mapping(entry.get("displacement")) for entry in evaluation.examples]
-    known = [field for field in fields if number(field.get("mean")) is not None]
-    if not known:
+    measured = [field for field in fields if number(field.get("mean")) is not None]
+    if not measured:
         return []
     means, longest, folded = (
-        [value for field in known if (value := number(field.get(key))) is not None]
+        [value for field in measured if (value := number(field.get(key))) is not None]
         for key in ("mean", "max", "folded")
     )
     size = as_mapping(run.recipe.get("image")).get("size")
@@ -64,8 +67,8 @@ def _displacement_block(run: RunFiles, evaluation: Evaluation) -> list[Block]:
             )
         )
     note = (
-        f"How far the target lies from the translation, as registration estimates it in {plural(len(known), 'example')}, "
-        f"in pixels{at}. It is no part of the translation."
+        "Displacement between target and translation, as estimated by registration in "
+        f"{plural(len(measured), 'example')}, in pixels{at}. It is not part of the translation."
     )
     return [Block("facts.html.j2", "Estimated displacement", {"rows": rows, "note": note})]
 

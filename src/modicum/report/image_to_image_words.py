@@ -1,4 +1,4 @@
-"""What translation says in words: the headline, and how far its scores carry."""
+"""Report texts of image-to-image translation: the headline and cautions."""
 
 from markupsafe import Markup, escape
 
@@ -8,12 +8,9 @@ from modicum.report.panels import panels_of
 from modicum.report.sections import Headline
 from modicum.report.words import plural, score, sentence_list
 
-METRICS = ("nmae", "psnr_foreground", "psnr_release", "psnr", "ssim_release", "ssim_foreground")
-"""Scores of an image, in the order of the predictions file."""
-
 
 def unpaired(run: RunFiles) -> bool:
-    """Whether images and targets that do not belong together were learned from."""
+    """Whether the run was trained on unpaired images and targets."""
     options = as_mapping(run.recipe.get("options"))
     return (run.metrics.get("kind") or run.task.get("kind")) == "unpaired" or options.get(
         "pairing"
@@ -21,12 +18,12 @@ def unpaired(run: RunFiles) -> bool:
 
 
 def about(run: RunFiles) -> str:
-    """How it learned to translate."""
+    """A short description of how it was trained."""
     return "learned without pairs" if unpaired(run) else "learned from pairs"
 
 
 def headline(run: RunFiles, evaluation: Evaluation) -> Headline:
-    """The error as a share of the scale from black to white, and the same as a picture."""
+    """The error as a share of the scale from black to white, as a sentence and a figure."""
     error = number(evaluation.metrics.get("nmae", {}).get("value"))
     if error is None:
         return Headline("")
@@ -41,10 +38,10 @@ def headline(run: RunFiles, evaluation: Evaluation) -> Headline:
 
 
 def _from_patient_to_patient(evaluation: Evaluation) -> str:
-    found = scored(evaluation, ["nmae"])
-    if found is None or found.patients is None:
+    images = scored(evaluation, ["nmae"])
+    if images is None or images.patients is None:
         return ""
-    means = [float(values.mean()) for _, values in found.groups("nmae")]
+    means = [float(values.mean()) for _, values in images.groups("nmae")]
     return (
         f" From patient to patient it is {_percent(min(means))} to {_percent(max(means))} %."
         if len(means) > 1
@@ -57,11 +54,11 @@ def _percent(share: float) -> str:
 
 
 def grey_scale(error: float, label: str) -> Markup:
-    """The scale from black to white, and around its middle how far a pixel is off.
+    """A figure of the scale from black to white, with the error around its middle.
 
     Args:
-        error: share of the scale.
-        label: what a screen reader says.
+        error: as a share of the scale.
+        label: text for screen readers.
     """
     steps = 32
     greys = "".join(
@@ -78,10 +75,10 @@ def grey_scale(error: float, label: str) -> Markup:
 
 
 def cautions(run: RunFiles, evaluation: Evaluation) -> list[str]:
-    """What the numbers of one evaluation cannot carry."""
-    found = patient_cautions(evaluation)
+    """Cautions about the scores of one evaluation."""
+    sentences = patient_cautions(evaluation)
     if unpaired(run):
-        found.append(
+        sentences.append(
             "Learned without pairs. Scores still compare each translation with the target of its row: where the two do "
             "not show the same place of the same patient, they say nothing."
         )
@@ -89,38 +86,38 @@ def cautions(run: RunFiles, evaluation: Evaluation) -> list[str]:
     if images is not None:
         without = int(images.values["nmae"].isna().sum())
         if without:
-            found.append(
+            sentences.append(
                 f"{plural(without, 'target')} of the {evaluation.title} {'shows' if without == 1 else 'show'} background "
                 "alone and count in no score of the foreground."
             )
-    return [*found, *_of_values(run)]
+    return [*sentences, *_of_values(run)]
 
 
 def _of_values(run: RunFiles) -> list[str]:
-    """What happened to the pictures' values before anything was compared."""
+    """Cautions about how image values were scaled before comparison."""
     options = as_mapping(run.recipe.get("options"))
-    found = []
+    sentences = []
     window = options.get("target_window")
     if isinstance(window, list | tuple) and len(window) == 2:
         centre, width = (number(value) for value in window)
         if centre is not None and width is not None:
-            found.append(
+            sentences.append(
                 f"Targets were cut at {centre - width / 2:g} and {centre + width / 2:g}: errors beyond are not seen."
             )
     if options.get("intensity") == "percentile":
-        found.append(
+        sentences.append(
             "Each volume was scaled by its own range and what lies beyond was cut: errors are shares of that range, and "
             "of no physical unit."
         )
-    return found
+    return sentences
 
 
 def pairs_note(evaluation: Evaluation) -> str:
-    """How to read a row of pictures."""
+    """How to read a row of example images."""
     names = [str(panel.get("name")) for entry in evaluation.examples for panel in panels_of(entry)]
-    shown: list[str] = [name for name in ("source", "output", "target") if name in names]
+    parts: list[str] = [name for name in ("source", "output", "target") if name in names]
     note = (
-        f"{sentence_list(shown).capitalize()}, and where output and target differ" if "error" in names else ""
+        f"{sentence_list(parts).capitalize()}, and where output and target differ" if "error" in names else ""
     )
     if "field" in names:
         note += "; last the estimated displacement: a straight grid as it moves with the translation onto the target"

@@ -1,4 +1,4 @@
-"""Learning curves of methods with several losses: a small picture for each, as their sum would say nothing."""
+"""Learning curves of methods with several losses: a small figure for each, as their sum is not informative."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Lines = Mapping[str, tuple[Sequence[float], Sequence[float]]]
-"""Places and values of each line, by its name."""
+"""Coordinates of each line, by name."""
 
 _TOGETHER = {"real": "discriminator", "fake": "discriminator"}
-"""Losses that are read against each other, by the last part of their names."""
+"""Losses that are plotted together, by the last part of their names."""
 _MEANINGS = {
     "adversarial": "do translations pass for real?",
     "discriminator": "can real and made be told apart?",
@@ -30,7 +30,7 @@ _MEANINGS = {
     "segmentation": "marks and truth",
 }
 _OF_DOMAINS = "can images of different domains be told apart?"
-"""What a discriminator learns that sees no made pictures."""
+"""The meaning of a discriminator that sees no generated images."""
 _MOST_STEPS = 200
 
 
@@ -48,14 +48,14 @@ def losses_block(
     suffix: str,
     prefix: str,
 ) -> Block:
-    """A card with every loss over epochs.
+    """A block with every loss over epochs.
 
     Args:
         epochs: records of the history, in order.
         steps: the same of single steps.
-        at: where the start and the end of each epoch lie.
-        suffix: of the title.
-        prefix: keeps the ids of several stages apart.
+        at: x coordinates of the epochs' ends, beginning with the start.
+        suffix: appended to the title.
+        prefix: prefix of ids, different for each stage.
     """
     ends = [0.0, *(float(record["step"]) for record in epochs)]
     groups: dict[str, list[str]] = {}
@@ -65,7 +65,7 @@ def losses_block(
         groups.setdefault("_".join(part for part in (head, shared) if part) if shared else name, []).append(
             name
         )
-    shown = []
+    figures = []
     for group, names in groups.items():
         lines = {
             _line_name(name, names): _curve(
@@ -90,13 +90,13 @@ def losses_block(
         meaning = _MEANINGS.get(group.removeprefix("back_"), "")
         if names == ["discriminator"]:
             meaning = _OF_DOMAINS
-        shown.append(
+        figures.append(
             {"title": title, "note": meaning, "svg": svg, "legend": legend if len(lines) > 1 else []}
         )
     adversaries = any("discriminator" in group and group not in names for group, names in groups.items())
     note = "As weighted in training, each on its own scale; faint: single steps."
     note += " Adversaries balance each other, so their losses need not fall." if adversaries else ""
-    values = {"figures": shown, "note": note}
+    values = {"figures": figures, "note": note}
     return Block("losses.html.j2", f"Losses{suffix}", values)
 
 
@@ -105,14 +105,14 @@ def _line_name(name: str, names: Sequence[str]) -> str:
 
 
 def _curve(points: Sequence[tuple[float, Any]]) -> tuple[list[float], list[float]]:
-    known = [(x, value) for x, y in points if (value := number(y)) is not None]
-    return [x for x, _ in known], [y for _, y in known]
+    defined = [(x, value) for x, y in points if (value := number(y)) is not None]
+    return [x for x, _ in defined], [y for _, y in defined]
 
 
 def _step_curve(
     steps: Sequence[Mapping[str, Any]], name: str, ends: Sequence[float], at: Sequence[float]
 ) -> tuple[list[float], list[float]]:
-    """A loss of single steps over fractions of epochs; of many steps the means of neighbours."""
+    """A loss of single steps over fractions of epochs; with many steps, means of neighbours."""
     points = [
         (float(np.interp(record["step"], ends, at)), value)
         for record in steps
@@ -125,7 +125,7 @@ def _step_curve(
 
 
 def small_figure(lines: Lines, faint: Lines) -> "Figure":
-    """Lines over epochs in a small frame, single steps faintly behind those of their name."""
+    """Plots lines over epochs in a small figure, with single steps faintly behind."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 

@@ -1,8 +1,9 @@
-"""The first screen: the main score, a sentence, a handful of facts, and how far they carry."""
+"""The first screen: the main score, a sentence, a few facts, and cautions."""
 
 from collections.abc import Mapping
 from typing import Any
 
+from modicum.engine.run_folder import memory_kind
 from modicum.report.files import Evaluation, RunFiles, as_mapping, number
 from modicum.report.sections import TaskSections, whisker
 from modicum.report.words import (
@@ -19,16 +20,17 @@ from modicum.report.words import (
     plural,
     short_count,
 )
+from modicum.tasks.metric_tables import metric_named
 
 _SMALL_ERRORS = 0.5
-"""An error that is a share of the scale has an axis up to here: nobody would look at worse pictures."""
+"""Upper end of the axis for errors that are a share of the scale."""
 
 
 def subtitle(run: RunFiles, sections: TaskSections) -> list[str]:
-    """What it tells apart, how it learned, from what network, at what size."""
+    """Task, method, backbone and image size, as short texts."""
     method = run.metrics.get("method") or run.recipe.get("method")
     planned = as_mapping(run.recipe.get("backbone")).get("name") if sections.backbone else None
-    # A recipe always names one; only a finished run knows whether its network has it.
+    # A recipe always names a backbone; only a finished run records whether its network has one.
     backbone = run.metrics.get("backbone", planned)
     size = as_mapping(run.recipe.get("image")).get("size")
     parts = [sections.about(run)]
@@ -42,7 +44,7 @@ def subtitle(run: RunFiles, sections: TaskSections) -> list[str]:
 
 
 def hero(run: RunFiles) -> dict[str, Any]:
-    """The main score; empty where nothing was evaluated."""
+    """Values of the main score; empty if nothing was evaluated."""
     main = run.main
     if main is None:
         return {}
@@ -51,9 +53,10 @@ def hero(run: RunFiles) -> dict[str, Any]:
     confidence = number(main.info.get("confidence")) or 0.95
     low, value = number(entry.get("low")), number(entry.get("value"))
     least = min(end for end in (low, value, 1.0) if end is not None)
-    start = 0.5 if metric.startswith("auroc") and least >= 0.5 else -1 if least < 0 else 0
+    known = metric_named(metric, run.task_name)
+    start = known.chance if known.chance is not None and least >= known.chance else -1 if least < 0 else 0
     most = max(end for end in (number(entry.get("high")), value, 0.0) if end is not None)
-    end = _SMALL_ERRORS if metric == "nmae" and most <= _SMALL_ERRORS else 1.0
+    end = _SMALL_ERRORS if known.higher_is_better is False and most <= _SMALL_ERRORS else 1.0
     reason = str(entry.get("reason") or "")
     return {
         "score": metric_text(metric, entry.get("value")),
@@ -70,24 +73,24 @@ def hero(run: RunFiles) -> dict[str, Any]:
 
 
 def main_metric(run: RunFiles, evaluation: Evaluation) -> str:
-    """The metric that selected the weights where this evaluation has it, else its first."""
+    """The metric that selected the weights if this evaluation has it, otherwise its first."""
     chosen = str(as_mapping(run.metrics.get("selection")).get("metric", ""))
     return chosen if chosen in evaluation.metrics else next(iter(evaluation.metrics))
 
 
 def tiles(run: RunFiles) -> list[dict[str, str]]:
-    """Images, parameters, memory and time, each a number, a name and a remark."""
-    found = []
+    """Images, parameters, memory and time, each as value, name and remark."""
+    values = []
     main = run.main
     images = number(main.info.get("images")) if main else None
     if main and images is not None:
         patients = number(main.info.get("patients"))
         remark = f"of {plural(int(patients), 'patient')}" if patients else "patients not known"
-        found.append({"value": count(images), "name": f"images in the {main.title}", "remark": remark})
+        values.append({"value": count(images), "name": f"images in the {main.title}", "remark": remark})
     parameters = as_mapping(run.metrics.get("parameters"))
     if number(parameters.get("learnable")) is not None:
         remark = f"{percent(parameters.get('learnable_percent'))} % of {short_count(parameters.get('total'))}"
-        found.append(
+        values.append(
             {
                 "value": short_count(parameters.get("learnable")),
                 "name": "learnable parameters",
@@ -96,57 +99,59 @@ def tiles(run: RunFiles) -> list[dict[str, str]]:
         )
     memory = as_mapping(run.metrics.get("memory"))
     if number(memory.get("peak_bytes")) is not None:
-        on_gpu = memory.get("kind") == "allocator"
-        remark = "measured on the GPU" if on_gpu else "accounted, on a CPU"
-        found.append({"value": bytes_text(memory.get("peak_bytes")), "name": "peak memory", "remark": remark})
+        on_gpu = memory_kind(memory) == "measured"
+        remark = "measured on the GPU" if on_gpu else "estimated, on a CPU"
+        values.append(
+            {"value": bytes_text(memory.get("peak_bytes")), "name": "peak memory", "remark": remark}
+        )
     time = as_mapping(run.metrics.get("time"))
     if number(time.get("fit_seconds")) is not None:
         epochs = number(time.get("epochs")) if number(time.get("steps")) != 0 else None
         remark = f"{plural(int(epochs), 'epoch')} of training" if epochs else "from files to weights"
-        found.append({"value": duration(time.get("fit_seconds")), "name": "to make it", "remark": remark})
-    return found
+        values.append({"value": duration(time.get("fit_seconds")), "name": "to make it", "remark": remark})
+    return values
 
 
 def cautions(run: RunFiles, sections: TaskSections) -> list[str]:
-    """What a careful reader must know before believing the headline."""
-    found = []
+    """Cautions about the headline."""
+    sentences = []
     main = run.main
     if not run.finished:
         epochs = plural(sum(record.get("kind") == "epoch" for record in run.history), "epoch")
         state = str(run.status.get("state") or "unknown")
-        found.append(
+        sentences.append(
             f"Not finished (state: {state}), {epochs} so far. Everything here is of an unfinished model."
         )
     if main is None:
-        found.append("Nothing was evaluated yet, so there is no score to show.")
+        sentences.append("Nothing was evaluated yet, so there is no score to show.")
     else:
         if main.name == "val":
-            found.append(
-                "There is no test set. These images also chose the weights to keep, so the scores are a little too good."
+            sentences.append(
+                "There is no test set. These images also selected the weights, so the scores are a little optimistic."
             )
         if main.seen:
-            found.append(
-                f"{plural(main.seen, 'image')} of the {main.title} served in training too, so the scores are too good."
+            sentences.append(
+                f"{plural(main.seen, 'image')} of the {main.title} were in the training data: the scores are optimistic."
             )
         if main.info.get("resampling_unit") == "image":
-            found.append(
-                "Intervals take every image for an independent one, because patients are not known. "
+            sentences.append(
+                "Intervals treat images as independent, because patients are not known. "
                 "With several images of a patient they are too narrow."
             )
         entry = main.metrics[main_metric(run, main)]
         if number(entry.get("low")) is not None and entry.get("low") == entry.get("high"):
-            found.append(
+            sentences.append(
                 "The interval of the main score has no width. That is no certainty: these images are too few, "
                 "or too easy, for resampling to show what others would bring."
             )
-        found += sections.cautions(run, main)
+        sentences += sections.cautions(run, main)
     if run.damaged:
-        found.append(f"Could not be read and is left out: {', '.join(sorted(set(run.damaged)))}.")
-    return found
+        sentences.append(f"Could not be read and is left out: {', '.join(sorted(set(run.damaged)))}.")
+    return sentences
 
 
 def versions(run: RunFiles) -> list[tuple[str, str]]:
-    """Versions and machine, as flat rows."""
+    """Versions and machine, as rows of name and value."""
     rows: list[tuple[str, str]] = []
 
     def add(name: str, value: Any) -> None:

@@ -1,4 +1,4 @@
-"""Examples of tasks whose predictions are pictures: a row of named pictures each, the worst and typical ones."""
+"""Examples of tasks that predict images: a row of named images each, for the worst and typical ones."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ _ALTS = {
 
 @dataclass(frozen=True)
 class Panel:
-    """One picture of an example: its name below it, a description for who does not see it, and a data address."""
+    """One image of an example: caption, alternative text and data URL."""
 
     caption: str
     alt: str
@@ -41,7 +41,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class PanelCard:
-    """One example: its image's name, what is to be said of it, and its pictures."""
+    """One example: its image's name, facts, and images."""
 
     image: str
     facts: Sequence[str]
@@ -56,15 +56,15 @@ def galleries(
     legends: Sequence[tuple[str, Sequence[tuple[str, str]]]] = (),
     facts: Callable[[Mapping[str, Any]], Sequence[str]] | None = None,
 ) -> list[Gallery]:
-    """The examples of an evaluation, a gallery a kind.
+    """The examples of an evaluation, one gallery per kind.
 
     Args:
         evaluation: with its examples and their folder.
-        budget: bytes that all pictures together may take.
-        note: how to read the pictures.
+        budget: maximum number of bytes of all images together.
+        note: how to read the images.
         ramp: see :class:`~modicum.report.sections.Gallery`.
-        legends: the same.
-        facts: what is to be said of an example; what it says of itself by default.
+        legends: see :class:`~modicum.report.sections.Gallery`.
+        facts: makes an example's facts; by default they are read from the example.
     """
     folder = evaluation.folder / "examples"
     entries = [panels_of(entry) for entry in evaluation.examples]
@@ -75,32 +75,32 @@ def galleries(
         if not panels:
             continue
         names = [str(panel.get("name", "")) for panel in panels]
-        shown = [
+        card_panels = [
             Panel(_CAPTIONS.get(name, name), _ALTS.get(name, name), address)
             for name, address in zip(names, addresses, strict=True)
         ]
-        card = PanelCard(str(entry.get("image", "")), (facts or _facts)(entry), shown)
+        card = PanelCard(str(entry.get("image", "")), (facts or _facts)(entry), card_panels)
         cards.setdefault(str(entry.get("kind", "")), []).append(card)
-    found = [
+    by_kind = [
         Gallery(_KINDS.get(kind, kind.capitalize()), note, of_kind, ramp, legends)
         for kind, of_kind in cards.items()
     ]
-    # How to read them is said once, above the first.
-    return [found[0], *(Gallery(one.title, "", one.cards) for one in found[1:])] if found else []
+    # The note is shown only once, above the first gallery.
+    return [by_kind[0], *(Gallery(one.title, "", one.cards) for one in by_kind[1:])] if by_kind else []
 
 
 def panels_of(entry: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The pictures that an example names; none where that is no list of them."""
+    """The images listed in an example; none if the list is damaged."""
     panels = entry.get("panels")
     return [panel for panel in panels if isinstance(panel, dict)] if isinstance(panels, list) else []
 
 
 def _facts(entry: Mapping[str, Any]) -> list[str]:
-    found = [str(entry[key]) for key in ("prediction", "truth") if entry.get(key)]
+    facts = [str(entry[key]) for key in ("prediction", "truth") if entry.get(key)]
     field = as_mapping(entry.get("displacement"))
     mean, longest, folded = (number(field.get(key)) for key in ("mean", "max", "folded"))
     if mean is not None and longest is not None:
-        found.append(f"moved by {mean:.1f} px, at most {longest:.1f} px")
+        facts.append(f"moved by {mean:.1f} px, at most {longest:.1f} px")
     if folded:
-        found.append(f"folded in {percent(100 * folded)} %")
-    return found
+        facts.append(f"folded in {percent(100 * folded)} %")
+    return facts

@@ -1,4 +1,4 @@
-"""Example images for the page: small, opaque, inside the page itself."""
+"""Example images for the page: small, opaque, embedded as data URLs."""
 
 import base64
 import io
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _SIZES = ((320, 82), (256, 78), (192, 74), (128, 70))
-"""Longest side in pixels and JPEG quality, tried in turn until the pictures fit the budget."""
+"""Longest side in pixels and JPEG quality, tried in turn until the images fit the budget."""
 _MAX_PIXELS = 40_000_000
 
 
 @dataclass(frozen=True)
 class Card:
-    """One example: what it is, what the model said, how sure it was, and what there is to see."""
+    """One example: ground truth, prediction, probability, image and attribution overlay."""
 
     image: str
     truth: str
@@ -31,11 +31,11 @@ class Card:
 
 
 def cards_of(evaluation: Evaluation, budget: int) -> list[Card]:
-    """The examples of an evaluation with their pictures as data addresses.
+    """The examples of an evaluation with their images as data URLs.
 
     Args:
         evaluation: with its examples and their folder.
-        budget: bytes that all pictures together may take; they shrink until they fit.
+        budget: maximum number of bytes of all images together; they shrink until they fit.
     """
     folder = evaluation.folder / "examples"
     encoded = data_addresses([_pictures(folder, entry) for entry in evaluation.examples], budget)
@@ -54,11 +54,11 @@ def cards_of(evaluation: Evaluation, budget: int) -> list[Card]:
 
 
 def data_addresses(pictures: "Sequence[Sequence[Image | None]]", budget: int) -> list[list[str]]:
-    """Pictures as JPEG data addresses, in their order; empty for one that is missing.
+    """Encodes images as JPEG data URLs, in order; empty text for a missing image.
 
     Args:
-        pictures: of each example.
-        budget: bytes that all together may take; they shrink until they fit.
+        pictures: the images of each example.
+        budget: maximum number of bytes of all together; they shrink until they fit.
     """
     encoded: list[list[str]] = []
     for side, quality in _SIZES:
@@ -69,7 +69,7 @@ def data_addresses(pictures: "Sequence[Sequence[Image | None]]", budget: int) ->
 
 
 def _pictures(folder: Path, entry: dict[str, Any]) -> "tuple[Image | None, Image | None]":
-    """The image, and the image with where the model looked on top (also where that is a transparent layer)."""
+    """The image, and the image with the attribution overlaid (also if that is a transparent layer)."""
     from PIL import Image
 
     picture, overlay = opened(folder, entry.get("picture")), opened(folder, entry.get("overlay"))
@@ -81,7 +81,7 @@ def _pictures(folder: Path, entry: dict[str, Any]) -> "tuple[Image | None, Image
 
 
 def opened(folder: Path, name: Any) -> "Image | None":
-    """A picture of an examples folder; None where it is missing, damaged, too large or somewhere else."""
+    """Opens an image in an examples folder; None if it is missing, damaged, too large or outside the folder."""
     from PIL import Image, UnidentifiedImageError
 
     # A plain name only: nothing outside the examples folder comes into the page.
@@ -101,7 +101,7 @@ def opened(folder: Path, name: Any) -> "Image | None":
 
 
 def _encoded(image: "Image | None", side: int, quality: int) -> str:
-    """A JPEG data address of the image, its longest side at most ``side`` pixels; empty for no image."""
+    """Encodes an image as a JPEG data URL, its longest side at most ``side`` pixels; empty text for None."""
     from PIL import Image
 
     if image is None:
@@ -116,6 +116,6 @@ def _encoded(image: "Image | None", side: int, quality: int) -> str:
 
 
 def split_cards(cards: Sequence[Card]) -> tuple[list[Card], list[Card]]:
-    """Mistakes and correct ones, each from the surest down."""
+    """Separates mistakes and correct predictions, each sorted by decreasing probability."""
     ranked = sorted(cards, key=lambda card: -(card.probability or 0))
     return [c for c in ranked if c.mistake], [c for c in ranked if not c.mistake]

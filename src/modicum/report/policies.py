@@ -1,4 +1,4 @@
-"""What a search for augmentations found: which operations it came to prefer, and the policies it ended with."""
+"""Report on a search for augmentation policies: probabilities of operations, and the final policies."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -16,24 +16,24 @@ if TYPE_CHECKING:
 Curve = tuple[Sequence[float], Sequence[float]]
 
 _IN_FRONT = 4
-"""So many operations have a colour, those that are likeliest in the end; the others stay in the background."""
+"""Number of operations drawn in colour, the most probable at the end; the others are grey."""
 _WORDS = {
     "solarize": "from level {:.0f} on",
     "posterize": "to {:.0f} bits",
     "cutout": "{:.0f} % of the width",
 }
-"""How a magnitude is read; a factor where nothing else is said."""
+"""Formats of magnitudes by operation; a factor by default."""
 
 
 def policy_blocks(run: RunFiles) -> list[Block]:
-    """The cards of every stage whose findings are policies; nothing of stages that found none."""
+    """The blocks of every stage that searched for policies."""
     blocks: list[Block] = []
-    for place, (stage, found) in enumerate(as_mapping(run.metrics.get("findings")).items()):
-        findings = as_mapping(found)
+    for index, (stage, stage_findings) in enumerate(as_mapping(run.metrics.get("findings")).items()):
+        findings = as_mapping(stage_findings)
         records = findings.get("history")
         history = [as_mapping(record) for record in records] if isinstance(records, list) else []
         suffix = f", stage “{stage}”" if len(as_mapping(run.metrics.get("findings"))) > 1 else ""
-        blocks += _probability_block(history, suffix, f"policy{place}")
+        blocks += _probability_block(history, suffix, f"policy{index}")
         blocks += _policy_block(as_mapping(findings.get("policy")), history, suffix)
     return blocks
 
@@ -84,7 +84,7 @@ def _probability_block(history: Sequence[Mapping[str, Any]], suffix: str, prefix
 
 
 def _curves(history: Sequence[Mapping[str, Any]]) -> dict[str, Curve]:
-    """Epochs, counted from 1, and probabilities of each operation."""
+    """Epochs (from 1) and probabilities of each operation."""
     curves: dict[str, tuple[list[float], list[float]]] = {}
     for record in history:
         epoch = number(record.get("epoch"))
@@ -102,12 +102,12 @@ def _percent(share: float) -> str:
 
 
 def probability_figure(curves: Mapping[str, Curve], coloured: int, chance: float) -> "Figure":
-    """Lines over epochs, the first in colours, and where all of them would be by chance.
+    """Plots probabilities over epochs, the first operations in colour, with a line at chance.
 
     Args:
-        curves: of each operation.
-        coloured: how many have a colour of their own.
-        chance: a probability.
+        curves: epochs and probabilities by operation.
+        coloured: number of operations drawn in colour.
+        chance: probability of an operation by chance.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator, PercentFormatter
@@ -118,18 +118,18 @@ def probability_figure(curves: Mapping[str, Curve], coloured: int, chance: float
         figure = Figure(figsize=(5.6, 3.5), layout="constrained")
         axes = figure.subplots()
         axes.axhline(chance, color=MUTED, linewidth=1.2, dashes=(4, 3))
-        for place, (x, y) in reversed(list(enumerate(curves.values()))):
-            front = place < coloured
+        for index, (x, y) in reversed(list(enumerate(curves.values()))):
+            front = index < coloured
             axes.plot(
                 x,
                 y,
-                color=COLOURS[place] if front else MUTED,
+                color=COLOURS[index] if front else MUTED,
                 linewidth=2.2 if front else 1.0,
                 alpha=1.0 if front else 0.5,
                 marker="o" if len(x) <= 20 else None,
                 markersize=3.6 if front else 2.4,
             )
-        # From 0 and beyond what is likely at first: a search that has moved little looks like one.
+        # From 0 to above chance, so that small changes look small.
         axes.set_ylim(0, max(2 * chance, 1.1 * max(max(y) for _, y in curves.values())))
         axes.set_xlabel("epoch")
         axes.set_ylabel("probability")
@@ -141,7 +141,7 @@ def probability_figure(curves: Mapping[str, Curve], coloured: int, chance: float
 def _policy_block(
     policy: Mapping[str, Any], history: Sequence[Mapping[str, Any]], suffix: str
 ) -> list[Block]:
-    """What the last epoch was trained with, the policies that set the domains furthest apart first."""
+    """The policies of the last epoch, sorted by decreasing distance between domains."""
     policies = policy.get("policies")
     if not isinstance(policies, list) or not policies:
         return []
@@ -150,42 +150,46 @@ def _policy_block(
     earned = [number(value) for value in rewards] if isinstance(rewards, list) else []
     earned = earned if len(earned) == len(policies) else [None] * len(policies)
     order = sorted(range(len(policies)), key=lambda i: (earned[i] is None, -(earned[i] or 0.0)))
-    known = any(value is not None for value in earned)
+    has_rewards = any(value is not None for value in earned)
     rows = [
-        {"number": i + 1, "apart": score(earned[i]) if known else "", "chains": _chains(policies[i], bins)}
+        {
+            "number": i + 1,
+            "apart": score(earned[i]) if has_rewards else "",
+            "chains": _chains(policies[i], bins),
+        }
         for i in order
     ]
     note = (
         "Each image is changed by one chain of its policy, drawn at random, its operations one after another. "
         "policy.yaml holds them as an augmentation for any method."
     )
-    if known:
+    if has_rewards:
         note += " Apart: the distances between domains that a policy's images had in the epoch; the largest is first."
-    values = {"rows": rows, "note": note, "known": known}
+    values = {"rows": rows, "note": note, "has_rewards": has_rewards}
     return [Block("policies.html.j2", f"Policies of the last epoch{suffix}", values)]
 
 
 def _chains(policy: Any, bins: int) -> list[list[tuple[str, str]]]:
-    """Operations and their magnitudes in words, chain by chain; what is none is left out."""
+    """Operations and magnitudes as text, for each chain; damaged entries are left out."""
     chains = policy if isinstance(policy, list) else []
     return [[step_words(step, bins) for step in chain] for chain in chains if isinstance(chain, list)]
 
 
 def step_words(step: Any, bins: int) -> tuple[str, str]:
-    """An operation and what its magnitude comes to.
+    """An operation and its magnitude as text.
 
     Args:
         step: name and bin, ``["contrast", 9]``.
-        bins: how many there are, evenly spaced between the operation's limits.
+        bins: number of bins, evenly spaced between the operation's limits.
 
     >>> step_words(["contrast", 9], 10), step_words(["invert", 3], 10)
     (('contrast', '× 1.90'), ('invert', ''))
     """
-    name, place = step if isinstance(step, list | tuple) and len(step) == 2 else (step, None)
-    # PyTorch takes seconds to load, and pages without policies need none of it.
+    name, bin_index = step if isinstance(step, list | tuple) and len(step) == 2 else (step, None)
+    # PyTorch takes seconds to load, and pages without policies do not need it.
     from modicum.transforms.policy import MAGNITUDE_LIMITS
 
-    limits, at = MAGNITUDE_LIMITS.get(str(name)), number(place)
+    limits, at = MAGNITUDE_LIMITS.get(str(name)), number(bin_index)
     if limits is None or at is None or bins < 2:
         return str(name), "" if at is None or name in MAGNITUDE_LIMITS else f"{at:g}"
     value = float(np.interp(at, (0, bins - 1), limits))

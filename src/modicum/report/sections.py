@@ -1,4 +1,4 @@
-"""What a task contributes to the page."""
+"""Report sections of each task."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,12 +21,12 @@ from modicum.report.words import (
 
 @dataclass(frozen=True)
 class Block:
-    """One card of an evaluation: a template and what it shows.
+    """One block (card) of an evaluation: a template and its values.
 
     Args:
         template: file in ``templates/``.
         title: heading of the card; empty for none.
-        values: what the template sees as ``block.values``.
+        values: available in the template as ``block.values``.
         width: ``third``, ``half`` or ``full`` of the page on a wide screen.
         note: one sentence under the heading.
     """
@@ -40,12 +40,12 @@ class Block:
 
 @dataclass(frozen=True)
 class Headline:
-    """What the first screen says besides the score.
+    """The sentence and figures next to the main score.
 
     Args:
-        sentence: the result in plain words.
-        pictures: small pictures of it, each with a legend: style and text of its parts.
-        source: what the sentence was worked out from.
+        sentence: the result as a sentence.
+        pictures: small figures of it, each with a legend: style and text of its parts.
+        source: what the sentence is based on.
     """
 
     sentence: str
@@ -55,15 +55,15 @@ class Headline:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Examples of one kind, each a row of pictures.
+    """Examples of one kind, each a row of images.
 
     Args:
         title: what they are.
         note: how to read them.
         cards: the examples.
-        ramp: a scale under the title: its ``colours`` as CSS, and what stands at its ``low`` and ``high`` end.
-        legends: under the title, each with a heading, and its colours as CSS with what they stand for.
-        shown: cards that are seen at once; the others unfold.
+        ramp: a colour scale under the title: its ``colours`` as CSS, and the texts at its ``low`` and ``high`` end.
+        legends: legends under the title, each with a heading, and its colours as CSS with their meanings.
+        shown: number of cards shown at once; the others unfold.
     """
 
     title: str
@@ -76,19 +76,19 @@ class Gallery:
 
 @dataclass(frozen=True)
 class TaskSections:
-    """What a kind of task adds to the page.
+    """The parts of the page that depend on the task.
 
     Args:
-        about: what is told apart, in a few words.
+        about: what the model does, in a few words.
         headline: the first screen's sentence, for the main evaluation.
-        blocks: cards of one evaluation; the text keeps ids of evaluations apart.
-        cautions: sentences on how far the numbers of the main evaluation carry.
-        counts: rows of the data summary: a name, and how many in each split.
-        counted: heading of the summary; by classes or findings where it is empty.
-        galleries: of a task whose predictions are pictures: the examples of an evaluation, their pictures together no
-            larger than so many bytes. None where an example is one picture and what was said of it.
-        lost: what an evaluation without a predictions file lacks.
-        backbone: whether networks of this task usually stand on the backbone that a recipe names.
+        blocks: blocks of one evaluation; the text is a prefix of ids.
+        cautions: sentences that limit the conclusions from the main evaluation.
+        counts: rows of the data summary: a name, and the counts in each split.
+        counted: heading of the summary; by default for classes or findings.
+        galleries: for a task that predicts images: the examples of an evaluation, with a limit in bytes for all images
+            together. None if an example is one image with its prediction.
+        lost: what is missing for an evaluation without a predictions file.
+        backbone: whether networks of this task usually use the backbone named in the recipe.
     """
 
     about: Callable[[RunFiles], str]
@@ -105,13 +105,13 @@ class TaskSections:
 def score_block(
     evaluation: Evaluation, width: str = "full", common_reason: bool = True, task: str = ""
 ) -> list[Block]:
-    """All summary scores with their intervals; nothing where there are none.
+    """A block of all summary scores with their intervals; no block if there are none.
 
     Args:
         evaluation: with its metrics.
-        width: of the card.
-        common_reason: whether a reason that all scores share stands beside each of them.
-        task: whose words explain them.
+        width: width of the card.
+        common_reason: whether a reason for missing intervals that all scores share is repeated for each of them.
+        task: name of the task, for explanations of metrics.
     """
     reasons = {str(entry.get("reason") or "") for entry in evaluation.metrics.values()}
     told = common_reason or len(reasons) > 1
@@ -137,16 +137,19 @@ def score_block(
 
 
 def whisker(entry: Mapping[str, Any], start: float = 0.0, end: float = 1.0) -> dict[str, str] | None:
-    """Where dot and whiskers stand on an axis, in percent of its length; None without a value on it."""
+    """Coordinates of dot and whiskers on an axis, in percent of its length; None without a value on it."""
     value, low, high = (number(entry.get(key)) for key in ("value", "low", "high"))
-    if value is None or not start <= value <= end:  # a dot moved onto the axis would be another value
+    if value is None or not start <= value <= end:  # clipping the dot to the axis would show another value
         return None
 
-    def place(number: float) -> float:
+    def percent_along(number: float) -> float:
         return 100 * min(1.0, max(0.0, (number - start) / (end - start)))
 
-    mark = {"dot": f"{place(value):.2f}"}
+    mark = {"dot": f"{percent_along(value):.2f}"}
     if low is not None and high is not None:
-        mark |= {"low": f"{place(low):.2f}", "length": f"{place(high) - place(low):.2f}"}
+        mark |= {
+            "low": f"{percent_along(low):.2f}",
+            "length": f"{percent_along(high) - percent_along(low):.2f}",
+        }
     text = interval(entry)
     return mark | {"label": f"{score(value)}, interval {text}" if text else score(value)}

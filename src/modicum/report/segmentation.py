@@ -1,4 +1,4 @@
-"""What segmentation adds to the page: overlap class by class, domain by domain and patient by patient, and overlays."""
+"""Report sections of segmentation: overlap by class, domain and patient, and overlays."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -23,16 +23,18 @@ from modicum.report.words import (
     plural,
     score,
 )
+from modicum.tasks.segmentation.metric_table import METRICS
 from modicum.tasks.segmentation.pictures import COLOURS, FALSE_ALARM, HIT, MISS
 
-_OF_CLASS = ("dice", "iou", "sensitivity", "specificity", "auroc", "auprc", "hausdorff95", "surface_distance")
+_NOT_OF_CLASS = ("accuracy", "dice_positives", "empty")
+"""Of single classes these say little, or what stands beside them already."""
 
 
 def blocks(run: RunFiles, evaluation: Evaluation, prefix: str) -> list[Block]:
-    """The cards of one evaluation."""
+    """The blocks of one evaluation."""
     images = segmented(run, evaluation)
     of_patients = patient_blocks(images.scores, prefix) if images else []
-    # The table of patients has their means and ranges, too; a picture of domains is seen nowhere else.
+    # The table of patients has their means and ranges too; the figure of domains is shown nowhere else.
     picture = _domain_picture(images, prefix) if images else []
     beside = picture or of_patients[:1]
     scores = score_block(_without_repeats(evaluation), "half" if beside else "full", False, "segmentation")
@@ -41,7 +43,7 @@ def blocks(run: RunFiles, evaluation: Evaluation, prefix: str) -> list[Block]:
 
 
 def _without_repeats(evaluation: Evaluation) -> Evaluation:
-    """Where every image has the class, ``dice_positives`` is Dice again."""
+    """Removes ``dice_positives`` where every image has the class, as it equals Dice."""
     if number(evaluation.metrics.get("empty", {}).get("value")) != 0:
         return evaluation
     left_out = ("empty", "dice_positives")
@@ -51,16 +53,17 @@ def _without_repeats(evaluation: Evaluation) -> Evaluation:
 
 
 def _class_block(evaluation: Evaluation, images: Segmented | None) -> list[Block]:
-    """Every class on its own, where there are several, the worst first."""
+    """A table of classes, the worst first, if there are several."""
     metrics = evaluation.metrics
     names = [name.partition("/")[2] for name in metrics if name.startswith("dice/")]
-    shown = [metric for metric in _OF_CLASS if any(f"{metric}/{name}" in metrics for name in names)]
+    of_classes = [metric.name for metric in METRICS if metric.name not in _NOT_OF_CLASS]
+    columns = [metric for metric in of_classes if any(f"{metric}/{name}" in metrics for name in names)]
     if not names:
         return []
-    known = {name: number(metrics[f"dice/{name}"].get("value")) for name in names}
+    dice = {name: number(metrics[f"dice/{name}"].get("value")) for name in names}
     rows = []
-    for name in sorted(names, key=lambda name: (known[name] is None, known[name] or 0.0)):
-        entries = [(metric, metrics.get(f"{metric}/{name}", {})) for metric in shown]
+    for name in sorted(names, key=lambda name: (dice[name] is None, dice[name] or 0.0)):
+        entries = [(metric, metrics.get(f"{metric}/{name}", {})) for metric in columns]
         cells = [
             {
                 "name": metric_title(metric),
@@ -75,7 +78,7 @@ def _class_block(evaluation: Evaluation, images: Segmented | None) -> list[Block
     values = {
         "note": f"Large: the value; small: its {confidence:g} % interval. The bar is that of Dice.",
         "heading": "Class",
-        "titles": [metric_title(metric) for metric in shown],
+        "titles": [metric_title(metric) for metric in columns],
         "rows": rows,
         "foot": None,
     }
@@ -90,9 +93,9 @@ def _present(name: str, images: Segmented | None) -> str:
 
 
 def _domain_picture(images: Segmented, prefix: str) -> list[Block]:
-    """Dice of each image, domain by domain; nothing where there are not several."""
+    """A figure of Dice of each image by domain; no block with fewer than two domains."""
     dice = images.scores.values["dice"].to_numpy(dtype=float)
-    groups = [(domain, dice[own & np.isfinite(dice)]) for domain, own in images.of_domains()]
+    groups = [(domain, dice[in_domain & np.isfinite(dice)]) for domain, in_domain in images.of_domains()]
     if len(groups) < 2:
         return []
     note = f"A dot an image, a line the mean of a domain; {plural(len(groups), 'domain')}, the worst first."
@@ -103,19 +106,19 @@ def _domain_picture(images: Segmented, prefix: str) -> list[Block]:
 
 
 def _domain_block(run: RunFiles, images: Segmented) -> list[Block]:
-    """All metrics, domain by domain; nothing where domains are not known."""
+    """A table of all metrics by domain; no block if domains are not known."""
     groups = images.of_domains()
     values = images.scores.values
     names = [str(name) for name in values.columns]
     rows = []
-    for domain, own in groups:
-        columns = {name: values[name].to_numpy(dtype=float)[own] for name in names}
-        known = columns["dice"][np.isfinite(columns["dice"])]
-        ends = {"value": known.mean(), "low": known.min(), "high": known.max()}
+    for domain, in_domain in groups:
+        columns = {name: values[name].to_numpy(dtype=float)[in_domain] for name in names}
+        finite = columns["dice"][np.isfinite(columns["dice"])]
+        ends = {"value": finite.mean(), "low": finite.min(), "high": finite.max()}
         rows.append(
             {
                 "name": domain,
-                "small": _learned(run, domain, int(own.sum())),
+                "small": _learned(run, domain, int(in_domain.sum())),
                 "mark": whisker({key: float(value) for key, value in ends.items()}),
                 "cells": [_mean_and_spread(name, column) for name, column in columns.items()],
             }
@@ -135,20 +138,24 @@ def _mean_of_domains(values: Any, groups: Sequence[tuple[str, np.ndarray]]) -> d
     cells = []
     for name in values.columns:
         column = values[name].to_numpy(dtype=float)
-        means = [float(np.nanmean(column[own])) for _, own in groups if np.isfinite(column[own]).any()]
+        means = [
+            float(np.nanmean(column[in_domain]))
+            for _, in_domain in groups
+            if np.isfinite(column[in_domain]).any()
+        ]
         cells.append(_mean_and_spread(str(name), np.array(means)))
     return {"name": "mean over domains", "small": "each counts alike", "cells": cells}
 
 
 def _mean_and_spread(name: str, values: np.ndarray) -> dict[str, str]:
-    known = values[np.isfinite(values)]
-    text = metric_text(name, float(known.mean())) if len(known) else score(None)
-    spread = f"± {metric_spread(name, float(known.std(ddof=1)))}" if len(known) > 1 else ""
+    finite = values[np.isfinite(values)]
+    text = metric_text(name, float(finite.mean())) if len(finite) else score(None)
+    spread = f"± {metric_spread(name, float(finite.std(ddof=1)))}" if len(finite) > 1 else ""
     return {"name": metric_title(name), "text": text, "small": spread}
 
 
 def _learned(run: RunFiles, domain: str, amount: int) -> str:
-    """How many images there are, and how many of the domain were learned from."""
+    """Number of images, and how many of the domain were in training."""
     text = plural(amount, "image")
     table = run.manifest
     if table is None or "split" not in table or "domain" not in table:
@@ -158,12 +165,12 @@ def _learned(run: RunFiles, domain: str, amount: int) -> str:
 
 
 def _galleries(run: RunFiles, evaluation: Evaluation, budget: int) -> list[Gallery]:
-    """The worst, typical and the best images, with what the colours stand for."""
+    """The worst, typical and best images, with legends for the colours."""
     images = segmented(run, evaluation)
-    place = {} if images is None else {name: i for i, name in enumerate(images.names)}
+    row_of = {} if images is None else {name: i for i, name in enumerate(images.names)}
 
     def facts(entry: Mapping[str, Any]) -> list[str]:
-        at = place.get(str(entry.get("image", "")))
+        at = row_of.get(str(entry.get("image", "")))
         if images is None or at is None:
             return [
                 f"{what}: {entry[key]}"
@@ -189,26 +196,26 @@ def _galleries(run: RunFiles, evaluation: Evaluation, budget: int) -> list[Galle
 
 def _image_facts(images: Segmented, at: int) -> list[str]:
     dice = images.scores.values["dice"].iloc[at]
-    found = [f"Dice {score(float(dice))}"]
+    facts = [f"Dice {score(float(dice))}"]
     if len(images.classes) > 1:
-        found += [
+        facts += [
             f"{name} {score(float(value))}"
             for name, value in zip(images.classes, images.dice[at], strict=True)
         ]
-        return found
+        return facts
     true, marked, hits = (
         float(part[at, 0]) for part in (images.true_area, images.predicted_area, images.hits)
     )
     if not true:
-        found.append(f"nothing to mark; {count(marked)} pixels are")
+        facts.append(f"nothing to mark; {count(marked)} pixels are")
     else:
-        found.append(f"{percent(100 * (1 - hits / true))} % missed")
-        found.append(
+        facts.append(f"{percent(100 * (1 - hits / true))} % missed")
+        facts.append(
             f"{percent(100 * (1 - hits / marked))} % of what is marked is wrong"
             if marked
             else "marks nothing"
         )
-    return found
+    return facts
 
 
 def _css(colour: tuple[int, int, int]) -> str:
@@ -216,14 +223,16 @@ def _css(colour: tuple[int, int, int]) -> str:
 
 
 def _counts(run: RunFiles) -> list[tuple[str, dict[str, int]]]:
-    """Images of each domain in each split, where domains are known."""
+    """Images of each domain in each split, if domains are known."""
     table = run.manifest
     if table is None or "domain" not in table:
         return []
     splits = table["split"] if "split" in table else table["domain"].map(lambda _: "all")
     return [
-        (str(domain), {str(k): int(n) for k, n in own.value_counts().items()})
-        for domain, own in splits.groupby(table["domain"].where(table["domain"] != "", "domain not known"))
+        (str(domain), {str(k): int(n) for k, n in domain_splits.value_counts().items()})
+        for domain, domain_splits in splits.groupby(
+            table["domain"].where(table["domain"] != "", "domain not known")
+        )
     ]
 
 

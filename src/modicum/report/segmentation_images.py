@@ -1,4 +1,4 @@
-"""What a segmentation's predictions file says of each image: overlap, areas and distances, and whose image it is."""
+"""Reads a segmentation's predictions file: overlap, areas, distances and patient of each image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,11 +8,12 @@ import pandas as pd
 
 from modicum.report.by_patient import Scored
 from modicum.report.files import Evaluation, RunFiles
+from modicum.tasks.segmentation.metric_table import METRICS
 
-METRICS = ("dice", "iou", "hausdorff95", "surface_distance")
-"""Of an image and class, in the order of the report."""
+OF_IMAGES = tuple(metric.name for metric in METRICS if metric.per_image)
+"""Metrics of an image and class, in the order of the report."""
 MOST_COLUMNS = 5
-"""Up to so many classes have a column of their own where images are listed."""
+"""Maximum number of classes with their own column in lists of images."""
 
 
 @dataclass(frozen=True)
@@ -20,13 +21,13 @@ class Segmented:
     """The images of an evaluation.
 
     Args:
-        classes: names of the foreground classes; one without a name where there is one.
-        names: of the images, as in the manifest.
-        scores: of each image, means over its classes first.
-        dice: of each image and class; NaN where no pixel counts.
-        true_area: pixels of each class.
-        predicted_area: pixels that are marked as each class.
-        domains: of each image, empty where not known; None where none is known.
+        classes: names of the foreground classes; an empty name for a single class.
+        names: names of the images, as in the manifest.
+        scores: scores of each image, means over its classes first.
+        dice: Dice of each image and class; NaN if no pixel counts.
+        true_area: number of pixels of each class.
+        predicted_area: number of pixels predicted as each class.
+        domains: domain of each image, empty if unknown; None if all are unknown.
     """
 
     classes: Sequence[str]
@@ -39,19 +40,19 @@ class Segmented:
 
     @property
     def hits(self) -> np.ndarray:
-        """Pixels of each class that are marked as it: ``[images, classes]``, from what Dice is defined as."""
+        """True positive pixels of each class, ``[images, classes]``, from the definition of Dice."""
         return np.nan_to_num(self.dice) * (self.true_area + self.predicted_area) / 2
 
-    def found(self, number: int) -> float | None:
-        """The share of a class's pixels that are marked, of all images together; None where the class is nowhere."""
+    def sensitivity(self, number: int) -> float | None:
+        """Sensitivity of a class over the pixels of all images together; None if the class is in no image."""
         return _share(self.hits[:, number], self.true_area[:, number])
 
-    def right(self, number: int) -> float | None:
-        """The share of pixels marked as a class that are of it; None where nothing is marked."""
+    def precision(self, number: int) -> float | None:
+        """Precision of a class over the pixels of all images together; None if nothing is predicted."""
         return _share(self.hits[:, number], self.predicted_area[:, number])
 
     def of_domains(self) -> list[tuple[str, np.ndarray]]:
-        """Names of the domains and which images are theirs, the worst first."""
+        """Domain names with a mask of their images, the worst first."""
         if self.domains is None:
             return []
         groups = Scored(self.scores.values, np.where(self.domains == "", "not known", self.domains))
@@ -60,7 +61,7 @@ class Segmented:
 
 
 def segmented(run: RunFiles, evaluation: Evaluation) -> Segmented | None:
-    """Reads the predictions; None where they are missing or are none of a segmentation."""
+    """Reads the predictions; None if they are missing or not of a segmentation."""
     table = evaluation.predictions
     if table is None or not len(table):
         return None
@@ -75,18 +76,18 @@ def segmented(run: RunFiles, evaluation: Evaluation) -> Segmented | None:
         values = [pd.to_numeric(table.get(name, missing), errors="coerce") for name in columns]
         return np.stack([column.to_numpy(dtype=float) for column in values], axis=1)
 
-    each = {metric: of_classes(metric) for metric in METRICS}
+    each = {metric: of_classes(metric) for metric in OF_IMAGES}
     columns = {metric: _mean(values) for metric, values in each.items() if np.isfinite(values).any()}
     if several and len(several) <= MOST_COLUMNS:
         columns = {"dice": _mean(each["dice"])}
         columns |= {f"dice/{name}": each["dice"][:, i] for i, name in enumerate(several)}
     patients = table["patient"].to_numpy(dtype=object) if "patient" in table else None
-    known = patients is not None and bool((patients != "").any())
+    has_patients = patients is not None and bool((patients != "").any())
     names = table["image"].to_numpy(dtype=object) if "image" in table else np.full(len(table), "")
     return Segmented(
         classes,
         names,
-        Scored(pd.DataFrame({"dice": _mean(each["dice"]), **columns}), patients if known else None),
+        Scored(pd.DataFrame({"dice": _mean(each["dice"]), **columns}), patients if has_patients else None),
         each["dice"],
         np.nan_to_num(of_classes("true_area")),
         np.nan_to_num(of_classes("predicted_area")),
@@ -95,22 +96,22 @@ def segmented(run: RunFiles, evaluation: Evaluation) -> Segmented | None:
 
 
 def foreground(run: RunFiles) -> list[str]:
-    """Names of the classes that are looked for."""
+    """Names of the foreground classes."""
     return run.classes[1:] if run.kind == "multi-class" else run.classes
 
 
 def column_of(run: RunFiles, column: str, names: np.ndarray) -> np.ndarray:
-    """A column of the run's manifest for images by their names; empty for those that are not in it."""
+    """A column of the run's manifest, for images by name; empty for images that are not in it."""
     table = run.manifest
     if table is None or column not in table or "image" not in table:
         return np.full(len(names), "", dtype=object)
-    known = dict(zip(table["image"], table[column], strict=True))
-    return np.array([known.get(name, "") for name in names], dtype=object)
+    value_of = dict(zip(table["image"], table[column], strict=True))
+    return np.array([value_of.get(name, "") for name in names], dtype=object)
 
 
 def _domains(run: RunFiles, names: np.ndarray) -> np.ndarray | None:
-    found = column_of(run, "domain", names)
-    return found if (found != "").any() else None
+    domains = column_of(run, "domain", names)
+    return domains if (domains != "").any() else None
 
 
 def _share(part: np.ndarray, whole: np.ndarray) -> float | None:
@@ -118,8 +119,11 @@ def _share(part: np.ndarray, whole: np.ndarray) -> float | None:
 
 
 def _mean(values: np.ndarray) -> np.ndarray:
-    """Over classes, those that have a value."""
-    known = np.isfinite(values)
+    """Mean over the classes that have a value."""
+    finite = np.isfinite(values)
     return np.divide(
-        np.where(known, values, 0).sum(1), known.sum(1), out=np.full(len(values), np.nan), where=known.any(1)
+        np.where(finite, values, 0).sum(1),
+        finite.sum(1),
+        out=np.full(len(values), np.nan),
+        where=finite.any(1),
     )

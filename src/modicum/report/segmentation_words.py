@@ -1,4 +1,4 @@
-"""What segmentation says in words: the headline, and how far its scores carry."""
+"""Report texts of segmentation: the headline and cautions."""
 
 from collections.abc import Sequence
 
@@ -21,7 +21,7 @@ def about(run: RunFiles) -> str:
 
 
 def _network(run: RunFiles) -> str:
-    """The decoder, and the encoder where the page would not name it: a finished run may know of no backbone."""
+    """The decoder, and the encoder if the page does not name it elsewhere: a finished run may have no backbone."""
     architecture = as_mapping(run.recipe.get("config")).get("architecture")
     encoder = as_mapping(run.recipe.get("backbone")).get("name")
     if not isinstance(architecture, str):
@@ -32,7 +32,7 @@ def _network(run: RunFiles) -> str:
 
 
 def headline(run: RunFiles, evaluation: Evaluation) -> Headline:
-    """What is found and what is right, of a hundred pixels each, and Dice from image to image."""
+    """Sensitivity and precision per hundred pixels, and Dice over images."""
     dice = number(evaluation.metrics.get("dice", {}).get("value"))
     images = segmented(run, evaluation)
     if images is None or dice is None:
@@ -43,8 +43,8 @@ def headline(run: RunFiles, evaluation: Evaluation) -> Headline:
         of_class = [
             number(evaluation.metrics.get(f"dice/{name}", {}).get("value")) for name in images.classes
         ]
-        known = [(value, i) for i, value in enumerate(of_class) if value is not None]
-        (low, weakest), (high, best) = min(known, default=(dice, 0)), max(known, default=(dice, 0))
+        defined = [(value, i) for i, value in enumerate(of_class) if value is not None]
+        (low, weakest), (high, best) = min(defined, default=(dice, 0)), max(defined, default=(dice, 0))
         sentence = (
             f"Marks and truth overlap to {score(dice)} (Dice), the mean over {len(images.classes)} classes: "
             f"“{images.classes[best]}” comes out best ({score(high)}), “{images.classes[weakest]}” worst ({score(low)})."
@@ -57,15 +57,15 @@ def headline(run: RunFiles, evaluation: Evaluation) -> Headline:
 
 
 def _of_pixels(images: Segmented) -> str:
-    found, right = images.found(0), images.right(0)
-    if found is None:
+    sensitivity, precision = images.sensitivity(0), images.precision(0)
+    if sensitivity is None:
         marked = int((images.predicted_area[:, 0] > 0).sum())
         return f"Nothing is to be marked in these images; something is in {marked} of {len(images.names)}. "
-    if right is None:
+    if precision is None:
         return "It marks nothing. "
     return (
-        f"Of 100 pixels {_that_are(images.classes[0])} it marks about {of_hundred(found)}, and of 100 that it marks "
-        f"about {of_hundred(right)} are right. "
+        f"Of 100 pixels {_that_are(images.classes[0])} it marks about {of_hundred(sensitivity)}, "
+        f"and of 100 that it marks about {of_hundred(precision)} are right. "
     )
 
 
@@ -80,27 +80,29 @@ def _worst(images: Segmented) -> str:
     sentence = f" The worst of {len(values)} images reaches {score(values.min())}"
     groups = images.scores.groups("dice") if images.scores.patients is not None else []
     if 1 < len(groups) < len(values):
-        means = [float(own.mean()) for _, own in groups]
+        means = [float(values_of_patient.mean()) for _, values_of_patient in groups]
         sentence += f", and from patient to patient it is {score(min(means))} to {score(max(means))}"
     return f"{sentence}."
 
 
-def _pictures(images: Segmented, place: int) -> list[tuple[Markup, Sequence[tuple[str, str]]]]:
-    """Of a class's pixels those that are marked, and of those that are marked as it the right ones."""
-    found, right = images.found(place), images.right(place)
-    which = _that_are(images.classes[place])
+def _pictures(images: Segmented, class_index: int) -> list[tuple[Markup, Sequence[tuple[str, str]]]]:
+    """Figures of a class's sensitivity and precision, in a hundred dots each."""
+    sensitivity, precision = images.sensitivity(class_index), images.precision(class_index)
+    which = _that_are(images.classes[class_index])
     pictures: list[tuple[Markup, Sequence[tuple[str, str]]]] = []
-    if found is not None:
-        hits = of_hundred(found)
+    if sensitivity is not None:
+        hits = of_hundred(sensitivity)
         caption = [
             ("", f"of 100 pixels {which}"),
             ("good", f"{hits} marked"),
             ("rest", f"{100 - hits} missed"),
         ]
         pictures.append((hundred([("good", hits)], f"Of 100 pixels {which}: {hits} marked"), caption))
-    if right is not None:
-        hits = of_hundred(right)
-        what = f"of 100 pixels marked{'' if which.startswith('that') else f' “{images.classes[place]}”'}"
+    if precision is not None:
+        hits = of_hundred(precision)
+        what = (
+            f"of 100 pixels marked{'' if which.startswith('that') else f' “{images.classes[class_index]}”'}"
+        )
         parts = [("good", hits), ("bad", 100 - hits)]
         caption = [("", what), ("good", f"{hits} right"), ("bad", f"{100 - hits} false alarms")]
         pictures.append((hundred(parts, f"{what}: {hits} right".capitalize()), caption))
@@ -108,7 +110,7 @@ def _pictures(images: Segmented, place: int) -> list[tuple[Markup, Sequence[tupl
 
 
 def cautions(run: RunFiles, evaluation: Evaluation) -> list[str]:
-    """What the numbers of one evaluation cannot carry."""
+    """Cautions about the scores of one evaluation."""
     found = patient_cautions(evaluation)
     images = segmented(run, evaluation)
     if images is None:
@@ -145,30 +147,32 @@ def _trained_domains(run: RunFiles) -> set[str]:
 
 
 def _of_masks(run: RunFiles, evaluation: Evaluation, images: Segmented) -> list[str]:
-    found = []
+    sentences = []
     if run.manifest is not None and set(images.names) <= set(run.manifest.get("image", ())):
         without = int((column_of(run, "fov", images.names) == "").sum())
         if without:
             all_of_them = without == len(images.names)
-            some = f"{plural(without, 'image')} of the {evaluation.title} came without a field of view"
-            which = "No field of view is given" if all_of_them else some
-            found.append(
+            part_without = (
+                f"{plural(without, 'image')} of the {evaluation.title} came without a field of view"
+            )
+            which = "No field of view is given" if all_of_them else part_without
+            sentences.append(
                 f"{which}, so all pixels count: an empty border is easy, and makes specificity, accuracy and AUROC look "
                 "better."
             )
-    for place, name in enumerate(images.classes):
-        counted = np.isfinite(images.dice[:, place])
-        empty = int((counted & (images.true_area[:, place] == 0)).sum())
+    for class_index, name in enumerate(images.classes):
+        counted = np.isfinite(images.dice[:, class_index])
+        empty = int((counted & (images.true_area[:, class_index] == 0)).sum())
         if empty:
             what = "nothing to mark" if name in ("", FOREGROUND) else f"no “{name}”"
-            found.append(
+            sentences.append(
                 f"{plural(empty, 'image')} of {len(images.names)} in the {evaluation.title} "
                 f"{'shows' if empty == 1 else 'show'} {what}: Dice is 1 where nothing is marked there and 0 where "
                 "anything is. “Dice where present” leaves them out."
             )
     uncounted = int((~np.isfinite(images.dice).all(1)).sum())
     if uncounted:
-        found.append(
+        sentences.append(
             f"{plural(uncounted, 'image')} of the {evaluation.title} have no pixels that count, and no score."
         )
-    return found
+    return sentences

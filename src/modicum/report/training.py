@@ -1,10 +1,11 @@
-"""How the training went and what it cost: learning curves, memory, time, parameters."""
+"""Report sections on training: learning curves, memory, time, parameters."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from modicum.engine.run_folder import memory_kind
 from modicum.report.figures import inline_svg
 from modicum.report.files import RunFiles, as_mapping, number
 from modicum.report.losses import loss_names, losses_block
@@ -16,14 +17,14 @@ if TYPE_CHECKING:
 
 
 def training_blocks(run: RunFiles) -> list[Block]:
-    """A card for the loss (or for all, where there are several) and one for the validation metric of each stage."""
-    found: list[Block] = []
+    """For each stage, a block for its loss (or losses) and one for its validation metric."""
+    cards: list[Block] = []
     stages = list(dict.fromkeys(str(record.get("stage", "")) for record in run.history))
-    for place, stage in enumerate(stages):
+    for index, stage in enumerate(stages):
         records = [record for record in run.history if str(record.get("stage", "")) == stage]
         suffix = f", stage “{stage}”" if len(stages) > 1 else ""
-        found += _stage_blocks(_selection(run, stage), records, suffix, f"stage{place}")
-    return found
+        cards += _stage_blocks(_selection(run, stage), records, suffix, f"stage{index}")
+    return cards
 
 
 def _selection(run: RunFiles, stage: str) -> Mapping[str, Any]:
@@ -40,7 +41,7 @@ def _stage_blocks(
     epochs = sorted((r for r in records if r.get("kind") == "epoch"), key=lambda r: r["step"])
     steps = sorted((r for r in records if r.get("kind") == "step"), key=lambda r: r["step"])
     ends = [0.0, *(float(record["step"]) for record in epochs)]
-    # Epochs are counted from what the run has done, so that the first ends at 1 however they are numbered.
+    # Epochs are numbered by completed epochs, so that the first ends at 1 even if the log counts from 0.
     done = [float(record.get("epoch", i)) for i, record in enumerate(epochs)]
     shift = 1.0 - min(done) if done and min(done) < 1 else 0.0
     at = [0.0, *(value + shift for value in done)]
@@ -49,22 +50,22 @@ def _stage_blocks(
         points = [
             (x, number(as_mapping(r.get(split)).get("loss"))) for x, r in zip(at[1:], epochs, strict=True)
         ]
-        lines.append((name, *_known(points)))
+        lines.append((name, *_defined_points(points)))
     faint = _step_losses(steps, ends, at) if len(epochs) else ([], [])
-    found = []
+    cards = []
     several = len(loss_names(epochs)) > 1
     if several:
-        found.append(losses_block(epochs, steps, at, suffix, prefix))
+        cards.append(losses_block(epochs, steps, at, suffix, prefix))
     elif any(len(x) for _, x, _ in lines):
         figure = learning_figure(lines, faint=faint, best=None, ylabel="loss", xlabel="epoch")
         svg = inline_svg(figure, f"{prefix}-loss", "Training and validation loss over epochs")
         legend = [_key(name, f"s{i}") for i, (name, x, _) in enumerate(lines) if x]
-        found.append(
+        cards.append(
             Block("figure.html.j2", f"Loss{suffix}", {"svg": svg, "legend": legend, "metric": ""}, "half")
         )
     metric = _shown_metric(selection, epochs)
     points = [(x, number(as_mapping(r.get("val")).get(metric))) for x, r in zip(at[1:], epochs, strict=True)]
-    x, y = _known(points)
+    x, y = _defined_points(points)
     if metric and x:
         best = _best(selection, metric, x, y, epochs, at)
         title = metric_title(metric)
@@ -79,17 +80,17 @@ def _stage_blocks(
         svg = inline_svg(figure, f"{prefix}-metric", f"{title} on the validation set over epochs")
         values = {"svg": svg, "legend": legend, "metric": ""}
         width = "full" if several else "half"
-        found.append(Block("figure.html.j2", f"{title} on the validation set{suffix}", values, width))
-    return found
+        cards.append(Block("figure.html.j2", f"{title} on the validation set{suffix}", values, width))
+    return cards
 
 
 def _key(name: str, swatch: str, dot: bool = False) -> dict[str, Any]:
     return {"name": name, "swatch": swatch, "dash": "", "text": "", "interval": "", "dot": dot}
 
 
-def _known(points: Sequence[tuple[float, float | None]]) -> tuple[list[float], list[float]]:
-    known = [(x, y) for x, y in points if y is not None]
-    return [x for x, _ in known], [y for _, y in known]
+def _defined_points(points: Sequence[tuple[float, float | None]]) -> tuple[list[float], list[float]]:
+    defined = [(x, y) for x, y in points if y is not None]
+    return [x for x, _ in defined], [y for _, y in defined]
 
 
 def _step_losses(
@@ -99,9 +100,9 @@ def _step_losses(
     points = []
     for record in steps:
         losses = [number(value) for value in as_mapping(record.get("losses")).values()]
-        known = [value for value in losses if value is not None]
-        if known and record["step"] <= ends[-1]:
-            points.append((float(np.interp(record["step"], ends, at)), sum(known)))
+        finite = [value for value in losses if value is not None]
+        if finite and record["step"] <= ends[-1]:
+            points.append((float(np.interp(record["step"], ends, at)), sum(finite)))
     group = -(-len(points) // 400) or 1
     groups = [points[i : i + group] for i in range(0, len(points), group)]
     means = [np.mean(part, axis=0) for part in groups]
@@ -129,9 +130,9 @@ def _best(
     """Where the kept weights are: by the step that the run names, else nowhere."""
     if selection.get("metric") != metric:
         return None
-    for place, record in zip(at[1:], epochs, strict=True):
-        if record["step"] == selection.get("step") and place in x:
-            return place, y[list(x).index(place)]
+    for epoch, record in zip(at[1:], epochs, strict=True):
+        if record["step"] == selection.get("step") and epoch in x:
+            return epoch, y[list(x).index(epoch)]
     return None
 
 
@@ -143,7 +144,7 @@ def learning_figure(
     xlabel: str,
     ylabel: str,
 ) -> "Figure":
-    """Lines over epochs, each step's value faintly behind them, and a mark on the best."""
+    """Plots lines over epochs, with single steps faintly behind, and a mark at the best."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
@@ -176,7 +177,7 @@ def learning_figure(
 
 
 def cost_values(run: RunFiles) -> dict[str, Any]:
-    """Memory by what holds it, parameters and time, as the cost card shows them; empty where none is known."""
+    """Values of the cost card: memory by use, parameters and time; empty if none is known."""
     memory, time, parameters = (as_mapping(run.metrics.get(key)) for key in ("memory", "time", "parameters"))
     parts = []
     for key, name in (
@@ -208,9 +209,11 @@ def cost_values(run: RunFiles) -> dict[str, Any]:
         _passes(time),
         *_stage_rows(run),
     ]
-    known = [row for row in rows if not row[1].startswith("–") and row[1] != "0 images/s"]
+    shown_rows = [row for row in rows if not row[1].startswith("–") and row[1] != "0 images/s"]
     measured = (
-        "peak of the GPU's allocator" if memory.get("kind") == "allocator" else "accounted tensor by tensor"
+        "measured by the GPU's allocator"
+        if memory_kind(memory) == "measured"
+        else "estimated tensor by tensor"
     )
     return (
         {
@@ -218,9 +221,9 @@ def cost_values(run: RunFiles) -> dict[str, Any]:
             "peak": bytes_text(memory.get("peak_bytes")),
             "device": str(memory.get("device") or ""),
             "measured": measured,
-            "rows": known,
+            "rows": shown_rows,
         }
-        if bars or known
+        if bars or shown_rows
         else {}
     )
 

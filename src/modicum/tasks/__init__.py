@@ -11,7 +11,11 @@ if TYPE_CHECKING:
     from modicum.tasks.classification.task import Classification
     from modicum.tasks.registry import TASKS, task_class, task_from_dict, task_of
 
+DEFAULT_TASK = "classification"
+"""What a recipe is for that names no task."""
+
 __all__ = [
+    "DEFAULT_TASK",
     "TASKS",
     "Batch",
     "Classification",

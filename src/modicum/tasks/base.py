@@ -7,41 +7,36 @@ a new subclass, a new method gets evaluation and reports from it for nothing.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
+import torch
 from jaxtyping import Bool, Float, UInt8
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from modicum.batch import Batch
 from modicum.data.manifest import Manifest, class_order
-from modicum.tasks.bootstrap import Estimate
+from modicum.data.prepared import StoreSettings
+from modicum.errors import InputError
+from modicum.tasks.auxiliary_image import AuxiliaryImage, example_picture
+from modicum.tasks.metric import Metric, is_higher_better, known_metric, with_classes
+from modicum.tasks.scores import DenseScores, Example, Scores
 from modicum.tasks.value_range import ValueRange
 
-
-@dataclass(frozen=True)
-class AuxiliaryImage:
-    """A further picture of each row of a manifest, prepared with the same geometry as the image.
-
-    Attributes:
-        column: of the manifest, and the name in a batch.
-        kind: ``image`` (float32 ``[b, c, h, w]`` in ``[0, 1]``), ``saliency`` (the same with one channel, from the whole
-            range of its file's type), or ``label_map`` (uint8 ``[b, 1, h, w]``, never scaled).
-        required: whether every row must have one.
-        absent: the code (or level) of every pixel where a row has none.
-        channels: of an image: 1 (grey) or 3.
-        window: centre and width, in the file's own units, of an image's values that are shown from 0 to 1.
-    """
-
-    column: str
-    kind: Literal["image", "label_map", "saliency"]
-    required: bool = True
-    absent: int = 0
-    channels: int = 3
-    window: tuple[float, float] | None = None
+__all__ = [
+    "AuxiliaryImage",
+    "Batch",
+    "DenseScores",
+    "DenseTask",
+    "Example",
+    "ImageLevelTask",
+    "Scores",
+    "Task",
+    "TaskOptions",
+]
 
 
 class TaskOptions(BaseModel):
@@ -50,51 +45,13 @@ class TaskOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Scores(ABC):
-    """Collects predictions batch by batch and turns them into metrics. One object for one pass over one split."""
-
-    @abstractmethod
-    def update(self, outputs: Tensor, batch: Batch) -> None:
-        """Takes one batch of raw network outputs together with its targets."""
-
-    @abstractmethod
-    def merge(self, others: Sequence["Scores"]) -> None:
-        """Takes over what other processes collected; a row seen twice counts once."""
-
-    @abstractmethod
-    def metrics(self) -> dict[str, float]:
-        """Point values, quickly: what is shown after each epoch and selects the best weights."""
-
-    @abstractmethod
-    def estimates(self, groups: Sequence[str] | None, resamples: int, seed: int) -> dict[str, Estimate]:
-        """Values with bootstrap intervals; ``groups`` are patients, in the order of :meth:`positions`."""
-
-    @abstractmethod
-    def positions(self) -> np.ndarray:
-        """Rows of the manifest that were scored, in the order of :meth:`table`."""
-
-    @abstractmethod
-    def table(self) -> pd.DataFrame:
-        """One row a scored image: truth, prediction, and probabilities."""
-
-
-@dataclass(frozen=True)
-class Example:
-    """One prediction worth looking at."""
-
-    row: int
-    kind: str
-    output: int
-    truth: str
-    prediction: str
-    probability: float
-
-
 class Task(ABC):
     """A kind of target and prediction."""
 
     name: ClassVar[str]
     Options: ClassVar[type[TaskOptions]] = TaskOptions
+    metric_table: ClassVar[tuple[Metric, ...]] = ()
+    """What tasks of this kind may report: the one place that says so (:mod:`modicum.tasks.metric`)."""
     needs_labels: ClassVar[bool] = True
     """Whether images without a label are left out where others have one."""
     levels: ClassVar[int] = 256
@@ -108,6 +65,19 @@ class Task(ABC):
         """Finds classes and kind in a manifest. Raises :class:`~modicum.errors.InputError` where it cannot."""
 
     @classmethod
+    def from_options(cls, options: Mapping[str, Any], num_classes: int | None = None) -> "Task":
+        """The task of data that nobody has seen yet, to say what a training will take.
+
+        Args:
+            options: the task's own settings.
+            num_classes: outputs of a network: classes, or channels of a picture; each task has its default.
+
+        Raises:
+            InputError: the task cannot be made without data.
+        """
+        raise InputError(f"task '{cls.name}' cannot be made without data", "give the data")
+
+    @classmethod
     @abstractmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Task":
         """The inverse of :meth:`to_dict`."""
@@ -116,10 +86,47 @@ class Task(ABC):
     def to_dict(self) -> dict[str, Any]:
         """What a run folder must keep so that the task can be made again."""
 
+    @classmethod
+    def store_settings(cls, image: StoreSettings, options: Mapping[str, Any]) -> StoreSettings:
+        """How images are stored.
+
+        Args:
+            image: as the run's settings of the images say, for the network's input.
+            options: the task's own settings.
+
+        Raises:
+            InputError: settings of the images that do not go with the task.
+        """
+        return replace(image, levels=cls.levels)
+
+    def example_batch(self, count: int, size: tuple[int, int]) -> Batch:
+        """Made-up rows, with the names, shapes and types of a loaded batch; pictures are all 0.
+
+        Auxiliary images that not every row must have are not among them.
+
+        Args:
+            count: rows.
+            size: height and width of stored images.
+        """
+        batch = {"image": example_picture(count, size, self.channels, self.levels)}
+        batch |= {
+            one.column: one.example(count, size, self.levels) for one in self.auxiliary_images if one.required
+        }
+        targets = {name: torch.from_numpy(values) for name, values in self.example_targets(count).items()}
+        return {**targets, "position": torch.arange(count), **batch}
+
+    def example_targets(self, count: int) -> dict[str, np.ndarray]:
+        """Targets of made-up rows, of every class, as large as targets can be; see :meth:`targets`."""
+        return {}
+
     @property
     @abstractmethod
     def num_outputs(self) -> int:
         """Size of the network's output."""
+
+    def output_values(self) -> dict[str, Any]:
+        """What a network's outputs are, in the card of an exported network."""
+        return {"values": "logits"}
 
     @property
     def notes(self) -> list[str]:
@@ -164,9 +171,17 @@ class Task(ABC):
     def monitor(self) -> str:
         """The validation metric that selects the best weights unless the user names another."""
 
-    @abstractmethod
+    def metrics(self) -> dict[str, Metric]:
+        """All metrics that this task may report, by name and in the order of reports; of one class ``NAME/CLASS``."""
+        return with_classes(self.metric_table, ())
+
+    def metric(self, name: str) -> Metric:
+        """One of :meth:`metrics`, or ``loss``. Raises :class:`~modicum.errors.InputError` for an unknown name."""
+        return known_metric(self.metrics(), name, f"task {self.name} ({self.kind})")
+
     def higher_is_better(self, metric: str) -> bool:
-        """Direction of a metric. Raises :class:`~modicum.errors.InputError` for an unknown name."""
+        """Direction of a metric. Raises :class:`~modicum.errors.InputError` where it has none, or is not known."""
+        return is_higher_better(self.metric(metric))
 
     @abstractmethod
     def targets(self, manifest: Manifest) -> dict[str, np.ndarray]:
@@ -201,27 +216,6 @@ class ImageLevelTask(Task):
         """Columns of a predictions file for images without a known truth."""
 
 
-class DenseScores(Scores):
-    """Scores of predictions that are pictures; they can also be taken one image at a time, at its own size."""
-
-    @abstractmethod
-    def add(
-        self,
-        position: int,
-        activated: Float[np.ndarray, "channels height width"],
-        truth: Mapping[str, np.ndarray],
-        spacing: tuple[float, float] | None,
-    ) -> None:
-        """Takes one image.
-
-        Args:
-            position: its row of the manifest.
-            activated: what the task makes of the network's output, brought to the image's own size.
-            truth: what :meth:`DenseTask.ground_truth` gave.
-            spacing: millimetres between rows and between columns, where known.
-        """
-
-
 class DenseTask(Task):
     """A task whose prediction is a picture of the image's own size.
 
@@ -234,11 +228,26 @@ class DenseTask(Task):
     output_kind: ClassVar[Literal["label_map", "image"]]
     padding_value: ClassVar[float] = 0.0
     """What is said of pixels that the network did not see (``resize="crop"``)."""
+    target_image: ClassVar[str | None] = None
+    """The auxiliary image that a prediction is wanted to equal, where there is one."""
 
     @property
     def value_range(self) -> ValueRange | None:
         """What 0 and 1 of ``image`` outputs stand for; None where that is not known, or label maps are written."""
         return None
+
+    @classmethod
+    def store_settings(cls, image: StoreSettings, options: Mapping[str, Any]) -> StoreSettings:
+        if image.crop != "none":
+            raise InputError(
+                f"crop '{image.crop}' does not go with task '{cls.name}': what lies beside the image would not follow",
+                "leave the crop out, and use resize 'pad' to keep the aspect ratio",
+            )
+        return super().store_settings(image, options)
+
+    def example_targets(self, count: int) -> dict[str, np.ndarray]:
+        """Two domains in turn."""
+        return {"domain": np.arange(count, dtype=np.int64) % 2}
 
     def targets(self, manifest: Manifest) -> dict[str, np.ndarray]:
         """``domain``, a number for each of the domains in their order, -1 where an image's is not known."""
@@ -289,6 +298,17 @@ class DenseTask(Task):
         self, activated: Float[np.ndarray, "channels height width"]
     ) -> UInt8[np.ndarray, "height width"] | Float[np.ndarray, "out height width"]:
         """What a prediction's file holds."""
+
+    @property
+    def foreground(self) -> tuple[str, ...]:
+        """Names of the classes whose regions are predicted; none where predictions are no masks."""
+        return ()
+
+    def foreground_regions(
+        self, activated: Float[np.ndarray, "channels height width"]
+    ) -> Bool[np.ndarray, "classes height width"]:
+        """Where each class of :attr:`foreground` is predicted."""
+        return np.zeros((0, *activated.shape[1:]), dtype=bool)
 
     @abstractmethod
     def summary(

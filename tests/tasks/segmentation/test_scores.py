@@ -9,9 +9,11 @@ import torch
 from sklearn.metrics import accuracy_score, f1_score, jaccard_score, recall_score, roc_auc_score
 
 from modicum.errors import InputError
-from modicum.tasks.segmentation.metrics import metric_direction, metric_names
+from modicum.tasks.segmentation.metrics import metric_names
 from modicum.tasks.segmentation.scores import SegmentationScores
 from modicum.tasks.segmentation.surfaces import surface_distances
+from modicum.tasks.segmentation.targets import MaskCodes
+from modicum.tasks.segmentation.task import Segmentation, SegmentationOptions
 
 
 def binary(threshold: float = 0.5) -> SegmentationScores:
@@ -261,15 +263,17 @@ def test_metrics_have_the_names_that_are_promised():
 
 
 def test_directions_of_metrics():
-    assert metric_direction("dice", ["vessel"]) is True
-    assert metric_direction("hausdorff95/lung", ["lung", "heart"]) is False
+    codes = MaskCodes("multi-label", ("lung", "heart"), {"lung": ((1, 1),), "heart": ((2, 2),)})
+    task = Segmentation("multi-label", {"mask": codes}, SegmentationOptions())
+    assert task.higher_is_better("dice") is True
+    assert task.higher_is_better("hausdorff95/lung") is False
     for name, words in (
         ("dise", "did you mean 'dice'"),
         ("dice/liver", "no class 'liver'"),
-        ("empty", "not how good"),
+        ("empty", "nothing of how good"),
     ):
         with pytest.raises(InputError, match=words):
-            metric_direction(name, ["lung", "heart"])
+            task.higher_is_better(name)
 
 
 def examples_of(images, count):

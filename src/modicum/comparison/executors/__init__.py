@@ -1,4 +1,4 @@
-"""Where the cells of a comparison run: in this process, in processes of their own, or on a Ray cluster."""
+"""Executors for the cells of a comparison: this process, local processes, or a Ray cluster."""
 
 from modicum.comparison.executors.base import Executor
 from modicum.comparison.executors.choice import choose_executor

@@ -1,4 +1,4 @@
-"""The program of a cell's own process: a job as JSON on standard input, its outcome on standard output."""
+"""Main program of a cell's process: reads a job as JSON from standard input, writes its outcome to standard output."""
 
 import json
 import os
@@ -9,11 +9,11 @@ from dataclasses import asdict
 
 
 def main() -> None:
-    """Runs one cell. Ends with it, or stops it where the process that asked for it is gone."""
-    # Libraries print, too: what they say goes with the messages, and the answer alone where it is looked for.
+    """Runs one cell; stops it if the parent process is gone."""
+    # Libraries print too: their output goes to standard error, so that standard output holds only the outcome.
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    # Before and after training, which listens itself, a request to stop is Ctrl-C: the run is recorded as interrupted.
+    # Outside of training, which handles signals itself, SIGTERM acts as Ctrl-C: the run is recorded as interrupted.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     line = sys.stdin.buffer.readline()
     threading.Thread(target=_stop_when_alone, daemon=True).start()
@@ -27,7 +27,7 @@ def main() -> None:
 
 
 def _stop_when_alone() -> None:
-    os.read(0, 1)  # comes back only when the other end is closed
+    os.read(0, 1)  # returns only when the other end is closed
     os.kill(os.getpid(), signal.SIGTERM)
 
 

@@ -1,4 +1,4 @@
-"""Which executor serves a request."""
+"""Chooses an executor."""
 
 from pathlib import Path
 
@@ -11,13 +11,13 @@ NAMES = ("local", "ray")
 
 
 def choose_executor(name: str, parallel: int | None, device: str | None, logs: Path) -> Executor:
-    """The executor called ``name``.
+    """The executor for a name.
 
     Args:
         name: ``local`` or ``ray``.
-        parallel: cells at once; None for one a GPU, or one where there is no choice of GPUs.
-        device: that the user asked for, if any; cells then all go there.
-        logs: a folder for what processes print.
+        parallel: number of cells at once; None for one per GPU, or one if a device is set.
+        device: the device set by the user, if any; all cells then run there.
+        logs: a folder for the output of processes.
 
     Raises:
         InputError: an unknown name, a number below 1, or Ray is not installed.
@@ -25,7 +25,7 @@ def choose_executor(name: str, parallel: int | None, device: str | None, logs: P
     if name not in NAMES:
         raise InputError(f"unknown executor '{name}'", did_you_mean(name, NAMES))
     if parallel is not None and parallel < 1:
-        raise InputError(f"--parallel is {parallel}", "give 1 or more")
+        raise InputError(f"--parallel {parallel} is less than 1", "pass for instance --parallel 2")
     if name == "ray":
         from modicum.comparison.executors.ray_cluster import OnRay
 

@@ -1,9 +1,9 @@
-"""Cells one after the other, in this process."""
+"""Runs cells one after the other, in this process."""
 
 import gc
 from collections.abc import Iterator, Sequence
 
-from modicum.comparison.executors.base import Began
+from modicum.comparison.executors.base import OnStart
 from modicum.comparison.run_cell import Job, Outcome, run_cell
 from modicum.progress import each_notice_once
 
@@ -15,19 +15,19 @@ class InThisProcess:
     verbose = True
 
     def __init__(self) -> None:
-        self._said: set[str] = set()
+        self._notices: set[str] = set()
 
-    def run(self, jobs: Sequence[Job], began: Began) -> Iterator[Outcome]:
-        """Yields how each cell ended; see :class:`~modicum.comparison.executors.base.Executor`."""
+    def run(self, jobs: Sequence[Job], on_start: OnStart) -> Iterator[Outcome]:
+        """Runs the jobs and yields the outcome of each; see :class:`~modicum.comparison.executors.base.Executor`."""
         for job in jobs:
-            began(job.name)
-            with each_notice_once(self._said):  # cells learn from the same data
+            on_start(job.name)
+            with each_notice_once(self._notices):  # all cells use the same data
                 outcome = run_cell(job)
-            # What the last cell left behind would count into the next one's peak memory.
+            # Memory left over from the last cell would count towards the next one's peak.
             gc.collect()
             yield outcome
             if outcome.stopped:
                 return
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Does nothing: no resources are held."""

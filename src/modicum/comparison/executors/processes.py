@@ -1,4 +1,4 @@
-"""Cells in processes of their own, several at once, each on its device."""
+"""Runs cells in parallel processes, each on its device."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any
 
-from modicum.comparison.executors.base import Began
+from modicum.comparison.executors.base import OnStart
 from modicum.comparison.run_cell import Job, Outcome
 from modicum.data.processes import usable_cores
 from modicum.engine.training.interrupts import InterruptHandler
@@ -31,13 +31,13 @@ class _Running:
 class InProcesses:
     """The executor for several devices, or for many small runs on one.
 
-    A process a cell: it gives back all of its memory at its end, and one that the system kills takes no other with
-    it. Ctrl-C reaches this process alone, which asks the others to stop.
+    One process per cell: it frees all of its memory at its end, and one that the system kills does not affect the
+    others. Ctrl-C reaches only this process, which asks the others to stop.
 
     Args:
-        max_parallel: processes.
-        devices: those to hand out, in turn; empty to leave the choice to each run.
-        logs: a folder that gets what each process prints.
+        max_parallel: number of processes.
+        devices: devices to assign in turn; empty to leave the choice to each run.
+        logs: a folder for the output of each process.
     """
 
     verbose = False
@@ -47,8 +47,8 @@ class InProcesses:
         self._devices = devices
         self._logs = logs
 
-    def run(self, jobs: Sequence[Job], began: Began) -> Iterator[Outcome]:
-        """Yields how each cell ended; see :class:`~modicum.comparison.executors.base.Executor`."""
+    def run(self, jobs: Sequence[Job], on_start: OnStart) -> Iterator[Outcome]:
+        """Runs the jobs and yields the outcome of each; see :class:`~modicum.comparison.executors.base.Executor`."""
         waiting = list(jobs)
         running: list[_Running] = []
         stop = InterruptHandler()
@@ -57,7 +57,7 @@ class InProcesses:
                 while running or (waiting and not stop.requested):
                     while waiting and len(running) < self.max_parallel and not stop.requested:
                         running.append(self._started(waiting.pop(0), running))
-                        began(running[-1].job.name)
+                        on_start(running[-1].job.name)
                     ended = [one for one in running if one.process.poll() is not None]
                     for one in ended:
                         running.remove(one)
@@ -83,7 +83,7 @@ class InProcesses:
                 stdout=answer,
                 stderr=log,
                 env={"OMP_NUM_THREADS": str(max(1, usable_cores() // self.max_parallel)), **os.environ},
-                start_new_session=True,  # the terminal's Ctrl-C is this process's to pass on
+                start_new_session=True,  # this process passes on the terminal's Ctrl-C
             )
         assert process.stdin is not None
         # Stays open: its end tells the cell that this process is gone.
@@ -92,11 +92,11 @@ class InProcesses:
         return _Running(job, slot, process, answer)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Does nothing: no resources are held."""
 
 
 def _ask_to_stop(running: Sequence[_Running]) -> None:
-    say("Stopping the cells that run after their next checkpoint; once more to stop at once.")
+    say("Stopping running cells after their next checkpoint; press Ctrl-C again to stop at once.")
     for one in running:
         one.process.terminate()
 

@@ -1,4 +1,4 @@
-"""Cells on a Ray cluster: the machines of ``RAY_ADDRESS``, or all of this one."""
+"""Runs cells on a Ray cluster: the machines of ``RAY_ADDRESS``, or this one."""
 
 import _thread
 import os
@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from modicum.comparison.executors.base import Began
+from modicum.comparison.executors.base import OnStart
 from modicum.comparison.run_cell import Job, Outcome, run_cell
 from modicum.engine.training.interrupts import InterruptHandler
 from modicum.errors import InputError
@@ -20,13 +20,13 @@ _POLL_SECONDS = 0.5
 class OnRay:
     """The executor for many machines.
 
-    A task a cell, with a GPU of its own where the cluster has any. All machines must see the data, the run folder and
+    One task per cell, with its own GPU if the cluster has any. All machines must see the data, the run folder and
     this environment under the same paths: the files are not sent.
 
     Args:
-        max_parallel: cells that share the cluster's processors; None for one a processor.
+        max_parallel: number of cells that share the cluster's CPUs; None for one per CPU.
         gpus: whether cells may use GPUs.
-        logs: a folder of the comparison, where cells look whether they shall stop.
+        logs: a folder of the comparison, where cells look for a file that tells them to stop.
 
     Raises:
         InputError: Ray is not installed.
@@ -41,16 +41,16 @@ class OnRay:
         if self._owned:
             # Joins RAY_ADDRESS where it is set.
             self._ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-        there = self._ray.cluster_resources()
-        cpus = int(there.get("CPU", 1))
-        self._gpus = 1 if gpus and there.get("GPU", 0) >= 1 else 0
+        resources = self._ray.cluster_resources()
+        cpus = int(resources.get("CPU", 1))
+        self._gpus = 1 if gpus and resources.get("GPU", 0) >= 1 else 0
         self._cpus = max(1, cpus // max_parallel) if max_parallel else 1
-        self.max_parallel = max(1, min(cpus // self._cpus, int(there["GPU"]) if self._gpus else cpus))
+        self.max_parallel = max(1, min(cpus // self._cpus, int(resources["GPU"]) if self._gpus else cpus))
 
-    def run(self, jobs: Sequence[Job], began: Began) -> Iterator[Outcome]:
-        """Yields how each cell ended; see :class:`~modicum.comparison.executors.base.Executor`."""
+    def run(self, jobs: Sequence[Job], on_start: OnStart) -> Iterator[Outcome]:
+        """Runs the jobs and yields the outcome of each; see :class:`~modicum.comparison.executors.base.Executor`."""
         ray = self._ray
-        # Cells go on where they were, so one whose machine was lost is worth another try.
+        # Cells resume from their checkpoint, so a cell whose machine was lost is tried again.
         task = ray.remote(num_cpus=self._cpus, num_gpus=self._gpus, max_retries=1)(_in_folder)
         stop = InterruptHandler()
         waiting, running = list(jobs), dict[Any, Job]()
@@ -60,7 +60,7 @@ class OnRay:
                     while waiting and len(running) < self.max_parallel and not stop.requested:
                         job = waiting.pop(0)
                         running[task.remote(job, str(Path.cwd()), str(self._stop_file))] = job
-                        began(job.name)
+                        on_start(job.name)
                     done, _ = ray.wait(list(running), timeout=_POLL_SECONDS)
                     for reference in done:
                         yield _outcome(ray, reference, running.pop(reference), stop.requested)
@@ -70,13 +70,13 @@ class OnRay:
             self._stop_file.unlink(missing_ok=True)
 
     def _ask_to_stop(self) -> None:
-        # A cancelled task would be given up before its checkpoint is written.
+        # A cancelled task would be killed before its checkpoint is written.
         self._stop_file.parent.mkdir(parents=True, exist_ok=True)
         self._stop_file.touch()
-        say("Stopping the cells that run after their next checkpoint; once more to stop at once.")
+        say("Stopping running cells after their next checkpoint; press Ctrl-C again to stop at once.")
 
     def close(self) -> None:
-        """Leaves the cluster, unless it was joined before."""
+        """Disconnects from the cluster, unless it was connected before."""
         if self._owned:
             self._ray.shutdown()
 
@@ -91,7 +91,7 @@ def _imported() -> Any:
 
 
 def _in_folder(job: Job, folder: str, stop_file: str) -> Outcome:
-    """The task: the recipe's paths are relative to where the comparison was started."""
+    """The Ray task: runs a cell in the folder where the comparison was started, as paths are relative to it."""
     from modicum.progress import set_quiet
 
     os.chdir(folder)

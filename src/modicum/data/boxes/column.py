@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from modicum.data.boxes.box_file import said_units
-from modicum.data.boxes.boxes import Boxes, count_of_boxes
+from modicum.data.boxes.boxes import Boxes
 from modicum.data.boxes.given import EXAMPLE, GivenBoxes, from_cell, is_json, with_units
 from modicum.data.boxes.matching import matched_rows
 from modicum.data.boxes.options import BoxOptions
@@ -15,7 +15,6 @@ from modicum.data.boxes.reading import read_boxes
 from modicum.data.boxes.yolo import Names, class_names_for, read_yolo_file
 from modicum.data.manifest import Manifest
 from modicum.errors import InputError
-from modicum.wording import count_of
 
 COLUMN = "boxes"
 _FOLDERS = ("", "boxes", "labels")
@@ -36,12 +35,10 @@ def with_box_file(
     cells = [
         found.images[image_of[row]].to_cell() if row in image_of else np.nan for row in range(len(manifest))
     ]
-    count = sum(len(found.images[image]) for image in image_of.values())
-    said = f"{found.name}: {count_of_boxes(count)} in {count_of(len(image_of), 'image')} of {len(manifest):,}"
     columns: dict[str, Any] = {COLUMN: cells}
     if COLUMN in manifest.table:
         columns[f"file_{COLUMN}"] = manifest.table[COLUMN]
-    return manifest.with_columns([*found.notes, *notes, said], **columns)
+    return manifest.with_columns([*found.notes, *notes], **columns)
 
 
 def with_box_cells(manifest: Manifest, options: BoxOptions, allow_outside: bool = False) -> Manifest:
@@ -54,7 +51,9 @@ def with_box_cells(manifest: Manifest, options: BoxOptions, allow_outside: bool 
     given = [_of_cell(manifest, row, options, files) for row in range(len(manifest))]
     rows = [row for row, one in enumerate(given) if one is not None]
     settled, units = with_units(
-        [one for one in given if one is not None], [manifest.place(row) for row in rows], manifest.source
+        [one for one in given if one is not None],
+        [manifest.describe_row(row) for row in rows],
+        manifest.source,
     )
     texts = dict(zip(rows, (one.to_cell() for one in settled), strict=True))
     cells = [texts.get(row, np.nan) for row in range(len(manifest))]
@@ -70,7 +69,8 @@ def with_checked_cells(manifest: Manifest, rows: Sequence[Boxes | None]) -> Mani
 
 def _checked_cell(boxes: Boxes) -> str:
     scores = None if boxes.scores is None else boxes.scores.astype(np.float64)
-    return GivenBoxes(boxes.xyxy.astype(np.float64), "pixels", boxes.class_names, scores).to_cell()
+    edges = boxes.xyxy.astype(np.float64)
+    return GivenBoxes(edges, "pixels", boxes.class_names, scores, upright=True).to_cell()
 
 
 def given_boxes(manifest: Manifest) -> list[GivenBoxes | None]:
@@ -83,7 +83,7 @@ def given_boxes(manifest: Manifest) -> list[GivenBoxes | None]:
         return [None] * len(manifest)
     plain = BoxOptions()
     return [
-        None if isinstance(cell, float) else from_cell(cell, manifest.place(row), plain)
+        None if isinstance(cell, float) else from_cell(cell, manifest.describe_row(row), plain)
         for row, cell in enumerate(manifest.table[COLUMN])
     ]
 
@@ -92,7 +92,7 @@ def _of_cell(manifest: Manifest, row: int, options: BoxOptions, files: "_BoxFile
     text = manifest.table[COLUMN].iloc[row]
     if isinstance(text, float):
         return None
-    return from_cell(text, manifest.place(row), options) if is_json(text) else files.read(row, text)
+    return from_cell(text, manifest.describe_row(row), options) if is_json(text) else files.read(row, text)
 
 
 class _BoxFiles:
@@ -105,7 +105,7 @@ class _BoxFiles:
 
     def read(self, row: int, text: str) -> GivenBoxes:
         """The boxes of a file that a cell names."""
-        place = self._manifest.place(row)
+        place = self._manifest.describe_row(row)
         path = self._path(text, place)
         if path.suffix.lower() == ".txt":
             if path.parent not in self._names:

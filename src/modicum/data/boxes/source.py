@@ -66,27 +66,24 @@ class BoxSource:
         """Boxes of each row."""
         return np.diff(self.starts)
 
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """What a batch gets of it."""
-        return ("boxes", "box_classes") if self.scores is None else ("boxes", "box_classes", "box_scores")
-
     def of(self, rows: Int[np.ndarray, "batch"]) -> dict[str, np.ndarray]:
         """What a batch of rows gets.
 
         ``boxes``: float32 ``[b, m, 4]``, padded with NaN to the largest count among the rows; ``box_classes``: int64
         ``[b, m]``, padded with -1; ``box_scores`` where boxes have scores: float32 ``[b, m]``, padded with NaN.
         """
-        return {name: self.read(name, rows) for name in self.inputs}
+        names = ("boxes", "box_classes", *(() if self.scores is None else ("box_scores",)))
+        return {name: self.read(name, rows) for name in names}
 
     def read(self, name: str, rows: Int[np.ndarray, "batch"]) -> np.ndarray:
-        """One of :meth:`of`'s arrays."""
-        values, fill = {
+        """One of :meth:`of`'s arrays, by its name. Raises KeyError for ``box_scores`` where there are none."""
+        arrays: dict[str, tuple[np.ndarray, float | int]] = {
             "boxes": (self.xyxy, np.nan),
             "box_classes": (self.classes, -1),
-            "box_scores": (self.scores, np.nan),
-        }[name]
-        assert values is not None
+        }
+        if self.scores is not None:
+            arrays["box_scores"] = self.scores, np.nan
+        values, fill = arrays[name]
         parts = [values[self.starts[row] : self.starts[row + 1]] for row in rows]
         return padded(parts, fill, values.shape[1:], values.dtype.type)
 

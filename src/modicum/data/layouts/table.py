@@ -1,4 +1,4 @@
-"""Manifests from tables: CSV, TSV and Parquet, as people and other programs write them."""
+"""Reads tables as manifests: CSV, TSV and Parquet, as written by people and other programs."""
 
 import csv
 import io
@@ -17,7 +17,7 @@ from modicum.data.table_cells import decode, delimiter_of, read_cells
 from modicum.errors import InputError
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
-# Names that say nothing of the data; the folder's name is taken instead.
+# Uninformative names; the folder's name is used instead.
 _PLAIN_STEMS = {
     "manifest",
     "labels",
@@ -35,47 +35,47 @@ _PLAIN_STEMS = {
 def read_table(
     path: Path, columns: Mapping[str, str | Sequence[str]] | None = None, images: Path | None = None
 ) -> Manifest:
-    """A manifest of a CSV, TSV or Parquet file.
+    """Reads a CSV, TSV or Parquet file as a manifest.
 
     Cells stay text. Commas, semicolons or tabs, any line ends, a byte-order mark, UTF-8, UTF-16 and
-    (line by line) Windows-1252 are understood. Rows in messages count as a spreadsheet does: the header is row 1.
+    (line by line) Windows-1252 are supported. Rows in messages are numbered as in a spreadsheet: the header is row 1.
 
     Args:
         path: the table; references are relative to its folder.
-        columns: which column plays which role (see :func:`~modicum.data.layouts.load_manifest`).
-        images: the folder of the images, where they are not beside the table.
+        columns: the column of each role (see :func:`~modicum.data.layouts.load_manifest`).
+        images: the folder of the images, if they are not next to the table.
 
     Raises:
-        InputError: no table, ragged rows, no image column, unknown columns.
+        InputError: not a table, ragged rows, no image column, unknown columns.
     """
     notes: list[str] = []
     not_utf8: frozenset[str] = frozenset()
     if path.suffix.lower() == ".parquet":
-        table, places = _read_parquet(path)
+        table, origins = _read_parquet(path)
     else:
         read = read_cells(path)
         cells = list(zip(*read.rows, strict=True)) or [()] * len(read.header)
         columns_read = zip(read.header, cells, strict=True)
         table = pd.DataFrame({name: text_column(values) for name, values in columns_read})
-        places, notes = [f"row {number}" for number in read.numbers], read.notes
+        origins, notes = [f"row {number}" for number in read.numbers], read.notes
         not_utf8 = frozenset(f"row {number}" for number in read.not_utf8)
     if table.empty:
-        raise InputError(f"{path.name} has no rows", "give a table with one row an image")
+        raise InputError(f"{path.name} has no rows", "pass a table with one row per image")
     table = arrange(table, columns, path.name)
     manifest = Manifest(
-        finding_columns(table, places, path.name),
+        finding_columns(table, origins, path.name),
         path.absolute().parent,
         source=path.name,
         name=short_name(path),
         notes=[*notes, *uncertain_notes(table)],
-        places=places,
+        origins=origins,
         not_utf8=not_utf8,
     )
     return prefix_images(manifest, images)
 
 
 def table_columns(path: Path) -> list[str]:
-    """The column names of a table, without reading it all; empty where it cannot be read."""
+    """The column names of a table, without reading all of it; empty if it cannot be read."""
     try:
         if path.suffix.lower() == ".parquet":
             return [str(name) for name in pq.read_schema(path).names]
@@ -91,7 +91,7 @@ def table_columns(path: Path) -> list[str]:
 
 
 def short_name(path: Path) -> str:
-    """A name for runs: the file's, or its folder's where the file is just called ``labels`` or the like."""
+    """A name for runs: the file's, or its folder's if the file has a generic name such as ``labels``."""
     path = path.absolute()
     stem = path.name.split(".")[0]
     return path.parent.name if stem.lower() in _PLAIN_STEMS else stem
@@ -103,20 +103,20 @@ def _read_parquet(path: Path) -> tuple[pd.DataFrame, list[str]]:
     except (OSError, ValueError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
-            f"{path.name} cannot be read as Parquet ({reason})", "write it again, or give a CSV"
+            f"{path.name} cannot be read as Parquet ({reason})", "write it again, or pass a CSV file"
         ) from None
     table.columns = [str(name) for name in table.columns]
     if not table.columns.is_unique:
-        raise InputError(f"{path.name} has two columns of one name", "rename one of them")
+        raise InputError(f"{path.name} has two columns with the same name", "rename one of them")
     table = pd.DataFrame({name: text_column(table[name]) for name in table.columns})
     return table, [f"row {number + 1}" for number in range(len(table))]
 
 
 def table_in(folder: Path, columns: Mapping[str, str | Sequence[str]] | None = None) -> Path | None:
-    """The table that describes a folder: ``manifest.*``, ``labels.*``, or the only one with an image column.
+    """The table of a folder: ``manifest.*``, ``labels.*``, or the only one with an image column.
 
     Raises:
-        InputError: several could be meant.
+        InputError: several tables match.
     """
     named = named_table_in(folder)
     if named is not None:
@@ -127,7 +127,7 @@ def table_in(folder: Path, columns: Mapping[str, str | Sequence[str]] | None = N
 
 
 def named_table_in(folder: Path) -> Path | None:
-    """The table of a folder that is called ``manifest.*`` or ``labels.*``.
+    """The table of a folder that is named ``manifest.*`` or ``labels.*``.
 
     Raises:
         InputError: there are several.
@@ -146,7 +146,10 @@ def _tables(folder: Path) -> list[Path]:
 def _only(tables: Sequence[Path], folder: Path) -> Path | None:
     if len(tables) > 1:
         names = ", ".join(path.name for path in tables)
-        raise InputError(f"folder '{folder.name}' holds several tables ({names})", "give the one to use")
+        raise InputError(
+            f"folder '{folder.name}' contains several tables ({names})",
+            f"pass one of them, for instance {tables[0]}",
+        )
     return tables[0] if tables else None
 
 

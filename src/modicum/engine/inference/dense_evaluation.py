@@ -30,20 +30,19 @@ def score_dense(predictor: DensePredictor, manifest: Manifest, rows: np.ndarray,
         for predicted in _predicted(replace(predictor, tell=shown.note), manifest, rows):
             assert predicted.image is not None
             assert predicted.activated is not None
-            truth = read_truth(task, manifest, predicted.name, predictor.settings.intensity_rule)
+            truth = read_truth(task, manifest, predicted.name)
             scores.add(predicted.name, predicted.activated, truth, predicted.image.spacing)
             shown.advance()
     return scores
 
 
-def read_truth(task: DenseTask, manifest: Manifest, row: int, intensity: str | None) -> dict[str, np.ndarray]:
+def read_truth(task: DenseTask, manifest: Manifest, row: int) -> dict[str, np.ndarray]:
     """What a row's prediction is compared with, at the size of its files.
 
     Args:
         task: says what is read.
         manifest: names it.
         row: of the manifest.
-        intensity: the rule that images without a window are read by.
 
     Raises:
         InputError: a mask with values that mean nothing.
@@ -56,9 +55,7 @@ def read_truth(task: DenseTask, manifest: Manifest, row: int, intensity: str | N
         if not isinstance(text, str):
             absent.append(auxiliary)
             continue
-        rule = intensity if auxiliary.kind == "image" and auxiliary.window is None else None
-        if auxiliary.kind == "saliency":
-            rule = "range"
+        rule = "range" if auxiliary.kind == "saliency" else auxiliary.intensity_rule
         image = read_image(
             ImageRef.parse(text, manifest.root), window=auxiliary.window, intensity=rule, empty=True
         )
@@ -69,7 +66,7 @@ def read_truth(task: DenseTask, manifest: Manifest, row: int, intensity: str | N
     try:
         return task.ground_truth(found)
     except InputError as error:
-        raise InputError(f"{manifest.place(row)}: {error.problem}", error.remedy) from error
+        raise InputError(f"{manifest.describe_row(row)}: {error.problem}", error.remedy) from error
 
 
 def _values_of(auxiliary: AuxiliaryImage, image: MedicalImage) -> np.ndarray:
@@ -94,7 +91,7 @@ def write_dense_examples(
     ):
         assert predicted.image is not None
         assert predicted.activated is not None
-        truth = read_truth(predictor.task, manifest, example.row, predictor.settings.intensity_rule)
+        truth = read_truth(predictor.task, manifest, example.row)
         pixels = _whole(predictor, manifest, predicted)
         pictures = predictor.task.render(pixels, predicted.activated, truth)
         record: dict[str, Any] = {
@@ -103,8 +100,9 @@ def write_dense_examples(
             "truth": example.truth,
             "prediction": example.prediction,
         }
-        if "target" in truth:
-            image, target = (manifest.subset([example.row]).refs(name)[0] for name in ("image", "target"))
+        wanted = predictor.task.target_image
+        if wanted in truth:
+            image, target = (manifest.subset([example.row]).refs(name)[0] for name in ("image", wanted))
             found = example_displacement(predictor, image, target)
             if found is not None:
                 record["displacement"], pictures["field"] = found[0].as_dict(), found[1]

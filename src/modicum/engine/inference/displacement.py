@@ -83,9 +83,8 @@ def estimated(
 
 
 def _target_input(predictor: DensePredictor, ref: ImageRef) -> Float32[Tensor, "1 c h w"]:
-    column = next(one for one in predictor.task.auxiliary_images if one.column == "target")
-    ruled = predictor.settings.intensity if column.window is None else "file"
-    settings = replace(predictor.settings, window=column.window, intensity=ruled, channels=column.channels)
+    column = next(one for one in predictor.task.auxiliary_images if one.column == predictor.task.target_image)
+    settings = replace(column.store_settings(predictor.settings), channels=column.channels)
     _, record = read_prepared(ref, settings)
     pixels = np.empty((1, settings.height, settings.width, settings.channels), dtype=record.dtype)
     expand(record, pixels[0])

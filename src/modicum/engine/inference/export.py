@@ -93,23 +93,18 @@ def export_part(folder: RunFolder, out: Path, part: str = PREDICTOR) -> Path:
         "network": type(network).__name__,
         **made_of,
         "input": {"channels": task.channels, "range": [0, 1], "adjacent_slices": task.adjacent_slices},
-        "output": {"channels": task.num_outputs, **_meaning(facts)},
+        "output": {"channels": task.num_outputs, **task.output_values()},
         "image": recipe.image.model_dump(mode="json"),
         "task": facts,
     }
     return _written(out, network.state_dict(), card)
 
 
-def _meaning(task: dict[str, Any]) -> dict[str, Any]:
-    """What a network's outputs are: pictures, with the units of their 0 and 1 where known, or logits of classes."""
-    if "target_range" in task:
-        return {"range": [0, 1], "values": task["target_range"]}
-    return {"values": "logits"}
-
-
 def _check_name(out: Path) -> None:
     if out.suffix != ".safetensors":
-        raise InputError(f"'{out}' is no file of weights", "end its name with .safetensors")
+        raise InputError(
+            f"'{out}' is not a weights file (expected .safetensors)", "end its name with .safetensors"
+        )
 
 
 def _written(out: Path, tensors: dict[str, Tensor], card: dict[str, Any]) -> Path:

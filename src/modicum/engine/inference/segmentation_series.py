@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import TypeGuard
 
 import numpy as np
 from jaxtyping import Float
@@ -14,7 +13,6 @@ from modicum.engine.inference.dense_jobs import Job
 from modicum.errors import BrokenImageError
 from modicum.progress import say
 from modicum.tasks import DenseTask
-from modicum.tasks.segmentation.task import Segmentation
 
 
 @dataclass
@@ -32,7 +30,7 @@ class SegmentationSeries:
         number: SeriesNumber.
     """
 
-    task: Segmentation
+    task: DenseTask
     out: Path
     model: str
     pseudonym: str
@@ -47,8 +45,7 @@ class SegmentationSeries:
             InputError: the pseudonym is the patient's own name or id.
             BrokenImageError: the image is no DICOM image any more.
         """
-        regions = self.task.regions(activated)
-        regions = regions[1:] if self.task.exclusive else regions
+        regions = self.task.foreground_regions(activated)
         for file, segmented in self._objects.items():
             if segmented.add(job.refs[0], regions):
                 return file
@@ -70,9 +67,9 @@ class SegmentationSeries:
         return failed
 
 
-def makes_objects(task: DenseTask) -> TypeGuard[Segmentation]:
+def makes_objects(task: DenseTask) -> bool:
     """Whether predictions for DICOM images become segmentation objects."""
-    return isinstance(task, Segmentation) and can_write_segmentation()
+    return bool(task.foreground) and can_write_segmentation()
 
 
 def in_writing_order(task: DenseTask, jobs: Sequence[Job]) -> list[Job]:

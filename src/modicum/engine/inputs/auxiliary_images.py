@@ -9,9 +9,14 @@ from jaxtyping import Bool, Int, Shaped
 
 from modicum.batch import Kind
 from modicum.data.manifest import Manifest
-from modicum.data.stores.image_store import ImageStore, StoreSettings
+from modicum.data.stores.image_store import ImageStore
 from modicum.engine.inputs.adjacent_slices import with_adjacent_slices
-from modicum.engine.inputs.preparation import AuxiliarySources, PreparedData, raise_or_note_broken
+from modicum.engine.inputs.preparation import (
+    AuxiliarySources,
+    PreparedData,
+    raise_or_note_broken,
+    store_settings,
+)
 from modicum.engine.recipe.settings import Recipe
 from modicum.errors import InputError
 from modicum.progress import bar
@@ -95,35 +100,13 @@ def _matching(pattern: AuxiliaryImage, manifest: Manifest) -> list[AuxiliaryImag
     return [replace(pattern, column=column) for column in columns] or [pattern]
 
 
-def auxiliary_settings(auxiliary: AuxiliaryImage, recipe: Recipe, levels: int) -> StoreSettings:
-    """How an auxiliary image is prepared: with the image's geometry."""
-    height, width = recipe.image.size
-    if auxiliary.kind == "label_map":
-        return StoreSettings(height, width, channels=1, resize=recipe.image.resize, kind="label_map")
-    if auxiliary.kind == "saliency":
-        return StoreSettings(
-            height, width, channels=1, resize=recipe.image.resize, levels=levels, kind="saliency"
-        )
-    return StoreSettings(
-        height,
-        width,
-        resize=recipe.image.resize,
-        window=auxiliary.window,
-        levels=levels,
-        intensity=recipe.options.get("intensity", "file") if auxiliary.window is None else "file",
-    )
-
-
 def _check_required(manifest: Manifest, auxiliary: AuxiliaryImage) -> None:
     if not auxiliary.required:
         return
     columns = ", ".join(str(name) for name in manifest.table.columns)
-    role = auxiliary.column.partition(":")[0]
     raise InputError(
         f"{manifest.source}: no column '{auxiliary.column}' (columns: {columns})",
-        f"name a table's with --set data.columns.{role}=COLUMN"
-        if auxiliary.kind == "saliency"
-        else f"name a table's with --{role} COLUMN",
+        f"name a table's with --{auxiliary.column.partition(':')[0]} COLUMN",
     )
 
 
@@ -141,11 +124,11 @@ def _with_auxiliary(
     if auxiliary.required and not named.all():
         row = int(np.flatnonzero(~named)[0])
         raise InputError(
-            f"{manifest.place(row)} names no {column} ({int((~named).sum())} of {len(named)} rows)",
+            f"{manifest.describe_row(row)} names no {column} ({int((~named).sum())} of {len(named)} rows)",
             "fill in the cells or delete the rows",
         )
     refs = manifest.subset(named).refs(column)
-    settings = auxiliary_settings(auxiliary, recipe, task.levels)
+    settings = auxiliary.store_settings(store_settings(recipe.image, recipe.task, recipe.options))
     store = ImageStore.build_or_open(refs, stores, settings, workers=workers, on_broken="collect")
     if store.broken:
         several = f"{column} maps" if auxiliary.kind == "saliency" else f"{column}s"
@@ -161,7 +144,7 @@ def _with_auxiliary(
     of_task = auxiliary in task.auxiliary_images
     if auxiliary.kind == "label_map" and of_task and isinstance(task, DenseTask):
         rows = np.flatnonzero(positions >= 0)
-        places = [f"{manifest.place(row)}: its {column}" for row in rows.tolist()]
+        places = [f"{manifest.describe_row(row)}: its {column}" for row in rows.tolist()]
         notes = [
             *notes,
             *task.validate_label_values(column, _codes_held(store, positions[rows], column), places),
@@ -217,7 +200,7 @@ def _check_sizes(
             continue
         if (image.height, image.width) != (beside.height, beside.width):
             raise InputError(
-                f"{prepared.manifest.place(row)}: its {column} is {beside.height} x {beside.width} pixels, "
+                f"{prepared.manifest.describe_row(row)}: its {column} is {beside.height} x {beside.width} pixels, "
                 f"the image {image.height} x {image.width}",
                 f"give a {column} of the image's size",
             )

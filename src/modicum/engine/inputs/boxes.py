@@ -50,26 +50,39 @@ def located_boxes(
     checked = checked_boxes(manifest, facts, options)
     rows, notes = _moved(checked, facts, store.settings, options.min_side)
     found = BoxSource.of_rows(rows)
-    said = f"boxes: {count_of_boxes(len(found.xyxy))} in {count_of(int((found.counts > 0).sum()), 'image')}"
+    said = f"{count_of_boxes(len(found.xyxy))} in {count_of(int((found.counts > 0).sum()), 'image')}"
     said += f" of {len(manifest):,}"
     if found.class_names:
         said += f" ({listed((f'{name} {count:,}' for name, count in checked.classes().items()), 8)})"
     return with_checked_cells(manifest, checked.rows), found, [said, *checked.notes, *notes]
 
 
-def box_inputs(boxes: BoxSource | None, stage: str, train_rows: np.ndarray) -> dict[str, Stored]:
-    """What a stage that reads boxes gets in its batches: ``boxes``, ``box_classes``, and ``box_scores`` if there are.
+def box_inputs(
+    boxes: BoxSource | None, reads: Sequence[str], stage: str, train_rows: np.ndarray
+) -> dict[str, Stored]:
+    """What a stage that reads boxes gets in its batches: ``boxes`` with ``box_classes``, and ``box_scores`` if it asks.
+
+    Nothing for a stage that does not read boxes.
 
     Raises:
-        InputError: there are no boxes to learn from.
+        InputError: there are no boxes to learn from, or no scores.
     """
+    wanted = [name for name in ("boxes", "box_scores") if name in reads]
+    if not wanted:
+        return {}
     if boxes is None or not boxes.counts[train_rows].any():
         none = "the data have none" if boxes is None else "no training image has one"
         raise InputError(
             f"stage '{stage}' learns from boxes, and {none}", "name their column or file with --boxes"
         )
+    if "box_scores" in wanted and boxes.scores is None:
+        raise InputError(
+            f"stage '{stage}' learns from the scores of boxes, and they have none",
+            "give boxes with scores, as a detector writes them",
+        )
     rows = np.arange(len(boxes.counts))
-    return {name: Stored(partial(boxes.read, name), rows[None]) for name in boxes.inputs}
+    names = dict.fromkeys([*wanted, *(["box_classes"] if "boxes" in wanted else [])])
+    return {name: Stored(partial(boxes.read, name), rows[None]) for name in names}
 
 
 def _moved(
@@ -98,7 +111,7 @@ def _moved(
         notes.append(f"left out: {count_of_boxes(gone)} in what is cut off the image (crop or resize)")
     if small:
         notes.append(
-            f"left out: {count_of_boxes(small)} with a side shorter than {min_side:g} pixels of the resized image "
+            f"left out: {count_of_boxes(small)} with a side shorter than {min_side:g} of the resized image's pixels "
             "(box option min_side)"
         )
     return rows, notes

@@ -27,7 +27,7 @@ from modicum.engine.recipe.settings import DataSettings, ImageSettings, Recipe
 from modicum.engine.run_folder import RunFolder
 from modicum.errors import BrokenImageError, InputError
 from modicum.progress import bar, say
-from modicum.tasks import DenseTask, Task, task_class, task_of
+from modicum.tasks import DEFAULT_TASK, Task, task_class, task_of
 
 Source = tuple[Callable[[np.ndarray], np.ndarray], np.ndarray]
 AuxiliarySources = Mapping[str, Source]
@@ -102,26 +102,11 @@ def read_manifest(data: DataSettings, task: str) -> Manifest:
 
 
 def store_settings(
-    image: ImageSettings, task: str = "classification", options: Mapping[str, Any] | None = None
+    image: ImageSettings, task: str = DEFAULT_TASK, options: Mapping[str, Any] | None = None
 ) -> StoreSettings:
-    """What the image store must be built with; a window that is given goes before the task's rule."""
-    kind = task_class(task)
-    if image.crop != "none" and issubclass(kind, DenseTask):
-        raise InputError(
-            f"crop '{image.crop}' does not go with task '{task}': what lies beside the image would not follow",
-            "leave the crop out, and use resize 'pad' to keep the aspect ratio",
-        )
-    # Of images that are learned from in more detail than the network sees.
-    scale = (options or {}).get("target_scale", 1)
-    return StoreSettings(
-        height=scale * image.size[0],
-        width=scale * image.size[1],
-        resize=image.resize,
-        crop=image.crop,
-        window=image.window,
-        levels=kind.levels,
-        intensity=(options or {}).get("intensity", "file") if image.window is None else "file",
-    )
+    """What the image store must be built with. Raises :class:`InputError` for settings that the task refuses."""
+    general = StoreSettings(*image.size, resize=image.resize, crop=image.crop, window=image.window)
+    return task_class(task).store_settings(general, options or {})
 
 
 def stored(

@@ -23,7 +23,9 @@ def reference_reader(
         read_images, positions = prepared.images
         stored = {"image": Stored(read_images, positions[None])}
         stored |= {n: Stored(r, p[None]) for n, (r, p) in prepared.auxiliary_images.items()}
-        data = StageData(stored, targets, rows, rows[:0], np.zeros(len(rows)), assemble=task.assemble)
+        data = StageData(
+            stored, targets, rows, rows[:0], np.zeros(len(rows)), assemble=task.assemble, kinds=prepared.kinds
+        )
         return data.on_device(data.batches(BatchPlan([rows]))[0])
 
     return read

@@ -79,10 +79,9 @@ class StageInputs:
         }
         train_rows, val_rows = self._rows_of(stage)
         available: dict[str, Stored | LiveStage] = {"image": images, **seen, **self._made}
-        boxes: dict[str, Stored] = {}
-        if any(name.removeprefix(prefix_of(name)) == "boxes" for name in stage.reads):
-            boxes = box_inputs(self.prepared.boxes, stage.name, train_rows)
-            available |= boxes
+        bases = [name.removeprefix(prefix_of(name)) for name in stage.reads]
+        boxes = box_inputs(self.prepared.boxes, bases, stage.name, train_rows)
+        available |= boxes
         inputs: dict[str, Stored | LiveStage] = {**seen}
         for name in stage.reads:
             prefix = prefix_of(name)

@@ -31,7 +31,7 @@ def read_augmentation(path: Path) -> list[dict[str, Any]]:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(
             f"augmentation file '{path}' cannot be read ({type(error).__name__})",
-            "give a YAML file, for instance the policy.yaml of an 'aadg' run",
+            "give a YAML file with policies or a list of operations",
         ) from error
     if isinstance(content, dict) and content.get("policies") is not None:
         content = [{**content, "name": "policy"}]

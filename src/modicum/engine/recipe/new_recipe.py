@@ -14,6 +14,7 @@ from modicum.engine.run_folder import RunFolder
 from modicum.errors import InputError, did_you_mean
 from modicum.methods import Method, method_class
 from modicum.tasks import task_class
+from modicum.tasks.metric import check_monitor_name
 
 
 def make_recipe(
@@ -54,6 +55,8 @@ def make_recipe(
         if names_a_file(part.get("augment")):  # so that the run can be made again without the file
             part["augment"] = read_augmentation(Path(part["augment"]))
     recipe: Recipe = validated(Recipe, values, "recipe")
+    if recipe.training.monitor is not None:
+        check_monitor_name(task_class(task).metric_table, recipe.training.monitor)
     config = validated(found.Config, recipe.config, f"method {method}")
     check_stages(recipe, found)
     decided = found.task_options(config)

@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 from modicum.errors import InputError, did_you_mean
+from modicum.tasks import DEFAULT_TASK
 
 RENAMED = {"passes": "repeats_per_epoch", "neighbours": "adjacent_slices"}
 """Settings of earlier versions and what they are called now: old recipes and commands still work."""
@@ -221,7 +222,7 @@ class Recipe(Settings):
     """All settings of a run."""
 
     method: str
-    task: str = "classification"
+    task: str = DEFAULT_TASK
     options: dict[str, Any] = Field(default_factory=dict, description="The task's own settings.")
     data: DataSettings
     image: ImageSettings = ImageSettings()  # type: ignore[call-arg]

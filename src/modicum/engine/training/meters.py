@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from modicum.engine.run_folder import memory_kind
+
 
 @dataclass
 class SavedTensors:
@@ -25,7 +27,7 @@ def saved_tensors(excluded: Iterable[Tensor]) -> Iterator[SavedTensors]:
     """Counts what autograd saves for the backward pass inside the block.
 
     Storages count once, however many views of them are saved. ``excluded`` (parameters and buffers) do not count:
-    they are accounted as weights. The result does not depend on timing, allocator or threads.
+    they are counted as weights. The result does not depend on timing, allocator or threads.
     """
     account = SavedTensors()
     own = {_storage(tensor) for tensor in excluded}
@@ -79,7 +81,7 @@ def memory_account(
     optimizer_bytes += tensor_bytes(average.values()) if average else 0
     return {
         "device": "cpu",
-        "kind": "accounted",
+        "kind": "estimated",
         "peak_bytes": weights + gradients + optimizer_bytes + activations,
         "weights_bytes": weights,
         "gradients_bytes": gradients,
@@ -89,11 +91,11 @@ def memory_account(
 
 
 def measured_by_allocator(account: Mapping[str, Any], peak: int) -> dict[str, Any]:
-    """An account with a GPU allocator's peak of this process, or that of an earlier one of the run, in its place."""
-    if account["kind"] == "allocator":  # the run was stopped since, and the allocator's count began anew
+    """The account with the peak that a GPU's allocator measured, in this or an earlier process of the run."""
+    if memory_kind(account) == "measured":  # the run was resumed, and the allocator's count began anew
         return {**account, "peak_bytes": max(account["peak_bytes"], peak)}
-    measured = {"device": "cuda", "kind": "allocator", "peak_bytes": peak}
-    return {**account, **measured, "accounted_bytes": account["peak_bytes"]}
+    measured = {"device": "cuda", "kind": "measured", "peak_bytes": peak}
+    return {**account, **measured, "estimated_bytes": account["peak_bytes"]}
 
 
 class Stopwatch:

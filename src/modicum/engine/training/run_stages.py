@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from modicum.batch import Kinds
 from modicum.engine.inputs.batches import StageData
 from modicum.engine.inputs.stage_inputs import StageInputs
 from modicum.engine.recipe.settings import Recipe
@@ -85,7 +86,9 @@ def run_stages(
             if stage.scored and (stage.decided or method.decides_over == "image"):
                 found.learned = stage, data
         else:
-            fitter = StageFitter(stage, recipe, folder, data, device, _own_augmentation(stage, recipe))
+            fitter = StageFitter(
+                stage, recipe, folder, data, device, _own_augmentation(stage, recipe, data.kinds)
+            )
             found.results[stage.name] = fitter.run()
     return found
 
@@ -124,7 +127,7 @@ def update_parameters(stage: TrainStage) -> list[nn.Parameter]:
     ]
 
 
-def _own_augmentation(stage: Stage, recipe: Recipe) -> Callable[..., Any] | None:
+def _own_augmentation(stage: Stage, recipe: Recipe, kinds: Kinds) -> Callable[..., Any] | None:
     """What a fitted stage's own settings ask for: the run's augmentation is for learning by gradients."""
     own = recipe.stages.get(stage.name, {}).get("augment")
-    return None if own is None else Augmentation(own, recipe.image.size)
+    return None if own is None else Augmentation(own, recipe.image.size, kinds=kinds)

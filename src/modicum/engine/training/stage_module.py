@@ -189,7 +189,7 @@ class StageModule(lightning.LightningModule):
         if self.augmentation is not None:
             batch = self._augmented(self.augmentation, batch, place)
         if self.device.type == "cuda" and self.settings.channels_last:
-            batch = in_channels_last(batch)
+            batch = in_channels_last(batch, self.data.kinds)
         batches = self.batches_per_epoch(self.trainer.world_size)
         first = self.progress.batch - self.progress.batch % self.settings.accumulate
         group = min(self.settings.accumulate, batches - first)

@@ -84,7 +84,7 @@ class AadgStage(TrainStage):
         if domains < 2:
             raise InputError(
                 f"AADG compares domains, and the training images come from {domains}",
-                "give a 'domain' column with two domains or more, or use method 'segment'",
+                "give a 'domain' column with two domains or more, or choose a method that needs none",
             )
         if config.chunk and any(isinstance(module, _BatchNorm) for module in network.modules()):
             raise InputError(

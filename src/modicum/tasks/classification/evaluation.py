@@ -7,10 +7,10 @@ from jaxtyping import Bool, Float, Int, Num
 
 from modicum.errors import InputError, did_you_mean
 from modicum.tasks.bootstrap import Estimate, Statistic, bootstrap, point_values
+from modicum.tasks.classification.metric_table import metrics_of
 from modicum.tasks.classification.metrics import (
     calibration,
     decisions,
-    metric_direction,
     predicted_classes,
     ranking,
     sensitivity_name,
@@ -92,31 +92,7 @@ def metric_names(
     kind: str, classes: Sequence[str], ordered: bool = False, specificity: float = 0.95
 ) -> list[str]:
     """What :func:`evaluate` returns, in order: the summaries, then ``<metric>/<class>`` class by class."""
-    at = sensitivity_name(specificity)
-    names = ["auroc", "average_precision", "accuracy", "balanced_accuracy", "macro_f1", at]
-    if ordered and kind == "multi-class":
-        names.append("quadratic_kappa")
-    names += ["brier", "ece", "log_loss"]
-    by_class = ("auroc", "average_precision", at, "sensitivity", "specificity")
-    if kind == "binary":
-        return [*names, "sensitivity", "specificity"]
-    return [*names, *(f"{metric}/{name}" for metric in by_class for name in classes)]
-
-
-def check_metric(
-    name: str, *, kind: str, classes: Sequence[str], ordered: bool = False, specificity: float = 0.95
-) -> bool:
-    """Whether more of the metric is better, after checking that this task has it.
-
-    Raises:
-        InputError: with a suggestion, where :func:`evaluate` would not return it.
-    """
-    known = metric_names(kind, classes, ordered, specificity)
-    if name not in known:
-        summaries = known if "/" in name else [metric for metric in known if "/" not in metric]
-        grades = "ordered " if ordered else ""
-        raise InputError(f"unknown metric '{name}' for a {grades}{kind} task", did_you_mean(name, summaries))
-    return metric_direction(name, classes)
+    return list(metrics_of(kind, classes, ordered, specificity))
 
 
 def top_label(

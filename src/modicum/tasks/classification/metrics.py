@@ -25,33 +25,13 @@ Conventions, where the field has more than one:
   least one half.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Num
 from scipy import sparse
 
-from modicum.errors import InputError, did_you_mean
 from modicum.tasks.bootstrap import Statistic, Sums, Values
-
-HIGHER_IS_BETTER: dict[str, bool] = {
-    "auroc": True,
-    "average_precision": True,
-    "accuracy": True,
-    "balanced_accuracy": True,
-    "macro_f1": True,
-    "sensitivity_at_95_specificity": True,
-    "sensitivity": True,
-    "specificity": True,
-    "quadratic_kappa": True,
-    "brier": False,
-    "ece": False,
-    "log_loss": False,
-}
-"""Direction of each metric; one of a class, ``auroc/<class>``, has the direction of ``auroc``."""
-
-OF_A_CLASS = ("auroc", "average_precision", "sensitivity_at_95_specificity", "sensitivity", "specificity")
-"""Metrics that also exist for one class: ``<metric>/<class>``."""
 
 CALIBRATION_BINS = 15
 
@@ -59,35 +39,6 @@ CALIBRATION_BINS = 15
 def sensitivity_name(specificity: float) -> str:
     """``sensitivity_at_95_specificity`` for 0.95."""
     return f"sensitivity_at_{100 * specificity:g}_specificity"
-
-
-def metric_direction(name: str, classes: Sequence[str]) -> bool:
-    """Whether more of a metric is better.
-
-    Args:
-        name: for instance ``auroc``, ``log_loss`` or ``sensitivity/<class>``.
-        classes: names of the classes.
-
-    Raises:
-        InputError: there is no such metric or class.
-    """
-    base, of_a_class, class_name = name.partition("/")
-    known = base in HIGHER_IS_BETTER or _is_sensitivity_at(base)
-    if not known or (of_a_class and base not in OF_A_CLASS and not _is_sensitivity_at(base)):
-        raise InputError(f"unknown metric '{name}'", did_you_mean(name, HIGHER_IS_BETTER))
-    if of_a_class and class_name not in classes:
-        raise InputError(
-            f"metric '{name}': there is no class '{class_name}'", did_you_mean(class_name, classes)
-        )
-    return HIGHER_IS_BETTER.get(base, True)
-
-
-def _is_sensitivity_at(base: str) -> bool:
-    percent = base.removeprefix("sensitivity_at_").removesuffix("_specificity")
-    try:
-        return base == sensitivity_name(float(percent) / 100) and 0 < float(percent) < 100
-    except ValueError:
-        return False
 
 
 def predicted_classes(

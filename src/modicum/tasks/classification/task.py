@@ -13,9 +13,10 @@ from modicum.data.manifest import LABELS_PREFIX, Manifest, are_consecutive, name
 from modicum.errors import InputError
 from modicum.losses import CrossEntropy, FocalLoss, MaskedBCEWithLogits, class_weights_from_counts
 from modicum.tasks.base import Example, ImageLevelTask, Scores, TaskOptions
-from modicum.tasks.classification.metrics import metric_direction
+from modicum.tasks.classification.metric_table import METRICS, metrics_of
 from modicum.tasks.classification.scores import ClassificationScores
 from modicum.tasks.classification.tables import prediction_columns
+from modicum.tasks.metric import Metric
 
 Kind = Literal["binary", "multi-class", "multi-label"]
 
@@ -38,6 +39,7 @@ class Classification(ImageLevelTask):
 
     name: ClassVar[str] = "classification"
     Options: ClassVar[type[TaskOptions]] = ClassificationOptions
+    metric_table: ClassVar[tuple[Metric, ...]] = METRICS
 
     def __init__(
         self, kind: Kind, classes: Sequence[str], *, ordered: bool = False, specificity: float = 0.95
@@ -78,6 +80,12 @@ class Classification(ImageLevelTask):
         kind: Kind = "binary" if len(classes) == 2 else "multi-class"
         return cls(kind, classes, ordered=bool(ordered) and kind == "multi-class", specificity=specificity)
 
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any], num_classes: int | None = None) -> "Classification":
+        """Classes that exclude each other, 2 by default."""
+        names = [str(number) for number in range(num_classes or 2)]
+        return cls("binary" if len(names) == 2 else "multi-class", names)
+
     def to_dict(self) -> dict[str, Any]:
         return {
             "name": self.name,
@@ -101,8 +109,8 @@ class Classification(ImageLevelTask):
     def monitor(self) -> str:
         return "quadratic_kappa" if self.ordered else "auroc"
 
-    def higher_is_better(self, metric: str) -> bool:
-        return metric_direction(metric, self.classes)
+    def metrics(self) -> dict[str, Metric]:
+        return metrics_of(self.kind, self.classes, self.ordered, self.specificity)
 
     def targets(self, manifest: Manifest) -> dict[str, np.ndarray]:
         """``label`` int64 ``[n]``, or ``labels`` float32 ``[n, findings]`` with NaN where unknown.
@@ -126,11 +134,17 @@ class Classification(ImageLevelTask):
         for row, value in enumerate(manifest.table["label"]):
             if str(value) not in number:
                 raise InputError(
-                    f"{manifest.place(row)}: label '{value}' is not in {name_classes(self.classes)}",
+                    f"{manifest.describe_row(row)}: label '{value}' is not in {name_classes(self.classes)}",
                     "fix the row, or name all classes with --classes",
                 )
             labels[row] = number[str(value)]
         return {"label": labels}
+
+    def example_targets(self, count: int) -> dict[str, np.ndarray]:
+        if self.kind == "multi-label":
+            present = np.arange(count)[:, None] % 2 == np.arange(len(self.classes)) % 2
+            return {"labels": present.astype(np.float32)}
+        return {"label": np.arange(count, dtype=np.int64) % len(self.classes)}
 
     def sampling_labels(self, targets: Mapping[str, np.ndarray]) -> np.ndarray:
         """Class numbers ``[n]``, or findings ``[n, findings]``, which are balanced by the rarest an image has."""

@@ -8,13 +8,8 @@ from jaxtyping import Float
 from scipy import sparse
 from torch import Tensor
 
-from modicum.errors import InputError, did_you_mean
 from modicum.tasks.base import Batch, Scores
 from modicum.tasks.bootstrap import Estimate, Statistic, bootstrap
-
-HIGHER_IS_BETTER = {"image": False, "report": False, "report_accuracy": True}
-"""``image``: mean squared error of hidden patches; ``report``: mean cross-entropy of hidden tokens, in nats;
-``report_accuracy``: share of hidden tokens that are guessed right."""
 
 
 class CompletionScores(Scores):
@@ -64,10 +59,3 @@ def _mean_of(name: str, values: Float[np.ndarray, "images"]) -> Statistic:
     known = ~np.isnan(values)
     terms = sparse.csr_array(np.stack([np.where(known, values, 0.0), known.astype(np.float64)]))
     return Statistic(terms, lambda sums: {name: sums[0] / sums[1]}, {name: "no report has a hidden word"})
-
-
-def higher_is_better(metric: str) -> bool:
-    """Direction of a metric. Raises :class:`~modicum.errors.InputError` for an unknown name."""
-    if metric not in HIGHER_IS_BETTER:
-        raise InputError(f"unknown metric '{metric}'", did_you_mean(metric, HIGHER_IS_BETTER))
-    return HIGHER_IS_BETTER[metric]

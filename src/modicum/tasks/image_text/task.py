@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -11,6 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from modicum.data.manifest import Manifest
+from modicum.data.prepared import StoreSettings
 from modicum.data.reports import (
     Reports,
     ReportTokenizer,
@@ -21,7 +23,9 @@ from modicum.data.reports import (
 )
 from modicum.errors import InputError
 from modicum.tasks.base import Example, Scores, Task, TaskOptions
-from modicum.tasks.image_text.scores import CompletionScores, higher_is_better
+from modicum.tasks.image_text.metric_table import METRICS
+from modicum.tasks.image_text.scores import CompletionScores
+from modicum.tasks.metric import Metric, with_classes
 
 
 class ImageTextOptions(TaskOptions):
@@ -56,6 +60,7 @@ class ImageText(Task):
 
     name: ClassVar[str] = "image-text"
     Options: ClassVar[type[TaskOptions]] = ImageTextOptions
+    metric_table: ClassVar[tuple[Metric, ...]] = METRICS
     needs_labels: ClassVar[bool] = False
 
     def __init__(
@@ -89,11 +94,30 @@ class ImageText(Task):
             told = "; ".join(reports.notes()) or "all cells are blank"
             raise InputError(
                 f"{manifest.source}: no training image has a report that can be used ({told})",
-                "give training rows a report, or use method mae, which needs none",
+                "give training rows a report, or choose a method that learns from images alone",
             )
         if settings.vocabulary is not None:
             return cls(settings, load_tokenizer(settings.vocabulary), reports=reports)
         return cls(settings, train_tokenizer(texts, settings.vocabulary_size), reports=reports)
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any], num_classes: int | None = None) -> "ImageText":
+        """Where reports are read, with the vocabulary that is named, or one as large as may be learned."""
+        settings = ImageTextOptions(**options)
+        if not settings.report_length:
+            return cls(settings)
+        if settings.vocabulary is not None:
+            return cls(settings, load_tokenizer(settings.vocabulary))
+        size = settings.vocabulary_size
+        made_up = Vocabulary(size, np.zeros(size, dtype=bool), pad=0, unknown=1, start=2, mask=3)
+        return cls(settings, vocabulary=made_up)
+
+    @classmethod
+    def store_settings(cls, image: StoreSettings, options: Mapping[str, Any]) -> StoreSettings:
+        """Images that are learned from in more detail than the network sees are stored larger than its input."""
+        scale = options.get("target_scale", 1)
+        settings = super().store_settings(image, options)
+        return replace(settings, height=scale * image.height, width=scale * image.width)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -130,7 +154,7 @@ class ImageText(Task):
         table = csv.writer(listed, lineterminator="\n")
         table.writerow(["place", "what", "reason"])
         for what, unusual in (("set aside", self._reports.set_aside), ("changed", self._reports.changed)):
-            table.writerows([item.place, what, item.reason] for item in unusual)
+            table.writerows([item.origin, what, item.reason] for item in unusual)
         return {"tokenizer.json": self._tokenizer.to_json(), "reports.csv": listed.getvalue()}
 
     def targets(self, manifest: Manifest) -> dict[str, np.ndarray]:
@@ -143,6 +167,15 @@ class ImageText(Task):
         assert self._tokenizer is not None, "an opened run tokenizes nothing"
         encoded = self._tokenizer.encode(_read(manifest, self.options).texts, self.options.report_length)
         return {"tokens": encoded.tokens, "tokens_mask": encoded.mask}
+
+    def example_targets(self, count: int) -> dict[str, np.ndarray]:
+        """Reports that are as long as reports may be."""
+        length = self.options.report_length
+        if not length:
+            return {}
+        tokens = np.full((count, length), self.vocabulary.unknown, dtype=np.int64)
+        tokens[:, 0] = self.vocabulary.start
+        return {"tokens": tokens, "tokens_mask": np.ones_like(tokens, dtype=bool)}
 
     def sampling_labels(self, targets: Mapping[str, np.ndarray]) -> np.ndarray:
         """All alike."""
@@ -161,15 +194,18 @@ class ImageText(Task):
     def monitor(self) -> str:
         return "image"
 
-    def higher_is_better(self, metric: str) -> bool:
-        return higher_is_better(metric)
+    def metrics(self) -> dict[str, Metric]:
+        return with_classes((metric for metric in METRICS if metric.name in self.outputs), ())
 
     def scores(self) -> CompletionScores:
         return CompletionScores(self.outputs)
 
     def loss(self, targets: Mapping[str, np.ndarray], options: Mapping[str, Any]) -> nn.Module:
         """Raises :class:`~modicum.errors.InputError`: what is hidden, and so the loss, is the method's own."""
-        raise InputError(f"task '{self.name}' has no loss of its own", "use method mrm or mae")
+        raise InputError(
+            f"task '{self.name}' has no loss of its own",
+            "choose a method of this task: `modicum methods` lists them",
+        )
 
     def activate(self, outputs: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         return outputs
@@ -184,7 +220,7 @@ def _read(manifest: Manifest, options: ImageTextOptions) -> Reports:
         columns = ", ".join(str(name) for name in manifest.table.columns)
         raise InputError(
             f"{manifest.source}: no column 'report' (columns: {columns})",
-            "name a table's with --report COLUMN, or use method mae, which needs none",
+            "name a table's with --report COLUMN, or choose a method that learns from images alone",
         )
     reports = read_reports(manifest)
     return reports.select(options.sections) if options.sections else reports

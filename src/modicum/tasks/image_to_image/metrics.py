@@ -18,7 +18,7 @@ All PSNR are in dB with the whole scale as the peak, at most 100 (mean square er
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -115,17 +115,6 @@ def ssim_foreground(made: Made, real: Real, background: float = BACKGROUND) -> f
     margin = WINDOW // 2
     inner = foreground(real, background)[margin:-margin, margin:-margin]
     return _mean(_similarity(unit[0], unit[1], 1.0)[..., inner])
-
-
-METRICS: dict[str, Callable[[Made, Real], float]] = {
-    "nmae": nmae,
-    "psnr_foreground": psnr_foreground,
-    "psnr_release": psnr_release,
-    "psnr": psnr,
-    "ssim_release": ssim_release,
-    "ssim_foreground": ssim_foreground,
-}
-HIGHER_IS_BETTER: dict[str, bool] = {name: name != "nmae" for name in METRICS}
 
 
 def mean_over_slices(values: Iterable[float]) -> float:

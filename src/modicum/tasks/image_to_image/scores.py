@@ -11,13 +11,16 @@ from torch import Tensor
 
 from modicum.tasks.base import Batch, DenseScores, Example, Scores
 from modicum.tasks.bootstrap import Estimate, Statistic, bootstrap
-from modicum.tasks.image_to_image.metrics import HIGHER_IS_BETTER, METRICS, SCALE, mean_over_slices
+from modicum.tasks.image_to_image.metric_table import MEASURES
+from modicum.tasks.image_to_image.metrics import SCALE, mean_over_slices
+
+NAMES = [metric.name for metric in MEASURES]
 
 UNDEFINED = "no image shows anything but background"
 
 
 class TranslationScores(DenseScores):
-    """Each image's metrics (:data:`~modicum.tasks.image_to_image.metrics.METRICS`); images themselves are not kept.
+    """Each image's metrics (:data:`~modicum.tasks.image_to_image.metric_table.MEASURES`); images themselves are not kept.
 
     A metric of a split is the mean over its images, as published.
     """
@@ -39,7 +42,7 @@ class TranslationScores(DenseScores):
         spacing: tuple[float, float] | None,
     ) -> None:
         made, real = (SCALE * values.astype(np.float32) - 1 for values in (activated, truth["target"]))
-        self._values[position] = {name: metric(made, real) for name, metric in METRICS.items()}
+        self._values[position] = {metric.name: measure(made, real) for metric, measure in MEASURES.items()}
 
     def merge(self, others: Sequence[Scores]) -> None:
         for other in others:
@@ -47,11 +50,11 @@ class TranslationScores(DenseScores):
             self._values |= other._values
 
     def metrics(self) -> dict[str, float]:
-        return {name: mean_over_slices(row[name] for row in self._values.values()) for name in METRICS}
+        return {name: mean_over_slices(row[name] for row in self._values.values()) for name in NAMES}
 
     def estimates(self, groups: Sequence[str] | None, resamples: int, seed: int) -> dict[str, Estimate]:
         table = self.table()
-        statistics = [_mean_of(name, table[name].to_numpy(dtype=np.float64)) for name in METRICS]
+        statistics = [_mean_of(name, table[name].to_numpy(dtype=np.float64)) for name in NAMES]
         return bootstrap(statistics, len(table), groups=groups, resamples=resamples, seed=seed)
 
     def positions(self) -> np.ndarray:
@@ -59,7 +62,7 @@ class TranslationScores(DenseScores):
 
     def table(self) -> pd.DataFrame:
         rows = [self._values[position] for position in self.positions().tolist()]
-        return pd.DataFrame(rows, columns=list(METRICS))
+        return pd.DataFrame(rows, columns=NAMES)
 
     def examples(self, count: int) -> list[Example]:
         """The ``count`` images of the largest error, then half as many around the median."""
@@ -81,12 +84,3 @@ def _mean_of(name: str, values: Float[np.ndarray, "images"]) -> Statistic:
     known = ~np.isnan(values)
     terms = sparse.csr_array(np.stack([np.where(known, values, 0.0), known.astype(np.float64)]))
     return Statistic(terms, lambda sums: {name: sums[0] / sums[1]}, {name: UNDEFINED})
-
-
-def higher_is_better(metric: str) -> bool:
-    """Direction of a metric. Raises :class:`~modicum.errors.InputError` for an unknown name."""
-    from modicum.errors import InputError, did_you_mean
-
-    if metric not in HIGHER_IS_BETTER:
-        raise InputError(f"unknown metric '{metric}'", did_you_mean(metric, HIGHER_IS_BETTER))
-    return HIGHER_IS_BETTER[metric]

@@ -1,6 +1,7 @@
 """Image to image: translation between modalities, enhancement, anything whose answer is a picture of the same scene."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -10,11 +11,14 @@ from torch import Tensor, nn
 
 from modicum.data.image import ImageRef
 from modicum.data.manifest import Manifest
+from modicum.data.prepared import StoreSettings
 from modicum.data.readers import read_image
 from modicum.errors import BrokenImageError, InputError
 from modicum.tasks.base import AuxiliaryImage, Batch, DenseTask, Example, Scores, TaskOptions
+from modicum.tasks.image_to_image.metric_table import METRICS
 from modicum.tasks.image_to_image.pictures import comparison_pictures
-from modicum.tasks.image_to_image.scores import TranslationScores, higher_is_better
+from modicum.tasks.image_to_image.scores import TranslationScores
+from modicum.tasks.metric import Metric
 from modicum.tasks.value_range import ValueRange
 
 LOOKED_AT = 4
@@ -67,8 +71,10 @@ class ImageToImage(DenseTask):
 
     name: ClassVar[str] = "image-to-image"
     Options: ClassVar[type[TaskOptions]] = ImageToImageOptions
+    metric_table: ClassVar[tuple[Metric, ...]] = METRICS
     levels: ClassVar[int] = 65536
     output_kind: ClassVar[Literal["label_map", "image"]] = "image"
+    target_image: ClassVar[str | None] = "target"
 
     def __init__(
         self,
@@ -108,6 +114,21 @@ class ImageToImage(DenseTask):
         found = ValueRange.of_files(refs, settings.target_window, settings.intensity)
         return cls((own, wanted), settings, found)
 
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any], num_classes: int | None = None) -> "ImageToImage":
+        """Grey images where the options do not say otherwise, and targets of ``num_classes`` channels, 1 by default."""
+        settings = ImageToImageOptions(**options)
+        own = 1 if settings.channels == "auto" else settings.channels
+        wanted = (num_classes or 1) if settings.target_channels == "auto" else settings.target_channels
+        return cls((own, wanted), settings)
+
+    @classmethod
+    def store_settings(cls, image: StoreSettings, options: Mapping[str, Any]) -> StoreSettings:
+        """A window that is given goes before the task's rule for intensities."""
+        settings = super().store_settings(image, options)
+        rule = options.get("intensity", "file") if image.window is None else "file"
+        return replace(settings, intensity=rule)
+
     def to_dict(self) -> dict[str, Any]:
         return {
             "name": self.name,
@@ -135,6 +156,10 @@ class ImageToImage(DenseTask):
     def value_range(self) -> ValueRange | None:
         return self.target_range
 
+    def output_values(self) -> dict[str, Any]:
+        """Values in ``[0, 1]``, with what 0 and 1 stand for where that is known."""
+        return {"range": [0, 1], "values": None if self.target_range is None else self.target_range.as_dict()}
+
     @property
     def num_outputs(self) -> int:
         """Channels of the translation."""
@@ -142,8 +167,8 @@ class ImageToImage(DenseTask):
 
     @property
     def auxiliary_images(self) -> tuple[AuxiliaryImage, ...]:
-        window = self.options.target_window
-        return (AuxiliaryImage("target", "image", channels=self.num_outputs, window=window),)
+        window, rule = self.options.target_window, self.options.intensity
+        return (AuxiliaryImage("target", "image", channels=self.num_outputs, window=window, intensity=rule),)
 
     @property
     def shuffled(self) -> tuple[str, ...]:
@@ -152,9 +177,6 @@ class ImageToImage(DenseTask):
     @property
     def monitor(self) -> str:
         return "nmae"
-
-    def higher_is_better(self, metric: str) -> bool:
-        return higher_is_better(metric)
 
     def loss(self, targets: Mapping[str, np.ndarray], options: Mapping[str, Any]) -> nn.Module:
         """The mean absolute error."""

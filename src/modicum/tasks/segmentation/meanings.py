@@ -90,6 +90,20 @@ def found_codes(
     return _numbered(codes, names, source, left_out)
 
 
+def made_up_codes(outputs: int | None, kind: Kind | None = None) -> MaskCodes:
+    """Codes of masks that nobody has seen.
+
+    Args:
+        outputs: channels, the background's of exclusive classes among them; None for 1, or 2 where ``kind`` wants more.
+        kind: None for ``binary`` with one channel, and ``multi-class`` with more.
+    """
+    if kind == "multi-label":
+        return named_codes({f"class {code}": code for code in range(1, (outputs or 2) + 1)}, kind)
+    if kind == "binary" or (kind is None and (outputs or 1) == 1):
+        return found_codes([0, 255])
+    return found_codes(range(max(2, outputs or 2)), kind="multi-class")
+
+
 def _numbered(
     codes: Sequence[int], names: Sequence[str], source: str, ignored: tuple[Range, ...]
 ) -> MaskCodes:

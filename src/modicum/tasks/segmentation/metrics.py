@@ -32,23 +32,10 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy import sparse
 
-from modicum.errors import InputError, did_you_mean
 from modicum.tasks.bootstrap import Statistic, Sums, Values
+from modicum.tasks.metric import with_classes
+from modicum.tasks.segmentation.metric_table import METRICS
 from modicum.tasks.segmentation.pixels import BINS, ranking_of
-
-HIGHER_IS_BETTER: dict[str, bool] = {
-    "dice": True,
-    "iou": True,
-    "auroc": True,
-    "auprc": True,
-    "sensitivity": True,
-    "specificity": True,
-    "accuracy": True,
-    "dice_positives": True,
-    "hausdorff95": False,
-    "surface_distance": False,
-}
-"""Direction of each metric that is one of quality; ``dice/<class>`` has that of ``dice``."""
 
 DISTANCES = ("hausdorff95", "surface_distance")
 """Metrics that take seconds an image, and are known only of images at their own size."""
@@ -110,29 +97,8 @@ def metric_names(classes: Sequence[str], distances: bool = True) -> list[str]:
         classes: names of the foreground classes.
         distances: with :data:`DISTANCES`.
     """
-    names = [name for name in HIGHER_IS_BETTER if name not in DISTANCES]
-    names += ["empty", *(DISTANCES if distances else ())]
-    return names + [f"{metric}/{name}" for metric in names for name in classes if len(classes) > 1]
-
-
-def metric_direction(name: str, classes: Sequence[str]) -> bool:
-    """Whether more of a metric is better.
-
-    Raises:
-        InputError: there is no such metric or class, or it is not one of quality.
-    """
-    base, of_a_class, class_name = name.partition("/")
-    if base == "empty":
-        raise InputError(
-            "'empty' says how many images are without the class, not how good a model is", "use 'dice'"
-        )
-    if base not in HIGHER_IS_BETTER or (of_a_class and len(classes) < 2):
-        raise InputError(f"unknown metric '{name}'", did_you_mean(name, HIGHER_IS_BETTER))
-    if of_a_class and class_name not in classes:
-        raise InputError(
-            f"metric '{name}': there is no class '{class_name}'", did_you_mean(class_name, classes)
-        )
-    return HIGHER_IS_BETTER[base]
+    table = [metric for metric in METRICS if distances or metric.name not in DISTANCES]
+    return list(with_classes(table, classes if len(classes) > 1 else ()))
 
 
 def statistics_of(

@@ -15,9 +15,10 @@ from modicum.data.prepared import codes_of
 from modicum.data.readers import read_image
 from modicum.errors import BrokenImageError, InputError
 from modicum.tasks.base import AuxiliaryImage, Batch, DenseTask, Example, Scores, TaskOptions
+from modicum.tasks.metric import Metric, with_classes
 from modicum.tasks.segmentation.loss_choice import chosen_loss
-from modicum.tasks.segmentation.meanings import codes_seen, found_codes, named_codes
-from modicum.tasks.segmentation.metrics import metric_direction
+from modicum.tasks.segmentation.meanings import codes_seen, found_codes, made_up_codes, named_codes
+from modicum.tasks.segmentation.metric_table import METRICS
 from modicum.tasks.segmentation.pictures import differences, overlay, shown
 from modicum.tasks.segmentation.pixels import decided
 from modicum.tasks.segmentation.scores import SegmentationScores
@@ -62,6 +63,7 @@ class Segmentation(DenseTask):
 
     name: ClassVar[str] = "segmentation"
     Options: ClassVar[type[TaskOptions]] = SegmentationOptions
+    metric_table: ClassVar[tuple[Metric, ...]] = METRICS
     output_kind: ClassVar[Literal["label_map", "image"]] = "label_map"
 
     def __init__(self, kind: Kind, masks: Mapping[str, MaskCodes], options: SegmentationOptions) -> None:
@@ -95,6 +97,17 @@ class Segmentation(DenseTask):
         else:
             seen = _codes_of_column(manifest, "mask")
             codes = found_codes(seen, classes, kind, f"masks of {manifest.source}", tuple(settings.ignored))
+        return cls(codes.kind, {"mask": codes}, settings)
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any], num_classes: int | None = None) -> "Segmentation":
+        """The classes of the codes where these are given, else ``num_classes`` channels: 1, binary, by default."""
+        settings = SegmentationOptions(**options)
+        kind = None if settings.kind == "auto" else settings.kind
+        if settings.codes:
+            codes = named_codes(settings.codes, kind, tuple(settings.ignored), [])
+        else:
+            codes = made_up_codes(num_classes, kind)
         return cls(codes.kind, {"mask": codes}, settings)
 
     def to_dict(self) -> dict[str, Any]:
@@ -131,6 +144,12 @@ class Segmentation(DenseTask):
         masks = [AuxiliaryImage(column, "label_map", required=column == "mask") for column in self.masks]
         return (*masks, AuxiliaryImage("fov", "label_map", required=False, absent=255))
 
+    def example_batch(self, count: int, size: tuple[int, int]) -> Batch:
+        masks = {
+            column: AuxiliaryImage(column, "label_map").example(count, size, 256) for column in self.masks
+        }
+        return {**super().example_batch(count, size), **masks}
+
     def assemble(self, batch: Batch) -> Batch:
         """``mask``: channels float32 ``[b, channels, h, w]``; ``fov``: where pixels count, bool ``[b, 1, h, w]``."""
         if not all(column in batch for column in self.masks):
@@ -165,8 +184,8 @@ class Segmentation(DenseTask):
     def monitor(self) -> str:
         return "dice"
 
-    def higher_is_better(self, metric: str) -> bool:
-        return metric_direction(metric, self.foreground)
+    def metrics(self) -> dict[str, Metric]:
+        return with_classes(METRICS, self.foreground if len(self.foreground) > 1 else ())
 
     def loss(self, targets: Mapping[str, np.ndarray], options: Mapping[str, Any]) -> nn.Module:
         """The loss on an assembled batch. Options: ``loss`` (auto: the task's own setting, or one part's name) and
@@ -185,6 +204,11 @@ class Segmentation(DenseTask):
     ) -> Bool[np.ndarray, "channels height width"]:
         """Where each channel is predicted."""
         return decided(torch.tensor(activated), self.exclusive, self.options.threshold).numpy()
+
+    def foreground_regions(
+        self, activated: Float[np.ndarray, "channels height width"]
+    ) -> Bool[np.ndarray, "classes height width"]:
+        return self._foreground(self.regions(activated))
 
     def scores(self) -> SegmentationScores:
         return SegmentationScores(
@@ -214,7 +238,7 @@ class Segmentation(DenseTask):
         self, activated: Float[np.ndarray, "channels height width"], spacing: tuple[float, float] | None
     ) -> dict[str, float]:
         """The area of each class, in mm² where the spacing is known, otherwise in pixels."""
-        pixels = self._foreground(self.regions(activated)).sum((1, 2))
+        pixels = self.foreground_regions(activated).sum((1, 2))
         unit, size = ("pixels", 1.0) if spacing is None else ("mm2", spacing[0] * spacing[1])
         return {f"area_{unit}/{n}": float(p * size) for n, p in zip(self.foreground, pixels, strict=True)}
 
@@ -224,7 +248,7 @@ class Segmentation(DenseTask):
         activated: Float[np.ndarray, "channels height width"],
         truth: Mapping[str, np.ndarray] | None,
     ) -> dict[str, UInt8[np.ndarray, "picture_height picture_width 3"]]:
-        under, predicted = shown(image), self._foreground(self.regions(activated))
+        under, predicted = shown(image), self.foreground_regions(activated)
         pictures = {"image": under, "prediction": overlay(under, predicted)}
         if truth is None:
             return pictures

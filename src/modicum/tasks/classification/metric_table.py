@@ -1,0 +1,98 @@
+"""The metrics of classifiers in words and numbers; :mod:`modicum.tasks.classification.metrics` defines them."""
+
+from collections.abc import Sequence
+
+from modicum.tasks.metric import INFINITY, Metric, with_classes
+
+METRICS = (
+    Metric(
+        "auroc",
+        "AUROC",
+        "0.5 is guessing, 1 is perfect",
+        "How well it ranks images with a condition above those without: 0.5 is guessing, 1 is perfect.",
+        chance=0.5,
+        per_class=True,
+        in_brief=True,
+    ),
+    Metric(
+        "average_precision",
+        "Average precision",
+        "area under precision and recall",
+        "Precision averaged over all it finds. Guessing gives the share of positive images.",
+        per_class=True,
+    ),
+    Metric(
+        "accuracy",
+        "Accuracy",
+        "right decisions",
+        "The share of images that it named rightly.",
+        in_brief=True,
+    ),
+    Metric(
+        "balanced_accuracy",
+        "Balanced accuracy",
+        "every class counts alike",
+        "The share found of each class, averaged, so that rare classes count as much as common ones.",
+        in_brief=True,
+    ),
+    Metric(
+        "macro_f1",
+        "Macro F1",
+        "found and right, every class alike",
+        "The balance between finding and being right, averaged over classes.",
+    ),
+    Metric(
+        "sensitivity_at_{percent}_specificity",
+        "Sensitivity at {percent} % specificity",
+        "found, with {rest} false alarms in 100",
+        per_class=True,
+    ),
+    Metric(
+        "quadratic_kappa",
+        "Quadratic kappa",
+        "agreement on grades beyond chance",
+        "Agreement with the true grades beyond chance: 0 is chance, 1 is perfect. Two grades off weigh four times as "
+        "much as one.",
+        range=(-1.0, 1.0),
+        in_brief=True,
+    ),
+    # Of several classes, squares are added up over them.
+    Metric(
+        "brier",
+        "Brier score",
+        "squared error; lower is better",
+        higher_is_better=False,
+        range=(0.0, 2.0),
+    ),
+    Metric("ece", "Calibration error", "stated to observed; lower is better", higher_is_better=False),
+    Metric(
+        "log_loss",
+        "Log loss",
+        "negative log-likelihood; lower is better",
+        higher_is_better=False,
+        range=(0.0, INFINITY),
+    ),
+    Metric("sensitivity", "Sensitivity", "positives found at one half", per_class=True),
+    Metric("specificity", "Specificity", "negatives left alone at one half", per_class=True),
+)
+_OF_ONE_CLASS = ("sensitivity", "specificity")
+
+
+def metrics_of(
+    kind: str, classes: Sequence[str], ordered: bool = False, specificity: float = 0.95
+) -> dict[str, Metric]:
+    """The metrics of a classifier by name: the summaries, then ``<metric>/<class>`` class by class.
+
+    Args:
+        kind: ``binary``, ``multi-class`` or ``multi-label``. Of two classes, the second one's metrics are the summaries.
+        classes: names of the classes or findings.
+        ordered: the classes are grades.
+        specificity: where sensitivity is read.
+    """
+    table = [metric.at(100 * specificity) for metric in METRICS]
+    if not (ordered and kind == "multi-class"):
+        table = [metric for metric in table if metric.name != "quadratic_kappa"]
+    if kind == "binary":
+        return with_classes(table, ())
+    found = with_classes(table, classes)
+    return {name: metric for name, metric in found.items() if name not in _OF_ONE_CLASS}

@@ -1,0 +1,173 @@
+"""A metric as a value: its name, which direction is better, its range, and what people read of it.
+
+The metrics of a kind of task stand in one table, ``Task.metric_table``. Scores, the selection of weights, reports,
+comparisons and the command line all read that table, so that a new metric is one entry in it.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from modicum.errors import InputError, did_you_mean
+
+INFINITY = float("inf")
+_PERCENT, _REST = "{percent}", "{rest}"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What there is to know of a metric without its values.
+
+    Attributes:
+        name: in ``metrics.json``. With ``{percent}`` in it, this is a family: see :meth:`at`.
+        title: a heading of a few words.
+        meaning: how to read a value, as a line beside it.
+        explanation: the same in a sentence or two; empty where the line says it all.
+        higher_is_better: None where it says nothing of quality.
+        range: the lowest and the highest value that there can be.
+        unit: after the value, for instance ``dB``; empty for shares, and where it differs from data set to data set.
+        decimals: how many digits people read.
+        chance: what guessing comes to on any data; None where that depends on the data.
+        per_class: whether each of several classes has its own, ``<name>/<class>``.
+        per_image: whether each image has its own, in a column of the predictions' table, and the metric is their mean.
+        in_training: whether it is measured on the validation images after each epoch, and can thus select weights.
+        in_brief: whether it is among the few that sum up an evaluation in one line.
+    """
+
+    name: str
+    title: str
+    meaning: str
+    explanation: str = ""
+    higher_is_better: bool | None = True
+    range: tuple[float, float] = (0.0, 1.0)
+    unit: str = ""
+    decimals: int = 3
+    chance: float | None = None
+    per_class: bool = False
+    per_image: bool = False
+    in_training: bool = True
+    in_brief: bool = False
+
+    @property
+    def is_share(self) -> bool:
+        """Whether values lie between 0 and 1, or nearly so, so that one axis shows several such metrics."""
+        return max(map(abs, self.range)) < INFINITY and not self.unit
+
+    @property
+    def is_family(self) -> bool:
+        """Whether this stands for metrics whose names differ in a number."""
+        return _PERCENT in self.name
+
+    def at(self, percent: float) -> "Metric":
+        """The member of a family: ``sensitivity_at_95_specificity`` for 95; any other metric as it is."""
+        values = {_PERCENT: f"{percent:g}", _REST: f"{100 - percent:g}"}
+
+        def filled(text: str) -> str:
+            for mark, value in values.items():
+                text = text.replace(mark, value)
+            return text
+
+        return replace(
+            self,
+            name=filled(self.name),
+            title=filled(self.title),
+            meaning=filled(self.meaning),
+            explanation=filled(self.explanation),
+        )
+
+    def called(self, name: str) -> "Metric | None":
+        """This metric, or the member of this family, if it has the name; else None."""
+        if not self.is_family:
+            return self if name == self.name else None
+        before, after = map(re.escape, self.name.split(_PERCENT))
+        number = re.fullmatch(rf"{before}(\d+(?:\.\d+)?){after}", name)
+        found = self.at(float(number[1])) if number and 0 < float(number[1]) < 100 else None
+        return found if found is not None and found.name == name else None
+
+    def of_class(self, class_name: str) -> "Metric":
+        """That of one class, ``dice/cup``."""
+        return replace(self, name=f"{self.name}/{class_name}", title=f"{self.title} of “{class_name}”")
+
+
+LOSS = Metric(
+    "loss",
+    "Loss",
+    "what training lowers, on images that it does not learn from; lower is better",
+    higher_is_better=False,
+    range=(-INFINITY, INFINITY),
+)
+"""Of every task whose stages have a loss in validation."""
+
+
+def with_classes(metrics: Iterable[Metric], classes: Iterable[str]) -> dict[str, Metric]:
+    """Metrics by name, in their order; then those of single classes, metric by metric and class by class."""
+    metrics, classes = list(metrics), list(classes)
+    found = {metric.name: metric for metric in metrics}
+    of_classes = [metric.of_class(name) for metric in metrics if metric.per_class for name in classes]
+    return found | {metric.name: metric for metric in of_classes}
+
+
+def find_metric(table: Iterable[Metric], name: str) -> Metric | None:
+    """The entry of a table that a name means, of whatever class and number; None where there is none."""
+    base, of_a_class, class_name = name.partition("/")
+    if base == LOSS.name and not of_a_class:
+        return LOSS
+    found = next((match for metric in table if (match := metric.called(base)) is not None), None)
+    if found is None or (of_a_class and not found.per_class):
+        return None
+    return found.of_class(class_name) if of_a_class else found
+
+
+def known_metric(metrics: Mapping[str, Metric], name: str, task: str) -> Metric:
+    """One of a task's metrics, or :data:`LOSS`.
+
+    Args:
+        metrics: by name.
+        name: what is looked for.
+        task: what to call the task in messages.
+
+    Raises:
+        InputError: the task has no such metric or class; with the name that may have been meant.
+    """
+    if name == LOSS.name:
+        return LOSS
+    if name in metrics:
+        return metrics[name]
+    base, of_a_class, class_name = name.partition("/")
+    classes = [other.partition("/")[2] for other in metrics if other.startswith(f"{base}/")]
+    if of_a_class and classes:
+        hint = did_you_mean(class_name, classes)
+        raise InputError(f"metric '{name}': there is no class '{class_name}'", hint)
+    summaries = [other for other in metrics if "/" not in other]
+    raise InputError(f"unknown metric '{name}' for {task}", did_you_mean(name, summaries))
+
+
+def is_higher_better(metric: Metric) -> bool:
+    """Direction of a metric. Raises :class:`~modicum.errors.InputError` where it says nothing of quality."""
+    if metric.higher_is_better is None:
+        raise InputError(f"metric '{metric.name}' says nothing of how good a model is", "use another")
+    return metric.higher_is_better
+
+
+def check_monitor(metric: Metric) -> None:
+    """Raises :class:`~modicum.errors.InputError` for a metric that cannot select weights."""
+    is_higher_better(metric)
+    if not metric.in_training:
+        raise InputError(
+            f"metric '{metric.name}' is measured in evaluations alone, not after each epoch",
+            "choose another monitor",
+        )
+
+
+def check_monitor_name(table: Iterable[Metric], name: str) -> None:
+    """As :func:`check_monitor`, by what is known of a task before its data are read.
+
+    Raises:
+        InputError: no task of this kind has such a metric, or it cannot select weights.
+    """
+    table = list(table)
+    found = find_metric(table, name)
+    if found is None:
+        known = [metric.at(95.0).name for metric in table]
+        raise InputError(f"setting 'monitor': unknown metric '{name}'", did_you_mean(name, known))
+    check_monitor(found)

@@ -1,0 +1,34 @@
+"""Every task's metrics by the task's name, without PyTorch: for those who read a run's files."""
+
+from modicum.tasks.classification import metric_table as classification
+from modicum.tasks.image_text import metric_table as image_text
+from modicum.tasks.image_to_image import metric_table as image_to_image
+from modicum.tasks.metric import Metric, find_metric
+from modicum.tasks.segmentation import metric_table as segmentation
+
+METRIC_TABLES: dict[str, tuple[Metric, ...]] = {
+    "classification": classification.METRICS,
+    "image-text": image_text.METRICS,
+    "image-to-image": image_to_image.METRICS,
+    "segmentation": segmentation.METRICS,
+}
+
+
+def metric_named(name: str, task: str = "") -> Metric:
+    """What a name in a run's files means; never an error, as the files may be of another version.
+
+    Args:
+        name: for instance ``auroc`` or ``dice/cup``.
+        task: whose words are wanted; empty for those of the first task that has the metric. In all tasks a name has one
+            title, direction and range.
+
+    Returns:
+        For an unknown name a metric that is called so, with nothing to say.
+    """
+    own = METRIC_TABLES.get(task)
+    for table in METRIC_TABLES.values() if own is None else [own]:
+        if (found := find_metric(table, name)) is not None:
+            return found
+    base, of_a_class, class_name = name.partition("/")
+    unknown = Metric(base, base.replace("_", " ").capitalize(), "", higher_is_better=None)
+    return unknown.of_class(class_name) if of_a_class else unknown
