@@ -79,7 +79,9 @@ def test_a_contrastive_loss_over_gathered_halves_has_the_loss_and_gradients_of_t
 def test_two_processes_learn_in_every_stage_what_one_learns_with_batches_twice_as_large(
     launched, toy_data, tmp_path, run, method
 ):
-    alone = fit(toy_data, method, tmp_path, "alone", batch_size=4, backbone="test_vit", augment="none", epochs=1)
+    alone = fit(
+        toy_data, method, tmp_path, "alone", batch_size=4, backbone="test_vit", augment="none", epochs=1
+    )
     ours, theirs = (load_file(path / "weights.safetensors") for path in (alone.path, launched / run))
     assert ours.keys() == theirs.keys()
     for name, value in ours.items():
@@ -94,10 +96,13 @@ def test_two_processes_learn_in_every_stage_what_one_learns_with_batches_twice_a
 
 
 def test_a_bank_is_fitted_alike_by_all_processes_and_written_once(launched, run_of):
-    ours, theirs = (load_file(path / "weights.safetensors") for path in (run_of("toy_bank").path, launched / "bank"))
+    ours, theirs = (
+        load_file(path / "weights.safetensors") for path in (run_of("toy_bank").path, launched / "bank")
+    )
     assert all(theirs[name].allclose(value, atol=1e-5) for name, value in ours.items())
     tables = [
-        pd.read_csv(path / "evaluations" / "test" / "predictions.csv") for path in (run_of("toy_bank").path, launched / "bank")
+        pd.read_csv(path / "evaluations" / "test" / "predictions.csv")
+        for path in (run_of("toy_bank").path, launched / "bank")
     ]
     pd.testing.assert_frame_equal(*tables, atol=1e-4)
 
