@@ -65,11 +65,12 @@ def _metrics(
     task: Task, scores: Scores, collected: CollectedOutputs, decide: DecideFn | None
 ) -> dict[str, float]:
     """Of what all processes have seen."""
-    if processes() > 1:
-        parts, others = gathered(scores), gathered(collected)
-        scores, collected = task.scores(), CollectedOutputs()
-        scores.merge(parts)
-        collected.merge(others)
-    if decide is not None:
+    if decide is not None:  # the scores are still empty
+        if processes() > 1:
+            others, collected = gathered(collected), CollectedOutputs()
+            collected.merge(others)
         collected.decided(decide, scores)
+    elif processes() > 1:
+        parts, scores = gathered(scores), task.scores()
+        scores.merge(parts)
     return scores.metrics()
