@@ -44,6 +44,7 @@ def fit(
     workers: int | None = None,
     batch_size: int | Literal["auto"] | None = None,
     memory: str | int | None = None,
+    write_report: bool = True,
     **settings: Any,
 ) -> Run:
     """Trains a method on a data set, evaluates it and writes the report.
@@ -63,6 +64,8 @@ def fit(
             number, and a resumed run uses it again.
         memory: memory that training may use, such as ``"8GB"`` or ``"7.5GiB"`` (a number is bytes): for ``"auto"``,
             or to be warned. By default the free memory of the GPU, or half of the machine's available memory.
+        write_report: whether to write ``report.html`` at the end, which takes a second or two;
+            :meth:`Run.report` does it later.
         settings: any setting of the recipe by its name: ``backbone="resnet18"``, ``weights="random"``,
             ``image_size=512``, ``label="grade"``, ``epochs=10``, ``lr=1e-3``, ...
 
@@ -99,7 +102,7 @@ def fit(
         workers=usable_cores() if workers is None else workers,
     )
     run = Run(folder)
-    if content:  # only the first process of a distributed run writes
+    if content and write_report:  # only the first process of a distributed run writes
         run.report()
     return run
 

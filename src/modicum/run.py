@@ -28,6 +28,7 @@ from modicum.engine.recipe.settings import DataSettings, Recipe
 from modicum.engine.run_folder import RunFolder, read_json, write_json
 from modicum.engine.scoring import decide_fn, decided
 from modicum.errors import InputError
+from modicum.methods import Method
 from modicum.methods.base import PREDICTOR
 from modicum.progress import say
 from modicum.tasks import DenseTask, ImageLevelTask, Task, task_class
@@ -63,6 +64,15 @@ class Run:
         if not self.folder.metrics.is_file():
             raise InputError(f"run '{self.folder.name}' has no metrics yet", "finish it with --resume")
         return read_json(self.folder.metrics)
+
+    def method(self) -> Method:
+        """The method with what the run has learned, for code of one's own: its ``predictor()`` maps images
+        ``[b, c, h, w]`` in ``[0, 1]`` to outputs, its ``stages()`` are there to be trained further.
+
+        Raises:
+            InputError: the run has not finished, or its files are damaged.
+        """
+        return load_method(self.folder)[2]
 
     def predict(
         self,
@@ -217,6 +227,7 @@ class Run:
         skip_broken: bool = False,
         workers: int | None = None,
         stores: str | Path | None = None,
+        write_report: bool = True,
         **settings: Any,
     ) -> dict[str, Any]:
         """Evaluates the model on labelled data; writes ``evaluations/<name>/`` and refreshes the report.
@@ -229,6 +240,7 @@ class Run:
             skip_broken: set broken images aside instead of stopping.
             workers: processes that decode images.
             stores: folder of decoded images.
+            write_report: whether to refresh ``report.html``.
             settings: ``columns``, ``pairs``, ``images``, ``split_lists``, ``allow_outside`` where they differ from the
                 run's.
 
@@ -283,7 +295,8 @@ class Run:
                 f"these scores are optimistic: {seen} of {content['images']} images were in the training data; "
                 "evaluate images that the run has not seen"
             )
-        self.report()
+        if write_report:
+            self.report()
         return content
 
     def _check_predicts(self, task: Task) -> None:
