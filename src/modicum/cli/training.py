@@ -63,6 +63,10 @@ def fit(
     workers: Workers = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an unfinished run.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run of that name.")] = False,
+    self_contained: Annotated[
+        bool,
+        typer.Option("--self-contained", help="Keep the frozen backbone's weights in the run folder too."),
+    ] = False,
 ) -> None:
     """Train, evaluate and report, into runs/NAME.
 
@@ -99,6 +103,7 @@ def fit(
         resume=resume,
         overwrite=overwrite,
         workers=workers,
+        self_contained=self_contained,
         **settings,
     )
     for line in run_summary(run.path):
