@@ -16,8 +16,9 @@ from modicum.version import __version__
 if TYPE_CHECKING:
     from modicum.api import Run, fit, load
     from modicum.comparison.compare import compare
+    from modicum.engine.inference.load_exported import load_exported
 
-__all__ = ["Run", "__version__", "compare", "fit", "load"]
+__all__ = ["Run", "__version__", "compare", "fit", "load", "load_exported"]
 
 _torchvision_schemas.install()
 
@@ -27,4 +28,6 @@ def __getattr__(name: str) -> Any:
         return getattr(import_module("modicum.api"), name)
     if name == "compare":
         return import_module("modicum.comparison.compare").compare
+    if name == "load_exported":
+        return import_module("modicum.engine.inference.load_exported").load_exported
     raise AttributeError(f"module 'modicum' has no attribute {name!r}")

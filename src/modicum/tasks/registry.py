@@ -16,6 +16,10 @@ TASKS: dict[str, type[Task]] = {
 }
 
 
+RENAMED_OPTIONS = {"neighbours": "adjacent_slices"}
+"""Settings of tasks in the run folders and cards of earlier versions, and what they are called now."""
+
+
 def task_of(manifest: Manifest, name: str, options: Mapping[str, Any]) -> Task:
     """The task called ``name`` with what a manifest says of its classes.
 
@@ -27,6 +31,9 @@ def task_of(manifest: Manifest, name: str, options: Mapping[str, Any]) -> Task:
 
 def task_from_dict(values: Mapping[str, Any]) -> Task:
     """A task as a run folder keeps it. Raises :class:`~modicum.errors.InputError` for one that is not known."""
+    options = values.get("options")
+    if isinstance(options, Mapping):
+        values = {**values, "options": {RENAMED_OPTIONS.get(key, key): options[key] for key in options}}
     return task_class(str(values["name"])).from_dict(values)
 
 

@@ -41,7 +41,8 @@ class Aadg(SegmentingMethod):
         config = _without_dropped(config)
         super().__init__(config, context)
         codes = _domains(context.targets)
-        _check_batch(len(codes), context.training)
+        if "domain" in context.targets:  # else a run is opened, whose domains are not known
+            _check_batch(len(codes), context.training)
         network = self.network(context)
         self._stage = AadgStage(
             config,

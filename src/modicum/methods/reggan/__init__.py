@@ -9,9 +9,9 @@ translate. :mod:`~modicum.methods.reggan.config` has the settings, :mod:`~modicu
 step, :mod:`~modicum.methods.reggan.bases` what registration is added to.
 """
 
+from modicum.methods.exported import exported_network
 from modicum.methods.reggan.bases import Base
 from modicum.methods.reggan.config import TRAINING, RegGanConfig
-from modicum.methods.reggan.exported import exported_network
 from modicum.methods.reggan.image_pool import ImagePool
 from modicum.methods.reggan.method import RegGan
 from modicum.methods.reggan.stages import RegGanStage

@@ -119,6 +119,10 @@ class ImageText(Task):
         settings = super().store_settings(image, options)
         return replace(settings, height=scale * image.height, width=scale * image.width)
 
+    def output_values(self) -> dict[str, Any]:
+        """Features of an encoder."""
+        return {"values": "features"}
+
     def to_dict(self) -> dict[str, Any]:
         return {
             "name": self.name,
