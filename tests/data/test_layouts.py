@@ -393,10 +393,10 @@ def test_a_folder_a_class_with_splits(tmp_path):
 def test_a_plain_folder_has_just_images(tmp_path):
     touch(tmp_path / "plain", "img10.png", "img9.png")
     assert load_manifest(tmp_path / "plain").table.to_dict("list") == {"image": ["img9.png", "img10.png"]}
-    touch(tmp_path / "held", "images/a.png", "masks/a.png")
+    touch(tmp_path / "held", "images/a.png", "sketches/a.png")
     held = load_manifest(tmp_path / "held")
     assert held.table.to_dict("list") == {"image": ["images/a.png"]}
-    assert "left out: masks" in held.notes[0]
+    assert "left out: sketches" in held.notes[0]
     frame = load_manifest(f"{tmp_path}/plain/img9.png#frame=0")
     assert (len(frame), frame.refs()[0].frame) == (1, 0)
     one = load_manifest(tmp_path / "plain" / "img9.png")

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from modicum.data.layouts.file_finder import near_matches
 from modicum.data.manifest import Manifest, path_columns, split_reference
 from modicum.errors import InputError
 from modicum.wording import count_of, listed
@@ -150,6 +151,7 @@ def require_files(manifest: Manifest) -> None:
     """Raises :class:`~modicum.errors.InputError` with the count and the first few of the files not there."""
     there: dict[str, bool] = {}
     absent: list[str] = []
+    names: list[str] = []
     for column in path_columns(manifest.table):
         for row, text in enumerate(manifest.table[column]):
             if isinstance(text, float):
@@ -160,8 +162,10 @@ def require_files(manifest: Manifest) -> None:
             if not there[file]:
                 place = manifest.places[row] if manifest.places else f"image {row + 1}"
                 absent.append(f"{place}: {column} '{text}'")
+                names.append(file)
     if absent:
+        near = near_matches(manifest, names)
         raise InputError(
-            f"{manifest.source}: {count_of(len(absent), 'file')} not found ({listed(absent)})",
+            f"{manifest.source}: {count_of(len(absent), 'file')} not found ({listed(absent)}{near})",
             "fix the paths, give their folder with --images, or pass --skip-broken",
         )

@@ -1,6 +1,7 @@
 """Images and their targets: folders of equal names, and the pools ``trainA`` and ``trainB`` of unpaired sets."""
 
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -153,6 +154,7 @@ def _by_name(folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for path in images_in(folder, deep=True):
         name = re.sub("_[AB]$", "", path.with_name(stem_of(path)).relative_to(folder).as_posix())
+        name = unicodedata.normalize("NFC", name)
         if name in found:
             raise InputError(
                 f"'{found[name].name}' and '{path.name}' in '{folder.name}' have one name", "keep one"
