@@ -8,7 +8,16 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from modicum.data.manifest import COLUMNS, LABELS_PREFIX, REFERENCE, Manifest, class_order, name_classes
+from modicum.data.layouts.label_cells import label_cautions, list_in, mark_of, several_labels, words_of
+from modicum.data.manifest import (
+    COLUMNS,
+    LABELS_PREFIX,
+    REFERENCE,
+    Manifest,
+    class_order,
+    name_classes,
+    text_column,
+)
 from modicum.data.roles import ROLES
 from modicum.errors import InputError, did_you_mean
 from modicum.wording import count_of, listed
@@ -106,8 +115,14 @@ def tidy(manifest: Manifest, classes: Sequence[str] | None = None) -> Manifest:
     for name in COLUMNS:
         if name in table and name not in ("image", "report"):  # a report may say 'NA'
             table[name] = table[name].where(~table[name].isin(_MISSING))
+    if "label" in table and "labels" not in table and manifest.places:
+        how = several_labels(table["label"], classes or (), manifest.source)
+        if how is not None:
+            table, more = _as_labels(table, how)
+            notes += more
     if "label" in table:
         table["label"] = _whole_numbers(table["label"])
+        notes += label_cautions(table["label"].dropna().tolist())
     if "eye" in table:
         table["eye"], more = _eyes(manifest, table["eye"])
         notes += more
@@ -122,6 +137,17 @@ def tidy(manifest: Manifest, classes: Sequence[str] | None = None) -> Manifest:
         table = table.assign(**found)
         notes += more
     return replace(manifest, table=table, notes=notes)
+
+
+def _as_labels(table: pd.DataFrame, how: str) -> tuple[pd.DataFrame, list[str]]:
+    """The column ``label`` as ``labels``, or without the brackets where each list has one label."""
+    words = [None if isinstance(cell, float) else words_of(cell, how[-2]) for cell in table["label"]]
+    if all(row is None or len(row) == 1 for row in words):
+        table["label"] = text_column(row[0] if row else None for row in words)
+        return table, [f"column 'label' holds its labels {how} of one"]
+    most = max(len(row or ()) for row in words)
+    note = f"column 'label' holds up to {most} labels a row, {how}: read as findings"
+    return table.rename(columns={"label": "labels"}), [note]
 
 
 def _are_numbers(cells: pd.Series) -> bool:
@@ -213,21 +239,18 @@ def _findings_of_text(
     manifest: Manifest, cells: pd.Series, classes: Sequence[str] | None
 ) -> tuple[dict[str, list[float]], list[str]]:
     """``a|b`` (those named are found, all others not) and ``a=1|b=0|c=-1`` (those not named are unknown)."""
-    mark = "|" if any("|" in cell for cell in cells.dropna()) else ";"
+    mark = mark_of(cells)
     rows: list[dict[str, float] | None] = []
     explicit: list[bool] = []
     nothing = 0
     uncertain: list[str] = []
     for row, cell in enumerate(cells):
-        words = (
-            []
-            if isinstance(cell, float) or cell in _MISSING
-            else [w.strip() for w in cell.split(mark) if w.strip()]
-        )
+        words = [] if isinstance(cell, float) or cell in _MISSING else words_of(cell, mark)
         if len(words) == 1 and words[0].lower() in _NOTHING_FOUND and words[0] not in (classes or ()):
             nothing, words, known = nothing + 1, [], True
         else:
-            known = bool(words)
+            # An empty list says that nothing was found, a blank says nothing.
+            known = bool(words) or (isinstance(cell, str) and list_in(cell) == [])
         pairs = [word.rpartition("=") for word in words]
         values = {
             (name.strip() if eq else value): _finding_value(value, name, manifest.place(row)) if eq else 1.0

@@ -19,21 +19,10 @@ from modicum.errors import InputError
 from modicum.wording import count_of, listed
 
 # Folders that hold what lies beside images: an image whose file is missing is not its own mask.
-_BESIDE = [
-    "mask",
-    "label",
-    "annotation",
-    "segmentation",
-    "seg",
-    "groundtruth",
-    "ground_truth",
-    "gt",
-    "roi",
-    "fov",
-    "target",
-    "saliency",
-    "boxes",
-]
+_BESIDE = (
+    *("mask", "label", "annotation", "segmentation", "seg", "groundtruth", "ground_truth", "gt"),
+    *("roi", "fov", "target", "saliency", "boxes"),
+)
 _MOST_COMPARED = 20_000
 
 
@@ -168,7 +157,10 @@ def _may_be(column: str, path: str, text: str) -> bool:
 
 
 def near_matches(manifest: Manifest, names: Iterable[str]) -> str:
-    """For the end of a message: ``; 'a.jpg' is there, did you mean it?`` for the first of some names that has a near match, else nothing."""
+    """The end of a message, ``; 'a.jpg' is there, did you mean it?``, for the first of some names with a near match.
+
+    Empty where none has one.
+    """
     finder = FileFinder.below(manifest.root)
     near = (finder.near(name) for name in islice(names, 3))
     found = next(filter(None, near), None)

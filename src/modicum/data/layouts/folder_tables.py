@@ -15,42 +15,17 @@ from modicum.data.manifest import text_column
 from modicum.data.table_cells import decode, delimiter_of
 from modicum.wording import listed
 
-IMAGE_NAMES = [
-    "image_id",
-    "image_name",
-    "image_file",
-    "image_path",
-    "image_index",
-    "img",
-    "img_id",
-    "img_name",
-    "img_path",
-    "imageid",
-    "imagename",
-    "id_code",
-    "isic_id",
-    "file_name",
-    "filename",
-    "file_path",
-    "filepath",
-    "dicom_id",
-]
+IMAGE_NAMES = (
+    *("image_id", "image_name", "image_file", "image_path", "image_index", "imageid", "imagename"),
+    *("img", "img_id", "img_name", "img_path", "id_code", "isic_id", "dicom_id"),
+    *("file_name", "filename", "file_path", "filepath"),
+)
 """Columns that name images where no column is called ``image``, as public data sets call them."""
-LABEL_NAMES = [
-    "label",
-    "class",
-    "class_name",
-    "dx",
-    "diagnosis",
-    "category",
-    "grade",
-    "level",
-    "dr_grade",
-    "target",
-    "finding",
-    "disease",
-]
-PATIENT_NAMES = ["patient", "patient_id", "patientid", "subject", "subject_id", "lesion_id"]
+LABEL_NAMES = (
+    *("label", "class", "class_name", "target", "category", "finding"),
+    *("dx", "diagnosis", "disease", "grade", "level", "dr_grade"),
+)
+PATIENT_NAMES = ("patient", "patient_id", "patientid", "subject", "subject_id", "lesion_id")
 _PROBES = 20
 _HEAD = 1 << 18  # bytes: more than the first rows of any table need
 _MOST_NAMED = 0.5  # of the first rows: a data set in parts may lack some of them
