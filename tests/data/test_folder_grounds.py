@@ -102,7 +102,7 @@ def test_folders_that_may_be_classes_are(tmp_path, names):
         ("JPEGImages/{}.jpg", "SegmentationClass/{}.png", None),
         ("train/images/{}.png", "train/labels/{}.png", "train"),
         ("images/val/{}.png", "annotations/val/{}.png", "val"),
-        ("imagesTr/{}_0000.nii.gz", "labelsTr/{}.nii.gz", None),
+        ("imagesTr/{}_0000.nii.gz", "labelsTr/{}.nii.gz", "train"),
     ],
 )
 def test_images_and_masks_of_common_names_are_pairs(tmp_path, images, masks, split):

@@ -121,7 +121,6 @@ def test_columns_that_are_not_there_bring_a_suggestion(tmp_path, columns, messag
         ("image,label\na.png,1\nb.png,1,2\n", "set.csv row 3 has 3 cells, the header has 2"),
         ("image,label,label\na.png,1,2\n", "set.csv has two columns 'label'"),
         ("image,label\na.png,1\n,0\n", "set.csv row 3 names no image"),
-        ("image,split\na.png,train\nb.png,fold3\n", "set.csv row 3: split 'fold3' is not known"),
         ("image,label\na.png,\nb.png,\n", "set.csv: no row has a label"),
         (
             "image,label\na.png,0\n\nb.png,1\n./a.png,1\n",

@@ -15,7 +15,7 @@ from modicum.data.layouts.columns import tidy
 from modicum.data.layouts.file_finder import find_files
 from modicum.data.layouts.folder_grounds import grounded
 from modicum.data.layouts.folders import holds_images, images_manifest, read_folder
-from modicum.data.layouts.monai import is_datalist, read_datalist
+from modicum.data.layouts.monai import is_datalist, read_datalist, set_aside_unlabelled
 from modicum.data.layouts.npz import is_array_data, read_npz
 from modicum.data.layouts.paths import confine, refuse_repeats, require_files
 from modicum.data.layouts.public import LayoutOptions, read_public
@@ -99,6 +99,8 @@ def load_manifest(
                 options,
                 split_lists is not None,
             )
+    if unlabelled == "drop" and manifest.source.endswith(".json"):
+        manifest = set_aside_unlabelled(manifest)
     if split_lists is not None and "split" in manifest.table:
         # The lists replace it, so its own words need not make sense.
         manifest = replace(manifest, table=manifest.table.drop(columns="split"))

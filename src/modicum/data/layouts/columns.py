@@ -8,10 +8,18 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from modicum.data.layouts.label_cells import label_cautions, list_in, mark_of, several_labels, words_of
+from modicum.data.layouts.label_cells import (
+    label_cautions,
+    list_in,
+    mark_of,
+    several_labels,
+    spelling_cautions,
+    words_of,
+)
 from modicum.data.manifest import (
     COLUMNS,
     LABELS_PREFIX,
+    OTHER_SPLIT,
     REFERENCE,
     Manifest,
     class_order,
@@ -127,7 +135,8 @@ def tidy(manifest: Manifest, classes: Sequence[str] | None = None) -> Manifest:
         table["eye"], more = _eyes(manifest, table["eye"])
         notes += more
     if "split" in table:
-        table["split"] = _splits(manifest, table["split"])
+        table, more = _splits(manifest, table)
+        notes += more
     if "labels" in table and "label" not in table and _are_numbers(table["labels"]):
         table = table.rename(columns={"labels": "label"})
         table["label"] = _whole_numbers(table["label"])
@@ -178,14 +187,25 @@ def _eyes(manifest: Manifest, eyes: pd.Series) -> tuple[pd.Series, list[str]]:
     return known, [f"{first} and counts as unknown ({count_of(len(strange), 'row')} in all)"]
 
 
-def _splits(manifest: Manifest, splits: pd.Series) -> pd.Series:
+def _splits(manifest: Manifest, table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Splits as train, val and test; other words move to a column of their own, where they can be asked for."""
+    splits = table["split"]
     known = splits.map(lambda value: split_of(value) or np.nan, na_action="ignore")
-    for row in np.flatnonzero(splits.notna() & known.isna())[:1]:
-        raise InputError(
-            f"{manifest.place(int(row))}: split '{splits.iloc[row]}' is not known",
-            "write train, val, test or reference, or rename the column to have a split made",
-        )
-    return known
+    is_other = splits.notna() & known.isna()
+    if not is_other.any():
+        return table.assign(split=known), []
+    words = sorted(splits[is_other].unique())
+    first = manifest.place(int(np.flatnonzero(is_other)[0]))
+    quoted = listed(f"'{word}'" for word in words)
+    seen = f"{first}: split {quoted} is not train, val or test"
+    table = table.assign(**{OTHER_SPLIT: splits.where(is_other)})
+    if known.isna().all():
+        table = table.drop(columns="split")
+        return table, [f"{seen}, and no row is in one of these: the column is not used as the split"]
+    note = (
+        f"{seen}: {count_of(int(is_other.sum()), 'row')} in no split (evaluate --split {words[0]} takes them)"
+    )
+    return table.assign(split=known), [note]
 
 
 def finding_columns(table: pd.DataFrame, places: Sequence[str], source: str) -> pd.DataFrame:
@@ -266,6 +286,7 @@ def _findings_of_text(
                 f"{manifest.place(row)}: finding '{name}' is not in {name_classes(names)}",
                 "fix the row, or name all findings with --classes",
             )
+    cautions = spelling_cautions(names)
     table = {
         LABELS_PREFIX + name: [
             np.nan if values is None else values.get(name, np.nan if exact else 0.0)
@@ -274,4 +295,4 @@ def _findings_of_text(
         for name in names
     }
     notes = [f"{count_of(nothing, 'row')} without findings: 0 for each of them"] if nothing else []
-    return table, notes + _uncertain_note(uncertain)
+    return table, notes + _uncertain_note(uncertain) + cautions

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Collection, Sequence
 
@@ -107,6 +108,27 @@ def _between_commas(counts: Counter[str], source: str) -> str | None:
 def label_cautions(labels: Sequence[str]) -> list[str]:
     """Notes on a column of labels that looks like measurements, ids or texts rather than classes."""
     count, unique = len(labels), set(labels)
+    return [*spelling_cautions(labels), *_kind_cautions(count, unique)]
+
+
+def spelling_cautions(names: Sequence[str]) -> list[str]:
+    """Notes on classes (or findings) whose names differ by case, blanks or signs between words only."""
+    counts = Counter(names)
+    alike: dict[str, list[str]] = {}
+    for name in sorted(counts):
+        plain = unicodedata.normalize("NFKC", name).casefold()
+        # A sign at the end says something: 'HER2-'.
+        joined = plain if _NUMBER.fullmatch(plain) else re.sub(r"(?<=[^\W_])[\s_-]+(?=[^\W_])", "", plain)
+        alike.setdefault(joined, []).append(name)
+    return [
+        "caution: '" + "' and '".join(group) + f"' count as {len(group)} classes and differ by case, "
+        "blanks or signs only; write them alike if they are one"
+        for group in alike.values()
+        if len(group) > 1
+    ]
+
+
+def _kind_cautions(count: int, unique: Collection[str]) -> list[str]:
     if count < _FEWEST_ROWS or len(unique) < _FEWEST_ROWS:
         return []
     seen = f"{len(unique):,} different labels for {count:,} images ({listed(sorted(unique))})"

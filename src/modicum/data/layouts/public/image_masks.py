@@ -66,9 +66,6 @@ def read_images_tr(folder: Path, options: LayoutOptions) -> Found:
             found.notes.append(f"left out: {count_of(len(images), 'image')} of 'images{end}', without labels")
         elif images:
             _add(found, _without_channel(images), masks, split)
-    if all(row["split"] == "train" for row in found.rows):
-        for row in found.rows:  # one split alone would be no split
-            del row["split"]
     return found
 
 
