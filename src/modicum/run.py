@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from modicum.data.layouts.columns import split_of
 from modicum.data.layouts.given_images import images_with_facts
-from modicum.data.manifest import SPLITS, Manifest
+from modicum.data.manifest import OTHER_SPLIT, SPLITS, Manifest
 from modicum.data.processes import usable_cores
 from modicum.engine.devices import chosen_device
 from modicum.engine.inference.alignment import Alignment, align
@@ -369,13 +370,18 @@ def _evaluation_name(asked: str | None, data: str, split: str | None) -> str:
 
 
 def _rows_to_evaluate(manifest: Manifest, split: str | None) -> tuple[Manifest, str | None]:
-    splits = set(manifest.table["split"].dropna()) if "split" in manifest.table else set()
+    table = manifest.table
+    # Words that are none of the known splits can be asked for by name.
+    columns = [name for name in ("split", OTHER_SPLIT) if name in table]
+    splits = {word for name in columns for word in table[name].dropna()}
     if split in {"all", ""} or (split is None and "test" not in splits):
         return manifest, None
     split = split or "test"
+    if split not in splits:
+        split = split_of(split) or split
     if split not in splits:
         there = ", ".join(sorted(splits)) or "none"
         raise InputError(
             f"{manifest.source}: there is no split '{split}'", f"splits: {there}; or pass --split all"
         )
-    return manifest.subset((manifest.table["split"] == split).to_numpy()), split
+    return manifest.subset((table[columns] == split).any(axis=1).to_numpy(dtype=bool)), split

@@ -12,7 +12,7 @@ import numpy as np
 from modicum.atomic_files import write_text
 from modicum.batch import Kind
 from modicum.data.boxes import BoxOptions, BoxSource
-from modicum.data.checks.duplicates import resolve_leaks
+from modicum.data.checks.duplicates import contradiction_notes, resolve_leaks
 from modicum.data.checks.fingerprint import fingerprint
 from modicum.data.checks.scan import ScanResult
 from modicum.data.held_out import hold_out
@@ -166,6 +166,7 @@ def prepare(recipe: Recipe, folder: RunFolder, stores: Path, workers: int) -> Pr
     if recipe.chooses_by_test():
         notes.append("the weights are chosen on the test images (select=oracle): their scores are too good")
     positions = store.positions_of(manifest.refs())
+    notes += contradiction_notes(manifest, [store.facts[position] for position in positions])
     options = BoxOptions.of(recipe.data.box_options)
     manifest, boxes, of_boxes = located_boxes(manifest, store, positions, options, workers)
     notes = [*manifest.notes, *notes, *of_boxes]
