@@ -28,7 +28,7 @@ from pydicom.pixels import apply_color_lut, get_decoder, pixel_array
 from modicum.data.image import MedicalImage, Source
 from modicum.data.readers.codestream import declared_size
 from modicum.data.readers.content import format_of_name
-from modicum.data.readers.dicom_values import grey_pixels, numbers, own_units, section
+from modicum.data.readers.dicom_values import grey_pixels, numbers, own_units, section, whole_number
 from modicum.data.readers.intensity import to_unit
 from modicum.data.readers.request import Request, Unreadable
 
@@ -63,6 +63,7 @@ _TAGS: list[Any] = [
     *(f"Segmented{c}PaletteColorLookupTableData" for c in ("Red", "Green", "Blue")),
 ]
 _SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
+_LAYOUT = ("SamplesPerPixel", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation")
 DEFLATED_BYTES = 2**31  # more than any image whose header alone is asked for
 _UNCOMPRESSED = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
 _COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "YBR_PARTIAL_420", "YBR_PARTIAL_422")
@@ -95,7 +96,7 @@ def read_dicom(file: BinaryIO, request: Request) -> MedicalImage:
     source = Source(
         path=request.ref.path,
         format="dicom",
-        bits=int(header.BitsStored) if "BitsStored" in header else stored.dtype.itemsize * 8,
+        bits=whole_number(header, "BitsStored") or stored.dtype.itemsize * 8,
         mode=kind,
         height=height,
         width=width,
@@ -136,6 +137,13 @@ def _header(file: BinaryIO, tags: list[Any] | None) -> Dataset:
     header = pydicom.dcmread(file, force=True, stop_before_pixels=True, specific_tags=tags)
     if "Rows" not in header or "Columns" not in header:
         raise Unreadable("is a DICOM file without an image (a report, a plan, a directory?)")
+    for keyword in ("Rows", "Columns"):
+        if whole_number(header, keyword) is None:
+            raise Unreadable(f"its element {keyword} is empty")
+    for keyword in _LAYOUT:
+        whole_number(
+            header, keyword
+        )  # pydicom's own decoding would say no more than that something is damaged
     return header
 
 
@@ -151,7 +159,7 @@ def _frame(file: BinaryIO, request: Request) -> tuple[Dataset, int, Stored]:
 
 
 def _frames(header: Dataset) -> int:
-    return max(1, int(header.get("NumberOfFrames") or 1))
+    return max(1, whole_number(header, "NumberOfFrames") or 1)
 
 
 def _photometric(header: Dataset) -> str:
@@ -230,7 +238,7 @@ def _check_stream(source: Any, start: int, header: Dataset, frame: int) -> None:
     else:
         buffer = source
         buffer.seek(start + 12)  # behind tag, kind and undefined length
-    frames = max(1, int(header.get("NumberOfFrames") or 1))
+    frames = _frames(header)
     table: Any = None
     if "ExtendedOffsetTable" in header:
         table = header.ExtendedOffsetTable, header.ExtendedOffsetTableLengths
@@ -269,8 +277,8 @@ def _spacing(header: Dataset, frame: int) -> tuple[tuple[float, float] | None, s
     """Millimetres between rows and between columns, and the field that says so (10.7.1.3, C.7.6.16.2.1)."""
     measures = section(header, frame, "PixelMeasuresSequence")
     for keyword in _SPACINGS:
-        found = numbers(measures, keyword) or numbers(header, keyword)
-        if len(found) >= 2 and min(found[:2]) > 0:
+        found = numbers(measures, keyword, 2) or numbers(header, keyword, 2)
+        if found and min(found[:2]) > 0:  # 0 is written by software that does not know it
             return (found[0], found[1]), keyword
     return None, None
 
