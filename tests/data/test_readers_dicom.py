@@ -564,3 +564,51 @@ def test_a_frame_without_the_values_that_other_frames_have_is_refused(saved):
 def test_a_table_without_its_data_is_named(saved):
     path = saved(VOILUTSequence=Sequence([item(LUTExplanation="none")]))
     assert "VOILUTSequence cannot be read" in reason(path)
+
+
+@pytest.mark.parametrize("name", ["JPGExtended", "JPEG-lossy"])
+def test_jpeg_extended_of_12_bits_is_decoded_by_whoever_can(name):
+    # Values at these two places are those that pydicom's own tests have for another decoder (libjpeg).
+    pytest.importorskip("gdcm")
+    ds = pydicom.dcmread(packaged(name))
+    image = read_image(packaged(name), intensity="range")
+    assert image.source.bits == ds.BitsStored == 12
+    values = image.values()[0]
+    slope, intercept = float(ds.get("RescaleSlope", 1)), float(ds.get("RescaleIntercept", 0))
+    for place, stored in {(420, 140): 244, (230, 120): 95}.items():
+        assert abs(values[place] - (stored * slope + intercept)) <= 1
+
+
+def test_jpeg_extended_without_its_end_is_damaged_and_not_filled_up(tmp_path):
+    pytest.importorskip("gdcm")
+    ds = pydicom.dcmread(packaged("JPGExtended"))
+    stream = pydicom.encaps.get_frame(ds.PixelData, 0, number_of_frames=1)
+    ds.PixelData = pydicom.encaps.encapsulate([stream[: len(stream) // 2]])
+    ds.save_as(tmp_path / "a.dcm")
+    said = reason(tmp_path / "a.dcm")
+    assert "damaged" in said
+    assert "gdcm cannot read it" in said
+
+
+@pytest.mark.parametrize("bits", [6, 7, 8, 12])
+def test_jpeg_ls_of_any_depth_is_decoded_by_whoever_can(tmp_path, bits):
+    pytest.importorskip("jpeg_ls")
+    stored = (np.arange(48 * 64) % 2**bits).reshape(48, 64).astype(np.uint8 if bits <= 8 else np.uint16)
+    ds = made(stored, BitsStored=bits, HighBit=bits - 1)
+    ds.compress(pydicom.uid.JPEGLSLossless, encoding_plugin="pyjpegls")
+    ds.save_as(tmp_path / "a.dcm", enforce_file_format=True)
+    np.testing.assert_allclose(read_image(tmp_path / "a.dcm").values()[0], stored, atol=0.01)
+
+
+def test_what_no_decoder_can_names_each_that_was_asked(monkeypatch):
+    from modicum.data.readers import dicom
+
+    def decline(*_):
+        raise dicom.Unreadable("does not support")
+
+    monkeypatch.setattr("modicum.data.readers.gdcm_process.decode", decline)
+    said = reason(packaged("JPGExtended"))
+    assert said.startswith("no installed decoder reads")
+    assert "with 12 bits" in said
+    assert "pillow cannot read it, gdcm cannot read it" in said
+    assert "damaged" not in said

@@ -293,7 +293,9 @@ def test_dimensions_beyond_time_are_refused_unless_they_are_one(saved):
     assert "has 5 dimensions (5 x 6 x 7 x 1 x 3)" in reason(saved(np.stack([VOLUME] * 3, 3)[:, :, :, None]))
     assert np.array_equal(read_image(saved(VOLUME[..., None, None])).pixels, read_image(saved()).pixels)
     assert "has 6 dimensions" in reason(saved(np.stack([VOLUME] * 2, 3)[:, :, :, None, None]))
-    assert "dimensions; 1 to 7 are allowed" in reason(with_header(saved(name="a.nii"), dim=[9, 5, 6, 7, 1, 1, 1, 1]))
+    assert "dimensions; 1 to 7 are allowed" in reason(
+        with_header(saved(name="a.nii"), dim=[9, 5, 6, 7, 1, 1, 1, 1])
+    )
 
 
 @pytest.mark.parametrize("offset", [0, 16, 348, -352, 352.5, np.nan, np.inf])
