@@ -26,6 +26,7 @@ from nibabel.arrayproxy import ArrayProxy
 from nibabel.orientations import ornt2axcodes
 
 from modicum.data.image import MedicalImage, Source
+from modicum.data.plane import Plane
 from modicum.data.readers.content import format_of_name
 from modicum.data.readers.intensity import (
     clear_background,
@@ -83,7 +84,23 @@ def read_nifti(file: BinaryIO, request: Request) -> MedicalImage:
         orientation="".join(ornt2axcodes(volume.turn)),
         spacing_from="pixdim",
     )
-    return MedicalImage(pixels=pixels, spacing=spacing, source=source, value_range=value_range)
+    return MedicalImage(pixels, spacing, source, value_range, _plane(volume, lie, index))
+
+
+def _plane(volume: "_Volume", lie: SliceLie, index: int) -> Plane | None:
+    """Where a slice lies; None where the file does not say (sform_code and qform_code are 0)."""
+    if not int(volume.header["sform_code"]) and not int(volume.header["qform_code"]):
+        return None
+    millimetres = MILLIMETRES.get(volume.header.get_xyzt_units()[0], 1.0)
+    to_lps = np.diag([-millimetres, -millimetres, millimetres]) @ volume.affine[:3]
+    first = np.zeros(4)
+    first[3] = 1
+    first[lie.across] = lie.in_file(index, volume.shape[lie.across])
+    for at, step in ((lie.rows, lie.row_step), (lie.columns, lie.column_step)):
+        first[at] = 0 if step > 0 else volume.shape[at] - 1
+    return Plane.of_vectors(
+        to_lps @ first, to_lps[:, lie.rows] * lie.row_step, to_lps[:, lie.columns] * lie.column_step
+    )
 
 
 def _scaled(

@@ -12,6 +12,7 @@ from modicum.data.image import ImageRef, MedicalImage
 from modicum.data.manifest import Manifest
 from modicum.data.prepared import codes_of, saliency_of
 from modicum.data.readers import read_image
+from modicum.data.same_place import PlacedImage, check_same_place
 from modicum.engine.inference.dense_prediction import DensePredictor, Predicted
 from modicum.engine.inference.displacement import example_displacement
 from modicum.engine.inference.pictures import fitted_picture, write_png
@@ -30,22 +31,25 @@ def score_dense(predictor: DensePredictor, manifest: Manifest, rows: np.ndarray,
         for predicted in _predicted(replace(predictor, tell=shown.note), manifest, rows):
             assert predicted.image is not None
             assert predicted.activated is not None
-            truth = read_truth(task, manifest, predicted.name)
+            truth = read_truth(task, manifest, predicted.name, predicted.image)
             scores.add(predicted.name, predicted.activated, truth, predicted.image.spacing)
             shown.advance()
     return scores
 
 
-def read_truth(task: DenseTask, manifest: Manifest, row: int) -> dict[str, np.ndarray]:
+def read_truth(
+    task: DenseTask, manifest: Manifest, row: int, predicted: MedicalImage | None = None
+) -> dict[str, np.ndarray]:
     """What a row's prediction is compared with, at the size of its files.
 
     Args:
         task: says what is read.
         manifest: names it.
         row: of the manifest.
+        predicted: the row's image, whose size and place in the patient the truth must have.
 
     Raises:
-        InputError: a mask with values that mean nothing.
+        InputError: a mask with values that mean nothing, of another size, or of another place in the patient.
     """
     found: dict[str, np.ndarray] = {}
     shape: tuple[int, int] | None = None
@@ -59,6 +63,9 @@ def read_truth(task: DenseTask, manifest: Manifest, row: int) -> dict[str, np.nd
         image = read_image(
             ImageRef.parse(text, manifest.root), window=auxiliary.window, intensity=rule, empty=True
         )
+        if predicted is not None:
+            place = f"{manifest.describe_row(row)}: its {auxiliary.column}"
+            check_same_place(PlacedImage.of_image(predicted), PlacedImage.of_image(image), place)
         shape = image.pixels.shape[1], image.pixels.shape[2]
         found[auxiliary.column] = _values_of(auxiliary, image)
     if shape is not None:
@@ -91,7 +98,7 @@ def write_dense_examples(
     ):
         assert predicted.image is not None
         assert predicted.activated is not None
-        truth = read_truth(predictor.task, manifest, example.row)
+        truth = read_truth(predictor.task, manifest, example.row, predicted.image)
         pixels = _whole(predictor, manifest, predicted)
         pictures = predictor.task.render(pixels, predicted.activated, truth)
         record: dict[str, Any] = {

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Int, Shaped
 
 from modicum.batch import Kind
 from modicum.data.manifest import Manifest
+from modicum.data.same_place import PlacedImage, check_same_place
 from modicum.data.stores.image_store import ImageStore
 from modicum.engine.inputs.adjacent_slices import with_adjacent_slices
 from modicum.engine.inputs.preparation import (
@@ -22,6 +23,7 @@ from modicum.errors import InputError
 from modicum.progress import bar
 from modicum.tasks import DenseTask, Task
 from modicum.tasks.base import AuxiliaryImage
+from modicum.wording import count_of
 
 
 @dataclass(frozen=True)
@@ -69,8 +71,8 @@ def with_auxiliary_images(
     """Adds to prepared images what the task sees beside them, and reads the images in the task's channels.
 
     Raises:
-        InputError: an auxiliary image that is needed is not named, cannot be read, has another size than its image, or
-            holds values that mean nothing.
+        InputError: an auxiliary image that is needed is not named, cannot be read, has another size than its image,
+            lies elsewhere in the patient, or holds values that mean nothing.
     """
     prepared = replace(prepared, store=prepared.store.with_channels(task.channels_alone))
     own = {auxiliary.column for auxiliary in task.auxiliary_images}
@@ -139,8 +141,7 @@ def _with_auxiliary(
     positions[named] = store.positions_of(refs)
     if auxiliary.kind == "image":
         store = store.with_channels(auxiliary.channels)
-    _check_sizes(prepared, store, positions, column)
-    notes = prepared.notes
+    notes = [*prepared.notes, *_check_places(prepared, store, positions, column)]
     of_task = auxiliary in task.auxiliary_images
     if auxiliary.kind == "label_map" and of_task and isinstance(task, DenseTask):
         rows = np.flatnonzero(positions >= 0)
@@ -189,18 +190,34 @@ def _subset(prepared: PreparedData, kept: Bool[np.ndarray, "rows"]) -> PreparedD
     )
 
 
-def _check_sizes(
+def _check_places(
     prepared: PreparedData, store: ImageStore, positions: Int[np.ndarray, "rows"], column: str
-) -> None:
-    images = prepared.store.facts
-    others = store.facts
+) -> list[str]:
+    """Checks that all have their images' size and lie where they do; notes what their files leave open."""
+    images, others = prepared.store.facts, store.facts
+    turned, silent = [], []
     for row, (own, other) in enumerate(zip(prepared.positions, positions, strict=True)):
         image, beside = images[own], others[other] if other >= 0 else None
         if image is None or beside is None:
             continue
-        if (image.height, image.width) != (beside.height, beside.width):
-            raise InputError(
-                f"{prepared.manifest.describe_row(row)}: its {column} is {beside.height} x {beside.width} pixels, "
-                f"the image {image.height} x {image.width}",
-                f"give a {column} of the image's size",
-            )
+        check_same_place(
+            PlacedImage.of_facts(image),
+            PlacedImage.of_facts(beside),
+            f"{prepared.manifest.describe_row(row)}: its {column}",
+        )
+        if (image.orientation or 1) != (beside.orientation or 1):
+            turned.append(row)
+        if beside.plane is None and image.plane is not None and beside.format == "nifti":
+            silent.append(row)
+    notes = []
+    if turned:
+        notes.append(
+            f"{count_of(len(turned), 'image')} and their {column} are turned differently by EXIF, first "
+            f"{prepared.manifest.describe_row(turned[0])}: check that each {column} lies on the upright image."
+        )
+    if silent:
+        notes.append(
+            f"{count_of(len(silent), column)} ({prepared.manifest.describe_row(silent[0])} first) have no orientation "
+            f"(sform_code and qform_code are 0), their images have: where they lie is not checked."
+        )
+    return notes
