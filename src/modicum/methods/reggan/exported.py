@@ -1,4 +1,4 @@
-"""An exported network made again from its card, without the engine.
+"""Rebuilds an exported network from its card, without the engine.
 
 Example::
 
@@ -26,7 +26,7 @@ def exported_network(card: Mapping[str, Any]) -> nn.Module:
     """The network that a card of ``modicum export`` describes, in evaluation mode, for its weights to be loaded into.
 
     Args:
-        card: the JSON file beside the weights.
+        card: the content of the JSON file next to the weights.
     """
     config = RegGanConfig.model_validate(card["config"])
     channels, target_channels = card["channels"]
