@@ -105,7 +105,7 @@ def test_grey_pairs_with_one_in_colour_are_refused_by_its_name(tmp_path):
 
 
 def test_a_crop_that_targets_would_not_follow_is_refused(tmp_path):
-    with pytest.raises(InputError, match="crop 'fundus' does not go with task 'image-to-image'"):
+    with pytest.raises(InputError, match="crop 'fundus' does not work with task 'image-to-image'"):
         prepared_pairs(pairs(tmp_path / "data"), tmp_path, crop="fundus")
 
 

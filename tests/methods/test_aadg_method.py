@@ -148,7 +148,7 @@ def test_domains_that_do_not_train_leave_no_gap_in_the_numbers():
         ({"domains": [1, 1]}, "the training images come from 1; give a 'domain' column"),
         (
             {"domains": range(5)},
-            "a batch of 24 images does not hold as many of each of the 5 training domains; give --batch-size 40",
+            "a batch of 24 images cannot be divided equally among the 5 training domains; give --batch-size 40",
         ),
         ({"training": {"sampling": "natural"}}, "sampling is 'natural'"),
         ({"training": {"epochs": 20}, "search_after": 20}, "begin after 20 epochs, and there are 20"),

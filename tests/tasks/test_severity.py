@@ -75,9 +75,9 @@ def test_a_score_of_classes_without_an_order_is_refused():
         Classification("multi-class", ["a", "b", "c"], output="score")
     with pytest.raises(InputError, match="thresholds has 1 values for 5 grades"):
         graded(thresholds=[1.0])
-    with pytest.raises(InputError, match="loss 'mse' is of score, and this task's output is logits"):
+    with pytest.raises(InputError, match="loss 'mse' is of score, but this task's output is logits"):
         Classification("multi-class", GRADES, ordered=True).loss({}, {"loss": "mse"})
-    with pytest.raises(InputError, match="loss 'focal' is of logits, and this task's output is score"):
+    with pytest.raises(InputError, match="loss 'focal' is of logits, but this task's output is score"):
         graded().loss({}, {"loss": "focal"})
 
 

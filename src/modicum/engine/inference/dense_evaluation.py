@@ -1,4 +1,4 @@
-"""Scores predictions that are pictures, each at its image's own size, and draws some of them."""
+"""Scores dense predictions, each at its image's original size, and renders some of them."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -24,7 +24,7 @@ from modicum.tasks.base import AuxiliaryImage, DenseScores, Example
 
 
 def score_dense(predictor: DensePredictor, manifest: Manifest, rows: np.ndarray, title: str) -> DenseScores:
-    """Predicts rows of a manifest and compares each with its truth, at the size of its file."""
+    """Predicts rows of a manifest and compares each with its ground truth, at the size of its file."""
     task = predictor.task
     scores = task.scores()
     with bar(f"evaluating {title}", len(rows)) as shown:
@@ -40,7 +40,7 @@ def score_dense(predictor: DensePredictor, manifest: Manifest, rows: np.ndarray,
 def read_truth(
     task: DenseTask, manifest: Manifest, row: int, predicted: MedicalImage | None = None
 ) -> dict[str, np.ndarray]:
-    """What a row's prediction is compared with, at the size of its files.
+    """The ground truth of a row, at the size of its files.
 
     Args:
         task: says what is read.
@@ -77,7 +77,7 @@ def read_truth(
 
 
 def _values_of(auxiliary: AuxiliaryImage, image: MedicalImage) -> np.ndarray:
-    """What an auxiliary image says, at its own size."""
+    """The values of an auxiliary image, at its original size."""
     if auxiliary.kind == "label_map":
         return codes_of(image)
     return saliency_of(image)[None] if auxiliary.kind == "saliency" else image.pixels[: auxiliary.channels]
@@ -86,7 +86,7 @@ def _values_of(auxiliary: AuxiliaryImage, image: MedicalImage) -> np.ndarray:
 def write_dense_examples(
     folder: Path, predictor: DensePredictor, examples: Sequence[Example], manifest: Manifest
 ) -> None:
-    """Writes ``examples.json`` and, for each example, its panels: what was seen, made, wanted, and the difference.
+    """Writes ``examples.json`` and, for each example, its panels: image, prediction, target, and their difference.
 
     Where the network can tell how far its translation lies from the target, that is one more panel, ``field``, and
     ``displacement`` in the example's record.
@@ -135,7 +135,7 @@ def _whole(
 
 
 def _predicted(predictor: DensePredictor, manifest: Manifest, rows: np.ndarray) -> Iterator[Predicted[int]]:
-    """Predictions of rows, named by their row. Raises for an image that cannot be read."""
+    """Predictions of rows, with the row as name. Raises for an image that cannot be read."""
     refs = manifest.subset(rows).refs()
     for predicted in predictor.predict(zip(rows.tolist(), refs, strict=True)):
         if predicted.error is not None:

@@ -1,4 +1,4 @@
-"""What is seen beside each image: masks, fields of view, saliency, targets, decoded into stores of their own."""
+"""Auxiliary images: masks, fields of view, saliency maps and target images, decoded into separate stores."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -28,11 +28,11 @@ from modicum.wording import count_of
 
 @dataclass(frozen=True)
 class AuxiliaryReader:
-    """Reads auxiliary images by position; position -1 stands for a row that has none.
+    """Reads auxiliary images by position in the store; position -1 is a row without one.
 
     Attributes:
-        store: of the auxiliary images.
-        absent: the code (or level) of every pixel of one that is not there.
+        store: store of the auxiliary images.
+        absent: the code (or level) of every pixel of a missing one.
     """
 
     store: ImageStore
@@ -81,7 +81,7 @@ def with_auxiliary_images(
         if auxiliary.column not in prepared.manifest.table:
             _check_required(prepared.manifest, auxiliary)
             continue
-        if recipe.image.crop != "none":  # a box that is found in the image itself
+        if recipe.image.crop != "none":  # the crop is found in each image itself
             raise InputError(
                 f"crop '{recipe.image.crop}' does not go with column '{auxiliary.column}', which would not follow",
                 "leave the crop out, and use resize 'pad' to keep the aspect ratio",
@@ -95,7 +95,7 @@ def with_auxiliary_images(
 
 
 def _matching(pattern: AuxiliaryImage, manifest: Manifest) -> list[AuxiliaryImage]:
-    """An auxiliary image for each column that a name such as ``masks:*`` fits; the pattern itself where none does."""
+    """An auxiliary image for each column that matches a name such as ``masks:*``; the pattern itself if none does."""
     if not pattern.column.endswith("*"):
         return [pattern]
     columns = [str(name) for name in manifest.table if str(name).startswith(pattern.column[:-1])]

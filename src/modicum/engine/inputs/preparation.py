@@ -1,4 +1,4 @@
-"""Everything that happens to the data before the first training step, and is checked there once."""
+"""Prepares the data before the first training step: reads, checks, decodes and splits them."""
 
 import csv
 import io
@@ -59,7 +59,7 @@ class PreparedData:
 
     @property
     def images(self) -> Source:
-        """What networks get as images: how it is read, and where each row's stands."""
+        """The input images of networks: how they are read, and the position of each row's."""
         return self.adjacent_slices or (self.store.get, self.positions)
 
     def rows(self, split: str) -> np.ndarray:
@@ -67,7 +67,7 @@ class PreparedData:
         return np.flatnonzero(self.manifest.table["split"].to_numpy() == split)
 
     def with_digests(self) -> Manifest:
-        """What a run keeps of the manifest: with the SHA-256 of every image, to know it wherever it is met again.
+        """The manifest for the run folder: with the SHA-256 of every image, to recognise it in other data.
 
         Reports stay where they are: their words may be about a person.
         """
@@ -77,7 +77,7 @@ class PreparedData:
         return kept.with_columns(sha256=digests)
 
     def fingerprint(self) -> dict[str, Any]:
-        """What the data set is like; see :mod:`modicum.data.checks.fingerprint`."""
+        """Statistics of the data set; see :mod:`modicum.data.checks.fingerprint`."""
         facts = [self.store.facts[position] for position in self.positions]
         scanned = ScanResult(facts, list(self.store.broken))
         return fingerprint(self.manifest, scanned, stores=self.store.folder.parent)
@@ -104,7 +104,7 @@ def read_manifest(data: DataSettings, task: str) -> Manifest:
 def store_settings(
     image: ImageSettings, task: str = DEFAULT_TASK, options: Mapping[str, Any] | None = None
 ) -> StoreSettings:
-    """What the image store must be built with. Raises :class:`InputError` for settings that the task refuses."""
+    """Settings of the image store. Raises :class:`InputError` for settings that the task does not support."""
     general = StoreSettings(*image.size, resize=image.resize, crop=image.crop, window=image.window)
     return task_class(task).store_settings(general, options or {})
 
@@ -176,7 +176,7 @@ def prepare(recipe: Recipe, folder: RunFolder, stores: Path, workers: int) -> Pr
 
 
 def task_for(manifest: Manifest, recipe: Recipe) -> Task:
-    """The task of a recipe with what a manifest says of its classes, and the outputs that its loss wants."""
+    """The task of a recipe for the data of a manifest, with the outputs that its loss needs."""
     options = {**recipe.options, **recipe.data.model_dump(include={"classes", "ordered"})}
     return task_of(manifest, recipe.task, options).for_loss(recipe.training.loss)
 
@@ -217,7 +217,7 @@ def _without_broken(
 def raise_or_note_broken(
     manifest: Manifest, broken: Sequence[BrokenImageError], skip: bool, broken_csv: Path | None, what: str
 ) -> None:
-    """Names broken files, and lists them in ``broken_csv`` where they are to be set aside.
+    """Reports broken files, and lists them in ``broken_csv`` if they are set aside.
 
     Raises:
         InputError: they are not.
@@ -236,7 +236,7 @@ def raise_or_note_broken(
 
 
 def write_broken(path: Path, broken: Sequence[BrokenImageError]) -> None:
-    """Adds images and reasons to ``broken.csv``; one that is in it already stays as it is."""
+    """Adds images and reasons to ``broken.csv``; existing entries are not changed."""
     rows = [[error.image, error.reason] for error in broken]
     if path.is_file():
         with path.open(encoding="utf-8", newline="") as file:

@@ -15,7 +15,7 @@ def names_a_file(augmentation: object) -> bool:
 
 
 def read_augmentation(path: Path) -> list[dict[str, Any]]:
-    """The operations in a file, with all their parameters, as a recipe has them.
+    """The operations in a file, with all their parameters, in a recipe's format.
 
     Args:
         path: of a mapping with ``policies`` (what ``aadg`` writes as ``policy.yaml``), or of a list of operations, of
