@@ -390,9 +390,9 @@ def test_what_cannot_be_written(tmp_path, monkeypatch):
         made.add(ImageRef(path), regions_of((8, 8)))
     with pytest.raises(InputError, match="regions of 2 x 64 x 64 for 3 classes"):
         made.add(ImageRef(path), regions_of((64, 64), classes=2))
-    with pytest.raises(InputError, match="holds no image"):
+    with pytest.raises(InputError, match="it contains no image; call add"):
         made.write(tmp_path / "out.dcm")
-    with pytest.raises(InputError, match="without a class"):
+    with pytest.raises(InputError, match="without classes"):
         SegmentationObject((), "m", "p1")
     with pytest.raises(InputError, match="pseudonym"):
         SegmentationObject(LABELS, "m", "Doe^Jane")

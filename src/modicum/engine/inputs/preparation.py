@@ -124,7 +124,7 @@ def stored(
     store = ImageStore.build_or_open(manifest.refs(), stores, settings, workers=workers, on_broken="collect")
     if store.broken:
         manifest = _without_broken(manifest, store.broken, skip_broken, broken_csv)
-    return manifest, store, store.positions_of(manifest.refs())
+    return manifest, store, store.indices_of(manifest.refs())
 
 
 def prepare(recipe: Recipe, folder: RunFolder, stores: Path, workers: int) -> PreparedData:
@@ -153,7 +153,7 @@ def prepare(recipe: Recipe, folder: RunFolder, stores: Path, workers: int) -> Pr
         manifest, dropped = resolve_leaks(manifest, facts, recipe.data.leaks, stores)
         notes += dropped
         if dropped:
-            positions = store.positions_of(manifest.refs())
+            positions = store.indices_of(manifest.refs())
     train, val, _ = recipe.data.fractions
     seed = recipe.seed if recipe.data.split_seed is None else recipe.data.split_seed
     if recipe.data.held_out is not None and val:
@@ -165,7 +165,7 @@ def prepare(recipe: Recipe, folder: RunFolder, stores: Path, workers: int) -> Pr
     notes = [*manifest.notes, *notes]
     for note in notes:
         say(note)
-    return PreparedData(manifest, store, store.positions_of(manifest.refs()), notes)
+    return PreparedData(manifest, store, store.indices_of(manifest.refs()), notes)
 
 
 def task_for(manifest: Manifest, recipe: Recipe) -> Task:
