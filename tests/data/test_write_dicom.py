@@ -404,7 +404,7 @@ def test_what_cannot_be_written(tmp_path):
     with pytest.raises(InputError, match="model"):
         DerivedSeries("a\\b", "p", (0, 1))
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(60))
-    with pytest.raises(BrokenImageError, match="is no DICOM file but PNG"):
+    with pytest.raises(BrokenImageError, match="is not a DICOM file but PNG"):
         DerivedSeries("m", "p", (0, 1)).write(
             tmp_path / "b.dcm", ImageRef(tmp_path / "a.png"), np.zeros((1, 2, 2))
         )

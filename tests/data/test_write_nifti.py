@@ -285,7 +285,7 @@ def test_what_cannot_be_written(tmp_path):
     for name, options, said in (
         ("b.png", {}, "is not the name of a NIfTI file"),
         ("b.nii", {"axis": 3}, "axis=3"),
-        ("b.nii", {"kind": "source"}, "give the window"),
+        ("b.nii", {"kind": "source"}, "pass the window"),
     ):
         with (
             pytest.raises(InputError, match=said),

@@ -397,7 +397,7 @@ def test_what_cannot_be_written(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="pseudonym"):
         SegmentationObject(LABELS, "m", "Doe^Jane")
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(60))
-    with pytest.raises(BrokenImageError, match="is no DICOM file but PNG"):
+    with pytest.raises(BrokenImageError, match="is not a DICOM file but PNG"):
         made.add(ImageRef(tmp_path / "a.png"), regions_of((64, 64)))
     made.add(ImageRef(path), regions_of((64, 64)))
     monkeypatch.setattr(segmentation_object, "can_write_segmentation", lambda: False)

@@ -1,11 +1,11 @@
-"""GDCM in a process of its own.
+"""Runs GDCM in a separate process.
 
-GDCM is the only decoder at hand for JPEG Lossless and JPEG-LS, and it ends the whole process (abort or
-segmentation fault) on many damaged files. So it runs in a helper process, started when first needed and used
-again for every further file; when it dies, only the one file is broken.
+GDCM is the only available decoder for JPEG Lossless and JPEG-LS, and it crashes the whole process (abort or
+segmentation fault) on many damaged files. So it runs in a helper process, started on first use and reused
+for further files; when it crashes, only the current file is broken.
 
-Run as ``python -m modicum.data.readers.gdcm_process`` this module is that helper: a line of JSON in (path,
-frame), a line of JSON out (shape and dtype, or an error), followed by the values.
+Run as ``python -m modicum.data.readers.gdcm_process`` this module is that helper: it reads a line of JSON (path,
+frame), and writes a line of JSON (shape and dtype, or an error), followed by the values.
 """
 
 import atexit
@@ -22,17 +22,17 @@ from jaxtyping import Shaped
 
 from modicum.data.readers.request import Unreadable
 
-_SECONDS = 120  # for one frame; damaged data can send a decoder round in circles
+_SECONDS = 120  # for one frame; damaged data can cause endless loops in a decoder
 _lock = threading.Lock()
 _helper: subprocess.Popen | None = None
 _registered = False
 
 
 def decode(path: Path, frame: int) -> Shaped[np.ndarray, "height width *samples"]:
-    """The stored values of one frame of a DICOM file, colours as RGB.
+    """Decodes the stored values of one frame of a DICOM file, colours as RGB.
 
     Raises:
-        Unreadable: GDCM cannot decode it, or died of it; the reason is ``does not support`` or ``damaged``.
+        Unreadable: GDCM cannot decode it, or crashed; the reason is ``does not support`` or ``damaged``.
     """
     with _lock:
         helper: Any = _running()
@@ -74,7 +74,7 @@ def _running() -> subprocess.Popen:
 
 
 def stop() -> None:
-    """Ends the helper process; the next file starts another."""
+    """Stops the helper process; the next file starts another."""
     global _helper
     with _lock:
         if _helper is not None:
@@ -84,20 +84,20 @@ def stop() -> None:
 
 
 def _forget() -> None:
-    """In a forked process, such as a data loader's: the helper is the parent's, and so may be the lock."""
+    """Resets the state in a forked process, such as a data loader's: helper and lock belong to the parent."""
     global _helper, _lock
     _helper, _lock = None, threading.Lock()
 
 
 def _serve() -> None:
-    """The helper's side: answers until its input ends."""
+    """Main loop of the helper: answers requests until its input ends."""
     import warnings
 
     warnings.simplefilter("ignore")
     import pydicom
     from pydicom.pixels import pixel_array
 
-    # Whatever the libraries print must not get between the answers.
+    # Output of libraries must not mix with the answers.
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     for line in sys.stdin.buffer:
