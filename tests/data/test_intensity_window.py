@@ -223,8 +223,8 @@ def test_real_volumes_keep_their_background(real_images):
     ("options", "said"),
     [
         ({"intensity": "percentil"}, "did you mean 'percentile'"),
-        ({"intensity": "range", "window": (1, 2)}, "leave one of the two out"),
-        ({"intensity": IntensityWindow(3, 3)}, "shows nothing"),
+        ({"intensity": "range", "window": (1, 2)}, "leave out one of the two"),
+        ({"intensity": IntensityWindow(3, 3)}, "is empty; pass a lower and a higher value"),
     ],
 )
 def test_what_cannot_be_asked(tmp_path, options, said):

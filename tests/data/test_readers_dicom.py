@@ -299,7 +299,7 @@ def test_the_middle_frame_unless_another_is_asked_for(saved):
     assert read_image(path).value_range == (STORED.min() + 2000, STORED.max() + 2000)
     assert read_image(f"{path}#frame=4").value_range[0] == STORED.min() + 4000
     assert read_image(path).source.slices == 5
-    assert reason(f"{path}#frame=5") == "frame 5 was asked for, but it has 5 (0 to 4)"
+    assert reason(f"{path}#frame=5") == "frame 5 was requested, but it has 5 (0 to 4)"
 
 
 def test_enhanced_objects_keep_values_per_frame(saved):

@@ -109,7 +109,7 @@ def test_series_and_single_slices(saved, name):
     np.testing.assert_allclose(read_image(path).values()[0], as_shown(VOLUME, 2, 3), atol=1e-3)
     second = read_image(f"{path}#frame=1&axis=1&index=2")
     np.testing.assert_allclose(second.values()[0], as_shown(VOLUME * 2, 1, 2), atol=1e-3)
-    assert reason(f"{path}#frame=2") == "frame 2 was asked for, but it has 2 (0 to 1)"
+    assert reason(f"{path}#frame=2") == "frame 2 was requested, but it has 2 (0 to 1)"
     single = read_image(saved(VOLUME[..., 0], name="flat.nii"))
     np.testing.assert_allclose(single.values()[0], as_shown(VOLUME[..., :1], 2, 0), atol=1e-3)
 
@@ -189,8 +189,8 @@ def test_a_volume_is_decompressed_once_and_again_when_it_changes(saved, monkeypa
 
 def test_what_the_reference_may_ask(saved):
     path = saved()
-    assert reason(f"{path}#axis=3") == "axis 3 was asked for, but it has 3 (0 to 2)"
-    assert reason(f"{path}#axis=0&index=5") == "index 5 was asked for, but it has 5 (0 to 4)"
+    assert reason(f"{path}#axis=3") == "axis 3 was requested, but it has 3 (0 to 2)"
+    assert reason(f"{path}#axis=0&index=5") == "index 5 was requested, but it has 5 (0 to 4)"
     assert "does not apply" in reason(f"{path}#array=x")
 
 

@@ -159,7 +159,7 @@ def test_a_slice_that_does_not_belong_is_named(series, tmp_path, changed, expect
 def test_what_is_no_dicom_image_is_named(series, tmp_path):
     _, paths = series()
     nib.save(nib.Nifti1Image(np.ones((3, 3, 3)), np.eye(4)), tmp_path / "a.nii")
-    assert "a.nii: is no DICOM file but NIFTI" in said([*paths, tmp_path / "a.nii"])
+    assert "a.nii: is not a DICOM file but NIFTI" in said([*paths, tmp_path / "a.nii"])
     report = pydicom.dcmread(paths[0])
     del report.Rows, report.Columns
     report.save_as(tmp_path / "report.dcm")

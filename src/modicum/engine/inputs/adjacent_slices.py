@@ -61,7 +61,7 @@ def with_adjacent_slices(
             prepared.manifest, store.broken, recipe.data.skip_broken, broken_csv, "neighbouring slices"
         )
     store = store.with_channels(1)
-    positions = np.stack([store.positions_of(some) for some in around])
+    positions = np.stack([store.indices_of(some) for some in around])
     own = positions[:, [task.adjacent_slices]]
     positions = np.where(store.readable[positions], positions, own)
     return replace(prepared, adjacent_slices=(SliceReader(store, positions), np.arange(len(refs))))

@@ -138,7 +138,7 @@ def _with_auxiliary(
         prepared = _subset(prepared, _readable(named, store))
         return _with_auxiliary(prepared, auxiliary, task, recipe, stores, workers, broken_csv)
     positions = np.full(len(manifest), -1, dtype=np.int64)
-    positions[named] = store.positions_of(refs)
+    positions[named] = store.indices_of(refs)
     if auxiliary.kind == "image":
         store = store.with_channels(auxiliary.channels)
     notes = [*prepared.notes, *_check_places(prepared, store, positions, column)]

@@ -325,7 +325,7 @@ def larger_records(extraction: Extraction, *, skip_damaged: bool = True) -> Stor
 
 
 def _as_stored(extraction: Extraction, store: ShardStore, part: RecordPart) -> Stored:
-    places = np.array([store.position_of(key) for key in extraction.record_keys()], dtype=np.int64)
+    places = np.array([store.index_of(key) for key in extraction.record_keys()], dtype=np.int64)
     return Stored(RecordReader(store, part), places.reshape(len(extraction.stage.views), -1))
 
 
