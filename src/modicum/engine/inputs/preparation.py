@@ -125,7 +125,7 @@ def stored(
     store = ImageStore.build_or_open(manifest.refs(), stores, settings, workers=workers, on_broken="collect")
     if store.broken:
         manifest = _without_broken(manifest, store.broken, skip_broken, broken_csv)
-    return manifest, store, store.record_indices_of(manifest.refs())
+    return manifest, store, store.indices_of(manifest.refs())
 
 
 def prepare(recipe: Recipe, folder: RunFolder, stores: Path, workers: int) -> PreparedData:
@@ -156,7 +156,7 @@ def prepare(recipe: Recipe, folder: RunFolder, stores: Path, workers: int) -> Pr
         manifest, dropped = resolve_leaks(manifest, facts, recipe.data.leaks, stores)
         notes += dropped
         if dropped:
-            positions = store.record_indices_of(manifest.refs())
+            positions = store.indices_of(manifest.refs())
     train, val, _ = recipe.data.fractions
     seed = recipe.seed if recipe.data.split_seed is None else recipe.data.split_seed
     if recipe.data.held_out is not None and val:
@@ -165,7 +165,7 @@ def prepare(recipe: Recipe, folder: RunFolder, stores: Path, workers: int) -> Pr
     manifest = keep_label_fraction(manifest, recipe.data.label_fraction, seed)
     if recipe.chooses_by_test():
         notes.append("the weights are chosen on the test images (select=oracle): their scores are too good")
-    positions = store.record_indices_of(manifest.refs())
+    positions = store.indices_of(manifest.refs())
     notes += contradiction_notes(manifest, [store.facts[position] for position in positions])
     options = BoxOptions.of(recipe.data.box_options)
     manifest, boxes, of_boxes = located_boxes(manifest, store, positions, options, workers)

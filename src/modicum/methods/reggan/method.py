@@ -137,7 +137,7 @@ class RegGan(Method):
     def export_network(self, part: str = PREDICTOR) -> tuple[nn.Module, dict[str, Any]]:
         """The generator (``predictor``), or the registration network (``registration``).
 
-        :func:`~modicum.methods.reggan.exported.exported_network` rebuilds either from the card.
+        :func:`~modicum.methods.exported.exported_network` rebuilds either from the card.
         """
         if part == REGISTRATION and not self.config.registration:
             raise InputError(
