@@ -10,7 +10,8 @@ from jaxtyping import Float32
 
 from modicum.data.image import ImageRef, MedicalImage
 from modicum.data.manifest import Manifest
-from modicum.data.prepared import codes_of, saliency_of
+from modicum.data.mask_codes import codes_of
+from modicum.data.prepared import saliency_of
 from modicum.data.readers import read_image
 from modicum.data.same_place import PlacedImage, check_same_place
 from modicum.engine.inference.dense_prediction import DensePredictor, Predicted

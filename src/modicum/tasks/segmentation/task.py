@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from modicum.data.image import ImageRef
 from modicum.data.manifest import MASKS_PREFIX, Manifest
-from modicum.data.prepared import codes_of
+from modicum.data.mask_codes import codes_of
 from modicum.data.readers import read_image
 from modicum.errors import BrokenImageError, InputError
 from modicum.tasks.base import AuxiliaryImage, Batch, DenseTask, Example, Scores, TaskOptions
@@ -294,13 +294,20 @@ def _one_file_a_class(
 
 
 def _codes_of_column(manifest: Manifest, column: str) -> set[int]:
-    """Codes in some masks of a column, evenly spread."""
+    """Codes in some masks of a column, evenly spread.
+
+    Raises:
+        BrokenImageError: some cannot be read, and in the others nothing is marked.
+    """
     named = manifest.table[column].dropna()
     step = max(1, -(-len(named) // LOOKED_AT))
     seen: set[int] = set()
+    first: BrokenImageError | None = None
     for text in named.iloc[::step]:
         try:
             seen |= codes_seen([codes_of(read_image(ImageRef.parse(str(text), manifest.root)))])
-        except BrokenImageError:
-            continue  # named by who decodes all of them
+        except BrokenImageError as error:
+            first = first or error  # the others are named by who decodes all of them
+    if first is not None and not seen - {0}:
+        raise first  # that nothing is marked in the rest is not the reason
     return seen
