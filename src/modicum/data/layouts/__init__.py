@@ -29,6 +29,7 @@ from modicum.data.layouts.table import (
     table_in,
     tables_of,
 )
+from modicum.data.layouts.unread_files import unread_notes
 from modicum.data.manifest import Manifest, name_classes, split_reference
 from modicum.errors import InputError
 from modicum.wording import count_of, listed
@@ -211,7 +212,9 @@ def _read(
     if source.is_dir():
         # Published lists bring the labels that the folders of images do not say.
         by_folders = with_lists or layout == "folder"
-        return _read_folder(source, columns, images, None if layout == "folder" else options, by_folders)
+        made = _read_folder(source, columns, images, None if layout == "folder" else options, by_folders)
+        # A table or a data list says which files it means; a folder means all that it holds.
+        return made if made.places else replace(made, notes=[*made.notes, *unread_notes(source)])
     if _is_image(source):
         return images_manifest([source if source.exists() else str(source)])
     if not source.exists():

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from modicum.data.layouts.file_finder import FileFinder, shares_found
 from modicum.data.manifest import text_column
+from modicum.data.readers.parquet import is_image_type
 from modicum.data.table_cells import decode, delimiter_of
 from modicum.wording import listed
 
@@ -36,7 +37,9 @@ def head_of(path: Path) -> pd.DataFrame:
     try:
         if path.suffix.lower() == ".parquet":
             file = pq.ParquetFile(path)
-            first = next(file.iter_batches(batch_size=_PROBES), None)
+            # Images inside the table may be many megabytes.
+            names = [field.name for field in file.schema_arrow if not is_image_type(field.type)]
+            first = next(file.iter_batches(batch_size=_PROBES, columns=names), None)
             frame = pd.DataFrame() if first is None else first.to_pandas()
             return pd.DataFrame({str(name): text_column(frame[name]) for name in frame})
         with path.open("rb") as stream:

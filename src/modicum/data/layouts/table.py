@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from modicum.data.image import ImageRef
 from modicum.data.layouts.columns import arrange, finding_columns, uncertain_notes
 from modicum.data.layouts.file_finder import FileFinder
 from modicum.data.layouts.folder_tables import (
@@ -22,6 +23,7 @@ from modicum.data.layouts.folder_tables import (
 )
 from modicum.data.layouts.paths import prefix_images
 from modicum.data.manifest import Manifest, text_column
+from modicum.data.readers.parquet import is_image_type
 from modicum.data.table_cells import decode, delimiter_of, read_cells
 from modicum.errors import InputError
 from modicum.wording import listed
@@ -137,7 +139,12 @@ def short_name(path: Path) -> str:
 
 def _read_parquet(path: Path) -> tuple[pd.DataFrame, list[str]]:
     try:
-        table = pd.read_parquet(path)
+        file = pq.ParquetFile(path)
+        pictures = [field.name for field in file.schema_arrow if is_image_type(field.type)]
+        table = pd.read_parquet(path, columns=[n for n in file.schema_arrow.names if n not in pictures])
+        table = pd.DataFrame(table, index=range(file.metadata.num_rows))
+        for name in reversed(pictures):
+            table.insert(0, name, _references(file, path, name))
     except (OSError, ValueError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
@@ -148,6 +155,21 @@ def _read_parquet(path: Path) -> tuple[pd.DataFrame, list[str]]:
         raise InputError(f"{path.name} has two columns with the same name", "rename one of them")
     table = pd.DataFrame({name: text_column(table[name]) for name in table.columns})
     return table, [f"row {number + 1}" for number in range(len(table))]
+
+
+def _references(file: pq.ParquetFile, path: Path, column: str) -> list[str | None]:
+    """The images in a column of a Parquet file; a cell without bytes is the path that it names, if any."""
+    kind = file.schema_arrow.field(column).type
+    has_path = pa.types.is_struct(kind) and kind.get_field_index("path") >= 0
+    references: list[str | None] = []
+    for batch in file.iter_batches(batch_size=1024, columns=[column]):
+        cells = batch.column(0)
+        contents = cells.field("bytes") if pa.types.is_struct(kind) else cells
+        paths = cells.field("path").to_pylist() if has_path else [None] * len(cells)
+        for is_there, name in zip(contents.is_valid().to_pylist(), paths, strict=True):
+            inside = str(ImageRef(Path(path.name), array=column, index=len(references)))
+            references.append(inside if is_there else name)
+    return references
 
 
 def table_in(folder: Path, columns: Mapping[str, str | Sequence[str]] | None = None) -> Path | None:

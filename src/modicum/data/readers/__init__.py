@@ -1,4 +1,4 @@
-"""Reads images: PNG, JPEG, TIFF, BMP, WebP, GIF, PNM, DICOM, NIfTI slices and NPZ arrays.
+"""Reads images: PNG, JPEG, TIFF, BMP, WebP, GIF, PNM, DICOM, NIfTI slices, NPZ arrays, Parquet.
 
 ``read_image`` either returns a valid image or raises ``BrokenImageError`` with a plain reason, for any file content.
 The mapping of values to [0, 1] is documented in ``modicum.data.readers.intensity``; the decisions of each format's
@@ -9,6 +9,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
@@ -196,6 +197,8 @@ def _reader(form: str) -> Callable[[BinaryIO, Request], MedicalImage]:
         from modicum.data.readers.arrays import read_npz
 
         return read_npz
+    if form == "parquet":
+        return _read_inside_parquet
     if form == "tiff":
         from modicum.data.readers.tiff import read_tiff
 
@@ -207,6 +210,17 @@ def _reader(form: str) -> Callable[[BinaryIO, Request], MedicalImage]:
     from modicum.data.readers.raster import read_raster
 
     return lambda file, request: read_raster(file, form, request)
+
+
+def _read_inside_parquet(file: BinaryIO, request: Request) -> MedicalImage:
+    """The image file in a cell, whatever its format is."""
+    from modicum.data.readers.parquet import CellFile, image_bytes
+
+    inside = CellFile(image_bytes(file, request))
+    form = format_of_content(inside)
+    if form in ("parquet", "npz"):
+        raise Unreadable(f"holds {form} data in a cell, not an image")
+    return _reader(form)(inside, replace(request, ref=replace(request.ref, array=None, index=None)))
 
 
 def _reason(error: BaseException, form: str | None) -> str:

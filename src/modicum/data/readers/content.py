@@ -43,6 +43,7 @@ _MAGIC = (
     (b"II+\0", "tiff"),
     (b"MM\0+", "tiff"),
     (b"PK\x03\x04", "npz"),
+    (b"PAR1", "parquet"),
     (b"GIF87a", "gif"),
     (b"GIF89a", "gif"),
 )
@@ -71,7 +72,7 @@ def format_of_name(path: Path) -> str | None:
 
 
 def format_of_content(file: BinaryIO) -> str:
-    """Detects the format of an open file's content: png, jpeg, tiff, bmp, webp, gif, pnm, dicom, nifti or npz.
+    """Detects the format of an open file's content: png, jpeg, tiff, bmp, webp, gif, pnm, dicom, nifti, npz or parquet.
 
     Raises:
         Unreadable: it is none of these; the reason says what it is instead, if recognised.
