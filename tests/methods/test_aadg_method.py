@@ -145,13 +145,13 @@ def test_domains_that_do_not_train_leave_no_gap_in_the_numbers():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"domains": [1, 1]}, "the training images come from 1; give a 'domain' column"),
+        ({"domains": [1, 1]}, "the training images come from 1; add a column 'domain'"),
         (
             {"domains": range(5)},
             "a batch of 24 images cannot be divided equally among the 5 training domains; give --batch-size 40",
         ),
         ({"training": {"sampling": "natural"}}, "sampling is 'natural'"),
-        ({"training": {"epochs": 20}, "search_after": 20}, "begin after 20 epochs, and there are 20"),
+        ({"training": {"epochs": 20}, "search_after": 20}, "begin after 20 epochs, but training has 20"),
         (
             {"kind": "multi-class", "cutout_labels": "erase", "architecture": "unet"},
             "leave no pixel without one; use cutout_labels=keep",

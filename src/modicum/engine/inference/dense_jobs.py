@@ -90,7 +90,9 @@ def without_own_output(
     if len(kept) < len(refs):
         say(f"left out: {count_of(len(refs) - len(kept), 'file')} in '{out}', where predictions go")
     if not kept:
-        raise InputError("no images found besides earlier predictions", "name others")
+        raise InputError(
+            "no images found besides earlier predictions", "name the folder or table of the images to predict"
+        )
     return [name for name, _ in kept], [ref for _, ref in kept]
 
 

@@ -43,7 +43,7 @@ class SegmentationSeries:
 
         Raises:
             InputError: the pseudonym is the patient's own name or id.
-            BrokenImageError: the image is no DICOM image any more.
+            BrokenImageError: the image is no longer a DICOM image.
         """
         regions = self.task.foreground_regions(activated)
         for file, segmented in self._objects.items():

@@ -68,7 +68,7 @@ def with_auxiliary_images(
     broken_csv: Path | None,
     further: Sequence[AuxiliaryImage] = (),
 ) -> PreparedData:
-    """Adds to prepared images what the task sees beside them, and reads the images in the task's channels.
+    """Adds the task's auxiliary images to prepared images, and reads the images in the task's channels.
 
     Raises:
         InputError: an auxiliary image that is needed is not named, cannot be read, has another size than its image,

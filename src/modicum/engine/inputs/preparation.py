@@ -42,7 +42,7 @@ class PreparedData:
         store: decoded images.
         positions: where each row of the manifest stands in the store.
         notes: what a reader of the report should know (rows dropped, leaks allowed, ...).
-        auxiliary_images: what is seen beside each image, by column: how it is read, and where each row's stands.
+        auxiliary_images: auxiliary images, by column: how they are read, and the position of each row's.
         adjacent_slices: where networks see slices together: how they are read, and where each row's stand.
         boxes: of each row, in pixels of the stored images; None where the manifest has none.
         kinds: what each of the auxiliary images is.

@@ -22,7 +22,7 @@ def read_augmentation(path: Path) -> list[dict[str, Any]]:
             which one may be ``{name: policy, policies: ...}``.
 
     Raises:
-        InputError: the file cannot be read, or says something that is no augmentation; with the place in it.
+        InputError: the file cannot be read, or its content is not an augmentation; names the location in it.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))

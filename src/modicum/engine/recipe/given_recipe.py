@@ -83,7 +83,7 @@ def given_recipe(recipe: str | Path | None) -> GivenRecipe:
         recipe: a name that ``modicum recipes`` lists, or a YAML file.
 
     Raises:
-        InputError: there is no such recipe or file, or the file is no table of settings.
+        InputError: there is no such recipe or file, or the file is not a table of settings.
     """
     if recipe is None:
         return GivenRecipe()

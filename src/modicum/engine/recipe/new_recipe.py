@@ -152,5 +152,5 @@ def plain_name(name: str) -> str:
         InputError: it would be a path that leads somewhere else.
     """
     if name in {"", ".", ".."} or any(mark in name for mark in "/\\:\0"):
-        raise InputError(f"--name '{name}' is no plain name", "use letters, digits, '-', '_' and '.'")
+        raise InputError(f"--name '{name}' is not a plain name", "use letters, digits, '-', '_' and '.'")
     return name
