@@ -214,7 +214,7 @@ def _read(
         by_folders = with_lists or layout == "folder"
         made = _read_folder(source, columns, images, None if layout == "folder" else options, by_folders)
         # A table or a data list says which files it means; a folder means all that it holds.
-        return made if made.places else replace(made, notes=[*made.notes, *unread_notes(source)])
+        return made if made.origins else replace(made, notes=[*made.notes, *unread_notes(source)])
     if _is_image(source):
         return images_manifest([source if source.exists() else str(source)])
     if not source.exists():
