@@ -318,9 +318,9 @@ def test_calibrated_chooses_thresholds_where_asked_to_and_keeps_them():
     collected = task.scores()
     collected.update(torch.tensor(0.6 * truth + 0.5)[:, None], batch(truth.tolist()))
     assert collected.metrics()["quadratic_kappa"] < 0.9
-    assert task.calibrates
+    assert task.calibrates == "thresholds"
     chosen = task.calibrated(collected)
-    assert (chosen.calibrates, chosen.thresholds.source) == (False, "validation")
+    assert (chosen.calibrates, chosen.thresholds.source) == ("", "validation")
     assert task_from_dict(chosen.to_dict()).thresholds.values == chosen.thresholds.values
     assert "highest on the validation images" in chosen.notes[0]
     again = chosen.scores()

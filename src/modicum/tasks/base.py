@@ -226,9 +226,9 @@ class Task(ABC):
         """
 
     @property
-    def calibrates(self) -> bool:
-        """Whether :meth:`calibrated` chooses something on validation predictions."""
-        return False
+    def calibrates(self) -> str:
+        """What :meth:`calibrated` is to choose on validation predictions, in a word or two; empty for nothing."""
+        return ""
 
     def calibrated(self, scores: Scores) -> "Task":
         """The task with settings chosen on the validation predictions, such as thresholds. Called once, after training.

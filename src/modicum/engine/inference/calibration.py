@@ -17,8 +17,8 @@ def check_calibration(task: Task, prepared: PreparedData) -> None:
     """Raises :class:`InputError` if a task is calibrated on validation images and there are none."""
     if task.calibrates and not len(prepared.rows("val")):
         raise InputError(
-            "no image is in split 'val', and the thresholds are to be chosen on validation images",
-            "give some rows the split val, raise the second of data.fractions, or leave thresholds at midpoints",
+            f"no image is in split 'val', and {task.calibrates} are to be chosen on validation images",
+            "give some rows the split val, or raise the second of data.fractions (train, val, test)",
         )
 
 

@@ -257,8 +257,8 @@ class Classification(ImageLevelTask):
         return make_loss(words, weights, float(given["label_smoothing"]), decay)
 
     @property
-    def calibrates(self) -> bool:
-        return self.thresholds is not None and self.thresholds.pending
+    def calibrates(self) -> str:
+        return "thresholds" if self.thresholds is not None and self.thresholds.pending else ""
 
     def calibrated(self, scores: Scores) -> "Classification":
         """The task with the thresholds that maximise quadratic kappa on the scores, where they are to be chosen."""
