@@ -1,9 +1,13 @@
 """Exported files that are damaged, of earlier versions, or made by somebody who wants something opened."""
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors
+import timm
 import torch
 from exported_outputs import of_file, of_run, outputs
 from made_runs import CLASSES, made_run, usual
@@ -226,3 +230,23 @@ def test_a_predictor_file_of_full_fine_tuning_starts_another_run_with_its_normal
     folder = made_run(tmp_path / "next", "linear", CLASSES, weights=str(path))
     backbone = load_method(folder)[2].predictor().backbone
     assert backbone.normalisation["mean"] == pytest.approx([0.5, 0.4, 0.3])
+
+
+def test_the_code_of_the_page_works(tmp_path, monkeypatch):
+    page = (Path(__file__).parents[2] / "docs/export.md").read_text()
+    opened, made, by_timm = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    images = torch.rand(2, 3, 32, 32)
+    folder = made_run(tmp_path / "run", "full")
+    network = load_method(folder)[2].predictor().eval()
+    names = {"Path": Path, "json": json, "safetensors": safetensors, "torch": torch, "timm": timm}
+    names["images"] = images
+    with torch.no_grad():
+        expected = network(images)
+        Run(folder).export("model.safetensors", form="predictor")
+        for code in (opened, made + "outputs = network(images)"):
+            exec(code, names)  # noqa: S102 - our own page
+            assert torch.equal(names["outputs"], expected)
+        Run(folder).export("model.safetensors", form="merged")
+        exec(by_timm, names)  # noqa: S102
+    torch.testing.assert_close(names["outputs"], expected, atol=1e-5, rtol=1e-5)
