@@ -70,7 +70,7 @@ def test_the_background_is_exactly_zero_and_comes_back():
 
 
 def test_a_window_without_finite_ends_is_refused():
-    with pytest.raises(InputError, match="has no two ends"):
+    with pytest.raises(InputError, match="is not finite; use for instance IntensityWindow"):
         IntensityWindow(float("nan"), 1)
     with pytest.raises(InputError, match="width 0 is not above zero"):
         IntensityWindow.centred(40, 0)

@@ -98,7 +98,7 @@ def _moved(
             continue
         xyxy = stored_boxes(boxes.xyxy, placement)
         has_area, kept = large_enough(xyxy, 0), large_enough(xyxy, min_side)
-        left, top, right, bottom = placement.shown
+        left, top, right, bottom = placement.visible
         inside = (boxes.xyxy[:, :2] >= (left, top)).all(1) & (boxes.xyxy[:, 2:] <= (right, bottom)).all(1)
         gone += int((~has_area).sum())
         small += int((has_area & ~kept).sum())
