@@ -321,8 +321,8 @@ def test_the_slip_in_a_published_list_is_named_and_can_be_overruled(real_images)
     with pytest.raises(InputError) as raised:
         load_manifest(folder / "images", **options)
     assert str(raised.value) == (
-        "isviral_test.txt row 1: label '11' is not in 0..1; correct the line, or say what it stands for with layout "
-        "option relabel: {'11': '1'}"
+        "isviral_test.txt row 1: label '11' is not in 0..1; correct the line, or set layout option relabel, for "
+        "instance {'11': '1'}"
     )
     made = load_manifest(folder / "images", layout_options={"relabel": {"11": "1"}}, **options)
     assert Counter(made.part("test").table["label"]) == {"1": 57, "0": 8}
