@@ -132,28 +132,28 @@ def in_order(slices: Iterable[SliceHeader]) -> tuple[list[SliceHeader], float | 
     return ordered, None
 
 
-def _check_alike(first: SliceHeader, other: SliceHeader) -> None:
-    pair = f"'{first.path}' and '{other.path}'"
-    if first.series != other.series:
+def _check_alike(first: SliceHeader, second: SliceHeader) -> None:
+    pair = f"'{first.path}' and '{second.path}'"
+    if first.series != second.series:
         raise InputError(
             f"{pair} are of different series", "give one series at a time, or their folder to find_volumes"
         )
-    if first.size != other.size:
-        sizes = " and ".join(f"{one.size[0]} x {one.size[1]}" for one in (first, other))
+    if first.size != second.size:
+        sizes = " and ".join(f"{one.size[0]} x {one.size[1]}" for one in (first, second))
         raise InputError(f"{pair} are slices of different sizes, {sizes}", "leave the odd ones out")
-    if (first.spacing is None) != (other.spacing is None) or (
+    if (first.spacing is None) != (second.spacing is None) or (
         first.spacing is not None
-        and other.spacing is not None
-        and not np.allclose(first.spacing, other.spacing, rtol=_SAME_SPACING)
+        and second.spacing is not None
+        and not np.allclose(first.spacing, second.spacing, rtol=_SAME_SPACING)
     ):
         raise InputError(
-            f"{pair} have different pixel spacings, {first.spacing} and {other.spacing} mm",
+            f"{pair} have different pixel spacings, {first.spacing} and {second.spacing} mm",
             "leave the odd ones out",
         )
     if (
         first.directions is not None
-        and other.directions is not None
-        and np.abs(first.directions - other.directions).max() > _SAME_DIRECTION
+        and second.directions is not None
+        and np.abs(first.directions - second.directions).max() > _SAME_DIRECTION
     ):
         raise InputError(
             f"{pair} are slices of different orientation (a localiser among them?)", "leave the odd ones out"
