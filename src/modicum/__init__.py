@@ -16,10 +16,20 @@ from modicum.version import __version__
 if TYPE_CHECKING:
     from modicum.api import Run, fit, load
     from modicum.comparison.compare import compare
+    from modicum.engine.inference.load_exported import load_exported
     from modicum.methods.checks import check_method
     from modicum.planning.memory import predict as predict_memory
 
-__all__ = ["Run", "__version__", "check_method", "compare", "fit", "load", "predict_memory"]
+__all__ = [
+    "Run",
+    "__version__",
+    "check_method",
+    "compare",
+    "fit",
+    "load",
+    "load_exported",
+    "predict_memory",
+]
 
 _torchvision_schemas.install()
 
@@ -29,6 +39,7 @@ _PLACES = {
     "compare": "modicum.comparison.compare:compare",
     "fit": "modicum.api:fit",
     "load": "modicum.api:load",
+    "load_exported": "modicum.engine.inference.load_exported:load_exported",
     "predict_memory": "modicum.planning.memory:predict",
 }
 

@@ -45,6 +45,7 @@ def fit(
     batch_size: int | Literal["auto"] | None = None,
     memory: str | int | None = None,
     write_report: bool = True,
+    self_contained: bool = False,
     **settings: Any,
 ) -> Run:
     """Trains a method on a data set, evaluates it and writes the report.
@@ -66,6 +67,7 @@ def fit(
             or to be warned. By default the free memory of the GPU, or half of the machine's available memory.
         write_report: whether to write ``report.html`` at the end, which takes a second or two;
             :meth:`Run.report` does it later.
+        self_contained: keep the frozen backbone's weights in the run folder too, as :meth:`Run.pack` does afterwards.
         settings: any setting of the recipe by its name: ``backbone="resnet18"``, ``weights="random"``,
             ``image_size=512``, ``label="grade"``, ``epochs=10``, ``lr=1e-3``, ...
 
@@ -93,7 +95,7 @@ def fit(
     if resume and folder.status.get("state") == "finished":
         check_same(Recipe.read(folder.recipe), resolved, folder)
         say(f"run '{folder.name}' is finished already; nothing was done")
-        return Run(folder)
+        return _packed(Run(folder), self_contained)
     content = fit_recipe(
         resolved,
         folder,
@@ -102,8 +104,16 @@ def fit(
         workers=usable_cores() if workers is None else workers,
     )
     run = Run(folder)
-    if content and write_report:  # only the first process of a distributed run writes
-        run.report()
+    if content:  # only the first process of a distributed run writes
+        if write_report:
+            run.report()
+        _packed(run, self_contained)
+    return run
+
+
+def _packed(run: Run, wanted: bool) -> Run:
+    if wanted and process_rank() == 0:
+        run.pack()
     return run
 
 

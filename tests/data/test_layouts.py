@@ -121,7 +121,6 @@ def test_columns_that_are_not_there_bring_a_suggestion(tmp_path, columns, messag
         ("image,label\na.png,1\nb.png,1,2\n", "set.csv row 3 has 3 cells, the header has 2"),
         ("image,label,label\na.png,1,2\n", "set.csv has two columns 'label'"),
         ("image,label\na.png,1\n,0\n", "set.csv row 3 names no image"),
-        ("image,split\na.png,train\nb.png,fold3\n", "set.csv row 3: unknown split 'fold3'"),
         ("image,label\na.png,\nb.png,\n", "set.csv: no row has a label"),
         (
             "image,label\na.png,0\n\nb.png,1\n./a.png,1\n",
@@ -393,10 +392,10 @@ def test_a_folder_a_class_with_splits(tmp_path):
 def test_a_plain_folder_has_just_images(tmp_path):
     touch(tmp_path / "plain", "img10.png", "img9.png")
     assert load_manifest(tmp_path / "plain").table.to_dict("list") == {"image": ["img9.png", "img10.png"]}
-    touch(tmp_path / "held", "images/a.png", "masks/a.png")
+    touch(tmp_path / "held", "images/a.png", "sketches/a.png")
     held = load_manifest(tmp_path / "held")
     assert held.table.to_dict("list") == {"image": ["images/a.png"]}
-    assert "left out: masks" in held.notes[0]
+    assert "left out: sketches" in held.notes[0]
     frame = load_manifest(f"{tmp_path}/plain/img9.png#frame=0")
     assert (len(frame), frame.refs()[0].frame) == (1, 0)
     one = load_manifest(tmp_path / "plain" / "img9.png")

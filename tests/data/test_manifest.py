@@ -76,7 +76,7 @@ def test_a_damaged_saved_manifest_is_named(tmp_path, text):
 
 
 def test_a_missing_saved_manifest_is_named(tmp_path):
-    with pytest.raises(InputError, match="is not there"):
+    with pytest.raises(InputError, match="does not exist"):
         Manifest.read_saved(tmp_path / "manifest.csv", tmp_path)
 
 

@@ -260,7 +260,7 @@ def test_siim_rows_that_make_no_sense(tmp_path):
     with pytest.raises(InputError, match=r"train-rle.csv row 2: 3 numbers are not pairs"):
         load_manifest(folder)
     write(folder / "train-rle.csv", "ImageId, EncodedPixels\nu.1, 0 2\nu.1, -1\n")
-    with pytest.raises(InputError, match="row 3: says that its image has no region"):
+    with pytest.raises(InputError, match="row 3: the marker for no region, but another row"):
         load_manifest(folder)
 
 

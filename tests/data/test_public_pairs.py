@@ -173,7 +173,7 @@ def test_volumes_of_other_sizes_or_places_are_no_pair(tmp_path):
     with pytest.raises(InputError, match=r"differ in shape .*: 2 x 10 x 10 and 3 x 10 x 10"):
         load_manifest(tmp_path, pairs=("T1", "T2"))
     volume(tmp_path / "p_T2.nii.gz", body(0.5, 0.5), spacing=2.0)
-    with pytest.raises(InputError, match="show different places"):
+    with pytest.raises(InputError, match="have different positions"):
         load_manifest(tmp_path, pairs=("T1", "T2"))
     volume(tmp_path / "p_T2.nii.gz", body(0.01, 0.0))
     with pytest.raises(

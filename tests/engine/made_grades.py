@@ -6,6 +6,8 @@ import cv2
 import numpy as np
 import pandas as pd
 
+import modicum
+
 GRADES = 4
 SETTINGS = {
     "backbone": "test_resnet", "weights": "random", "image_size": 32, "epochs": 6, "batch_size": 8, "lr": 1e-2,
@@ -34,3 +36,15 @@ def write_grades(folder: Path, images: int = 64, test_seed: int = 1, shift: floa
         rows.append({"image": name, "grade": grade, "patient": f"p{number:03d}", "split": split})
     pd.DataFrame(rows).to_csv(folder / "labels.csv", index=False)
     return folder / "labels.csv"
+
+
+def fit(data, runs, name, **settings):
+    """A run on them, by full fine-tuning."""
+    return modicum.fit(
+        data, name=name, runs=runs, label="grade", **{"method": "full", **SETTINGS, **settings}
+    )
+
+
+def table_of(run, split="test"):
+    """The predictions of an evaluation."""
+    return pd.read_csv(run.path / "evaluations" / split / "predictions.csv")

@@ -1,19 +1,17 @@
 """Runs that learn a severity score: from files to predictions, comparisons and reports, and back after a kill."""
 
 import json
-import shutil
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from made_grades import SETTINGS, write_grades
+from made_grades import SETTINGS, fit, table_of, write_grades
 from safetensors.torch import load_file
 from small_stages import Perceptron, same, stage_data, trainer, weights_of
 
 import modicum
-from modicum.data.stores.image_store import ImageStore
-from modicum.engine.inference import calibration
 from modicum.engine.inference.attribution import attribution_map
 from modicum.engine.model import load_method
 from modicum.engine.run_folder import RunFolder
@@ -34,19 +32,9 @@ def runs(tmp_path_factory):
     return tmp_path_factory.mktemp("runs")
 
 
-def fit(data, runs, name, **settings):
-    return modicum.fit(
-        data, name=name, runs=runs, label="grade", **{"method": "full", **SETTINGS, **settings}
-    )
-
-
 @pytest.fixture(scope="module", params=["mse", SUM])
 def run(request, data, runs):
     return fit(data, runs, "sum" if "+" in request.param else "mse", loss=request.param)
-
-
-def table_of(run, split="test"):
-    return pd.read_csv(run.path / "evaluations" / split / "predictions.csv")
 
 
 # A run from end to end
@@ -106,6 +94,24 @@ def test_evaluation_of_other_data_and_the_report(run, tmp_path):
     table.to_csv(other, index=False)
     with pytest.raises(InputError, match=r"label '4' is not in 0\.\.3"):
         run.evaluate(other, name="others", workers=0, columns={"label": "grade"})
+
+
+def test_an_exported_network_gives_the_scores(run, data, tmp_path):
+    import timm
+
+    weights = load_file(run.export(tmp_path / "grader.safetensors"))
+    card = json.loads((tmp_path / "grader.json").read_text())
+    assert card["arguments"]["num_classes"] == 1
+    assert card["task"]["thresholds"] == [0.5, 1.5, 2.5]
+    network = timm.create_model(card["backbone"], **card["arguments"]).eval()
+    network.load_state_dict(weights)
+    mean, std = (torch.tensor(card["input"][name]).view(1, 3, 1, 1) for name in ("mean", "std"))
+    table = table_of(run)
+    pixels = np.stack([cv2.imread(str(data.parent / name))[..., ::-1] for name in table["image"]])
+    images = torch.from_numpy(pixels.copy()).permute(0, 3, 1, 2).float() / 255
+    with torch.no_grad():
+        scores = network((images - mean) / std)[:, 0]
+    assert scores.tolist() == pytest.approx(table["score"].tolist(), abs=1e-4)
 
 
 def test_the_score_is_what_is_explained(run):
@@ -222,115 +228,6 @@ def test_a_run_from_before_there_were_thresholds_goes_on(data, runs, monkeypatch
         InputError, match=r"was started with options.thresholds='midpoints', now it is \[1.0, 2"
     ):
         fit(data, runs, "old", epochs=1, loss="mse", thresholds=[1.0, 2.0, 2.5], resume=True)
-
-
-# Thresholds that are tuned
-
-
-def test_thresholds_are_chosen_on_validation_images_and_never_look_at_test(data, runs, tmp_path, monkeypatch):
-    rows, score_stored = [], calibration.score_stored
-
-    def watched(*args):
-        rows.append(args[6])
-        return score_stored(*args)
-
-    monkeypatch.setattr(calibration, "score_stored", watched)
-    settings = {"loss": "mse", "thresholds": "validation", "epochs": 2}
-    first = fit(data, runs, "tuned", **settings)
-    splits = pd.read_csv(first.path / "manifest.csv")["split"]
-    assert len(rows) == 1
-    assert set(splits[rows[0]]) == {"val"}
-    # Other test pictures, with other grades, choose the same.
-    other = write_grades(tmp_path / "data", test_seed=5)
-    table = pd.read_csv(other)
-    table.loc[table["split"] == "test", "grade"] = 3 - table.loc[table["split"] == "test", "grade"]
-    table.to_csv(other, index=False)
-    second = fit(other, tmp_path, "tuned", **settings)
-    assert table_of(second)["score"].tolist() != table_of(first)["score"].tolist()
-    kept = [json.loads((run.path / "model.json").read_text()) for run in (first, second)]
-    assert kept[0] == kept[1]
-    assert kept[0]["task"]["thresholds_from"] == "validation"
-    values = kept[0]["task"]["thresholds"]
-    assert values != [0.5, 1.5, 2.5]
-    for run in (first, second):
-        for split in ("val", "test"):
-            found = table_of(run, split)
-            assert (np.digitize(found["score"], values) == found["prediction"]).all()
-    assert (
-        "chosen on the validation set for the highest quadratic kappa"
-        in (first.path / "report.html").read_text()
-    )
-
-
-def test_tuned_thresholds_serve_the_validation_images_better_than_midpoints(runs, data):
-    tuned = fit(data, runs, "tuned", loss="mse", thresholds="validation", epochs=2, resume=True)
-    plain = fit(data, runs, "plain", loss="mse", epochs=2)
-    scores = [
-        run.metrics["evaluations"]["val"]["metrics"]["quadratic_kappa"]["value"] for run in (tuned, plain)
-    ]
-    assert scores[0] > scores[1]
-    assert table_of(tuned, "val")["score"].tolist() == table_of(plain, "val")["score"].tolist()
-
-
-def test_thresholds_that_are_given_are_used(data, runs):
-    run = fit(data, runs, "given", loss="mse", thresholds=[1.0, 1.5, 2.0], epochs=1)
-    found = table_of(run)
-    assert (np.digitize(found["score"], [1.0, 1.5, 2.0]) == found["prediction"]).all()
-    assert json.loads((run.path / "model.json").read_text())["task"]["thresholds_from"] == "given"
-
-
-# Refused before an image is decoded
-
-
-@pytest.mark.parametrize(
-    ("settings", "problem"),
-    [
-        ({"loss": "msee"}, "there is no loss 'msee'; did you mean 'mse'"),
-        (
-            {"loss": "mse", "ordered": False},
-            "mse needs grades, and these classes have no order; pass --set ordered=t",
-        ),
-        ({"loss": "kappa", "ordered": False}, "kappa needs grades"),
-        (
-            {"loss": "bce"},
-            "loss 'bce' does not fit multi-class labels; use cross_entropy, focal, kappa, mse, mae, smoo",
-        ),
-        ({"loss": "mse", "thresholds": [1.0]}, "thresholds has 1 values for 4 grades; give 3"),
-        ({"loss": "mse", "thresholds": "best"}, "setting 'thresholds.*' is 'best'"),
-    ],
-)
-def test_losses_that_do_not_fit_the_labels_are_refused_before_images_are_decoded(
-    data, tmp_path, monkeypatch, settings, problem
-):
-    monkeypatch.setattr(
-        ImageStore, "build_or_open", lambda *args, **kwargs: pytest.fail("an image was decoded")
-    )
-    with pytest.raises(InputError, match=problem):
-        fit(data, tmp_path, "refused", **settings)
-
-
-def test_tuning_without_validation_images_is_refused_before_training(tmp_path):
-    source = write_grades(tmp_path / "data", 16)
-    table = pd.read_csv(source)
-    table.loc[table["split"] == "val", "split"] = "train"
-    table.to_csv(source, index=False)
-    with pytest.raises(
-        InputError, match="no image is in split 'val', and the thresholds are to be chosen on"
-    ):
-        fit(source, tmp_path, "none", loss="mse", thresholds="validation", fractions=[0.8, 0.0, 0.2])
-    assert not (tmp_path / "none" / "history.jsonl").exists()
-    shutil.rmtree(tmp_path / "none")
-
-
-def test_findings_have_no_score(tmp_path):
-    source = write_grades(tmp_path / "data", 16)
-    table = pd.read_csv(source)
-    table["dark"], table["bright"] = (table["grade"] < 2).astype(int), (table["grade"] > 1).astype(int)
-    table.to_csv(source, index=False)
-    with pytest.raises(InputError, match="loss 'mse' does not fit multi-label labels; use bce"):
-        modicum.fit(
-            source, "full", name="m", runs=tmp_path, labels=["dark", "bright"], **SETTINGS, loss="mse"
-        )
 
 
 # The memory that it takes

@@ -1,6 +1,8 @@
 """Words for losses: one reading for every task."""
 
 import doctest
+import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -9,7 +11,9 @@ from hypothesis import strategies as st
 from modicum.engine.recipe.new_recipe import make_recipe
 from modicum.errors import InputError
 from modicum.tasks import loss_words
+from modicum.tasks.classification.objectives import NAMES as NAMES_OF_CLASSIFICATION
 from modicum.tasks.loss_words import loss_terms
+from modicum.tasks.segmentation.loss_choice import PARTS
 
 NAMES = ("mse", "mae", "dice", "cross_entropy")
 
@@ -102,3 +106,10 @@ def test_losses_that_fit_are_kept_as_they_were_written():
         "thresholds"
     ] == ("validation")
     assert make_recipe("nowhere", "full", {"class_weights": "dynamic", "class_weights_decay": 0.5})
+
+
+def test_the_page_of_losses_names_every_loss_and_no_other():
+    page = (Path(__file__).parents[2] / "docs" / "losses.md").read_text(encoding="utf-8")
+    table = page[page.index("| task |") : page.index("Classes are grades where")]
+    named = {name for name in re.findall(r"`([a-z_0-9]+)`", table) if name != "auto"}
+    assert named == {*NAMES_OF_CLASSIFICATION, *PARTS}

@@ -75,9 +75,9 @@ def test_a_score_of_classes_without_an_order_is_refused():
         Classification("multi-class", ["a", "b", "c"], output="score")
     with pytest.raises(InputError, match="thresholds has 1 values for 5 grades"):
         graded(thresholds=[1.0])
-    with pytest.raises(InputError, match="loss 'mse' is of score, and this task's output is logits"):
+    with pytest.raises(InputError, match="loss 'mse' is of score, but this task's output is logits"):
         Classification("multi-class", GRADES, ordered=True).loss({}, {"loss": "mse"})
-    with pytest.raises(InputError, match="loss 'focal' is of logits, and this task's output is score"):
+    with pytest.raises(InputError, match="loss 'focal' is of logits, but this task's output is score"):
         graded().loss({}, {"loss": "focal"})
 
 
@@ -318,9 +318,9 @@ def test_calibrated_chooses_thresholds_where_asked_to_and_keeps_them():
     collected = task.scores()
     collected.update(torch.tensor(0.6 * truth + 0.5)[:, None], batch(truth.tolist()))
     assert collected.metrics()["quadratic_kappa"] < 0.9
-    assert task.calibrates
+    assert task.calibrates == "thresholds"
     chosen = task.calibrated(collected)
-    assert (chosen.calibrates, chosen.thresholds.source) == (False, "validation")
+    assert (chosen.calibrates, chosen.thresholds.source) == ("", "validation")
     assert task_from_dict(chosen.to_dict()).thresholds.values == chosen.thresholds.values
     assert "highest on the validation images" in chosen.notes[0]
     again = chosen.scores()

@@ -30,6 +30,8 @@ from modicum.wording import listed
 COLUMNS = tuple(name for name in ROLES if name != "labels")
 """Columns with a meaning, apart from the findings (which are never one column) and from one mask a class."""
 SPLITS = ("train", "val", "test")
+OTHER_SPLIT = "other_split"
+"""The column of words that a table has for splits and that are none of the known ones; no row of them is in a split."""
 REFERENCE = "reference"
 """The split of rows that are neither learned from nor scored: annotated examples that a method asks for."""
 # pandas 2 has no text type with NaN for "missing" that every 2.x knows.

@@ -17,6 +17,7 @@ from modicum.distributed import wait_for_all
 from modicum.engine.checkpoint import save_tensors
 from modicum.engine.devices import be_deterministic, chosen_device, memory_error, out_of_memory, process_rank
 from modicum.engine.environment import environment
+from modicum.engine.frozen_backbone import weights_origin
 from modicum.engine.inference.calibration import calibrated_task, check_calibration
 from modicum.engine.inference.evaluation import evaluate_rows
 from modicum.engine.inputs.auxiliary_images import with_auxiliary_images
@@ -163,14 +164,14 @@ def _fit(recipe: Recipe, folder: RunFolder, stores: Path, workers: int, began: f
     digest = check_backbone(method, None)
     if process_rank() == 0:
         # An unfinished run's report wants to know the classes.
-        _write_model(folder, task, method, digest, None)
+        _write_model(recipe, folder, task, method, digest, None)
     inputs = StageInputs(recipe, prepared, task, targets, stores, device)
     stages = run_stages(method, recipe, folder, inputs, task, device)
     if process_rank() != 0:
         return {}
     task = calibrated_task(task, method, recipe, prepared, device, stages.learned)
     weights_digest = save_tensors(folder.weights, learned_of(method))
-    _write_model(folder, task, method, digest, weights_digest)
+    _write_model(recipe, folder, task, method, digest, weights_digest)
     content = _describe(recipe, folder, task, method, stages, inputs)
     content["evaluations"] = _evaluate(recipe, folder, task, method, prepared, device, stages.learned)
     content["time"]["fit_seconds"] = time.monotonic() - began
@@ -200,10 +201,12 @@ def _write_artefacts(folder: RunFolder, texts: Mapping[str, str]) -> None:
 
 
 def _write_model(
-    folder: RunFolder, task: Task, method: Method, frozen: str | None, weights: str | None
+    recipe: Recipe, folder: RunFolder, task: Task, method: Method, frozen: str | None, weights: str | None
 ) -> None:
     digests = {"frozen_backbone_sha256": frozen, "weights_sha256": weights}
-    content = {"schema": 1, "task": task.to_dict(), **digests}
+    content: dict[str, Any] = {"schema": 1, "task": task.to_dict(), **digests}
+    if frozen is not None and (origin := weights_origin(recipe.backbone, folder)) is not None:
+        content["frozen_backbone"] = origin
     if (backbone := backbone_in(method.predictor())) is not None:
         # One that is made anew has timm's, whatever its weights were trained with.
         content["normalisation"] = backbone.normalisation

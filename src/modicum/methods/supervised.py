@@ -1,4 +1,4 @@
-"""The stage that most methods end with: minimise the task's loss on the outputs of one network."""
+"""The last stage of most methods: minimise the task's loss on the outputs of one network."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -11,11 +11,11 @@ from modicum.tasks.base import Batch
 
 
 class SupervisedStage(TrainStage):
-    """One update that minimises the task's loss.
+    """A training stage with one update, which minimises the task's loss.
 
     Args:
         loss: the task's loss, ``(outputs, batch) -> scalar``. Where it has a method ``on_epoch_start(epoch)``, a pure
-            function of the epoch's number, that is called before the first batch of an epoch, and where one goes on.
+            function of the epoch's number, that is called before the first batch of an epoch, and where one is resumed.
     """
 
     name = "tune"

@@ -39,7 +39,7 @@ class _MetaTensors(TorchFunctionMode):
 
 
 def fake_method(recipe: Recipe, num_classes: int) -> Method:
-    """The method of a recipe for a made-up classification. Neither hub nor weights file is looked at.
+    """The method of a recipe for a synthetic classification. Neither hub nor weights file is read.
 
     Raises:
         InputError: the method does not classify, or its configuration or backbone is wrong.

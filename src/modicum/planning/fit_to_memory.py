@@ -1,4 +1,4 @@
-"""``--batch-size auto`` and ``--memory``: a recipe whose training fits into what there is."""
+"""``--batch-size auto`` and ``--memory``: fits a recipe's training into the available memory."""
 
 from modicum.data.label_fraction import keep_label_fraction
 from modicum.data.splits import ensure_splits
@@ -45,7 +45,7 @@ def fit_to_memory(recipe: Recipe, memory: str | int | None, *, choose: bool) -> 
     images, classes = _facts(recipe)
     device = chosen_device(recipe.device)
     kind: Device = "cuda" if device.type == "cuda" else "cpu"
-    # Free memory is what is left beside this process, which has its libraries and context already.
+    # Free memory does not include this process, which has its libraries and context already.
     budget, reserve = (free_bytes(device), 0) if given is None else (given, RESERVE_BYTES)
     of = f"of {budget / 1e9:.1f} GB" + (" that are free" if given is None else "")
     if not choose:
@@ -60,7 +60,7 @@ def fit_to_memory(recipe: Recipe, memory: str | int | None, *, choose: bool) -> 
 
 
 def _facts(recipe: Recipe) -> tuple[int, int]:
-    """Training images and classes."""
+    """Number of training images and classes."""
     data = recipe.data
     manifest = read_manifest(data, recipe.task)
     task = task_for(manifest, recipe)
@@ -72,7 +72,7 @@ def _facts(recipe: Recipe) -> tuple[int, int]:
 
 
 def _check(recipe: Recipe, classes: int, device: Device, usable: int, of: str) -> None:
-    """Says whether the recipe's own batch size fits. Training is not held up where that cannot be said."""
+    """Reports whether the recipe's batch size fits. Training goes ahead if that cannot be predicted."""
     try:
         found = predicted(recipe, classes, device)
     except InputError as error:

@@ -37,7 +37,7 @@ _LIKE_FIRST = {
 
 
 class KnownValues(TorchDispatchMode):
-    """Follows the values of small tensors beside an execution on tensors without values (fake, or on meta).
+    """Tracks the values of small tensors during an execution on tensors without values (fake, or on meta).
 
     Values belong to storages: whatever views a storage has, and whatever is written into it, is followed.
 
@@ -53,7 +53,7 @@ class KnownValues(TorchDispatchMode):
     # --- what is known --------------------------------------------------------------------------------------------
 
     def know(self, tensor: Tensor, values: Tensor) -> None:
-        """Says what a tensor without values holds."""
+        """Records the values of a tensor without values."""
         storage = tensor.untyped_storage()
         with _disable_current_modes():
             kept = torch.zeros(storage.nbytes() // tensor.element_size(), dtype=tensor.dtype)
@@ -72,7 +72,7 @@ class KnownValues(TorchDispatchMode):
         self._asked = 0
 
     def values(self, tensor: Tensor) -> Tensor | None:
-        """What a tensor holds; None where that is not known."""
+        """The values of a tensor; None if unknown."""
         if _has_values(tensor):
             return tensor
         key = _storage_key(tensor)

@@ -1,4 +1,4 @@
-"""How much memory a training will take at most, said before anything runs.
+"""Predicts the peak memory of a training before it runs.
 
 The method is built with shapes and no values, and does two training steps on fake tensors, which takes a second or
 so on a CPU and needs neither a GPU nor memory. See ``docs/memory.md`` for what is counted and what is not.
@@ -67,7 +67,7 @@ class MemoryPrediction:
 
     @property
     def needed_bytes(self) -> int:
-        """What the run takes at most, in extraction and training."""
+        """Peak memory of the run, in extraction and training."""
         return max(self.peak_bytes, self.extraction_bytes)
 
 
@@ -132,7 +132,7 @@ def predicted(recipe: Recipe, num_classes: int, device: Device) -> MemoryPredict
 
 
 def _run(method: Method, run: DryRun) -> tuple[list[tuple[str, dict[str, Any], Peak]], int]:
-    """Name, account and peak of each stage that learns, and the peak of those that do not."""
+    """Name, account and peak of each training stage, and the peak of the other stages."""
     count = run.recipe.training.batch_size
     extraction = 0
     trained: list[tuple[str, dict[str, Any], Peak]] = []
@@ -162,7 +162,7 @@ def _as_user_error(error: Exception, recipe: Recipe) -> InputError:
 
 
 def _read_by(stage: TrainStage, inputs: Batch) -> Batch:
-    """What the loader gives a stage: the inputs it reads, and the targets."""
+    """A loaded batch of a stage: the inputs it reads, and the targets."""
     wanted = {*stage.reads, "label", "position"}
     return {name: tensor for name, tensor in inputs.items() if name in wanted}
 

@@ -1,4 +1,4 @@
-"""Losses in words: names, and weighted sums of names, as every task and method reads them."""
+"""Parses loss expressions: names, and weighted sums of names such as ``dice+0.5*bce``."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ LOSS_SETTINGS: Mapping[str, Any] = {
     "class_weights_decay": 0.9,
     "label_smoothing": 0.0,
 }
-"""Settings of the training that a task's loss is made from, with their defaults."""
+"""Training settings that define a task's loss, with their defaults."""
 
 
 def loss_terms(words: str, known: Sequence[str]) -> dict[str, float]:
@@ -19,13 +19,13 @@ def loss_terms(words: str, known: Sequence[str]) -> dict[str, float]:
 
     Args:
         words: for instance ``smooth_l1+0.5*mse``; spaces do not count.
-        known: names that there are.
+        known: valid names.
 
     Returns:
         The factor of each name, in the order of the words.
 
     Raises:
-        InputError: an unknown name (with a suggestion), one that is there twice, or a factor that is no number above 0.
+        InputError: an unknown name (with a suggestion), a repeated name, or a factor that is not a number above 0.
 
     >>> loss_terms("2*focal + dice", ["dice", "focal"])
     {'focal': 2.0, 'dice': 1.0}
@@ -59,9 +59,9 @@ def refuse_settings(settings: Mapping[str, Any], keys: Sequence[str], reason: st
 
     Args:
         settings: values by the names of :data:`LOSS_SETTINGS`.
-        keys: those without an effect.
-        reason: why they have none, as the end of a sentence.
-        remedy: what to do.
+        keys: names of the settings without an effect.
+        reason: why they have no effect, as the end of a sentence.
+        remedy: what the user can do.
 
     Raises:
         InputError: one of them has another value than its default.

@@ -161,7 +161,7 @@ def test_losses_and_weights_that_do_not_fit_are_refused():
     for settings, problem in (
         ({"loss": "dise"}, "no loss 'dise'"),
         ({"label_smoothing": 0.1}, "label_smoothing=0.1 has no effect"),
-        ({"class_weights": "dynamic"}, "class_weights='dynamic' is nothing"),
+        ({"class_weights": "dynamic"}, "class_weights='dynamic' is not an option of losses of masks"),
     ):
         with pytest.raises(InputError, match=problem):
             Segmentation.validate_loss(settings, {})

@@ -12,17 +12,27 @@ from modicum.data.boxes.column import with_box_cells, with_box_file
 from modicum.data.boxes.options import BoxOptions
 from modicum.data.layouts.box_source import box_source
 from modicum.data.layouts.columns import tidy
+from modicum.data.layouts.file_finder import find_files
+from modicum.data.layouts.folder_grounds import grounded
 from modicum.data.layouts.folders import holds_images, images_manifest, read_folder
-from modicum.data.layouts.monai import is_datalist, read_datalist
+from modicum.data.layouts.monai import is_datalist, read_datalist, set_aside_unlabelled
 from modicum.data.layouts.npz import is_array_data, read_npz
 from modicum.data.layouts.paths import confine, refuse_repeats, require_files
 from modicum.data.layouts.public import LayoutOptions, read_public
 from modicum.data.layouts.public.pairs import read_pairs
 from modicum.data.layouts.split_lists import apply_split_lists
-from modicum.data.layouts.table import TABLE_SUFFIXES, named_table_in, read_table, short_name, table_in
+from modicum.data.layouts.table import (
+    TABLE_SUFFIXES,
+    named_table_in,
+    read_table,
+    short_name,
+    table_in,
+    tables_of,
+)
+from modicum.data.layouts.unread_files import unread_notes
 from modicum.data.manifest import Manifest, name_classes, split_reference
 from modicum.errors import InputError
-from modicum.wording import count_of
+from modicum.wording import count_of, listed
 
 __all__ = [
     "LayoutOptions",
@@ -83,12 +93,22 @@ def load_manifest(
         if pairs is not None or layout not in (None, "folder"):
             manifest = _read_as(source, layout, options, pairs, bool(columns) or images is not None)
         else:
-            manifest = _read(source, columns, None if images is None else Path(images), layout, options)
+            manifest = _read(
+                source,
+                columns,
+                None if images is None else Path(images),
+                layout,
+                options,
+                split_lists is not None,
+            )
+    if unlabelled == "drop" and manifest.source.endswith(".json"):
+        manifest = set_aside_unlabelled(manifest)
     if split_lists is not None and "split" in manifest.table:
         # The lists replace the column, so its values need not be valid.
         manifest = replace(manifest, table=manifest.table.drop(columns="split"))
     # An image named by the user is accepted even if a link leads outside.
-    manifest = confine(tidy(manifest, classes), allow_outside or _is_image(source))
+    allow_outside = allow_outside or _is_image(source)
+    manifest = confine(find_files(confine(tidy(manifest, classes), allow_outside)), allow_outside)
     if missing == "error" and split_lists is None:
         require_files(manifest)
     refuse_repeats(manifest)
@@ -187,9 +207,14 @@ def _read(
     images: Path | None,
     layout: str | None,
     options: LayoutOptions,
+    with_lists: bool,
 ) -> Manifest:
     if source.is_dir():
-        return _read_folder(source, columns, images, None if layout == "folder" else options)
+        # Published lists bring the labels that the folders of images do not say.
+        by_folders = with_lists or layout == "folder"
+        made = _read_folder(source, columns, images, None if layout == "folder" else options, by_folders)
+        # A table or a data list says which files it means; a folder means all that it holds.
+        return made if made.origins else replace(made, notes=[*made.notes, *unread_notes(source)])
     if _is_image(source):
         return images_manifest([source if source.exists() else str(source)])
     if not source.exists():
@@ -217,15 +242,21 @@ def _read_folder(
     columns: Mapping[str, str | Sequence[str]] | None,
     images: Path | None,
     options: LayoutOptions | None,
+    by_folders: bool,
 ) -> Manifest:
-    """Reads a folder; as a public data set only with options."""
+    """Reads a folder; as a public data set only with options; ``by_folders`` takes folders as classes without a note."""
     if options is not None and not columns and images is None and named_table_in(folder) is None:
         public = read_public(folder, options)
         if public is not None:
             return public
     table = table_in(folder, columns)
     if table is not None:
-        return replace(read_table(table, columns, images), name=data_name(folder))
+        made = read_table(table, columns, images)
+        others = [path.name for path in tables_of(folder) if path != table]
+        ground = f"read as the table '{table.name}' in the folder" + (
+            f"; not read: {listed(others)}" if others else ""
+        )
+        return replace(made, name=data_name(folder), notes=[ground, *made.notes])
     if columns or images is not None:
         raise InputError(
             f"folder '{folder.name}' contains no table (.csv, .tsv or .parquet)",
@@ -242,8 +273,14 @@ def _read_folder(
         )
     if data_files:
         manifest = read_datalist(data_files[0]) if lists else read_npz(data_files[0])
-        return replace(manifest, name=data_name(folder))
-    return read_folder(folder)
+        ground = (
+            f"read as the data list '{data_files[0].name}' in the folder"
+            if lists
+            else f"read as '{data_files[0].name}'"
+        )
+        return replace(manifest, name=data_name(folder), notes=[ground, *manifest.notes])
+    manifest = read_folder(folder)
+    return manifest if by_folders else grounded(folder, manifest)
 
 
 def _is_image(source: Path) -> bool:

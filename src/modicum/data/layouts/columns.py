@@ -8,7 +8,24 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from modicum.data.manifest import COLUMNS, LABELS_PREFIX, REFERENCE, Manifest, class_order, name_classes
+from modicum.data.layouts.label_cells import (
+    label_cautions,
+    list_in,
+    mark_of,
+    several_labels,
+    spelling_cautions,
+    words_of,
+)
+from modicum.data.manifest import (
+    COLUMNS,
+    LABELS_PREFIX,
+    OTHER_SPLIT,
+    REFERENCE,
+    Manifest,
+    class_order,
+    name_classes,
+    text_column,
+)
 from modicum.data.roles import ROLES
 from modicum.errors import InputError, did_you_mean
 from modicum.wording import count_of, listed
@@ -106,13 +123,20 @@ def tidy(manifest: Manifest, classes: Sequence[str] | None = None) -> Manifest:
     for name in COLUMNS:
         if name in table and name not in ("image", "report"):  # a report may say 'NA'
             table[name] = table[name].where(~table[name].isin(_MISSING))
+    if "label" in table and "labels" not in table and manifest.origins:
+        how = several_labels(table["label"], classes or (), manifest.source)
+        if how is not None:
+            table, more = _as_labels(table, how)
+            notes += more
     if "label" in table:
         table["label"] = _whole_numbers(table["label"])
+        notes += label_cautions(table["label"].dropna().tolist())
     if "eye" in table:
         table["eye"], more = _eyes(manifest, table["eye"])
         notes += more
     if "split" in table:
-        table["split"] = _splits(manifest, table["split"])
+        table, more = _splits(manifest, table)
+        notes += more
     if "labels" in table and "label" not in table and _are_numbers(table["labels"]):
         table = table.rename(columns={"labels": "label"})
         table["label"] = _whole_numbers(table["label"])
@@ -122,6 +146,17 @@ def tidy(manifest: Manifest, classes: Sequence[str] | None = None) -> Manifest:
         table = table.assign(**findings)
         notes += more
     return replace(manifest, table=table, notes=notes)
+
+
+def _as_labels(table: pd.DataFrame, how: str) -> tuple[pd.DataFrame, list[str]]:
+    """The column ``label`` as ``labels``, or without the brackets where each list has one label."""
+    words = [None if isinstance(cell, float) else words_of(cell, how[-2]) for cell in table["label"]]
+    if all(row is None or len(row) == 1 for row in words):
+        table["label"] = text_column(row[0] if row else None for row in words)
+        return table, [f"column 'label' holds its labels {how} of one"]
+    most = max(len(row or ()) for row in words)
+    note = f"column 'label' holds up to {most} labels a row, {how}: read as findings"
+    return table.rename(columns={"label": "labels"}), [note]
 
 
 def _are_numbers(cells: pd.Series) -> bool:
@@ -152,14 +187,25 @@ def _eyes(manifest: Manifest, eyes: pd.Series) -> tuple[pd.Series, list[str]]:
     return sides, [f"{first} and counts as unknown ({count_of(len(strange), 'row')} in all)"]
 
 
-def _splits(manifest: Manifest, splits: pd.Series) -> pd.Series:
-    recognised = splits.map(lambda value: split_of(value) or np.nan, na_action="ignore")
-    for row in np.flatnonzero(splits.notna() & recognised.isna())[:1]:
-        raise InputError(
-            f"{manifest.describe_row(int(row))}: unknown split '{splits.iloc[row]}'",
-            "write train, val, test or reference, or rename the column to split at random",
-        )
-    return recognised
+def _splits(manifest: Manifest, table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Splits as train, val and test; other words move to a column of their own, where they can be asked for."""
+    splits = table["split"]
+    known = splits.map(lambda value: split_of(value) or np.nan, na_action="ignore")
+    is_other = splits.notna() & known.isna()
+    if not is_other.any():
+        return table.assign(split=known), []
+    words = sorted(splits[is_other].unique())
+    first = manifest.describe_row(int(np.flatnonzero(is_other)[0]))
+    quoted = listed(f"'{word}'" for word in words)
+    seen = f"{first}: split {quoted} is not train, val, test or reference"
+    table = table.assign(**{OTHER_SPLIT: splits.where(is_other)})
+    if known.isna().all():
+        table = table.drop(columns="split")
+        return table, [f"{seen}, and no row is in one of these: the column is not used as the split"]
+    note = (
+        f"{seen}: {count_of(int(is_other.sum()), 'row')} in no split (evaluate --split {words[0]} takes them)"
+    )
+    return table.assign(split=known), [note]
 
 
 def finding_columns(table: pd.DataFrame, origins: Sequence[str], source: str) -> pd.DataFrame:
@@ -215,21 +261,18 @@ def _findings_of_text(
     manifest: Manifest, cells: pd.Series, classes: Sequence[str] | None
 ) -> tuple[dict[str, list[float]], list[str]]:
     """Parses ``a|b`` (named findings are present, others absent) and ``a=1|b=0|c=-1`` (others unknown)."""
-    mark = "|" if any("|" in cell for cell in cells.dropna()) else ";"
+    mark = mark_of(cells)
     rows: list[dict[str, float] | None] = []
     explicit: list[bool] = []
     nothing = 0
     uncertain: list[str] = []
     for row, cell in enumerate(cells):
-        words = (
-            []
-            if isinstance(cell, float) or cell in _MISSING
-            else [w.strip() for w in cell.split(mark) if w.strip()]
-        )
+        words = [] if isinstance(cell, float) or cell in _MISSING else words_of(cell, mark)
         if len(words) == 1 and words[0].lower() in _NO_FINDING and words[0] not in (classes or ()):
             nothing, words, has_label = nothing + 1, [], True
         else:
-            has_label = bool(words)
+            # An empty list says that nothing was found, a blank says nothing.
+            has_label = bool(words) or (isinstance(cell, str) and list_in(cell) == [])
         pairs = [word.rpartition("=") for word in words]
         values = {
             (name.strip() if eq else value): _finding_value(value, name, manifest.describe_row(row))
@@ -247,6 +290,7 @@ def _findings_of_text(
                 f"{manifest.describe_row(row)}: finding '{name}' is not in {name_classes(names)}",
                 f"fix the row, or pass all findings with --classes {','.join([*names, name])}",
             )
+    cautions = spelling_cautions(names)
     table = {
         LABELS_PREFIX + name: [
             np.nan if values is None else values.get(name, np.nan if exact else 0.0)
@@ -255,4 +299,4 @@ def _findings_of_text(
         for name in names
     }
     notes = [f"{count_of(nothing, 'row')} without findings: 0 for each of them"] if nothing else []
-    return table, notes + _uncertain_note(uncertain)
+    return table, notes + _uncertain_note(uncertain) + cautions

@@ -10,6 +10,7 @@ import pandas as pd
 
 from modicum.data.image import ImageRef
 from modicum.data.layouts.columns import split_of
+from modicum.data.layouts.unread_files import unread_notes
 from modicum.data.manifest import Manifest, text_column
 from modicum.errors import InputError
 
@@ -33,7 +34,11 @@ def read_folder(folder: Path) -> Manifest:
     """
     entries, notes = _entries(folder, folder, None)
     if not entries:
-        raise InputError(f"folder '{folder.name}' contains no images", "pass a folder of images, or a table")
+        unread = unread_notes(folder)
+        raise InputError(
+            f"folder '{folder.name}' contains no images" + "".join(f"; {note}" for note in unread[:3]),
+            "pass a folder of images, or a table",
+        )
     entries.sort(key=lambda entry: natural_key(entry[0]))
     table = pd.DataFrame({"image": [image for image, _, _ in entries]})
     labels, splits = [label for _, label, _ in entries], [split for _, _, split in entries]

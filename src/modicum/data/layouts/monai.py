@@ -11,6 +11,7 @@ from modicum.data.layouts.columns import finding_columns, split_of, uncertain_no
 from modicum.data.layouts.table import short_name
 from modicum.data.manifest import LABELS_PREFIX, Manifest
 from modicum.errors import InputError
+from modicum.wording import count_of
 
 _REMEDY = "see MONAI's load_decathlon_datalist for the format"
 
@@ -48,6 +49,29 @@ def read_datalist(path: Path) -> Manifest:
         name=short_name(path),
         origins=origins,
     )
+
+
+def set_aside_unlabelled(manifest: Manifest) -> Manifest:
+    """Leaves out whole lists without any label, as the Decathlon's ``test`` is, where another list has them; noted."""
+    table = manifest.table
+    columns = [
+        str(name)
+        for name in table
+        if name in ("mask", "label", "labels") or str(name).startswith(LABELS_PREFIX)
+    ]
+    if not columns or "split" not in table:
+        return manifest
+    is_known = table[columns].notna().any(axis=1)
+    known_of_split = is_known.groupby(table["split"]).transform("any")
+    if known_of_split.all() or not is_known.any():
+        return manifest
+    made = manifest.subset(known_of_split.to_numpy(dtype=bool))
+    for split in table.loc[~known_of_split, "split"].unique():
+        count = int((table["split"] == split).sum())
+        made.notes.append(
+            f"left out: {count_of(count, 'image')} of the {split} list of {manifest.source}, without labels"
+        )
+    return made
 
 
 def is_datalist(path: Path) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from modicum.data.layouts.file_finder import near_matches
 from modicum.data.manifest import Manifest, path_columns, split_reference
 from modicum.errors import InputError
 from modicum.wording import count_of, listed
@@ -152,6 +153,7 @@ def require_files(manifest: Manifest) -> None:
     """Raises :class:`~modicum.errors.InputError` if files do not exist, with their count and the first few."""
     exists: dict[str, bool] = {}
     absent: list[str] = []
+    names: list[str] = []
     for column in path_columns(manifest.table):
         for row, text in enumerate(manifest.table[column]):
             if isinstance(text, float):
@@ -162,8 +164,10 @@ def require_files(manifest: Manifest) -> None:
             if not exists[file]:
                 origin = manifest.origins[row] if manifest.origins else f"image {row + 1}"
                 absent.append(f"{origin}: {column} '{text}'")
+                names.append(file)
     if absent:
+        near = near_matches(manifest, names)
         raise InputError(
-            f"{manifest.source}: {count_of(len(absent), 'file')} not found ({listed(absent)})",
+            f"{manifest.source}: {count_of(len(absent), 'file')} not found ({listed(absent)}{near})",
             "fix the paths, pass their folder with --images, or pass --skip-broken",
         )

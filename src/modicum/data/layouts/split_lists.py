@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from modicum.data.layouts.file_finder import FileFinder
 from modicum.data.layouts.list_labels import labels_of_lists
 from modicum.data.layouts.public.options import LayoutOptions
 from modicum.data.manifest import SPLITS, Manifest, split_reference, text_column
-from modicum.data.readers.content import SUFFIX_FORMATS
 from modicum.data.table_cells import read_text
 from modicum.errors import InputError
 from modicum.wording import count_of, listed
@@ -188,19 +188,11 @@ class _Rows:
     def __init__(self, manifest: Manifest) -> None:
         self.root = manifest.root.name
         self.full: dict[str, int] = {}
-        self.short: dict[str, int | None] = {}
-        self.stems: dict[str, int | None] = {}
+        self.by_file: dict[str, list[int]] = {}
         for row, reference in enumerate(manifest.table["image"]):
-            file = split_reference(reference)[0]
             self.full[reference] = row
-            ends = file.split("/")
-            for start in range(1, len(ends)):
-                end = "/".join(ends[start:])
-                # None marks an ambiguous name.
-                self.short[end] = None if end in self.short else row
-            suffix = next((suffix for suffix in SUFFIX_FORMATS if ends[-1].lower().endswith(suffix)), "")
-            stem = ends[-1][: len(ends[-1]) - len(suffix)]
-            self.stems[stem] = None if stem in self.stems else row
+            self.by_file.setdefault(split_reference(reference)[0], []).append(row)
+        self.finder = FileFinder(self.by_file)
 
     def find(self, line: Listed) -> tuple[int | None, str]:
         """The row and the labels of a line; names may contain blanks, so the longest match counts."""
@@ -217,13 +209,13 @@ class _Rows:
         above, _, rest = name.partition("/")
         if above == self.root and rest in self.full:
             return self.full[rest]
-        names = self.short if name in self.short else self.stems
-        if name in names and names[name] is None:
+        rows = [row for file in self.finder.find(name) for row in self.by_file[file]]
+        if len(rows) > 1:
             raise InputError(
                 f"{line.origin}: '{name}' is the name of several images",
                 "write it with its folder, for instance a/001.png",
             )
-        return names.get(name)
+        return rows[0] if rows else None
 
 
 def _readings(text: str) -> list[tuple[str, str]]:

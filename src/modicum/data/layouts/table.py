@@ -10,11 +10,23 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from modicum.data.image import ImageRef
 from modicum.data.layouts.columns import arrange, finding_columns, uncertain_notes
+from modicum.data.layouts.file_finder import FileFinder
+from modicum.data.layouts.folder_tables import (
+    IMAGE_NAMES,
+    has_label,
+    head_of,
+    image_column,
+    inferred_roles,
+    plain_name,
+)
 from modicum.data.layouts.paths import prefix_images
 from modicum.data.manifest import Manifest, text_column
+from modicum.data.readers.parquet import is_image_type
 from modicum.data.table_cells import decode, delimiter_of, read_cells
 from modicum.errors import InputError
+from modicum.wording import listed
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
 # Uninformative names; the folder's name is used instead.
@@ -61,6 +73,8 @@ def read_table(
         not_utf8 = frozenset(f"row {number}" for number in read.not_utf8)
     if table.empty:
         raise InputError(f"{path.name} has no rows", "pass a table with one row per image")
+    columns, inferred = _with_inferred(table, columns, path, images)
+    notes += inferred
     table = arrange(table, columns, path.name)
     manifest = Manifest(
         finding_columns(table, origins, path.name),
@@ -72,6 +86,32 @@ def read_table(
         not_utf8=not_utf8,
     )
     return prefix_images(manifest, images)
+
+
+def _with_inferred(
+    table: pd.DataFrame,
+    columns: Mapping[str, str | Sequence[str]] | None,
+    path: Path,
+    images: Path | None,
+) -> tuple[Mapping[str, str | Sequence[str]] | None, list[str]]:
+    """The columns, with those for image, label and patient that are called as public tables call them, and notes.
+
+    Only where no column is called ``image``: a table that follows the convention says itself what is what.
+    """
+    given = dict(columns or {})
+    if "image" in given or any(str(name).lower() == "image" for name in table):
+        return columns, []
+    folders = [path.parent / images, images] if images is not None else [path.parent]
+    folder = next((folder for folder in folders if folder.is_dir()), None)
+    if folder is None or not any(plain_name(str(name)) in IMAGE_NAMES for name in table):
+        return columns, []
+    column = image_column(table, FileFinder.below(folder))
+    if column is None:
+        return columns, []
+    roles, notes = inferred_roles(table, given)
+    roles = {"image": column, **roles}
+    named = listed(f"{role} from column '{name}'" for role, name in roles.items())
+    return {**given, **roles}, [f"{path.name}: {named}", *notes]
 
 
 def table_columns(path: Path) -> list[str]:
@@ -99,7 +139,12 @@ def short_name(path: Path) -> str:
 
 def _read_parquet(path: Path) -> tuple[pd.DataFrame, list[str]]:
     try:
-        table = pd.read_parquet(path)
+        file = pq.ParquetFile(path)
+        pictures = [field.name for field in file.schema_arrow if is_image_type(field.type)]
+        table = pd.read_parquet(path, columns=[n for n in file.schema_arrow.names if n not in pictures])
+        table = pd.DataFrame(table, index=range(file.metadata.num_rows))
+        for name in reversed(pictures):
+            table.insert(0, name, _references(file, path, name))
     except (OSError, ValueError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
@@ -112,6 +157,21 @@ def _read_parquet(path: Path) -> tuple[pd.DataFrame, list[str]]:
     return table, [f"row {number + 1}" for number in range(len(table))]
 
 
+def _references(file: pq.ParquetFile, path: Path, column: str) -> list[str | None]:
+    """The images in a column of a Parquet file; a cell without bytes is the path that it names, if any."""
+    kind = file.schema_arrow.field(column).type
+    has_path = pa.types.is_struct(kind) and kind.get_field_index("path") >= 0
+    references: list[str | None] = []
+    for batch in file.iter_batches(batch_size=1024, columns=[column]):
+        cells = batch.column(0)
+        contents = cells.field("bytes") if pa.types.is_struct(kind) else cells
+        paths = cells.field("path").to_pylist() if has_path else [None] * len(cells)
+        for is_there, name in zip(contents.is_valid().to_pylist(), paths, strict=True):
+            inside = str(ImageRef(Path(path.name), array=column, index=len(references)))
+            references.append(inside if is_there else name)
+    return references
+
+
 def table_in(folder: Path, columns: Mapping[str, str | Sequence[str]] | None = None) -> Path | None:
     """The table of a folder: ``manifest.*``, ``labels.*``, or the only one with an image column.
 
@@ -122,8 +182,21 @@ def table_in(folder: Path, columns: Mapping[str, str | Sequence[str]] | None = N
     if named is not None:
         return named
     image = (columns or {}).get("image", "image")
-    fitting = [path for path in _tables(folder) if image in table_columns(path) or _has_image_column(path)]
-    return _only(fitting, folder)
+    fitting = [path for path in tables_of(folder) if image in table_columns(path) or _has_image_column(path)]
+    if fitting or "image" in (columns or {}):
+        return _only(fitting, folder)
+    usual = [
+        path
+        for path in tables_of(folder)
+        if "submission" not in path.stem.lower() and {*map(plain_name, table_columns(path))} & {*IMAGE_NAMES}
+    ]
+    if not usual:
+        return None
+    finder = FileFinder.below(folder)
+    usual = [path for path in usual if image_column(head_of(path), finder) is not None]
+    labelled = [path for path in usual if has_label(path)]
+    # The table of a test set whose labels are kept back says less than that of the training set.
+    return _only(labelled or usual, folder)
 
 
 def named_table_in(folder: Path) -> Path | None:
@@ -132,10 +205,11 @@ def named_table_in(folder: Path) -> Path | None:
     Raises:
         InputError: there are several.
     """
-    return _only([path for path in _tables(folder) if path.stem.lower() in ("manifest", "labels")], folder)
+    return _only([path for path in tables_of(folder) if path.stem.lower() in ("manifest", "labels")], folder)
 
 
-def _tables(folder: Path) -> list[Path]:
+def tables_of(folder: Path) -> list[Path]:
+    """The CSV, TSV and Parquet files of a folder by name."""
     return [
         Path(entry.path)
         for entry in sorted(os.scandir(folder), key=lambda entry: entry.name)

@@ -72,11 +72,11 @@ class Reports:
 
     def by_reason(self) -> dict[tuple[str, str], list[str]]:
         """Origins of reports that were ``set aside`` or ``changed``, by these words and the reason."""
-        places_by_reason: dict[tuple[str, str], list[str]] = {}
+        origins_by_reason: dict[tuple[str, str], list[str]] = {}
         for what, unusual in (("set aside", self.set_aside), ("changed", self.changed)):
             for item in unusual:
-                places_by_reason.setdefault((what, item.reason), []).append(item.origin)
-        return places_by_reason
+                origins_by_reason.setdefault((what, item.reason), []).append(item.origin)
+        return origins_by_reason
 
     def select(self, names: Sequence[str] = ("findings", "impression")) -> "Reports":
         """Selects sections of each report; reports with none of them are set aside."""

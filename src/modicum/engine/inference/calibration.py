@@ -1,4 +1,4 @@
-"""What a task chooses on validation predictions once the weights are selected: thresholds, say. Never on test images."""
+"""Calibrates a task, such as its thresholds, on validation predictions of the selected weights; never on test images."""
 
 import torch
 
@@ -14,11 +14,11 @@ from modicum.tasks import Task
 
 
 def check_calibration(task: Task, prepared: PreparedData) -> None:
-    """Raises :class:`InputError` where a task has something to choose on validation images and there are none."""
+    """Raises :class:`InputError` if a task is calibrated on validation images and there are none."""
     if task.calibrates and not len(prepared.rows("val")):
         raise InputError(
-            "no image is in split 'val', and the thresholds are to be chosen on validation images",
-            "give some rows the split val, raise the second of data.fractions, or leave thresholds at midpoints",
+            f"no image is in split 'val', and {task.calibrates} are to be chosen on validation images",
+            "give some rows the split val, or raise the second of data.fractions (train, val, test)",
         )
 
 
@@ -30,14 +30,14 @@ def calibrated_task(
     device: torch.device,
     learned: tuple[TrainStage, StageData] | None,
 ) -> Task:
-    """The task with what it chooses on the predictions of the selected weights for the validation rows.
+    """Calibrates the task on the predictions of the selected weights for the validation rows.
 
     Says what was chosen. A task that chooses nothing comes back as it is, and nothing is predicted.
 
     Args:
-        task: what was learned.
-        method: with the selected weights.
-        recipe: of the run.
+        task: the trained task.
+        method: the method, with the selected weights.
+        recipe: the run's recipe.
         prepared: the run's data, of which the rows in ``val`` are read.
         device: where to compute.
         learned: see :func:`~modicum.engine.inference.evaluation.evaluate_rows`.

@@ -1,4 +1,4 @@
-"""From the words a user gave to the resolved recipe of a run, and its name."""
+"""Resolves a user's settings to the recipe of a run, and names the run."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,9 +24,9 @@ def make_recipe(
     """The resolved recipe of a run: general defaults, the method's, a given recipe's, then the user's settings.
 
     Args:
-        data: what is learned from.
+        data: the training data.
         method: None for the given recipe's, or ``full`` where it has none.
-        settings: the user's.
+        settings: the user's settings.
         given: a recipe to start from.
 
     Raises:
@@ -136,21 +136,21 @@ def _name_backbone_of_run(backbone: dict[str, Any]) -> None:
 
 
 def usual_task(tasks: Sequence[str]) -> str:
-    """The task of a method that serves several, where none is named: the first."""
+    """The default task of a method that supports several: the first."""
     return tasks[0]
 
 
 def run_name(data: str | Path, method: str) -> str:
-    """The name of a run that was given none: the data's and the method's."""
+    """The default name of a run: the data's and the method's."""
     return f"{data_name(data)}-{method}".lower().replace(" ", "-")
 
 
 def plain_name(name: str) -> str:
-    """A name that becomes one folder, as it is.
+    """Checks that a name can be the name of a folder.
 
     Raises:
         InputError: it would be a path that leads somewhere else.
     """
     if name in {"", ".", ".."} or any(mark in name for mark in "/\\:\0"):
-        raise InputError(f"--name '{name}' is no plain name", "use letters, digits, '-', '_' and '.'")
+        raise InputError(f"--name '{name}' is not a plain name", "use letters, digits, '-', '_' and '.'")
     return name

@@ -1,4 +1,4 @@
-"""The recipe: every setting of a run, resolved, as one file that a person can read and a run can be made from."""
+"""The recipe: every resolved setting of a run, as one readable file from which the run can be repeated."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,12 +19,12 @@ from modicum.errors import InputError, did_you_mean
 from modicum.tasks import DEFAULT_TASK
 
 RENAMED = {"passes": "repeats_per_epoch", "neighbours": "adjacent_slices"}
-"""Settings of earlier versions and what they are called now: old recipes and commands still work."""
+"""Settings of earlier versions and their current names: old recipes and commands still work."""
 RENAMED_VALUES = {("sampling", "one_of_each"): "round_robin"}
 
 
 OF_RUN = "run:"
-"""What a setting begins with that names an earlier run."""
+"""Prefix of a setting that names an earlier run."""
 STAGE_SOURCES = ("ready", "start")
 """Settings of a stage that name an earlier run."""
 OF_THE_WHOLE_RUN = frozenset({"devices", "nodes", "workers", "deterministic"})
@@ -38,7 +38,7 @@ class Settings(BaseModel):
 
 
 class DataSettings(Settings):
-    """Where the images are and how the table is read."""
+    """Location of the images, and how the table is read."""
 
     source: str = Field(
         description="Table, folder, datalist or array file, relative to where the run was started."
@@ -103,7 +103,7 @@ class DataSettings(Settings):
 
 
 class ImageSettings(Settings):
-    """How a file becomes the network's input."""
+    """Preprocessing of files to the network's input."""
 
     size: tuple[int, int] = Field((224, 224), description="Height and width in pixels.")
     crop: Literal["none", "fundus"] = Field("none", description="Crop to the fundus disc first.")
@@ -128,7 +128,7 @@ class ImageSettings(Settings):
 
 
 class BackboneSettings(Settings):
-    """The network under the head."""
+    """The network before the head."""
 
     name: str = Field("resnet50", description="A timm model name.")
     weights: str = Field("hub", description="hub, random, a weights file, or run:FOLDER.")
@@ -145,7 +145,7 @@ class BackboneSettings(Settings):
 
 
 class FeatureSettings(Settings):
-    """What a frozen backbone says of each image, for the methods that learn from that."""
+    """Stored features of a frozen backbone, for the methods that train on them."""
 
     mode: Literal["auto", "store", "live"] = Field(
         "auto",

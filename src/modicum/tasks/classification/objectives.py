@@ -1,4 +1,4 @@
-"""Losses of classification by name: what each is for, which outputs it wants, and with class weights."""
+"""Losses of classification by name, with the outputs that each needs and with class weights."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -59,7 +59,7 @@ def terms_of(words: str) -> dict[str, float]:
 
 
 def output_of(words: str) -> Output:
-    """What a network has to say for a loss. Raises as :func:`terms_of`."""
+    """The kind of network output that a loss needs. Raises as :func:`terms_of`."""
     return "score" if set(terms_of(words)) <= set(OF_SCORE) else "logits"
 
 
@@ -78,7 +78,7 @@ def validate_loss_settings(settings: Mapping[str, Any], options: Mapping[str, An
         options: of the task; ``thresholds`` are of a severity score alone.
 
     Raises:
-        InputError: as said.
+        InputError: settings that do not fit the loss.
     """
     words = settings.get("loss", "auto")
     names = set() if words == "auto" else set(terms_of(words))
@@ -126,7 +126,7 @@ def make_loss(
     label_smoothing: float = 0.0,
     decay: float | None = None,
 ) -> "OnBatch":
-    """The loss that words stand for, on the outputs and a batch.
+    """Builds the loss of an expression in words, ``(outputs, batch) -> scalar``.
 
     Args:
         words: a name or a weighted sum, see :func:`terms_of`.
@@ -134,21 +134,21 @@ def make_loss(
         label_smoothing: of cross-entropy.
         decay: factor from an epoch to the next on what the weights have above 1; None: they stay as they are.
     """
-    made: dict[str, nn.Module] = {}
+    losses: dict[str, nn.Module] = {}
     for name in terms_of(words):
         if name == "bce":
-            made[name] = MaskedBCEWithLogits(class_weights)
+            losses[name] = MaskedBCEWithLogits(class_weights)
         elif name == "focal":
-            made[name] = FocalLoss(class_weights=class_weights)
+            losses[name] = FocalLoss(class_weights=class_weights)
         elif name == "kappa":
-            made[name] = QuadraticKappaLoss(class_weights)
+            losses[name] = QuadraticKappaLoss(class_weights)
         elif name in OF_SCORE:
-            made[name] = GradeRegressionLoss(OF_SCORE[name], class_weights)
+            losses[name] = GradeRegressionLoss(OF_SCORE[name], class_weights)
         else:
-            made[name] = CrossEntropy(class_weights, label_smoothing)
-    terms = [(factor, made[name]) for name, factor in terms_of(words).items()]
+            losses[name] = CrossEntropy(class_weights, label_smoothing)
+    terms = [(factor, losses[name]) for name, factor in terms_of(words).items()]
     loss = terms[0][1] if len(terms) == 1 and terms[0][0] == 1 else WeightedSum(terms)
-    target = "labels" if "bce" in made else "label"
+    target = "labels" if "bce" in losses else "label"
     if decay is None or class_weights is None:
         return OnBatch(loss, target)
     return OnBatchByEpoch(loss, target, class_weights, decay)
@@ -182,7 +182,7 @@ def weights_of(
     if len(weights) != len(classes):
         raise InputError(
             f"class_weights has {len(weights)} values for {len(classes)} classes",
-            f"give one each, in the order {name_classes(classes)}",
+            f"give one for each class, in the order {name_classes(classes)}",
         )
     return weights
 
@@ -215,7 +215,7 @@ class OnBatchByEpoch(OnBatch):
 
     @torch.no_grad()
     def on_epoch_start(self, epoch: int) -> None:
-        """Puts the weights of an epoch (from 0) in place."""
+        """Sets the weights of an epoch (from 0)."""
         weights = torch.from_numpy(decayed_weights(self._first, epoch, self.decay))
         for name, buffer in self.loss.named_buffers():
             if name.rpartition(".")[2] in ("class_weights", "pos_weight"):

@@ -3,8 +3,8 @@
 Ranking is by *cut points*: grade ``g`` or more against the grades below. ``auroc`` is the mean over them, each of which
 is there as ``auroc/>=<grade>``; ``sensitivity_at_95_specificity`` is that of the lowest cut, any disease against none.
 The other metrics are of the grade that the thresholds make of a score, as :mod:`modicum.tasks.classification.metrics`
-defines them; ``mae`` is the mean distance of that grade from the true one, in grades. A score is no probability, so there
-is no calibration.
+defines them; ``mae`` is the mean distance of that grade from the true one, in grades. A score is not a probability, so
+there is no calibration.
 """
 
 from collections.abc import Sequence
@@ -87,7 +87,7 @@ def _statistics(
     scores: Severity, truth: Grades, classes: Sequence[str], thresholds: Thresholds, specificity: float
 ) -> tuple[list[Statistic], dict[str, list[str]]]:
     _check(scores, truth, len(classes))
-    said = thresholds.grades(scores)
+    predicted = thresholds.grades(scores)
     names = {name: name for name in ("accuracy", "balanced_accuracy", "quadratic_kappa")}
     names |= {f"f1/{number}": f"f1/{name}" for number, name in enumerate(classes)}
     if len(classes) == 2:
@@ -96,7 +96,7 @@ def _statistics(
         del names["balanced_accuracy"]  # a mean over the grades that there are
         of_grades = [(metric, *grade) for metric in OF_A_GRADE for grade in enumerate(classes)]
         names |= {f"{metric}/{number}": f"{metric}/{name}" for metric, number, name in of_grades}
-    statistics = [decisions(truth, said, len(classes)).renamed(names), _distance(truth, said)]
+    statistics = [decisions(truth, predicted, len(classes)).renamed(names), _distance(truth, predicted)]
     statistics += [_cut(scores, truth, cut, classes, specificity) for cut in range(1, len(classes))]
     means = {"macro_f1": [f"f1/{name}" for name in classes]}
     if len(classes) == 2:
@@ -118,9 +118,9 @@ def _cut(scores: Severity, truth: Grades, cut: int, classes: Sequence[str], spec
     return ranks.renamed(names)
 
 
-def _distance(truth: Grades, said: Grades) -> Statistic:
+def _distance(truth: Grades, predicted: Grades) -> Statistic:
     """``mae``: the mean distance between two grades."""
-    terms = sparse.csr_array(np.stack([np.abs(truth - said), np.ones(len(truth))]).astype(np.float64))
+    terms = sparse.csr_array(np.stack([np.abs(truth - predicted), np.ones(len(truth))]).astype(np.float64))
 
     def finish(sums: Sums) -> Values:
         return {"mae": sums[0] / sums[1]}

@@ -72,17 +72,17 @@ class SeverityScores(ClassificationScores):
     def examples(self, count: int) -> list[Example]:
         """``count`` mistakes whose score is farthest from the truth, then half as many of the nearest hits."""
         scores, truth = self.scores_and_truth()
-        said, rows = self.thresholds.grades(scores), self.positions()
+        predicted, rows = self.thresholds.grades(scores), self.positions()
         order = np.argsort(-np.abs(scores - truth), kind="stable")
-        mistakes = [index for index in order if said[index] != truth[index]][:count]
-        hits = [index for index in order[::-1] if said[index] == truth[index]][: count // 2]
+        mistakes = [index for index in order if predicted[index] != truth[index]][:count]
+        hits = [index for index in order[::-1] if predicted[index] == truth[index]][: count // 2]
         return [
             Example(
                 row=int(rows[index]),
-                kind="correct" if said[index] == truth[index] else "mistake",
+                kind="correct" if predicted[index] == truth[index] else "mistake",
                 output=0,
                 truth=self.classes[truth[index]],
-                prediction=self.classes[said[index]],
+                prediction=self.classes[predicted[index]],
                 probability=math.nan,
                 score=float(scores[index]),
             )

@@ -55,8 +55,8 @@ class Classification(ImageLevelTask):
         classes: class names in the order of the outputs.
         ordered: the classes are grades; mistakes by two grades are worse than by one.
         specificity: where sensitivity is reported.
-        output: what a network says of an image: ``logits``, one a class, or ``score``, its severity in grades.
-        thresholds: where a score goes over to the next grade: ``midpoints`` (0.5, 1.5, ...), ``validation`` (chosen on
+        output: the network's output for an image: ``logits``, one a class, or ``score``, its severity in grades.
+        thresholds: the scores at which the next grade begins: ``midpoints`` (0.5, 1.5, ...), ``validation`` (chosen on
             validation predictions, see :meth:`calibrated`), or the values.
 
     Raises:
@@ -104,14 +104,14 @@ class Classification(ImageLevelTask):
             columns = ", ".join(str(c) for c in manifest.table.columns)
             raise InputError(
                 f"{manifest.source}: no column 'label' or 'labels' (columns: {columns})",
-                "name a table's with --label COLUMN, or sort the images into one folder a class",
+                "name the column of the table with --label COLUMN, or sort the images into one folder a class",
             )
         found = manifest.classes()
         classes = [str(name) for name in options.get("classes") or found]
         if len(classes) < 2:
             only = f"only class '{classes[0]}'" if classes else "no labels"
             raise InputError(
-                f"{manifest.source}: {only} in column 'label'", "a classifier needs two classes or more"
+                f"{manifest.source}: {only} in column 'label'", "add images of at least one other class"
             )
         ordered = options.get("ordered")
         if ordered is None:
@@ -197,7 +197,8 @@ class Classification(ImageLevelTask):
             if missing:
                 name = missing[0].removeprefix(LABELS_PREFIX)
                 raise InputError(
-                    f"{manifest.source}: finding '{name}' has no column", "add it, blank where unknown"
+                    f"{manifest.source}: finding '{name}' has no column",
+                    "add the column, with blank cells where the finding is unknown",
                 )
             return {"labels": manifest.table[columns].to_numpy(dtype=np.float32)}
         if "label" not in manifest.table:
@@ -246,8 +247,8 @@ class Classification(ImageLevelTask):
         check_fits(words, self.kind, self.ordered)
         if output_of(words) != self.output:
             raise InputError(
-                f"loss '{words}' is of {output_of(words)}, and this task's output is {self.output}",
-                "make the task with for_loss",
+                f"loss '{words}' is of {output_of(words)}, but this task's output is {self.output}",
+                f"use task.for_loss('{words}')",
             )
         if targets and self.kind == "multi-label":
             refuse_settings(given, ["label_smoothing"], "bce smooths no labels", "leave it at 0")
@@ -256,8 +257,8 @@ class Classification(ImageLevelTask):
         return make_loss(words, weights, float(given["label_smoothing"]), decay)
 
     @property
-    def calibrates(self) -> bool:
-        return self.thresholds is not None and self.thresholds.pending
+    def calibrates(self) -> str:
+        return "thresholds" if self.thresholds is not None and self.thresholds.pending else ""
 
     def calibrated(self, scores: Scores) -> "Classification":
         """The task with the thresholds that maximise quadratic kappa on the scores, where they are to be chosen."""

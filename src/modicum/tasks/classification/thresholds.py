@@ -1,4 +1,4 @@
-"""From a severity score to a grade: thresholds at midpoints, given, or tuned for quadratic kappa.
+"""Thresholds from severity scores to grades: at midpoints, given, or tuned for quadratic kappa.
 
 A score is one real number an image, in grades: 2.0 is exactly grade 2. Grade ``g`` is said from the ``g``-th threshold
 on (a score that equals it belongs to the higher grade), as in Huang et al., Diagnostics 2023, 13, 1664.
@@ -26,7 +26,7 @@ class Thresholds:
     Attributes:
         values: rising, one fewer than there are grades.
         source: ``midpoints`` (0.5, 1.5, ...), ``given`` by the user, or chosen on ``validation`` predictions.
-        pending: whether they are to be chosen as soon as there are validation predictions.
+        pending: whether they will be chosen on the validation predictions.
     """
 
     values: tuple[float, ...]
@@ -72,14 +72,14 @@ class Thresholds:
 
 
 def midpoints(num_grades: int) -> tuple[float, ...]:
-    """0.5, 1.5, ...: each score goes to the nearest grade."""
+    """Thresholds 0.5, 1.5, ...: each score is rounded to the nearest grade."""
     return tuple(grade + 0.5 for grade in range(num_grades - 1))
 
 
 def tuned_thresholds(
     scores: Float[np.ndarray, "n"], truth: Int[np.ndarray, "n"], num_grades: int
 ) -> tuple[float, ...]:
-    """Thresholds that maximise quadratic kappa: the best place of one at a time, until none moves.
+    """Thresholds that maximise quadratic kappa, by coordinate search: one at a time, until none moves.
 
     The search starts twice, at the midpoints and where as many images get each grade as have it, and is deterministic.
     A threshold moves only where kappa rises, to the middle between two scores; of equally good places to the nearest.
@@ -88,16 +88,16 @@ def tuned_thresholds(
     Args:
         scores: finite.
         truth: grades from 0.
-        num_grades: how many there are.
+        num_grades: number of grades.
     """
     best, highest = midpoints(num_grades), -np.inf
     if not len(scores):
         return best
     for start in (best, _matching(scores, truth, num_grades)):
-        found = _searched(list(start), scores, truth, num_grades)
-        kappa = _kappa(found, scores, truth, num_grades)
+        candidate = _searched(list(start), scores, truth, num_grades)
+        kappa = _kappa(candidate, scores, truth, num_grades)
         if kappa > highest + 1e-12:
-            best, highest = tuple(found), kappa
+            best, highest = tuple(candidate), kappa
     return best
 
 
@@ -107,7 +107,7 @@ def _matching(scores: np.ndarray, truth: np.ndarray, num_grades: int) -> tuple[f
     below = np.cumsum(np.bincount(truth, minlength=num_grades))[:-1]
     ends = np.concatenate([[order[0] - 1.0], order, [order[-1] + 1.0]])
     values = (ends[below] + ends[below + 1]) / 2
-    # Grades that no image has would share a place; the least step that separates them gives them no image.
+    # Grades that no image has would share a threshold; the least step that separates them gives them no image.
     for index in range(1, len(values)):
         values[index] = max(values[index], np.nextafter(values[index - 1], np.inf))
     return tuple(values.tolist())
@@ -118,20 +118,20 @@ def _searched(values: list[float], scores: np.ndarray, truth: np.ndarray, num_gr
     for _ in range(SWEEPS):
         moved = False
         for index in range(len(values)):
-            place, kappa = _best_place(index, values, scores, truth, num_grades)
+            threshold, kappa = _best_threshold(index, values, scores, truth, num_grades)
             if kappa > current + 1e-12 or (np.isnan(current) and not np.isnan(kappa)):
-                values[index], current, moved = place, kappa, True
+                values[index], current, moved = threshold, kappa, True
         if not moved:
             break
     return values
 
 
-def _best_place(
+def _best_threshold(
     index: int, values: Sequence[float], scores: np.ndarray, truth: np.ndarray, num_grades: int
 ) -> tuple[float, float]:
-    """The best place of one threshold between its neighbours, and kappa there; NaN where there is none.
+    """The best value of one threshold between its neighbours, and kappa there; NaN if there is none.
 
-    As it rises past an image, that image falls by one grade: all places are looked at in one pass over sorted scores.
+    As it rises past an image, that image falls by one grade: all values are tried in one pass over sorted scores.
     """
     low = values[index - 1] if index else -np.inf
     high = values[index + 1] if index + 1 < len(values) else np.inf
@@ -139,8 +139,8 @@ def _best_place(
     between = (scores >= low) & (scores < high)
     order = np.argsort(scores[between], kind="stable")
     inside, true = scores[between][order], truth[between][order]
-    places = _places(inside, low, high)
-    usable = (places > low) & (places < high)
+    candidates = _candidates(inside, low, high)
+    usable = (candidates > low) & (candidates < high)
     # With all images between the neighbours in the upper grade, then one after the other in the lower one.
     grades[between] = index + 1
     step = (true - index) ** 2 - (true - index - 1) ** 2
@@ -154,11 +154,11 @@ def _best_place(
     if np.isnan(kappa).all():
         return values[index], float("nan")
     equal = np.flatnonzero(kappa >= np.nanmax(kappa) - 1e-12)
-    nearest = equal[np.abs(places[equal] - values[index]).argmin()]
-    return float(places[nearest]), float(kappa[nearest])
+    nearest = equal[np.abs(candidates[equal] - values[index]).argmin()]
+    return float(candidates[nearest]), float(kappa[nearest])
 
 
-def _places(inside: np.ndarray, low: float, high: float) -> np.ndarray:
+def _candidates(inside: np.ndarray, low: float, high: float) -> np.ndarray:
     """Below all sorted scores, in the middle of each gap, and above all; NaN between equal scores."""
     if not len(inside):
         return np.array([np.nan])

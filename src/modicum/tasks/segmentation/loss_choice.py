@@ -26,7 +26,7 @@ class OnMask(nn.Module):
 
 
 def chosen_loss(words: str, exclusive: bool, classes: Sequence[str], class_weights: Any = "none") -> OnMask:
-    """The loss that words stand for.
+    """Builds the loss of an expression in words.
 
     Args:
         words: as :func:`loss_parts` reads them; ``auto`` for Dice and cross-entropy.
@@ -79,7 +79,7 @@ def validate_loss_settings(settings: Mapping[str, Any]) -> None:
     refuse_settings(settings, ["class_weights_decay"], "weights of masks stay as they are", "leave it out")
     if isinstance(settings.get("class_weights"), str) and settings["class_weights"] != "none":
         raise InputError(
-            f"class_weights={settings['class_weights']!r} is nothing that losses of masks have",
+            f"class_weights={settings['class_weights']!r} is not an option of losses of masks (expected none or a list)",
             "leave class_weights at none (dice gives each class the same weight), or list one number a channel",
         )
 
@@ -89,12 +89,12 @@ def _class_weights(choice: Any, parts: Mapping[str, float], classes: Sequence[st
         return None
     if isinstance(choice, str) or "cross_entropy" not in parts:
         raise InputError(
-            f"class_weights={choice!r} is nothing that loss {'+'.join(parts)} of masks has",
+            f"class_weights={choice!r} is not an option of loss {'+'.join(parts)} of masks",
             "leave class_weights at none; dice gives each class the same weight",
         )
     if len(choice) != len(classes):
         raise InputError(
             f"class_weights has {len(choice)} values for {len(classes)} classes",
-            f"give one each, in the order {', '.join(classes)}",
+            f"give one for each class, in the order {', '.join(classes)}",
         )
     return torch.tensor([float(weight) for weight in choice])

@@ -11,6 +11,7 @@ from pathlib import Path
 from modicum.data.layouts.public import (
     chexpert,
     disc_cup,
+    image_masks,
     lesions,
     nih,
     octa,
@@ -69,6 +70,8 @@ LAYOUTS = (
     PublicLayout("disc-cup", "disc and cup", disc_cup.is_four_domains, disc_cup.read_four_domains),
     PublicLayout("pools", "", pairs.is_pools, pairs.read_pools),
     PublicLayout("image-mask", "vessels", vessels.is_prepared, vessels.read_prepared),
+    PublicLayout("images-tr", "", image_masks.is_images_tr, image_masks.read_images_tr),
+    PublicLayout("images-masks", "", image_masks.is_image_masks, image_masks.read_image_masks),
 )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 
+from modicum.data.layouts.file_finder import comparable
 from modicum.data.layouts.folders import images_below, list_folder, natural_key
 from modicum.data.readers.content import SUFFIX_FORMATS
 from modicum.errors import InputError
@@ -95,4 +96,4 @@ def _keys(paths: Iterable[Path], pattern: str) -> Iterator[tuple[str, Path]]:
     for path in paths:
         match = re.fullmatch(pattern, stem_of(path), re.IGNORECASE)
         if match:
-            yield match[1].lower(), path
+            yield comparable(match[1]), path

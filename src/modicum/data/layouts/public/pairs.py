@@ -1,6 +1,7 @@
 """Images and their targets: folders with equal file names, and the pools ``trainA`` and ``trainB``."""
 
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -159,6 +160,7 @@ def _by_name(folder: Path) -> dict[str, Path]:
     paths_by_name: dict[str, Path] = {}
     for path in images_in(folder, deep=True):
         name = re.sub("_[AB]$", "", path.with_name(stem_of(path)).relative_to(folder).as_posix())
+        name = unicodedata.normalize("NFC", name)
         if name in paths_by_name:
             raise InputError(
                 f"'{paths_by_name[name].name}' and '{path.name}' in '{folder.name}' have the same name",
