@@ -33,3 +33,25 @@ def test_each_listed_name_is_taken_as_it_stands():
         key = name if name in listed("aadg") else name.rpartition(".")[2]
         value = {"size": 64, "mean": [0.5] * 3, "split_seed": 3}.get(name.rpartition(".")[2], 0.25)
         assert make_recipe("data", "aadg", {key: value}).model_dump() != defaults
+
+
+def rows(method: str) -> list[tuple[str, str]]:
+    names, _, meanings = (list(column.cells) for column in settings_table(method).columns)
+    return [(str(name), str(meaning)) for name, meaning in zip(names, meanings, strict=True)]
+
+
+def test_stages_are_listed_in_their_order_with_what_they_are():
+    assert [row for row in rows("linear") if "stage " in row[0]] == [
+        ("[dim]stage extract[/dim]", "extracts once from each image, without learning"),
+        ("[dim]stage tune[/dim]", "learns by gradients, scored by the task"),
+    ]
+    found = dict(rows("toy_bank"))
+    assert found["[dim]stage bank[/dim]"] == "is fitted to the training images without gradients"
+
+
+def test_settings_that_a_stage_has_for_itself_are_listed_as_they_are_given():
+    found = listed("toy_three")
+    assert (found["match.epochs"], found["prototypes.optimizer"]) == ("4", "sgd")
+    made = make_recipe("data", "toy_three", {"match.epochs": 7})
+    assert made.training_of("match").epochs == 7
+    assert any("--set match=run:runs/NAME" in meaning for _, meaning in rows("toy_three"))

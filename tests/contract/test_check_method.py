@@ -1,14 +1,17 @@
 """``check_method``: kept by every method there is, and each promise noticed where it is broken."""
 
+import re
+import sys
 from importlib.metadata import EntryPoint
 
 import broken_methods
 import pytest
 
 import modicum
+from modicum.__main__ import main
 from modicum.errors import InputError
 from modicum.methods import checks, method_class, method_entries
-from modicum.methods.checks import CHECKS, MethodCheckError, check_method, write_made_data
+from modicum.methods.checks import CHECKS, CheckResult, MethodCheckError, check_method, write_made_data
 
 SMALL = {
     "reggan": {"generator_width": 4, "discriminator_width": 4, "registration_width": 4},
@@ -113,3 +116,34 @@ def test_each_check_says_its_promise_in_one_line():
         first, *_ = check.__doc__.splitlines()
         assert first.endswith(".")
         assert len(first) < 125
+
+
+def test_the_command_line_shows_what_came_of_each_check(monkeypatch, capsys):
+    results = [
+        CheckResult("words", "Words are there."),
+        CheckResult("batches", "Alone as together.", "it decides"),
+    ]
+    monkeypatch.setattr("modicum.console.checking.check_method", lambda name: results)
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setattr(sys, "argv", ["modicum", "methods", "toy_bank", "--check"])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    said = capsys.readouterr().out
+    assert not stopped.value.code
+    assert re.search("words +passed +Words are there.", said)
+    assert re.search("batches +not applicable: it decides +Alone as together.", said)
+
+
+def test_a_broken_promise_on_the_command_line_is_one_line(monkeypatch, capsys):
+    def broken(name):
+        raise MethodCheckError(name, "saved", "What is saved is learned.", "it is not", "save it")
+
+    monkeypatch.setattr("modicum.console.checking.check_method", broken)
+    monkeypatch.setattr(sys, "argv", ["modicum", "methods", "toy_bank", "--check"])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 2
+    said = capsys.readouterr().err
+    assert "method 'toy_bank', check saved (What is saved is learned): it is not; save it" in " ".join(
+        said.split()
+    )

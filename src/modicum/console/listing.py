@@ -10,6 +10,7 @@ from pydantic.fields import FieldInfo
 from rich.table import Table
 from rich.text import Text
 
+from modicum.console.stages import stage_kinds
 from modicum.engine.recipe.settings import (
     BackboneSettings,
     DataSettings,
@@ -73,7 +74,24 @@ def settings_table(name: str) -> Table:
             default = method_defaults.get(prefix, {}).get(key, field.get_default(call_default_factory=True))
             shown_key = f"{prefix}.{key}" if prefix not in ("config", "") and count[key] > 1 else key
             table.add_row(f"  {shown_key}", Text(_default_text(default)), Text(_meaning(field)))
+        if prefix == "training":
+            _add_stages(table, method)
     return table
+
+
+def _add_stages(table: Table, method: type[Method]) -> None:
+    """A row a stage with what it is, then the settings of the training loop that it has for itself."""
+    for stage, kind in stage_kinds(method).items():
+        table.add_row(f"[dim]stage {stage}[/dim]", "", Text(kind))
+        for key, default in method.stage_training.get(stage, {}).items():
+            field = TrainingSettings.model_fields[key]
+            table.add_row(f"  {stage}.{key}", Text(_default_text(default)), Text(_meaning(field)))
+    if len(method.stage_training) > 1:
+        first = next(iter(method.stage_training))
+        table.add_row(
+            "", "", Text(f"any training setting for one stage alone: --set {first}.epochs=10; a stage of an "
+                         f"earlier run: --set {first}=run:runs/NAME")
+        )  # fmt: skip
 
 
 def _parts(method: type[Method]) -> list[tuple[str, str, type[BaseModel]]]:

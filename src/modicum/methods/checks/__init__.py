@@ -17,6 +17,7 @@ from modicum.methods.checks.answers import (
     check_attribution,
     check_batches,
     check_evaluates,
+    check_export,
     check_memory,
     check_saved,
     check_single_image,
@@ -43,6 +44,7 @@ CHECKS: tuple[Callable[[Trial], None], ...] = (
     check_batches,
     check_single_image,
     check_attribution,
+    check_export,
     check_resumes,
     check_memory,
 )

@@ -132,6 +132,35 @@ def check_attribution(trial: Trial) -> None:
         raise NotApplicable("the predictor cannot be explained by gradients, and examples say so")
 
 
+@torch.no_grad()
+def check_export(trial: Trial) -> None:
+    """What predicts is exported to one file, which answers as the predictor does, without the run."""
+    import modicum
+
+    context, predictor = trial.opened.context, trial.opened.predictor().eval()
+    try:
+        file = trial.first[0].export(trial.folder / "exported.safetensors", form="predictor")
+        exported = modicum.load_exported(file)
+    except InputError as error:
+        raise NotApplicable(error.problem) from error
+    except Exception as error:
+        raise Broken(
+            f"its export ended in {type(error).__name__}: {error}",
+            "let the method be made from its config and context alone, with has_data=False too",
+        ) from error
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(2, context.task.channels, *context.image_size, generator=generator)
+    seeds = (torch.arange(2),) if getattr(predictor, "draws", False) else ()
+    first, second = predictor(images, *seeds), exported(images, *seeds)
+    if first.shape != second.shape or not torch.allclose(
+        first, second, atol=CLOSE, rtol=CLOSE, equal_nan=True
+    ):
+        raise Broken(
+            "the exported predictor gives other outputs",
+            "keep all that the predictor computes with in parameters or persistent buffers",
+        )
+
+
 def check_memory(trial: Trial) -> None:
     """The memory of its training is predicted, or one line says why it cannot be."""
     import modicum
