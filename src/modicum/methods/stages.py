@@ -65,7 +65,8 @@ class _LearningStage(nn.Module, ABC):
         reads: inputs it wants in a batch: ``image``, outputs of earlier extract stages, ``boxes``, further pictures,
             and any of these of another row: ``fellow_NAME`` (the same patient's other eye; with ``fellow_missing``,
             true where there is none and the row itself stands in) or ``partner_NAME`` (a training row drawn by a
-            second sampler; with its targets). An extract stage that provides ``image`` replaces the images.
+            second sampler, with its targets; in validation always the same one). An extract stage that provides
+            ``image`` replaces the images.
         partner_sampling: how partners are drawn: a sampling mode of :mod:`modicum.data.sampling`.
     """
 
@@ -74,7 +75,7 @@ class _LearningStage(nn.Module, ABC):
     partner_sampling: str = "balanced"
 
     def learns_from(self, targets: Targets) -> Bool[np.ndarray, "rows"] | None:
-        """Which rows the stage may see; None for all.
+        """Which rows the stage may see, as a mask; None for all. It must follow from the targets alone.
 
         Args:
             targets: of all rows of the data; ``has_boxes``, ``has_mask``, ... say which rows have a further input.
