@@ -61,10 +61,10 @@ def attribution_map(
         outputs = predictor_outputs(network, pixels, [name], seed)
         if not outputs.requires_grad or output >= outputs.shape[1]:
             return None
-        outputs[0, output].backward()
-    if pixels.grad is None:
+        (gradient,) = torch.autograd.grad(outputs[0, output], pixels, allow_unused=True)
+    if gradient is None:
         return None
-    magnitude = pixels.grad.abs().amax(1, keepdim=True)
+    magnitude = gradient.abs().amax(1, keepdim=True)
     size = max(3, round(max(image.shape[-2:]) / 24) | 1)
     return _normalised(F.avg_pool2d(magnitude, size, stride=1, padding=size // 2), image), "input gradient"
 
