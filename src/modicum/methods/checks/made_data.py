@@ -57,7 +57,9 @@ def _write_eyes(folder: Path) -> Path:
 
 def _boxes_around(mask: Path) -> str:
     """Left, top, right and bottom of the three largest things that are marked, as a cell of a table."""
-    marked = (cv2.imread(str(mask), cv2.IMREAD_UNCHANGED) > 0).astype(np.uint8)
+    pixels = cv2.imread(str(mask), cv2.IMREAD_UNCHANGED)
+    assert pixels is not None
+    marked = np.asarray(pixels > 0, dtype=np.uint8)
     _, _, things, _ = cv2.connectedComponentsWithStats(marked)
     largest = sorted(things[1:].tolist(), key=lambda thing: -thing[cv2.CC_STAT_AREA])[:3]
     boxes = [[left, top, left + width, top + height] for left, top, width, height, _ in largest]
