@@ -73,7 +73,7 @@ def check_batches(trial: Trial) -> None:
         raise NotApplicable("decides_over is 'set'")
     together, alone = _predicted(trial, 3), _predicted(trial, 1)
     first = together.iloc[0]
-    for name in (name for name in alone if pd.api.types.is_numeric_dtype(alone[name])):
+    for name in (str(name) for name in alone if pd.api.types.is_numeric_dtype(alone[name])):
         if not np.isclose(first[name], alone[name].iloc[0], atol=CLOSE, rtol=CLOSE, equal_nan=True):
             raise Broken(
                 f"'{name}' of an image is {first[name]:.6g} in a batch of three and {alone[name].iloc[0]:.6g} alone",
@@ -85,8 +85,8 @@ def check_single_image(trial: Trial) -> None:
     """A single image gets an answer, without anything known of its patient."""
     _needs_table(trial)
     table = _predicted(trial, 1)
-    numbers = [name for name in table if name.startswith("p_")] or [
-        name for name in table if pd.api.types.is_numeric_dtype(table[name]) and name != "error"
+    numbers = [str(name) for name in table if str(name).startswith("p_")] or [
+        str(name) for name in table if pd.api.types.is_numeric_dtype(table[name]) and name != "error"
     ]
     odd = [name for name in numbers if not np.isfinite(table[name].iloc[0])]
     if odd:

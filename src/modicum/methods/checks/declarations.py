@@ -1,5 +1,7 @@
 """Checks of what a method says of itself: names, words, settings, stages."""
 
+from typing import Any
+
 from pydantic import ValidationError
 
 from modicum.errors import InputError
@@ -61,8 +63,9 @@ def check_settings(trial: Trial) -> None:
             "leave model_config as MethodConfig has it (extra='forbid')",
         )
     known = next(iter(config.model_fields), "epochs")
+    unknown: dict[str, Any] = {f"{known}x": 1}
     try:
-        modicum.fit(trial.data, trial.name, name="unknown", runs=trial.folder, **{f"{known}x": 1})
+        modicum.fit(trial.data, trial.name, name="unknown", runs=trial.folder, **unknown)
     except InputError as error:
         if "unknown setting" in error.problem and known in error.remedy:
             return

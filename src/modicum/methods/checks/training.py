@@ -29,24 +29,24 @@ def check_rows(trial: Trial) -> None:
                 f"stage '{stage.name}' was shown no batch", "give data=... with rows that it learns from"
             )
     train = set(np.flatnonzero(trial.rows()["split"].to_numpy() == "train").tolist())
-    for stage, masks in seen.masks.items():
+    for name, masks in seen.masks.items():
         first, *others = masks
         if first is None and all(other is None for other in others):
             mask = train
         elif not isinstance(first, np.ndarray) or first.dtype != bool:
             raise Broken(
-                f"learns_from of stage '{stage}' gave {type(first).__name__}", "return a numpy array of bool"
+                f"learns_from of stage '{name}' gave {type(first).__name__}", "return a numpy array of bool"
             )
         elif not all(isinstance(other, np.ndarray) and np.array_equal(first, other) for other in others):
             raise Broken(
-                f"learns_from of stage '{stage}' gave other rows when it was asked again",
+                f"learns_from of stage '{name}' gave other rows when it was asked again",
                 "let it depend on nothing but the targets that it is given",
             )
         else:
             mask = train & set(np.flatnonzero(first).tolist())
-        if outside := seen.rows[stage] - mask:
+        if outside := seen.rows[name] - mask:
             raise Broken(
-                f"stage '{stage}' was shown {len(outside)} rows of which it may not learn (row {min(outside)}, say)",
+                f"stage '{name}' was shown {len(outside)} rows of which it may not learn (row {min(outside)}, say)",
                 "read rows through the batches that the stage is given",
             )
 
