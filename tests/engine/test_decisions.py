@@ -7,10 +7,12 @@ import pytest
 import torch
 from torch import nn
 
+from modicum.engine.model import method_parts
+from modicum.engine.recipe.new_recipe import make_recipe
 from modicum.engine.scoring import CollectedOutputs, decided
 from modicum.errors import InputError
 from modicum.methods import Decision, Rows
-from modicum.tasks import Classification
+from modicum.tasks import Classification, task_class
 
 TASK = Classification("multi-class", ["a", "b", "c"])
 ROWS = Rows(["x", "y"], [None] * 2, [None] * 2, [None] * 2)
@@ -66,3 +68,14 @@ def test_rows_that_two_processes_have_seen_are_decided_once_and_in_the_order_of_
     assert asked == [([1.0, 2.0, 3.0], [1, 2, 3])]
     assert rows.tolist() == [1, 2, 3]
     assert scores.metrics()["accuracy"] == 1
+
+
+def test_a_decision_over_a_set_is_refused_for_predictions_that_are_pictures(monkeypatch):
+    decides = SimpleNamespace(tasks=("image-to-image",), decides_over="set")
+    monkeypatch.setattr("modicum.engine.model.method_class", lambda name: decides)
+    task = task_class("image-to-image").from_options({}, None)
+    recipe = make_recipe("data", "reggan", {})
+    with pytest.raises(
+        InputError, match="decides over a set of images, which task 'image-to-image' predicts one"
+    ):
+        method_parts(recipe, task, {}, lambda: None)

@@ -3,17 +3,19 @@
 from modicum.engine.recipe.new_recipe import make_recipe
 from modicum.errors import ModicumError
 from modicum.methods import ExtractStage, FitStage, Method, Stage
+from modicum.planning.data_facts import assumed_facts
 from modicum.planning.fake_method import fake_method
 
 
 def stage_kinds(method: type[Method]) -> dict[str, str]:
     """By name, in their order, what kind each stage of a method is.
 
-    The method is made for two classes, with shapes and no values. Where that cannot be done (another task, a backbone
-    that timm no longer has), the kinds are not said.
+    The method is made with shapes and no values. Where that cannot be done (a backbone that timm no longer has, say), the
+    kinds are not said.
     """
     try:
-        stages = fake_method(make_recipe("data", method.name, {}), 2).stages()
+        recipe = make_recipe("data", method.name, {})
+        stages = fake_method(recipe, assumed_facts(recipe)).stages()
     except (ModicumError, RuntimeError, TypeError, ValueError):
         return dict.fromkeys(method.stage_training, "")
     return {stage.name: _kind(stage) for stage in stages}

@@ -21,7 +21,7 @@ from modicum.errors import InputError
 from modicum.methods import Context, ExtractStage, Method, Stage, TrainStage, method_class
 from modicum.methods.base import FitStage, MethodConfig, no_reference, unknown_statistics
 from modicum.nn import Backbone, deduplicated, learned_tensors
-from modicum.tasks import Task, task_from_dict
+from modicum.tasks import ImageLevelTask, Task, task_from_dict
 from modicum.tasks.base import AuxiliaryImage, Batch
 from modicum.tasks.loss_words import LOSS_SETTINGS
 
@@ -90,6 +90,11 @@ def method_parts(
         raise InputError(
             f"method '{recipe.method}' does not serve task '{task.name}'",
             f"it serves {', '.join(found.tasks)}",
+        )
+    if found.decides_over == "set" and not isinstance(task, ImageLevelTask):
+        raise InputError(
+            f"method '{recipe.method}' decides over a set of images, which task '{task.name}' predicts one by one",
+            "leave decides_over of the method as 'image'",
         )
     config = validated(found.Config, recipe.config, f"method {recipe.method}")
     context = Context(

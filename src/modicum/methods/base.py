@@ -155,12 +155,12 @@ class Method(ABC):
     def decide(self, outputs: Float[Tensor, "n outputs"], rows: Rows) -> Decision:
         """From the predictor's outputs for a set of images to the task's outputs, where ``decides_over`` is ``set``.
 
-        Must give an answer for a single image too, and where neither patient nor eye is known. Called without gradients, with
-        all stages in evaluation mode.
+        Must give an answer for a single image too, and where neither patient nor eye is known. Called without gradients,
+        with all stages in evaluation mode.
 
         Args:
-            outputs: of the predictor, in the order of the rows; on the CPU. A network that decides takes them where it is:
-                ``outputs.to(self.head.weight.device)``.
+            outputs: of the predictor, in the order of the rows; on the CPU. A network that decides moves them to where it
+                is, ``outputs.to(self.head.weight.device)``.
             rows: what is known of the images.
         """
         return Decision(outputs)

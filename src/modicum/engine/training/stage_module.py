@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from modicum.batch import for_each_relative
 from modicum.data.sampling import batches as cut_batches
 from modicum.data.sampling import epoch_draws, epoch_order
 from modicum.engine.inputs.batches import StageData, in_channels_last, loader
@@ -189,7 +188,9 @@ class StageModule(lightning.LightningModule):
         seed_globals("step", *place)
         batch = self.data.on_device(batch)
         if self.augmentation is not None:
-            batch = self._augmented(self.augmentation, batch, place)
+            batch = self.augmentation(
+                batch, generator_at("augment", *place)
+            )  # relatives by draws of their own
         if self.device.type == "cuda" and self.settings.channels_last:
             batch = in_channels_last(batch, self.data.kinds)
         batches = self.batches_per_epoch(self.trainer.world_size)
@@ -210,18 +211,6 @@ class StageModule(lightning.LightningModule):
             self.watch.pause()
             self._at_step_end({"lr": lr, "seconds": time.perf_counter() - began})
             self.watch.begin_wait()
-
-    def _augmented(
-        self,
-        augmentation: Callable[[Batch, torch.Generator], Batch],
-        batch: Batch,
-        seed_key: tuple[int | str, ...],
-    ) -> Batch:
-        """Augments the rows, and their fellows and partners, each with separate random draws."""
-        drawn = iter(("augment", "augment fellow", "augment partner"))
-        return for_each_relative(
-            batch, lambda part, kinds: augmentation(part, generator_at(next(drawn), *seed_key))
-        )
 
     def _run_updates(self, batch: Batch, group: int, steps_now: bool) -> tuple[dict[str, Tensor], float]:
         world = self.trainer.world_size
