@@ -85,7 +85,6 @@ def registered(monkeypatch):
         (broken_methods.Counts, "resumes", "killed in batch .* of stage 'tune' and resumed"),
         (broken_methods.EpochAttribute, "resumes", "killed in batch .* of stage 'tune' and resumed"),
         (broken_methods.Unseeded, "resumes", "two trainings with the same seed have another tensor"),
-        (broken_methods.LooksAtValues, "memory", "its dry run ended in KeyError"),
     ],
 )
 def test_a_broken_promise_is_noticed_and_named(registered, made, kind, check, said):
@@ -95,6 +94,25 @@ def test_a_broken_promise_is_noticed_and_named(registered, made, kind, check, sa
     assert error.value.check == check
     assert error.value.remedy
     assert "\n" not in str(error.value)
+
+
+def test_a_dry_run_that_looks_at_values_is_told_in_one_line(registered, made):
+    registered(broken_methods.LooksAtValues)
+    memory = check_method("checked", data=made("classification"))[-1]
+    assert (memory.check, memory.passed) == ("memory", False)
+    assert "stage 'tune'" in memory.not_applicable
+    assert "\n" not in memory.not_applicable
+
+
+def test_a_dry_run_that_ends_otherwise_is_a_broken_promise(registered, made, monkeypatch):
+    def ends(*args, **kwargs):
+        raise KeyError("label")
+
+    registered(broken_methods.Honest)
+    monkeypatch.setattr(modicum, "predict_memory", ends, raising=False)
+    with pytest.raises(MethodCheckError, match="its dry run ended in KeyError: 'label'") as error:
+        check_method("checked", data=made("classification"))
+    assert error.value.check == "memory"
 
 
 def test_an_honest_method_passes_in_its_place(registered, made):
