@@ -82,7 +82,6 @@ def registered(monkeypatch):
         (broken_methods.Counts, "resumes", "killed in batch .* of stage 'tune' and resumed"),
         (broken_methods.EpochAttribute, "resumes", "killed in batch .* of stage 'tune' and resumed"),
         (broken_methods.Unseeded, "resumes", "two trainings with the same seed have another tensor"),
-        (broken_methods.LooksAtValues, "memory", "its dry run ended in KeyError"),
     ],
 )
 def test_a_broken_promise_is_noticed_and_named(registered, made, kind, check, said):
