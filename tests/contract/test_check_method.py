@@ -14,7 +14,7 @@ from modicum.methods import checks, method_class, method_entries
 from modicum.methods.checks import CHECKS, CheckResult, MethodCheckError, check_method, write_made_data
 
 SMALL = {
-    "reggan": {"generator_width": 4, "discriminator_width": 4, "registration_width": 4},
+    "reggan": {"width": 4, "discriminator_width": 4, "registration_width": 4},
     "segment": {"decoder_width": 32},
     "aadg": {"decoder_width": 32, "batch_size": 4, "patch": 32, "search_after": 1, "policies": 2},
     "mae": {"decoder_width": 16, "decoder_depth": 1, "decoder_heads": 2},

@@ -67,7 +67,7 @@ def test_what_is_not_an_image_is_named(tmp_path):
     for part, reason in (
         ("#array=image&index=0", "is empty in this row"),
         ("#array=image&index=1", ""),
-        ("#array=image&index=2", "index 2 was asked for"),
+        ("#array=image&index=2", "index 2 was requested"),
         ("#array=n&index=0", "column 'n' holds no images"),
         ("#array=x&index=0", "has no column 'x'"),
     ):

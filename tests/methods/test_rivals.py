@@ -275,7 +275,9 @@ def test_the_merged_network_computes_the_same_with_timms_layers_only(name, backb
 
 @pytest.mark.parametrize("name", sorted(set(NAMES) - set(MERGING)))
 def test_what_is_more_than_its_backbone_does_not_merge(name):
-    with pytest.raises(InputError, match=f"what method '{name}' learns does not fold into its backbone; use"):
+    with pytest.raises(
+        InputError, match=f"what method '{name}' learns does not fold into its backbone; export its predictor"
+    ):
         small(name).merge()
 
 

@@ -121,10 +121,10 @@ def test_aadg_gets_a_multiple_of_its_domains(task_data):
 
 def test_auto_and_memory_serve_a_translation(task_data, tmp_path, capsys):
     _, method, settings = CASES["reggan nc+r"]
-    memory = {"batch_size": "auto", "memory": RESERVE_BYTES + 6 * 2**20}
+    memory = {"batch_size": "auto", "memory": RESERVE_BYTES + 40 * 2**20}
     run = fitted(task_data("pictures"), tmp_path, method, {**settings, **memory})
     batch = run.recipe.training.batch_size
-    assert 1 < batch < 15
+    assert batch == 1  # the method's own: of few images a larger one would leave an epoch few steps
     assert f"batch size {batch}: predicted peak" in capsys.readouterr().err
 
 
@@ -134,6 +134,6 @@ def test_methods_of_the_same_task_are_named_where_one_does_not_fit():
     assert "no other method fits" in caught.value.remedy
     with pytest.raises(InputError, match=r"take a method that fits \(mae\)") as caught:
         largest_batch(
-            "mrm", "test_vit", 32, RESERVE_BYTES + 90 * 2**20,
+            "mrm", "test_vit", 32, RESERVE_BYTES + 600 * 2**20,
             settings={"decoder_width": 48, "decoder_depth": 1, "vocabulary_size": 30_000},
         )  # fmt: skip
