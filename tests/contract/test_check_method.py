@@ -96,14 +96,6 @@ def test_a_broken_promise_is_noticed_and_named(registered, made, kind, check, sa
     assert "\n" not in str(error.value)
 
 
-def test_a_dry_run_that_looks_at_values_is_told_in_one_line(registered, made):
-    registered(broken_methods.LooksAtValues)
-    memory = check_method("checked", data=made("classification"))[-1]
-    assert (memory.check, memory.passed) == ("memory", False)
-    assert "stage 'tune'" in memory.not_applicable
-    assert "\n" not in memory.not_applicable
-
-
 def test_a_dry_run_that_ends_otherwise_is_a_broken_promise(registered, made, monkeypatch):
     def ends(*args, **kwargs):
         raise KeyError("label")
