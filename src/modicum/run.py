@@ -79,7 +79,7 @@ class Run:
         Raises:
             InputError: the run has not finished, or its files are damaged.
         """
-        return load_method(self.folder)[2]
+        return load_method(self.folder, self.weights)[2]
 
     def predict(
         self,

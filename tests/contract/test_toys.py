@@ -6,9 +6,11 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from toy_data import TOYS, fit
 
 import modicum
+from modicum.engine.inference.predictor_calls import predictor_outputs
 from modicum.errors import InputError
 from modicum.methods import method_class, method_entries
 
@@ -87,6 +89,21 @@ def test_a_single_image_gets_an_answer_where_answers_are_decided_over_a_set(run_
 def test_what_folds_into_its_backbone_is_exported(run_of, tmp_path, name):
     out = tmp_path / "exported.safetensors"
     assert run_of(name).export(out) == out
+
+
+@pytest.mark.parametrize("name", TOYS)
+def test_a_predictor_is_made_again_from_its_file_alone(run_of, tmp_path, name):
+    run = run_of(name)
+    network = modicum.load_exported(run.export(tmp_path / "network.safetensors", form="predictor"))
+    images, files = torch.rand(3, 3, 32, 32), ["a.png", "b.png", "c.png"]
+    with torch.no_grad():
+        expected, found = (
+            predictor_outputs(one, images, files, seed=0)
+            for one in (run.method().predictor().eval(), network)
+        )
+    assert torch.equal(found, expected)
+    card = json.loads((tmp_path / "network.json").read_text())
+    assert (card["decides_over"] == "set") is (name in DECIDED)
 
 
 # --- a decision over a set ----------------------------------------------------------------------------------------

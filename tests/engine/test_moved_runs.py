@@ -22,7 +22,7 @@ IMAGES = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
 
 def answers(path, weights=None) -> torch.Tensor:
-    network = load_method(RunFolder.open(path), weights)[2].predictor().eval()
+    network = Run.open(path, weights).method().predictor().eval()
     with torch.no_grad():
         return network(IMAGES)
 
