@@ -52,7 +52,8 @@ def read_raster(file: BinaryIO, form: str, request: Request) -> MedicalImage:
     frame = request.choose("frame", request.ref.frame, frames, 0)
     if frame:
         image.seek(frame)
-    orientation, palette = exif_orientation(image), None
+    orientation = exif_orientation(image)
+    palette: tuple[np.ndarray, np.ndarray] | None = None
     if orientation in TURNED:
         height, width = width, height
     if form == "png":
