@@ -16,7 +16,7 @@ from modicum.engine.recipe.settings import Recipe, validated
 from modicum.engine.run_folder import RunFolder, read_json
 from modicum.errors import InputError
 from modicum.methods import Context, ExtractStage, Method, Stage, TrainStage, method_class
-from modicum.methods.base import FitStage, no_reference, unknown_statistics
+from modicum.methods.base import FitStage, MethodConfig, no_reference, unknown_statistics
 from modicum.nn import Backbone, deduplicated, learned_tensors
 from modicum.tasks import Task, task_from_dict
 from modicum.tasks.base import AuxiliaryImage, Batch
@@ -43,15 +43,6 @@ def make_method(
     Raises:
         InputError: the method does not serve the task, or its configuration or backbone is wrong.
     """
-    found = method_class(recipe.method)
-    if task.name not in found.tasks:
-        raise InputError(
-            f"method '{recipe.method}' does not serve task '{task.name}'",
-            f"it serves {', '.join(found.tasks)}",
-        )
-    config = validated(found.Config, recipe.config, f"method {recipe.method}")
-    loss_options = recipe.training.model_dump(include={"loss", "class_weights", "label_smoothing"})
-
     asked: list[str] = []
 
     def backbone() -> Backbone:
@@ -61,12 +52,42 @@ def make_method(
         seed_globals(recipe.seed, "head")  # what is initialised next does not depend on the backbone's draws
         return made
 
+    found, config, context = method_parts(recipe, task, targets, backbone, statistics, reference, has_data)
     seed_globals(recipe.seed, "method")
+    method = found(config, context)
+    method.backbone_name = asked[0] if asked else None
+    return method
+
+
+def method_parts(
+    recipe: Recipe,
+    task: Task,
+    targets: Mapping[str, np.ndarray],
+    backbone: Callable[[], Backbone],
+    statistics: Callable[[], tuple[Sequence[float], Sequence[float]]] = unknown_statistics,
+    reference: Callable[[], Batch] = no_reference,
+    has_data: bool = True,
+) -> tuple[type[Method], MethodConfig, Context]:
+    """The class of a recipe's method, and what it is made of; arguments as :func:`make_method`'s.
+
+    Args:
+        backbone: makes the backbone.
+
+    Raises:
+        InputError: the method does not serve the task, or its configuration is wrong.
+    """
+    found = method_class(recipe.method)
+    if task.name not in found.tasks:
+        raise InputError(
+            f"method '{recipe.method}' does not serve task '{task.name}'",
+            f"it serves {', '.join(found.tasks)}",
+        )
+    config = validated(found.Config, recipe.config, f"method {recipe.method}")
     context = Context(
         task,
         backbone,
         targets,
-        loss_options,
+        recipe.training.model_dump(include={"loss", "class_weights", "label_smoothing"}),
         statistics,
         recipe.image.size,
         recipe.training.model_dump(),
@@ -75,9 +96,7 @@ def make_method(
         recipe.seed,
         has_data,
     )
-    method = found(config, context)
-    method.backbone_name = asked[0] if asked else None
-    return method
+    return found, config, context
 
 
 def further_images(recipe: Recipe) -> tuple[AuxiliaryImage, ...]:

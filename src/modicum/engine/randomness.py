@@ -6,6 +6,8 @@ repeating the step repeats the draws.
 
 import hashlib
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -28,3 +30,15 @@ def seed_globals(*place: int | str) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002 - third-party layers may draw from it
     torch.manual_seed(seed)
+
+
+@contextmanager
+def undisturbed_generators() -> Iterator[None]:
+    """Whatever is seeded and drawn within, the global generators are afterwards as they were."""
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - as above
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)  # noqa: NPY002 - as above

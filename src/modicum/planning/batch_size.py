@@ -2,7 +2,8 @@
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from modicum.data.stores.shard_writer import size_text
 from modicum.engine.recipe.new_recipe import make_recipe
 from modicum.engine.recipe.settings import Recipe
 from modicum.errors import InputError, ModicumError
-from modicum.methods import method_entries
+from modicum.methods import method_class, method_entries
+from modicum.planning.data_facts import DataFacts, assumed_facts
 from modicum.planning.memory import Device, MemoryPrediction, predicted
 from modicum.wording import count_of, listed
 
@@ -51,7 +53,7 @@ def largest_batch(
     image_size: int | tuple[int, int],
     memory_bytes: int,
     *,
-    num_classes: int = 2,
+    num_classes: int | None = None,
     device: Device = "cuda",
     precision: str = "auto",
     settings: Mapping[str, Any] | None = None,
@@ -74,40 +76,120 @@ def largest_batch(
     """
     given = {"backbone": backbone, "image_size": image_size, "precision": precision}
     recipe = make_recipe("data", method, {**(settings or {}), **given})
-    return largest_batch_of(recipe, memory_bytes, num_classes, device, at_most, reserve_bytes)
+    search = BatchSearch(recipe, assumed_facts(recipe, num_classes), device, memory_bytes, reserve_bytes)
+    return search.largest(at_most)
 
 
-def largest_batch_of(
-    recipe: Recipe,
-    memory_bytes: int,
-    num_classes: int,
-    device: Device,
-    at_most: int = LARGEST,
-    reserve_bytes: int = RESERVE_BYTES,
-) -> tuple[int, MemoryPrediction]:
-    """:func:`largest_batch` for a whole recipe, whose own batch size does not matter.
+@dataclass(frozen=True)
+class BatchSearch:
+    """Looks for the largest batch of a recipe that fits; the recipe's own batch size does not matter.
 
-    Memory is affine in the batch, but for steps where another stage or kernel becomes the largest; a line through the
-    two nearest predictions finds the answer in a few, and the last two are of the answer and of the batch after it.
+    Attributes:
+        recipe: settings of the run.
+        facts: of the data.
+        device: what trains.
+        memory_bytes: what the training may take.
+        reserve_bytes: of the memory, what is taken before there is any tensor.
     """
-    budget = usable_bytes(memory_bytes, reserve_bytes)
 
-    def at(batch: int) -> MemoryPrediction:
-        return predicted(with_batch_size(recipe, batch), num_classes, device)
+    recipe: Recipe
+    facts: DataFacts
+    device: Device
+    memory_bytes: int
+    reserve_bytes: int = RESERVE_BYTES
 
-    fits = _smallest_that_fits(recipe, at, budget, memory_bytes, num_classes, device, at_most)
-    if fits.batch < 2 or fits.batch >= at_most:
-        return fits.batch, fits
-    other = at(min(at_most, 4 * fits.batch))
-    too_large = at_most + 1
-    while True:
-        if other.needed_bytes <= budget:
-            fits, known = other, fits
-        else:
-            too_large, known = min(too_large, other.batch), other
-        if fits.batch + 1 >= too_large:
+    @property
+    def budget(self) -> int:
+        """What predictions may add up to."""
+        return usable_bytes(self.memory_bytes, self.reserve_bytes)
+
+    @property
+    def unit(self) -> int:
+        """What batch sizes are multiples of."""
+        return self.facts.batch_unit(self.recipe.training.sampling)
+
+    def largest(self, at_most: int = LARGEST) -> tuple[int, MemoryPrediction]:
+        """The largest batch of at most so many images (at least one unit), and what is predicted for it.
+
+        Memory is affine in the batch, but for steps where another stage or kernel becomes the largest; a line through
+        the two nearest predictions finds the answer in a few, and the last two are of the answer and of the batch after
+        it.
+
+        Raises:
+            InputError: not even the smallest batch fits; the error names what it needs and the methods that do fit.
+        """
+        most = max(1, at_most // self.unit)
+        units, fits = self._smallest_that_fits(most)
+        if (units < 2 <= most and self.unit == 1) or units >= most:
             return fits.batch, fits
-        other = at(_guess(fits, known, budget, too_large))
+        tried = min(most, 4 * units)
+        other = self._at(tried)
+        too_many = most + 1
+        while True:
+            if self._fits(other):
+                (units, fits), known = (tried, other), (units, fits)
+            else:
+                too_many, known = min(too_many, tried), (tried, other)
+            if units + 1 >= too_many:
+                return fits.batch, fits
+            tried = self._guess((units, fits), known, too_many)
+            other = self._at(tried)
+
+    def _at(self, units: int) -> MemoryPrediction:
+        return predicted(with_batch_size(self.recipe, units * self.unit), self.facts, self.device)
+
+    def _fits(self, found: MemoryPrediction) -> bool:
+        return found.needed_bytes <= self.budget
+
+    def _guess(
+        self, fits: tuple[int, MemoryPrediction], known: tuple[int, MemoryPrediction], too_many: int
+    ) -> int:
+        """Where the line through two predictions meets the budget, among the sizes that are still open."""
+        slope = (known[1].needed_bytes - fits[1].needed_bytes) / (known[0] - fits[0])
+        step = int((self.budget - fits[1].needed_bytes) / slope) if slope > 0 else too_many
+        return min(max(fits[0] + step, fits[0] + 1), too_many - 1)
+
+    def _smallest_that_fits(self, most: int) -> tuple[int, MemoryPrediction]:
+        """Two images, or one where two are too many (batch normalisation cannot learn from one); or one unit."""
+        units = min(2, most) if self.unit == 1 else 1
+        found = self._at(units)
+        if self._fits(found):
+            return units, found
+        if units > 1:
+            try:
+                found = self._at(1)
+            except InputError:
+                pass
+            else:
+                if self._fits(found):
+                    return 1, found
+        height, width = self.recipe.image.size
+        raise InputError(
+            f"method '{self.recipe.method}' with backbone '{self.recipe.backbone.name}' needs "
+            f"{size_text(found.needed_bytes)} for {count_of(found.batch, 'image')} of {height}x{width} pixels; "
+            f"of {size_text(self.memory_bytes)} given, {size_text(max(0, self.budget))} can be used",
+            self._remedy(found.batch),
+        )
+
+    def _remedy(self, batch: int) -> str:
+        """Other methods of the same task that fit, the most demanding first."""
+        fitting: dict[str, int] = {}
+        own = self.recipe
+        general = {"backbone": own.backbone.name, "image_size": own.image.size, "batch_size": max(2, batch)}
+        for name in method_entries():
+            if name != own.method and own.task in method_class(name).tasks:
+                try:
+                    recipe = make_recipe("data", name, {**general, "task": own.task})
+                    needed = predicted(recipe, self.facts, self.device).needed_bytes
+                except ModicumError:
+                    continue
+                if needed <= self.budget:
+                    fitting[name] = needed
+        lower = "lower --image-size or raise --memory"
+        if not fitting:
+            return f"{lower}; no other method fits either"
+        names: list[str] = sorted(fitting, key=fitting.__getitem__, reverse=True)
+        return f"take a method that fits ({listed(names, 5)}), or {lower}"
 
 
 def usable_bytes(memory_bytes: int, reserve_bytes: int) -> int:
@@ -118,62 +200,6 @@ def usable_bytes(memory_bytes: int, reserve_bytes: int) -> int:
 def with_batch_size(recipe: Recipe, batch: int) -> Recipe:
     """The recipe with another batch size."""
     return recipe.model_copy(update={"training": recipe.training.model_copy(update={"batch_size": batch})})
-
-
-def _guess(fits: MemoryPrediction, known: MemoryPrediction, budget: int, too_large: int) -> int:
-    """Where the line through two predictions meets the budget, among the batches that are still open."""
-    slope = (known.needed_bytes - fits.needed_bytes) / (known.batch - fits.batch)
-    step = int((budget - fits.needed_bytes) / slope) if slope > 0 else too_large
-    return min(max(fits.batch + step, fits.batch + 1), too_large - 1)
-
-
-def _smallest_that_fits(
-    recipe: Recipe,
-    at: Callable[[int], MemoryPrediction],
-    budget: int,
-    memory_bytes: int,
-    num_classes: int,
-    device: Device,
-    at_most: int,
-) -> MemoryPrediction:
-    """Two images, or one where two are too many (batch normalisation cannot learn from one)."""
-    found = at(min(2, at_most))
-    if found.needed_bytes <= budget:
-        return found
-    if found.batch > 1:
-        try:
-            found = at(1)
-        except InputError:
-            pass
-        else:
-            if found.needed_bytes <= budget:
-                return found
-    height, width = recipe.image.size
-    raise InputError(
-        f"method '{recipe.method}' with backbone '{recipe.backbone.name}' needs {size_text(found.needed_bytes)} for "
-        f"{count_of(found.batch, 'image')} of {height}x{width} pixels; "
-        f"of {size_text(memory_bytes)} given, {size_text(max(0, budget))} can be used",
-        _remedy(recipe, budget, found.batch, num_classes, device),
-    )
-
-
-def _remedy(recipe: Recipe, budget: int, batch: int, num_classes: int, device: Device) -> str:
-    """Other methods that fit, the most demanding first."""
-    fitting: dict[str, int] = {}
-    general = {"backbone": recipe.backbone.name, "image_size": recipe.image.size, "batch_size": max(2, batch)}
-    for name in method_entries():
-        if name != recipe.method:
-            try:
-                needed = predicted(make_recipe("data", name, general), num_classes, device).needed_bytes
-            except ModicumError:
-                continue
-            if needed <= budget:
-                fitting[name] = needed
-    lower = "lower --image-size or raise --memory"
-    if not fitting:
-        return f"{lower}; no other method fits either"
-    names: list[str] = sorted(fitting, key=fitting.__getitem__, reverse=True)
-    return f"take a method that fits ({listed(names, 5)}), or {lower}"
 
 
 def free_bytes(device: torch.device) -> int:

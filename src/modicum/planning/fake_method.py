@@ -2,16 +2,16 @@
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from modicum.engine.recipe.settings import Recipe, validated
-from modicum.errors import InputError
-from modicum.methods import Context, Method, method_class
+from modicum.engine.model import method_parts
+from modicum.engine.recipe.settings import Recipe
+from modicum.methods import Method
 from modicum.nn import Backbone
-from modicum.tasks import Classification
+from modicum.planning.data_facts import DataFacts
+from modicum.planning.known_values import LARGEST, KnownValues, has_values
 
 # What networks make their parameters and buffers with. Tensors made of numbers that are written down (statistics,
 # index tables) keep their values: construction may look at them.
@@ -37,28 +37,17 @@ class _MetaTensors(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def fake_method(recipe: Recipe, num_classes: int) -> Method:
-    """The method of a recipe for a made-up classification. Neither hub nor weights file is looked at.
+def fake_method(recipe: Recipe, facts: DataFacts) -> Method:
+    """The method of a recipe. Neither hub nor weights file is looked at, nor any image.
 
     Raises:
-        InputError: the method does not classify, or its configuration or backbone is wrong.
+        InputError: the method does not serve the task, or its configuration or backbone is wrong.
     """
-    found = method_class(recipe.method)
-    if Classification.name not in found.tasks:
-        raise InputError(
-            f"the memory of method '{recipe.method}' cannot be predicted: it does not classify images",
-            "give --batch-size a number",
-        )
-    config = validated(found.Config, recipe.config, f"method {recipe.method}")
-    names = [str(number) for number in range(num_classes)]
-    task = Classification("binary" if num_classes == 2 else "multi-class", names)
-    context = Context(
-        task,
-        lambda: Backbone(recipe.backbone.name, recipe.image.size),
-        {"label": np.arange(num_classes)},
-        recipe.training.model_dump(include={"loss", "class_weights", "label_smoothing"}),
-        has_data=False,
-    )
+
+    def backbone() -> Backbone:
+        return Backbone(recipe.backbone.name, recipe.image.size)
+
+    found, config, context = method_parts(recipe, facts.task, facts.targets, backbone, has_data=False)
     try:
         with _MetaTensors():
             return found(config, context)
@@ -66,8 +55,11 @@ def fake_method(recipe: Recipe, num_classes: int) -> Method:
         return found(config, context)
 
 
-def replace_tensors(method: Method, place: str) -> None:
-    """Puts new tensors at ``place`` where a method's parameters and buffers are; what is shared stays shared."""
+def replace_tensors(method: Method, place: str, values: KnownValues) -> None:
+    """Puts new tensors at ``place`` where a method's parameters and buffers are; what is shared stays shared.
+
+    Small buffers of whole numbers (index tables, a vocabulary) are known by their values where they have any.
+    """
     made: dict[int, Tensor] = {}
     kept: list[Tensor] = []  # an id belongs to a tensor only while it lives
 
@@ -76,6 +68,8 @@ def replace_tensors(method: Method, place: str) -> None:
             other = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=place)
             if isinstance(tensor, nn.Parameter):
                 other = nn.Parameter(other, tensor.requires_grad)
+            elif not tensor.is_floating_point() and tensor.numel() <= LARGEST and has_values(tensor):
+                values.know(other, tensor)
             made[id(tensor)] = made[id(other)] = other
             kept.append(tensor)
         return made[id(tensor)]

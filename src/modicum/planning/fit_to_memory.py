@@ -1,19 +1,17 @@
 """``--batch-size auto`` and ``--memory``: a recipe whose training fits into what there is."""
 
-from modicum.data.label_fraction import keep_label_fraction
-from modicum.data.splits import ensure_splits
 from modicum.engine.devices import chosen_device, process_world
-from modicum.engine.inputs.preparation import read_manifest, task_for
 from modicum.engine.recipe.settings import Recipe
 from modicum.errors import InputError
 from modicum.planning.batch_size import (
     RESERVE_BYTES,
+    BatchSearch,
     free_bytes,
-    largest_batch_of,
     parse_memory,
     usable_bytes,
     with_batch_size,
 )
+from modicum.planning.data_facts import DataFacts, facts_of
 from modicum.planning.memory import Device, predicted
 from modicum.progress import say
 
@@ -42,39 +40,27 @@ def fit_to_memory(recipe: Recipe, memory: str | int | None, *, choose: bool) -> 
             "--batch-size auto needs --memory where several processes train together",
             "say what each may take, for instance --memory 8GB: all of them must choose alike",
         )
-    images, classes = _facts(recipe)
+    facts = facts_of(recipe)
     device = chosen_device(recipe.device)
     kind: Device = "cuda" if device.type == "cuda" else "cpu"
     # Free memory is what is left beside this process, which has its libraries and context already.
     budget, reserve = (free_bytes(device), 0) if given is None else (given, RESERVE_BYTES)
     of = f"of {budget / 1e9:.1f} GB" + (" that are free" if given is None else "")
     if not choose:
-        _check(recipe, classes, kind, usable_bytes(budget, reserve), of)
+        _check(recipe, facts, kind, usable_bytes(budget, reserve), of)
         return recipe
     own = settings.batch_size
-    most = min(images, max(own, images // STEPS_IN_AN_EPOCH))
-    batch, found = largest_batch_of(recipe, budget, classes, kind, most, reserve)
+    most = min(facts.rows, max(own, facts.rows // STEPS_IN_AN_EPOCH))
+    batch, found = BatchSearch(recipe, facts, kind, budget, reserve).largest(most)
     hint = f"; --set accumulate={-(-own // batch)} keeps the method's steps of {own}" if batch < own else ""
     say(f"batch size {batch}: predicted peak {found.needed_bytes / 2**30:.1f} GiB {of}{hint}")
     return with_batch_size(recipe, batch)
 
 
-def _facts(recipe: Recipe) -> tuple[int, int]:
-    """Training images and classes."""
-    data = recipe.data
-    manifest = read_manifest(data, recipe.task)
-    task = task_for(manifest, recipe)
-    train, val, _ = data.fractions
-    seed = recipe.seed if data.split_seed is None else data.split_seed
-    manifest = ensure_splits(manifest, data.fractions, seed, val_fraction=val / (train + val))
-    manifest = keep_label_fraction(manifest, data.label_fraction, seed)
-    return len(manifest.part("train")), task.num_outputs
-
-
-def _check(recipe: Recipe, classes: int, device: Device, usable: int, of: str) -> None:
+def _check(recipe: Recipe, facts: DataFacts, device: Device, usable: int, of: str) -> None:
     """Says whether the recipe's own batch size fits. Training is not held up where that cannot be said."""
     try:
-        found = predicted(recipe, classes, device)
+        found = predicted(recipe, facts, device)
     except InputError as error:
         say(f"not known whether the memory suffices: {error.problem}")
         return

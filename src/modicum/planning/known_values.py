@@ -73,7 +73,7 @@ class KnownValues(TorchDispatchMode):
 
     def values(self, tensor: Tensor) -> Tensor | None:
         """What a tensor holds; None where that is not known."""
-        if _has_values(tensor):
+        if has_values(tensor):
             return tensor
         key = _storage_key(tensor)
         if key not in self._values:
@@ -134,10 +134,10 @@ class KnownValues(TorchDispatchMode):
         made = [
             tensor
             for tensor in _tensors(result)
-            if not _has_values(tensor) and not self._knows_storage(tensor)
+            if not has_values(tensor) and not self._knows_storage(tensor)
         ]
         small = all(tensor.numel() <= LARGEST for tensor in (*made, *written))
-        if known is not None and small and (made or any(not _has_values(tensor) for tensor in written)):
+        if known is not None and small and (made or any(not has_values(tensor) for tensor in written)):
             with _disable_current_modes():
                 computed = _with_values(func, args, kwargs, known)
             for tensor, values in zip(_tensors(result), _tensors(computed), strict=True):
@@ -163,7 +163,7 @@ class KnownValues(TorchDispatchMode):
 
     def _without_values(self, values: Tensor, device: torch.device) -> Tensor:
         made = torch.empty_strided(values.shape, values.stride(), dtype=values.dtype, device=device)
-        if values.numel() <= LARGEST and not _has_values(made):
+        if values.numel() <= LARGEST and not has_values(made):
             self.know(made, values)
         return made
 
@@ -196,7 +196,7 @@ class KnownValues(TorchDispatchMode):
             values = (
                 self.values(index) if index is not None and index.dtype in (torch.bool, torch.uint8) else None
             )
-            if values is None or _has_values(index):
+            if values is None or has_values(index):
                 found.append(index)
                 continue
             with _disable_current_modes():
@@ -246,7 +246,8 @@ def _tensors(values: Any) -> Iterable[Tensor]:
     return (leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor))
 
 
-def _has_values(tensor: Tensor) -> bool:
+def has_values(tensor: Tensor) -> bool:
+    """Whether a tensor is an ordinary one, neither fake nor on meta."""
     return not isinstance(tensor, FakeTensor) and not tensor.is_meta
 
 

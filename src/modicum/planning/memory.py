@@ -4,22 +4,25 @@ The method is built with shapes and no values, and does two training steps on fa
 so on a CPU and needs neither a GPU nor memory. See ``docs/memory.md`` for what is counted and what is not.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import torch
+from torch import nn
 
-from modicum.engine.devices import uses_bf16
+from modicum.engine.randomness import undisturbed_generators
 from modicum.engine.recipe.new_recipe import make_recipe
 from modicum.engine.recipe.settings import Recipe
+from modicum.engine.training.run_stages import learned_elsewhere
 from modicum.errors import InputError
-from modicum.methods import ExtractStage, Method, TrainStage
+from modicum.methods import ExtractStage, TrainStage
+from modicum.planning.data_facts import DataFacts, assumed_facts
 from modicum.planning.dry_run import DryRun, FakeCPU
+from modicum.planning.dry_run_failure import failing_as_input_error
 from modicum.planning.fake_method import fake_method, replace_tensors
 from modicum.planning.memory_tracker import OTHER, Peak
 from modicum.planning.simulated_gpu import SimulatedGPU
-from modicum.tasks.base import Batch
 
 Device = Literal["cuda", "cpu"]
 
@@ -46,7 +49,7 @@ class MemoryPrediction:
         workspaces_bytes: of cuBLAS.
         saved_bytes: activations that are kept for the backward pass, as the engine's meter counts them.
         accounted_bytes: what the engine accounts on a CPU (``memory.peak_bytes`` in ``metrics.json``): weights,
-            gradients, optimiser state and saved activations.
+            gradients, optimiser state and saved activations, in the stage where that is most.
         extraction_bytes: most that is alive in a stage without gradients, which makes the records that are stored;
             0 without one.
     """
@@ -77,42 +80,45 @@ def predict(
     image_size: int | tuple[int, int],
     batch: int,
     *,
-    num_classes: int = 2,
+    num_classes: int | None = None,
     device: Device = "cuda",
     precision: str = "auto",
     settings: Mapping[str, Any] | None = None,
 ) -> MemoryPrediction:
-    """Predicts the peak memory of a method's training.
+    """Predicts the peak memory of a method's training on data that nobody has seen.
 
     Args:
-        method: ``modicum methods`` lists them.
-        backbone: a timm model name.
-        image_size: height and width in pixels, or one number for both.
+        method: name of the method.
+        backbone: timm's name, for the methods that have one.
+        image_size: height and width, or the side of a square.
         batch: images in a batch.
-        num_classes: outputs of the classifier.
-        device: ``cuda`` says what a GPU takes, whether there is one here or not.
-        precision: of the forward pass; ``auto`` is bfloat16 on a GPU that has it.
-        settings: further settings of the recipe, of the method too, by their names.
+        num_classes: outputs of the network: classes (2 by default), channels of masks (1) or of target images (1).
+        device: what trains.
+        precision: ``32``, ``bf16``, or ``auto``.
+        settings: further settings, as ``modicum fit --set`` takes them (the task's among them).
 
     Raises:
-        InputError: an unknown method, backbone or setting, or values that do not go together.
+        InputError: an unknown method or setting, or a network that cannot be dry-run; it says what to do.
     """
     given = {"backbone": backbone, "image_size": image_size, "batch_size": batch, "precision": precision}
-    return predicted(make_recipe("data", method, {**(settings or {}), **given}), num_classes, device)
+    recipe = make_recipe("data", method, {**(settings or {}), **given})
+    return predicted(recipe, assumed_facts(recipe, num_classes), device)
 
 
-def predicted(recipe: Recipe, num_classes: int, device: Device) -> MemoryPrediction:
-    """The prediction for a whole recipe; see :func:`predict`."""
+def predicted(recipe: Recipe, facts: DataFacts, device: Device) -> MemoryPrediction:
+    """The prediction for a whole recipe and what is known of its data; see :func:`predict`."""
     cuda = device == "cuda"
-    method = fake_method(recipe, num_classes)
-    run = DryRun(recipe, SimulatedGPU() if cuda else FakeCPU(), _in_bf16(recipe.training.precision, cuda))
-    try:
-        trained, extraction = _run(method, run)
-    except (RuntimeError, ValueError) as error:
-        raise _as_user_error(error, recipe) from error
+    run = DryRun(recipe, facts, SimulatedGPU() if cuda else FakeCPU())
+    with undisturbed_generators():
+        trained, extraction = _dry_run(run)
     if not trained:
-        raise InputError(f"method '{recipe.method}' has no stage that learns", "give --batch-size a number")
-    name, account, peak = max(trained, key=lambda entry: entry[2].bytes)
+        raise InputError(
+            f"the memory of method '{recipe.method}' cannot be predicted: nothing in it learns by gradients, and what is "
+            "fitted takes as much as the data make it",
+            "give --batch-size a number and leave --memory out",
+        )
+    name, _, peak = max(trained, key=lambda entry: entry[2].bytes)
+    account = max((entry[1] for entry in trained), key=lambda account: account["peak_bytes"])
     workspaces = CUBLAS_WORKSPACES if cuda else 0
     return MemoryPrediction(
         device=device,
@@ -131,43 +137,39 @@ def predicted(recipe: Recipe, num_classes: int, device: Device) -> MemoryPredict
     )
 
 
-def _run(method: Method, run: DryRun) -> tuple[list[tuple[str, dict[str, Any], Peak]], int]:
-    """Name, account and peak of each stage that learns, and the peak of those that do not."""
-    count = run.recipe.training.batch_size
+def _dry_run(run: DryRun) -> tuple[list[tuple[str, dict[str, Any], Peak]], int]:
+    """Name, account and peak of each stage that learns, and the peak of those that extract; fitted ones are left out."""
+    recipe = run.recipe
     extraction = 0
     trained: list[tuple[str, dict[str, Any], Peak]] = []
+    with failing_as_input_error(run, "the networks"):
+        method = fake_method(recipe, run.facts)
     with run.device:
-        replace_tensors(method, run.device.place)
-        inputs = run.inputs(count)
+        replace_tensors(method, run.device.place, run.values)
         for stage in method.stages():
-            if isinstance(stage, ExtractStage):
-                inputs[stage.output], most = run.extract(stage, count)
-                extraction = max(extraction, most)
-            else:
-                trained.append((stage.name, *run.train(stage, _read_by(stage, inputs))))
+            with failing_as_input_error(run, f"stage '{stage.name}'"):
+                if isinstance(stage, ExtractStage):
+                    extraction = max(extraction, run.extract(stage))
+                elif isinstance(stage, TrainStage) and not _is_ready(recipe, stage.name):
+                    with no_gradients_for(learned_elsewhere(method, stage)):
+                        trained.append((stage.name, *run.train(stage)))
     return trained, extraction
 
 
-def _as_user_error(error: Exception, recipe: Recipe) -> InputError:
-    if "more than 1 value per channel" in str(error):
-        return InputError(
-            "batch normalisation has nothing to normalise with one image in a batch",
-            "raise --batch-size, or choose a backbone without batch normalisation",
-        )
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return InputError(
-        f"the memory of method '{recipe.method}' with backbone '{recipe.backbone.name}' cannot be predicted ({reason})",
-        "give --batch-size a number and leave --memory out",
-    )
+def _is_ready(recipe: Recipe, stage: str) -> bool:
+    """Whether a stage is taken from an earlier run as it is."""
+    earlier = recipe.earlier_run(stage)
+    return earlier is not None and not earlier[1]
 
 
-def _read_by(stage: TrainStage, inputs: Batch) -> Batch:
-    """What the loader gives a stage: the inputs it reads, and the targets."""
-    wanted = {*stage.reads, "label", "position"}
-    return {name: tensor for name, tensor in inputs.items() if name in wanted}
-
-
-def _in_bf16(precision: str, cuda: bool) -> bool:
-    if precision == "auto" and cuda and not torch.cuda.is_available():
-        return True  # a GPU elsewhere; all since 2020 have it
-    return uses_bf16(precision, torch.device("cuda" if cuda else "cpu"))
+@contextmanager
+def no_gradients_for(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
+    """Within, parameters that other stages learn are frozen."""
+    frozen = [parameter for parameter in parameters if parameter.requires_grad]
+    for parameter in frozen:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in frozen:
+            parameter.requires_grad_(True)

@@ -113,7 +113,7 @@ class Task(ABC):
             one.column: one.example(count, size, self.levels) for one in self.auxiliary_images if one.required
         }
         targets = {name: torch.from_numpy(values) for name, values in self.example_targets(count).items()}
-        return {**targets, "position": torch.arange(count), **batch}
+        return {**targets, "position": torch.from_numpy(np.arange(count)), **batch}
 
     def example_targets(self, count: int) -> dict[str, np.ndarray]:
         """Targets of made-up rows, of every class, as large as targets can be; see :meth:`targets`."""

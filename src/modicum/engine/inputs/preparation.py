@@ -155,12 +155,7 @@ def prepare(recipe: Recipe, folder: RunFolder, stores: Path, workers: int) -> Pr
         notes += dropped
         if dropped:
             positions = store.positions_of(manifest.refs())
-    train, val, _ = recipe.data.fractions
-    seed = recipe.seed if recipe.data.split_seed is None else recipe.data.split_seed
-    if recipe.data.held_out is not None and val:
-        manifest = carve_validation(manifest, val / (train + val), seed, by_domain=True)
-    manifest = ensure_splits(manifest, recipe.data.fractions, seed, val_fraction=val / (train + val))
-    manifest = keep_label_fraction(manifest, recipe.data.label_fraction, seed)
+    manifest = with_parts(manifest, recipe)
     if recipe.chooses_by_test():
         notes.append("the weights are chosen on the test images (select=oracle): their scores are too good")
     positions = store.positions_of(manifest.refs())
@@ -170,6 +165,17 @@ def prepare(recipe: Recipe, folder: RunFolder, stores: Path, workers: int) -> Pr
     for note in notes:
         say(note)
     return PreparedData(manifest, store, positions, notes, boxes=boxes)
+
+
+def with_parts(manifest: Manifest, recipe: Recipe) -> Manifest:
+    """A manifest, with its held-out domain set aside already, whose rows all are in a part of the split or left out."""
+    data = recipe.data
+    train, val, _ = data.fractions
+    seed = recipe.seed if data.split_seed is None else data.split_seed
+    if data.held_out is not None and val:
+        manifest = carve_validation(manifest, val / (train + val), seed, by_domain=True)
+    manifest = ensure_splits(manifest, data.fractions, seed, val_fraction=val / (train + val))
+    return keep_label_fraction(manifest, data.label_fraction, seed)
 
 
 def task_for(manifest: Manifest, recipe: Recipe) -> Task:

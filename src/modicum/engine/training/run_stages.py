@@ -79,7 +79,7 @@ def run_stages(
             # Lightning takes seconds to import, and nothing but training by gradients needs it.
             from modicum.engine.training.stage_trainer import StageTrainer
 
-            frozen = _learned_elsewhere(method, stage)
+            frozen = learned_elsewhere(method, stage)
             decided = decide if stage.decided else None
             trainer = StageTrainer(stage, recipe, folder, data, task, device, frozen, decided)
             found.results[stage.name] = trainer.run()
@@ -105,7 +105,7 @@ def _from_earlier_run(stage: Stage, recipe: Recipe, found: StagesResult) -> bool
     return not trained_on
 
 
-def _learned_elsewhere(method: Method, stage: TrainStage) -> list[nn.Parameter]:
+def learned_elsewhere(method: Method, stage: TrainStage) -> list[nn.Parameter]:
     """Parameters that other stages learn and this one does not."""
     own = {id(parameter) for parameter in update_parameters(stage)}
     return [
