@@ -16,15 +16,36 @@ from modicum.version import __version__
 if TYPE_CHECKING:
     from modicum.api import Run, fit, load
     from modicum.comparison.compare import compare
+    from modicum.engine.inference.load_exported import load_exported
+    from modicum.methods.checks import check_method
+    from modicum.planning.memory import predict as predict_memory
 
-__all__ = ["Run", "__version__", "compare", "fit", "load"]
+__all__ = [
+    "Run",
+    "__version__",
+    "check_method",
+    "compare",
+    "fit",
+    "load",
+    "load_exported",
+    "predict_memory",
+]
 
 _torchvision_schemas.install()
 
+_PLACES = {
+    "Run": "modicum.api:Run",
+    "check_method": "modicum.methods.checks:check_method",
+    "compare": "modicum.comparison.compare:compare",
+    "fit": "modicum.api:fit",
+    "load": "modicum.api:load",
+    "load_exported": "modicum.engine.inference.load_exported:load_exported",
+    "predict_memory": "modicum.planning.memory:predict",
+}
+
 
 def __getattr__(name: str) -> Any:
-    if name in {"Run", "fit", "load"}:
-        return getattr(import_module("modicum.api"), name)
-    if name == "compare":
-        return import_module("modicum.comparison.compare").compare
+    if name in _PLACES:
+        module, _, attribute = _PLACES[name].partition(":")
+        return getattr(import_module(module), attribute)
     raise AttributeError(f"module 'modicum' has no attribute {name!r}")

@@ -44,6 +44,8 @@ def fit(
     workers: int | None = None,
     batch_size: int | Literal["auto"] | None = None,
     memory: str | int | None = None,
+    write_report: bool = True,
+    self_contained: bool = False,
     **settings: Any,
 ) -> Run:
     """Trains a method on a data set, evaluates it and writes the report.
@@ -63,6 +65,9 @@ def fit(
             number, and a resumed run uses it again.
         memory: memory that training may use, such as ``"8GB"`` or ``"7.5GiB"`` (a number is bytes): for ``"auto"``,
             or to be warned. By default the free memory of the GPU, or half of the machine's available memory.
+        write_report: whether to write ``report.html`` at the end, which takes a second or two;
+            :meth:`Run.report` does it later.
+        self_contained: keep the frozen backbone's weights in the run folder too, as :meth:`Run.pack` does afterwards.
         settings: any setting of the recipe by its name: ``backbone="resnet18"``, ``weights="random"``,
             ``image_size=512``, ``label="grade"``, ``epochs=10``, ``lr=1e-3``, ...
 
@@ -90,7 +95,7 @@ def fit(
     if resume and folder.status.get("state") == "finished":
         check_same(Recipe.read(folder.recipe), resolved, folder)
         say(f"run '{folder.name}' is finished already; nothing was done")
-        return Run(folder)
+        return _packed(Run(folder), self_contained)
     content = fit_recipe(
         resolved,
         folder,
@@ -100,7 +105,15 @@ def fit(
     )
     run = Run(folder)
     if content:  # only the first process of a distributed run writes
-        run.report()
+        if write_report:
+            run.report()
+        _packed(run, self_contained)
+    return run
+
+
+def _packed(run: Run, wanted: bool) -> Run:
+    if wanted and process_rank() == 0:
+        run.pack()
     return run
 
 

@@ -63,7 +63,9 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "points": Kind.POINTS,
         "features": Kind.FEATURES,
         **dict.fromkeys(("tokens", "tokens_mask"), Kind.TEXT),
-        **dict.fromkeys(("label", "labels", "domain", "view", "missing", "box_classes"), Kind.TARGET),
+        **dict.fromkeys(
+            ("label", "labels", "domain", "view", "missing", "box_classes", "box_scores"), Kind.TARGET
+        ),
         **dict.fromkeys(("row", "position"), Kind.ROW),
     }
 )

@@ -16,6 +16,17 @@ def set_quiet(quiet: bool) -> None:
 
 
 @contextmanager
+def quietly() -> Iterator[None]:
+    """Within, there are no progress bars and notices."""
+    before = _quiet
+    set_quiet(True)
+    try:
+        yield
+    finally:
+        set_quiet(before)
+
+
+@contextmanager
 def each_notice_once(notices: set[str]) -> Iterator[None]:
     """A context in which a notice is printed only once: many runs on the same data all have the same notices.
 

@@ -9,43 +9,51 @@ from typing import Any
 
 import numpy as np
 
+from modicum.data.layouts.columns import split_of
 from modicum.data.layouts.given_images import images_with_facts
-from modicum.data.manifest import SPLITS, Manifest
+from modicum.data.manifest import OTHER_SPLIT, SPLITS, Manifest
 from modicum.data.processes import usable_cores
 from modicum.engine.devices import chosen_device
 from modicum.engine.inference.alignment import Alignment, align
 from modicum.engine.inference.dense_jobs import planned, without_own_output
 from modicum.engine.inference.dense_output import PSEUDONYM, DenseOutput
 from modicum.engine.inference.evaluation import dense_predictor, evaluate_rows
-from modicum.engine.inference.export import export_merged, export_part
+from modicum.engine.inference.export import Form, export_run
 from modicum.engine.inference.prediction import PredictionSummary, TablePredictor
 from modicum.engine.inputs.auxiliary_images import with_auxiliary_images
 from modicum.engine.inputs.preparation import PreparedData, read_manifest, store_settings, stored
 from modicum.engine.known_rows import rows_of
-from modicum.engine.model import load_method
+from modicum.engine.model import load_method, pack_run
 from modicum.engine.recipe.new_recipe import plain_name
 from modicum.engine.recipe.settings import DataSettings, Recipe
 from modicum.engine.run_folder import RunFolder, read_json, write_json
 from modicum.engine.scoring import decide_fn, decided
 from modicum.errors import InputError
-from modicum.methods.base import PREDICTOR
+from modicum.methods import Method
 from modicum.progress import say
-from modicum.tasks import DenseTask, ImageLevelTask, Task, task_class
+from modicum.tasks import DenseTask, ImageLevelTask, Task
 
 
 class Run:
-    """A run folder, and what can be done with the model in it."""
+    """A run folder, and what can be done with the model in it.
 
-    def __init__(self, folder: RunFolder) -> None:
+    Args:
+        folder: of the run.
+        weights: where those of the frozen backbone are now, if they are not found where they were: a file, or
+            ``run:FOLDER``. They are checked by their SHA-256.
+    """
+
+    def __init__(self, folder: RunFolder, weights: str | Path | None = None) -> None:
         self.folder = folder
+        self.weights = None if weights is None else str(weights)
 
     def __repr__(self) -> str:
         return f"Run('{self.path}', {self.folder.status.get('state', 'empty')})"
 
     @classmethod
-    def open(cls, path: str | Path) -> "Run":
-        """An existing run. Raises :class:`InputError` where there is none."""
-        return cls(RunFolder.open(path))
+    def open(cls, path: str | Path, weights: str | Path | None = None) -> "Run":
+        """An existing run; ``weights`` as for the class. Raises :class:`InputError` where there is none."""
+        return cls(RunFolder.open(path), weights)
 
     @property
     def path(self) -> Path:
@@ -63,6 +71,15 @@ class Run:
         if not self.folder.metrics.is_file():
             raise InputError(f"run '{self.folder.name}' has no metrics yet", "finish it with --resume")
         return read_json(self.folder.metrics)
+
+    def method(self) -> Method:
+        """The method with what the run has learned, for code of one's own: its ``predictor()`` maps images
+        ``[b, c, h, w]`` in ``[0, 1]`` to outputs, its ``stages()`` are there to be trained further.
+
+        Raises:
+            InputError: the run has not finished, or its files are damaged.
+        """
+        return load_method(self.folder)[2]
 
     def predict(
         self,
@@ -104,7 +121,7 @@ class Run:
         """
         given = [images] if isinstance(images, str | Path) else list(images)
         names, refs, facts = images_with_facts(given, columns=columns, allow_outside=allow_outside)
-        recipe, task, method = load_method(self.folder)
+        recipe, task, method = load_method(self.folder, self.weights)
         self._check_predicts(task)
         batch_size = batch_size or recipe.training.batch_size
         chosen = chosen_device(device or recipe.device)
@@ -172,7 +189,7 @@ class Run:
             InputError: the run has no registration, or the two do not fit each other.
             BrokenImageError: one of them cannot be read.
         """
-        recipe, task, method = load_method(self.folder)
+        recipe, task, method = load_method(self.folder, self.weights)
         if not isinstance(task, DenseTask):
             raise InputError(
                 f"task '{task.name}' has no registration", "align with a run that translates images"
@@ -189,23 +206,31 @@ class Run:
             pseudonym=pseudonym,
         )
 
-    def export(self, out: str | Path, *, part: str | None = None) -> Path:
-        """Writes what was learned as a file of weights with a card beside it; see :mod:`modicum.engine.inference.export`.
+    def export(self, out: str | Path | None = None, *, form: Form = "auto", part: str | None = None) -> Path:
+        """Writes what was learned as a file of weights with a card beside it; :func:`modicum.load_exported` opens it.
 
         Args:
-            out: the file, ``.safetensors``.
-            part: of a run whose predictions are pictures: ``predictor``, or for instance ``registration``.
+            out: the file, ``.safetensors``; ``export.safetensors`` in the run folder by default.
+            form: ``predictor``: all tensors of the network that predicts, frozen backbone included; ``merged``: the same
+                as one plain timm network, for methods that allow it; ``auto``: merged where that is possible.
+            part: a network that the method offers besides its predictor, for instance ``registration``.
 
         Raises:
             InputError: the run cannot be exported so.
         """
-        # Its task is in its model's file: the method need not be made to know it.
-        task = task_class(Recipe.read(self.folder.recipe).task)
-        if issubclass(task, DenseTask):
-            return export_part(self.folder, Path(out), part or PREDICTOR)
-        if part is not None:
-            raise InputError(f"runs of task '{task.name}' have no parts", "leave --part out")
-        return export_merged(self.folder, Path(out))
+        to = None if out is None else Path(out)
+        return export_run(self.folder, to, form=form, part=part, weights=self.weights)
+
+    def pack(self) -> Path | None:
+        """Puts the frozen backbone's weights into the run folder, so that it can be copied anywhere.
+
+        Returns:
+            The file; None where the run holds all of its weights anyway.
+
+        Raises:
+            InputError: the run has not finished, or the weights are not found.
+        """
+        return pack_run(self.folder, self.weights)
 
     def evaluate(
         self,
@@ -217,6 +242,7 @@ class Run:
         skip_broken: bool = False,
         workers: int | None = None,
         stores: str | Path | None = None,
+        write_report: bool = True,
         **settings: Any,
     ) -> dict[str, Any]:
         """Evaluates the model on labelled data; writes ``evaluations/<name>/`` and refreshes the report.
@@ -229,13 +255,14 @@ class Run:
             skip_broken: set broken images aside instead of stopping.
             workers: processes that decode images.
             stores: folder of decoded images.
+            write_report: whether to refresh ``report.html``.
             settings: ``columns``, ``pairs``, ``images``, ``split_lists``, ``allow_outside`` where they differ from the
                 run's.
 
         Returns:
             The content of the evaluation's ``metrics.json``.
         """
-        recipe, task, method = load_method(self.folder)
+        recipe, task, method = load_method(self.folder, self.weights)
         self._check_predicts(task)
         given = {key: value for key, value in settings.items() if value is not None}
         cores = usable_cores() if workers is None else workers
@@ -283,7 +310,8 @@ class Run:
                 f"these scores are optimistic: {seen} of {content['images']} images were in the training data; "
                 "evaluate images that the run has not seen"
             )
-        self.report()
+        if write_report:
+            self.report()
         return content
 
     def _check_predicts(self, task: Task) -> None:
@@ -355,13 +383,18 @@ def _evaluation_name(asked: str | None, data: str, split: str | None) -> str:
 
 
 def _rows_to_evaluate(manifest: Manifest, split: str | None) -> tuple[Manifest, str | None]:
-    splits = set(manifest.table["split"].dropna()) if "split" in manifest.table else set()
+    table = manifest.table
+    # Words that are none of the known splits can be asked for by name.
+    columns = [name for name in ("split", OTHER_SPLIT) if name in table]
+    splits = {word for name in columns for word in table[name].dropna()}
     if split in {"all", ""} or (split is None and "test" not in splits):
         return manifest, None
     split = split or "test"
+    if split not in splits:
+        split = split_of(split) or split
     if split not in splits:
         there = ", ".join(sorted(splits)) or "none"
         raise InputError(
             f"{manifest.source}: there is no split '{split}'", f"splits: {there}; or pass --split all"
         )
-    return manifest.subset((manifest.table["split"] == split).to_numpy()), split
+    return manifest.subset((table[columns] == split).any(axis=1).to_numpy(dtype=bool)), split

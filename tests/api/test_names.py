@@ -9,7 +9,7 @@ from modicum.run import _evaluation_name
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", "a\\b", "C:x", "/tmp/x"])
 def test_a_name_leads_nowhere_else(name):
-    with pytest.raises(InputError, match="is no plain name"):
+    with pytest.raises(InputError, match="is not a plain name"):
         plain_name(name)
 
 

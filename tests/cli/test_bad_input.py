@@ -136,7 +136,7 @@ def test_empty_split(modicum, data):
 def test_data_that_is_not_there(modicum):
     code, text = modicum("fit", "nowhere.csv")
     assert code == 2
-    assert "'nowhere.csv' is not there" in text
+    assert "'nowhere.csv' does not exist" in text
 
 
 def test_run_folder_in_use(modicum, data, tmp_path):

@@ -69,7 +69,7 @@ def modicum(monkeypatch, capsys, tmp_path):
         (["--backbone", "resnet17"], "backbone 'resnet17' is not a timm model; did you mean 'resnet"),
         (["--device", "cuda:9"], "device 'cuda:9' is not there"),
         (["--label", "grade"], "'grade'"),
-        (["--name", "a/b"], "--name 'a/b' is no plain name"),
+        (["--name", "a/b"], "--name 'a/b' is not a plain name"),
     ],
 )
 def test_one_line_before_anything_is_trained(modicum, data, tmp_path, words, expected):

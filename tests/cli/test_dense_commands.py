@@ -151,7 +151,10 @@ def test_weights_are_exported_with_a_card(run, home, modicum):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("fit", "brains", "--method", "reggan", "--pairs", "T1"), "give two different words, SOURCE,TARGET"),
+        (
+            ("fit", "brains", "--method", "reggan", "--pairs", "T1"),
+            "is not two different words; pass SOURCE,TARGET",
+        ),
         (("predict", "RUN", "brains", "--out", "x.csv"), "predictions of task 'image-to-image' are pictures"),
         (("predict", "RUN", "brains", "--overlap", "1"), "--overlap is 1"),
         (("predict", "RUN", "brains", "--native", "--tile", "3"), "--tile is 3"),

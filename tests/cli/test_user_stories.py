@@ -165,8 +165,8 @@ def test_help_tells_the_true_defaults(command):
     text = re.sub(r"[│\s]+", " ", out)
     assert f"A timm model name; {BackboneSettings().name} by default" in text
     assert f"{ImageSettings().size[0]} by default" in text
-    assert f"between splits; {DataSettings(source='x').leaks} by default" in text
-    assert f"Of everything random; {Recipe.model_fields['seed'].default} by default" in text
+    assert f"between splits: error, drop or allow; {DataSettings(source='x').leaks} by default" in text
+    assert f"Random seed (default {Recipe.model_fields['seed'].default})." in text
 
 
 def test_a_run_shows_what_it_is(run):

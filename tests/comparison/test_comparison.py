@@ -198,7 +198,9 @@ def test_stopped_between_cells_the_same_call_goes_on_to_the_same_table(done, ima
 
     with monkeypatch.context() as patch:
         patch.setattr("modicum.comparison.executors.here.run_cell", stopping)
-        with pytest.raises(InterruptedRunError, match="2 of 4 cells have ended; the same command goes on"):
+        with pytest.raises(
+            InterruptedRunError, match="2 of 4 cells have ended; resume it with the same command"
+        ):
             compare(images, tmp_path, "stopped")
     partial = pd.read_csv(tmp_path / "stopped" / "table.csv")
     assert list(partial["seeds"]) == [2, 0]
@@ -215,7 +217,7 @@ def test_a_run_stopped_in_the_middle_stops_the_comparison(images, tmp_path, monk
         raise InterruptedRunError("stopped", "go on with --resume --name full-seed0")
 
     monkeypatch.setattr("modicum.api.fit", fit)
-    with pytest.raises(InterruptedRunError, match="0 of 4 cells have ended; the same command goes on"):
+    with pytest.raises(InterruptedRunError, match="0 of 4 cells have ended; resume it with the same command"):
         compare(images, tmp_path, "middle")
 
 
@@ -264,5 +266,5 @@ def test_data_that_were_changed_in_between_are_noticed(copied, images):
 
 
 def test_a_run_folder_is_no_comparison(done, images):
-    with pytest.raises(InputError, match=r"full-seed0' is a run, no comparison"):
+    with pytest.raises(InputError, match=r"full-seed0' is a run, not a comparison"):
         compare(images, done.path / "cells", "full-seed0")

@@ -167,7 +167,7 @@ def test_ctrl_c_reaches_every_process_and_says_how_to_go_on(images, tmp_path):
     _, said = running.communicate(timeout=60)
     assert running.returncode == 130
     assert said.splitlines()[-1] == (
-        "modicum: error: comparison 'x' stopped; 0 of 2 cells have ended; the same command goes on with it"
+        "modicum: error: comparison 'x' stopped; 0 of 2 cells have ended; resume it with the same command"
     )
     for path in histories:
         assert json.loads((path.parent / "status.json").read_text()) == {"state": "interrupted"}

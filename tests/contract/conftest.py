@@ -25,7 +25,7 @@ def run_of(toy_data, toy_runs):
     def run(method):
         assert method in TOYS
         if method not in made:
-            made[method] = fit(toy_data, method, toy_runs)
+            made[method] = fit(toy_data, method, toy_runs, write_report=True)
         return made[method]
 
     return run

@@ -59,7 +59,7 @@ def test_of_a_dicom_series_by_place_and_not_by_name(real_images, tmp_path, near)
 
 def test_a_target_is_never_a_neighbour():
     slices = [ImageRef(path) for path in (Path("s1_t1.png"), Path("s1_t2.png"))]
-    with pytest.raises(InputError, match=r"'s1_t2.png' would be a neighbour of 's1_t1.png'"):
+    with pytest.raises(InputError, match=r"'s1_t2.png' would be an adjacent slice of 's1_t1.png'"):
         require_adjacent_slices([(slices[0], slices[0], slices[1])], {slices[1]})
-    with pytest.raises(InputError, match="no image has a neighbouring slice"):
+    with pytest.raises(InputError, match="no image has an adjacent slice"):
         require_adjacent_slices([(slices[0],) * 3], set())

@@ -22,6 +22,7 @@ from modicum.data.boxes import (
     stored_boxes,
 )
 from modicum.data.boxes.boxes import turned_boxes
+from modicum.data.boxes.column import with_checked_cells
 from modicum.data.checks.scan import scan
 from modicum.data.image import ImageRef
 from modicum.data.layouts import load_manifest
@@ -170,6 +171,10 @@ def turned_image(folder: Path, orientation: int, box=(4, 5, 21, 18), size=(40, 6
     return folder / "labels.csv"
 
 
+def facts_of(table: Path):
+    return scan(load_manifest(table).refs()).facts
+
+
 def checked(table: Path, boxes, **options):
     manifest = load_manifest(table, columns={"boxes": boxes}, box_options=options)
     return checked_boxes(manifest, scan(manifest.refs()).facts, BoxOptions.of(options))
@@ -185,6 +190,11 @@ def test_boxes_drawn_on_the_pixels_of_the_file_are_turned_with_exif_ignored(tmp_
         found = checked(table, boxes, exif="ignored")
         np.testing.assert_allclose(found.rows[0].xyxy[0], blue_part(upright), atol=1e-4)
         said = [note for note in found.notes if "EXIF" in note]
+        again = checked_boxes(
+            with_checked_cells(load_manifest(table), found.rows), facts_of(table), BoxOptions()
+        )
+        np.testing.assert_allclose(again.rows[0].xyxy, found.rows[0].xyxy, atol=1e-4)
+        assert again.notes == []  # what was decided once is not decided again
         assert said == ([] if orientation == 1 else [
             "boxes of 1 image with an EXIF orientation are taken as drawn on the pixels as they lie in the file, and "
             "were turned with the image"
@@ -256,7 +266,7 @@ def test_a_box_wholly_outside_inverted_without_area_or_number_is_refused_or_coun
 
 
 def test_all_boxes_that_are_refused_are_counted(tmp_path):
-    with pytest.raises(InputError, match=r"^boxes: image 'a' box 1: .* \(2 boxes like it in all\);"):
+    with pytest.raises(InputError, match=r"^boxes: image 'a' box 1: .* \(2 boxes of the kind in all\);"):
         checked(plain(tmp_path), {"a": [[90, 1, 99, 2], [1, 90, 2, 99], [1, 1, 5, 5]]})
 
 

@@ -307,7 +307,7 @@ def test_dropping_leaves_the_test_images_and_no_leak():
     assert list(left.table["image"]) == ["b.png", "d.png", "f.png", "g.png", "h.png", "i.png", "j.png"]
     assert leaks(left, known) == []
     assert len(notes) == 1
-    assert notes[0].startswith("3 images taken out of train and val")
+    assert notes[0].startswith("3 images dropped from train and val")
 
 
 def test_allowing_changes_nothing_and_says_so():

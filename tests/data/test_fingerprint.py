@@ -163,7 +163,7 @@ def reports_in(folder: Path, cells: list[str | None]) -> dict:
         pd.DataFrame(rows(len(cells), report=cells)),
         folder,
         source="table.csv",
-        places=[f"row {row + 2}" for row in range(len(cells))],
+        origins=[f"row {row + 2}" for row in range(len(cells))],
     )
     found = fingerprint(manifest, ScanResult([], []))
     json.dumps(found, allow_nan=False)
@@ -182,7 +182,7 @@ def test_words_are_those_of_the_reports_that_can_be_used_and_the_others_are_list
     assert reports["unusual"] == [
         {
             "what": "set aside",
-            "reason": "its file is no text",
+            "reason": "its file is not text",
             "count": 1,
             "places": ["table.csv row 3"],
         },
@@ -200,7 +200,7 @@ def test_words_are_those_of_the_reports_that_can_be_used_and_the_others_are_list
         },
     ]
     assert texts(found) == [
-        "1 report set aside: its file is no text",
+        "1 report set aside: its file is not text",
         "2 reports set aside: its file is missing",
         "1 report changed: it is not UTF-8 and was read as Windows-1252",
     ]

@@ -52,7 +52,7 @@ def test_the_datas_own_split_does_not_count_and_the_notes_say_so(tmp_path):
 @pytest.mark.parametrize(
     ("domains", "message"),
     [
-        (list("aaa"), "all images are of domain 'a', and one must be left to learn from; add images"),
+        (list("aaa"), "all images are of domain 'a', and at least two domains are needed; add images"),
         (["a", None, "b"], "image '1.png': domain is blank"),
     ],
 )

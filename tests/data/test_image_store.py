@@ -485,7 +485,7 @@ def test_slices_of_one_volume_are_items_of_their_own(real_images, tmp_path):
     store = ImageStore.build_or_open(refs, tmp_path, StoreSettings(16, 16, channels=1))
     assert len({facts.sha256 for facts in store.facts}) == 3
     assert store.nbytes == 3 * 256
-    assert store.positions_of(refs[::-1]).tolist() == [2, 1, 0]
+    assert store.indices_of(refs[::-1]).tolist() == [2, 1, 0]
 
 
 def test_no_path_and_no_name_of_a_file_is_kept_in_the_store(folder):

@@ -144,7 +144,9 @@ def test_the_whole_share_changes_nothing_and_no_share_is_refused(tmp_path):
     whole = cohort(tmp_path, [[("a", 0, 0, 0)]] * 6, findings=False)
     assert keep_label_fraction(whole, 1.0) is whole
     for fraction in (0.0, -0.5, 1.5):
-        with pytest.raises(InputError, match=r"give a number above 0 and up to 1"):
+        with pytest.raises(
+            InputError, match=r"is not above 0 and at most 1; use for instance label_fraction=0.01"
+        ):
             keep_label_fraction(whole, fraction)
     with pytest.raises(InputError, match=r"setting 'data.label_fraction' is 10"):
         make_recipe("images.csv", "linear", {"label_fraction": 10})
@@ -170,7 +172,7 @@ def test_a_run_says_and_keeps_what_was_left_out(tmp_path, capsys):
         resamples=0,
         workers=0,
     )
-    assert "8 of 40 training images (4 of 20 patients, seed 0) are learned from" in capsys.readouterr().err
+    assert "8 of 40 training images (4 of 20 patients, seed 0) are in training" in capsys.readouterr().err
     table = Manifest.read_saved(run.folder.manifest, tmp_path).table
     assert table["split"].value_counts(dropna=False).to_dict() == {np.nan: 32, "val": 20, "train": 8}
     assert run.metrics["evaluations"]["val"]["images"] == 20

@@ -121,11 +121,10 @@ def test_columns_that_are_not_there_bring_a_suggestion(tmp_path, columns, messag
         ("image,label\na.png,1\nb.png,1,2\n", "set.csv row 3 has 3 cells, the header has 2"),
         ("image,label,label\na.png,1,2\n", "set.csv has two columns 'label'"),
         ("image,label\na.png,1\n,0\n", "set.csv row 3 names no image"),
-        ("image,split\na.png,train\nb.png,fold3\n", "set.csv row 3: split 'fold3' is not known"),
         ("image,label\na.png,\nb.png,\n", "set.csv: no row has a label"),
         (
             "image,label\na.png,0\n\nb.png,1\n./a.png,1\n",
-            "image 'a.png' is given 2 times: set.csv row 2 and set.csv row 5",
+            "image 'a.png' is in 2 rows: set.csv row 2 and set.csv row 5",
         ),
     ],
 )
@@ -190,7 +189,7 @@ def test_cells_may_be_long(tmp_path):
 def test_a_quotation_mark_that_nothing_closes_is_named(tmp_path, text, row):
     """It would take all rows after it into one cell."""
     touch(tmp_path, "a.png", "b.png", "c.png")
-    with pytest.raises(InputError, match=rf"set.csv row {row} has a quotation mark that nothing closes"):
+    with pytest.raises(InputError, match=rf"set.csv row {row} has an unclosed quotation mark"):
         load_manifest(write(tmp_path / "set.csv", text))
 
 
@@ -240,7 +239,7 @@ def test_findings_with_values(tmp_path):
 def test_findings_that_make_no_sense_are_named(tmp_path):
     touch(tmp_path, "0.png", "1.png")
     write(tmp_path / "set.csv", "image,labels,Edema\n0.png,a=2,1\n1.png,b,7\n")
-    with pytest.raises(InputError, match="row 2: finding 'a' is '2'; write 1, 0, -1 or nothing"):
+    with pytest.raises(InputError, match="row 2: finding 'a' is '2'; write 1, 0, -1 or leave the cell blank"):
         load_manifest(tmp_path / "set.csv")
     with pytest.raises(InputError, match="row 3: finding 'Edema' is '7'"):
         load_manifest(tmp_path / "set.csv", columns={"labels": ["Edema"]})
@@ -278,7 +277,7 @@ def test_images_in_the_folder_beside_or_in_one_that_is_given(tmp_path):
     write(table, "image\na.png\n")
     far = load_manifest(table, images=tmp_path / "far")
     assert [ref.path for ref in far.refs()] == [tmp_path / "far" / "a.png"]
-    with pytest.raises(InputError, match="folder of images 'nowhere' is not there"):
+    with pytest.raises(InputError, match="folder of images 'nowhere' does not exist"):
         load_manifest(table, images=Path("nowhere"))
 
 
@@ -387,16 +386,16 @@ def test_a_folder_a_class_with_splits(tmp_path):
         "training/well/b.png": "well",
         "valid/ill/c.png": "ill",
     }
-    assert any("all else in it is left out" in note for note in made.notes)
+    assert any("everything else in it is left out" in note for note in made.notes)
 
 
 def test_a_plain_folder_has_just_images(tmp_path):
     touch(tmp_path / "plain", "img10.png", "img9.png")
     assert load_manifest(tmp_path / "plain").table.to_dict("list") == {"image": ["img9.png", "img10.png"]}
-    touch(tmp_path / "held", "images/a.png", "masks/a.png")
+    touch(tmp_path / "held", "images/a.png", "sketches/a.png")
     held = load_manifest(tmp_path / "held")
     assert held.table.to_dict("list") == {"image": ["images/a.png"]}
-    assert "left out: masks" in held.notes[0]
+    assert "left out: sketches" in held.notes[0]
     frame = load_manifest(f"{tmp_path}/plain/img9.png#frame=0")
     assert (len(frame), frame.refs()[0].frame) == (1, 0)
     one = load_manifest(tmp_path / "plain" / "img9.png")
@@ -431,7 +430,7 @@ def test_the_table_of_a_folder_is_found(tmp_path):
     made = load_manifest(tmp_path)
     assert (made.source, made.name) == ("set.csv", tmp_path.name)
     write(tmp_path / "other.csv", "image,label\na.png,1\n")
-    with pytest.raises(InputError, match=r"several tables \(other.csv, set.csv\); give the one to use"):
+    with pytest.raises(InputError, match=r"several tables \(other.csv, set.csv\); pass one of them"):
         load_manifest(tmp_path)
     write(tmp_path / "labels.csv", "image,label\na.png,1\n")
     assert load_manifest(tmp_path).source == "labels.csv"
@@ -511,7 +510,7 @@ def test_findings_of_minus_one_in_a_data_list_are_said_to_be_unknown(tmp_path):
     ("text", "message"),
     [
         ("{", "is not JSON"),
-        ("[]", "is no data list"),
+        ("[]", "is not a data list"),
         ('{"training": []}', "lists no images"),
         ('{"training": [{"label": 1}]}', r"training\[0\] names no image"),
         ('{"training": [{"image": ["a", "b"]}]}', r"training\[0\] has 2 images"),
@@ -556,7 +555,7 @@ def test_arrays_that_cannot_be_used(tmp_path):
     with pytest.raises(InputError, match=r"set.npz labels has shape \(3,\) for 2 images"):
         load_manifest(path)
     np.savez(path, other=np.zeros(3))
-    with pytest.raises(InputError, match="holds no array of images"):
+    with pytest.raises(InputError, match="contains no array of images"):
         load_manifest(path)
     np.savez(path, images=np.zeros((2, 4, 4)), labels=np.array([{}, {}]))
     with pytest.raises(InputError, match="cannot be read as an array file"):
@@ -584,7 +583,7 @@ def test_split_lists_set_the_split_and_drop_the_rest(tmp_path):
 def test_split_lists_with_something_wrong_are_refused(tmp_path):
     data = touch(tmp_path / "data", "a.png", "b.png")
     lists = tmp_path / "lists"
-    with pytest.raises(InputError, match="is not there"):
+    with pytest.raises(InputError, match="does not exist"):
         load_manifest(data, split_lists=lists)
     lists.mkdir()
     with pytest.raises(InputError, match="has no split lists"):

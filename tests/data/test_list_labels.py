@@ -63,7 +63,8 @@ def test_other_numbers_of_labels_need_names(tmp_path):
     data = images(tmp_path / "data", "a.png", "b.png")
     given = lists(tmp_path / "lists", train="a.png 1 0 1\nb.png 0 0 0\n")
     with pytest.raises(
-        InputError, match="the lists in 'lists' have 3 labels a line; name the findings in their order"
+        InputError,
+        match="the lists in 'lists' have 3 labels a line; pass the 3 names of the findings in order",
     ):
         load_manifest(data, split_lists=given)
     made = load_manifest(data, split_lists=given, classes=["x", "y", "z"])
@@ -77,14 +78,17 @@ def test_other_numbers_of_labels_need_names(tmp_path):
     [
         (
             "a.png 1 0 1 0 1\nb.png 0 0 0 0\n",
-            r"train.txt row 2 has 4 labels, train.txt row 1 has 5; complete the line",
+            r"train.txt row 2 has 4 labels, train.txt row 1 has 5; write 5 labels in each line",
         ),
         ("a.png 1 0 1 0 1\n\nb.png\n", r"train.txt row 3 has 0 labels, train.txt row 1 has 5"),
-        ("a.png\nb.png 1\n", r"train.txt row 1 has 0 labels, train.txt row 2 has 1; complete the line"),
+        (
+            "a.png\nb.png 1\n",
+            r"train.txt row 1 has 0 labels, train.txt row 2 has 1; write 1 label in each line",
+        ),
         ("a.png 1\nb.png\n", r"train.txt row 2 has 0 labels, train.txt row 1 has 1"),
         (
             "a.png 1\nb.png 1 0 0 1 1\n",
-            r"train.txt row 2 has 5 labels, train.txt row 1 has 1; give each line as many",
+            r"train.txt row 2 has 5 labels, train.txt row 1 has 1; write 1 label in each line",
         ),
         ("a.png 1 0 1 0 1\nb.png 0 0 0 0 2\n", r"train.txt row 2: label 5 is '2'; write 1 or 0"),
         ("a.png 1 0 1 0 1\nb.png 0 0 0 0 -1\n", r"train.txt row 2: label 5 is '-1'"),
@@ -121,7 +125,7 @@ def test_the_whole_list_is_read_beside_shares_of_it_and_shares_by_name(tmp_path)
     assert Counter(few.table["split"]) == {"train": 2, "val": 1, "test": 2}
     with pytest.raises(InputError, match=r"'train_1.txt, train_10.txt' has two lists for train"):
         load_manifest(data, split_lists=[given / "train_1.txt", given / "train_10.txt"])
-    with pytest.raises(InputError, match=r"split list '.*train_5.txt' is not there"):
+    with pytest.raises(InputError, match=r"split list '.*train_5.txt' does not exist"):
         load_manifest(data, split_lists=[given / "train_5.txt", given / "val_list.txt"])
 
 
@@ -165,9 +169,7 @@ def test_lists_of_bare_folders_bring_the_labels_that_the_folders_do_not_say(tmp_
         "stage_2_train_images/a.dcm": "0",
         "stage_2_train_images/b.dcm": "1",
     }
-    assert (
-        "names of folders (stage_2_test_images, stage_2_train_images) are not taken for labels" in made.notes
-    )
+    assert "names of folders (stage_2_test_images, stage_2_train_images) are not used as labels" in made.notes
 
 
 def test_names_of_folders_are_labels_where_lists_do_not_say_otherwise(tmp_path):

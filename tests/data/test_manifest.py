@@ -76,7 +76,7 @@ def test_a_damaged_saved_manifest_is_named(tmp_path, text):
 
 
 def test_a_missing_saved_manifest_is_named(tmp_path):
-    with pytest.raises(InputError, match="is not there"):
+    with pytest.raises(InputError, match="does not exist"):
         Manifest.read_saved(tmp_path / "manifest.csv", tmp_path)
 
 
@@ -101,12 +101,12 @@ def test_hash_covers_what_matters_and_nothing_else(tmp_path):
 
 def test_subset_keeps_places_and_leaves_the_whole_alone(tmp_path):
     table = pd.DataFrame({"image": ["a", "b", "c"], "split": ["train", "val", "train"]})
-    whole = Manifest(table, tmp_path, source="labels.csv", places=["row 2", "row 3", "row 4"])
+    whole = Manifest(table, tmp_path, source="labels.csv", origins=["row 2", "row 3", "row 4"])
     some = whole.subset([2, 0])
     some.notes.append("changed")
     assert some.table["image"].tolist() == ["c", "a"]
     assert some.table.index.tolist() == [0, 1]
-    assert some.place(0) == "labels.csv row 4"
+    assert some.describe_row(0) == "labels.csv row 4"
     assert whole.part("train").table["image"].tolist() == ["a", "c"]
     assert len(whole.part("test")) == 0
     assert len(whole) == 3

@@ -34,7 +34,7 @@ def test_the_placement_says_what_fitted_does(height, width, seen_height, seen_wi
     expected[top:bottom, left:right] = 1
     np.testing.assert_allclose(ones[0], expected, atol=1e-6)
     rows, columns = np.mgrid[:height, :width].astype(np.float32)
-    shown = place.shown
+    shown = place.visible
     # The mean place of what the network sees is the middle of the part that is shown.
     for numbers, first, end in ((rows, shown.top, shown.bottom), (columns, shown.left, shown.right)):
         seen = fitted(numbers[None], seen_height, seen_width, fit)[0, top:bottom, left:right]
@@ -81,7 +81,7 @@ def test_a_smooth_picture_comes_back_nearly_as_it_was():
 
 def test_what_the_network_did_not_see_gets_the_fill():
     place = Placement.of((4, 10), (4, 4), "crop")
-    assert place.shown == Box(3, 0, 7, 4)
+    assert place.visible == Box(3, 0, 7, 4)
     labels = place.restored_labels(np.full((1, 4, 4), 2, np.uint8), fill=255)
     assert (labels[0, :, 3:7] == 2).all()
     assert (labels[0, :, :3] == 255).all()
@@ -97,9 +97,9 @@ def test_the_fundus_crop_is_undone(tmp_path):
         options = StoreSettings(190, 190, channels, resize="pad", crop="fundus")
         image, seen = read_prepared(ImageRef(tmp_path / "a.png"), options)
         place = placed(image, options)
-        assert place.shown == fundus_box(image.pixels)
+        assert place.visible == fundus_box(image.pixels)
         back = place.restored((seen.transpose(2, 0, 1) / 255).astype(np.float32))
-        box = place.shown
+        box = place.visible
         inside = np.s_[:, box.top : box.bottom, box.left : box.right]
         expected = image.pixels if channels == 3 else grey_levels(image.pixels)[None]
         # Half a pixel of the border may differ: the field's edge is sharp.
@@ -124,7 +124,7 @@ def test_a_jpeg_decoded_at_a_reduced_scale_comes_back_at_its_full_size(tmp_path,
 
 def test_wrong_sizes_and_labels_are_refused():
     place = Placement.of((10, 10), (5, 5))
-    with pytest.raises(InputError, match="4 x 5 is not of the size that the network saw, 5 x 5"):
+    with pytest.raises(InputError, match="4 x 5 does not have the size of the network's input, 5 x 5"):
         place.restored(np.zeros((1, 4, 5), np.float32))
     with pytest.raises(InputError, match="fill=-1 does not fit uint8"):
         place.restored_labels(np.zeros((1, 5, 5), np.uint8), fill=-1)

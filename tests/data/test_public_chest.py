@@ -83,7 +83,7 @@ def test_nih_with_something_wrong_names_the_row(tmp_path):
     with pytest.raises(InputError, match=r"1 file not found \(row 4: image 'images/00000003_000.png'\)"):
         load_manifest(tmp_path)
     write(tmp_path / "Data_Entry_2017.csv", NIH_HEADER + "00000001_000.png,Cardiomegally,0,1,58,M,PA,\n")
-    with pytest.raises(InputError, match=r"Data_Entry_2017.csv row 2: finding 'Cardiomegally' is not known"):
+    with pytest.raises(InputError, match=r"Data_Entry_2017.csv row 2: unknown finding 'Cardiomegally'"):
         load_manifest(tmp_path)
     write(tmp_path / "Data_Entry_2017.csv", "Image Index,Finding Labels,Patient\n00000001_000.png,Hernia,1\n")
     with pytest.raises(InputError, match="no column 'Patient ID'; did you mean 'Patient'"):
@@ -126,14 +126,14 @@ def test_uncertain_findings_count_as_in_the_published_lists(tmp_path):
 def test_an_uncertain_finding_without_a_policy_is_an_error(tmp_path):
     chexpert(tmp_path, {"Fracture": "-1.0"})
     with pytest.raises(
-        InputError, match=r"train.csv row 2: finding 'Fracture' is uncertain \(-1\), and nothing says"
+        InputError, match=r"train.csv row 2: finding 'Fracture' is uncertain \(-1\), and no policy is set"
     ):
         load_manifest(tmp_path, layout_options={"findings": ["Edema", "Fracture"]})
-    with pytest.raises(InputError, match="finding 'Fractur' is not known; did you mean 'Fracture'"):
+    with pytest.raises(InputError, match="unknown finding 'Fractur'; did you mean 'Fracture'"):
         load_manifest(tmp_path, layout_options={"findings": ["Fractur"]})
     chexpert(tmp_path, {"Edema": "2"})
     with pytest.raises(
-        InputError, match=r"train.csv row 2: finding 'Edema' is '2'; write 1, 0, -1 or nothing"
+        InputError, match=r"train.csv row 2: finding 'Edema' is '2'; write 1, 0, -1 or leave the cell blank"
     ):
         load_manifest(tmp_path)
 
@@ -183,11 +183,11 @@ def test_rsna_gathers_the_boxes_of_a_patient(tmp_path):
     [
         (
             "a,1,1,1,1,1\na,,,,,0\n",
-            "stage_2_train_labels.csv row 3: Target 0 of an image that .* row 2 gives another",
+            "stage_2_train_labels.csv row 3: Target 0 contradicts .* row 2 of the same image",
         ),
         ("a,1,1,1,1,2\n", "row 2: Target is '2'"),
         ("a,1,1,,1,1\n", "row 2: its box is not four numbers"),
-        ("a,1,1,0,1,1\n", "row 2: its box has no size"),
+        ("a,1,1,0,1,1\n", "row 2: its box has no area"),
         ("a,1,1,1\n", "row 2 has 4 cells, the header has 6"),
     ],
 )
@@ -249,7 +249,7 @@ def test_siim_lists_share_images_which_is_said_dropped_or_kept(tmp_path):
     kept = load_manifest(tmp_path / "set", split_lists=lists, layout_options={"overlaps": "keep"})
     assert Counter(kept.table["split"]) == {"train": 4, "val": 2, "test": 3}
     assert (
-        "leak: val and train share 1 image (50% of val), kept in both, so that scores are too good"
+        "leak: val and train share 1 image (50% of val), kept in both, so that scores are optimistic"
         in kept.notes
     )
 
@@ -260,7 +260,7 @@ def test_siim_rows_that_make_no_sense(tmp_path):
     with pytest.raises(InputError, match=r"train-rle.csv row 2: 3 numbers are not pairs"):
         load_manifest(folder)
     write(folder / "train-rle.csv", "ImageId, EncodedPixels\nu.1, 0 2\nu.1, -1\n")
-    with pytest.raises(InputError, match="row 3: says that its image has no region"):
+    with pytest.raises(InputError, match="row 3: the marker for no region, but another row"):
         load_manifest(folder)
 
 
@@ -283,7 +283,7 @@ def test_covid_collection(tmp_path):
         ["Fever,", "then", "cough."],
         None,
     ]
-    assert any(note == "left out: 1 image of other kinds or views than asked for" for note in made.notes)
+    assert any(note == "left out: 1 image of other modalities or views" for note in made.notes)
     assert len(load_manifest(tmp_path, layout_options={"views": "frontal"})) == 1
     write(tmp_path / "lists" / "iscovid_train.txt", "a.b-1.PNG 1\nc.JPG 0")
     listed = load_manifest(tmp_path, split_lists=tmp_path / "lists")
@@ -300,7 +300,7 @@ def test_reports_of_public_tables_that_are_not_utf8_are_listed(tmp_path):
     (tmp_path / "covid" / "metadata.csv").write_bytes(b"\n".join(lines))
     reports = read_reports(load_manifest(tmp_path / "covid"))
     assert reports.texts == ["Fièvre", "Élevé", "Clear"]
-    assert [item.place for item in reports.changed] == ["metadata.csv row 3"]
+    assert [item.origin for item in reports.changed] == ["metadata.csv row 3"]
     folder = tmp_path / "indiana"
     touch(folder, "images/a.png", "images/b.png", "images/c.png")
     projections = "uid,filename,projection\n1,a.png,Frontal\n1,b.png,Lateral\n2,c.png,Frontal\n"
@@ -324,12 +324,12 @@ def test_the_slip_in_a_published_list_is_named_and_can_be_overruled(real_images)
     with pytest.raises(InputError) as raised:
         load_manifest(folder / "images", **options)
     assert str(raised.value) == (
-        "isviral_test.txt row 1: label '11' is not in 0..1; correct the line, or say what it stands for with layout "
-        "option relabel: {'11': '1'}"
+        "isviral_test.txt row 1: label '11' is not in 0..1; correct the line, or set layout option relabel, for "
+        "instance {'11': '1'}"
     )
     made = load_manifest(folder / "images", layout_options={"relabel": {"11": "1"}}, **options)
     assert Counter(made.part("test").table["label"]) == {"1": 57, "0": 8}
-    assert "1 label of 'viral1' read as asked for: 11 as 1" in made.notes
+    assert "1 label of 'viral1' changed by option relabel: 11 as 1" in made.notes
 
 
 @pytest.mark.parametrize("number", range(1, 6))
@@ -392,7 +392,7 @@ def test_mimic_with_a_cut_table(tmp_path):
     with pytest.raises(InputError, match=r"mimic-cxr-2.0.0-split.csv.gz is damaged or cut short"):
         load_manifest(tmp_path)
     write(path, "dicom_id,split\nd1,trian\n")
-    with pytest.raises(InputError, match=r"split.csv.gz row 2: split 'trian' is not known"):
+    with pytest.raises(InputError, match=r"split.csv.gz row 2: unknown split 'trian'"):
         load_manifest(tmp_path)
 
 

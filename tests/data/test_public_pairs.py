@@ -85,24 +85,24 @@ def test_real_slices_of_two_patients(real_images):
 @pytest.mark.parametrize(
     ("pair", "message"),
     [
-        (("T1", "T3"), r"holds no pairs of 'T1' and 'T3' \(there are T1, T2\); name two folders"),
-        (("T1", "t1"), "both of a pair are 'T1'"),
+        (("T1", "T3"), r"contains no pairs of 'T1' and 'T3' \(it has T1, T2\); pass two folders"),
+        (("T1", "t1"), "source and target are both 'T1'"),
     ],
 )
 def test_pairs_that_are_not_there(tmp_path, pair, message):
     touch(tmp_path, "T1/a.png", "T2/b.png")
     with pytest.raises(InputError, match=message):
         load_manifest(tmp_path, pairs=pair)
-    with pytest.raises(InputError, match="holds no pairs of 'T1' and 'T2'"):
+    with pytest.raises(InputError, match="contains no pairs of 'T1' and 'T2'"):
         load_manifest(tmp_path, pairs=("T1", "T2"))
 
 
 def test_pairs_need_a_folder_and_no_columns(tmp_path):
     touch(tmp_path, "T1/a.png", "T2/a.png")
-    with pytest.raises(InputError, match="is no folder"):
+    with pytest.raises(InputError, match="is not a folder"):
         load_manifest(tmp_path / "T1" / "a.png", pairs=("T1", "T2"))
     for pair in (("T1",), ("T1", ""), ("T1", "T2", "FLAIR")):
-        with pytest.raises(InputError, match="give two names, the image's and the target's"):
+        with pytest.raises(InputError, match="are not two names; pass the names of image and target"):
             load_manifest(tmp_path, pairs=pair)
     with pytest.raises(InputError, match="both a layout and columns are given"):
         load_manifest(tmp_path, pairs=("T1", "T2"), columns={"image": "file"})
@@ -173,11 +173,11 @@ def test_volumes_of_other_sizes_or_places_are_no_pair(tmp_path):
     with pytest.raises(InputError, match=r"differ in shape .*: 2 x 10 x 10 and 3 x 10 x 10"):
         load_manifest(tmp_path, pairs=("T1", "T2"))
     volume(tmp_path / "p_T2.nii.gz", body(0.5, 0.5), spacing=2.0)
-    with pytest.raises(InputError, match="show different places"):
+    with pytest.raises(InputError, match="have different positions"):
         load_manifest(tmp_path, pairs=("T1", "T2"))
     volume(tmp_path / "p_T2.nii.gz", body(0.01, 0.0))
     with pytest.raises(
-        InputError, match=r"no slice of 1 pair of volumes shows enough .*least_foreground to 0"
+        InputError, match=r"no slice of 1 pair of volumes has enough foreground .*least_foreground to 0"
     ):
         load_manifest(tmp_path, pairs=("T1", "T2"))
 

@@ -1,5 +1,6 @@
 """DICOM against pydicom's own functions, the standard's formulas, and pydicom's packaged test files."""
 
+import re
 import struct
 import subprocess
 import sys
@@ -298,7 +299,7 @@ def test_the_middle_frame_unless_another_is_asked_for(saved):
     assert read_image(path).value_range == (STORED.min() + 2000, STORED.max() + 2000)
     assert read_image(f"{path}#frame=4").value_range[0] == STORED.min() + 4000
     assert read_image(path).source.slices == 5
-    assert reason(f"{path}#frame=5") == "frame 5 was asked for, but it has 5 (0 to 4)"
+    assert reason(f"{path}#frame=5") == "frame 5 was requested, but it has 5 (0 to 4)"
 
 
 def test_enhanced_objects_keep_values_per_frame(saved):
@@ -469,3 +470,145 @@ def test_the_gdcm_process_ends_with_its_parent():
             return
         time.sleep(0.05)
     raise AssertionError("the helper process is still there")
+
+
+def with_raw(path, keyword, vr, value):
+    """Writes bytes into an element of a file as no library would."""
+    tag = pydicom.datadict.tag_for_keyword(keyword)
+    ds = pydicom.dcmread(path)
+    ds[keyword] = pydicom.dataelem.RawDataElement(pydicom.tag.Tag(tag), vr, len(value), value, 0, False, True)
+    ds.save_as(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    "empty",
+    [
+        {"VOILUTSequence": Sequence([])},
+        {"ModalityLUTSequence": Sequence([])},
+        {"PixelPaddingValue": None},
+        {"PerFrameFunctionalGroupsSequence": Sequence([])},
+        {"SharedFunctionalGroupsSequence": Sequence([item(FrameVOILUTSequence=Sequence([]))])},
+        {"SharedFunctionalGroupsSequence": Sequence([item(FrameVOILUTSequence=Sequence([item(WindowCenter=None)]))])},
+        {"VOILUTFunction": ""},
+    ],
+    ids=lambda elements: next(iter(elements)),
+)  # fmt: skip
+def test_an_empty_element_leaves_the_word_to_the_next_rule(saved, empty):
+    plain = read_image(saved(WindowCenter=100, WindowWidth=201))
+    assert plain.value_range == (100 - 0.5 - 100, 100 - 0.5 + 100)
+    image = read_image(saved(WindowCenter=100, WindowWidth=201, **empty))
+    assert image.value_range == plain.value_range
+    assert np.array_equal(image.pixels, plain.pixels)
+
+
+def test_empty_rescaling_window_and_spacing_are_as_absent_ones(saved):
+    image = read_image(saved(RescaleSlope="", RescaleIntercept="", WindowCenter="", WindowWidth=""))
+    assert image.value_range == (STORED.min(), STORED.max())
+    image = read_image(saved(PixelSpacing=None, ImagerPixelSpacing=[0.2, 0.1]))
+    assert (image.spacing, image.source.spacing_from) == ((0.2, 0.1), "ImagerPixelSpacing")
+
+
+@pytest.mark.parametrize(
+    ("keyword", "vr", "value", "said"),
+    [
+        ("RescaleIntercept", "DS", b"-1024,7 ", "RescaleIntercept '-1024,7' cannot be read as numbers"),
+        ("RescaleSlope", "DS", b"one ", "RescaleSlope cannot be read as numbers"),
+        ("RescaleSlope", "DS", b"0 ", "RescaleSlope is 0"),
+        ("RescaleIntercept", "DS", b"  ", "RescaleIntercept is empty"),
+        ("WindowCenter", "DS", b"abc ", "WindowCenter cannot be read"),
+        ("WindowWidth", "DS", b"\\400", "WindowWidth '.*400.*' cannot be read"),
+        ("VOILUTFunction", "CS", b"CUBIC ", "VOILUTFunction is none of"),
+        ("PixelSpacing", "DS", b"0.7 ", "PixelSpacing has 1 value where 2"),
+        ("PixelSpacing", "DS", b"0,7\\0,7 ", "PixelSpacing .* cannot be read"),
+        ("PixelPaddingValue", "US", b"\x01", "PixelPaddingValue cannot be read"),
+        ("NumberOfFrames", "IS", b"many", "NumberOfFrames cannot be read"),
+        ("BitsStored", "US", b"\x01\x02\x03", "BitsStored cannot be read"),
+    ],
+)
+def test_an_unreadable_value_is_named_and_never_replaced(saved, keyword, vr, value, said):
+    path = saved(RescaleSlope=1, RescaleIntercept=-5, WindowCenter=3, WindowWidth=9)
+    found = reason(with_raw(path, keyword, vr, value))
+    assert re.search(said, found), found
+
+
+def test_a_value_with_a_name_in_it_is_not_quoted(saved):
+    path = with_raw(saved(WindowWidth=9), "WindowCenter", "DS", b"Secret^Person ")
+    assert "ecret" not in reason(path)
+
+
+def test_padding_of_zero_is_a_value_and_not_an_empty_element(saved):
+    stored = STORED.copy()
+    stored[0] = 0
+    image = read_image(saved(stored + 600, PixelPaddingValue=600))
+    zero = read_image(saved(stored, PixelPaddingValue=0))
+    assert np.array_equal(image.pixels, zero.pixels)
+    assert not zero.pixels[0, 0].any()
+
+
+def test_an_unreadable_window_does_not_matter_where_another_is_asked_for(saved):
+    path = with_raw(saved(WindowWidth=9), "WindowCenter", "DS", b"abc ")
+    assert read_image(path, window=(0, 100)).value_range == (-50, 50)
+
+
+def test_a_frame_without_the_values_that_other_frames_have_is_refused(saved):
+    groups = [
+        item(PixelValueTransformationSequence=Sequence([item(RescaleSlope=2, RescaleIntercept=0)]))
+        for _ in range(2)
+    ]
+    path = saved(np.stack([STORED] * 3), PerFrameFunctionalGroupsSequence=Sequence(groups))
+    assert read_image(f"{path}#frame=1").value_range == (2 * STORED.min(), 2 * STORED.max())
+    assert "PixelValueTransformationSequence has no item for frame 2" in reason(f"{path}#frame=2")
+
+
+def test_a_table_without_its_data_is_named(saved):
+    path = saved(VOILUTSequence=Sequence([item(LUTExplanation="none")]))
+    assert "VOILUTSequence cannot be read" in reason(path)
+
+
+@pytest.mark.parametrize("name", ["JPGExtended", "JPEG-lossy"])
+def test_jpeg_extended_of_12_bits_is_decoded_by_whoever_can(name):
+    # Values at these two places are those that pydicom's own tests have for another decoder (libjpeg).
+    pytest.importorskip("gdcm")
+    ds = pydicom.dcmread(packaged(name))
+    image = read_image(packaged(name), intensity="range")
+    assert image.source.bits == ds.BitsStored == 12
+    values = image.values()[0]
+    slope, intercept = float(ds.get("RescaleSlope", 1)), float(ds.get("RescaleIntercept", 0))
+    for place, stored in {(420, 140): 244, (230, 120): 95}.items():
+        assert abs(values[place] - (stored * slope + intercept)) <= 1
+
+
+def test_jpeg_extended_without_its_end_is_damaged_and_not_filled_up(tmp_path):
+    pytest.importorskip("gdcm")
+    ds = pydicom.dcmread(packaged("JPGExtended"))
+    stream = pydicom.encaps.get_frame(ds.PixelData, 0, number_of_frames=1)
+    ds.PixelData = pydicom.encaps.encapsulate([stream[: len(stream) // 2]])
+    ds.save_as(tmp_path / "a.dcm")
+    said = reason(tmp_path / "a.dcm")
+    assert "damaged" in said
+    assert "gdcm cannot read it" in said
+
+
+@pytest.mark.parametrize("bits", [6, 7, 8, 12])
+def test_jpeg_ls_of_any_depth_is_decoded_by_whoever_can(tmp_path, bits):
+    pytest.importorskip("jpeg_ls")
+    stored = (np.arange(48 * 64) % 2**bits).reshape(48, 64).astype(np.uint8 if bits <= 8 else np.uint16)
+    ds = made(stored, BitsStored=bits, HighBit=bits - 1)
+    ds.compress(pydicom.uid.JPEGLSLossless, encoding_plugin="pyjpegls")
+    ds.save_as(tmp_path / "a.dcm", enforce_file_format=True)
+    np.testing.assert_allclose(read_image(tmp_path / "a.dcm").values()[0], stored, atol=0.01)
+
+
+def test_what_no_decoder_can_names_each_that_was_asked(monkeypatch):
+    from modicum.data.readers import dicom
+
+    def decline(*_):
+        raise dicom.Unreadable("does not support")
+
+    monkeypatch.setattr("modicum.data.readers.gdcm_process.decode", decline)
+    said = reason(packaged("JPGExtended"))
+    assert said.startswith("no installed decoder reads")
+    assert "with 12 bits" in said
+    assert "pillow cannot read it, gdcm cannot read it" in said
+    assert "damaged" not in said

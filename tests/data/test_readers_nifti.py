@@ -109,7 +109,7 @@ def test_series_and_single_slices(saved, name):
     np.testing.assert_allclose(read_image(path).values()[0], as_shown(VOLUME, 2, 3), atol=1e-3)
     second = read_image(f"{path}#frame=1&axis=1&index=2")
     np.testing.assert_allclose(second.values()[0], as_shown(VOLUME * 2, 1, 2), atol=1e-3)
-    assert reason(f"{path}#frame=2") == "frame 2 was asked for, but it has 2 (0 to 1)"
+    assert reason(f"{path}#frame=2") == "frame 2 was requested, but it has 2 (0 to 1)"
     single = read_image(saved(VOLUME[..., 0], name="flat.nii"))
     np.testing.assert_allclose(single.values()[0], as_shown(VOLUME[..., :1], 2, 0), atol=1e-3)
 
@@ -189,8 +189,8 @@ def test_a_volume_is_decompressed_once_and_again_when_it_changes(saved, monkeypa
 
 def test_what_the_reference_may_ask(saved):
     path = saved()
-    assert reason(f"{path}#axis=3") == "axis 3 was asked for, but it has 3 (0 to 2)"
-    assert reason(f"{path}#axis=0&index=5") == "index 5 was asked for, but it has 5 (0 to 4)"
+    assert reason(f"{path}#axis=3") == "axis 3 was requested, but it has 3 (0 to 2)"
+    assert reason(f"{path}#axis=0&index=5") == "index 5 was requested, but it has 5 (0 to 4)"
     assert "does not apply" in reason(f"{path}#array=x")
 
 
@@ -229,6 +229,89 @@ def test_bombs_are_refused_by_their_header(saved, tmp_path):
 def test_a_singular_orientation_is_refused(saved):
     file = nib.Nifti1Image(VOLUME, np.eye(4))
     file.header["sform_code"], file.header["srow_x"] = 1, 0
+    file.header["vox_offset"] = 352
     path = saved(name="a.nii")
     path.write_bytes(file.header.binaryblock + bytes(4) + VOLUME.tobytes(order="F"))
     assert "orientation" in reason(path) or "pixels" in reason(path)
+
+
+def with_header(path, **fields):
+    """Rewrites fields of a header as no library would."""
+    data = path.read_bytes()
+    kind, size = (nib.Nifti2Header, 540) if data[4:7] == b"n+2" else (nib.Nifti1Header, 348)
+    header = kind(data[:size], check=False)
+    for name, value in fields.items():
+        header[name] = value
+    path.write_bytes(header.binaryblock + data[size:])
+    return path
+
+
+def test_a_connectivity_matrix_is_refused_as_that(tmp_path):
+    # As Connectome Workbench writes a .dconn.nii: a brain model on both axes, intent 3001.
+    mask = np.ones((2, 2, 2), bool)
+    axis = nib.cifti2.BrainModelAxis.from_mask(mask, affine=np.eye(4), name="thalamus_left")
+    nib.save(nib.Cifti2Image(np.eye(8, dtype=np.float32), (axis, axis)), tmp_path / "a.dconn.nii")
+    said = reason(tmp_path / "a.dconn.nii")
+    assert "connectivity (CIFTI)" in said
+    assert "not of an image" in said
+    (tmp_path / "b.dconn.nii.gz").write_bytes(gzip.compress((tmp_path / "a.dconn.nii").read_bytes()))
+    assert reason(tmp_path / "b.dconn.nii.gz") == said
+
+
+@pytest.mark.parametrize(
+    ("intent", "said"),
+    [
+        ("pointset", "points"),
+        ("triangle", "triangles of a surface"),
+        ("vector", "vectors or displacements"),
+        ("symmetric matrix", "matrices"),
+        ("node index", "node numbers"),
+        ("fnirt cubic spline coef", "coefficients of a deformation"),
+        ("ConnDenseScalar", "CIFTI"),
+    ],
+)
+@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
+def test_intents_that_are_no_image_are_refused_by_kind(saved, intent, said, kind):
+    path = with_header(saved(kind=kind, name="a.nii"), intent_code=nib.nifti1.intent_codes.code[intent])
+    assert said in reason(path)
+
+
+def test_values_of_nodes_are_no_image_but_a_series_of_volumes_is(saved):
+    path = saved(np.zeros((9, 1, 1, 4), np.float32), name="a.nii")
+    assert "values on a surface" in reason(with_header(path, intent_code=2001))
+    path = with_header(saved(np.stack([VOLUME] * 3, 3), name="a.nii"), intent_code=2001)
+    assert read_image(path).pixels.shape[1:] == read_image(saved()).pixels.shape[1:]
+
+
+@pytest.mark.parametrize("intent", ["t test", "z score", "p value", "estimate", "label", "dimensionless"])
+def test_statistics_and_labels_are_images(saved, intent):
+    path = with_header(saved(name="a.nii"), intent_code=nib.nifti1.intent_codes.code[intent])
+    assert np.array_equal(read_image(path).pixels, read_image(saved()).pixels)
+
+
+def test_dimensions_beyond_time_are_refused_unless_they_are_one(saved):
+    assert "has 5 dimensions (5 x 6 x 7 x 1 x 3)" in reason(saved(np.stack([VOLUME] * 3, 3)[:, :, :, None]))
+    assert np.array_equal(read_image(saved(VOLUME[..., None, None])).pixels, read_image(saved()).pixels)
+    assert "has 6 dimensions" in reason(saved(np.stack([VOLUME] * 2, 3)[:, :, :, None, None]))
+    assert "dimensions; 1 to 7 are allowed" in reason(
+        with_header(saved(name="a.nii"), dim=[9, 5, 6, 7, 1, 1, 1, 1])
+    )
+
+
+@pytest.mark.parametrize("offset", [0, 16, 348, -352, 352.5, np.nan, np.inf])
+def test_voxels_do_not_begin_inside_the_header(saved, offset):
+    assert "or behind" in reason(with_header(saved(name="a.nii"), vox_offset=offset))
+
+
+def test_an_offset_of_nifti_2_and_one_beyond_the_header(saved):
+    assert "544 or behind" in reason(with_header(saved(name="a.nii", kind=nib.Nifti2Image), vox_offset=352))
+    path = saved(name="a.nii")
+    data = path.read_bytes()
+    path.write_bytes(data[:352] + bytes(64) + data[352:])
+    assert np.array_equal(
+        read_image(with_header(path, vox_offset=416)).values(), read_image(saved()).values()
+    )
+
+
+def test_a_scaling_without_its_second_half_is_named(saved):
+    assert "scl_inter is nan" in reason(with_header(saved(name="a.nii"), scl_slope=2, scl_inter=np.nan))

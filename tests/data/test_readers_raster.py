@@ -248,7 +248,7 @@ def test_pages_of_a_tiff(tmp_path):
         image = read_image(f"{tmp_path}/a.tiff#frame={frame}")
         np.testing.assert_allclose(image.values()[0], GREY + frame, atol=1e-4)
     assert image.source.slices == 3
-    assert reason(f"{tmp_path}/a.tiff#frame=3") == "frame 3 was asked for, but it has 3 (0 to 2)"
+    assert reason(f"{tmp_path}/a.tiff#frame=3") == "frame 3 was requested, but it has 3 (0 to 2)"
     assert "does not apply" in reason(f"{tmp_path}/a.tiff#axis=0")
     cv2.imwritemulti(str(tmp_path / "b.tiff"), [DEEP_COLOUR[..., ::-1], DEEP_COLOUR[::-1, ..., ::-1]])
     second = read_image(f"{tmp_path}/b.tiff#frame=1")
@@ -284,7 +284,7 @@ def test_npz_items(tmp_path, dtype, sides, save):
         expected = channels_first(array[3 - repeat].astype(np.float64))
         np.testing.assert_allclose(image.values(), expected, atol=1e-4)
     assert (image.source.format, image.source.slices) == ("npz", 5)
-    assert reason(f"{path}#array=train_images&index=5").startswith("index 5 was asked for")
+    assert reason(f"{path}#array=train_images&index=5").startswith("index 5 was requested")
     assert reason(f"{path}#array=val_images&index=0").startswith("has no array 'val_images'")
     assert "holds several arrays" in reason(f"{path}#index=0")
     assert "name one of them" in reason(f"{path}#array=train_images")
@@ -369,7 +369,7 @@ def test_mislabelled_files_are_read_by_content_and_marked(tmp_path):
         (b"version https://git-lfs.github.com/spec/v1\noid", "is a Git LFS pointer, not the image itself"),
         (bytes(1000), "holds only zero bytes (an interrupted copy?)"),
         (b"GIF89a" + bytes(100), "the GIF data are damaged or incomplete"),
-        (b"\x9c\x3a\x07\xe1".join([b"\x01\x02", b"\xf0" * 50]), "is of no known image format"),
+        (b"\x9c\x3a\x07\xe1".join([b"\x01\x02", b"\xf0" * 50]), "is not of a known image format"),
     ],
 )
 def test_files_that_are_no_images_say_what_they_are(tmp_path, content, expected):

@@ -19,7 +19,7 @@ def manifest_of(reports: list[str | None], root, **columns) -> Manifest:
     images = [f"{row}.png" for row in range(len(reports))]
     table = pd.DataFrame({"image": images, "report": reports, **columns})
     return Manifest(
-        table, root, source="reports.csv", places=[f"row {row + 2}" for row in range(len(reports))]
+        table, root, source="reports.csv", origins=[f"row {row + 2}" for row in range(len(reports))]
     )
 
 
@@ -76,9 +76,9 @@ def test_unusable_reports_are_set_aside_with_their_place_and_reason(tmp_path):
     cells = ["gone.txt", "picture.txt", "blank.txt", "huge.txt", "folder.txt", "  ", "___ __", "Normal."]
     found = read_reports(manifest_of(cells, tmp_path))
     assert found.texts == [None] * 7 + ["Normal."]
-    assert [(unusual.row, unusual.place, unusual.reason) for unusual in found.set_aside] == [
+    assert [(unusual.row, unusual.origin, unusual.reason) for unusual in found.set_aside] == [
         (0, "reports.csv row 2", "its file is missing"),
-        (1, "reports.csv row 3", "its file is no text"),
+        (1, "reports.csv row 3", "its file is not text"),
         (2, "reports.csv row 4", "it is empty"),
         (3, "reports.csv row 5", "its file is larger than 1 MB"),
         (4, "reports.csv row 6", "its file cannot be read (IsADirectoryError)"),
@@ -176,7 +176,7 @@ def test_only_the_lines_that_are_not_utf8_are_read_as_windows_1252_and_their_rep
     manifest = table_of(lines, tmp_path, end)
     found = read_reports(manifest)
     assert found.texts == ["Müller Herz groß", "Erguß rechts", "Normal."]
-    assert [(unusual.place, unusual.reason) for unusual in found.changed] == [("notes.csv row 3", GUESSED)]
+    assert [(unusual.origin, unusual.reason) for unusual in found.changed] == [("notes.csv row 3", GUESSED)]
     assert "notes.csv: 1 line is not UTF-8 and was read as Windows-1252 (line 3)" in manifest.notes
 
 
@@ -192,7 +192,7 @@ def test_a_report_over_several_lines_is_listed_where_one_of_them_is_not_utf8(tmp
         "Herz normal\nErguß rechts\nNarbe möglich",
         "Überlagert",
     ]
-    assert [(unusual.place, unusual.reason) for unusual in found.changed] == [("notes.csv row 3", GUESSED)]
+    assert [(unusual.origin, unusual.reason) for unusual in found.changed] == [("notes.csv row 3", GUESSED)]
 
 
 def test_a_report_is_not_listed_for_another_cell_of_its_row(tmp_path):
@@ -210,17 +210,17 @@ def test_reports_of_bytes_that_windows_1252_does_not_know_are_set_aside_and_thei
     manifest = table_of(lines, tmp_path)
     found = read_reports(manifest)
     assert found.texts == [None, "Erguß \ufffd", "Normal.", "Groß"]
-    assert [(unusual.place, unusual.reason) for unusual in found.set_aside] == [
-        ("notes.csv row 2", "it is no text")
+    assert [(unusual.origin, unusual.reason) for unusual in found.set_aside] == [
+        ("notes.csv row 2", "it is not text")
     ]
-    assert [unusual.place for unusual in found.changed] == ["notes.csv row 5"]
-    assert "notes.csv: bytes that Windows-1252 does not know were replaced (lines 2, 4)" in manifest.notes
+    assert [unusual.origin for unusual in found.changed] == ["notes.csv row 5"]
+    assert "notes.csv: bytes that are not valid in Windows-1252 were replaced (lines 2, 4)" in manifest.notes
 
 
 def test_what_is_known_of_encodings_goes_with_the_rows_that_are_kept(tmp_path):
     lines = [f"{name}.png,Erguß,x".encode("cp1252" if name in "bd" else "utf-8") for name in "abcd"]
     kept = table_of(lines, tmp_path).subset([3, 0])
-    assert [(unusual.row, unusual.place) for unusual in read_reports(kept).changed] == [
+    assert [(unusual.row, unusual.origin) for unusual in read_reports(kept).changed] == [
         (0, "notes.csv row 5")
     ]
 
@@ -259,7 +259,7 @@ def test_reports_without_findings_and_impression_are_set_aside_when_these_are_se
     chosen = read_reports(manifest_of(cells, tmp_path)).select()
     assert chosen.texts == ["Clear.\nNormal.", None, None, "Mass."]
     (lost,) = chosen.set_aside
-    assert (lost.place, lost.reason) == ("reports.csv row 3", "it has no section findings or impression")
+    assert (lost.origin, lost.reason) == ("reports.csv row 3", "it has no section findings or impression")
 
 
 # --- real reports -----------------------------------------------------------------------------------------------------

@@ -138,7 +138,7 @@ def test_a_vocabulary_smaller_than_the_alphabet_is_refused_with_its_size():
 
 @pytest.mark.parametrize("reports", [[], ["", "  "]])
 def test_nothing_to_learn_from_is_an_error(reports):
-    with pytest.raises(InputError, match="no reports to learn a vocabulary from"):
+    with pytest.raises(InputError, match="no reports to train a tokenizer on"):
         train_tokenizer(reports)
 
 
@@ -190,7 +190,7 @@ def test_files_that_are_no_tokenizers_are_named(tmp_path):
     (tmp_path / "twice.txt").write_text("\n".join([*BERT, "the"]))
     (tmp_path / "latin.txt").write_bytes(b"[PAD]\n\xfc\n")
     for name, problem in (
-        ("gone.json", "is not there"),
+        ("gone.json", "does not exist"),
         ("damaged.json", "cannot be read"),
         ("words.txt", r"has no \[PAD\] and no \[UNK\]"),
         ("twice.txt", "names a token twice"),
@@ -215,7 +215,7 @@ def test_the_hub_out_of_reach_is_an_error_that_says_what_to_do(monkeypatch):
         raise ConnectionError
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", unreachable)
-    with pytest.raises(InputError, match=r"hf-hub:owner/clinical' cannot be fetched.*local"):
+    with pytest.raises(InputError, match=r"hf-hub:owner/clinical' cannot be downloaded.*local"):
         load_tokenizer("hf-hub:owner/clinical")
 
 

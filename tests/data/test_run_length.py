@@ -118,7 +118,7 @@ def test_a_damaged_text_is_an_error_that_names_the_row_and_the_value(text, form,
         ("", "no column 'ImageId'"),
         ("ImageId,EncodedPixels\na,1 2\n,3 4\n", "row 3"),
         ("ImageId,EncodedPixels\na\n", "row 2"),
-        ("ImageId,EncodedPixels\na,1 2\na,-1\n", "row 3: says that its image has no region"),
+        ("ImageId,EncodedPixels\na,1 2\na,-1\n", "row 3: the marker for no region, but another row"),
     ],
 )
 def test_a_damaged_table_is_an_error_that_names_the_row(tmp_path, content, words):

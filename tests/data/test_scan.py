@@ -170,7 +170,7 @@ def test_only_files_that_changed_are_read_again(tmp_path, monkeypatch):
     monkeypatch.setattr(
         "modicum.data.checks.scan.facts_of_file", lambda r: read.append(r) or facts_of_file(r)
     )
-    after = scan(refs, workers=0, known=load_facts(tmp_path / "facts.parquet"))
+    after = scan(refs, workers=0, earlier_facts=load_facts(tmp_path / "facts.parquet"))
     assert read == [refs[3]]
     assert after.facts[3].height == 60
     assert [after.facts[i] for i in (0, 1, 2, 4)] == [before.facts[i] for i in (0, 1, 2, 4)]

@@ -60,7 +60,7 @@ def test_what_is_read_is_what_was_written(tmp_path_factory, dtype, shape, align,
     spec = RecordSpec(dtype, shape, align)
     store = build(folder, range(count), spec, shard_bytes=shard_bytes)
     asked = [order.randrange(count) for _ in range(2 * count)]
-    got = ShardStore.open(folder, SETTINGS).read([store.position_of(f"item-{number}") for number in asked])
+    got = ShardStore.open(folder, SETTINGS).read([store.index_of(f"item-{number}") for number in asked])
     np.testing.assert_array_equal(got, np.stack([record_of(number, spec) for number in asked]))
     assert got.dtype == np.dtype(dtype)
     assert store.verify() == []
@@ -125,7 +125,7 @@ def test_more_items_are_appended_and_what_was_there_is_not_touched(tmp_path):
     after = content(tmp_path)
     assert {name: digest for name, digest in before.items() if name != "store.json"}.items() <= after.items()
     assert sorted(store.keys) == sorted(f"item-{number}" for number in range(9))
-    np.testing.assert_array_equal(store.read([store.position_of("item-8")])[0], record_of(8))
+    np.testing.assert_array_equal(store.read([store.index_of("item-8")])[0], record_of(8))
     build(tmp_path, range(9))
     assert content(tmp_path) == after, "building what is there must change nothing"
 
@@ -179,7 +179,7 @@ def test_one_flipped_bit_is_noticed_never_used_and_made_good(tmp_path):
         writer.add("item-4", record_of(4))
         store = writer.finalise()
     assert store.verify() == []
-    np.testing.assert_array_equal(store.read([store.position_of(f"item-{n}") for n in range(6)]), clean)
+    np.testing.assert_array_equal(store.read([store.index_of(f"item-{n}") for n in range(6)]), clean)
     assert not (tmp_path / "damaged.txt").exists()
 
 
@@ -457,7 +457,7 @@ def test_several_processes_build_one_store(tmp_path):
     assert len(store) == 21
     assert store.verify() == []
     for number in range(20):
-        np.testing.assert_array_equal(store.record(store.position_of(f"item-{number}")), record_of(number))
+        np.testing.assert_array_equal(store.record(store.index_of(f"item-{number}")), record_of(number))
     assert content(stores[0].folder) == content(stores[1].folder), "whoever was faster"
 
 

@@ -114,7 +114,7 @@ def test_a_huge_patient_stays_whole(tmp_path):
 
 @pytest.mark.parametrize("fractions", [(0.5, 0.2, 0.2), (0.0, 0.5, 0.5), (1.2, -0.2, 0.0), (), (0.25,) * 4])
 def test_fractions_that_make_no_split_are_refused(tmp_path, fractions):
-    with pytest.raises(InputError, match="make no split"):
+    with pytest.raises(InputError, match="are not train, val and test fractions that add up to 1"):
         split_by_patient(data(tmp_path, range(10)), fractions)
 
 

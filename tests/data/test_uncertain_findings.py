@@ -66,7 +66,7 @@ def test_the_policies_that_are_followed_are_noted(tmp_path):
 
 def test_a_policy_of_a_finding_that_is_not_known_is_refused(tmp_path):
     with pytest.raises(
-        InputError, match="layout option uncertain: finding 'Oedema' is not known; did you mean 'Edema'"
+        InputError, match="layout option uncertain: unknown finding 'Oedema'; did you mean 'Edema'"
     ):
         table_of(tmp_path / "CheXpert-v1.0-small", {"uncertain": {"Oedema": "ones"}})
 

@@ -121,7 +121,7 @@ def test_missing_and_double_slices_are_named(series, tmp_path):
     assert "e.dcm" in message
     assert "1 slice is missing" in said(paths[:3] + paths[4:])
     copy = write_slice(tmp_path / "copy.dcm", 2, np.ones((8, 9)))
-    assert "lie at the same place" in said([*paths, copy])
+    assert "are at the same position" in said([*paths, copy])
 
 
 def test_missing_and_double_numbers_are_named(series, tmp_path):
@@ -159,7 +159,7 @@ def test_a_slice_that_does_not_belong_is_named(series, tmp_path, changed, expect
 def test_what_is_no_dicom_image_is_named(series, tmp_path):
     _, paths = series()
     nib.save(nib.Nifti1Image(np.ones((3, 3, 3)), np.eye(4)), tmp_path / "a.nii")
-    assert "a.nii: is no DICOM file but NIFTI" in said([*paths, tmp_path / "a.nii"])
+    assert "a.nii: is not a DICOM file but NIFTI" in said([*paths, tmp_path / "a.nii"])
     report = pydicom.dcmread(paths[0])
     del report.Rows, report.Columns
     report.save_as(tmp_path / "report.dcm")
@@ -220,7 +220,7 @@ def test_several_frames_in_one_file_are_a_volume(series, tmp_path):
     for expected, image in zip(stored, volume.images(), strict=True):
         np.testing.assert_allclose(image.values()[0], expected, atol=0.02)
     _, paths = series()
-    assert "cannot be a slice among others" in said([*paths, path])
+    assert "cannot be a slice of a series" in said([*paths, path])
 
 
 def test_nifti_slices_in_every_orientation_lie_where_the_affine_says(tmp_path):
@@ -287,7 +287,7 @@ def test_a_real_slice_alone_is_a_volume_of_one(real_images):
 
 
 def test_datasets_without_anything_are_refused(tmp_path):
-    with pytest.raises(InputError, match="without any file"):
+    with pytest.raises(InputError, match="without files; pass at least one"):
         dicom_volume([])
     Dataset().save_as(tmp_path / "a.dcm", implicit_vr=True, little_endian=True)
     with pytest.raises(BrokenImageError):

@@ -108,7 +108,7 @@ def test_missing_and_unknown_files_are_named(tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         read_weights(tmp_path / "none.pth")
     (tmp_path / "w.h5").write_bytes(b"x")
-    with pytest.raises(InputError, match="unknown kind"):
+    with pytest.raises(InputError, match="is not a weights file"):
         read_weights(tmp_path / "w.h5")
 
 

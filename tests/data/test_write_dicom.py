@@ -1,6 +1,5 @@
 """Derived DICOM images: what PS3.3 demands of them, what must not be in them, and their values read back."""
 
-import re
 from pathlib import Path
 
 import numpy as np
@@ -400,12 +399,12 @@ def test_what_cannot_be_written(tmp_path):
         derived(path, tmp_path, np.zeros((1, 8, 8), np.float32))
     with pytest.raises(InputError, match="NaN"):
         derived(path, tmp_path, np.full((1, 64, 64), np.nan, np.float32))
-    with pytest.raises(InputError, match=re.escape("two ends")):
+    with pytest.raises(InputError, match=r"value range from .* is not finite; use for instance"):
         DerivedSeries("m", "p", (0, float("inf")))
     with pytest.raises(InputError, match="model"):
         DerivedSeries("a\\b", "p", (0, 1))
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(60))
-    with pytest.raises(BrokenImageError, match="is no DICOM file but PNG"):
+    with pytest.raises(BrokenImageError, match="is not a DICOM file but PNG"):
         DerivedSeries("m", "p", (0, 1)).write(
             tmp_path / "b.dcm", ImageRef(tmp_path / "a.png"), np.zeros((1, 2, 2))
         )

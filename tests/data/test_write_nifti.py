@@ -263,11 +263,11 @@ def test_pages_given_back_in_between_are_mapped_anew(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("index", "values", "kind", "said"),
     [
-        (6, np.zeros((5, 4)), "float32", "has no slice 6; it has 6, from 0 to 5"),
+        (6, np.zeros((5, 4)), "float32", "has no slice 6; use 0 to 5"),
         (0, np.zeros((4, 5)), "float32", "slice 0 of 'b.nii' is 4 x 5, the volume's slices are 5 x 4"),
         (0, np.full((5, 4), np.nan), "float32", "20 of 20 predicted values are NaN"),
-        (0, np.full((5, 4), 0.5), "labels", "give whole numbers from 0 to 255"),
-        (0, np.full((5, 4), 256), "labels", "give whole numbers from 0 to 255"),
+        (0, np.full((5, 4), 0.5), "labels", "use whole numbers from 0 to 255"),
+        (0, np.full((5, 4), 256), "labels", "use whole numbers from 0 to 255"),
     ],
 )
 def test_slices_that_do_not_fit_are_refused(tmp_path, index, values, kind, said):
@@ -283,9 +283,9 @@ def test_slices_that_do_not_fit_are_refused(tmp_path, index, values, kind, said)
 def test_what_cannot_be_written(tmp_path):
     nib.save(nib.Nifti1Image(np.zeros((4, 5, 6), np.int16), np.eye(4)), tmp_path / "a.nii")
     for name, options, said in (
-        ("b.png", {}, "no name of a NIfTI file"),
+        ("b.png", {}, "is not the name of a NIfTI file"),
         ("b.nii", {"axis": 3}, "axis=3"),
-        ("b.nii", {"kind": "source"}, "give the window"),
+        ("b.nii", {"kind": "source"}, "pass the window"),
     ):
         with (
             pytest.raises(InputError, match=said),

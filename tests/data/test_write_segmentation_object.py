@@ -390,14 +390,14 @@ def test_what_cannot_be_written(tmp_path, monkeypatch):
         made.add(ImageRef(path), regions_of((8, 8)))
     with pytest.raises(InputError, match="regions of 2 x 64 x 64 for 3 classes"):
         made.add(ImageRef(path), regions_of((64, 64), classes=2))
-    with pytest.raises(InputError, match="holds no image"):
+    with pytest.raises(InputError, match="it contains no image; call add"):
         made.write(tmp_path / "out.dcm")
-    with pytest.raises(InputError, match="without a class"):
+    with pytest.raises(InputError, match="without classes"):
         SegmentationObject((), "m", "p1")
     with pytest.raises(InputError, match="pseudonym"):
         SegmentationObject(LABELS, "m", "Doe^Jane")
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(60))
-    with pytest.raises(BrokenImageError, match="is no DICOM file but PNG"):
+    with pytest.raises(BrokenImageError, match="is not a DICOM file but PNG"):
         made.add(ImageRef(tmp_path / "a.png"), regions_of((64, 64)))
     made.add(ImageRef(path), regions_of((64, 64)))
     monkeypatch.setattr(segmentation_object, "can_write_segmentation", lambda: False)

@@ -125,7 +125,7 @@ def test_dropping_leaks_takes_training_images_only(covid):
         assert set(rows["image"][rows["split"] == split]) == set(listed(data / "lists/covid1", split))
     gone = set(listed(data / "lists/covid1", "train")) - set(rows["image"])
     assert 1 <= len(gone) <= 6
-    assert f"{len(gone)} images taken out of train" in done.err
+    assert f"{len(gone)} images dropped from train" in done.err
 
 
 @pytest.mark.parametrize("split", ["val", "test"])

@@ -105,7 +105,7 @@ def test_grey_pairs_with_one_in_colour_are_refused_by_its_name(tmp_path):
 
 
 def test_a_crop_that_targets_would_not_follow_is_refused(tmp_path):
-    with pytest.raises(InputError, match="crop 'fundus' does not go with task 'image-to-image'"):
+    with pytest.raises(InputError, match="crop 'fundus' does not work with task 'image-to-image'"):
         prepared_pairs(pairs(tmp_path / "data"), tmp_path, crop="fundus")
 
 
@@ -133,7 +133,7 @@ def test_a_mask_in_colour_is_a_broken_one(tmp_path):
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)).save(
         tmp_path / "mask.png"
     )
-    with pytest.raises(BrokenImageError, match="is in colour; a mask holds one code a pixel"):
+    with pytest.raises(BrokenImageError, match="is in colour; a mask has one label value per pixel"):
         read_prepared(ImageRef(tmp_path / "mask.png"), StoreSettings(8, 8, channels=1, kind="label_map"))
 
 

@@ -148,7 +148,7 @@ def test_boxes_that_are_small_or_cut_away_after_resizing_are_counted(data, tmp_p
     # 60 x 100 is cut to the 80 columns from 10 on (4 : 3), and halved: 1.5 columns become 0.75.
     assert found.boxes.of(np.array([3]))["boxes"].tolist() == [[[0, 5, 10, 25], [15, 10, 25, 20]]]
     assert "left out: 1 box in what is cut off the image (crop or resize)" in found.notes
-    assert any("left out: 1 box with a side shorter than 1 pixels" in note for note in found.notes)
+    assert any("left out: 1 box with a side shorter than 1 of" in note for note in found.notes)
     boxes["i3"][2][0] = 0
     options = {"min_side": 0.5}
     found = prepared(data, tmp_path, boxes=boxes, box_options=options, **{"image.resize": "crop"})

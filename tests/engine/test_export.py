@@ -137,7 +137,8 @@ def test_an_exported_file_starts_another_run_with_the_normalisation_it_was_learn
 
 def test_another_suffix_is_refused(tmp_path):
     with pytest.raises(
-        InputError, match=r"'.*weights.pth' is no file of weights; end its name with .safetensors"
+        InputError,
+        match=r"'.*weights.pth' is not a weights file \(expected .safetensors\); end its name with .safetensors",
     ):
         export_merged(run_of(tmp_path / "run", "full"), tmp_path / "weights.pth")
 

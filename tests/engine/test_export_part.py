@@ -105,4 +105,6 @@ def test_the_card_of_a_segmentation_says_that_its_outputs_are_logits(tmp_path):
     task = Segmentation("binary", {"mask": codes}, SegmentationOptions())
     small = {"backbone": "test_resnet", "weights": "random", "architecture": "unet", "image_size": 32}
     path = export_part(run_of(tmp_path / "run", task, "segment", small), tmp_path / "s.safetensors")
-    assert json.loads(path.with_suffix(".json").read_text())["output"] == {"channels": 1, "values": "logits"}
+    assert json.loads(path.with_suffix(".json").read_text())["output"] == {
+        "channels": 1, "values": "logits", "shape": [1, 32, 32]
+    }  # fmt: skip

@@ -197,7 +197,9 @@ def test_a_flipped_byte_is_noticed_and_only_that_record_made_again(images, tmp_p
     whole, _ = stored_records(Counted(), images, tmp_path)
     (shard,) = shards(tmp_path)
     flip_a_byte(shard, 2 * whole[0, 0].nbytes + 100)
-    with pytest.raises(DamagedRecordError, match="is damaged; build the store again: only it is remade"):
+    with pytest.raises(
+        DamagedRecordError, match="is damaged; build the store again: only this record is rebuilt"
+    ):
         stored_records(Counted(), images, tmp_path)
     again, computed = stored_records(Counted(), images, tmp_path)
     assert computed <= 2  # one to know the shape, one record

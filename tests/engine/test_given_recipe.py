@@ -45,7 +45,7 @@ def test_an_unknown_name_lists_a_near_one():
     ):
         given_recipe("cxr/lora_nih_2pct")
     with pytest.raises(
-        InputError, match=r"unknown recipe 'x'; `modicum recipes` lists all; a file's name ends in .yaml"
+        InputError, match=r"unknown recipe 'x'; `modicum recipes` lists all; a recipe file must end in .yaml"
     ):
         given_recipe("x")
 

@@ -11,7 +11,7 @@ from modicum.engine.inputs.batches import BatchPlan, StageData, Stored
 from modicum.engine.inputs.preparation import prepare, task_for
 from modicum.engine.recipe.new_recipe import make_recipe
 from modicum.engine.run_folder import RunFolder
-from modicum.errors import InputError
+from modicum.errors import BrokenImageError, InputError
 from modicum.transforms import Augmentation
 
 SIZE = (20, 28)
@@ -162,3 +162,20 @@ def test_one_file_a_class_makes_channels_that_may_overlap_and_an_absent_file_an_
     assert (batch["mask"].sum(1) == 2).any()
     assert batch["fov"].all()
     assert "masks:MA" not in batch
+
+
+def test_masks_in_red_are_learned_from_and_green_ones_are_named_with_their_colours(tmp_path):
+    def colour(folder, channel):
+        table = masks(folder)
+        for path in folder.glob("mask*.png"):
+            grey = np.asarray(Image.open(path))
+            pixels = np.zeros((*grey.shape, 3), np.uint8)
+            pixels[..., channel] = grey
+            Image.fromarray(pixels).save(path)
+        return table
+
+    found, task = read(colour(tmp_path / "red", 0), tmp_path / "a")
+    batch = batch_of(found, task)
+    assert batch["mask"].float().mean() == 0.5
+    with pytest.raises(BrokenImageError, match=r"colours are \(0, 0, 0\), \(0, 255, 0\)"):
+        read(colour(tmp_path / "green", 1), tmp_path / "b")

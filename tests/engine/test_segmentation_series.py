@@ -142,7 +142,7 @@ def test_what_highdicom_refuses_are_rows_with_an_error(tmp_path, monkeypatch):
     cv2.imwrite(str(tmp_path / "in/a.png"), np.full((8, 8), 99, np.uint8))
 
     def refused(self, path):
-        raise BrokenImageError(path.name, "no segmentation object can be made of it")
+        raise BrokenImageError(path.name, "no segmentation object can be made from it")
 
     monkeypatch.setattr(SegmentationObject, "write", refused)
     done = write(predictor_of("multi-label"), tmp_path / "out", tmp_path / "in")

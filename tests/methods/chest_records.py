@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from modicum.data.phantoms.chest import chest
-from modicum.data.phantoms.chest_findings import choose_places
+from modicum.data.phantoms.chest_findings import choose_locations
 from modicum.data.reports import ReportTokenizer, train_tokenizer
 from modicum.methods.mrm import MrmConfig, MrmStage
 from modicum.nn import vision_transformer
@@ -54,7 +54,7 @@ def radiographs(count: int, seed: int) -> tuple[Tensor, Tensor]:
     shown, patients, pictures = list(KINDS.values()), itertools.count(100_000 * seed), []
     for kind in kinds:
         findings = shown[kind]
-        patient = next(p for p in patients if "small" not in choose_places(p, findings).size_of.values())
+        patient = next(p for p in patients if "small" not in choose_locations(p, findings).size_of.values())
         pictures.append(chest(patient, SIDE, findings).image)
     return torch.from_numpy(np.stack(pictures)).unsqueeze(1).float() / 255, torch.from_numpy(kinds)
 

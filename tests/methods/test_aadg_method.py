@@ -44,7 +44,7 @@ def discs_of_domains(folder, count=6):
     return folder / "discs.csv"
 
 
-def method(domains=(0, 1, 2), kind="binary", training=None, **settings) -> Aadg:
+def method(domains=(0, 1, 2), kind="binary", training=None, loss_options=None, **settings) -> Aadg:
     codes = {"foreground": ((1, 255),), "background": ((0, 0),)}
     if kind == "multi-class":
         codes = {"background": ((0, 0),), "one": ((1, 1),), "two": ((2, 2),)}
@@ -52,7 +52,8 @@ def method(domains=(0, 1, 2), kind="binary", training=None, **settings) -> Aadg:
     task = Segmentation(kind, {"mask": MaskCodes(kind, names, codes)}, SegmentationOptions())
     backbone = "mobilenetv2_100" if "architecture" not in settings else "test_resnet"
     context = Context(
-        task, lambda: Backbone(backbone, (64, 64)), {"domain": np.array(domains)}, {}, image_size=(64, 64),
+        task, lambda: Backbone(backbone, (64, 64)), {"domain": np.array(domains)}, loss_options or {},
+        image_size=(64, 64),
         training={**TRAINING, **(training or {})},
     )  # fmt: skip
     return Aadg(AadgConfig(**settings), context)
@@ -66,6 +67,13 @@ def table(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run(table):
     return modicum.fit(table, "aadg", name="west", runs=table.parent / "runs", held_out="west", **SMALL)
+
+
+def test_the_loss_is_the_methods_own_then_the_trainings_then_the_papers():
+    assert method().stages()[0].loss.loss.parts == {"bce": 1}
+    given = {"loss": "dice+0.5*bce"}
+    assert method(loss_options=given).stages()[0].loss.loss.parts == {"dice": 1, "bce": 0.5}
+    assert method(loss_options=given, loss="focal").stages()[0].loss.loss.parts == {"focal": 1}
 
 
 # As published
@@ -137,13 +145,13 @@ def test_domains_that_do_not_train_leave_no_gap_in_the_numbers():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"domains": [1, 1]}, "the training images come from 1; give a 'domain' column"),
+        ({"domains": [1, 1]}, "the training images come from 1; add a column 'domain'"),
         (
             {"domains": range(5)},
-            "a batch of 24 images does not hold as many of each of the 5 training domains; give --batch-size 40",
+            "a batch of 24 images cannot be divided equally among the 5 training domains; give --batch-size 40",
         ),
         ({"training": {"sampling": "natural"}}, "sampling is 'natural'"),
-        ({"training": {"epochs": 20}, "search_after": 20}, "begin after 20 epochs, and there are 20"),
+        ({"training": {"epochs": 20}, "search_after": 20}, "begin after 20 epochs, but training has 20"),
         (
             {"kind": "multi-class", "cutout_labels": "erase", "architecture": "unet"},
             "leave no pixel without one; use cutout_labels=keep",

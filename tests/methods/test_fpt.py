@@ -117,7 +117,7 @@ def test_layers_as_a_list_of_numbers():
 
 @pytest.mark.parametrize(
     ("setting", "reason"),
-    [({"layers": "2,9-6"}, "the range 9-6 holds no block; write 6-9"), ({"side_size": 0}, "at least 1 pixel"),
+    [({"layers": "2,9-6"}, "the range 9-6 is empty; write 6-9"), ({"side_size": 0}, "at least 1 pixel"),
      ({"side_size": "-5x32"}, "at least 1 pixel")],
 )  # fmt: skip
 def test_settings_that_mean_nothing_are_refused(setting, reason):

@@ -241,7 +241,7 @@ def test_a_flipped_byte_stops_a_run_and_only_that_record_is_made_again(runs, dat
             content = bytearray(shard.read_bytes())
             content[3 * 6144 + 10] ^= 0x40
             shard.write_bytes(content)
-    with pytest.raises(DamagedRecordError, match="build the store again: only it is remade"):
+    with pytest.raises(DamagedRecordError, match="build the store again: only this record is rebuilt"):
         fit(data, "fpt_plus", "damaged", tmp_path)
     forwards.images = 0
     mended = fit(data, "fpt_plus", "damaged", tmp_path)

@@ -148,7 +148,7 @@ def test_mae_predicts_its_input_at_its_own_size_and_optionally_at_the_double():
 
 
 def test_images_of_another_size_are_refused_with_both_sizes():
-    with pytest.raises(InputError, match="images of 32x32 pixels, and the network predicts 64x64"):
+    with pytest.raises(InputError, match="images of 32x32 pixels, but the network predicts 64x64"):
         mrm().losses({**batch_of(), "image": torch.rand(3, 1, 32, 32)})
 
 
@@ -226,7 +226,7 @@ def test_batches_without_tokens_or_with_longer_ones_are_errors():
         "tokens": F.pad(batch["tokens"], (0, 1)),
         "tokens_mask": F.pad(batch["tokens_mask"], (0, 1)),
     }
-    with pytest.raises(InputError, match="reports of 15 tokens, and the network was made for 14"):
+    with pytest.raises(InputError, match="reports of 15 tokens, but the network takes at most 14"):
         stage.losses(longer)
 
 

@@ -76,7 +76,7 @@ def test_displacement_is_without_gradients_and_of_modes_with_registration():
     assert field.shape == (2, 2, SIDE, SIDE)
     assert not field.requires_grad
     assert torch.equal(field, method.stages()[0].displacement(batch))
-    with pytest.raises(InputError, match="mode 'nc' learns no registration; use nc\\+r or c\\+r"):
+    with pytest.raises(InputError, match="mode 'nc' learns no registration; train with mode nc\\+r or c\\+r"):
         method_of(mode="nc", **TINY).displacement(batch["image"], batch["target"])
 
 

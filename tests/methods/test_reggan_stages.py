@@ -330,7 +330,7 @@ def test_mistakes_are_told():
         RegGanStage(RegGanConfig(), (30, 64))
     with pytest.raises(InputError, match="no 'target'"):
         stage_of().generator_losses({"image": noise(1, 1, SIDE, SIDE)})
-    with pytest.raises(InputError, match=re.escape("'target' of shape [1, 1, 32, 28]")):
+    with pytest.raises(InputError, match=re.escape("'target' has shape [1, 1, 32, 28]")):
         stage_of().generator_losses({"image": noise(1, 1, 32, 32), "target": noise(1, 1, 32, 28)})
     with pytest.raises(InputError, match="mode 'nc' learns no registration"):
         stage_of("nc").displacement(pairs())

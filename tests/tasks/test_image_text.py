@@ -119,7 +119,7 @@ def test_unusable_reports_are_set_aside_and_listed_without_their_content(tmp_pat
     assert by_place.keys() == {1, 2, 3, 4, 5}
     assert by_place[1] == ("set aside", "it is empty")
     assert by_place[2] == ("changed", "it is not UTF-8 and was read as Windows-1252")
-    assert by_place[3] == ("set aside", "its file is no text")
+    assert by_place[3] == ("set aside", "its file is not text")
     assert by_place[4] == ("set aside", "its file is missing")
     assert by_place[5] == ("changed", "it was cut at 20,000 characters")
     assert len(found.notes) == 5

@@ -264,8 +264,8 @@ def test_a_new_metric_is_one_entry():
         ),
         ("segment", "segmentation", "dise", "did you mean 'dice'"),
         ("segment", "segmentation", "empty", "nothing of how good"),
-        ("segment", "segmentation", "hausdorff95", "measured in evaluations alone"),
-        ("segment", "segmentation", "hausdorff95/cup", "measured in evaluations alone"),
+        ("segment", "segmentation", "hausdorff95", "measured only in evaluations"),
+        ("segment", "segmentation", "hausdorff95/cup", "measured only in evaluations"),
         ("mae", "image-text", "auroc", "known: image, report, report_accuracy"),
     ],
 )

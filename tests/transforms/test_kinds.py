@@ -199,7 +199,9 @@ def test_a_misaligned_images_saliency_and_box_move_with_it():
         assert rows.max() + 0.5 <= bottom + 0.5
     bent = ElasticMisalignment(sigma=4, background=0.0)({**batch, "boxes": None}, seeded())
     torch.testing.assert_close(bent["saliency"], bent["image"], rtol=0, atol=1e-6)
-    with pytest.raises(InputError, match="'boxes' cannot be bent with the image; leave misalign_elastic out"):
+    with pytest.raises(
+        InputError, match="'boxes' cannot be deformed with the image; leave misalign_elastic out"
+    ):
         MisalignElastic()(batch, seeded())
 
 
@@ -271,7 +273,8 @@ def test_a_field_of_view_of_one_of_two_counts_for_both():
     assert not mixed["fov"].any()
     assert mixed["partner_fov"] is batch["partner_fov"]
     with pytest.raises(
-        InputError, match="the second batch has no 'mask' to blend with; its keys are: fov, image"
+        InputError,
+        match="the second batch has no 'mask' to blend with \\(keys: fov, image\\); add 'mask' to it",
     ):
         blend({**batch, "mask": torch.ones(2, 1, *SIZE)}, without_prefix(batch, PARTNER), 0.5)
 

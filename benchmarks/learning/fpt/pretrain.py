@@ -104,7 +104,7 @@ def training_images(source: Source, data: Path, stores: Path) -> UInt8[np.ndarra
         manifest = manifest.part("train")
     for note in notes:
         print(f"{source.name}: {note}")
-    return store.get(store.positions_of(manifest.refs()[:: source.every]))
+    return store.get(store.indices_of(manifest.refs()[:: source.every]))
 
 
 class MaskedAutoencoder(nn.Module):

@@ -7,6 +7,10 @@ import typer
 
 def methods(
     name: Annotated[str | None, typer.Argument(help="Name of a method, to list all its settings.")] = None,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Hold the method to what modicum expects of methods (some seconds)."),
+    ] = False,
     backbones: Annotated[
         str | None, typer.Option(help="List backbones by pattern instead, for instance 'vit*'.")
     ] = None,
@@ -19,12 +23,22 @@ def methods(
 
       modicum methods linear
 
+      modicum methods my_method --check
+
       modicum methods --backbones 'resnet*'
     """
     from rich.console import Console
 
     from modicum.console.listing import backbone_names, methods_table, settings_table
 
+    if check:
+        from modicum.console.checking import results_table
+        from modicum.errors import InputError
+
+        if name is None:
+            raise InputError("--check needs a method", "name one: modicum methods NAME --check")
+        Console().print(results_table(name))
+        return
     if name is not None:
         Console().print(settings_table(name))
         return

@@ -67,6 +67,10 @@ def fit(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an existing run with that name.")
     ] = False,
+    self_contained: Annotated[
+        bool,
+        typer.Option("--self-contained", help="Keep the frozen backbone's weights in the run folder too."),
+    ] = False,
 ) -> None:
     """Train, evaluate and report, into runs/NAME.
 
@@ -103,6 +107,7 @@ def fit(
         resume=resume,
         overwrite=overwrite,
         workers=workers,
+        self_contained=self_contained,
         **settings,
     )
     for line in run_summary(run.path):

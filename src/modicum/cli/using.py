@@ -18,6 +18,13 @@ from modicum.console.options import (
     reads_data,
 )
 
+FrozenWeights = Annotated[
+    str | None,
+    typer.Option(
+        "--weights",
+        help="Where the run's frozen backbone is now, if it has moved: a file or run:FOLDER; checked by its SHA-256.",
+    ),
+]
 Pseudonym = Annotated[str, typer.Option(help="Patient name and ID to write into DICOM files.")]
 
 
@@ -61,6 +68,7 @@ def predict(
         ),
     ] = None,
     pseudonym: Pseudonym = "predicted",
+    weights: FrozenWeights = None,
     device: Device = None,
 ) -> None:
     """Predict images: writes a table with one row each, or images and a table; exit code 3 if some are broken.
@@ -79,7 +87,7 @@ def predict(
     from modicum.api import Run
     from modicum.wording import count_of
 
-    done = Run.open(run).predict(
+    done = Run.open(run, weights).predict(
         images,
         out,
         batch_size=batch_size,
@@ -158,6 +166,7 @@ def evaluate(
         bool, typer.Option("--skip-broken", help="Skip broken images instead of stopping.")
     ] = False,
     name: Annotated[str | None, typer.Option("--name", "-n", help="Name of the evaluation.")] = None,
+    weights: FrozenWeights = None,
     device: Device = None,
     workers: Workers = None,
 ) -> None:
@@ -172,7 +181,7 @@ def evaluate(
     from modicum.api import Run
     from modicum.console.summary import evaluation_summary
 
-    opened = Run.open(run)
+    opened = Run.open(run, weights)
     content = opened.evaluate(
         data,
         split=split,
@@ -203,28 +212,56 @@ def report(run: RunPath) -> None:
 
 def export(
     run: RunPath,
-    out: Annotated[Path, typer.Option("--out", "-o", help="File to write, .safetensors.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="Safetensors file; export.safetensors in the run folder by default."
+        ),
+    ] = None,
+    form: Annotated[
+        str,
+        typer.Option(
+            help="predictor: the network as it is, frozen backbone included; merged: one plain timm network; auto: "
+            "merged where the method allows it."
+        ),
+    ] = "auto",
     part: Annotated[
         str | None,
         typer.Option(
-            help="Part of an image-to-image run: predictor (default), or for instance registration."
+            help="Another network than the predictor, for instance registration, where a method has one."
         ),
     ] = None,
+    weights: FrozenWeights = None,
 ) -> None:
-    """Write the learned network to one weights file, with a model card (JSON) next to it.
+    """Write what was learned into one file of weights that stands alone, with a card (JSON) next to it.
 
-    For a classifier, the whole network with timm's names, frozen backbone included; for a run that predicts images,
-    the network that predicts them.
+    [bold]modicum.load_exported(FILE)[/bold] makes the network again, without the run; timm alone makes a merged one.
 
     [bold]Examples[/bold]
 
       modicum export runs/images-lora --out model.safetensors
 
+      modicum export runs/images-fpt --form predictor --out model.safetensors
+
       modicum export runs/brains-reggan --part registration --out registration.safetensors
     """
     from modicum.api import Run
 
-    typer.echo(str(Run.open(run).export(out, part=part)))
+    typer.echo(str(Run.open(run, weights).export(out, form=form, part=part)))  # type: ignore[arg-type]
+
+
+def pack(run: RunPath, weights: FrozenWeights = None) -> None:
+    """Put the frozen backbone's weights into the run folder, so that it can be copied anywhere.
+
+    [bold]Example[/bold]
+
+      modicum pack runs/images-fpt
+    """
+    from modicum.api import Run
+
+    opened = Run.open(run, weights)
+    file = opened.pack()
+    typer.echo(f"run '{opened.folder.name}' holds all of its weights already" if file is None else str(file))
 
 
 def verify(

@@ -18,9 +18,13 @@ def run_summary(path: Path) -> list[str]:
     metrics = read_json(folder.metrics)
     parameters, memory, spent = metrics["parameters"], metrics["memory"], metrics["time"]
     network = f"{metrics['method']} on {metrics['backbone']}" if metrics["backbone"] else metrics["method"]
+    if len(stages := metrics.get("stages", {})) > 1:
+        network += f" in {len(stages)} stages"
+    peak = "peak training memory" if parameters["learnable"] else "peak memory"
+    mib = memory["peak_bytes"] / 2**20
     lines = [
-        f"{network}: {parameters['learnable']:,} of {parameters['total']:,} "
-        f"parameters learned, peak training memory {memory['peak_bytes'] / 2**20:,.0f} MiB ({memory_kind(memory)}), "
+        f"{network}: {parameters['learnable']:,} of {parameters['total']:,} parameters learned, "
+        f"{peak} {'less than 1' if 0 < mib < 1 else f'{mib:,.0f}'} MiB ({memory_kind(memory)}), "
         f"{spent['images_per_second']:.0f} images/s, {spent['fit_seconds']:.0f} s in all"
     ]
     for name, content in metrics["evaluations"].items():

@@ -1,13 +1,13 @@
-"""The slices beside a slice, for networks that see some of them together (2.5-D).
+"""Finds the adjacent slices of a slice, for networks that see several of them together (2.5-D).
 
-Which they are:
+Adjacent slices are:
 
-- a slice of a NIfTI volume, a frame of a DICOM file or a page of a TIFF: those of the same file;
-- a DICOM file of one frame: the files of its series in its folder, by their places in the body;
-- any other file: the files of its folder whose names differ from its own in the last number alone, by that number,
-  gaps included (``p07_009.png``, ``p07_010.png``, ``p07_012.png``).
+- for a slice of a NIfTI volume, a frame of a DICOM file or a page of a TIFF: those of the same file;
+- for a DICOM file of one frame: the files of its series in its folder, by position in the body;
+- for any other file: the files of its folder whose names differ only in the last number, ordered by it, also with
+  gaps (``p07_009.png``, ``p07_010.png``, ``p07_012.png``).
 
-Beyond the first and the last slice these two are repeated.
+Beyond the first and the last slice, these two are repeated.
 """
 
 import re
@@ -25,7 +25,7 @@ _LAST_NUMBER = re.compile(r"(.*?)(\d+)(\D*)")
 
 @dataclass
 class AdjacentSlices:
-    """Finds the slices around slices; what it learns of files and folders is kept."""
+    """Finds adjacent slices; caches information on files and folders."""
 
     _counts: dict[tuple[Path, int | None], int] = field(default_factory=dict, repr=False)
     _series: dict[Path, list[Path]] = field(default_factory=dict, repr=False)
@@ -35,7 +35,7 @@ class AdjacentSlices:
     _formats: dict[Path, str] = field(default_factory=dict, repr=False)
 
     def around(self, ref: ImageRef, count: int) -> tuple[ImageRef, ...]:
-        """A slice with ``count`` neighbours to each side, in their order; ``2 count + 1`` references.
+        """A slice with ``count`` adjacent slices on each side, in order: ``2 count + 1`` references.
 
         Raises:
             BrokenImageError: the file cannot be read.
@@ -62,72 +62,76 @@ class AdjacentSlices:
             self._counts[key] = read_image(ref, empty=True).source.slices
         last = self._counts[key] - 1
         if form == "nifti":
-            at = (last + 1) // 2 if ref.index is None else ref.index  # the reader's choice
-            places = [min(max(at + step, 0), last) for step in range(-count, count + 1)]
+            at = (last + 1) // 2 if ref.index is None else ref.index  # the reader's default
+            indices = [min(max(at + step, 0), last) for step in range(-count, count + 1)]
             return tuple(
-                replace(ref, axis=2 if ref.axis is None else ref.axis, index=place) for place in places
+                replace(ref, axis=2 if ref.axis is None else ref.axis, index=index) for index in indices
             )
         at = ref.frame or 0
         return tuple(replace(ref, frame=min(max(at + step, 0), last)) for step in range(-count, count + 1))
 
     def _of_series(self, path: Path) -> list[Path]:
-        """The files of a DICOM file's series that lie in its folder, in order."""
+        """The files of a DICOM file's series in its folder, in order."""
         if path not in self._series:
-            own = str(dicom_header(path, ["SeriesInstanceUID"]).get("SeriesInstanceUID", ""))
+            series_uid = str(dicom_header(path, ["SeriesInstanceUID"]).get("SeriesInstanceUID", ""))
             headers = []
-            for other in list_images(path.parent):
-                if other.parent != path.parent or self._format(other) != "dicom":
+            for candidate in list_images(path.parent):
+                if candidate.parent != path.parent or self._format(candidate) != "dicom":
                     continue
                 try:
-                    headers.append(SliceHeader.read(other))
+                    headers.append(SliceHeader.read(candidate))
                 except BrokenImageError:
                     continue
-            mine = [header for header in headers if header.series == own and header.frames == 1]
-            ordered = [slice_.path for slice_ in in_order(mine)[0]] if own and len(mine) > 1 else [path]
+            mine = [header for header in headers if header.series == series_uid and header.frames == 1]
+            ordered = (
+                [slice_.path for slice_ in in_order(mine)[0]] if series_uid and len(mine) > 1 else [path]
+            )
             self._series |= dict.fromkeys(ordered, ordered)
         return self._series[path]
 
     def _of_names(self, path: Path) -> list[Path]:
-        """The files whose names differ from a file's in their last number alone, by that number."""
+        """The files whose names differ from a file's only in the last number, ordered by it."""
         parts = _parts(path)
         if parts is None:
             return [path]
         if path.parent not in self._names:
             groups: dict[tuple[str, str], list[tuple[int, Path]]] = {}
-            for other in path.parent.iterdir():
-                if (found := _parts(other)) is not None:
-                    groups.setdefault((found[0], found[2]), []).append((found[1], other))
+            for candidate in path.parent.iterdir():
+                if (candidate_parts := _parts(candidate)) is not None:
+                    groups.setdefault((candidate_parts[0], candidate_parts[2]), []).append(
+                        (candidate_parts[1], candidate)
+                    )
             self._names[path.parent] = {key: sorted(group) for key, group in groups.items()}
         group = self._names[path.parent].get((parts[0], parts[2]), [])
-        paths = [other for _, other in group]
+        paths = [candidate for _, candidate in group]
         return paths if path in paths else [path]
 
 
 def require_adjacent_slices(images: list[tuple[ImageRef, ...]], forbidden: set[ImageRef]) -> None:
-    """Checks the neighbours of many images.
+    """Checks the adjacent slices of images.
 
     Args:
-        images: each with its neighbours.
-        forbidden: what none may be, such as targets that stand in the same folder.
+        images: each image with its adjacent slices.
+        forbidden: images that must not be among them, such as targets in the same folder.
 
     Raises:
-        InputError: no image has any neighbour, or one of them is forbidden.
+        InputError: no image has an adjacent slice, or one of them is forbidden.
     """
     for around in images:
         for ref in around:
             if ref in forbidden:
                 raise InputError(
-                    f"'{ref}' would be a neighbour of '{around[len(around) // 2]}', and is a target or mask",
-                    "put images and targets into folders of their own, or set adjacent_slices=0",
+                    f"'{ref}' would be an adjacent slice of '{around[len(around) // 2]}', but is a target or mask",
+                    "put images and targets into separate folders, or set adjacent_slices=0",
                 )
     if all(len(set(around)) == 1 for around in images):
         raise InputError(
-            f"no image has a neighbouring slice (the first: '{images[0][0]}')",
-            "give slices of volumes, files whose names end in the slice's number, or set adjacent_slices=0",
+            f"no image has an adjacent slice (the first: '{images[0][0]}')",
+            "use slices of volumes, or files whose names end in the slice's number, or set adjacent_slices=0",
         )
 
 
 def _parts(path: Path) -> tuple[str, int, str] | None:
-    """A name as what stands before its last number, the number, and what follows; None without a number."""
-    found = _LAST_NUMBER.fullmatch(path.stem)
-    return None if found is None else (found[1], int(found[2]), found[3] + path.suffix)
+    """A name split into the text before its last number, the number, and the text after; None without a number."""
+    match = _LAST_NUMBER.fullmatch(path.stem)
+    return None if match is None else (match[1], int(match[2]), match[3] + path.suffix)

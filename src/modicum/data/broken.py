@@ -1,4 +1,4 @@
-"""Where many images are read, one that cannot be read is an answer and no exception."""
+"""Errors of single images as results instead of exceptions, for reading many images."""
 
 import os
 from collections.abc import Callable
@@ -11,7 +11,7 @@ Answer = TypeVar("Answer")
 
 
 def or_broken(ref: ImageRef, make: Callable[[], Answer]) -> Answer | BrokenImageError:
-    """What ``make`` gives, or why the image ``ref`` that it reads cannot be used."""
+    """The result of ``make``, or the error why the image ``ref`` that it reads cannot be used."""
     try:
         return make()
     except BrokenImageError as error:
@@ -24,6 +24,6 @@ def or_broken(ref: ImageRef, make: Callable[[], Answer]) -> Answer | BrokenImage
 
 
 def ended_its_process(ref: ImageRef) -> BrokenImageError:
-    """An image at which the process that read it died."""
+    """The error for an image whose reading process crashed."""
     reason = "decoding it ended the process (out of memory, or a crash in a decoder)"
     return BrokenImageError(str(ref), reason)

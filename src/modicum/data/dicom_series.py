@@ -14,8 +14,9 @@ import numpy as np
 from jaxtyping import Float64
 
 from modicum.data.readers import dicom_header
-from modicum.data.readers.dicom_values import numbers
-from modicum.errors import InputError
+from modicum.data.readers.dicom_values import numbers, whole_number
+from modicum.data.readers.request import Unreadable
+from modicum.errors import BrokenImageError, InputError
 from modicum.wording import count_of
 
 _TAGS = [
@@ -65,23 +66,27 @@ class SliceHeader:
         """Reads one file's header.
 
         Raises:
-            BrokenImageError: it is no DICOM image.
+            BrokenImageError: it is no DICOM image, or says where it lies in values that cannot be read.
         """
         header = dicom_header(path, _TAGS)
-        position = numbers(header, "ImagePositionPatient")
-        directions = numbers(header, "ImageOrientationPatient")
-        spacing = numbers(header, "PixelSpacing")
-        number = numbers(header, "InstanceNumber")
+        try:
+            position = numbers(header, "ImagePositionPatient", 3)
+            directions = numbers(header, "ImageOrientationPatient", 6)
+            spacing = numbers(header, "PixelSpacing", 2)
+            number = whole_number(header, "InstanceNumber")
+            frames = whole_number(header, "NumberOfFrames")
+        except Unreadable as error:
+            raise BrokenImageError(str(path), error.reason) from None
         return cls(
             path=path,
             series=str(header.get("SeriesInstanceUID", "")),
             modality=str(header.get("Modality", "")).strip(),
-            number=int(number[0]) if number else None,
-            position=np.array(position) if len(position) == 3 else None,
-            directions=np.array(directions).reshape(2, 3) if len(directions) == 6 else None,
+            number=number,
+            position=np.array(position[:3]) if position else None,
+            directions=np.array(directions[:6]).reshape(2, 3) if directions else None,
             size=(int(header.Rows), int(header.Columns)),
-            spacing=(spacing[0], spacing[1]) if len(spacing) >= 2 and min(spacing) > 0 else None,
-            frames=int(next(iter(numbers(header, "NumberOfFrames")), 1)) or 1,
+            spacing=(spacing[0], spacing[1]) if spacing and min(spacing[:2]) > 0 else None,
+            frames=frames or 1,
         )
 
     @property
@@ -127,28 +132,28 @@ def in_order(slices: Iterable[SliceHeader]) -> tuple[list[SliceHeader], float | 
     return ordered, None
 
 
-def _check_alike(first: SliceHeader, other: SliceHeader) -> None:
-    pair = f"'{first.path}' and '{other.path}'"
-    if first.series != other.series:
+def _check_alike(first: SliceHeader, second: SliceHeader) -> None:
+    pair = f"'{first.path}' and '{second.path}'"
+    if first.series != second.series:
         raise InputError(
             f"{pair} are of different series", "give one series at a time, or their folder to find_volumes"
         )
-    if first.size != other.size:
-        sizes = " and ".join(f"{one.size[0]} x {one.size[1]}" for one in (first, other))
+    if first.size != second.size:
+        sizes = " and ".join(f"{one.size[0]} x {one.size[1]}" for one in (first, second))
         raise InputError(f"{pair} are slices of different sizes, {sizes}", "leave the odd ones out")
-    if (first.spacing is None) != (other.spacing is None) or (
+    if (first.spacing is None) != (second.spacing is None) or (
         first.spacing is not None
-        and other.spacing is not None
-        and not np.allclose(first.spacing, other.spacing, rtol=_SAME_SPACING)
+        and second.spacing is not None
+        and not np.allclose(first.spacing, second.spacing, rtol=_SAME_SPACING)
     ):
         raise InputError(
-            f"{pair} have different pixel spacings, {first.spacing} and {other.spacing} mm",
+            f"{pair} have different pixel spacings, {first.spacing} and {second.spacing} mm",
             "leave the odd ones out",
         )
     if (
         first.directions is not None
-        and other.directions is not None
-        and np.abs(first.directions - other.directions).max() > _SAME_DIRECTION
+        and second.directions is not None
+        and np.abs(first.directions - second.directions).max() > _SAME_DIRECTION
     ):
         raise InputError(
             f"{pair} are slices of different orientation (a localiser among them?)", "leave the odd ones out"

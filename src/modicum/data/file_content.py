@@ -1,4 +1,4 @@
-"""Whether a file is the same as before: by its size and time of change, or by its content's hash."""
+"""Detects changes of a file, by size and time of change or by a hash of its content."""
 
 import hashlib
 import stat
@@ -8,14 +8,14 @@ from typing import NamedTuple
 
 
 class FileState(NamedTuple):
-    """What tells that a file is the same as before, without reading it."""
+    """Size and time of change of a file, to detect changes without reading it."""
 
     size: int
     mtime_ns: int
 
 
 def file_state(path: Path) -> FileState | None:
-    """The state of a file now; None where there is none (or a folder, a pipe, a name the system refuses)."""
+    """The current state of a file; None if it does not exist (or is a folder, a pipe, or has an invalid name)."""
     try:
         status = path.stat()
     except (OSError, ValueError):
@@ -25,11 +25,11 @@ def file_state(path: Path) -> FileState | None:
 
 @lru_cache(maxsize=64)
 def file_sha256(path: Path, state: FileState) -> str:
-    """SHA-256 of a file's content; remembered, as the parts of a file (slices of a volume) follow each other.
+    """SHA-256 of a file's content; cached, as parts of a file (slices of a volume) are read one after the other.
 
     Args:
         path: the file.
-        state: of it now; another state is another content.
+        state: its current state; part of the cache's key.
     """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

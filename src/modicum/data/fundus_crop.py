@@ -1,8 +1,8 @@
-"""Cropping a fundus photograph to the round field that the camera lit.
+"""Crops a fundus photograph to the round field of view.
 
-The rule goes back to Kaggle's diabetic retinopathy competition and is the one of "Identifying the key
-components in ResNet-50 for diabetic retinopathy grading" (arXiv 2110.14160). It is made for landscape
-photographs on dark ground: the box of what is brighter than the strips at the left and right edge.
+The rule originates in Kaggle's diabetic retinopathy competition and is used in "Identifying the key
+components in ResNet-50 for diabetic retinopathy grading" (arXiv 2110.14160). It is meant for landscape
+photographs on a dark background: the bounding box of pixels brighter than the strips at the left and right edge.
 """
 
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from PIL import Image, ImageFilter
 
 from modicum.data.grey_levels import quantised
 
-# A box whose shorter side is less than this share of the image's height is no fundus, but a reflex or a text.
+# A box whose shorter side is less than this share of the image's height is a reflex or a text, not the fundus.
 SMALLEST_SHARE = 0.8
 _WIDE = 1.2
 _LEVELS_ABOVE_GROUND = 10
@@ -29,14 +29,14 @@ class Box(NamedTuple):
 
 
 def fundus_box(pixels: Shaped[np.ndarray, "channels height width"]) -> Box:
-    """The box of the lit field.
+    """The bounding box of the field of view.
 
-    Where the image is not clearly landscape (width over 1.2 heights), or no field of credible size is found,
-    the box is the centre square (one pixel wider than high where width minus height is odd); a portrait image
+    If the image is not clearly landscape (width over 1.2 heights), or no field of plausible size is found,
+    the box is the centre square (one pixel wider than high if width minus height is odd); a portrait image
     stays whole.
 
     An image that was decoded at a reduced scale gives the same box, scaled, to within about three pixels of
-    the reduced image: the rule blurs over 5 x 5 pixels whatever the scale.
+    the reduced image: the rule blurs over 5 x 5 pixels at any scale.
 
     Args:
         pixels: grey or colour, uint8 or float in [0, 1].
@@ -61,7 +61,7 @@ def crop_fundus(
 
 def _lit_box(pixels: Shaped[np.ndarray, "channels height width"]) -> Box | None:
     blurred = _blurred(_as_bytes(pixels))
-    strip = max(1, blurred.shape[1] // 32)  # the published rule has no strip at all under 32 columns
+    strip = max(1, blurred.shape[1] // 32)  # the published rule has no strip below 32 columns
     edges = np.concatenate([blurred[:, :strip], blurred[:, -strip:]], axis=1)
     ground = edges.max(axis=(0, 1)).astype(np.int16)
     lit = (blurred > ground + _LEVELS_ABOVE_GROUND).any(axis=2)
@@ -81,6 +81,6 @@ def _blurred(
     pixels: UInt8[np.ndarray, "channels height width"],
 ) -> UInt8[np.ndarray, "height width channels"]:
     # Pillow's BLUR: the mean of the 16 outer pixels of a 5 x 5 square; two rows and columns at each border of
-    # the image stay as they are.
+    # the image are unchanged.
     planes = [np.asarray(Image.fromarray(plane).filter(ImageFilter.BLUR)) for plane in pixels]
     return np.stack(planes, axis=2)

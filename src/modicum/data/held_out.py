@@ -21,7 +21,9 @@ def domains_of(manifest: Manifest) -> list[str]:
         )
     column = manifest.table["domain"]
     for row in np.flatnonzero(column.isna())[:1]:
-        raise InputError(f"{manifest.place(int(row))}: domain is blank", "fill in the cell or delete the row")
+        raise InputError(
+            f"{manifest.describe_row(int(row))}: domain is blank", "fill in the cell or delete the row"
+        )
     domains = class_order(column)
     if len(domains) < 2:
         raise InputError(

@@ -5,7 +5,9 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
+
+from modicum.data.plane import Plane
 
 _NUMBERS = ("frame", "axis", "index")
 
@@ -134,12 +136,16 @@ class MedicalImage:
         source: what it was in its file.
         value_range: what 0 and 1 stand for in the file's own units (grey levels, Hounsfield units, ...). The
             first is the larger where the file shows large values dark (MONOCHROME1).
+        plane: where the image in its file lies in the patient; None where the file does not say.
+        palette: of a palette image, the index of each pixel and the colours (red, green, blue), which masks use as codes.
     """
 
     pixels: Float[np.ndarray, "channels height width"]
     spacing: tuple[float, float] | None
     source: Source
     value_range: tuple[float, float]
+    plane: Plane | None = None
+    palette: tuple[UInt8[np.ndarray, "height width"], UInt8[np.ndarray, "colours 3"]] | None = None
 
     def values(self) -> Float[np.ndarray, "channels height width"]:
         """The pixels in the file's own units. Values that a window cut off stay at its ends."""

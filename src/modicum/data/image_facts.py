@@ -36,6 +36,7 @@ class ImageFacts:
         decoded: height and width that the image was decoded at.
         cropped: the part that was cut out of it before resizing, in pixels as decoded: left, top, right, bottom. None
             for all of it.
+        plane: the nine numbers of the image's :class:`~modicum.data.plane.Plane`; None where the file has none.
     """
 
     ref: str
@@ -57,6 +58,7 @@ class ImageFacts:
     orientation: int | None = None
     decoded: tuple[int, int] | None = None
     cropped: tuple[int, int, int, int] | None = None
+    plane: tuple[float, ...] | None = None
 
     @classmethod
     def of_row(cls, row: Mapping[str, Any]) -> "ImageFacts":
@@ -104,6 +106,7 @@ def facts_of(
         orientation=exif_orientation_of(source),
         decoded=(image.pixels.shape[1], image.pixels.shape[2]),
         cropped=None if cropped is None else (cropped.left, cropped.top, cropped.right, cropped.bottom),
+        plane=None if image.plane is None else image.plane.numbers(),
     )
 
 

@@ -1,4 +1,4 @@
-"""Which values of a file become 0 and 1, and the way back from [0, 1] to the file's own units."""
+"""Intensity windows: the values of a file that map to 0 and 1, and the inverse to the file's units."""
 
 from dataclasses import dataclass
 from math import isfinite
@@ -12,21 +12,20 @@ from modicum.errors import InputError
 
 IntensityRule = Literal["range", "percentile"]
 INTENSITY_RULES: tuple[str, ...] = get_args(IntensityRule)
-# The value that the percentile rule takes for background.
+# The background value of the percentile rule.
 BACKGROUND = 0.0
 
 
 @dataclass(frozen=True)
 class IntensityWindow:
-    """The line that maps ``low`` to 0 and ``high`` to 1, and what lies beyond to the nearer of the two.
+    """The linear map from ``low`` to 0 and ``high`` to 1, with clipping.
 
     Args:
-        low: the value that becomes 0, in the file's own units (grey levels, Hounsfield units, ...). The larger
-            of the two where large values are shown dark (MONOCHROME1).
-        high: the value that becomes 1. Equal to ``low`` for a constant image: everything becomes 0, and 0
-            comes back as ``low``.
-        background: a value that becomes exactly 0 wherever it lies, and that 0 comes back as; None where no
-            value is set apart.
+        low: the value mapped to 0, in the file's units (grey levels, Hounsfield units, ...). The larger
+            of the two if large values are dark (MONOCHROME1).
+        high: the value mapped to 1. Equal to ``low`` for a constant image: everything is mapped to 0, and 0
+            back to ``low``.
+        background: a value mapped to exactly 0, and to which 0 is mapped back; None for no background.
 
     Raises:
         InputError: an end is not a finite number.
@@ -39,34 +38,37 @@ class IntensityWindow:
     def __post_init__(self) -> None:
         if not (isfinite(self.low) and isfinite(self.high)):
             raise InputError(
-                f"an intensity window from {self.low} to {self.high} has no two ends", "give finite numbers"
+                f"an intensity window from {self.low} to {self.high} is not finite",
+                "use for instance IntensityWindow(0, 400)",
             )
 
     @classmethod
     def centred(cls, centre: float | int, width: float | int) -> "IntensityWindow":
-        """From a window's centre and width, as radiologists name them: ``centred(40, 400)`` for soft tissue.
+        """A window by centre and width, as in radiology: ``centred(40, 400)`` for soft tissue.
 
         Raises:
             InputError: the width is not above zero.
         """
         if not width > 0:
-            raise InputError(f"window width {width} is not above zero", "give (centre, width): (40, 400)")
+            raise InputError(
+                f"window width {width} is not above zero", "pass (centre, width), for instance (40, 400)"
+            )
         return cls(centre - width / 2, centre + width / 2)
 
     @classmethod
     def of(cls, image: MedicalImage, rule: str | None = None) -> "IntensityWindow":
-        """The window that an image was read with, for the way back.
+        """The window that an image was read with, for the inverse.
 
         Args:
             image: from ``read_image``.
-            rule: the ``intensity`` that it was read with, where that was a rule's name.
+            rule: the ``intensity`` that it was read with, if that was a rule's name.
         """
         low, high = image.value_range
-        apart = rule == "percentile" and low <= high  # in an inverted image 0 stands for the largest value
+        apart = rule == "percentile" and low <= high  # in an inverted image 0 is the largest value
         return cls(low, high, BACKGROUND if apart else None)
 
     def unit(self, values: Shaped[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
-        """Values in the file's units as [0, 1]; float64 for float64, otherwise float32. NaN becomes 0."""
+        """Maps values in the file's units to [0, 1]; float64 for float64, otherwise float32. NaN becomes 0."""
         kind = np.float64 if values.dtype == np.float64 else np.float32
         if self.low == self.high:
             return np.zeros(values.shape, kind)
@@ -77,9 +79,9 @@ class IntensityWindow:
         return unit.astype(kind)
 
     def values(self, unit: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
-        """The way back, in the dtype given: within 1e-6 of the width for what lay inside the window.
+        """Maps [0, 1] back to the file's units, in the same dtype: within 1e-6 of the width inside the window.
 
-        What leaves [0, 1] is cut off first. With a background, 0 (and so the low end itself) becomes that.
+        Values are clipped to [0, 1] first. With a background, 0 (and so the low end itself) becomes that.
         """
         inside = np.clip(unit.astype(np.float64), 0, 1)
         values = self.low + inside * (self.high - self.low)

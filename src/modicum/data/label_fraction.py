@@ -1,9 +1,9 @@
-"""A share of the training images, as if only these had been labelled.
+"""Keeps a fraction of the training images, as if only these were labelled.
 
-The patients of the training part stand in one order, and a share is its beginning: of the same seed, 1 % lies inside
-10 %. The order is stratified everywhere: the next patient is the one, of some that wait, after whom the labels (classes,
-or findings of multi-label data) are nearest to their proportions in the whole. Before all others stands one patient of
-each label, so that no share is without it.
+Training patients are ordered, and a fraction is the beginning of that order: with the same seed, 1 % is a subset of
+10 %. Every beginning is stratified: the next patient, of several candidates, is the one with which the labels (classes,
+or findings of multi-label data) are nearest to their overall proportions. The first patients are one of
+each label, so that every fraction has all labels.
 """
 
 import numpy as np
@@ -14,29 +14,29 @@ from modicum.errors import InputError
 from modicum.wording import count_of
 
 WAITING = 64
-"""Patients among whom the next one is chosen."""
+"""Number of candidates for the next patient."""
 LEFT_OUT = np.nan
-"""The split of an image that is left out: it is neither learned from nor tested on."""
+"""The split of an image that is left out: used neither for training nor for testing."""
 
 
 def keep_label_fraction(manifest: Manifest, fraction: float, seed: int = 0) -> Manifest:
-    """Leaves training patients out until only a share of the training images is learned from.
+    """Leaves out training patients until only a fraction of the training images remains.
 
-    The number of images comes as near to the share as whole patients allow, and never below one patient of each label
-    that training has. What is left out stays in the table, without a split. Validation and test are not touched.
+    The number of images is as near to the fraction as whole patients allow, with at least one patient of each label
+    in training. Images left out stay in the table, without a split. Validation and test are unchanged.
 
     Args:
         manifest: with a column ``split``.
-        fraction: of the training images, above 0; 1 changes nothing.
-        seed: another one keeps other patients.
+        fraction: fraction of the training images, above 0; 1 changes nothing.
+        seed: random seed of the patients' order.
 
     Raises:
         InputError: the fraction is not in (0, 1], or there are no training images.
     """
     if not 0 < fraction <= 1:
         raise InputError(
-            f"label fraction {fraction:g} is not a share of the training images",
-            "give a number above 0 and up to 1, such as 0.01",
+            f"label fraction {fraction:g} is not above 0 and at most 1",
+            "use for instance label_fraction=0.01",
         )
     if fraction == 1:
         return manifest
@@ -44,7 +44,10 @@ def keep_label_fraction(manifest: Manifest, fraction: float, seed: int = 0) -> M
         (manifest.table["split"] == "train").to_numpy(dtype=bool) if "split" in manifest.table else []
     )
     if not len(rows):
-        raise InputError(f"{manifest.source}: there are no training images to take a share of", "give some")
+        raise InputError(
+            f"{manifest.source}: there are no training images to take a fraction of",
+            "write train in column 'split' of some rows, or leave the column out",
+        )
     patients = patients_in_order(manifest.subset(rows), seed)
     order, always = _order(patients)
     sizes = np.array([len(patients.rows[patient]) for patient in order])
@@ -55,46 +58,48 @@ def keep_label_fraction(manifest: Manifest, fraction: float, seed: int = 0) -> M
     splits[kept] = "train"
     note = (
         f"label fraction {fraction:g}: {len(kept):,} of {count_of(len(rows), 'training image')} "
-        f"({many:,} of {count_of(len(order), 'patient')}, seed {seed}) are learned from; the others are left out"
+        f"({many:,} of {count_of(len(order), 'patient')}, seed {seed}) are in training; the others are left out"
     )
     return manifest.with_columns([note], split=splits)
 
 
 def _order(patients: Patients) -> tuple[list[int], int]:
-    """Patients in the order in which shares take them, and how many of them every share has."""
+    """Patients in the order in which fractions include them, and the number of patients in every fraction."""
     sizes = np.array([len(rows) for rows in patients.rows], dtype=np.float64)
     present = patients.counts > 0
-    # Each patient stands for its rarest label (labels go from rare to common), those without any for one more; the
-    # patients of a label come at even distances, so that of every label some are waiting.
-    stands_for = (
+    # Each patient is assigned to its rarest label (labels go from rare to common), those without any to one more; the
+    # patients of a label are evenly spaced, so that there are candidates of every label.
+    assigned = (
         np.where(present.any(1), present.argmax(1), len(patients.labels)) if present.size else 0 * sizes
     )
-    place = np.empty(len(sizes))
-    for label in np.unique(stands_for):
-        own = np.flatnonzero(stands_for == label)
-        place[own] = (sizes[own].cumsum() - sizes[own] / 2) / sizes[own].sum()
+    quantile = np.empty(len(sizes))
+    for label in np.unique(assigned):
+        patients_of_label = np.flatnonzero(assigned == label)
+        quantile[patients_of_label] = (
+            sizes[patients_of_label].cumsum() - sizes[patients_of_label] / 2
+        ) / sizes[patients_of_label].sum()
     first: list[int] = []
     for label in range(len(patients.labels)):
         holders = np.flatnonzero(present[:, label])
         if len(holders) and not present[first, label].any():
-            first.append(int(holders[np.argmin(place[holders])]))
-    spread = np.lexsort((np.arange(len(sizes)), stands_for, place))
+            first.append(int(holders[np.argmin(quantile[holders])]))
+    spread = np.lexsort((np.arange(len(sizes)), assigned, quantile))
     queue = spread[~np.isin(spread, first)]
-    # Patients are counted with the labels: else those with few images, which disturb little, would come first.
+    # Patients and images are balanced like labels: otherwise patients with few images would come first.
     counts = np.column_stack([patients.counts, np.ones_like(sizes), sizes])
     return [*first, *_balanced(queue, counts, first)], max(1, len(first))
 
 
 def _balanced(queue: np.ndarray, counts: np.ndarray, taken: list[int]) -> list[int]:
-    """Patients of a queue in an order that keeps every label near its proportion.
+    """Orders the patients of a queue so that every label stays near its proportion.
 
-    The next is the one after whom the squared distances of the labels' counts from those expected of so many images,
-    each over the label's total (as in Pearson's chi-squared), are least in sum.
+    The next is the one that minimises the sum of squared differences between the labels' counts and those expected
+    for that many images, each divided by the label's total (as in Pearson's chi-squared).
 
     Args:
-        queue: indices of patients; the first :data:`WAITING` that are left are chosen from.
-        counts: [patients, labels], images of each patient with a label; all its images in the last column.
-        taken: patients that stand before.
+        queue: indices of patients; the first :data:`WAITING` that remain are the candidates.
+        counts: [patients, labels], number of images of each patient with a label; of all its images in the last column.
+        taken: patients already chosen.
     """
     counts = counts[:, counts.any(0)]
     totals, have = counts.sum(0), counts[taken].sum(0)
@@ -114,5 +119,5 @@ def _balanced(queue: np.ndarray, counts: np.ndarray, taken: list[int]) -> list[i
 
 
 def _nearest(sizes: np.ndarray, images: float) -> int:
-    """How many patients from the start have nearest to this number of images together."""
+    """The number of first patients whose total number of images is nearest to ``images``."""
     return 1 + int(np.argmin(np.abs(sizes.cumsum() - images)))

@@ -30,6 +30,8 @@ from modicum.wording import listed
 COLUMNS = tuple(name for name in ROLES if name != "labels")
 """Columns with a meaning, apart from the findings (which are never one column) and from one mask a class."""
 SPLITS = ("train", "val", "test")
+OTHER_SPLIT = "other_split"
+"""The column of words that a table has for splits and that are none of the known ones; no row of them is in a split."""
 REFERENCE = "reference"
 """The split of rows that are neither learned from nor scored: annotated examples that a method asks for."""
 # pandas 2 has no text type with NaN for "missing" that every 2.x knows.
@@ -89,8 +91,8 @@ class Manifest:
         source: what was read (a file's or folder's name), for messages.
         name: short, for names of runs.
         notes: what a reader decided or left out, in words, for the user.
-        places: where each row was read (``row 17``), for messages; empty where that is not known.
-        not_utf8: those of the places where text was not UTF-8 and was read as Windows-1252, a U+FFFD for each byte
+        origins: where each row was read (``row 17``), for messages; empty where that is not known.
+        not_utf8: those of the origins where text was not UTF-8 and was read as Windows-1252, a U+FFFD for each byte
             that this does not know.
     """
 
@@ -99,7 +101,7 @@ class Manifest:
     source: str = ""
     name: str = ""
     notes: list[str] = field(default_factory=list)
-    places: list[str] = field(default_factory=list)
+    origins: list[str] = field(default_factory=list)
     not_utf8: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
@@ -114,8 +116,8 @@ class Manifest:
                 columns[name] = pd.Series(table[name].to_numpy(dtype=np.float64, na_value=np.nan))
             else:
                 columns[name] = text_column(table[name])
-        if self.places and len(self.places) != len(table):
-            raise ValueError(f"{len(self.places)} places for {len(table)} rows")
+        if self.origins and len(self.origins) != len(table):
+            raise ValueError(f"{len(self.origins)} origins for {len(table)} rows")
         meaningful = ["image", "label", *(n for n in columns if n.startswith(LABELS_PREFIX)), *COLUMNS[2:]]
         order = [name for name in meaningful if name in columns]
         order += [name for name in columns if name not in set(order)]
@@ -153,10 +155,10 @@ class Manifest:
             for patient, image in zip(known, self.table["image"], strict=True)
         ]
 
-    def place(self, row: int) -> str:
+    def describe_row(self, row: int) -> str:
         """Where a row comes from, for messages: ``labels.csv row 17``."""
-        if self.places:
-            return f"{self.source} {self.places[row]}"
+        if self.origins:
+            return f"{self.source} {self.origins[row]}"
         return f"{self.source or 'manifest'}: image '{self.table['image'].iloc[row]}'"
 
     def subset(
@@ -169,8 +171,8 @@ class Manifest:
                 raise ValueError(f"a mask of {len(index)} for {len(self)} rows")
             index = np.flatnonzero(index)
         index = index.astype(np.int64)
-        places = [self.places[row] for row in index] if self.places else []
-        return replace(self, table=self.table.iloc[index], notes=list(self.notes), places=places)
+        origins = [self.origins[row] for row in index] if self.origins else []
+        return replace(self, table=self.table.iloc[index], notes=list(self.notes), origins=origins)
 
     def part(self, split: str) -> "Manifest":
         """The rows of one split; empty where there is none."""

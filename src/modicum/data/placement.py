@@ -1,6 +1,6 @@
-"""Where an image lies in what a network saw, and the way back for what the network says of each pixel.
+"""Maps dense outputs of a network back to the size of the source image.
 
-The inverse of :func:`modicum.data.prepared.prepared`: of its crop, and of stretching, padding or cutting to
+The inverse of :func:`modicum.data.prepared.prepared`: of its crop, and of stretching, padding or cropping to
 the network's size.
 """
 
@@ -22,39 +22,39 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class Placement:
-    """How an image of ``source`` size became one of ``seen`` size: ``shown`` was resized to ``inner``.
+    """How an image of size ``source`` was resized to size ``seen``: region ``visible`` was resized to ``inner``.
 
     Attributes:
         source: height and width of the image in its file, upright.
-        seen: height and width of what the network sees.
-        shown: the part of the image that the network sees, in pixels of the source.
-        inner: where that part lies in what the network sees; the rest there is black.
+        seen: height and width of the network's input.
+        visible: the region of the image that the network sees, in pixels of the source.
+        inner: that region in the network's input; the rest is black.
     """
 
     source: Size
     seen: Size
-    shown: Box
+    visible: Box
     inner: Box
 
     @classmethod
     def of(cls, source: Size, seen: Size, fit: str = "stretch", crop: Box | None = None) -> "Placement":
-        """The placement that :func:`modicum.data.resize.fitted` makes.
+        """The placement of :func:`modicum.data.resize.fitted`.
 
         Args:
             source: height and width of the image.
-            seen: height and width that it was brought to.
+            seen: height and width of the result.
             fit: ``stretch``, ``pad`` or ``crop``.
-            crop: the part that was cut out before; None for all of it.
+            crop: the region that was cropped before; None for the whole image.
         """
         crop = Box(0, 0, source[1], source[0]) if crop is None else crop
         size = crop.bottom - crop.top, crop.right - crop.left
-        shown, inner = Box(0, 0, size[1], size[0]), Box(0, 0, seen[1], seen[0])
+        visible, inner = Box(0, 0, size[1], size[0]), Box(0, 0, seen[1], seen[0])
         if fit == "crop":
             keep = (
                 min(size[0], max(1, round(size[1] * seen[0] / seen[1]))),
                 min(size[1], max(1, round(size[0] * seen[1] / seen[0]))),
             )
-            shown = _centred(keep, size)
+            visible = _centred(keep, size)
         elif fit == "pad":
             scale = min(seen[0] / size[0], seen[1] / size[1])
             inside = (
@@ -63,65 +63,67 @@ class Placement:
             )
             inner = _centred(inside, seen)
         moved = Box(
-            shown.left + crop.left, shown.top + crop.top, shown.right + crop.left, shown.bottom + crop.top
+            visible.left + crop.left,
+            visible.top + crop.top,
+            visible.right + crop.left,
+            visible.bottom + crop.top,
         )
         return cls(source, seen, moved, inner)
 
     @property
     def scale(self) -> tuple[float, float]:
-        """How many pixels of the network one pixel of the source became, down and across."""
+        """Pixels of the network's input per pixel of the source, vertically and horizontally."""
         return (
-            (self.inner.bottom - self.inner.top) / (self.shown.bottom - self.shown.top),
-            (self.inner.right - self.inner.left) / (self.shown.right - self.shown.left),
+            (self.inner.bottom - self.inner.top) / (self.visible.bottom - self.visible.top),
+            (self.inner.right - self.inner.left) / (self.visible.right - self.visible.left),
         )
 
     def inside(self) -> Bool[np.ndarray, "height width"]:
-        """Which pixels of the source the network saw."""
+        """Mask of the source's pixels that the network saw."""
         inside = np.zeros(self.source, bool)
-        inside[self.shown.top : self.shown.bottom, self.shown.left : self.shown.right] = True
+        inside[self.visible.top : self.visible.bottom, self.visible.left : self.visible.right] = True
         return inside
 
     def seen_boxes(self, boxes: Float[np.ndarray, "n 4"]) -> Float[np.ndarray, "n 4"]:
         """Boxes (edges x0, y0, x1, y1 in pixels of the source) in what the network sees, not cut at its edges."""
         down, across = self.scale
-        shown, inner = self.shown, self.inner
+        visible, inner = self.visible, self.inner
         scale = np.array([across, down, across, down])
-        first = np.array([shown.left, shown.top] * 2)
+        first = np.array([visible.left, visible.top] * 2)
         return (boxes - first) * scale + np.array([inner.left, inner.top] * 2)
 
     def restored(
         self, output: Float32[np.ndarray, "channels height width"], fill: float | int = 0.0
     ) -> Float32[np.ndarray, "channels source_height source_width"]:
-        """A dense output (pixels, probabilities, logits) at the source's size.
+        """Resizes a dense output (pixels, probabilities, logits) to the source's size.
 
-        Enlarged bilinearly, reduced by the mean over the area; where no side changes, exact.
+        Bilinear to enlarge, area averaging to reduce; exact if no side changes.
 
         Args:
-            output: at the size that the network saw.
-            fill: the value of what the network did not see. For logits a large negative number is "surely
-                not".
+            output: at the size of the network's input.
+            fill: the value for pixels that the network did not see, for logits for instance a large negative number.
 
         Raises:
-            InputError: the output is not of the size that was seen.
+            InputError: the output does not have the size of the network's input.
         """
         part = np.ascontiguousarray(self._part(output))
-        shown = self.shown
-        inner = resized(part, shown.bottom - shown.top, shown.right - shown.left, "area")
+        visible = self.visible
+        inner = resized(part, visible.bottom - visible.top, visible.right - visible.left, "area")
         return self._placed(inner, fill)
 
     def restored_labels(
         self, labels: Integer[np.ndarray, "channels height width"], fill: int = 0
     ) -> Integer[np.ndarray, "channels source_height source_width"]:
-        """Labels at the source's size: those of the nearest pixel, in the same dtype.
+        """Resizes labels to the source's size by nearest neighbour, in the same dtype.
 
-        Smoother outlines come from restoring the probabilities and choosing the label afterwards.
+        For smoother outlines, restore the probabilities and take the argmax afterwards.
 
         Args:
-            labels: at the size that the network saw.
-            fill: the label of what the network did not see.
+            labels: at the size of the network's input.
+            fill: the label for pixels that the network did not see.
 
         Raises:
-            InputError: the labels are not of the size that was seen, or the fill is no value of their dtype.
+            InputError: the labels do not have the size of the network's input, or the fill does not fit their dtype.
         """
         limits = np.iinfo(labels.dtype)
         if not limits.min <= fill <= limits.max:
@@ -129,9 +131,9 @@ class Placement:
                 f"fill={fill} does not fit {labels.dtype}",
                 f"use {limits.min} to {limits.max}, or wider labels",
             )
-        part, shown = self._part(labels), self.shown
-        rows = _nearest(part.shape[1], shown.bottom - shown.top)
-        columns = _nearest(part.shape[2], shown.right - shown.left)
+        part, visible = self._part(labels), self.visible
+        rows = _nearest(part.shape[1], visible.bottom - visible.top)
+        columns = _nearest(part.shape[2], visible.right - visible.left)
         return self._placed(part[:, rows[:, None], columns], fill)
 
     def _part(
@@ -139,7 +141,7 @@ class Placement:
     ) -> Shaped[np.ndarray, "channels inner_height inner_width"]:
         if output.shape[1:] != self.seen:
             raise InputError(
-                f"an output of {output.shape[1]} x {output.shape[2]} is not of the size that the network saw, "
+                f"an output of {output.shape[1]} x {output.shape[2]} does not have the size of the network's input, "
                 f"{self.seen[0]} x {self.seen[1]}",
                 "resize it to that size first",
             )
@@ -151,23 +153,23 @@ class Placement:
         if part.shape[1:] == self.source:
             return part
         whole = np.full((part.shape[0], *self.source), fill, part.dtype)
-        shown = self.shown
-        whole[:, shown.top : shown.bottom, shown.left : shown.right] = part
+        visible = self.visible
+        whole[:, visible.top : visible.bottom, visible.left : visible.right] = part
         return whole
 
 
 def placed(image: MedicalImage, settings: StoreSettings) -> Placement:
     """The placement of an image that :func:`modicum.data.prepared.read_prepared` read and prepared.
 
-    Where a JPEG was decoded at a reduced scale, a part that was cut out is known to half a pixel of that scale.
+    If a JPEG was decoded at a reduced scale, a cropped region is known to half a pixel of that scale.
 
     Args:
-        image: as it was decoded.
-        settings: what it was prepared with.
+        image: as decoded.
+        settings: settings that it was prepared with.
     """
     pixels = image.pixels
     if settings.channels == 1 and pixels.shape[0] == 3:
-        pixels = grey_levels(pixels)[None]  # as ``prepared`` does before it looks for the field
+        pixels = grey_levels(pixels)[None]  # as in ``prepared``, before finding the field
     box = fundus_box(pixels) if settings.crop == "fundus" else None
     decoded = Placement.of(pixels.shape[1:], (settings.height, settings.width), settings.resize, box)
     return _scaled_up(decoded, (image.source.height, image.source.width))
@@ -190,10 +192,10 @@ def _scaled_up(placement: Placement, source: Size) -> Placement:
     if placement.source == source:
         return placement
     down, across = source[0] / placement.source[0], source[1] / placement.source[1]
-    left, top, right, bottom = placement.shown
+    left, top, right, bottom = placement.visible
     left, top = min(round(left * across), source[1] - 1), min(round(top * down), source[0] - 1)
-    shown = Box(left, top, max(left + 1, round(right * across)), max(top + 1, round(bottom * down)))
-    return Placement(source, placement.seen, shown, placement.inner)
+    visible = Box(left, top, max(left + 1, round(right * across)), max(top + 1, round(bottom * down)))
+    return Placement(source, placement.seen, visible, placement.inner)
 
 
 def _centred(inner: Size, outer: Size) -> Box:
@@ -202,5 +204,5 @@ def _centred(inner: Size, outer: Size) -> Box:
 
 
 def _nearest(old: int, new: int) -> Integer[np.ndarray, "{new}"]:
-    """For each of ``new`` pixels the one of ``old`` whose area its centre lies in."""
+    """For each of ``new`` pixels, the index of the ``old`` pixel that contains its centre."""
     return (2 * np.arange(new) + 1) * old // (2 * new)

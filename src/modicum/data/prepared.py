@@ -16,6 +16,7 @@ from modicum.data.fundus_crop import SMALLEST_SHARE, Box, fundus_box
 from modicum.data.grey_levels import grey_levels, quantised
 from modicum.data.image import ImageRef, MedicalImage
 from modicum.data.intensity_window import INTENSITY_RULES
+from modicum.data.mask_codes import codes_of
 from modicum.data.readers import read_image
 from modicum.data.resize import FILTERS, FITS, Filter, Fit, fitted
 from modicum.errors import BrokenImageError, InputError, did_you_mean
@@ -149,23 +150,6 @@ def _prepared(
     if len(small) == 3 and (small[0] == small[1]).all() and (small[0] == small[2]).all():
         small = small[:1]
     return np.ascontiguousarray(small.transpose(1, 2, 0)), cropped
-
-
-def codes_of(image: MedicalImage) -> UInt8[np.ndarray, "height width"]:
-    """The whole numbers that a mask's file holds.
-
-    Raises:
-        BrokenImageError: it is in colour, or holds numbers that are not whole or not from 0 to 255.
-    """
-    values = image.values()
-    whole = np.rint(values[0])
-    if len(values) == 3 and ((values[0] != values[1]).any() or (values[0] != values[2]).any()):
-        raise BrokenImageError(str(image.source.path), "is in colour; a mask holds one code a pixel")
-    if whole.min() < 0 or whole.max() > 255 or np.abs(whole - values[0]).max() > 1e-3:
-        raise BrokenImageError(
-            str(image.source.path), "holds values that are no codes; a mask has whole numbers from 0 to 255"
-        )
-    return whole.astype(np.uint8)
 
 
 def saliency_of(image: MedicalImage) -> Float32[np.ndarray, "height width"]:

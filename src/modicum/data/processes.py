@@ -1,4 +1,4 @@
-"""A function over many items in several processes, where one item may take its process down."""
+"""Applies a function to many items in several processes, where an item may crash its process."""
 
 import os
 import signal
@@ -17,12 +17,12 @@ from typing import TypeVar
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
-# Chunks in flight per worker: enough that none waits, few enough that memory stays bounded.
+# Chunks in flight per worker: enough to keep workers busy, few enough to bound memory.
 _AHEAD = 3
 
 
 def usable_cores() -> int:
-    """Processors that this process may use; in a container or under a scheduler often fewer than there are."""
+    """Number of CPUs that this process may use; in a container or under a scheduler often fewer than exist."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -35,15 +35,15 @@ def in_processes(
     lost: Callable[[Item], Answer],
     chunk: int = 16,
 ) -> Iterator[Answer]:
-    """Yields the answers in the order of ``items``.
+    """Applies the function to all items, and yields the results in order.
 
     Args:
-        function: importable by name from a module; what it raises comes out here.
+        function: importable by name from a module; its exceptions are raised here.
         items: picklable.
-        workers: processes; 0 for this one.
-        lost: the answer for an item that ended the process (a crash in a decoder, or the system's out-of-memory
-            killer). Such an item is found by running those in flight again, each alone.
-        chunk: items handed over at once.
+        workers: number of processes; 0 for this one.
+        lost: the result for an item that crashed the process (a crash in a decoder, or the system's out-of-memory
+            killer). Such an item is found by running the items in flight again, one at a time.
+        chunk: number of items per task.
     """
     if workers <= 0:
         yield from map(function, items)
@@ -71,7 +71,7 @@ def in_processes(
                     yield from future.result()
                 else:
                     yield from _each_alone(function, part, lost)
-            # A chunk that could not be handed over any more is still to come.
+            # A chunk that could not be submitted is still to come.
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
@@ -93,14 +93,14 @@ def _each_alone(
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:
-    # Spawn: a fork of a process in which PyTorch's or OpenCV's threads run can hang.
+    # Spawn: a fork of a process with running threads of PyTorch or OpenCV can hang.
     return ProcessPoolExecutor(workers, get_context("spawn"), _start_worker)
 
 
 def _submit(
     pool: ProcessPoolExecutor, function: Callable[[Item], Answer], items: Sequence[Item]
 ) -> "Future[list[Answer]]":
-    with _hidden_main():  # submitting is what starts processes
+    with _hidden_main():  # submitting starts processes
         return pool.submit(_apply, function, items)
 
 
@@ -109,10 +109,10 @@ def _apply(function: Callable[[Item], Answer], items: Sequence[Item]) -> list[An
 
 
 def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is handled by the parent
     parent = parent_process()
     if parent is not None:
-        # A worker whose parent was killed would wait for work for ever.
+        # A worker whose parent was killed would wait for work forever.
         threading.Thread(target=_end_after, args=(parent,), daemon=True).start()
 
 
@@ -123,7 +123,7 @@ def _end_after(parent: BaseProcess) -> None:
 
 @contextmanager
 def _hidden_main() -> Iterator[None]:
-    """Keeps new processes from importing the user's script, which would run it again unless it is guarded."""
+    """Prevents new processes from importing the user's script, which would run again unless it is guarded."""
     main = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
     try:

@@ -1,4 +1,4 @@
-"""Resizing of one image to a fixed size, with antialiasing."""
+"""Resizes an image to a fixed size, with antialiasing."""
 
 from typing import Literal, get_args
 
@@ -12,7 +12,7 @@ FILTERS: tuple[str, ...] = get_args(Filter)
 FITS: tuple[str, ...] = get_args(Fit)
 
 _PILLOW = {
-    "area": Image.Resampling.BILINEAR,  # only where a side grows: the mean over less than a pixel is no use
+    "area": Image.Resampling.BILINEAR,  # only if a side grows: there is no mean over less than a pixel
     "bilinear": Image.Resampling.BILINEAR,
     "lanczos": Image.Resampling.LANCZOS,
     "nearest": Image.Resampling.NEAREST,
@@ -26,11 +26,11 @@ def resized(
 
     Args:
         pixels: values in [0, 1].
-        height: of the result.
-        width: of the result.
-        filter: ``area``, the mean over the exact area that a new pixel covers (OpenCV; bilinear where a side
-            grows); ``bilinear``, antialiased as torchvision does by default; ``lanczos``, the sharpest, which
-            overshoots at edges: what leaves [0, 1] is cut off; ``nearest``, for codes, which must not be mixed.
+        height: height of the result.
+        width: width of the result.
+        filter: ``area``, the mean over the exact area of a new pixel (OpenCV; bilinear if a side
+            grows); ``bilinear``, antialiased as in torchvision by default; ``lanczos``, the sharpest, which
+            overshoots at edges and is clipped to [0, 1]; ``nearest``, for label values, which must not be mixed.
     """
     old_height, old_width = pixels.shape[1:]
     if (old_height, old_width) == (height, width):
@@ -53,22 +53,22 @@ def fitted(
     fit: Fit = "stretch",
     filter: Filter = "area",
 ) -> Float32[np.ndarray, "channels {height} {width}"]:
-    """Brings an image to ``height`` x ``width``.
+    """Resizes an image to ``height`` x ``width`` by stretching, padding or cropping.
 
     Args:
         pixels: values in [0, 1].
-        height: of the result.
-        width: of the result.
-        fit: ``stretch`` both sides to the new size (the aspect ratio is not kept: what the published methods
-            do); ``pad`` with black, centred, after the image was made to fit in; ``crop`` the centre part of
-            the wanted aspect ratio, then resize.
+        height: height of the result.
+        width: width of the result.
+        fit: ``stretch`` both sides to the new size (the aspect ratio is not kept, as in the published methods);
+            ``pad`` with black, centred, after resizing to fit inside; ``crop`` the centre with the
+            target aspect ratio, then resize.
         filter: see :func:`resized`.
     """
     old_height, old_width = pixels.shape[1:]
     if fit == "stretch":
         return resized(pixels, height, width, filter)
     if fit == "crop":
-        # The part to keep, in whole pixels of the old image: at most half a pixel off the exact ratio.
+        # The region to keep, in whole pixels of the old image: at most half a pixel off the exact ratio.
         keep_height = min(old_height, max(1, round(old_width * height / width)))
         keep_width = min(old_width, max(1, round(old_height * width / height)))
         top, left = (old_height - keep_height) // 2, (old_width - keep_width) // 2

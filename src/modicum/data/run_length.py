@@ -1,9 +1,9 @@
-"""Run-length encoded masks: texts of numbers, as competitions give them.
+"""Run-length encoded masks, as in competitions.
 
-Pixels are counted down the columns, from the upper left corner. Two forms are about:
+Pixels are counted down the columns, from the upper left corner. There are two forms:
 
 * *absolute* (most competitions): ``start length start length ...``, starts from 1;
-* *relative* (SIIM-ACR pneumothorax): ``skip length skip length ...``, each skip from the end of the run before, the
+* *relative* (SIIM-ACR pneumothorax): ``skip length skip length ...``, each skip from the end of the previous run, the
   first from the corner. An image without a finding has the marker ``-1``, with a blank before it in the original file;
   several rows of one image are several regions, and its mask is their union.
 """
@@ -27,20 +27,20 @@ Mask = Bool[np.ndarray, "height width"]
 SIIM_SIZE = (1024, 1024)
 """Height and width of the masks of SIIM-ACR pneumothorax."""
 NOTHING = "-1"
-"""What stands for an empty mask; an empty text does too."""
+"""The marker of an empty mask; an empty text means the same."""
 
 
-def decoded(text: str, size: tuple[int, int], form: Form, place: str = "run-length text") -> Mask:
-    """The mask that a text stands for.
+def decoded(text: str, size: tuple[int, int], form: Form, origin: str = "run-length text") -> Mask:
+    """Decodes a text to a mask.
 
     Args:
         text: whole numbers with blanks between, or :data:`NOTHING`.
         size: height and width of the mask.
-        form: what the first number of each pair means.
-        place: what to call the text in an error, for instance ``masks.csv row 17``.
+        form: meaning of the first number of each pair.
+        origin: origin of the text for errors, for instance ``masks.csv row 17``.
 
     Raises:
-        InputError: not pairs of whole numbers, a run without length, or one that leaves the mask. Absolute runs may
+        InputError: not pairs of whole numbers, a run without length, or one that exceeds the mask. Absolute runs may
             come in any order and overlap.
 
     >>> decoded("2 2 5 1", (3, 2), "absolute").astype(int).tolist()
@@ -49,14 +49,14 @@ def decoded(text: str, size: tuple[int, int], form: Form, place: str = "run-leng
     [[0, 0], [1, 1], [1, 0]]
     """
     height, width = size
-    starts, lengths = _runs(text, form, place)
+    starts, lengths = _runs(text, form, origin)
     changes = np.zeros(height * width + 1, np.int64)
     ends = starts + lengths
     wrong = np.flatnonzero((lengths < 1) | (starts < 0) | (ends > height * width))
     if len(wrong):
         first = int(wrong[0])
         raise InputError(
-            f"{place}: run {first + 1} has {lengths[first]} pixels from pixel {starts[first] + 1} on, in a mask of "
+            f"{origin}: run {first + 1} has {lengths[first]} pixels from pixel {starts[first] + 1} on, in a mask of "
             f"{height}x{width}",
             f"check the size of the masks, and whether numbers are {form}",
         )
@@ -66,7 +66,7 @@ def decoded(text: str, size: tuple[int, int], form: Form, place: str = "run-leng
 
 
 def encoded(mask: Mask, form: Form) -> str:
-    """The shortest text of a mask; :data:`NOTHING` for an empty one."""
+    """Encodes a mask as the shortest text; :data:`NOTHING` for an empty one."""
     pixels = np.concatenate([[False], mask.T.ravel(), [False]])
     starts, ends = np.flatnonzero(pixels[1:] != pixels[:-1]).reshape(-1, 2).T
     if not len(starts):
@@ -80,25 +80,25 @@ class RunLengthRow:
     """One row of a table of masks.
 
     Attributes:
-        text: of its runs.
-        place: the file and the row, for errors; the header is row 1.
+        text: text of the runs.
+        origin: the file and the row, for errors; the header is row 1.
     """
 
     text: str
-    place: str
+    origin: str
 
 
 def read_run_lengths(
     path: Path, image_column: str = "ImageId", runs_column: str = "EncodedPixels"
 ) -> dict[str, list[RunLengthRow]]:
-    """The rows of a table of masks, by image, in the order of the file.
+    """Reads a table of masks: rows by image, in the order of the file.
 
-    Names of columns and images are read without blanks around them, as the original files of SIIM need it.
+    Blanks around names of columns and images are removed, as needed for the original files of SIIM.
 
     Args:
         path: a CSV file with a header.
-        image_column: holds the image's name.
-        runs_column: holds the text.
+        image_column: column with the image's name.
+        runs_column: column with the text.
 
     Raises:
         InputError: a column is missing, a row is too short or names no image, or an image has both a region and the
@@ -107,33 +107,33 @@ def read_run_lengths(
     with path.open(newline="", encoding="utf-8-sig") as file, long_cells():
         rows = csv.reader(file)
         header = [name.strip() for name in next(rows, [])]
-        places = [_column(header, name, path) for name in (image_column, runs_column)]
-        found: dict[str, list[RunLengthRow]] = {}
+        indices = [_column(header, name, path) for name in (image_column, runs_column)]
+        rows_by_image: dict[str, list[RunLengthRow]] = {}
         for number, row in enumerate(rows, start=2):
             if not any(cell.strip() for cell in row):
                 continue
-            place = f"{path.name} row {number}"
-            if len(row) <= max(places) or not row[places[0]].strip():
+            origin = f"{path.name} row {number}"
+            if len(row) <= max(indices) or not row[indices[0]].strip():
                 raise InputError(
-                    f"{place}: {len(row)} cells, or no '{image_column}'",
-                    "give each row an image and its runs",
+                    f"{origin}: {len(row)} cells, or no '{image_column}'",
+                    f"fill in '{image_column}' and '{runs_column}', or delete the row",
                 )
-            name, text = (row[index].strip() for index in places)
-            found.setdefault(name, []).append(RunLengthRow(text, place))
-    _check_markers(found)
-    return found
+            name, text = (row[index].strip() for index in indices)
+            rows_by_image.setdefault(name, []).append(RunLengthRow(text, origin))
+    _check_markers(rows_by_image)
+    return rows_by_image
 
 
 def mask_of(rows: Sequence[RunLengthRow], size: tuple[int, int], form: Form) -> Mask:
-    """Where any row of one image has a pixel. Arguments and errors as of :func:`decoded`; errors name the row."""
+    """The union of the masks of one image's rows. Arguments and errors as in :func:`decoded`; errors name the row."""
     mask = np.zeros(size, bool)
     for row in rows:
-        mask |= decoded(row.text, size, form, row.place)
+        mask |= decoded(row.text, size, form, row.origin)
     return mask
 
 
-def _runs(text: str, form: Form, place: str) -> tuple[Int[np.ndarray, "runs"], Int[np.ndarray, "runs"]]:
-    """First pixels from 0, and lengths."""
+def _runs(text: str, form: Form, origin: str) -> tuple[Int[np.ndarray, "runs"], Int[np.ndarray, "runs"]]:
+    """Parses a text to first pixels (from 0) and lengths."""
     words = text.split()
     if not words or words == [NOTHING]:
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
@@ -142,12 +142,13 @@ def _runs(text: str, form: Form, place: str) -> tuple[Int[np.ndarray, "runs"], I
     except (ValueError, OverflowError) as error:
         wrong = [word for word in words if not word.lstrip("+-").isdigit() or len(word) > 18]
         raise InputError(
-            f"{place}: '{listed(wrong, 1)}' is not a number of pixels",
-            "give whole numbers with blanks between",
+            f"{origin}: '{listed(wrong, 1)}' is not a number of pixels",
+            "write whole numbers separated by blanks, for instance 10 3 25 4",
         ) from error
     if len(numbers) % 2:
         raise InputError(
-            f"{place}: {len(numbers)} numbers are not pairs of a start and a length", "complete the row"
+            f"{origin}: {len(numbers)} numbers are not pairs of a start and a length",
+            "complete the row, for instance 10 3 25 4",
         )
     first, lengths = numbers[::2], numbers[1::2]
     if form == "absolute":
@@ -155,7 +156,7 @@ def _runs(text: str, form: Form, place: str) -> tuple[Int[np.ndarray, "runs"], I
     wrong_skips = np.flatnonzero(first < 0)
     if len(wrong_skips):
         raise InputError(
-            f"{place}: a skip of {first[wrong_skips[0]]} pixels", "check whether the numbers are absolute"
+            f"{origin}: a skip of {first[wrong_skips[0]]} pixels", "check whether the numbers are absolute"
         )
     return np.cumsum(first) + np.cumsum(lengths) - lengths, lengths
 
@@ -163,16 +164,17 @@ def _runs(text: str, form: Form, place: str) -> tuple[Int[np.ndarray, "runs"], I
 def _column(header: Sequence[str], name: str, path: Path) -> int:
     if name not in header:
         raise InputError(
-            f"{path.name}: no column '{name}' (columns: {', '.join(header)})", "name the column of the table"
+            f"{path.name}: no column '{name}' (columns: {', '.join(header)})",
+            f"rename the column to '{name}'",
         )
     return header.index(name)
 
 
-def _check_markers(found: dict[str, list[RunLengthRow]]) -> None:
-    for rows in found.values():
-        nothing = [row for row in rows if row.text in ("", NOTHING)]
-        if nothing and len(nothing) < len(rows):
+def _check_markers(rows_by_image: dict[str, list[RunLengthRow]]) -> None:
+    for rows in rows_by_image.values():
+        empty_rows = [row for row in rows if row.text in ("", NOTHING)]
+        if empty_rows and len(empty_rows) < len(rows):
             raise InputError(
-                f"{nothing[0].place}: says that its image has no region, and another row gives it one",
+                f"{empty_rows[0].origin}: the marker for no region, but another row of the image has one",
                 "remove one of the two",
             )

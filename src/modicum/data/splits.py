@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from modicum.data.manifest import LABELS_PREFIX, REFERENCE, SPLITS, Manifest, class_order
+from modicum.data.manifest import LABELS_PREFIX, OTHER_SPLIT, REFERENCE, SPLITS, Manifest, class_order
 from modicum.errors import InputError
 from modicum.wording import count_of, listed
 
@@ -128,18 +128,33 @@ def ensure_splits(
     Raises:
         InputError: an image is in no split; see :func:`split_by_patient`, :func:`carve_validation`, :func:`check_splits`.
     """
+    manifest = _without_other_splits(manifest)
     given = set(manifest.table["split"].dropna()) if "split" in manifest.table else set()
     if given == {REFERENCE}:
         manifest = _split_all_but_reference(manifest, fractions, seed)
     elif "split" in manifest.table:
         for row in np.flatnonzero(manifest.table["split"].isna())[:1]:
-            raise InputError(f"{manifest.place(int(row))}: split is blank", "write train, val or test")
+            raise InputError(f"{manifest.describe_row(int(row))}: split is blank", "write train, val or test")
         if val_fraction > 0:
             manifest = carve_validation(manifest, val_fraction, seed)
     else:
         manifest = split_by_patient(manifest, fractions, seed)
     check_splits(manifest, ("train", "val") if val_fraction > 0 else ("train",))
     return manifest
+
+
+def _without_other_splits(manifest: Manifest) -> Manifest:
+    """Leaves out rows whose split is none of those that are known, with a note."""
+    table = manifest.table
+    if "split" not in table or OTHER_SPLIT not in table:
+        return manifest
+    other = (table["split"].isna() & table[OTHER_SPLIT].notna()).to_numpy(dtype=bool)
+    if not other.any() or other.all():
+        return manifest
+    made = manifest.subset(~other)
+    words = listed(f"'{word}'" for word in sorted(table.loc[other, OTHER_SPLIT].unique()))
+    made.notes.append(f"left out: {count_of(int(other.sum()), 'image')} of split {words}")
+    return made
 
 
 def _split_all_but_reference(manifest: Manifest, fractions: Sequence[float], seed: int) -> Manifest:

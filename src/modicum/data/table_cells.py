@@ -17,7 +17,7 @@ from modicum.data.long_cells import long_cells
 from modicum.errors import InputError
 from modicum.wording import listed
 
-# A line after the last, which a quotation mark that nothing closes would take into its cell.
+# Appended as a last line: an unclosed quotation mark would swallow it into its cell.
 _END = "end of the table"
 
 
@@ -44,7 +44,7 @@ def read_cells(path: Path) -> Cells:
     """The cells of a CSV or TSV file; it may be zipped (``.csv.gz``).
 
     Raises:
-        InputError: it is empty, no table, or ragged, or a quotation mark is not closed.
+        InputError: it is empty, not a table, or ragged, or a quotation mark is not closed.
     """
     text, guessed, notes = _read(path)
     lines: list[list[str]] = []
@@ -56,14 +56,16 @@ def read_cells(path: Path) -> Cells:
                 lines.append(line)
                 ends.append(reader.line_num)
     except csv.Error as error:
-        raise InputError(f"{path.name} is not a table ({error})", "give a CSV, TSV or Parquet file") from None
+        raise InputError(
+            f"{path.name} is not a table ({error})", "pass a .csv, .tsv or .parquet file"
+        ) from None
     if lines.pop() != [_END]:
         raise InputError(
-            f"{path.name} row {len(lines) + 1} has a quotation mark that nothing closes",
+            f"{path.name} row {len(lines) + 1} has an unclosed quotation mark",
             "close it, or write it twice within quotes",
         )
     if not lines:
-        raise InputError(f"{path.name} is empty", "give a table with a header and one row an image")
+        raise InputError(f"{path.name} is empty", "pass a table with a header and one row per image")
     header = [name.strip() for name in lines[0]]
     # Columns without a name and without content come from trailing delimiters; an unnamed index is kept.
     header = [name or f"column_{index + 1}" for index, name in enumerate(header)]

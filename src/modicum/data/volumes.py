@@ -1,7 +1,7 @@
-"""Whole volumes as their slices in order: NIfTI files, DICOM series, and DICOM files of several frames.
+"""Volumes as ordered slices: NIfTI files, DICOM series, and DICOM files of several frames.
 
-A volume here is a list of references and a few numbers. Its slices are read one by one, so that memory holds
-one of them (and what the readers keep of a compressed file).
+A volume here is a list of references and a few numbers. Its slices are read one by one, so that only
+one of them is in memory (and what the readers cache of a compressed file).
 """
 
 from collections.abc import Iterable, Iterator
@@ -23,8 +23,8 @@ from modicum.data.readers.request import Unreadable
 from modicum.errors import BrokenImageError, InputError
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-# Two grids are the same where no corner is further off than this share of the smallest voxel side.
-_SAME_PLACE = 0.1
+# Two grids are the same if no corner differs by more than this share of the smallest voxel side.
+_SAME_GRID = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,12 +33,12 @@ class Volume:
 
     Attributes:
         format: ``nifti`` or ``dicom``.
-        refs: one reference a slice. Across canonical axes (NIfTI) from left to right, back to front or foot to
+        refs: one reference per slice. Across canonical axes (NIfTI) from left to right, back to front or foot to
             head; along the normal of the plane (DICOM), for axial slices from foot to head.
-        shape: slices, rows and columns, upright as the reader shows them.
-        affine: from (slice, row, column) to millimetres to the right, to the front and to the head; None where
-            the files do not say. A single DICOM slice counts as 1 mm thick.
-        modality: of DICOM files.
+        shape: slices, rows and columns, upright as returned by the reader.
+        affine: maps (slice, row, column) to millimetres to the right, front and head; None if
+            unknown. A single DICOM slice counts as 1 mm thick.
+        modality: modality of DICOM files.
     """
 
     format: str
@@ -60,11 +60,11 @@ class Volume:
         return float(between), float(rows), float(columns)
 
     def window(self, rule: str) -> IntensityWindow:
-        """The window of the whole volume by a rule (``range`` or ``percentile``); found once.
+        """The window of the whole volume by a rule (``range`` or ``percentile``); cached.
 
         Raises:
-            InputError: the rule is unknown, or ``percentile`` is asked of a CT.
-            BrokenImageError: a slice cannot be read, or the volume holds no number.
+            InputError: the rule is unknown, or ``percentile`` for a CT.
+            BrokenImageError: a slice cannot be read, or the volume has no finite values.
         """
         check_intensity(rule)
         if rule not in self._windows:
@@ -78,12 +78,12 @@ class Volume:
     def images(
         self, intensity: IntensityWindow | str | None = None, empty: bool = False
     ) -> Iterator[MedicalImage]:
-        """The slices one after the other, all with the same window.
+        """Yields the slices in order, all with the same window.
 
         Args:
-            intensity: a window, or the rule to find the whole volume's by; None for what ``read_image`` does
-                with each slice (a DICOM file's own window, for instance).
-            empty: slices of nothing but NaN read as 0 and are not refused.
+            intensity: a window, or the rule to determine the whole volume's; None for the default of ``read_image``
+                for each slice (such as a DICOM file's own window).
+            empty: read slices of only NaN as 0 instead of raising.
         """
         window = self.window(intensity) if isinstance(intensity, str) else intensity
         for ref in self.refs:
@@ -93,7 +93,7 @@ class Volume:
         if rule == "percentile" and self.modality == "CT":
             raise InputError(
                 f"'{self.refs[0].path}' is a CT, where zero is water and not background: percentiles do not apply",
-                "give a window, for instance IntensityWindow.centred(40, 400)",
+                "pass a window, for instance IntensityWindow.centred(40, 400)",
             )
         ends: list[float] = []
         seen = []
@@ -105,14 +105,14 @@ class Volume:
             if rule == "percentile":
                 seen.append(foreground(values, step))
         if not ends:
-            raise BrokenImageError(str(self.refs[0]), "its series holds nothing but padding")
+            raise BrokenImageError(str(self.refs[0]), "its series contains only padding")
         if rule == "percentile":
             return IntensityWindow(*percentile_ends(np.concatenate(seen)), background=BACKGROUND)
         return IntensityWindow(*display_range(min(ends), max(ends), is_float=False))
 
 
 def nifti_volumes(path: Path, axis: int = 2) -> list[Volume]:
-    """The volumes of a NIfTI file (one, or those of a series), cut across one of the body's axes.
+    """The volumes of a NIfTI file (one, or those of a series), sliced across one of the body's axes.
 
     Args:
         path: the file.
@@ -120,22 +120,22 @@ def nifti_volumes(path: Path, axis: int = 2) -> list[Volume]:
 
     Raises:
         BrokenImageError: the file's header cannot be used.
-        InputError: no such axis.
+        InputError: an invalid axis.
     """
     if axis not in (0, 1, 2):
         raise InputError(
-            f"axis={axis} is none of a volume", "use 0 (left-right), 1 (back-front), 2 (foot-head)"
+            f"axis={axis} is not an axis of a volume", "use 0 (left-right), 1 (back-front) or 2 (foot-head)"
         )
     layout = nifti_header(path)
     lie = SliceLie.of(layout.turn, axis)
     shape = tuple(layout.shape[at] for at in (lie.across, lie.rows, lie.columns))
-    # From (slice, row, column) to the file's own three indices.
+    # Maps (slice, row, column) to the file's three indices.
     to_file = np.zeros((4, 4))
     to_file[3, 3] = 1
     steps = (lie.forward, lie.row_step, lie.column_step)
-    for at, (own, step) in enumerate(zip((lie.across, lie.rows, lie.columns), steps, strict=True)):
-        to_file[own, at] = step
-        to_file[own, 3] = 0 if step > 0 else shape[at] - 1
+    for at, (file_axis, step) in enumerate(zip((lie.across, lie.rows, lie.columns), steps, strict=True)):
+        to_file[file_axis, at] = step
+        to_file[file_axis, 3] = 0 if step > 0 else shape[at] - 1
     millimetres = MILLIMETRES.get(layout.header.get_xyzt_units()[0], 1.0)
     affine = np.diag([millimetres] * 3 + [1.0]) @ layout.affine @ to_file
     series = layout.shape[3] if len(layout.shape) > 3 else 1
@@ -152,57 +152,57 @@ def nifti_volumes(path: Path, axis: int = 2) -> list[Volume]:
 
 
 def dicom_volume(paths: Iterable[Path]) -> Volume:
-    """The volume that DICOM files of one series make.
+    """The volume of DICOM files of one series.
 
     Raises:
-        BrokenImageError: a file is no DICOM image.
-        InputError: they do not make one volume; see :func:`modicum.data.dicom_series.in_order`.
+        BrokenImageError: a file is not a DICOM image.
+        InputError: they are not one volume; see :func:`modicum.data.dicom_series.in_order`.
     """
     return _volume_of([SliceHeader.read(path) for path in paths])
 
 
 def find_volumes(paths: Iterable[Path], axis: int = 2) -> list[Volume]:
-    """The volumes in files and below folders: each NIfTI file, and DICOM files by their series.
+    """Finds the volumes in files and below folders: each NIfTI file, and DICOM files by series.
 
     Args:
-        paths: files, or folders that are searched; of a folder, other files than NIfTI and DICOM are left out.
-        axis: how NIfTI volumes are cut; see :func:`nifti_volumes`.
+        paths: files, or folders to search; other files than NIfTI and DICOM in folders are ignored.
+        axis: axis across which NIfTI volumes are sliced; see :func:`nifti_volumes`.
 
     Raises:
         BrokenImageError: a file cannot be read.
-        InputError: there is no volume, a file is none, or a series is not complete.
+        InputError: there is no volume, a file is not one, or a series is incomplete.
     """
     paths = list(paths)
-    found: list[Volume] = []
+    volumes: list[Volume] = []
     series: dict[str, list[SliceHeader]] = {}
     for path in paths:
         folder = path.is_dir()
         for file in list_images(path) if folder else [path]:
             form = _format(file)
             if form == "nifti":
-                found += nifti_volumes(file, axis)
+                volumes += nifti_volumes(file, axis)
             elif form == "dicom":
                 header = SliceHeader.read(file)
-                # Files of several frames are volumes of their own; they may share a series.
+                # Files of several frames are separate volumes; they may share a series.
                 series.setdefault(header.series if header.frames == 1 else f"file {file}", []).append(header)
             elif not folder:
                 raise InputError(
-                    f"'{file}' is {form.upper()}, no volume", "give NIfTI files, or DICOM series"
+                    f"'{file}' is {form.upper()}, not a volume", "pass NIfTI files, or DICOM series"
                 )
-    found += [_volume_of(slices) for slices in series.values()]
-    if not found:
+    volumes += [_volume_of(slices) for slices in series.values()]
+    if not volumes:
         named = ", ".join(f"'{path}'" for path in paths) or "no path"
-        raise InputError(f"no volume was found in {named}", "give NIfTI files, or folders of DICOM series")
-    return found
+        raise InputError(f"no volume was found in {named}", "pass NIfTI files, or folders of DICOM series")
+    return volumes
 
 
 def require_same_grid(first: Volume, second: Volume) -> None:
-    """Checks that two volumes (an image and its target, say) have the same voxels at the same places.
+    """Checks that two volumes (such as an image and its target) have the same voxel grid.
 
-    Files with their axes in another order or direction are fine, as slices are turned upright.
+    Axes may be in another order or direction, as slices are rotated upright.
 
     Raises:
-        InputError: their shapes differ, or their places by more than a tenth of a voxel.
+        InputError: their shapes differ, or their corners by more than a tenth of a voxel.
     """
     pair = f"'{first.refs[0].path}' and '{second.refs[0].path}'"
     remedy = "resample one to the other's grid first"
@@ -214,8 +214,8 @@ def require_same_grid(first: Volume, second: Volume) -> None:
     corners = np.array([[s, r, c, 1] for s in (0, 1) for r in (0, 1) for c in (0, 1)], np.float64)
     corners[:, :3] *= np.array(first.shape) - 1
     off = float(np.abs(corners @ (first.affine - second.affine).T).max())
-    if off > _SAME_PLACE * min(voxel_sizes(first.affine)):
-        raise InputError(f"{pair} show different places: their corners are {off:.3g} mm apart", remedy)
+    if off > _SAME_GRID * min(voxel_sizes(first.affine)):
+        raise InputError(f"{pair} have different positions: their corners are {off:.3g} mm apart", remedy)
 
 
 def _volume_of(slices: list[SliceHeader]) -> Volume:
@@ -223,8 +223,8 @@ def _volume_of(slices: list[SliceHeader]) -> Volume:
     if several is not None:
         if len(slices) > 1:
             raise InputError(
-                f"'{several.path}' holds {several.frames} frames and cannot be a slice among others",
-                "give it on its own",
+                f"'{several.path}' has {several.frames} frames and cannot be a slice of a series",
+                "pass it separately",
             )
         refs = tuple(ImageRef(several.path, frame=frame) for frame in range(several.frames))
         return Volume("dicom", refs, (several.frames, *several.size), None, several.modality)
@@ -236,7 +236,7 @@ def _volume_of(slices: list[SliceHeader]) -> Volume:
         along_rows, along_columns = first.directions
         affine = np.eye(4)
         affine[:3, 0] = np.cross(along_rows, along_columns) * (step or 1.0)
-        # Stepping to the next row goes along the columns, and the other way round (C.7.6.2.1.1).
+        # A step to the next row is along the columns, and vice versa (C.7.6.2.1.1).
         affine[:3, 1] = along_columns * first.spacing[0]
         affine[:3, 2] = along_rows * first.spacing[1]
         affine[:3, 3] = first.position

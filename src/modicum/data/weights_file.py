@@ -83,6 +83,8 @@ def written_normalisation(path: Path) -> dict[str, list[float]] | None:
         raise InputError(f"weights file '{path}' cannot be read", "copy it again") from error
     try:
         written = json.loads(metadata.get("input", "{}"))
+        if "mean" not in written:  # of a predictor, which normalises itself
+            written = json.loads(metadata["backbone"])
         found = {name: [float(value) for value in written[name]] for name in ("mean", "std")}
     except (ValueError, TypeError, KeyError):
         return None

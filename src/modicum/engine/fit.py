@@ -17,6 +17,8 @@ from modicum.distributed import wait_for_all
 from modicum.engine.checkpoint import save_tensors
 from modicum.engine.devices import be_deterministic, chosen_device, memory_error, out_of_memory, process_rank
 from modicum.engine.environment import environment
+from modicum.engine.frozen_backbone import weights_origin
+from modicum.engine.inference.calibration import calibrated_task, check_calibration
 from modicum.engine.inference.evaluation import evaluate_rows
 from modicum.engine.inputs.auxiliary_images import with_auxiliary_images
 from modicum.engine.inputs.preparation import PreparedData, pixel_statistics, prepare, task_for
@@ -32,7 +34,7 @@ from modicum.errors import InputError, InterruptedRunError, ModicumError
 from modicum.methods import ExtractStage, Method, TrainStage
 from modicum.nn import count_parameters, learnable_parameters
 from modicum.progress import say, set_quiet
-from modicum.tasks import Task
+from modicum.tasks import Task, task_class
 from modicum.tasks.metric import check_monitor
 
 
@@ -107,6 +109,8 @@ def _start_run(recipe: Recipe, folder: RunFolder, resume: bool) -> None:
 
 def check_same(stored: Recipe, asked: Recipe, folder: RunFolder) -> None:
     """Going on with other settings would give weights that neither recipe describes."""
+    usual = task_class(stored.task).Options(**stored.options)  # options that are newer than the run
+    stored = stored.model_copy(update={"options": usual.model_dump(mode="json")})
     before, now = _flat(stored.model_dump(mode="json")), _flat(asked.model_dump(mode="json"))
     free = {
         "device",
@@ -160,13 +164,14 @@ def _fit(recipe: Recipe, folder: RunFolder, stores: Path, workers: int, began: f
     digest = check_backbone(method, None)
     if process_rank() == 0:
         # An unfinished run's report wants to know the classes.
-        _write_model(folder, task, method, digest, None)
+        _write_model(recipe, folder, task, method, digest, None)
     inputs = StageInputs(recipe, prepared, task, targets, stores, device)
     stages = run_stages(method, recipe, folder, inputs, task, device)
     if process_rank() != 0:
         return {}
+    task = calibrated_task(task, method, recipe, prepared, device, stages.learned)
     weights_digest = save_tensors(folder.weights, learned_of(method))
-    _write_model(folder, task, method, digest, weights_digest)
+    _write_model(recipe, folder, task, method, digest, weights_digest)
     content = _describe(recipe, folder, task, method, stages, inputs)
     content["evaluations"] = _evaluate(recipe, folder, task, method, prepared, device, stages.learned)
     content["time"]["fit_seconds"] = time.monotonic() - began
@@ -180,6 +185,7 @@ def _prepared(recipe: Recipe, folder: RunFolder, stores: Path, workers: int) -> 
     """The data with everything that is read besides the images, and the task."""
     prepared = prepare(recipe, folder, stores, workers)
     task = task_for(prepared.manifest, recipe)
+    check_calibration(task, prepared)
     check_monitor(task.metric(recipe.training.monitor or task.monitor))
     for note in task.notes:
         say(note)
@@ -195,10 +201,12 @@ def _write_artefacts(folder: RunFolder, texts: Mapping[str, str]) -> None:
 
 
 def _write_model(
-    folder: RunFolder, task: Task, method: Method, frozen: str | None, weights: str | None
+    recipe: Recipe, folder: RunFolder, task: Task, method: Method, frozen: str | None, weights: str | None
 ) -> None:
     digests = {"frozen_backbone_sha256": frozen, "weights_sha256": weights}
-    content = {"schema": 1, "task": task.to_dict(), **digests}
+    content: dict[str, Any] = {"schema": 1, "task": task.to_dict(), **digests}
+    if frozen is not None and (origin := weights_origin(recipe.backbone, folder)) is not None:
+        content["frozen_backbone"] = origin
     if (backbone := backbone_in(method.predictor())) is not None:
         # One that is made anew has timm's, whatever its weights were trained with.
         content["normalisation"] = backbone.normalisation

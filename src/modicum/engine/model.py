@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,6 +12,7 @@ from torch import Tensor, nn
 
 from modicum.data.weights_file import weights_digest
 from modicum.engine.checkpoint import load_tensors
+from modicum.engine.frozen_backbone import find_frozen_backbone, hold_backbone
 from modicum.engine.randomness import seed_globals
 from modicum.engine.recipe.backbones import backbone_digest, make_backbone
 from modicum.engine.recipe.settings import Recipe, validated
@@ -29,6 +32,7 @@ def make_method(
     statistics: Callable[[], tuple[Sequence[float], Sequence[float]]] = unknown_statistics,
     reference: Callable[[], Batch] = no_reference,
     has_data: bool = True,
+    find_backbone: Callable[[], Backbone] | None = None,
 ) -> Method:
     """The method of a recipe with freshly initialised networks; the same whenever the recipe is.
 
@@ -39,6 +43,7 @@ def make_method(
         statistics: of the training images' pixels, see :class:`~modicum.methods.Context`.
         reference: the reference rows, see :class:`~modicum.methods.Context`.
         has_data: false where what was made of data is loaded afterwards.
+        find_backbone: in place of where the recipe says that the backbone's weights are.
 
     Raises:
         InputError: the method does not serve the task, or its configuration or backbone is wrong.
@@ -47,8 +52,11 @@ def make_method(
 
     def backbone() -> Backbone:
         asked.append(recipe.backbone.name)
-        made = make_backbone(recipe.backbone, recipe.image.size, recipe.seed, backbone_of_run)
-        made.digest = backbone_digest(made)
+        if find_backbone is not None:
+            made = find_backbone()
+        else:
+            made = make_backbone(recipe.backbone, recipe.image.size, recipe.seed, backbone_of_run)
+        made.digest = made.digest or backbone_digest(made)
         seed_globals(recipe.seed, "head")  # what is initialised next does not depend on the backbone's draws
         return made
 
@@ -87,7 +95,7 @@ def method_parts(
         task,
         backbone,
         targets,
-        recipe.training.model_dump(include={"loss", "class_weights", "label_smoothing"}),
+        recipe.training.model_dump(include=set(LOSS_SETTINGS)),
         statistics,
         recipe.image.size,
         recipe.training.model_dump(),
@@ -105,31 +113,47 @@ def further_images(recipe: Recipe) -> tuple[AuxiliaryImage, ...]:
     return found.auxiliary_images(validated(found.Config, recipe.config, f"method {recipe.method}"))
 
 
-def load_method(folder: RunFolder) -> tuple[Recipe, Task, Method]:
+def load_method(folder: RunFolder, weights: str | None = None) -> tuple[Recipe, Task, Method]:
     """The method of a run with its learned weights.
 
+    Args:
+        folder: of the run.
+        weights: where those of the frozen backbone are now: a file, or ``run:FOLDER``. By default they are looked for,
+            see :func:`~modicum.engine.frozen_backbone.find_frozen_backbone`.
+
     Raises:
-        InputError: the run has not finished, its files are damaged, or the frozen backbone's weights are not the
-            ones it was trained with.
+        InputError: the run has not finished, its files are damaged, or the frozen backbone's weights are not found, or
+            not the ones it was trained with.
     """
-    recipe = Recipe.read(folder.recipe)
+    recipe, model = Recipe.read(folder.recipe), finished_model(folder)
+    task = task_from_dict(model["task"])
+    made_from = recipe
+    frozen = model["frozen_backbone_sha256"]
+    if frozen is None and weights is not None:
+        raise InputError(f"run '{folder.name}' holds all of its weights", "leave --weights out")
+    if frozen is None:
+        # All of the backbone is in the run's own weights: neither hub nor file is needed any more.
+        own = {"weights": "random", **(model.get("normalisation") or {})}
+        made_from = recipe.model_copy(update={"backbone": recipe.backbone.model_copy(update=own)})
+    find = partial(find_frozen_backbone, folder, recipe, model, weights, backbone_of_run)
+    method = make_method(
+        made_from, task, targets={}, has_data=False, find_backbone=None if frozen is None else find
+    )
+    check_backbone(method, frozen)
+    load_learned(method, load_tensors(folder.weights, model["weights_sha256"]), folder.name)
+    return recipe, task, method
+
+
+def finished_model(folder: RunFolder) -> dict[str, Any]:
+    """The content of a finished run's ``model.json``. Raises :class:`InputError` where the run has not finished."""
     if not folder.weights.is_file():
         state = folder.status.get("state", "unknown")
         raise InputError(
             f"run '{folder.name}' has no trained weights (state: {state})",
             "finish it with `modicum fit ... --resume`",
         )
-    model = read_json(folder.model)
-    task = task_from_dict(model["task"])
-    made_from = recipe
-    if model["frozen_backbone_sha256"] is None:
-        # All of the backbone is in the run's own weights: neither hub nor file is needed any more.
-        own = {"weights": "random", **(model.get("normalisation") or {})}
-        made_from = recipe.model_copy(update={"backbone": recipe.backbone.model_copy(update=own)})
-    method = make_method(made_from, task, targets={}, has_data=False)
-    check_backbone(method, model["frozen_backbone_sha256"])
-    load_learned(method, load_tensors(folder.weights, model["weights_sha256"]), folder.name)
-    return recipe, task, method
+    model: dict[str, Any] = read_json(folder.model)
+    return model
 
 
 def learned_of(method: Method) -> dict[str, Tensor]:
@@ -219,6 +243,27 @@ def check_backbone(method: Method, expected: str | None) -> str | None:
             "restore the original weights file or hub version",
         )
     return digest
+
+
+def pack_run(folder: RunFolder, weights: str | None = None) -> Path | None:
+    """Puts a finished run's frozen backbone into its folder, so that it can be copied anywhere.
+
+    Args:
+        folder: of the run.
+        weights: where they are now, see :func:`load_method`.
+
+    Returns:
+        The file; None where the run holds all of its weights anyway.
+
+    Raises:
+        InputError: the run has not finished, or the weights are not found.
+        ResourceError: the disk is full.
+    """
+    recipe, model = Recipe.read(folder.recipe), finished_model(folder)
+    if model["frozen_backbone_sha256"] is None:
+        return None
+    with folder.locked():
+        return hold_backbone(folder, find_frozen_backbone(folder, recipe, model, weights, backbone_of_run))
 
 
 def backbone_of_run(path: Path) -> Backbone:

@@ -51,6 +51,7 @@ class RunFolder:
     history = property(lambda self: self.path / "history.jsonl")
     checkpoints = property(lambda self: self.path / "checkpoints")
     weights = property(lambda self: self.path / "weights.safetensors")
+    backbone = property(lambda self: self.path / "backbone.safetensors")
     metrics = property(lambda self: self.path / "metrics.json")
     broken = property(lambda self: self.path / "broken.csv")
     report = property(lambda self: self.path / "report.html")

@@ -54,7 +54,7 @@ def interpolation_penalty(
 ) -> Float[Tensor, ""]:
     """Gradient penalty: mean of ``(norm - 1)^2`` of the scores' gradient, between real and generated images.
 
-    Gulrajani et al., "Improved Training of Wasserstein GANs", NeurIPS 2017, arXiv 1704.00028. Places are drawn from
+    Gulrajani et al., "Improved Training of Wasserstein GANs", NeurIPS 2017, arXiv 1704.00028. Ratios are drawn from
     PyTorch's global generator.
 
     Args:

@@ -1,4 +1,4 @@
-"""Methods: how something is learned. Each reads like its paper."""
+"""Training methods, each written to read like its paper."""
 
 from modicum.methods.base import (
     Context,

@@ -1,4 +1,4 @@
-"""What the methods share that change or unfreeze a part of a frozen backbone and train it with a new head."""
+"""Base classes of the methods that adapt or unfreeze a part of a frozen backbone and train it with a new head."""
 
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
@@ -18,12 +18,13 @@ class AdaptedStage(SupervisedStage):
     """Minimises the task's loss over the learnable parameters of one network.
 
     Weight decay pulls matrices to zero; vectors (biases, norms, scales, gates), whose neutral value is not always
-    zero, are left alone.
+    zero, are not decayed.
 
     Args:
-        network: of which a part learns.
-        loss: the task's.
-        layer_decay: of the learning rate, see :func:`~modicum.methods.parameter_groups.layerwise_groups`.
+        network: the network, of which a part is trained.
+        loss: the task's loss.
+        layer_decay: factor on the learning rate from a layer to the one before it, see
+            :func:`~modicum.methods.parameter_groups.layerwise_groups`.
     """
 
     def __init__(self, network: nn.Module, loss: nn.Module, layer_decay: float = 1.0) -> None:
@@ -46,7 +47,7 @@ class AdaptedStage(SupervisedStage):
 
 
 class AdaptedMethod(Method):
-    """A frozen backbone, what :meth:`adapt` makes learnable of it, and a new linear head."""
+    """A frozen backbone, the modules that :meth:`adapt` makes trainable in it, and a new linear head."""
 
     tasks: ClassVar[tuple[str, ...]] = ("classification",)
 
@@ -59,7 +60,7 @@ class AdaptedMethod(Method):
 
     @abstractmethod
     def adapt(self, backbone: Backbone) -> Iterable[nn.Module]:
-        """Changes a frozen backbone in place, so that what shall learn requires gradients.
+        """Changes a frozen backbone in place, so that the trained parameters require gradients.
 
         Returns:
             The modules in it that follow ``train()``.
@@ -77,7 +78,7 @@ class AdaptedMethod(Method):
         return AdaptedClassifier(backbone, head, parts)
 
     def stage(self) -> AdaptedStage:
-        """What trains the network."""
+        """The training stage of the network."""
         return AdaptedStage(self.network, self.context.loss())
 
     def stages(self) -> Sequence[Stage]:

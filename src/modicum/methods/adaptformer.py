@@ -1,4 +1,4 @@
-"""AdaptFormer: a bottleneck beside each feed-forward part of a frozen vision transformer."""
+"""AdaptFormer: a bottleneck parallel to each feed-forward part of a frozen vision transformer."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
@@ -26,7 +26,7 @@ class AdaptFormerConfig(MethodConfig):
 
 
 class AdaptFormer(AdaptedMethod):
-    """Trains bottlenecks beside the feed-forward parts, and a head.
+    """Trains bottlenecks parallel to the feed-forward parts, and a head.
 
     ``x' + MLP(LN(x')) + s * up(ReLU(down(LN(x'))))`` as in the paper's equations. (The published code feeds the
     bottleneck with ``x'`` itself.) In a backbone with layer scale the bottleneck's output is scaled with the
@@ -34,7 +34,9 @@ class AdaptFormer(AdaptedMethod):
     """
 
     name: ClassVar[str] = "adaptformer"
-    summary: ClassVar[str] = "learn a bottleneck beside each feed-forward part of a frozen vision transformer"
+    summary: ClassVar[str] = (
+        "learn a bottleneck parallel to each feed-forward part of a frozen vision transformer"
+    )
     source: ClassVar[str] = "Chen et al., AdaptFormer, NeurIPS 2022 (arXiv 2205.13535)"
     Config: ClassVar[type[MethodConfig]] = AdaptFormerConfig
     # The paper uses SGD; this is a usual rate of AdamW for bottlenecks that start at zero.

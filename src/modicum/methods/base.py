@@ -148,7 +148,8 @@ class Method(ABC):
     def predictor(self) -> nn.Module:
         """A module from images ``[b, c, h, w]`` in ``[0, 1]`` to outputs, sharing the stages' networks.
 
-        See :class:`~modicum.methods.predictor.Predictor` for what else it may offer.
+        All that its answers depend on besides the configuration is in its parameters and persistent buffers: from these
+        it is made again where it was exported. See :mod:`modicum.methods.predictor` for what else it may offer.
         """
 
     def decide(self, outputs: Float[Tensor, "n outputs"], rows: Rows) -> Decision:
@@ -182,7 +183,10 @@ class Method(ABC):
         )
 
     def export_network(self, part: str = PREDICTOR) -> tuple[nn.Module, dict[str, Any]]:
-        """One network of the method for use on its own, and what it takes to make it again.
+        """One network of the method for use on its own, and what it takes to make it again besides the configuration.
+
+        :func:`~modicum.methods.exported.exported_network` makes the method anew, without targets, and takes the same part
+        of it.
 
         Args:
             part: ``predictor``, or another network that a method offers.

@@ -28,7 +28,8 @@ class BitFit(AdaptedMethod):
         ]
         if not biases:
             raise InputError(
-                f"method {self.name}: '{backbone.name}' has no biases", "choose another backbone or method"
+                f"method {self.name}: '{backbone.name}' has no biases",
+                "choose another backbone (vit_base_patch16_224) or another method",
             )
         for bias in biases:
             bias.requires_grad_(True)

@@ -32,7 +32,7 @@ class DoRAConfig(MethodConfig):
 
 
 class DoRA(AdaptedMethod):
-    """Trains low-rank updates, the magnitude of each output of the projections they change, and a head.
+    """Trains low-rank updates, a magnitude for each output of the updated projections, and a head.
 
     On queries and values as LoRA here: ViT-B, rank 16 and five classes give 12 * 2 * 768 magnitudes more than
     LoRA's 593,669, which is 612,101.

@@ -1,4 +1,4 @@
-"""Disentangled transfer learning: low-rank maps beside a frozen vision transformer, fed back into its last blocks."""
+"""Disentangled transfer learning: low-rank maps next to a frozen vision transformer, fed back into its last blocks."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
@@ -30,12 +30,12 @@ class DTLConfig(MethodConfig):
 class DTL(AdaptedMethod):
     """Trains the compact side network and a head.
 
-    Gradients flow down to the first block that is fed, not below. The published code pools over the
+    Gradients flow back to the first block that is fed, not further. The published code pools over the
     patches; here the backbone's own pooling stays. DTL+'s shared depth-wise convolution is left out.
     """
 
     name: ClassVar[str] = "dtl"
-    summary: ClassVar[str] = "learn rank-2 maps beside a frozen vision transformer, fed into its last blocks"
+    summary: ClassVar[str] = "learn rank-2 maps next to a frozen vision transformer, fed into its last blocks"
     source: ClassVar[str] = "Fu et al., DTL: Disentangled Transfer Learning, AAAI 2024 (arXiv 2312.07856)"
     Config: ClassVar[type[MethodConfig]] = DTLConfig
     # Published commands: AdamW, 1e-3, decay 0.05, batches of 32.

@@ -101,7 +101,7 @@ class Full(Method):
 
 
 def _prepared(backbone: Backbone, config: FullConfig, num_outputs: int) -> nn.Module:
-    """Changes a backbone as asked, in place, and makes its head."""
+    """Applies the settings to a backbone, in place, and returns its head."""
     for setting, usual in (("pool", "backbone"), ("drop_path", 0), ("layer_decay", 1)):
         if (value := getattr(config, setting)) != usual:
             plain_vit(backbone, f"full with {setting}={value}")

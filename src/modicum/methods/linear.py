@@ -95,7 +95,7 @@ class Linear(Method):
         return self._predictor
 
     def merge(self) -> nn.Module:
-        if isinstance(self._predictor.head, NormedHead):  # its norm stands in timm's network
+        if isinstance(self._predictor.head, NormedHead):  # its norm becomes timm's ``fc_norm``
             backbone = copy.deepcopy(self._predictor.backbone)
             backbone.body.fc_norm = self._predictor.head.norm
             return Classifier(backbone, self._predictor.head.linear).eval()

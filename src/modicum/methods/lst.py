@@ -18,7 +18,7 @@ class LSTConfig(MethodConfig):
     """Settings of ladder side tuning."""
 
     reduction: int = Field(8, ge=1, description="How many times narrower the ladder is (paper: 8).")
-    temperature: float = Field(0.1, gt=0, description="Of the gates (paper: 0.1).")
+    temperature: float = Field(0.1, gt=0, description="Temperature of the gates (paper: 0.1).")
 
 
 class LST(AdaptedMethod):
@@ -35,7 +35,7 @@ class LST(AdaptedMethod):
 
     name: ClassVar[str] = "lst"
     summary: ClassVar[str] = (
-        "learn a ladder of narrow blocks beside a frozen vision transformer; little memory"
+        "learn a ladder of narrow blocks next to a frozen vision transformer; little memory"
     )
     source: ClassVar[str] = "Sung et al., LST: Ladder Side-Tuning, NeurIPS 2022 (arXiv 2206.06522)"
     Config: ClassVar[type[MethodConfig]] = LSTConfig

@@ -1,4 +1,4 @@
-"""Which of a classifier's parameters learn how fast, and which are pulled to zero."""
+"""Parameter groups of a classifier: learning rate and weight decay of each layer."""
 
 from typing import Any
 
@@ -11,8 +11,8 @@ def layer_number(name: str, depth: int) -> int:
     """The layer of a plain vision transformer's parameter: 0 embeddings, i + 1 block i, depth + 1 what follows.
 
     Args:
-        name: of the parameter inside timm's network, ``blocks.3.attn.qkv.weight``.
-        depth: blocks.
+        name: the parameter's name inside timm's network, ``blocks.3.attn.qkv.weight``.
+        depth: number of blocks.
     """
     first, _, rest = name.partition(".")
     if first == "blocks":
@@ -30,7 +30,7 @@ def layerwise_groups(
 
     Args:
         network: its backbone is a plain vision transformer where ``layer_decay`` is not 1.
-        layer_decay: of the rate from a layer to the one before it; 1 for the same rate everywhere.
+        layer_decay: factor on the rate from a layer to the one before it; 1 for the same rate everywhere.
         decay_vectors: whether weight decay pulls biases, norms and other one-dimensional tensors, too.
         backbone_lr_scale: another factor on the rates in the backbone.
     """

@@ -22,7 +22,7 @@ class PartialConfig(MethodConfig):
 class Partial(AdaptedMethod):
     """Fine-tunes the last blocks; the final norm stays as it is.
 
-    Autograd builds its graph from the first learnable parameter on, so what lies below costs no more memory than
+    Autograd builds its graph from the first learnable parameter on, so the blocks before it need no more memory than
     in prediction.
     """
 

@@ -16,9 +16,11 @@ def method_class(name: str) -> type[Method]:
     entries = method_entries()
     if name not in entries:
         raise InputError(f"unknown method '{name}'", did_you_mean(name, entries))
-    found = entries[name].load()
-    if not (isinstance(found, type) and issubclass(found, Method)):
+    method = entries[name].load()
+    if not (isinstance(method, type) and issubclass(method, Method)):
         raise InputError(
-            f"method '{name}' of package '{entries[name].value}' is no modicum Method", "update it"
+            f"method '{name}' of package '{entries[name].value}' is not a modicum Method (expected a subclass of "
+            "modicum.methods.Method)",
+            "update that package, or correct its entry point",
         )
-    return found
+    return method

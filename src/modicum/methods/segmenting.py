@@ -1,4 +1,4 @@
-"""What the methods that end with one segmentation network share."""
+"""Base class of the methods whose result is one segmentation network."""
 
 from typing import Any
 
@@ -32,7 +32,7 @@ class SegmentingMethod(Method):
         return self._stage.tile
 
     def merge(self) -> nn.Module:
-        """The encoder alone, as the backbone that it was before: what another run can start from (``run:FOLDER``).
+        """The encoder alone, as a backbone: another run can start from it (``run:FOLDER``).
 
         Raises:
             InputError: the encoder leaves out layers of that backbone.

@@ -1,4 +1,4 @@
-"""Side tuning: a small network beside a frozen backbone, blended with its features."""
+"""Side tuning: a small network next to a frozen backbone, blended with its features."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -26,9 +26,9 @@ class SideTuned(nn.Module):
     """``head(alpha * B(x) + (1 - alpha) * S(x))``: frozen backbone ``B``, side network ``S``, learned ``alpha``.
 
     Args:
-        backbone: frozen.
-        side: from normalised images to as many features.
-        head: from features to logits.
+        backbone: the frozen backbone.
+        side: maps normalised images to as many features as the backbone's.
+        head: maps features to logits.
     """
 
     def __init__(self, backbone: Frozen, side: nn.Module, head: nn.Module) -> None:
@@ -61,7 +61,7 @@ class SideTuning(Method):
     """
 
     name: ClassVar[str] = "side"
-    summary: ClassVar[str] = "learn a small network beside a frozen backbone and blend their features"
+    summary: ClassVar[str] = "learn a small network next to a frozen backbone and blend their features"
     source: ClassVar[str] = "Zhang et al., Side-Tuning, ECCV 2020 (arXiv 1912.13503)"
     tasks: ClassVar[tuple[str, ...]] = ("classification",)
     Config: ClassVar[type[MethodConfig]] = SideConfig

@@ -13,7 +13,7 @@ from modicum.nn.scale_shift import ScaleShift, folded_copy
 
 
 class SSF(AdaptedMethod):
-    """Trains a scale and a shift a channel after every layer, and a head.
+    """Trains a scale and a shift for each channel after every layer, and a head.
 
     After the patch embedding, both norms, the projections of queries, keys and values, the attention's output
     projection and the feed-forward layers of each block, and the final norm. They start near one and zero, not at
@@ -52,8 +52,8 @@ class SSF(AdaptedMethod):
 
 
 def _layer(block: nn.Module, name: str) -> nn.Module | None:
-    """A layer of a block, or None where this kind of block has none of that name."""
-    found: Any = block
+    """A layer of a block, or None if this kind of block does not have a layer of that name."""
+    layer: Any = block
     for part in name.split("."):
-        found = getattr(found, part, None)
-    return found
+        layer = getattr(layer, part, None)
+    return layer

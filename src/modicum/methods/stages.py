@@ -128,6 +128,12 @@ class TrainStage(_LearningStage):
         State that must survive a kill has to be in buffers or parameters.
         """
 
+    def on_epoch_resume(self, epoch: int) -> None:
+        """Called instead of :meth:`on_epoch_start` where an epoch goes on after a kill, with the state restored.
+
+        What depends on the number of the epoch alone is set again here, and need not be in the state.
+        """
+
     def on_epoch_end(self, epoch: int) -> None:
         """Called after the last batch of an epoch, before validation, with PyTorch's generators seeded for it."""
 

@@ -1,4 +1,4 @@
-"""The stage that most methods end with: minimise the task's loss on the outputs of one network."""
+"""The last stage of most methods: minimise the task's loss on the outputs of one network."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -11,10 +11,11 @@ from modicum.tasks.base import Batch
 
 
 class SupervisedStage(TrainStage):
-    """One update that minimises the task's loss.
+    """A training stage with one update, which minimises the task's loss.
 
     Args:
-        loss: the task's loss, ``(outputs, batch) -> scalar``.
+        loss: the task's loss, ``(outputs, batch) -> scalar``. Where it has a method ``on_epoch_start(epoch)``, a pure
+            function of the epoch's number, that is called before the first batch of an epoch, and where one is resumed.
     """
 
     name = "tune"
@@ -29,6 +30,16 @@ class SupervisedStage(TrainStage):
 
     def updates(self) -> Sequence[Update]:
         return [Update("network", self.parameter_groups(), lambda batch: self.validate(batch)[1])]
+
+    def on_epoch_start(self, epoch: int) -> None:
+        self._tell_loss(epoch)
+
+    def on_epoch_resume(self, epoch: int) -> None:
+        self._tell_loss(epoch)
+
+    def _tell_loss(self, epoch: int) -> None:
+        if (on_epoch_start := getattr(self.loss, "on_epoch_start", None)) is not None:
+            on_epoch_start(epoch)
 
     def validate(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         outputs = self(batch)

@@ -1,4 +1,4 @@
-"""Visual prompt tuning: learned tokens beside the patches of a frozen vision transformer."""
+"""Visual prompt tuning: learned tokens among the patches of a frozen vision transformer."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
@@ -26,8 +26,8 @@ class VPTConfig(MethodConfig):
 class VPT(AdaptedMethod):
     """Trains prompts and a head.
 
-    The prompts stand after the class token. With ``deep`` each block gets its own, in place of what the block
-    before made of its; they are taken out before the final norm, so that pooling over patches sees patches only.
+    The prompts come after the class token. With ``deep`` each block has its own prompts, which replace the outputs of
+    the block before at theirs; they are removed before the final norm, so that pooling over patches sees patches only.
     """
 
     name: ClassVar[str] = "vpt"
@@ -47,12 +47,14 @@ class VPT(AdaptedMethod):
         body = plain_vit(backbone, self.name)
         shape, count = vit_shape(body), self.config.num_prompts
         last = shape.depth - 1
-        for place in range(shape.depth):
-            block = body.blocks[place]
+        for index in range(shape.depth):
+            block = body.blocks[index]
             if hasattr(block.attn, "num_prefix_tokens"):  # rotary positions are of patches, not of prompts
                 block.attn.num_prefix_tokens += count
-            own = new_prompts(count, shape.width, shape.patch_size) if self.config.deep or not place else None
-            body.blocks[place] = PromptedBlock(
-                block, shape.prefix_tokens, own, count if place else 0, count if place == last else 0
+            prompts = (
+                new_prompts(count, shape.width, shape.patch_size) if self.config.deep or not index else None
+            )
+            body.blocks[index] = PromptedBlock(
+                block, shape.prefix_tokens, prompts, count if index else 0, count if index == last else 0
             )
         return []

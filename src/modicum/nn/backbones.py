@@ -21,6 +21,7 @@ class Backbone(nn.Module):
         name: a timm model name, for instance ``resnet50`` or ``vit_base_patch16_224.augreg_in21k``.
         image_size: height and width in pixels. Networks with position embeddings are built for this size.
         pretrained: fetch the weights timm knows for this name. Random weights otherwise.
+        arguments: further ones for ``timm.create_model``.
 
     Attributes:
         random: whether its weights are still the random initial ones: not pre-trained, and none loaded.
@@ -33,13 +34,20 @@ class Backbone(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, name: str, image_size: tuple[int, int], *, pretrained: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        image_size: tuple[int, int],
+        *,
+        pretrained: bool = False,
+        arguments: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__()
         self.name = name
         self.image_size = image_size
         self.random = not pretrained
         self.digest: str | None = None
-        self.body = _build(name, image_size, pretrained)
+        self.body = _build(name, image_size, pretrained, arguments or {})
         self.num_features: int = self.body.num_features
         settings = self.body.pretrained_cfg
         mean, std = settings.get("mean", (0.5,) * 3), settings.get("std", (0.5,) * 3)
@@ -88,6 +96,11 @@ class Backbone(nn.Module):
         return None
 
 
+_OF_PREDICTORS = ("_backbone.module.body.", "_backbone.body.")
+"""What names begin with in exported predictors, of a frozen backbone and of another."""
+_PREFIXES = (*_OF_PREDICTORS, "backbone.body.", "backbone.", "encoder.", "visual.")
+
+
 def load_backbone_weights(backbone: Backbone, weights: Mapping[str, Tensor], source: str) -> None:
     """Loads a state dict into a backbone, resizing position embeddings to its image size.
 
@@ -101,7 +114,7 @@ def load_backbone_weights(backbone: Backbone, weights: Mapping[str, Tensor], sou
     """
     body = backbone.body
     state = dict(weights)
-    for prefix in ("backbone.body.", "backbone.", "encoder.", "visual."):
+    for prefix in _PREFIXES:
         if any(name.startswith(prefix) for name in state):
             state = {n.removeprefix(prefix): t for n, t in state.items() if n.startswith(prefix)}
     convert = getattr(sys.modules[type(body).__module__], "checkpoint_filter_fn", None)
@@ -130,7 +143,7 @@ def load_backbone_weights(backbone: Backbone, weights: Mapping[str, Tensor], sou
     backbone.random = False
 
 
-def _build(name: str, image_size: tuple[int, int], pretrained: bool) -> Any:
+def _build(name: str, image_size: tuple[int, int], pretrained: bool, further: Mapping[str, Any]) -> Any:
     import timm
 
     if name.startswith("hf-hub:"):
@@ -143,7 +156,8 @@ def _build(name: str, image_size: tuple[int, int], pretrained: bool) -> Any:
             raise InputError(f"backbone '{name}' has an unknown weights tag", did_you_mean(name, tags))
     if not is_timm_model:
         raise InputError(f"backbone '{name}' is not a timm model", _similar_models(name))
-    arguments: dict[str, Any] = {"num_classes": 0, "pretrained": pretrained}
+    arguments: dict[str, Any] = {**further, "num_classes": 0, "pretrained": pretrained}
+    arguments.pop("img_size", None)
     try:
         body = timm.create_model(name, img_size=image_size, **arguments)
     except TypeError:  # networks without position embeddings take any size and know no img_size

@@ -31,7 +31,7 @@ def load_encoder(encoder: nn.Module, weights: Mapping[str, Tensor], name: str, s
         InputError: tensors are missing or of another shape. Nothing is ever left at random silently.
     """
     expected = encoder.state_dict()
-    names = _names_there(expected, weights, name)
+    names = _backbone_names(expected, weights, name)
     missing = [encoder_name for encoder_name, source_name in names.items() if source_name is None]
     matched = {
         encoder_name: weights[source_name]
@@ -68,7 +68,7 @@ def backbone_from_encoder(encoder: nn.Module, name: str, image_size: tuple[int, 
     """
     backbone = Backbone(name, image_size)
     backbone_state, encoder_state = backbone.body.state_dict(), encoder.state_dict()
-    names = _names_there(encoder_state, backbone_state, name)
+    names = _backbone_names(encoder_state, backbone_state, name)
     neutral = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
     lost = [
         backbone_name
@@ -89,15 +89,17 @@ def backbone_from_encoder(encoder: nn.Module, name: str, image_size: tuple[int, 
     return backbone
 
 
-def _names_there(encoder_names: Iterable[str], names: Iterable[str], encoder: str) -> dict[str, str | None]:
+def _backbone_names(
+    encoder_names: Iterable[str], names: Iterable[str], encoder: str
+) -> dict[str, str | None]:
     """Maps an encoder's tensor names to those of a classification network; None where there is none."""
     encoder_names, available = list(encoder_names), dict.fromkeys(names)
     if architecture_of(encoder) in OTHER_NAMES and not set(encoder_names) <= set(available):
         return _in_order(encoder_names, available)
-    return {name: _name_there(name, available) for name in encoder_names}
+    return {name: _backbone_name(name, available) for name in encoder_names}
 
 
-def _name_there(name: str, available: Iterable[str]) -> str | None:
+def _backbone_name(name: str, available: Iterable[str]) -> str | None:
     """Undoes the renaming by timm's feature extractors: a ``model.`` prefix, and ``stages_3`` for ``stages.3``."""
     plain = re.sub(r"^(model\.)+", "", name)
     candidates = name, plain, re.sub(r"^([a-z_]+)_(\d+)\.", r"\1.\2.", plain)

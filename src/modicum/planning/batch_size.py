@@ -1,4 +1,4 @@
-"""The largest batch whose training fits into so much memory."""
+"""Finds the largest batch whose training fits into a memory budget."""
 
 import os
 import re
@@ -19,13 +19,13 @@ from modicum.planning.memory import Device, MemoryPrediction, predicted
 from modicum.wording import count_of, listed
 
 MARGIN = 0.1
-"""Share of the memory that is left free: an allocator's gaps, and what a prediction does not see."""
+"""Share of the memory that is left free, for an allocator's gaps and what a prediction misses."""
 
 RESERVE_BYTES = 512 * 2**20
-"""What a process takes before it has any tensor: CUDA's context on a GPU, Python and its libraries on a CPU."""
+"""Memory of a process before it has any tensor: CUDA's context on a GPU, Python and its libraries on a CPU."""
 
 LARGEST = 1024
-"""Images in a batch beyond which nobody is looking for more."""
+"""Largest batch size that is considered."""
 
 _UNITS = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 _UNITS |= {"kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
@@ -60,7 +60,7 @@ def largest_batch(
     at_most: int = LARGEST,
     reserve_bytes: int = RESERVE_BYTES,
 ) -> tuple[int, MemoryPrediction]:
-    """The largest batch that fits, and what is predicted for it.
+    """The largest batch that fits, and the memory predicted for it.
 
     A batch fits where its prediction is at most ``memory_bytes - reserve_bytes``, less a :data:`MARGIN` of that.
 
@@ -193,7 +193,7 @@ class BatchSearch:
 
 
 def usable_bytes(memory_bytes: int, reserve_bytes: int) -> int:
-    """What predictions may add up to."""
+    """Largest predicted memory that is allowed."""
     return int((memory_bytes - reserve_bytes) * (1 - MARGIN))
 
 
@@ -203,14 +203,14 @@ def with_batch_size(recipe: Recipe, batch: int) -> Recipe:
 
 
 def free_bytes(device: torch.device) -> int:
-    """What a training may take by default: a GPU's free memory, or half of what the machine has available."""
+    """Default memory budget of a training: a GPU's free memory, or half of the machine's available memory."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     return _available_bytes() // 2
 
 
 def _available_bytes() -> int:
-    """Memory that new work can have without swapping; all of the machine's where the system does not say."""
+    """Memory available without swapping; the machine's total if the system does not report it."""
     known = Path("/proc/meminfo")
     for line in known.read_text().splitlines() if known.is_file() else []:
         if line.startswith("MemAvailable:"):

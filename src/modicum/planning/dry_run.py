@@ -68,7 +68,7 @@ class DryRun:
 
     @property
     def cuda(self) -> bool:
-        """Whether it is a GPU that is counted."""
+        """Whether the memory is that of a GPU."""
         return isinstance(self.device, SimulatedGPU)
 
     @cached_property
@@ -127,7 +127,7 @@ class DryRun:
 
 
 class _Steps:
-    """Training steps of one stage, with a name for every tensor that they make."""
+    """Training steps of one stage, with a name for every tensor that they create."""
 
     def __init__(
         self, run: DryRun, stage: TrainStage, batch: Batch, settings: TrainingSettings, memory: MemoryTracker
@@ -190,7 +190,7 @@ class _Steps:
 
     @contextmanager
     def _first_step_meter(self) -> Iterator[None]:
-        """Of the first step alone: the meter holds on to what it counts, which would raise the peak of later ones."""
+        """Context of the first step only: the meter keeps the tensors it counts, which would raise later steps' peak."""
         if self.warm:
             yield
             return
@@ -206,7 +206,7 @@ class _Steps:
             self.memory.name(_state(optimizer), "optimizer")
 
     def account(self) -> dict[str, Any]:
-        """What the engine writes into ``metrics.json`` of the same step on a CPU."""
+        """The account that the engine writes to ``metrics.json`` for the same step on a CPU."""
         average: Mapping[str, Tensor] | None = self.average.average if self.average else None
         return memory_account(self.stage, self.training_step.optimizers, self.activations, average)
 

@@ -1,4 +1,4 @@
-"""``--batch-size auto`` and ``--memory``: a recipe whose training fits into what there is."""
+"""``--batch-size auto`` and ``--memory``: fits a recipe's training into the available memory."""
 
 from modicum.engine.devices import chosen_device, process_world
 from modicum.engine.recipe.settings import Recipe
@@ -43,7 +43,7 @@ def fit_to_memory(recipe: Recipe, memory: str | int | None, *, choose: bool) -> 
     facts = facts_of(recipe)
     device = chosen_device(recipe.device)
     kind: Device = "cuda" if device.type == "cuda" else "cpu"
-    # Free memory is what is left beside this process, which has its libraries and context already.
+    # Free memory does not include this process, which has its libraries and context already.
     budget, reserve = (free_bytes(device), 0) if given is None else (given, RESERVE_BYTES)
     of = f"of {budget / 1e9:.1f} GB" + (" that are free" if given is None else "")
     if not choose:

@@ -19,7 +19,7 @@ _NAMES = 6
 
 
 def inspect_tables(found: Mapping[str, Any]) -> list[RenderableType]:
-    """What ``modicum inspect`` shows: the files, the people, the labels, then what is wrong and what to do about it.
+    """The tables of ``modicum inspect``: files, patients, labels, then problems and their remedies.
 
     Args:
         found: what :func:`modicum.data.checks.fingerprint.fingerprint` gave, or what was read from its file.
@@ -171,7 +171,7 @@ def _finding_table(findings: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> T
 
 
 def _lists(found: Mapping[str, Any]) -> Iterator[Table]:
-    """The files and pairs that the warnings are about."""
+    """The files and pairs named by the warnings."""
     if found["broken"]:
         rows = [(item["image"], item["reason"]) for item in found["broken_files"]]
         yield _listing(("broken file", "reason"), rows, found["broken"])
@@ -194,7 +194,7 @@ def _listing(heads: Sequence[str], rows: Sequence[Sequence[str]], total: int) ->
 
 
 def _notes(notes: Sequence[str]) -> RenderableType:
-    """What reading the table found, such as lines of another encoding or uncertain findings."""
+    """Notes from reading the table, such as lines of another encoding or uncertain findings."""
     grid = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1, 0, 0))
     grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")
@@ -212,7 +212,7 @@ def _warnings(warnings: Sequence[Mapping[str, Any]]) -> RenderableType:
     for warning in warnings:
         mark = Text("✗", "bold red") if warning["stops"] else Text("!", "bold yellow")
         text = Text(warning["text"], "red" if warning["stops"] else "yellow")
-        # What stops training has its own table above.
+        # Problems that stop training have a separate table above.
         examples = [Text(name, "dim") for name in warning["examples"] if not warning["stops"]]
         grid.add_row(mark, Group(text, *examples, Text.assemble(("→ ", "dim"), warning["remedy"])))
     return grid

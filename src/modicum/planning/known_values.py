@@ -37,7 +37,7 @@ _LIKE_FIRST = {
 
 
 class KnownValues(TorchDispatchMode):
-    """Follows the values of small tensors beside an execution on tensors without values (fake, or on meta).
+    """Tracks the values of small tensors during an execution on tensors without values (fake, or on meta).
 
     Values belong to storages: whatever views a storage has, and whatever is written into it, is followed.
 
@@ -53,7 +53,7 @@ class KnownValues(TorchDispatchMode):
     # --- what is known --------------------------------------------------------------------------------------------
 
     def know(self, tensor: Tensor, values: Tensor) -> None:
-        """Says what a tensor without values holds."""
+        """Records the values of a tensor without values."""
         storage = tensor.untyped_storage()
         with _disable_current_modes():
             kept = torch.zeros(storage.nbytes() // tensor.element_size(), dtype=tensor.dtype)
@@ -154,7 +154,7 @@ class KnownValues(TorchDispatchMode):
 
     def _from_values(self, func: Any, args: Any, kwargs: Any, known: dict[int, Tensor | None]) -> Any:
         """Results whose shapes depend on values, which are known."""
-        device = next(_tensors((args, kwargs))).device
+        device = next(iter(_tensors((args, kwargs)))).device
         with _disable_current_modes():
             computed = _with_values(func, args, kwargs, known)
         return tree_map(
@@ -196,7 +196,7 @@ class KnownValues(TorchDispatchMode):
             values = (
                 self.values(index) if index is not None and index.dtype in (torch.bool, torch.uint8) else None
             )
-            if values is None or has_values(index):
+            if index is None or values is None or has_values(index):
                 found.append(index)
                 continue
             with _disable_current_modes():

@@ -1,4 +1,4 @@
-"""How much memory a training will take at most, said before anything runs.
+"""Predicts the peak memory of a training before it runs.
 
 The method is built with shapes and no values, and does two training steps on fake tensors, which takes a second or
 so on a CPU and needs neither a GPU nor memory. See ``docs/memory.md`` for what is counted and what is not.
@@ -70,7 +70,7 @@ class MemoryPrediction:
 
     @property
     def needed_bytes(self) -> int:
-        """What the run takes at most, in extraction and training."""
+        """Peak memory of the run, in extraction and training."""
         return max(self.peak_bytes, self.extraction_bytes)
 
 

@@ -1,4 +1,4 @@
-"""How much memory a piece of PyTorch takes at most, from the birth and death of every storage.
+"""Measures the peak memory of PyTorch code, from the creation and release of every storage.
 
 Nothing need be allocated for it: fake tensors (:mod:`torch._subclasses.fake_tensor`) are born and die like real ones.
 
@@ -25,7 +25,7 @@ OTHER = "activations"
 
 @dataclass(frozen=True)
 class Peak:
-    """The moment at which most was alive.
+    """The moment of the largest memory use.
 
     Attributes:
         bytes: of all that was alive then.
@@ -37,7 +37,7 @@ class Peak:
 
 
 class MemoryTracker(TorchDispatchMode):
-    """Follows every storage that an operation makes inside the block until nothing refers to it any more.
+    """Tracks every storage that an operation creates inside the block until it is released.
 
     The gradients and temporaries of a backward pass are among them. What an operation needs inside (workspaces) is
     not seen.
@@ -62,14 +62,14 @@ class MemoryTracker(TorchDispatchMode):
         return result
 
     def name(self, tensors: Iterable[Tensor], name: str) -> None:
-        """Says what tensors are; those that were made outside the block count from now on."""
+        """Names tensors; those created outside the block count from now on."""
         for tensor in tensors:
             number = self._number(tensor)
             if number is not None:
                 self._names[number] = name
 
     def moment(self) -> int:
-        """Now, as a place in the order of events."""
+        """The current moment, as an index in the order of events."""
         return len(self._events)
 
     def peak(self, since: int = 0) -> Peak:
@@ -88,7 +88,7 @@ class MemoryTracker(TorchDispatchMode):
         return Peak(int(sums[top]), parts)
 
     def _number(self, tensor: Tensor) -> int | None:
-        """The number of a tensor's storage, which begins to be followed where it is new."""
+        """The number of a tensor's storage, which is tracked from now on if it is new."""
         try:
             storage = tensor.untyped_storage()
         except (RuntimeError, NotImplementedError):  # sparse tensors have none

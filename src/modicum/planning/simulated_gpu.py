@@ -1,4 +1,4 @@
-"""What a GPU would do with a network, followed on tensors without values, so that no GPU or CUDA build is needed.
+"""Simulates a GPU's execution of a network on tensors without values, so that no GPU or CUDA build is needed.
 
 PyTorch aborts where a fake CUDA tensor meets autograd in a build without CUDA. So these are meta tensors, which say
 that they are on a GPU. Three things that memory depends on are then chosen as CUDA chooses them: what autocast
@@ -62,7 +62,7 @@ _DEVICE, _IS_CUDA = (vars(torch._C.TensorBase)[name].__get__ for name in ("devic
 
 
 class SimulatedGPU:
-    """Inside ``with``, meta tensors pass for a GPU's; for counting only, one at a time in a process.
+    """Inside ``with``, meta tensors act as a GPU's tensors; for counting only, one at a time in a process.
 
     Attributes:
         place: the device to make tensors on.
@@ -167,7 +167,7 @@ def _below_autocast() -> Any:
 
 @contextmanager
 def _autocast_available() -> Iterator[None]:
-    """Has PyTorch's autocast for CUDA not switch itself off where there is no GPU."""
+    """Keeps PyTorch's autocast for CUDA enabled on machines without a GPU."""
     from torch.cuda.amp import common
 
     before = common.amp_definitely_not_available, torch.cuda.is_bf16_supported
@@ -180,7 +180,7 @@ def _autocast_available() -> Iterator[None]:
 
 
 class _SaysGPU(TorchFunctionMode):
-    """Meta tensors say that they are on a GPU, and what is put on a GPU is put on the meta device."""
+    """Makes meta tensors report a GPU as their device, and puts tensors for a GPU on the meta device."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -210,7 +210,7 @@ def _attention(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Tensor:
-    """The kernel that CUDA's choice falls on: flash, memory-efficient, or the one that keeps the whole matrix."""
+    """The attention kernel that CUDA chooses: flash, memory-efficient, or math, which keeps the whole matrix."""
     dims = query.shape[-1], value.shape[-1]
     aligned = all(dim * query.element_size() % _ALIGNMENT == 0 for dim in dims)
     half = query.dtype in (torch.bfloat16, torch.float16)

@@ -9,6 +9,7 @@ from modicum.report.classified import Classified, classified
 from modicum.report.figures import inline_svg, small_curve
 from modicum.report.files import Evaluation, RunFiles, number
 from modicum.report.sections import Block, TaskSections, score_block, whisker
+from modicum.report.severity import severity_block
 from modicum.report.words import interval, metric_title, percent, score
 
 _SEVERAL = 6
@@ -26,12 +27,15 @@ def blocks(run: RunFiles, evaluation: Evaluation, prefix: str) -> list[Block]:
         return score_block(evaluation)
     bands = {index: _bands(scored, index, evaluation) for index in scored.curve_classes()}
     cards = _curve_blocks(scored, evaluation, bands, prefix)
-    cards.append(_calibration_block(scored, evaluation, prefix))
+    if scored.severity is None:
+        cards.append(_calibration_block(scored, evaluation, prefix))
+    else:
+        cards.append(severity_block(run, scored, prefix))
     beside = not scored.several and len(scored.classes) <= _SEVERAL
     if not scored.several:
         cards += _confusion_blocks(scored)
     cards += score_block(evaluation, "half" if beside else "full")
-    if run.kind != "binary":
+    if run.kind != "binary" and scored.severity is None:
         cards.append(_class_block(scored, evaluation, bands))
     return cards
 
@@ -61,14 +65,15 @@ def _curve_blocks(
         return []
     quiet = len(drawn) > _SEVERAL
     cards = []
-    for which, metric, title in ((0, "auroc", "ROC"), (1, "average_precision", "Precision and recall")):
+    figures = [(0, "auroc", "ROC"), (1, "average_precision", "Precision and recall")]
+    for which, metric, title in figures if scored.severity is None else figures[:1]:
         curves = []
         for index in drawn:
             scores, positive, _ = scored.one(index)
             curve = roc_curve(scores, positive) if which == 0 else pr_curve(scores, positive)
             pair = bands[index]
             band = pair[which] if pair is not None and len(drawn) <= _BANDS and _filled(pair[which]) else None
-            curves.append(NamedCurve(scored.classes[index], curve, band, quiet))
+            curves.append(NamedCurve(scored.curve_name(index), curve, band, quiet))
         if quiet:
             curves.insert(0, _mean_curve([pair[which] for pair in bands.values() if pair is not None], which))
         if which == 0:
@@ -109,9 +114,8 @@ def _legend(
         return [mean | {"text": score(overall.get("value")), "interval": interval(overall)}, each]
     rows = []
     for order, index in enumerate(drawn):
-        name = scored.classes[index]
-        entry = overall if scored.kind == "binary" else evaluation.metrics.get(f"{metric}/{name}", {})
-        line = {"name": name, "swatch": f"s{order}", "dash": ""}
+        entry = evaluation.metrics.get(scored.curve_metric(metric, index), {})
+        line = {"name": scored.curve_name(index), "swatch": f"s{order}", "dash": ""}
         rows.append(line | {"text": score(entry.get("value")), "interval": interval(entry)})
     return rows
 
@@ -129,7 +133,7 @@ def _calibration_block(scored: Classified, evaluation: Evaluation, prefix: str) 
         what = "probabilities of all findings together"
     else:
         stated = scored.probabilities.max(1)
-        happened = scored.probabilities.argmax(1) == scored.truth
+        happened = scored.predicted == scored.truth
         what = "probability of the predicted class"
     bins = 10 if len(stated) < 1000 else 15
     figure = calibration_figure(reliability(stated.astype(np.float64), happened, bins=bins))
@@ -147,7 +151,7 @@ def _confusion_blocks(scored: Classified) -> list[Block]:
     from modicum.tasks.classification.curves import confusion_matrix
 
     size = len(scored.classes)
-    matrix = confusion_matrix(scored.truth, scored.probabilities.argmax(1), size)
+    matrix = confusion_matrix(scored.truth, scored.predicted, size)
     shares = 100 * matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     wrong = [
         {
@@ -191,7 +195,7 @@ def _class_block(
     rows = []
     for index, name in enumerate(scored.classes):
         scores, positive, _ = scored.one(index)
-        says = scores >= 0.5 if scored.several else scored.probabilities.argmax(1) == index
+        says = scores >= 0.5 if scored.several else scored.predicted == index
         auroc = evaluation.metrics.get(f"auroc/{name}", {})
         precision = evaluation.metrics.get(f"average_precision/{name}", {})
         pair = bands[index]

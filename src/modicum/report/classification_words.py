@@ -9,6 +9,7 @@ from modicum.report.classified import classified
 from modicum.report.figures import hundred
 from modicum.report.files import Evaluation, RunFiles, as_mapping, number
 from modicum.report.sections import Headline
+from modicum.report.severity import chosen_on_validation
 from modicum.report.words import of_hundred, plural, score, sensitivity_at, sentence_list
 
 FEW = 50
@@ -98,7 +99,7 @@ def _named_rightly(run: RunFiles, evaluation: Evaluation) -> Headline:
     parts = [("good", right, f"{right} right")]
     scored = classified(run, evaluation)
     if ordered and scored is not None:
-        near = of_hundred(float((np.abs(scored.probabilities.argmax(1) - scored.truth) <= 1).mean()))
+        near = of_hundred(float((np.abs(scored.predicted - scored.truth) <= 1).mean()))
         sentence += f", and {near} at most one grade off"
         parts.append(("near", near - right, f"{near - right} one grade off"))
     sentence += "."
@@ -136,7 +137,7 @@ def cautions(run: RunFiles, evaluation: Evaluation) -> list[str]:
     if scored is None:
         return []
     sentences = []
-    numbers = [int(scored.one(i)[1].sum()) for i in range(len(scored.classes))]
+    numbers = [scored.images_of(i) for i in range(len(scored.classes))]
     thing = "finding" if scored.several else "class"
     few = [f"“{n}” ({amount})" for n, amount in zip(scored.classes, numbers, strict=True) if 0 < amount < FEW]
     none = [f"“{name}”" for name, amount in zip(scored.classes, numbers, strict=True) if amount == 0]
@@ -149,6 +150,10 @@ def cautions(run: RunFiles, evaluation: Evaluation) -> list[str]:
         verb = "occurs" if len(none) == 1 else "occur"
         sentences.append(
             f"No image of {thing} {sentence_list(none)} {verb} in the {evaluation.title}: not evaluated."
+        )
+    if evaluation.name == "val" and chosen_on_validation(run):
+        sentences.append(
+            "The scores at which grades begin were chosen on these images, so the grades are optimistic."
         )
     return sentences
 

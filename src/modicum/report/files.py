@@ -220,7 +220,7 @@ def _history(path: Path, damaged: list[str]) -> list[dict[str, Any]]:
 
 
 def _table(path: Path, damaged: list[str]) -> "pd.DataFrame | None":
-    """Reads a CSV file with all columns except ``p_<class>`` as text: a patient named 007 stays 007."""
+    """Reads a CSV file with all columns except ``p_<class>`` and ``score`` as text: a patient named 007 stays 007."""
     import pandas as pd
 
     if not path.is_file():
@@ -228,7 +228,7 @@ def _table(path: Path, damaged: list[str]) -> "pd.DataFrame | None":
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
         for column in table.columns:
-            if column.startswith("p_"):
+            if column.startswith("p_") or column == "score":
                 table[column] = pd.to_numeric(table[column], errors="coerce")
         return table
     except (OSError, ValueError):  # pandas' own errors are ValueErrors

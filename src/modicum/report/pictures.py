@@ -19,7 +19,7 @@ _MAX_PIXELS = 40_000_000
 
 @dataclass(frozen=True)
 class Card:
-    """One example: ground truth, prediction, probability, image and attribution overlay."""
+    """One example: ground truth, prediction, probability (or severity score), image and attribution overlay."""
 
     image: str
     truth: str
@@ -28,6 +28,7 @@ class Card:
     mistake: bool
     picture: str
     overlay: str
+    score: float | None = None
 
 
 def cards_of(evaluation: Evaluation, budget: int) -> list[Card]:
@@ -48,6 +49,7 @@ def cards_of(evaluation: Evaluation, budget: int) -> list[Card]:
             mistake=entry.get("kind") == "mistake",
             picture=picture,
             overlay=overlay,
+            score=number(entry.get("score")),
         )
         for entry, (picture, overlay) in zip(evaluation.examples, encoded, strict=True)
     ]
@@ -116,6 +118,6 @@ def _encoded(image: "Image | None", side: int, quality: int) -> str:
 
 
 def split_cards(cards: Sequence[Card]) -> tuple[list[Card], list[Card]]:
-    """Separates mistakes and correct predictions, each sorted by decreasing probability."""
+    """Separates mistakes and correct predictions, by decreasing probability; severity scores keep their order."""
     ranked = sorted(cards, key=lambda card: -(card.probability or 0))
     return [c for c in ranked if c.mistake], [c for c in ranked if not c.mistake]

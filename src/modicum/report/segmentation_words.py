@@ -111,11 +111,11 @@ def _pictures(images: Segmented, class_index: int) -> list[tuple[Markup, Sequenc
 
 def cautions(run: RunFiles, evaluation: Evaluation) -> list[str]:
     """Cautions about the scores of one evaluation."""
-    found = patient_cautions(evaluation)
+    sentences = patient_cautions(evaluation)
     images = segmented(run, evaluation)
     if images is None:
-        return found
-    return [*found, *_of_domains(run, evaluation, images), *_of_masks(run, evaluation, images)]
+        return sentences
+    return [*sentences, *_of_domains(run, evaluation, images), *_of_masks(run, evaluation, images)]
 
 
 def _of_domains(run: RunFiles, evaluation: Evaluation, images: Segmented) -> list[str]:

@@ -1,6 +1,6 @@
 """Tasks: what a target and a prediction are, with metrics and plots.
 
-What stands here is loaded when it is first used: metrics and curves alone need no PyTorch.
+These names are imported when they are first used: metrics and curves alone need no PyTorch.
 """
 
 from importlib import import_module
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from modicum.tasks.registry import TASKS, task_class, task_from_dict, task_of
 
 DEFAULT_TASK = "classification"
-"""What a recipe is for that names no task."""
+"""The task of a recipe that names none."""
 
 __all__ = [
     "DEFAULT_TASK",

@@ -1,4 +1,4 @@
-"""What is seen beside each image: masks, target images, saliency; loaded with the image, in the same geometry."""
+"""Auxiliary images: masks, target images and saliency maps, loaded with each image in the same geometry."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -12,17 +12,17 @@ from modicum.data.prepared import StoreSettings
 
 @dataclass(frozen=True)
 class AuxiliaryImage:
-    """A further picture of each row of a manifest, prepared with the same geometry as the image.
+    """An auxiliary image of each row of a manifest, prepared with the same geometry as the image.
 
     Attributes:
-        column: of the manifest, and the name in a batch.
+        column: column of the manifest, and the name in a batch.
         kind: ``image`` (float32 ``[b, c, h, w]`` in ``[0, 1]``), ``saliency`` (the same with one channel, from the whole
             range of its file's type), or ``label_map`` (uint8 ``[b, 1, h, w]``, never scaled).
         required: whether every row must have one.
-        absent: the code (or level) of every pixel where a row has none.
-        channels: of an image: 1 (grey) or 3.
-        window: centre and width, in the file's own units, of an image's values that are shown from 0 to 1.
-        intensity: which of an image's values are, where no window is given; see
+        absent: the code (or level) of every pixel for rows without one.
+        channels: channels of an ``image``: 1 (grey) or 3.
+        window: centre and width, in the file's units, of an image's values that are mapped to 0 to 1.
+        intensity: rule for these values if no window is given; see
             :class:`~modicum.data.prepared.StoreSettings`.
     """
 
@@ -36,12 +36,12 @@ class AuxiliaryImage:
 
     @property
     def intensity_rule(self) -> str | None:
-        """As ``read_image`` takes it."""
+        """The ``intensity`` argument of ``read_image``."""
         ruled = self.kind == "image" and self.window is None and self.intensity != "file"
         return self.intensity if ruled else None
 
     def store_settings(self, image: StoreSettings) -> StoreSettings:
-        """How it is stored: with the geometry of the image.
+        """Store settings, with the geometry of the image.
 
         Args:
             image: how the image is stored.
@@ -56,12 +56,12 @@ class AuxiliaryImage:
     def example(
         self, count: int, size: tuple[int, int], levels: int
     ) -> UInt8[Tensor, "..."] | UInt16[Tensor, "..."]:
-        """A loaded batch of it, all 0.
+        """A batch as loaded from a store, all 0.
 
         Args:
-            count: rows.
+            count: number of rows.
             size: height and width of stored images.
-            levels: that the task's images are stored in.
+            levels: number of grey levels of the task's stored images.
         """
         if self.kind == "label_map":
             return torch.zeros(count, 1, *size, dtype=torch.uint8)
@@ -71,6 +71,6 @@ class AuxiliaryImage:
 def example_picture(
     count: int, size: tuple[int, int], channels: int, levels: int
 ) -> UInt8[Tensor, "b h w c"] | UInt16[Tensor, "b h w c"]:
-    """Black pictures as they are loaded from a store of so many levels."""
+    """Black images as loaded from a store with this number of grey levels."""
     dtype = torch.uint8 if levels == 256 else torch.uint16
     return torch.zeros(count, *size, channels, dtype=dtype)

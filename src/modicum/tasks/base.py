@@ -1,8 +1,8 @@
-"""What a task owes the rest: targets, a loss, scores, and how its predictions are written.
+"""Base classes of tasks: targets, loss, scores, and how predictions are written.
 
-A task says *what* is learned, apart from how. Methods ask it for the size of the output and the loss; the engine
+A task defines *what* is learned, apart from how. Methods ask it for the size of the output and the loss; the engine
 asks it for scores and for tables of predictions; the report finds its sections by the task's name. A new task is
-a new subclass, a new method gets evaluation and reports from it for nothing.
+a new subclass; a new method needs no code for evaluation and reports.
 """
 
 from abc import ABC, abstractmethod
@@ -22,6 +22,7 @@ from modicum.data.manifest import Manifest, class_order
 from modicum.data.prepared import StoreSettings
 from modicum.errors import InputError
 from modicum.tasks.auxiliary_image import AuxiliaryImage, example_picture
+from modicum.tasks.loss_words import LOSS_SETTINGS, refuse_settings
 from modicum.tasks.metric import Metric, is_higher_better, known_metric, with_classes
 from modicum.tasks.scores import DenseScores, Example, Scores
 from modicum.tasks.value_range import ValueRange
@@ -40,7 +41,7 @@ __all__ = [
 
 
 class TaskOptions(BaseModel):
-    """Base of a task's own settings; each field says its unit and default."""
+    """Base of a task's settings; each field states its unit and default."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -51,31 +52,31 @@ class Task(ABC):
     name: ClassVar[str]
     Options: ClassVar[type[TaskOptions]] = TaskOptions
     metric_table: ClassVar[tuple[Metric, ...]] = ()
-    """What tasks of this kind may report: the one place that says so (:mod:`modicum.tasks.metric`)."""
+    """All metrics that tasks of this kind may report (:mod:`modicum.tasks.metric`)."""
     needs_labels: ClassVar[bool] = True
     """Whether images without a label are left out where others have one."""
     levels: ClassVar[int] = 256
-    """Levels that images are stored in; see :class:`~modicum.data.prepared.StoreSettings`."""
+    """Number of grey levels of stored images; see :class:`~modicum.data.prepared.StoreSettings`."""
     kind: str
     """A finer distinction inside the task, for instance ``multi-class``."""
 
     @classmethod
     @abstractmethod
     def from_manifest(cls, manifest: Manifest, options: Mapping[str, Any]) -> "Task":
-        """Finds classes and kind in a manifest. Raises :class:`~modicum.errors.InputError` where it cannot."""
+        """Infers classes and kind from a manifest. Raises :class:`~modicum.errors.InputError` if it cannot."""
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any], num_classes: int | None = None) -> "Task":
-        """The task of data that nobody has seen yet, to say what a training will take.
+        """The task for data that are not available yet, to plan a training.
 
         Args:
-            options: the task's own settings.
-            num_classes: outputs of a network: classes, or channels of a picture; each task has its default.
+            options: the task's settings.
+            num_classes: number of outputs of a network: classes, or channels of an image; each task has its default.
 
         Raises:
-            InputError: the task cannot be made without data.
+            InputError: the task cannot be created without data.
         """
-        raise InputError(f"task '{cls.name}' cannot be made without data", "give the data")
+        raise InputError(f"task '{cls.name}' cannot be made without data", "give a table or folder of images")
 
     @classmethod
     @abstractmethod
@@ -84,39 +85,41 @@ class Task(ABC):
 
     @abstractmethod
     def to_dict(self) -> dict[str, Any]:
-        """What a run folder must keep so that the task can be made again."""
+        """JSON values for a run folder, from which :meth:`from_dict` rebuilds the task."""
 
     @classmethod
     def store_settings(cls, image: StoreSettings, options: Mapping[str, Any]) -> StoreSettings:
         """How images are stored.
 
         Args:
-            image: as the run's settings of the images say, for the network's input.
-            options: the task's own settings.
+            image: the run's settings of the network's input.
+            options: the task's settings.
 
         Raises:
-            InputError: settings of the images that do not go with the task.
+            InputError: image settings that the task does not support.
         """
         return replace(image, levels=cls.levels)
 
     def example_batch(self, count: int, size: tuple[int, int]) -> Batch:
-        """Made-up rows, with the names, shapes and types of a loaded batch; pictures are all 0.
+        """A synthetic batch, with the names, shapes and types of a loaded batch; images are all 0.
 
-        Auxiliary images that not every row must have are not among them.
+        Optional auxiliary images are left out.
 
         Args:
-            count: rows.
+            count: number of rows.
             size: height and width of stored images.
         """
         batch = {"image": example_picture(count, size, self.channels, self.levels)}
         batch |= {
-            one.column: one.example(count, size, self.levels) for one in self.auxiliary_images if one.required
+            auxiliary.column: auxiliary.example(count, size, self.levels)
+            for auxiliary in self.auxiliary_images
+            if auxiliary.required
         }
         targets = {name: torch.from_numpy(values) for name, values in self.example_targets(count).items()}
         return {**targets, "position": torch.from_numpy(np.arange(count)), **batch}
 
     def example_targets(self, count: int) -> dict[str, np.ndarray]:
-        """Targets of made-up rows, of every class, as large as targets can be; see :meth:`targets`."""
+        """Targets of synthetic rows, of every class and the largest size; see :meth:`targets`."""
         return {}
 
     @property
@@ -125,26 +128,26 @@ class Task(ABC):
         """Size of the network's output."""
 
     def output_values(self) -> dict[str, Any]:
-        """What a network's outputs are, in the card of an exported network."""
+        """Description of the network's outputs for the card of an exported network."""
         return {"values": "logits"}
 
     @property
     def notes(self) -> list[str]:
-        """What a reader of the report should know of how the targets were read."""
+        """Notes for the report on how the targets were read."""
         return []
 
     def artefacts(self) -> dict[str, str]:
-        """What was made of the training rows and is of use elsewhere: text files of the run folder, by name."""
+        """Text files for the run folder, by name, such as a vocabulary learned from the training rows."""
         return {}
 
     @property
     def auxiliary_images(self) -> tuple[AuxiliaryImage, ...]:
-        """What is read beside each image."""
+        """Images that are loaded with each image."""
         return ()
 
     @property
     def channels(self) -> int:
-        """Of images as networks get them: 1 (grey) or 3, and those of neighbouring slices."""
+        """Number of input channels of the network: 1 (grey) or 3, times the number of slices."""
         return 3
 
     @property
@@ -154,16 +157,16 @@ class Task(ABC):
 
     @property
     def channels_alone(self) -> int:
-        """Channels of an image without its neighbours."""
+        """Channels of an image without its adjacent slices."""
         return self.channels // (1 + 2 * self.adjacent_slices)
 
     @property
     def shuffled(self) -> tuple[str, ...]:
-        """AuxiliarySources without pairs: in training each image sees one of another row, anew in every epoch."""
+        """Auxiliary images that are unpaired: in training each image gets another row's, redrawn in every epoch."""
         return ()
 
     def assemble(self, batch: Batch) -> Batch:
-        """A batch with the targets that auxiliary images stand for, on the batch's device."""
+        """A batch with targets computed from its auxiliary images, on the batch's device."""
         return batch
 
     @property
@@ -180,24 +183,64 @@ class Task(ABC):
         return known_metric(self.metrics(), name, f"task {self.name} ({self.kind})")
 
     def higher_is_better(self, metric: str) -> bool:
-        """Direction of a metric. Raises :class:`~modicum.errors.InputError` where it has none, or is not known."""
+        """Direction of a metric. Raises :class:`~modicum.errors.InputError` if it has none, or is unknown."""
         return is_higher_better(self.metric(metric))
 
     @abstractmethod
     def targets(self, manifest: Manifest) -> dict[str, np.ndarray]:
-        """Targets of every row, by the name they have in a batch."""
+        """Targets of every row, by their names in a batch."""
 
     @abstractmethod
     def sampling_labels(self, targets: Mapping[str, np.ndarray]) -> np.ndarray:
-        """What balanced sampling goes by; see :func:`modicum.data.sampling.sample_weights`."""
+        """Labels for balanced sampling; see :func:`modicum.data.sampling.sample_weights`."""
+
+    @classmethod
+    def validate_loss(cls, settings: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+        """Checks the settings of a loss before any data are read. Here: methods of the task have their own losses.
+
+        Args:
+            settings: training settings, by the names of :data:`~modicum.tasks.loss_words.LOSS_SETTINGS`.
+            options: the task's settings.
+
+        Raises:
+            InputError: an unknown loss, or settings that would have no effect.
+        """
+        reason = f"methods of task '{cls.name}' have losses of their own"
+        refuse_settings(
+            settings, list(LOSS_SETTINGS), reason, "leave it out; `modicum methods NAME` lists theirs"
+        )
+
+    def for_loss(self, words: str) -> "Task":
+        """The task with the outputs that a loss needs. Raises :class:`InputError` if the targets do not allow it."""
+        return self
 
     @abstractmethod
     def loss(self, targets: Mapping[str, np.ndarray], options: Mapping[str, Any]) -> nn.Module:
-        """The loss: ``(outputs, batch) -> scalar``. ``targets`` are those of the training rows (class weights)."""
+        """The loss: ``(outputs, batch) -> scalar``.
+
+        A method ``on_epoch_start(epoch)``, if it has one, is called before the first batch of each epoch.
+
+        Args:
+            targets: targets of the training rows, for class weights; empty if there is no training.
+            options: the settings that :meth:`validate_loss` has checked.
+        """
+
+    @property
+    def calibrates(self) -> str:
+        """What :meth:`calibrated` is to choose on validation predictions, in a word or two; empty for nothing."""
+        return ""
+
+    def calibrated(self, scores: Scores) -> "Task":
+        """The task with settings chosen on the validation predictions, such as thresholds. Called once, after training.
+
+        Args:
+            scores: scores of the selected weights on the validation rows only.
+        """
+        return self
 
     @abstractmethod
     def activate(self, outputs: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """From raw network outputs to what a user reads, for instance probabilities."""
+        """Maps raw network outputs to user-facing values, for instance probabilities."""
 
     @abstractmethod
     def scores(self) -> Scores:
@@ -213,34 +256,34 @@ class ImageLevelTask(Task):
 
     @abstractmethod
     def prediction_table(self, activated: np.ndarray) -> pd.DataFrame:
-        """Columns of a predictions file for images without a known truth."""
+        """Columns of a predictions file for images without labels."""
 
 
 class DenseTask(Task):
-    """A task whose prediction is a picture of the image's own size.
+    """A task whose prediction is an image of the input image's size.
 
     Attributes:
         output_kind: what a prediction's file holds: ``label_map`` (a mask) or ``image`` (values in ``[0, 1]``, which the
-            engine brings back to physical units where they are known).
+            engine converts to physical units where they are known).
     """
 
     needs_labels: ClassVar[bool] = False
     output_kind: ClassVar[Literal["label_map", "image"]]
     padding_value: ClassVar[float] = 0.0
-    """What is said of pixels that the network did not see (``resize="crop"``)."""
+    """The output for pixels outside the network's input (``resize="crop"``)."""
     target_image: ClassVar[str | None] = None
-    """The auxiliary image that a prediction is wanted to equal, where there is one."""
+    """Name of the auxiliary image that is the target of predictions, if there is one."""
 
     @property
     def value_range(self) -> ValueRange | None:
-        """What 0 and 1 of ``image`` outputs stand for; None where that is not known, or label maps are written."""
+        """Physical values of 0 and 1 in ``image`` outputs; None if unknown, or for label maps."""
         return None
 
     @classmethod
     def store_settings(cls, image: StoreSettings, options: Mapping[str, Any]) -> StoreSettings:
         if image.crop != "none":
             raise InputError(
-                f"crop '{image.crop}' does not go with task '{cls.name}': what lies beside the image would not follow",
+                f"crop '{image.crop}' does not work with task '{cls.name}': masks and target images would not be cropped",
                 "leave the crop out, and use resize 'pad' to keep the aspect ratio",
             )
         return super().store_settings(image, options)
@@ -250,16 +293,17 @@ class DenseTask(Task):
         return {"domain": np.arange(count, dtype=np.int64) % 2}
 
     def targets(self, manifest: Manifest) -> dict[str, np.ndarray]:
-        """``domain``, a number for each of the domains in their order, -1 where an image's is not known."""
+        """``domain``: the number of each row's domain, in the order of their names; -1 if unknown."""
         if "domain" not in manifest.table:
             return {}
         domains = manifest.table["domain"]
         number = {name: index for index, name in enumerate(class_order(domains.dropna().astype(str)))}
-        numbers = [number.get(str(name), -1) for name in domains]  # blanks are NaN, which is no domain's name
+        # Blanks are NaN, which is not a domain's name.
+        numbers = [number.get(str(name), -1) for name in domains]
         return {"domain": np.array(numbers, dtype=np.int64)}
 
     def sampling_labels(self, targets: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Domains; all images without one count as one more."""
+        """Domains; images without one are one more group."""
         return np.unique(targets["domain"], return_inverse=True)[1]
 
     @abstractmethod
@@ -269,24 +313,24 @@ class DenseTask(Task):
     def validate_label_values(
         self, column: str, held: Bool[np.ndarray, "rows 256"], places: Sequence[str]
     ) -> list[str]:
-        """Looks at which values the label maps of each row hold, before anything is learned from them.
+        """Checks the values in the label maps of all rows, before training.
 
         Args:
-            column: of the auxiliary images, of kind ``label_map``.
-            held: by row, which codes occur.
-            places: what to call each row in a message.
+            column: column of the auxiliary images, of kind ``label_map``.
+            held: for each row, which codes occur.
+            places: description of each row for messages.
 
         Returns:
-            What a reader of the report should know.
+            Notes for the report.
 
         Raises:
-            InputError: codes that mean nothing; it names the place.
+            InputError: codes without a meaning; the message names the row.
         """
         return []
 
     @abstractmethod
     def ground_truth(self, auxiliary_images: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """What :meth:`DenseScores.add` compares with.
+        """The ground truth for :meth:`DenseScores.add`.
 
         Args:
             auxiliary_images: by column, at the image's own size: images and saliency float32 ``[c, h, w]`` in ``[0, 1]``,
@@ -297,11 +341,11 @@ class DenseTask(Task):
     def to_file(
         self, activated: Float[np.ndarray, "channels height width"]
     ) -> UInt8[np.ndarray, "height width"] | Float[np.ndarray, "out height width"]:
-        """What a prediction's file holds."""
+        """The pixels of a prediction's file."""
 
     @property
     def foreground(self) -> tuple[str, ...]:
-        """Names of the classes whose regions are predicted; none where predictions are no masks."""
+        """Names of the classes whose regions are predicted; empty if predictions are not masks."""
         return ()
 
     def foreground_regions(
@@ -323,4 +367,4 @@ class DenseTask(Task):
         activated: Float[np.ndarray, "channels height width"],
         truth: Mapping[str, np.ndarray] | None,
     ) -> dict[str, UInt8[np.ndarray, "picture_height picture_width 3"]]:
-        """Named pictures of one prediction for people to look at, in the order of showing."""
+        """Named pictures of one prediction for reports, in display order."""

@@ -1,15 +1,15 @@
 """Confidence intervals by resampling patients.
 
-A metric is written as a :class:`Statistic`: what each image *adds* to a handful of sums, and what the metric
-makes of the sums. A resample of the patients is then a column of whole-number weights, and thousands of
+A metric is written as a :class:`Statistic`: what each image *adds* to a handful of sums, and how the metric
+is computed from the sums. A resample of the patients is then a column of whole-number weights, and thousands of
 resamples are one sparse matrix product, so intervals cost seconds where a loop over resampled arrays costs
 minutes. The plain value of the metric is the same calculation with every weight 1: there is no second
 implementation that could disagree.
 
-Two images of one patient are not two independent facts. Where patients are known, patients are drawn (with
-all their images), and the interval is as wide as the number of patients deserves.
+Two images of one patient are not independent. Where patients are known, patients are drawn (with
+all their images), and the width of the interval reflects the number of patients.
 
-Two limits of percentile intervals, so that nobody is surprised. A metric at its bound (AUROC 1 on 20 images)
+Percentile intervals have two limits. A metric at its bound (AUROC 1 on 20 images)
 gets an interval of no width: no resample can be worse than the data. A metric that sums absolute gaps, such as
 the calibration error, grows with noise; resamples are noisier than the data, so its interval lies too high.
 
@@ -44,11 +44,11 @@ class Estimate:
     """A metric with its confidence interval.
 
     Args:
-        value: on the data as they are; NaN where the metric is not defined.
-        low: lower end of the interval; NaN where there is none (a single patient, no resamples).
+        value: value on the original data; NaN where the metric is not defined.
+        low: lower end of the interval; NaN if there is none (a single patient, no resamples).
         high: upper end.
-        undefined: resamples that were left out because the metric is not defined on them.
-        reason: why the value is NaN, or what it leaves out; empty where there is nothing to say.
+        undefined: number of resamples that were left out because the metric is not defined on them.
+        reason: why the value is NaN, or what it leaves out; empty otherwise.
     """
 
     value: float
@@ -104,11 +104,11 @@ class Statistic:
 def point_values(
     statistics: Sequence[Statistic], images: int, means: Mapping[str, Sequence[str]] | None = None
 ) -> tuple[dict[str, float], dict[str, list[str]]]:
-    """The metrics of the data as they are, and the means over those members that are defined on them.
+    """The metrics of the original data, and the means over those members that are defined on them.
 
     Args:
         statistics: the metrics.
-        images: how many images there are.
+        images: number of images.
         means: by name, the metrics it is the mean of, for instance a macro average over classes.
 
     Returns:
@@ -147,13 +147,13 @@ def bootstrap(
 
     Args:
         statistics: the metrics.
-        images: how many images there are.
+        images: number of images.
         means: by name, the metrics it is the mean of.
-        groups: the patient of each image; blank (empty, None or NaN) is a patient of its own. None: each image
+        groups: the patient of each image; blank (empty, None or NaN) is a separate patient. None: each image
             is one.
-        resamples: how many; 0 for no intervals.
-        confidence: probability that the interval is meant to hold, for instance 0.95.
-        seed: of the resampling.
+        resamples: number of resamples; 0 for no intervals.
+        confidence: coverage of the interval, for instance 0.95.
+        seed: random seed of the resampling.
 
     Raises:
         InputError: ``confidence`` or ``resamples`` out of range, or not one group an image.
@@ -172,11 +172,11 @@ def bootstrap(
         replace(statistic, terms=sparse.csr_array(statistic.terms @ membership)) for statistic in statistics
     ]
     drawn: dict[str, list[np.ndarray]] = {name: [] for name in point}
-    with _progress(by_unit, resamples) as shown:
+    with _progress(by_unit, resamples) as progress:
         for counts in resampled_counts(units, resamples, seed):
             for name, values in _means(by_unit, counts, defined).items():
                 drawn[name].append(values)
-            shown.advance(counts.shape[1])
+            progress.advance(counts.shape[1])
     return {
         name: _estimate(value, np.concatenate(drawn[name]), confidence, reasons.get(name, ""))
         for name, value in point.items()
@@ -184,7 +184,7 @@ def bootstrap(
 
 
 def group_numbers(groups: Sequence[object] | np.ndarray | None, images: int) -> Int[np.ndarray, "images"]:
-    """Each image's group as a number from 0; a blank group (empty, None, NaN) is a group of its own.
+    """Each image's group as a number from 0; a blank group (empty, None, NaN) is a separate group.
 
     Raises:
         InputError: not one group an image.
@@ -193,17 +193,18 @@ def group_numbers(groups: Sequence[object] | np.ndarray | None, images: int) -> 
         return np.arange(images)
     if len(groups) != images:
         raise InputError(
-            f"{len(groups)} groups for {images} images", "give one patient an image, blank where unknown"
+            f"{len(groups)} groups for {images} images",
+            "give one patient for each image, blank where unknown",
         )
-    # `value != value` is how NaN shows itself; pandas' NA says neither yes nor no and is named.
+    # `value != value` is true for NaN; for pandas' NA it is neither true nor false, so that is found by its type's name.
     texts = [
         "" if value is None or type(value).__name__ == "NAType" or value != value else str(value).strip()
         for value in groups
     ]
-    known = np.array([text != "" for text in texts], dtype=bool)
+    has_group = np.array([text != "" for text in texts], dtype=bool)
     numbers = np.empty(images, dtype=np.int64)
-    names, numbers[known] = np.unique(np.array(texts, dtype=str)[known], return_inverse=True)
-    numbers[~known] = len(names) + np.arange(int((~known).sum()))
+    names, numbers[has_group] = np.unique(np.array(texts, dtype=str)[has_group], return_inverse=True)
+    numbers[~has_group] = len(names) + np.arange(int((~has_group).sum()))
     return numbers
 
 

@@ -16,17 +16,17 @@ _PERCENT, _REST = "{percent}", "{rest}"
 
 @dataclass(frozen=True)
 class Metric:
-    """What there is to know of a metric without its values.
+    """Description of a metric: title, meaning, direction and range.
 
     Attributes:
         name: in ``metrics.json``. With ``{percent}`` in it, this is a family: see :meth:`at`.
         title: a heading of a few words.
-        meaning: how to read a value, as a line beside it.
-        explanation: the same in a sentence or two; empty where the line says it all.
-        higher_is_better: None where it says nothing of quality.
-        range: the lowest and the highest value that there can be.
+        meaning: how to read a value, in a line next to it.
+        explanation: the same in a sentence or two; empty if the line is enough.
+        higher_is_better: None if the metric does not measure quality.
+        range: the lowest and the highest possible value.
         unit: after the value, for instance ``dB``; empty for shares, and where it differs from data set to data set.
-        decimals: how many digits people read.
+        decimals: number of decimals to show.
         chance: what guessing comes to on any data; None where that depends on the data.
         per_class: whether each of several classes has its own, ``<name>/<class>``.
         per_image: whether each image has its own, in a column of the predictions' table, and the metric is their mean.
@@ -55,7 +55,7 @@ class Metric:
 
     @property
     def is_family(self) -> bool:
-        """Whether this stands for metrics whose names differ in a number."""
+        """Whether this is a family of metrics whose names differ in a number."""
         return _PERCENT in self.name
 
     def at(self, percent: float) -> "Metric":
@@ -85,8 +85,10 @@ class Metric:
         return found if found is not None and found.name == name else None
 
     def of_class(self, class_name: str) -> "Metric":
-        """That of one class, ``dice/cup``."""
-        return replace(self, name=f"{self.name}/{class_name}", title=f"{self.title} of “{class_name}”")
+        """That of one class, ``dice/cup``, or of a grade and those above it, ``auroc/>=2``."""
+        above = class_name.removeprefix(">=")
+        whose = f"“{class_name}”" if above == class_name else f"“{above}” or more"
+        return replace(self, name=f"{self.name}/{class_name}", title=f"{self.title} of {whose}")
 
 
 LOSS = Metric(
@@ -108,7 +110,7 @@ def with_classes(metrics: Iterable[Metric], classes: Iterable[str]) -> dict[str,
 
 
 def find_metric(table: Iterable[Metric], name: str) -> Metric | None:
-    """The entry of a table that a name means, of whatever class and number; None where there is none."""
+    """The entry of a table for a name, of any class and number; None if there is none."""
     base, of_a_class, class_name = name.partition("/")
     if base == LOSS.name and not of_a_class:
         return LOSS
@@ -143,7 +145,7 @@ def known_metric(metrics: Mapping[str, Metric], name: str, task: str) -> Metric:
 
 
 def is_higher_better(metric: Metric) -> bool:
-    """Direction of a metric. Raises :class:`~modicum.errors.InputError` where it says nothing of quality."""
+    """Direction of a metric. Raises :class:`~modicum.errors.InputError` if it does not measure quality."""
     if metric.higher_is_better is None:
         raise InputError(f"metric '{metric.name}' says nothing of how good a model is", "use another")
     return metric.higher_is_better
@@ -154,7 +156,7 @@ def check_monitor(metric: Metric) -> None:
     is_higher_better(metric)
     if not metric.in_training:
         raise InputError(
-            f"metric '{metric.name}' is measured in evaluations alone, not after each epoch",
+            f"metric '{metric.name}' is measured only in evaluations, not after each epoch",
             "choose another monitor",
         )
 

@@ -19,16 +19,16 @@ def metric_named(name: str, task: str = "") -> Metric:
 
     Args:
         name: for instance ``auroc`` or ``dice/cup``.
-        task: whose words are wanted; empty for those of the first task that has the metric. In all tasks a name has one
+        task: name of the task; empty for the first task that has the metric. In all tasks a name has one
             title, direction and range.
 
     Returns:
-        For an unknown name a metric that is called so, with nothing to say.
+        For an unknown name, a metric with that name and without a description.
     """
-    own = METRIC_TABLES.get(task)
-    for table in METRIC_TABLES.values() if own is None else [own]:
-        if (found := find_metric(table, name)) is not None:
-            return found
+    table_of_task = METRIC_TABLES.get(task)
+    for table in METRIC_TABLES.values() if table_of_task is None else [table_of_task]:
+        if (metric := find_metric(table, name)) is not None:
+            return metric
     base, of_a_class, class_name = name.partition("/")
     unknown = Metric(base, base.replace("_", " ").capitalize(), "", higher_is_better=None)
     return unknown.of_class(class_name) if of_a_class else unknown

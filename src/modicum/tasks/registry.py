@@ -16,22 +16,29 @@ TASKS: dict[str, type[Task]] = {
 }
 
 
+RENAMED_OPTIONS = {"neighbours": "adjacent_slices"}
+"""Settings of tasks in the run folders and cards of earlier versions, and what they are called now."""
+
+
 def task_of(manifest: Manifest, name: str, options: Mapping[str, Any]) -> Task:
-    """The task called ``name`` with what a manifest says of its classes.
+    """The task called ``name`` for the data of a manifest.
 
     Raises:
-        InputError: there is no such task, or the manifest does not have what it needs.
+        InputError: an unknown task, or a manifest without the columns that it needs.
     """
     return task_class(name).from_manifest(manifest, options)
 
 
 def task_from_dict(values: Mapping[str, Any]) -> Task:
-    """A task as a run folder keeps it. Raises :class:`~modicum.errors.InputError` for one that is not known."""
+    """The task of a run folder's JSON values. Raises :class:`~modicum.errors.InputError` for an unknown one."""
+    options = values.get("options")
+    if isinstance(options, Mapping):
+        values = {**values, "options": {RENAMED_OPTIONS.get(key, key): options[key] for key in options}}
     return task_class(str(values["name"])).from_dict(values)
 
 
 def task_class(name: str) -> type[Task]:
-    """The kind of task called ``name``. Raises :class:`~modicum.errors.InputError` for an unknown one."""
+    """The class of the task called ``name``. Raises :class:`~modicum.errors.InputError` for an unknown one."""
     if name not in TASKS:
         raise InputError(f"unknown task '{name}'", did_you_mean(name, TASKS))
     return TASKS[name]

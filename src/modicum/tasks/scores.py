@@ -1,4 +1,4 @@
-"""What collects the predictions of one pass over a split, and turns them into metrics."""
+"""Scores: collect the predictions of one pass over a split and compute metrics from them."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -14,19 +14,19 @@ from modicum.tasks.bootstrap import Estimate
 
 
 class Scores(ABC):
-    """Collects predictions batch by batch and turns them into metrics. One object for one pass over one split."""
+    """Collects predictions batch by batch and computes metrics from them. One object for one pass over one split."""
 
     @abstractmethod
     def update(self, outputs: Tensor, batch: Batch) -> None:
-        """Takes one batch of raw network outputs together with its targets."""
+        """Adds one batch of raw network outputs with its targets."""
 
     @abstractmethod
     def merge(self, others: Sequence["Scores"]) -> None:
-        """Takes over what other processes collected; a row seen twice counts once."""
+        """Adds the predictions of other processes; a row that occurs twice counts once."""
 
     @abstractmethod
     def metrics(self) -> dict[str, float]:
-        """Point values, quickly: what is shown after each epoch and selects the best weights."""
+        """Point values, fast to compute: shown after each epoch, and used to select the best weights."""
 
     @abstractmethod
     def estimates(self, groups: Sequence[str] | None, resamples: int, seed: int) -> dict[str, Estimate]:
@@ -38,33 +38,33 @@ class Scores(ABC):
 
     @abstractmethod
     def table(self) -> pd.DataFrame:
-        """One row a scored image: truth, prediction, and probabilities."""
+        """One row per scored image: truth, prediction, and probabilities."""
 
 
 class DenseScores(Scores):
-    """Scores of predictions that are pictures; they can also be taken one image at a time, at its own size."""
+    """Scores of predictions that are images; also accepts one image at a time, at its original size."""
 
     @abstractmethod
     def add(
         self,
-        position: int,
+        row: int,
         activated: Float[np.ndarray, "channels height width"],
         truth: Mapping[str, np.ndarray],
         spacing: tuple[float, float] | None,
     ) -> None:
-        """Takes one image.
+        """Adds one image.
 
         Args:
-            position: its row of the manifest.
-            activated: what the task makes of the network's output, brought to the image's own size.
-            truth: what :meth:`~modicum.tasks.base.DenseTask.ground_truth` gave.
+            row: its row of the manifest.
+            activated: the task's activation of the network's output, resized to the image's original size.
+            truth: the result of :meth:`~modicum.tasks.base.DenseTask.ground_truth`.
             spacing: millimetres between rows and between columns, where known.
         """
 
 
 @dataclass(frozen=True)
 class Example:
-    """One prediction worth looking at."""
+    """A notable prediction. For a severity score, which is not a probability, ``score`` is set as well."""
 
     row: int
     kind: str
@@ -72,3 +72,4 @@ class Example:
     truth: str
     prediction: str
     probability: float
+    score: float | None = None

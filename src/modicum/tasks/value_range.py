@@ -1,4 +1,4 @@
-"""What 0 and 1 of a made picture stand for: the way back from a network's output to physical units."""
+"""Physical values of 0 and 1 in predicted images: maps a network's output back to physical units."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -12,22 +12,22 @@ from modicum.data.readers import dicom_header, read_image
 from modicum.errors import BrokenImageError
 
 LOOKED_AT = 16
-"""Files whose windows the range is the median of."""
+"""Number of files that are opened to estimate the range (the median of their windows)."""
 
 
 @dataclass(frozen=True)
 class ValueRange:
-    """The line from ``[0, 1]`` to the units of the pictures that were learned from.
+    """Linear map from ``[0, 1]`` to the units of the training images.
 
     Attributes:
-        low: the value that 0 stands for.
-        high: the value that 1 stands for.
-        rule: where it comes from: ``window`` (given by the user), or the median over files of what ``file``
-            (a file's own window, or its range) or ``percentile`` found.
-        background: the value that exactly 0 stands for, where one is set apart.
+        low: the value of 0.
+        high: the value of 1.
+        rule: its source: ``window`` (given by the user), or the median over files by the rule ``file``
+            (a file's own window, or its range) or ``percentile``.
+        background: the value of exactly 0, if the background has a separate one.
         bits: bits a sample of the files.
         units: ``HU`` where the files are CT images in DICOM, else ``US`` (unspecified: the files' own).
-        files: how many were looked at.
+        files: number of files that were read.
     """
 
     low: float | int
@@ -40,12 +40,12 @@ class ValueRange:
 
     @property
     def window(self) -> IntensityWindow:
-        """The same as a window."""
+        """The range as an intensity window."""
         return IntensityWindow(self.low, self.high, self.background)
 
     @property
     def ends(self) -> tuple[float, float]:
-        """Least and largest value that a picture can hold, its background included."""
+        """Smallest and largest value of an image, including its background."""
         values = [self.low, self.high, *([] if self.background is None else [self.background])]
         return float(min(values)), float(max(values))
 
@@ -64,38 +64,38 @@ class ValueRange:
     def of_files(
         cls, refs: Sequence[ImageRef], window: tuple[float, float] | None, intensity: str
     ) -> "ValueRange | None":
-        """The range of pictures that are read with a window (centre and width), or by a rule.
+        """Estimates the range of images that are read with a window (centre and width), or by a rule.
 
         Args:
-            refs: the pictures; one of each of up to 16 files is opened.
-            window: centre and width, where they are given.
+            refs: the images; one of each of up to 16 files is opened.
+            window: centre and width, if given.
             intensity: ``file`` or ``percentile``.
 
         Returns:
-            None where no file can be read.
+            None if no file can be read.
         """
         rule = intensity if intensity != "file" and window is None else None
-        found: list[tuple[IntensityWindow, MedicalImage]] = []
+        windows: list[tuple[IntensityWindow, MedicalImage]] = []
         for ref in _spread(list({ref.path: ref for ref in refs}.values())):
             try:
                 image = read_image(ref, window=window, intensity=rule, empty=True)
             except BrokenImageError:
-                continue  # named by who decodes all of them
-            found.append((IntensityWindow.of(image, rule), image))
-        if not found:
+                continue  # reported when all files are decoded
+            windows.append((IntensityWindow.of(image, rule), image))
+        if not windows:
             return None
-        low, high = (float(np.median([getattr(one, end) for one, _ in found])) for end in ("low", "high"))
-        # 8 bits and colours have no window, whatever was asked for.
-        windowed = window is not None and any(one.low == window[0] - window[1] / 2 for one, _ in found)
-        apart = any(one.background is not None for one, _ in found)
+        low, high = (float(np.median([getattr(each, end) for each, _ in windows])) for end in ("low", "high"))
+        # 8-bit and colour images have no window, even if one was given.
+        windowed = window is not None and any(each.low == window[0] - window[1] / 2 for each, _ in windows)
+        has_background = any(each.background is not None for each, _ in windows)
         return cls(
             low,
             high,
             rule="window" if windowed else intensity if window is None else "file",
-            background=BACKGROUND if apart else None,
-            bits=max(image.source.bits for _, image in found),
-            units="HU" if all(_is_ct(image) for _, image in found) else "US",
-            files=len(found),
+            background=BACKGROUND if has_background else None,
+            bits=max(image.source.bits for _, image in windows),
+            units="HU" if all(_is_ct(image) for _, image in windows) else "US",
+            files=len(windows),
         )
 
     @classmethod
@@ -105,9 +105,9 @@ class ValueRange:
 
 
 def _spread(refs: list[ImageRef]) -> list[ImageRef]:
-    """Some of them, from all over the list."""
-    places = np.linspace(0, len(refs) - 1, min(LOOKED_AT, len(refs))).round().astype(int)
-    return [refs[place] for place in places]
+    """Up to ``LOOKED_AT`` files, evenly spaced over the list."""
+    indices = np.linspace(0, len(refs) - 1, min(LOOKED_AT, len(refs))).round().astype(int)
+    return [refs[index] for index in indices]
 
 
 def _is_ct(image: MedicalImage) -> bool:

@@ -1,4 +1,4 @@
-"""Augmentation of batches of images on their own device: named, parameterised, reproducible.
+"""Augmentation of batches of images on their device: named, parameterised, reproducible.
 
 >>> import torch
 >>> from modicum.transforms import Augmentation, Rotate

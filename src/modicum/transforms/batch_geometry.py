@@ -1,4 +1,4 @@
-"""Geometric steps on all of a batch that lies on its image."""
+"""Geometric steps on a batch: the image and all tensors in its geometry."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from modicum.transforms.geometry import Stage, apply_stages, apply_stages_to_mas
 
 
 def warp_batch(batch: Batch, stages: Sequence[Stage], kinds: Kinds = None) -> Batch:
-    """Runs a chain of steps on a batch, each tensor as its kind wants it; what has no place in the image passes through.
+    """Runs a chain of steps on a batch, each tensor according to its kind; tensors without a geometry pass through.
 
     ====================  ================================================================================================
     ``image``             :func:`~modicum.transforms.geometry.apply_stages`: bilinear, black outside
@@ -18,9 +18,9 @@ def warp_batch(batch: Batch, stages: Sequence[Stage], kinds: Kinds = None) -> Ba
     ====================  ================================================================================================
 
     Args:
-        batch: inputs of one image a row, without relatives (see :func:`~modicum.batch.for_each_relative`).
-        stages: of these images.
-        kinds: of further names than :data:`~modicum.batch.KINDS`.
+        batch: inputs of one image per row, without relatives (see :func:`~modicum.batch.for_each_relative`).
+        stages: geometric steps of these images.
+        kinds: kinds of further names than :data:`~modicum.batch.KINDS`.
     """
     moved = dict(batch)
     if not stages:

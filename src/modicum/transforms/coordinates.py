@@ -14,24 +14,24 @@ from torch import Tensor
 
 from modicum.transforms.geometry import Size, Stage
 
-# Of a pixel. Less than this is rounding: a corner on the border is inside, and a box that is no wider has gone.
+# In pixels. Less than this is rounding: a corner on the border is inside, and a box that is not wider is not visible.
 _ROUNDING = 1e-6
 
 
 def apply_stages_to_boxes(
     boxes: Float[Tensor, "batch boxes 4"], stages: Sequence[Stage]
 ) -> Float[Tensor, "batch boxes 4"]:
-    """The smallest upright boxes around what is left to be seen of each box.
+    """The smallest upright boxes around the visible part of each box.
 
-    A box that is cut at the border of one step is followed as what is left of it, so that no later step brings more of
-    it back than the image shows. Turned boxes grow, as upright boxes around them must.
+    A box that is cut at the border of one step continues as its visible part, so that no later step brings back more of
+    it than the image shows. Rotated boxes grow, as upright boxes around them must.
 
     Args:
-        boxes: left, top, right, bottom; NaN where there is none.
+        boxes: left, top, right, bottom; NaN for missing boxes.
         stages: geometric steps of these images.
 
     Returns:
-        Boxes within the last step's output; NaN for those of which nothing is left, and where there was none.
+        Boxes within the last step's output; NaN for those of which nothing is visible, and for missing ones.
     """
     if not stages or boxes.shape[1] == 0:
         return boxes
@@ -55,14 +55,14 @@ def apply_stages_to_boxes(
 def apply_stages_to_points(
     points: Float[Tensor, "batch points 2"], stages: Sequence[Stage]
 ) -> Float[Tensor, "batch points 2"]:
-    """Where points of an image come to lie.
+    """The positions of points after a chain of geometric steps.
 
     Args:
-        points: x and y; NaN where there is none.
+        points: x and y; NaN for missing points.
         stages: geometric steps of these images.
 
     Returns:
-        Points within the last step's output; NaN for those that a step cut away, and where there was none.
+        Points within the last step's output; NaN for those that a step cut away, and for missing ones.
     """
     if not stages:
         return points
@@ -77,7 +77,7 @@ def apply_stages_to_points(
 def classes_of_seen(
     classes: Integer[Tensor, "batch boxes"], boxes: Float[Tensor, "batch boxes 4"]
 ) -> Integer[Tensor, "batch boxes"]:
-    """The classes of boxes, -1 for those that are not there (any more)."""
+    """The classes of boxes, -1 for missing boxes."""
     return classes.masked_fill(boxes.isnan().any(2), -1)
 
 
@@ -85,10 +85,10 @@ def _precise(values: Tensor) -> Tensor:
     return (values.cpu() if values.device.type == "mps" else values).double()  # Apple's GPUs have no float64
 
 
-def _moved(places: Float[Tensor, "batch items corners 2"], stage: Stage) -> Tensor:
-    """Places in a step's input as places in its output; steps map outputs to inputs."""
-    matrix = torch.linalg.inv(stage.matrix).to(places.device, places.dtype)
-    centred = places - 0.5
+def _moved(coordinates: Float[Tensor, "batch items corners 2"], stage: Stage) -> Tensor:
+    """Maps coordinates in a step's input to its output (the step's matrix maps outputs to inputs)."""
+    matrix = torch.linalg.inv(stage.matrix).to(coordinates.device, coordinates.dtype)
+    centred = coordinates - 0.5
     linear = torch.einsum("bij,bmcj->bmci", matrix[:, :2, :2], centred)
     return linear + matrix[:, None, None, :2, 2] + 0.5
 
@@ -101,38 +101,38 @@ def _within(points: Float[Tensor, "batch points 2"], size: Size) -> Bool[Tensor,
 
 
 def _cut(
-    corners: Float[Tensor, "batch items corners 2"], there: Bool[Tensor, "batch items corners"], size: Size
+    corners: Float[Tensor, "batch items corners 2"], valid: Bool[Tensor, "batch items corners"], size: Size
 ) -> tuple[Float[Tensor, "batch items more 2"], Bool[Tensor, "batch items more"]]:
-    """What of convex outlines lies within an image: Sutherland and Hodgman (CACM 1974, 17, 32), one border at a time.
+    """Clips convex outlines to an image: Sutherland and Hodgman (CACM 1974, 17, 32), one border at a time.
 
     Args:
         corners: in order around each outline.
-        there: which of them count; the first so many, and an outline without any has been cut away.
+        valid: which of them count: the first ones of each outline; an outline without any has been cut away.
         size: height and width of the image.
     """
     height, width = size
     for axis, limit, sign in ((0, 0, 1), (0, width, -1), (1, 0, 1), (1, height, -1)):
-        corners, there = _cut_at(corners, there, sign * (corners[..., axis] - limit))
-    return corners, there
+        corners, valid = _cut_at(corners, valid, sign * (corners[..., axis] - limit))
+    return corners, valid
 
 
 def _cut_at(
     corners: Float[Tensor, "batch items corners 2"],
-    there: Bool[Tensor, "batch items corners"],
+    valid: Bool[Tensor, "batch items corners"],
     depth: Float[Tensor, "batch items corners"],
 ) -> tuple[Float[Tensor, "batch items more 2"], Bool[Tensor, "batch items more"]]:
-    """Outlines less what has a negative depth, a corner more at the most."""
-    last = there.sum(2, keepdim=True) - 1
-    follower = torch.arange(1, corners.shape[2] + 1, device=corners.device).expand(there.shape)
+    """Clips outlines to where the depth is not negative; adds at most one corner."""
+    last = valid.sum(2, keepdim=True) - 1
+    follower = torch.arange(1, corners.shape[2] + 1, device=corners.device).expand(valid.shape)
     follower = torch.where(follower > last, 0, follower)  # the last corner is followed by the first
     next_corner = corners.gather(2, follower.unsqueeze(3).expand(corners.shape))
     next_depth = depth.gather(2, follower)
     inside, next_inside = depth >= -_ROUNDING, next_depth >= -_ROUNDING
-    kept, crossed = there & inside, there & (inside != next_inside)
+    kept, crossed = valid & inside, valid & (inside != next_inside)
     share = (depth / (depth - next_depth)).masked_fill(~crossed, 0).unsqueeze(3)
     crossing = torch.lerp(corners, next_corner, share)
     # Each corner, then the point where the line from it to the next one meets the border.
-    found = torch.stack((corners, crossing), 3).flatten(2, 3)
+    candidates = torch.stack((corners, crossing), 3).flatten(2, 3)
     counts = torch.stack((kept, crossed), 3).flatten(2, 3)
     order = counts.int().argsort(dim=2, descending=True, stable=True)[:, :, : corners.shape[2] + 1]
-    return found.gather(2, order.unsqueeze(3).expand(*order.shape, 2)), counts.gather(2, order)
+    return candidates.gather(2, order.unsqueeze(3).expand(*order.shape, 2)), counts.gather(2, order)

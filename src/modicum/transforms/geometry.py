@@ -29,8 +29,8 @@ class Stage:
         matrix: maps output pixels (x, y, 1) to input pixels; on the CPU.
         source: size of the step's input.
         target: size of the step's output.
-        edge: what lies outside the input: ``fill`` black (0), ``clamp`` the window's border pixels repeated,
-            or ``exact`` where no output pixel lies outside and none needs interpolation (flips).
+        edge: the values outside the input: ``fill`` black (0), ``clamp`` the window's border pixels repeated,
+            or ``exact`` if no output pixel is outside and none needs interpolation (flips).
         window: for ``clamp``, the part of the input that may be read: left, top, width, height.
     """
 
@@ -70,7 +70,7 @@ def flip_stage(horizontal: Bool[Tensor, "batch"], vertical: Bool[Tensor, "batch"
 
 
 def rotation_stage(degrees: Float64[Tensor, "batch"], size: Size) -> Stage:
-    """Turns each image about its centre, positive degrees counter-clockwise; what opens is black."""
+    """Rotates each image about its centre, positive degrees counter-clockwise; uncovered corners are black."""
     height, width = size
     centre_x, centre_y = (width - 1) / 2, (height - 1) / 2
     cos, sin = torch.cos(torch.deg2rad(degrees)), torch.sin(torch.deg2rad(degrees))
@@ -81,13 +81,13 @@ def rotation_stage(degrees: Float64[Tensor, "batch"], size: Size) -> Stage:
 
 
 def translation_stage(right: Float64[Tensor, "batch"], down: Float64[Tensor, "batch"], size: Size) -> Stage:
-    """Shifts each image by pixels to the right and down; the margin that opens is black."""
+    """Shifts each image by pixels to the right and down; the uncovered margin is black."""
     one = torch.ones_like(right)
     return Stage(_scale_and_shift(one, -right, one, -down), size, size, "fill")
 
 
 def zoom_stage(factor: Float64[Tensor, "batch"], size: Size) -> Stage:
-    """Magnifies each image about its centre (2 = twice as large); below 1 a black margin opens."""
+    """Zooms each image about its centre (2 = twice as large); below 1 the uncovered margin is black."""
     height, width = size
     step = 1 / factor
     centre_x, centre_y = (width - 1) / 2, (height - 1) / 2
@@ -96,7 +96,7 @@ def zoom_stage(factor: Float64[Tensor, "batch"], size: Size) -> Stage:
 
 
 def crop_stage(window: Float64[Tensor, "batch 4"], source: Size, target: Size) -> Stage:
-    """Cuts each image's window (left, top, width, height, in pixels) and stretches it to the target size."""
+    """Crops each image's window (left, top, width, height, in pixels) and resizes it to the target size."""
     left, top, width, height = window.unbind(1)
     step_x, step_y = width / target[1], height / target[0]
     matrix = _scale_and_shift(step_x, left + step_x / 2 - 0.5, step_y, top + step_y / 2 - 0.5)
@@ -104,7 +104,7 @@ def crop_stage(window: Float64[Tensor, "batch 4"], source: Size, target: Size) -
 
 
 def resize_stage(count: int, source: Size, target: Size) -> Stage:
-    """Stretches ``count`` whole images to the target size."""
+    """Resizes ``count`` whole images to the target size."""
     whole = torch.tensor([[0.0, 0.0, source[1], source[0]]], dtype=torch.float64).expand(count, 4)
     return crop_stage(whole, source, target)
 
@@ -131,7 +131,7 @@ def apply_stages(
 def apply_stages_to_mask(mask: Shaped[Tensor, "batch *shape"], stages: Sequence[Stage]) -> Tensor:
     """The same steps for masks, [batch, height, width] or [batch, channels, height, width] of any dtype.
 
-    Masks are read at the nearest pixel, so that no new values appear; what lies outside becomes 0.
+    Masks are read at the nearest pixel, so that no new values appear; outside is 0.
     Values must be exact in float32 (class numbers below 2**24).
     """
     if not stages:
@@ -261,7 +261,7 @@ def _map_points(matrix: Float64[Tensor, "batch 3 3"], x: Tensor, y: Tensor) -> t
 
 
 def _inside(position: Tensor, extent: int, nearest: bool) -> Tensor:
-    """How much of a pixel lies inside 0..extent-1, as bilinear reading over a black margin gives it."""
+    """The share of a pixel inside 0..extent-1, as in bilinear interpolation with a black margin."""
     distance = (position - (extent - 1) / 2).abs_()
     if nearest:
         return (distance <= extent / 2).float()

@@ -23,9 +23,9 @@ BLACK = 0.0
 
 
 class Misalign(Operation):
-    """Turns, shifts and zooms image and target, each by its own amounts; see :class:`AffineMisalignment`.
+    """Rotates, shifts and zooms image and target, each by separate amounts; see :class:`AffineMisalignment`.
 
-    What else lies on the image (a mask, saliency, boxes) moves with it.
+    What belongs to the image (a mask, saliency, boxes) moves with it.
 
     Attributes:
         level: turns by up to so many degrees, shifts by up to twice as many percent, zooms likewise; 0 to 5 in the paper.
@@ -55,7 +55,7 @@ class Misalign(Operation):
 
 
 class MisalignElastic(Operation):
-    """Bends image and target, each by its own smooth field; see :class:`ElasticMisalignment`.
+    """Deforms image and target, each by a separate smooth field; see :class:`ElasticMisalignment`.
 
     Label maps and saliency bend with the image; boxes and points cannot.
 

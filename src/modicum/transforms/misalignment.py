@@ -1,4 +1,4 @@
-"""Pairs that do not lie on each other: the "noise" of RegGAN's experiments, reproducible.
+"""Misalignment of image pairs: the "noise" of RegGAN's experiments, reproducible.
 
 Kong et al., "Breaking the Dilemma of Medical Image-to-image Translation", NeurIPS 2021, arXiv 2110.06465. Training
 pairs are moved, both images of a pair independently; validation and test pairs stay as they are. What else lies on
@@ -34,7 +34,7 @@ REFERENCE_SIDE = 256
 
 
 class _Misalignment(BaseModel, ABC):
-    """What both share: how images are read, what comes in from outside, and what moves with what.
+    """Base of both misalignments: interpolation, background, and which tensors move together.
 
     Attributes:
         background: the value outside the images, exactly.
@@ -57,29 +57,29 @@ class _Misalignment(BaseModel, ABC):
 
     @abstractmethod
     def move(self, images: Float[Tensor, "b c h w"], motion: Any) -> Float[Tensor, "b c h w"]:
-        """Images moved by what :meth:`draw` drew."""
+        """Images moved by the result of :meth:`draw`."""
 
     @abstractmethod
     def follow(self, batch: Batch, motion: Any, kinds: Kinds = None) -> Batch:
-        """What lies on ``image`` (label maps, saliency, boxes, points), moved as that was."""
+        """The tensors that belong to ``image`` (label maps, saliency, boxes, points), moved like it."""
 
     def __call__(self, batch: Batch, generator: torch.Generator, kinds: Kinds = None) -> Batch:
-        """The batch with ``image`` and ``target`` ``[b, c, h, w]`` moved, and with ``image`` what lies on it.
+        """The batch with ``image`` and ``target`` ``[b, c, h, w]`` moved; masks, boxes and so on follow ``image``.
 
-        Further images, where ``kinds`` declares any, are moved by motions of their own too.
+        Further images that ``kinds`` declares are moved too, each by a separate motion.
 
         Raises:
-            InputError: one of the two is missing, or a picture has no kind.
+            InputError: one of the two is missing, or an image has no kind.
         """
 
         def drawn(images: Tensor) -> Any:
             return self.draw(len(images), (images.shape[2], images.shape[3]), generator)
 
         check_pictures(batch, kinds)
-        return for_each_relative(batch, lambda part, known: self.misaligned(part, drawn, known), kinds)
+        return for_each_relative(batch, lambda part, kinds: self.misaligned(part, drawn, kinds), kinds)
 
     def misaligned(self, batch: Batch, drawn: Callable[[Tensor], Any], kinds: Mapping[str, Kind]) -> Batch:
-        """The inputs of one image a row, each image moved by the motion that is ``drawn`` for it."""
+        """Moves each image of a batch of one image per row by the motion ``drawn`` for it."""
         moved, images = dict(batch), names_of(batch, Kind.IMAGE, kinds=kinds)
         for name in (*PAIR, *(name for name in images if name not in PAIR)):
             motion = drawn(pair_member(batch, name))
@@ -87,13 +87,13 @@ class _Misalignment(BaseModel, ABC):
                 continue
             moved[name] = self.move(batch[name], motion)
             if name == IMAGE:
-                beside = {other: value for other, value in batch.items() if other not in images}
-                moved |= self.follow(beside, motion, kinds)
+                attached = {key: value for key, value in batch.items() if key not in images}
+                moved |= self.follow(attached, motion, kinds)
         return moved
 
 
 class AffineMisalignment(_Misalignment):
-    """Turns, shifts and zooms both images of each pair, each by its own random amounts.
+    """Rotates, shifts and zooms both images of each pair, each by separate random amounts.
 
     At level L an image is turned about its centre by up to L degrees either way, shifted by up to 2 L % of its width
     and of its height, and magnified by a factor between 1 - 0.02 L and 1 + 0.02 L, all uniform. The error between the
@@ -128,13 +128,13 @@ class AffineMisalignment(_Misalignment):
 
 
 class ElasticMisalignment(_Misalignment):
-    """Bends both images of each pair, each by its own random smooth field (the paper's non-affine noise).
+    """Deforms both images of each pair, each by a separate random smooth field (the paper's non-affine noise).
 
     The paper does not say how; here displacements drawn on a coarse grid are interpolated bicubically.
 
     Attributes:
         sigma: standard deviation of the displacements at the grid's points, in pixels of a 256-pixel image; larger
-            and smaller images are bent in proportion.
+            and smaller images are deformed in proportion.
         control_points: points of the grid along each side, the outermost ones on the image's border.
     """
 
@@ -148,7 +148,7 @@ class ElasticMisalignment(_Misalignment):
     def draw(
         self, count: int, size: Size, generator: torch.Generator
     ) -> Float[Tensor, "count 2 height width"]:
-        """One random field for each of ``count`` images: rows and columns at which the moved image reads, less its own.
+        """One random displacement field for each of ``count`` images.
 
         In pixels, rows (down) first, then columns (right), as :func:`modicum.nn.warp` takes them.
         """
@@ -161,36 +161,36 @@ class ElasticMisalignment(_Misalignment):
     def move(
         self, images: Float[Tensor, "b c h w"], motion: Float[Tensor, "b 2 h w"]
     ) -> Float[Tensor, "b c h w"]:
-        """Images read at the places that a field names."""
+        """Images sampled at the positions given by a displacement field."""
         moved = _read_at(images - self.background, motion, self.interpolation)
         return moved + self.background
 
     def follow(self, batch: Batch, motion: Float[Tensor, "b 2 h w"], kinds: Kinds = None) -> Batch:
-        """Label maps and saliency, bent as the image was.
+        """Label maps and saliency, deformed like the image.
 
         Raises:
-            InputError: boxes or points, which this cannot bend.
+            InputError: boxes or points, which cannot be deformed.
         """
         if coordinates := names_of(batch, Kind.BOXES, Kind.POINTS, kinds=kinds):
             raise InputError(
-                f"'{coordinates[0]}' cannot be bent with the image",
+                f"'{coordinates[0]}' cannot be deformed with the image",
                 f"leave misalign_elastic out, or leave '{coordinates[0]}' out of the batch",
             )
-        bent = dict(batch)
+        deformed = dict(batch)
         for name in names_of(batch, Kind.LABEL_MAP, Kind.SALIENCY, kinds=kinds):
             planes = batch[name].unsqueeze(1) if batch[name].ndim == 3 else batch[name]
             if kind_of(name, kinds) == Kind.LABEL_MAP:
                 planes = _read_at(planes.float(), motion, "nearest").to(planes.dtype)
             else:
                 planes = _read_at(planes, motion, "bilinear")
-            bent[name] = planes.view(batch[name].shape)
-        return bent
+            deformed[name] = planes.view(batch[name].shape)
+        return deformed
 
 
 def _read_at(
     planes: Float[Tensor, "b c h w"], field: Float[Tensor, "b 2 h w"], interpolation: Interpolation
 ) -> Float[Tensor, "b c h w"]:
-    """Planes read at the places that a field names; 0 outside."""
+    """Planes sampled at the positions given by a displacement field; 0 outside."""
     height, width = planes.shape[2:]
     field = field.to(planes.device)
     rows = torch.arange(height, device=planes.device).view(-1, 1) + field[:, 0]
@@ -209,7 +209,7 @@ def _affine_stage(
     factor: Float64[Tensor, "count"],
     size: Size,
 ) -> Stage:
-    # One step, not three: what a turn moves out of the picture, a shift may bring back.
+    # One step, not three: what a rotation moves out of the image, a shift may bring back.
     steps = (
         geometry.zoom_stage(factor, size),
         geometry.rotation_stage(degrees, size),
@@ -220,7 +220,7 @@ def _affine_stage(
 
 
 def pair_member(batch: Batch, name: str) -> Tensor:
-    """One of the two images of a pair. Raises :class:`~modicum.errors.InputError` where the batch has none."""
+    """One of the two images of a pair. Raises :class:`~modicum.errors.InputError` if the batch does not have it."""
     if name not in batch:
         raise InputError(f"the batch has no '{name}'", f"its keys are: {', '.join(sorted(batch))}")
     return batch[name]

@@ -1,4 +1,4 @@
-"""Mixup: two images of a batch, or of a batch and its partners, blended with all that belongs to them.
+"""Mixup: blends two images of a batch, or of a batch and its partners, with their targets and masks.
 
 Zhang et al., "mixup: Beyond Empirical Risk Minimization" (ICLR 2018, arXiv 1710.09412), with the mixing of the authors'
 code: one share for a batch, each image with another one of the batch.
@@ -25,30 +25,30 @@ Share = float | Float[Tensor, "batch"]
 
 
 def mixup(batch: Batch, alpha: float, kinds: Kinds = None) -> Batch:
-    """A batch blended with itself in a random other order, by PyTorch's generator; see :func:`blend`.
+    """Blends a batch with a random permutation of itself, by PyTorch's generator; see :func:`blend`.
 
     Args:
-        batch: ``image`` float ``[b, c, h, w]`` and what lies on it.
-        alpha: the share is drawn from Beta(alpha, alpha): over 0; below 1 one of the two images mostly prevails.
-        kinds: of names that have none by convention.
+        batch: ``image`` float ``[b, c, h, w]`` with its masks and targets.
+        alpha: above 0; the share is drawn from Beta(alpha, alpha); below 1 one of the two images mostly prevails.
+        kinds: kinds of names that have none by convention.
 
     Raises:
-        InputError: a mask of numbers that cannot be blended, or a picture without a kind.
+        InputError: a mask whose values cannot be blended, or an image without a kind.
     """
-    own = {name: value for name, value in batch.items() if not name.startswith(RELATIVES)}
+    without_relatives = {name: value for name, value in batch.items() if not name.startswith(RELATIVES)}
     count = len(require_image(batch))
     share = _share(alpha)
     order = torch.randperm(count)
-    other = {
+    permuted = {
         name: value[order.to(value.device)]
-        for name, value in own.items()
+        for name, value in without_relatives.items()
         if isinstance(value, Tensor) and value.ndim and len(value) == count
     }
-    return blend(batch, other, share, kinds)
+    return blend(batch, permuted, share, kinds)
 
 
 def blend(first: Batch, second: Batch, share: Share, kinds: Kinds = None) -> Batch:
-    """Two batches in one, each tensor as its kind wants it.
+    """Blends two batches, each tensor according to its kind.
 
     =============================  ==================================================================================
     images, saliency               ``share`` of the first and the rest of the second
@@ -56,7 +56,7 @@ def blend(first: Batch, second: Batch, share: Share, kinds: Kinds = None) -> Bat
     ``fov``                        a pixel counts where it does in both; where one has none, in the other
     boxes with classes, points     those of both
     targets of floating point      as images: the ``labels`` of several findings, a value to be estimated
-    all else                       of the first: whole numbers stand for something and have no mean, features and text
+    all else                       of the first: class numbers have no mean, features and text
                                    belong to one image, relatives are not touched
     =============================  ==================================================================================
 
@@ -65,28 +65,33 @@ def blend(first: Batch, second: Batch, share: Share, kinds: Kinds = None) -> Bat
 
     Args:
         first: a batch.
-        second: another, of as many rows, for instance ``without_prefix(batch, PARTNER)``; it has at least what the first
-            has to be blended.
-        share: of the first, one for all or one a row.
-        kinds: of names that have none by convention.
+        second: another batch of as many rows, for instance ``without_prefix(batch, PARTNER)``; it has at least the
+            tensors of the first that are blended.
+        share: share of the first, one for all or one per row.
+        kinds: kinds of names that have none by convention.
 
     Raises:
-        InputError: the second batch lacks something; label maps that are no channels of 0 to 1; a picture without a kind.
+        InputError: a tensor missing in the second batch; label maps that are not channels of 0 to 1; an image without a
+            kind.
     """
     check_pictures(first, kinds)
     mixed = dict(first)
-    own = {name: value for name, value in first.items() if not name.startswith(RELATIVES)}
-    for name in names_of(own, Kind.IMAGE, Kind.SALIENCY, Kind.LABEL_MAP, kinds=kinds):
+    without_relatives = {name: value for name, value in first.items() if not name.startswith(RELATIVES)}
+    for name in names_of(without_relatives, Kind.IMAGE, Kind.SALIENCY, Kind.LABEL_MAP, kinds=kinds):
         if name != FIELD_OF_VIEW:
-            mixed[name] = _blended(name, own[name], _of(second, name), share)
-    for name in names_of(own, Kind.TARGET, kinds=kinds):
-        if isinstance(own[name], Tensor) and own[name].is_floating_point():
-            mixed[name] = _lerp(own[name], _of(second, name), share)
-    for name in names_of(own, Kind.BOXES, Kind.POINTS, kinds=kinds):
+            mixed[name] = _blended(name, without_relatives[name], _of(second, name), share)
+    for name in names_of(without_relatives, Kind.TARGET, kinds=kinds):
+        if isinstance(without_relatives[name], Tensor) and without_relatives[name].is_floating_point():
+            mixed[name] = _lerp(without_relatives[name], _of(second, name), share)
+    for name in names_of(without_relatives, Kind.BOXES, Kind.POINTS, kinds=kinds):
         for both in (name, box_classes_of(name)):
-            if own.get(both) is not None:
-                mixed[both] = torch.cat((own[both], _of(second, both)), 1)
-    inside = [batch[FIELD_OF_VIEW] != 0 for batch in (own, second) if batch.get(FIELD_OF_VIEW) is not None]
+            if without_relatives.get(both) is not None:
+                mixed[both] = torch.cat((without_relatives[both], _of(second, both)), 1)
+    inside = [
+        batch[FIELD_OF_VIEW] != 0
+        for batch in (without_relatives, second)
+        if batch.get(FIELD_OF_VIEW) is not None
+    ]
     if inside:
         mixed[FIELD_OF_VIEW] = inside[0] & inside[-1]
     return mixed
@@ -95,8 +100,8 @@ def blend(first: Batch, second: Batch, share: Share, kinds: Kinds = None) -> Bat
 def _blended(name: str, first: Tensor, second: Tensor, share: Share) -> Tensor:
     if not first.is_floating_point():
         raise InputError(
-            f"mixup blends channels of 0 to 1, and '{name}' is {str(first.dtype).removeprefix('torch.')}",
-            "assemble the batch first",
+            f"mixup blends channels of 0 to 1, but '{name}' is {str(first.dtype).removeprefix('torch.')}",
+            "convert label maps to channels first, with task.assemble(batch)",
         )
     return _lerp(first, second, share)
 
@@ -110,7 +115,8 @@ def _lerp(first: Tensor, second: Tensor, share: Share) -> Tensor:
 def _of(batch: Batch, name: str) -> Tensor:
     if batch.get(name) is None:
         raise InputError(
-            f"the second batch has no '{name}' to blend with", f"its keys are: {', '.join(sorted(batch))}"
+            f"the second batch has no '{name}' to blend with (keys: {', '.join(sorted(batch))})",
+            f"add '{name}' to it, or leave it out of the first",
         )
     return batch[name]
 

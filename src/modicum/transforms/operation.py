@@ -1,4 +1,4 @@
-"""What every augmentation operation is: a small frozen configuration that draws its own numbers.
+"""Base classes of augmentation operations: small frozen configurations that draw their random parameters.
 
 An operation has two halves. :meth:`Operation.draw` takes random parameters for a batch from a CPU generator,
 so the same generator state gives the same parameters on every device. The rest is a pure function of image
@@ -66,19 +66,19 @@ def require_image(batch: Batch) -> Tensor:
 
 
 def happens(count: int, probability: float, generator: torch.Generator) -> Bool[Tensor, "count"]:
-    """Which of ``count`` images an operation is applied to."""
+    """Draws which of ``count`` images an operation is applied to."""
     return uniform(count, (0.0, 1.0), generator) < probability
 
 
 class Operation(BaseModel, ABC):
     """One augmentation operation; call it with a batch and a CPU generator.
 
-    Relatives in a batch (``fellow_image``, ``partner_image`` and what lies on them) get draws of their own, after the
+    Relatives in a batch (``fellow_image``, ``partner_image`` and their masks) have separate draws, after the
     rows themselves.
 
     Attributes:
         name: the operation's name in recipes.
-        p: probability with which each image is changed, on its own.
+        p: probability of changing each image, independently.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -88,14 +88,14 @@ class Operation(BaseModel, ABC):
 
     @abstractmethod
     def draw(self, count: int, shape: Shape, generator: torch.Generator) -> Drawn:
-        """Random parameters for ``count`` images of ``shape``, on the CPU, as if each were changed."""
+        """Random parameters for ``count`` images of ``shape``, on the CPU, for all images, changed or not."""
 
     @abstractmethod
     def apply(self, batch: Batch, generator: torch.Generator, kinds: Mapping[str, Kind]) -> Batch:
-        """What :meth:`__call__` does with the inputs of one image a row, which have been checked."""
+        """Applies the operation to a checked batch of one image per row; used by :meth:`__call__`."""
 
     def __call__(self, batch: Batch, generator: torch.Generator, kinds: Kinds = None) -> Batch:
-        """The batch with its images changed, and what lies on them as its kind wants it; the rest passes through.
+        """The batch with its images changed, and other tensors according to their kind; the rest passes through.
 
         Args:
             batch: ``image`` float [batch, channels, height, width] in [0, 1], and whatever has a kind
@@ -104,30 +104,30 @@ class Operation(BaseModel, ABC):
             kinds: of names that have none by convention, such as ``{"heatmap": "saliency"}``.
 
         Raises:
-            InputError: no image; a picture without a kind, or of another size than its image.
+            InputError: no image; an image tensor without a kind, or of another size than its image.
         """
         check_pictures(batch, kinds)
-        return for_each_relative(batch, lambda part, known: self.apply(part, generator, known), kinds)
+        return for_each_relative(batch, lambda part, kinds: self.apply(part, generator, kinds), kinds)
 
 
 class GeometricOperation(Operation):
-    """An operation that moves pixels; what lies on the image follows.
+    """An operation that moves pixels; masks, boxes and points follow.
 
     Attributes:
-        cuts: whether it cuts a window of the size that is aimed at, rather than stretching something to it.
+        cuts: whether it crops a window of the output size, rather than resizing something to it.
     """
 
     cuts: ClassVar[bool] = False
 
     @abstractmethod
     def place(self, drawn: Drawn, applied: Bool[Tensor, "batch"], size: Size, output: Size | None) -> Stage:
-        """The drawn parameters as a geometric step; images that are not ``applied`` to stay where they are.
+        """The drawn parameters as a geometric step; images that are not ``applied`` to are not moved.
 
         Args:
-            drawn: what :meth:`draw` gave.
+            drawn: the result of :meth:`draw`.
             applied: which images are changed.
-            size: of the images when they come here.
-            output: size that the whole augmentation aims at, for operations that change the size.
+            size: size of the input images.
+            output: output size of the whole augmentation, for operations that change the size.
         """
 
     def stage(self, count: int, shape: Shape, generator: torch.Generator, output: Size | None) -> Stage:
@@ -142,9 +142,9 @@ class GeometricOperation(Operation):
 
 
 class PhotometricOperation(Operation):
-    """An operation that changes intensities of ``image`` and moves nothing; all else stays as it is.
+    """An operation that changes intensities of ``image`` and moves nothing; other tensors are unchanged.
 
-    All of them treat mirrored images alike, which lets the pipeline carry flips past them.
+    All of them commute with flips, which lets the pipeline move flips past them.
     """
 
     @abstractmethod

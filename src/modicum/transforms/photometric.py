@@ -86,7 +86,7 @@ def _scale(
 def adjust_hue(
     image: Float[Tensor, "batch channels height width"], shift: Float[Tensor, "batch"]
 ) -> Float[Tensor, "batch channels height width"]:
-    """Turns the colour circle by ``shift`` (1 = once around) in HSV space. One channel stays as it is."""
+    """Rotates the hue by ``shift`` (1 = once around) in HSV space. Images of one channel are unchanged."""
     if not _needs_colour(image, "hue"):
         return image
     value, largest = image.max(1, keepdim=True)
@@ -95,16 +95,16 @@ def adjust_hue(
     # Position on the circle in sixths, counted from red, green or blue, whichever is largest.
     offset = torch.where(largest == 0, green - blue, torch.where(largest == 1, blue - red, red - green))
     sixth = offset / chroma.clamp_min(1e-12) + 2 * largest + 6 * _per_image(shift, image)
-    # A channel is largest within a sixth of its own place and falls to the smallest over the next sixth.
-    place = torch.tensor([5.0, 3.0, 1.0], device=image.device, dtype=image.dtype).view(1, 3, 1, 1)
-    distance = (place + sixth).remainder_(6)
+    # A channel is largest within a sixth of its own hue and falls to the smallest over the next sixth.
+    hue = torch.tensor([5.0, 3.0, 1.0], device=image.device, dtype=image.dtype).view(1, 3, 1, 1)
+    distance = (hue + sixth).remainder_(6)
     return (value - chroma * torch.minimum(distance, 4 - distance).clamp_(0, 1)).clamp_(0, 1)
 
 
 def to_grayscale(
     image: Float[Tensor, "batch channels height width"],
 ) -> Float[Tensor, "batch channels height width"]:
-    """Takes the colour away and keeps three channels. One channel stays as it is."""
+    """Converts to grey and keeps three channels. Images of one channel are unchanged."""
     if not _needs_colour(image, "grayscale"):
         return image
     return luminance(image).expand_as(image).contiguous()

@@ -54,20 +54,20 @@ OPERATIONS: dict[str, type[Operation]] = {
 
 
 class Augmentation:
-    """Runs operations on a batch, one after another, and brings the images to one size.
+    """Runs operations on a batch, one after another, and resizes the images to one size.
 
     Neighbouring geometric operations are composed into one sampling grid an image: one interpolation instead
-    of one an operation, which is quicker and keeps small lesions sharp. Flips are carried past photometric
-    operations to the next grid. All that lies on the image follows, each tensor as its kind wants it
+    of one per operation, which is faster and keeps small lesions sharp. Flips are moved past photometric
+    operations to the next grid. Masks, boxes and points follow, each tensor according to its kind
     (:class:`~modicum.batch.Kind`).
 
     Args:
         operations: a preset's name or a list of operations (see :func:`parse_augmentation`).
-        size: of the images that come out, (height, width) or one number for a square. A
+        size: size of the output images, (height, width) or one number for a square. A
             ``random_resized_crop`` or ``resize`` without a size of its own goes there; otherwise a resize is
             added at the end. None keeps the size that comes in, but for operations with a size of their own.
-        patch: of windows cut at random places from what comes out, (height, width) or one number for a square,
-            instead of that resize: what is learned from windows is applied to whole images, at one scale. A
+        patch: size of windows cropped at random positions from the output, (height, width) or one number for a square,
+            instead of that resize: a network trained on windows is applied to whole images, at the same scale. A
             ``random_scale_crop`` without a size of its own cuts them itself. Beyond smaller images is black.
         kinds: of names in a batch that have none by convention, such as ``{"heatmap": "saliency"}``.
 
@@ -91,23 +91,23 @@ class Augmentation:
             raise InputError(f"augmentation: {error}", "give a size in pixels") from None
 
     def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
-        """The augmented batch: the same keys, with ``image`` and all that lies on it replaced.
+        """The augmented batch: the same keys, with ``image``, its masks, boxes and points replaced.
 
-        Relatives (``fellow_image``, ``partner_image``) are augmented by draws of their own, after the rows themselves.
+        Relatives (``fellow_image``, ``partner_image``) are augmented by separate draws, after the rows themselves.
 
         Args:
-            batch: ``image`` float [batch, channels, height, width] in [0, 1], and whatever has a kind; what has no
-                place in the image (targets, text, features) passes through.
+            batch: ``image`` float [batch, channels, height, width] in [0, 1], and tensors with a kind; those
+                without a geometry (targets, text, features) pass through.
             generator: on the CPU. The same state gives the same augmentation on every device.
 
         Raises:
-            InputError: no image; a picture without a kind, or of another size than its image.
+            InputError: no image; an image tensor without a kind, or of another size than its image.
         """
         check_pictures(batch, self.kinds)
         return for_each_relative(batch, lambda part, kinds: self._run(part, generator, kinds), self.kinds)
 
     def _run(self, batch: Batch, generator: torch.Generator, kinds: Mapping[str, Kind]) -> Batch:
-        """All operations on the inputs of one image a row."""
+        """Runs all operations on a batch of one image per row."""
         image = require_image(batch)
         count, channels = image.shape[:2]
         canvas: Size = (image.shape[2], image.shape[3])
@@ -158,7 +158,7 @@ def parse_augmentation(value: object) -> tuple[Operation, ...]:
         raise InputError(
             f"augmentation is {value!r}", f"give a preset ({', '.join(PRESETS)}) or a list of operations"
         )
-    return tuple(_parse_operation(item, position) for position, item in enumerate(value, start=1))
+    return tuple(_parse_operation(item, number) for number, item in enumerate(value, start=1))
 
 
 def describe_augmentation(operations: Sequence[Operation]) -> list[dict[str, Any]]:
@@ -166,7 +166,7 @@ def describe_augmentation(operations: Sequence[Operation]) -> list[dict[str, Any
     return [operation.model_dump(mode="json") for operation in operations]
 
 
-def _parse_operation(item: object, position: int) -> Operation:
+def _parse_operation(item: object, number: int) -> Operation:
     if isinstance(item, Operation):
         return item
     settings: dict[str, Any] = {"name": item} if isinstance(item, str) else {}
@@ -175,27 +175,27 @@ def _parse_operation(item: object, position: int) -> Operation:
     name = settings.get("name")
     if not isinstance(name, str):
         raise InputError(
-            f"augmentation, operation {position} is {item!r}",
+            f"augmentation, operation {number} is {item!r}",
             "give a mapping with a name, such as {name: rotate}",
         )
     if name not in OPERATIONS:
         raise InputError(
-            f"augmentation, operation {position}: unknown operation '{name}'", did_you_mean(name, OPERATIONS)
+            f"augmentation, operation {number}: unknown operation '{name}'", did_you_mean(name, OPERATIONS)
         )
     try:
         return OPERATIONS[name].model_validate(settings)
     except ValidationError as error:
-        raise _explain(error, OPERATIONS[name], position) from None
+        raise _explain(error, OPERATIONS[name], number) from None
 
 
-def _explain(error: ValidationError, kind: type[Operation], position: int) -> InputError:
+def _explain(error: ValidationError, kind: type[Operation], number: int) -> InputError:
     """The first problem of a configuration, as one line."""
     problem = error.errors()[0]
     parameter = str(problem["loc"][0]) if problem["loc"] else ""
-    place = f"augmentation, operation {position} ({kind.model_fields['name'].default})"
+    location = f"augmentation, operation {number} ({kind.model_fields['name'].default})"
     if problem["type"] == "extra_forbidden":
-        known = [field for field in kind.model_fields if field != "name"]
-        return InputError(f"{place}: unknown parameter '{parameter}'", did_you_mean(parameter, known))
+        fields = [field for field in kind.model_fields if field != "name"]
+        return InputError(f"{location}: unknown parameter '{parameter}'", did_you_mean(parameter, fields))
     reason = problem["msg"].removeprefix("Value error, ")
-    given = problem["input"]
-    return InputError(f"{place}: {parameter} = {given!r}", reason[:1].lower() + reason[1:])
+    value = problem["input"]
+    return InputError(f"{location}: {parameter} = {value!r}", reason[:1].lower() + reason[1:])

@@ -30,7 +30,7 @@ Step = tuple[str, int]
 SubPolicies = tuple[tuple[Step, ...], ...]
 
 # In the order of the paper's release. Of each, the value at the lowest and at the highest magnitude: a threshold in
-# levels (256 inverts nothing), bits that are kept, factors, a share of the width. None where there is nothing to set.
+# levels (256 inverts nothing), bits that are kept, factors, a share of the width. None for operations without one.
 MAGNITUDE_LIMITS: Mapping[str, tuple[float, float] | None] = MappingProxyType(
     {
         "autocontrast": None,
@@ -47,16 +47,17 @@ MAGNITUDE_LIMITS: Mapping[str, tuple[float, float] | None] = MappingProxyType(
 )
 POLICY_OPERATIONS = tuple(MAGNITUDE_LIMITS)
 CUTOUT = POLICY_OPERATIONS.index("cutout")
-# A CPU takes so many levels at a time that they stay in its cache: a large batch at once takes three times as long.
+# On a CPU, so many levels are processed together that they stay in its cache: a whole large batch takes three times
+# as long.
 _CACHED_LEVELS = 2**18
-# Stands in the place of steps that a shorter chain does not have.
+# Marks the missing steps of a shorter chain.
 NOTHING = -1
 
 
 def magnitude_values(
     operation: str, magnitude: Int64[Tensor, "batch"], magnitudes: int = 10
 ) -> Float[Tensor, "batch"]:
-    """What bins 0 .. ``magnitudes - 1`` mean for an operation: evenly spaced between its limits, as float64."""
+    """The parameters of bins 0 .. ``magnitudes - 1`` of an operation: evenly spaced between its limits, as float64."""
     lowest, highest = MAGNITUDE_LIMITS[operation] or (0.0, 0.0)
     return lowest + magnitude.double() / (magnitudes - 1) * (highest - lowest)
 
@@ -67,17 +68,17 @@ def draw_sub_policies(
     generator: torch.Generator,
     counts: Int64[Tensor, "policies"] | None = None,
 ) -> Drawn:
-    """For each image, one chain of the policy that it belongs to, all alike likely.
+    """Draws one chain for each image from its policy, all with the same probability.
 
     Args:
         policies: indices of operations (:data:`POLICY_OPERATIONS`; -1 for none) and magnitude bins; on the CPU.
         policy: which policy each image belongs to; on the CPU.
         generator: on the CPU.
-        counts: how many of its sub-policies each policy has; all by default.
+        counts: number of sub-policies of each policy; all by default.
 
     Returns:
         ``sub_policy`` [batch], ``steps`` [batch, steps, 2], and ``centre`` [batch, steps, 2] in [0, 1): where a cutout
-        would lie, x and y.
+        would be, x and y.
     """
     batch, (slots, steps) = len(policy), policies.shape[1:3]
     available = torch.full((len(policies),), slots) if counts is None else counts
@@ -89,23 +90,23 @@ def draw_sub_policies(
 def apply_sub_policies(
     image: Float[Tensor, "batch channels height width"], drawn: Drawn, magnitudes: int = 10
 ) -> Float[Tensor, "batch channels height width"]:
-    """Each image after its own chain of operations, at the 256 levels of 8-bit images.
+    """Applies to each image its chain of operations, at the 256 levels of 8-bit images.
 
     Args:
         image: in [0, 1], 1 or 3 channels, on any device.
         drawn: ``steps`` and ``centre`` of :func:`draw_sub_policies`.
-        magnitudes: how many bins the magnitudes have.
+        magnitudes: number of magnitude bins.
 
     Raises:
         InputError: neither 1 nor 3 channels.
     """
     whole = image.device.type != "cpu"
     size = len(image) if whole else max(1, _CACHED_LEVELS // image[:1].numel())
-    made = torch.empty_like(image)
-    parts = (each.split(size) for each in (image, drawn["steps"], drawn["centre"], made))
-    for part, steps, centres, place in zip(*parts, strict=True):
-        torch.div(_apply_steps(part, steps, centres, magnitudes), 255, out=place)
-    return made
+    augmented = torch.empty_like(image)
+    parts = (each.split(size) for each in (image, drawn["steps"], drawn["centre"], augmented))
+    for part, steps, centres, output in zip(*parts, strict=True):
+        torch.div(_apply_steps(part, steps, centres, magnitudes), 255, out=output)
+    return augmented
 
 
 def _apply_steps(image: Tensor, steps: Tensor, centres: Tensor, magnitudes: int) -> operations.Levels:
@@ -118,9 +119,9 @@ def _apply_steps(image: Tensor, steps: Tensor, centres: Tensor, magnitudes: int)
         changed = torch.empty_like(levels)
         for index in chosen:
             rows = (step[:, 0] == index).nonzero().flatten()
-            there = rows.to(image.device)
-            part = _apply(index, levels[there], step[rows, 1], centre[rows], magnitudes)
-            changed.index_copy_(0, there, part)
+            on_device = rows.to(image.device)
+            part = _apply(index, levels[on_device], step[rows, 1], centre[rows], magnitudes)
+            changed.index_copy_(0, on_device, part)
         levels = changed
     return levels
 
@@ -163,10 +164,10 @@ class Policy(Operation):
     Attributes:
         policies: policies of sub-policies of steps, a step being an operation's name and a magnitude bin
             (``["solarize", 3]``). None: each image draws every step from all operations and bins ("random policy").
-        magnitudes: how many bins there are; bin 0 is an operation's lower limit, the last its upper one
+        magnitudes: number of bins; bin 0 is an operation's lower limit, the last its upper one
             (:data:`MAGNITUDE_LIMITS`).
         length: steps of a random policy's chain.
-        cutout_labels: whether label maps keep what lies under a cutout, or are 0 there (the field of view keeps it).
+        cutout_labels: whether label maps are kept under a cutout, or are 0 there (the field of view is kept).
     """
 
     name: Literal["policy"] = "policy"
@@ -182,16 +183,16 @@ class Policy(Operation):
 
     @model_validator(mode="after")
     def _bins_exist(self) -> "Policy":
-        for place, (operation, magnitude) in _steps_with_places(self.policies or ()):
+        for location, (operation, magnitude) in _steps_with_locations(self.policies or ()):
             if not 0 <= magnitude < self.magnitudes:
                 raise InputError(
-                    f"{place}: {operation} has magnitude {magnitude}",
+                    f"{location}: {operation} has magnitude {magnitude}",
                     f"give a bin from 0 to {self.magnitudes - 1}",
                 )
         return self
 
     def draw(self, count: int, shape: Shape, generator: torch.Generator) -> Drawn:
-        """What :func:`draw_sub_policies` gives, for policies drawn here."""
+        """The result of :func:`draw_sub_policies`, for newly drawn policies."""
         if self.policies is None:
             kinds = uniform(count, (0.0, float(len(POLICY_OPERATIONS))), generator, self.length)
             bins = uniform(count, (0.0, float(self.magnitudes)), generator, self.length)
@@ -223,55 +224,55 @@ def erasable(batch: Batch, kinds: Mapping[str, Kind] | None = None) -> list[str]
 
 
 def _as_table(policies: Sequence[SubPolicies]) -> tuple[Tensor, Tensor]:
-    """Policies as indices [policies, sub_policies, steps, 2], filled up with -1, and their sub-policies' numbers."""
+    """Policies as indices [policies, sub_policies, steps, 2], padded with -1, and how many sub-policies each has."""
     slots = max(len(policy) for policy in policies)
     length = max(len(steps) for policy in policies for steps in policy)
     table = torch.full((len(policies), slots, length, 2), NOTHING)
     for p, policy in enumerate(policies):
         for q, steps in enumerate(policy):
-            for place, (operation, magnitude) in enumerate(steps):
-                table[p, q, place] = torch.tensor([POLICY_OPERATIONS.index(operation), magnitude])
+            for step, (operation, magnitude) in enumerate(steps):
+                table[p, q, step] = torch.tensor([POLICY_OPERATIONS.index(operation), magnitude])
     return table, torch.tensor([len(policy) for policy in policies])
 
 
 def _parse_policies(value: object) -> tuple[SubPolicies, ...]:
-    """Policies as they stand in a file, checked one by one so that an error names the place."""
+    """Parses policies as written in a file, one by one, so that an error names the location."""
     parsed = []
     for p, policy in enumerate(_items(value, "policies"), start=1):
         sub_policies = []
         for q, steps in enumerate(_items(policy, f"policy {p}"), start=1):
-            place = f"policy {p}, sub-policy {q}"
-            sub_policies.append(tuple(_parse_step(step, place) for step in _items(steps, place)))
+            location = f"policy {p}, sub-policy {q}"
+            sub_policies.append(tuple(_parse_step(step, location) for step in _items(steps, location)))
         parsed.append(tuple(sub_policies))
     return tuple(parsed)
 
 
-def _items(value: object, place: str) -> Sequence[Any]:
+def _items(value: object, location: str) -> Sequence[Any]:
     if isinstance(value, str) or not isinstance(value, Sequence) or not value:
         raise InputError(
-            f"{place} is {value!r}",
+            f"{location} is {value!r}",
             "give policies as a list of lists of chains, a chain being a list of steps like [solarize, 3]",
         )
     return value
 
 
-def _parse_step(step: object, place: str) -> Step:
+def _parse_step(step: object, location: str) -> Step:
     name = step[0] if isinstance(step, Sequence) and not isinstance(step, str) and step else step
     if not isinstance(name, str):
         raise InputError(
-            f"{place}: a step is {step!r}", "write it as [solarize, 3]: operation, magnitude bin"
+            f"{location}: a step is {step!r}", "write it as [solarize, 3]: operation, magnitude bin"
         )
     if name not in MAGNITUDE_LIMITS:
-        raise InputError(f"{place}: unknown operation '{name}'", did_you_mean(name, MAGNITUDE_LIMITS))
+        raise InputError(f"{location}: unknown operation '{name}'", did_you_mean(name, MAGNITUDE_LIMITS))
     if step in (name, [name], (name,)) and MAGNITUDE_LIMITS[name] is None:
         return name, 0
     rest = [] if isinstance(step, str) else list(step)[1:]  # type: ignore[call-overload]
     if len(rest) != 1 or isinstance(rest[0], bool) or not isinstance(rest[0], int):
-        raise InputError(f"{place}: a step is {step!r}", f"give {name} one magnitude bin: [{name}, 3]")
+        raise InputError(f"{location}: a step is {step!r}", f"give {name} one magnitude bin: [{name}, 3]")
     return name, rest[0]
 
 
-def _steps_with_places(policies: Sequence[SubPolicies]) -> list[tuple[str, Step]]:
+def _steps_with_locations(policies: Sequence[SubPolicies]) -> list[tuple[str, Step]]:
     return [
         (f"policy {p}, sub-policy {q}", step)
         for p, policy in enumerate(policies, start=1)

@@ -47,7 +47,7 @@ def autocontrast(levels: Levels) -> Levels:
 
 
 def invert(levels: Levels) -> Levels:
-    """255 - p."""
+    """Inverts each level: ``255 - level``."""
     return 255 - levels
 
 
@@ -115,7 +115,7 @@ def cutout_boxes(
     """The pixels that Cutout covers: left, top, and right and bottom, which are inside.
 
     A square over the left or upper border is shifted into the image, one over the others is cut, and since Pillow
-    draws its end too, the side is a pixel more than the share says. All -1 where the share is 0.
+    draws its end too, the side is one pixel longer than the share. All -1 where the share is 0.
 
     Args:
         centre: x and y in [0, 1) of width and height; on the CPU.
@@ -154,7 +154,7 @@ def grey_levels(levels: Levels) -> Int64[Tensor, "batch 1 height width"] | Tenso
 
 
 def histograms(levels: Levels) -> Int64[Tensor, "batch channels 256"]:
-    """How many pixels of each channel have each level."""
+    """Number of pixels of each level in each channel."""
     batch, channels = levels.shape[:2]
     planes = torch.arange(batch * channels, device=levels.device).view(batch, channels, 1)
     counts = torch.bincount((levels.flatten(2) + 256 * planes).flatten(), minlength=256 * batch * channels)

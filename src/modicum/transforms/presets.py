@@ -23,7 +23,7 @@ PRESETS: Mapping[str, tuple[Operation, ...]] = MappingProxyType(
     {
         # Only the resize to the output size, as evaluation does.
         "none": (),
-        # For a first run, or where little is known of the images.
+        # For a first run, or if little is known of the images.
         "light": (HorizontalFlip(), Resize(), ColorJitter(brightness=0.1, contrast=0.1)),
         # A fundus photograph has no up or down that matters for its grade. Huang et al., "Identifying the key
         # components in ResNet-50 for diabetic retinopathy grading from fundus images" (Diagnostics 2023, 13,
@@ -45,13 +45,13 @@ PRESETS: Mapping[str, tuple[Operation, ...]] = MappingProxyType(
             ColorJitter(brightness=0.1, contrast=0.2),
             Gamma(p=0.5, gamma=(0.8, 1.25)),
         ),
-        # What photographs of everyday things are trained with.
+        # The usual augmentation of natural images.
         "natural": (
             RandomResizedCrop(area=(0.08, 1.0), aspect=(3 / 4, 4 / 3)),
             HorizontalFlip(),
             ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4),
         ),
-        # What foundation models of radiographs are fine-tuned with, whatever it does to the side of the heart: MRM
+        # As in the fine-tuning of foundation models of radiographs, although it mirrors the heart: MRM
         # (Zhou et al., arXiv 2301.13155) and, on MRM's weights, Lian et al. (arXiv 2401.12215).
         "radiograph": _RADIOGRAPH,
         # The same authors on an MAE of radiographs: two operations of RandAugment, each on half of the images, at

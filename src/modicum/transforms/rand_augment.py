@@ -22,14 +22,14 @@ from modicum.transforms.windows import uniform
 
 STRONGEST = 9
 BINS = 2 * STRONGEST + 1
-"""Magnitudes, so that the middle one is the factor 1."""
+"""Number of magnitudes; the middle one is the factor 1."""
 _TWO_SIDED = ("contrast", "color", "brightness", "sharpness")
 _DOWNWARDS = ("solarize", "posterize")
 """Operations that do nothing at their highest magnitude."""
 
 
 class RandAugment(PhotometricOperation):
-    """Applies random operations, each image its own, at the 256 levels of 8-bit images.
+    """Applies random operations, drawn for each image, at the 256 levels of 8-bit images.
 
     Contrast, colour, brightness and sharpness are raised or lowered, one as likely as the other. Masks stay as they
     are, also under a cutout. Images have 1 or 3 channels.

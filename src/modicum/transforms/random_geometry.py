@@ -1,4 +1,4 @@
-"""Operations that move pixels: flips, turns, shifts, zooms, crops, each with its probability and ranges."""
+"""Operations that move pixels: flips, rotations, shifts, zooms, crops, each with its probability and ranges."""
 
 import math
 from typing import Annotated, Literal
@@ -68,7 +68,7 @@ class VerticalFlip(GeometricOperation):
 
 
 class Rotate(GeometricOperation):
-    """Turns about the centre; what opens is black.
+    """Rotates about the centre; uncovered corners are black.
 
     Attributes:
         degrees: limits of the uniform angle in degrees; positive is counter-clockwise.
@@ -85,7 +85,7 @@ class Rotate(GeometricOperation):
 
 
 class Translate(GeometricOperation):
-    """Shifts by whole pixels; what opens is black.
+    """Shifts by whole pixels; the uncovered margin is black.
 
     Attributes:
         fraction: largest shift either way, as a share of the width and of the height.
@@ -105,7 +105,7 @@ class Translate(GeometricOperation):
 
 
 class Zoom(GeometricOperation):
-    """Magnifies or shrinks about the centre and keeps the size; what opens is black.
+    """Zooms in or out about the centre and keeps the size; the uncovered margin is black.
 
     Attributes:
         factor: limits of the magnification (1.1 = 10 % larger), drawn log-uniformly.
@@ -123,7 +123,7 @@ class Zoom(GeometricOperation):
 
 
 class Resize(GeometricOperation):
-    """Stretches the whole image to a size; always, since a batch has one size.
+    """Resizes the whole image; always applied, since a batch has one size.
 
     Attributes:
         size: height and width in pixels, or one number for a square; None for the augmentation's output size.
@@ -142,9 +142,9 @@ class Resize(GeometricOperation):
 
 
 class RandomResizedCrop(GeometricOperation):
-    """Cuts a random window and stretches it to the output size, as torchvision's RandomResizedCrop.
+    """Crops a random window and resizes it to the output size, as torchvision's RandomResizedCrop.
 
-    Of ten random windows the first that fits into the image is taken, at a random place; where none fits, the
+    Of ten random windows the first that fits into the image is taken, at a random position; if none fits, the
     largest centred window of an allowed aspect. So with areas around 1 the ranges are mostly nominal: for
     ``area=(0.87, 1.15), aspect=(0.7, 1.3)`` a third of all square images are kept whole.
 
@@ -168,7 +168,7 @@ class RandomResizedCrop(GeometricOperation):
         return area
 
     def draw(self, count: int, shape: Shape, generator: torch.Generator) -> Drawn:
-        """``window`` [count, 4]: left, top, width, height in pixels; ``fell_back``: no trial did fit."""
+        """``window`` [count, 4]: left, top, width, height in pixels; ``fell_back``: no trial fits."""
         window, fits = random_windows(count, shape[1:], self.area, self.aspect, generator)
         whole = largest_window(shape[1:], self.aspect)
         return {"window": torch.where(fits.unsqueeze(1), window, whole), "fell_back": ~fits}

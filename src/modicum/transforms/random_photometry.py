@@ -86,7 +86,7 @@ class Saturation(PhotometricOperation):
 
 
 class Hue(PhotometricOperation):
-    """Turns the colour circle.
+    """Rotates the hue.
 
     Attributes:
         shift: limits of the uniform turn, in turns (0.5 = the opposite colour), within -0.5 to 0.5.
@@ -137,7 +137,7 @@ class ColorJitter(PhotometricOperation):
 
 
 class Grayscale(PhotometricOperation):
-    """Takes the colour away; the channels stay three."""
+    """Converts to grey; three channels are kept."""
 
     name: Literal["grayscale"] = "grayscale"
     p: Probability = 0.2
@@ -229,7 +229,7 @@ class RandomErasing(PhotometricOperation):
     noise: Annotated[float, Field(ge=0)] = 0.0
 
     def draw(self, count: int, shape: Shape, generator: torch.Generator) -> Drawn:
-        """``window`` [count, 4]: left, top, width, height in pixels; all 0 where none did fit. ``field``: noise."""
+        """``window`` [count, 4]: left, top, width, height in pixels; all 0 where none fits. ``field``: noise."""
         window, fits = random_windows(count, shape[1:], self.area, self.aspect, generator)
         drawn = {"window": window * fits.unsqueeze(1)}
         if self.noise:

@@ -15,15 +15,15 @@ from modicum.transforms.windows import uniform
 
 
 class RandomScaleCrop(GeometricOperation):
-    """Magnifies width and height by factors of their own, and cuts a window of a fixed size at a random place.
+    """Scales width and height by two random factors, and crops a window of a fixed size at a random position.
 
-    Where the scaled image is smaller than the window, it lies at a random place in it, and the rest is black (in masks
-    0).
+    Where the scaled image is smaller than the window, it is put at a random position in it, and the rest is black (in
+    masks 0).
 
     Attributes:
         p: probability that an image is scaled; all images are cropped.
         factor: limits of both uniform factors; 2 is twice as large.
-        size: of the window: height and width in pixels, or one number for a square; None for the augmentation's output
+        size: the window's height and width in pixels, or one number for a square; None for the augmentation's output
             size (and, used alone, the input's).
     """
 

@@ -1,6 +1,6 @@
 """Views: a few fixed geometric versions of an image, each with a name, for features that are computed once.
 
-A flipped or turned square is the same pixels in other places, nothing is interpolated. A crop is resized back to
+A flipped or rotated square has the same pixels in another order, nothing is interpolated. A crop is resized back to
 the image's size. What lies on an image is shown in the same view as it (:func:`apply_views_to_batch`).
 """
 
@@ -20,13 +20,13 @@ VIEWS = ("identity", "hflip", "vflip", "rot180", "rot90", "rot270", "transpose",
 """The eight symmetries of a square; the last four need square images. Further views are ``crop1``, ``crop2``, ..."""
 
 _SQUARE = frozenset(VIEWS[4:])
-# The same crop numbers give the same boxes in every run: a view's name says all about it.
+# The same crop numbers give the same boxes in every run: a view is defined by its name.
 _CROP_SEED = 20_260_101
 _SHORTEST = 0.8
 
 
 def parse_views(names: Sequence[str], image_size: tuple[int, int]) -> tuple[str, ...]:
-    """Checks names of views and puts the image as it is first.
+    """Checks names of views and puts ``identity`` first.
 
     Raises:
         InputError: an unknown name, or a view that only square images have.
@@ -64,7 +64,7 @@ def apply_view(images: Float[Tensor, "b c h w"], name: str) -> Float[Tensor, "b 
 def apply_views(
     images: Float[Tensor, "b c h w"], names: Sequence[str], chosen: Int[Tensor, "b"]
 ) -> Float[Tensor, "b c h w"]:
-    """Each image in its own view: ``names[chosen[i]]`` of image ``i``."""
+    """Applies a view to each image: ``names[chosen[i]]`` to image ``i``."""
     numbers = sorted(set(chosen.tolist()))
     if numbers == [0] and names[0] == "identity":
         return images
@@ -76,29 +76,29 @@ def apply_views(
 
 
 def apply_views_to_batch(batch: Batch, names: Sequence[str], kinds: Kinds = None) -> Batch:
-    """A batch whose images, and all that lies on them, are shown in the view that ``view`` numbers among ``names``.
+    """Applies to each row the view ``names[view]``: to its images, masks, boxes and points.
 
     Rows and relatives without a ``view`` stay as they are.
 
     Raises:
-        InputError: a picture without a kind, or of another size than its image.
+        InputError: an image tensor without a kind, or of another size than its image.
     """
 
-    def shown(part: Batch, known: Mapping[str, Kind]) -> Batch:
+    def in_view(part: Batch, kinds: Mapping[str, Kind]) -> Batch:
         if part.get("view") is None:
             return part
-        changed, pictures = dict(part), names_of(part, Kind.IMAGE, Kind.SALIENCY, kinds=known)
-        for name in pictures:
+        changed, images = dict(part), names_of(part, Kind.IMAGE, Kind.SALIENCY, kinds=kinds)
+        for name in images:
             planes = part[name].unsqueeze(1) if part[name].ndim == 3 else part[name]
             changed[name] = apply_views(planes, names, part["view"]).view(part[name].shape)
-        beside = {name: value for name, value in part.items() if name not in pictures}
-        if names_of(beside, *SPATIAL, kinds=known):
+        attached = {name: value for name, value in part.items() if name not in images}
+        if names_of(attached, *SPATIAL, kinds=kinds):
             size = part[IMAGE].shape[2], part[IMAGE].shape[3]
-            changed |= warp_batch(beside, [view_stage(names, part["view"], size)], known)
+            changed |= warp_batch(attached, [view_stage(names, part["view"], size)], kinds)
         return changed
 
     check_pictures(batch, kinds)
-    return for_each_relative(batch, shown, kinds)
+    return for_each_relative(batch, in_view, kinds)
 
 
 def view_stage(names: Sequence[str], chosen: Int[Tensor, "b"], size: Size) -> Stage:
@@ -108,13 +108,13 @@ def view_stage(names: Sequence[str], chosen: Int[Tensor, "b"], size: Size) -> St
 
 
 def _matrix(name: str, size: Size) -> Float[Tensor, "3 3"]:
-    """From pixels of a view (x, y, 1) to those of the image."""
+    """Matrix from pixels of a view (x, y, 1) to those of the image."""
     if name.startswith("crop"):
         top, left, height, width = crop_box(name, size)
         window = torch.tensor([[left, top, width, height]], dtype=torch.float64)
         return crop_stage(window, size, size).matrix[0]
     right, bottom = float(size[1] - 1), float(size[0] - 1)
-    # Which image pixel is shown at (x, y): of a view turned counter-clockwise by 90 degrees (right - y, x).
+    # The image pixel at (x, y) of a view: of one rotated counter-clockwise by 90 degrees (right - y, x).
     rows = {
         "identity": ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0)),
         "hflip": ((-1.0, 0.0, right), (0.0, 1.0, 0.0)),

@@ -1,4 +1,4 @@
-"""Random windows of an image: where crops are cut and what erasing covers."""
+"""Random windows of an image, for crops and for random erasing."""
 
 import math
 
@@ -34,18 +34,18 @@ def random_windows(
     aspect: tuple[float, float],
     generator: torch.Generator,
 ) -> tuple[Float64[Tensor, "count 4"], Bool[Tensor, "count"]]:
-    """For each image, the first of ten random windows that fits into it, at a random place in whole pixels.
+    """For each image, the first of ten random windows that fits into it, at a random position in whole pixels.
 
     Args:
-        count: how many images.
+        count: number of images.
         size: their height and width.
         area: limits of the uniform share of the image's area.
         aspect: limits of width/height, drawn log-uniformly.
         generator: on the CPU.
 
     Returns:
-        Windows (left, top, width, height), and whether any trial did fit; where none did, the window is no
-        use.
+        Windows (left, top, width, height), and whether any trial fits; where none does, the window is
+        invalid.
     """
     height, width = size
     root = (uniform(count, area, generator, TRIALS) * height * width).sqrt()
@@ -59,7 +59,7 @@ def random_windows(
 
 
 def largest_window(size: Size, aspect: tuple[float, float]) -> Float64[Tensor, "4"]:
-    """The largest centred window (left, top, width, height) whose width/height lies within ``aspect``."""
+    """The largest centred window (left, top, width, height) whose width/height is within ``aspect``."""
     height, width = size
     ratio = width / height
     if ratio < aspect[0]:

@@ -78,7 +78,7 @@ def test_named_classes_are_of_codes_1_2_3_whether_or_not_the_background_is_named
     [
         ({0, 255, 128}, (), None, "codes 0, 128, 255, which can mean several things"),
         ({0, 3}, (), None, "can mean several things"),
-        ({0, 1, 2, 3}, ["a", "b"], None, "code 3, and 2 foreground classes are named"),
+        ({0, 1, 2, 3}, ["a", "b"], None, "code 3, but 2 foreground classes are named"),
         ({0}, (), None, "nothing is marked"),
         (set(), (), None, "nothing is marked"),
         ({0, 1}, (), "multi-label", "needs to know the codes of each class"),

@@ -138,8 +138,15 @@ def test_the_default_loss_is_dice_and_cross_entropy_and_reads_the_batch(tmp_path
 
 def test_losses_are_read_from_words():
     assert loss_parts("dice + bce+0.5*cldice") == {"dice": 1, "bce": 1, "cldice": 0.5}
-    for words in ("dise", "dice+dice", "-1*dice", "x*dice", "dice+", "inf*bce"):
-        with pytest.raises(InputError, match="is no part, or there twice"):
+    for words, problem in (
+        ("dise", r"there is no loss 'dise'; did you mean 'dice'\?"),
+        ("dice+", r"there is no loss '' in 'dice\+'"),
+        ("dice+dice", "has 'dice' twice"),
+        ("-1*dice", "'-1' is not a factor"),
+        ("x*dice", "'x' is not a factor"),
+        ("inf*bce", "'inf' is not a factor"),
+    ):
+        with pytest.raises(InputError, match=problem):
             loss_parts(words)
 
 
@@ -151,6 +158,14 @@ def test_losses_and_weights_that_do_not_fit_are_refused():
         chosen_loss("auto", True, ["background", "a"], [1, 2, 3])
     with pytest.raises(InputError, match="balanced"):
         chosen_loss("auto", True, ["background", "a"], "balanced")
+    for settings, problem in (
+        ({"loss": "dise"}, "no loss 'dise'"),
+        ({"label_smoothing": 0.1}, "label_smoothing=0.1 has no effect"),
+        ({"class_weights": "dynamic"}, "class_weights='dynamic' is not an option of losses of masks"),
+    ):
+        with pytest.raises(InputError, match=problem):
+            Segmentation.validate_loss(settings, {})
+    Segmentation.validate_loss({"loss": "2*focal+dice", "class_weights": [1.0, 2.0]}, {"loss": "auto"})
     weighted = chosen_loss("cross_entropy", True, ["background", "a"], [1, 3])
     assert weighted.loss.class_weights.tolist() == [1, 3]
 

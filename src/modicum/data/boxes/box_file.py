@@ -1,7 +1,7 @@
 """What a file of boxes says: of which images, and which boxes."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from modicum.data.boxes.given import EXAMPLE, GivenBoxes, from_value, with_units
@@ -40,9 +40,8 @@ def settled(found: BoxFile) -> BoxFile:
         list(found.images.values()), [found.place(image) for image in found.images], found.name
     )
     notes = [] if units is None else [f"{found.name}: boxes are read as {said_units(units)}"]
-    return BoxFile(
-        found.name, dict(zip(found.images, given, strict=True)), found.places, [*found.notes, *notes]
-    )
+    images = dict(zip(found.images, given, strict=True))
+    return replace(found, images=images, notes=[*found.notes, *notes])
 
 
 def said_units(units: str) -> str:
@@ -69,13 +68,5 @@ def read_mapping(document: Mapping[Any, Any], name: str, options: BoxOptions) ->
                 f"{place} has no 'boxes'", f"give one mapping of image to {EXAMPLE}, for all images together"
             )
         boxes = from_value(value, place, options)
-        images[str(image)] = GivenBoxes(
-            boxes.xyxy,
-            boxes.units,
-            boxes.class_names,
-            boxes.scores,
-            boxes.size,
-            boxes.source or f"{place} box",
-            boxes.numbers,
-        )
+        images[str(image)] = replace(boxes, source=boxes.source or f"{place} box")
     return settled(BoxFile(name, images, {image: f"{name}: image '{image}'" for image in images}))

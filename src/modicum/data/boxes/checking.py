@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Bool, Float64
 
 from modicum.data.boxes.boxes import Boxes, count_of_boxes, turned_boxes
 from modicum.data.boxes.column import given_boxes
@@ -87,13 +87,12 @@ def checked_boxes(
         rows.append(
             None
             if one is None or fact is None
-            else _checked(one, fact, manifest.place(row), options, findings)
+            else _checked(one, fact, manifest.describe_row(row), options, findings)
         )
     if findings.refused and options.outside == "refuse":
         place, reason = findings.refused[0]
-        more = (
-            f" ({count_of_boxes(len(findings.refused))} like it in all)" if len(findings.refused) > 1 else ""
-        )
+        count = len(findings.refused)
+        more = f" ({count_of_boxes(count)} of the kind in all)" if count > 1 else ""
         raise InputError(
             f"{place}: {reason}{more}", "correct it, or leave such boxes out with --box-options outside=drop"
         )
@@ -104,33 +103,36 @@ def _checked(
     given: GivenBoxes, facts: ImageFacts, place: str, options: BoxOptions, findings: _Findings
 ) -> Boxes:
     edges, (height, width) = _upright(given, facts, place, options, findings), (facts.height, facts.width)
-    kept = np.ones(len(given), bool)
-    for index, box in enumerate(edges):
-        reason = _fault(box, height, width)
-        if reason:
-            kept[index] = False
-            written = ", ".join(
-                f"{name}={edge:g}"
-                for name, edge in zip(("x0", "y0", "x1", "y1"), given.xyxy[index], strict=True)
+    kept = _usable(edges, height, width)
+    for index in np.flatnonzero(~kept).tolist():
+        written = ", ".join(
+            f"{name}={edge:g}" for name, edge in zip(("x0", "y0", "x1", "y1"), given.xyxy[index], strict=True)
+        )
+        share = " of the image" if given.units == "normalised" else ""
+        turned = f", of EXIF orientation {facts.orientation}" if (facts.orientation or 1) > 1 else ""
+        image = f"{width} x {height} pixels (width x height{turned})"
+        findings.refused.append(
+            (
+                given.place(index, place),
+                f"the box {written}{share} {_fault(edges[index]).format(image=image)}",
             )
-            share = " of the image" if given.units == "normalised" else ""
-            turned = f", of EXIF orientation {facts.orientation}" if (facts.orientation or 1) > 1 else ""
-            image = f"{width} x {height} pixels (width x height{turned})"
-            findings.refused.append(
-                (given.place(index, place), f"the box {written}{share} {reason.format(image=image)}")
-            )
+        )
     ends = np.array([width, height, width, height], np.float64)
-    clipped = np.clip(edges[kept], 0, ends)
-    findings.clipped += int((np.abs(clipped - edges[kept]) > _ROUNDING).any(axis=1).sum())
-    names, scores = given.class_names, given.scores
-    boxes = Boxes(
-        np.zeros((len(given), 4), np.float32), names, None if scores is None else scores.astype(np.float32)
-    ).subset(kept)
-    return Boxes(clipped.astype(np.float32), boxes.class_names, boxes.scores)
+    clipped = np.clip(edges, 0, ends)
+    findings.clipped += int((np.abs(clipped - edges)[kept] > _ROUNDING).any(axis=1).sum())
+    scores = None if given.scores is None else given.scores.astype(np.float32)
+    return Boxes(clipped.astype(np.float32), given.class_names, scores).subset(kept)
 
 
-def _fault(box: Float64[np.ndarray, "4"], height: int, width: int) -> str:
-    """What is wrong with a box; empty where nothing is."""
+def _usable(edges: Float64[np.ndarray, "n 4"], height: int, width: int) -> Bool[np.ndarray, "n"]:
+    """Which boxes have an area, part of which is in the image."""
+    x0, y0, x1, y1 = edges.T
+    inside = (x1 > 0) & (y1 > 0) & (x0 < width) & (y0 < height)
+    return np.isfinite(edges).all(axis=1) & (x1 > x0) & (y1 > y0) & inside
+
+
+def _fault(box: Float64[np.ndarray, "4"]) -> str:
+    """What is wrong with a box that is not usable."""
     if not np.isfinite(box).all():
         return "has an edge that is no number"
     x0, y0, x1, y1 = box.tolist()
@@ -138,9 +140,7 @@ def _fault(box: Float64[np.ndarray, "4"], height: int, width: int) -> str:
         return "is inverted"
     if x1 == x0 or y1 == y0:
         return "has no area"
-    if x1 <= 0 or y1 <= 0 or x0 >= width or y0 >= height:
-        return "lies outside its image of {image}"
-    return ""
+    return "lies outside its image of {image}"
 
 
 def _upright(
@@ -150,7 +150,7 @@ def _upright(
     upright = facts.height, facts.width
     orientation = facts.orientation or 1
     in_file = upright[::-1] if orientation in TURNED else upright
-    ignored = options.exif == "ignored"
+    ignored = options.exif == "ignored" and not given.upright
     if given.size is not None:
         if given.size not in (upright, in_file):
             raise InputError(
@@ -161,7 +161,7 @@ def _upright(
         if upright != in_file:  # only then does the size tell one from the other
             ignored = given.size == in_file
             findings.turned += len(given) > 0 and ignored
-    decided = given.size is not None and upright != in_file
+    decided = given.upright or (given.size is not None and upright != in_file)
     if orientation > 1 and len(given) and not decided:
         findings.assumed += 1
     frame = in_file if ignored else upright
@@ -185,7 +185,8 @@ def _check_alike(manifest: Manifest, given: Sequence[GivenBoxes | None]) -> None
         if len(first) == 2:
             word = {"class_names": "a class", "scores": "a score"}[what]
             raise InputError(
-                f"{manifest.place(first[False])}: its boxes have not {word}, as those of {manifest.place(first[True])}",
+                f"{manifest.describe_row(first[False])}: its boxes have not {word}, as those of "
+                f"{manifest.describe_row(first[True])}",
                 f"give every box {word}, or none",
             )
 

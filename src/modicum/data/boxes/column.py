@@ -51,7 +51,9 @@ def with_box_cells(manifest: Manifest, options: BoxOptions, allow_outside: bool 
     given = [_of_cell(manifest, row, options, files) for row in range(len(manifest))]
     rows = [row for row, one in enumerate(given) if one is not None]
     settled, units = with_units(
-        [one for one in given if one is not None], [manifest.place(row) for row in rows], manifest.source
+        [one for one in given if one is not None],
+        [manifest.describe_row(row) for row in rows],
+        manifest.source,
     )
     texts = dict(zip(rows, (one.to_cell() for one in settled), strict=True))
     cells = [texts.get(row, np.nan) for row in range(len(manifest))]
@@ -67,7 +69,8 @@ def with_checked_cells(manifest: Manifest, rows: Sequence[Boxes | None]) -> Mani
 
 def _checked_cell(boxes: Boxes) -> str:
     scores = None if boxes.scores is None else boxes.scores.astype(np.float64)
-    return GivenBoxes(boxes.xyxy.astype(np.float64), "pixels", boxes.class_names, scores).to_cell()
+    edges = boxes.xyxy.astype(np.float64)
+    return GivenBoxes(edges, "pixels", boxes.class_names, scores, upright=True).to_cell()
 
 
 def given_boxes(manifest: Manifest) -> list[GivenBoxes | None]:
@@ -80,7 +83,7 @@ def given_boxes(manifest: Manifest) -> list[GivenBoxes | None]:
         return [None] * len(manifest)
     plain = BoxOptions()
     return [
-        None if isinstance(cell, float) else from_cell(cell, manifest.place(row), plain)
+        None if isinstance(cell, float) else from_cell(cell, manifest.describe_row(row), plain)
         for row, cell in enumerate(manifest.table[COLUMN])
     ]
 
@@ -89,7 +92,7 @@ def _of_cell(manifest: Manifest, row: int, options: BoxOptions, files: "_BoxFile
     text = manifest.table[COLUMN].iloc[row]
     if isinstance(text, float):
         return None
-    return from_cell(text, manifest.place(row), options) if is_json(text) else files.read(row, text)
+    return from_cell(text, manifest.describe_row(row), options) if is_json(text) else files.read(row, text)
 
 
 class _BoxFiles:
@@ -102,7 +105,7 @@ class _BoxFiles:
 
     def read(self, row: int, text: str) -> GivenBoxes:
         """The boxes of a file that a cell names."""
-        place = self._manifest.place(row)
+        place = self._manifest.describe_row(row)
         path = self._path(text, place)
         if path.suffix.lower() == ".txt":
             if path.parent not in self._names:

@@ -23,12 +23,14 @@ _KEYS = {
     "units": "units",
     "format": "format",
     "size": "size",
+    "upright": "upright",
     "source": "source",
     "numbers": "numbers",
 }
 # Edges of shares of an image that were rounded may be a little over 1.
 _LARGEST_SHARE = 1.01
 _SURELY_PIXELS = 2.0
+_PLAIN = {int, float}
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +45,7 @@ class GivenBoxes:
         size: height and width of the image, where the file says them.
         source: what was read, for messages about a box: ``lesions.csv row``; empty for a manifest's own cell.
         numbers: of each box, to go after ``source``; empty where boxes are counted from 1.
+        upright: whether they are surely those of the upright image, whatever its EXIF orientation.
     """
 
     xyxy: Float64[np.ndarray, "n 4"]
@@ -52,6 +55,7 @@ class GivenBoxes:
     size: tuple[int, int] | None = None
     source: str = ""
     numbers: tuple[int | str, ...] = ()
+    upright: bool = False
 
     def __len__(self) -> int:
         return len(self.xyxy)
@@ -68,20 +72,22 @@ class GivenBoxes:
 
     def to_cell(self) -> str:
         """The text of a table's cell that :func:`from_cell` reads."""
-        found: dict[str, Any] = {"boxes": [[_short(v) for v in box] for box in self.xyxy.tolist()]}
+        found: dict[str, Any] = {"boxes": _short(self.xyxy)}
         found["format"] = "xyxy"
         if self.units is not None:
             found["units"] = self.units
         if self.class_names is not None:
             found["classes"] = list(self.class_names)
         if self.scores is not None:
-            found["scores"] = [_short(score) for score in self.scores.tolist()]
+            found["scores"] = _short(self.scores)
         if self.size is not None:
             found["size"] = list(self.size)
         if self.source:
             found["source"] = self.source
         if self.numbers:
             found["numbers"] = list(self.numbers)
+        if self.upright:
+            found["upright"] = True
         return json.dumps(found, ensure_ascii=False)
 
 
@@ -136,6 +142,7 @@ def from_value(value: Any, place: str, options: BoxOptions) -> GivenBoxes:
         None if size is None else image_size(size[0], size[1], place),
         str(parts.get("source", "")),
         tuple(parts.get("numbers", ())),
+        parts.get("upright") is True,
     )
 
 
@@ -213,6 +220,9 @@ def _edges(value: Any, place: str, options: BoxOptions) -> Float64[np.ndarray, "
     if not isinstance(value, list | tuple):
         raise InputError(f"{place}: boxes are '{value}'", f"write {EXAMPLE}")
     numbers = np.zeros((len(value), 4))
+    if all(type(box) is list and len(box) == 4 and {*map(type, box)} <= _PLAIN for box in value):
+        numbers[:] = np.array(value, np.float64).reshape(-1, 4)  # as most are: many times quicker
+        return edges_of(numbers, options.format or "xyxy")
     for index, box in enumerate(value):
         box = box.tolist() if isinstance(box, np.ndarray) else box
         if not isinstance(box, list | tuple) or len(box) != 4:
@@ -229,7 +239,13 @@ def _number(value: Any, place: str) -> float:
     return float(value)
 
 
-def _short(value: float) -> float | int:
-    """A number as a person would write it: a ten-thousandth of a pixel is close enough, a share has eight digits."""
-    rounded = round(value, 4 if abs(value) > _SURELY_PIXELS else 8) if np.isfinite(value) else value
-    return int(rounded) if np.isfinite(rounded) and float(rounded).is_integer() else rounded
+def _short(values: np.ndarray) -> list[Any]:
+    """Numbers as a person would write them: a ten-thousandth of a pixel is close enough, a share has eight digits."""
+    rounded = np.where(np.abs(values) > _SURELY_PIXELS, np.round(values, 4), np.round(values, 8))
+    return [
+        [_plain(value) for value in row] if isinstance(row, list) else _plain(row) for row in rounded.tolist()
+    ]
+
+
+def _plain(value: float) -> float | int:
+    return int(value) if value.is_integer() else value

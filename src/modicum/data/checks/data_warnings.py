@@ -72,6 +72,12 @@ def _repeat_warnings(found: Mapping[str, Any]) -> Iterator[DataWarning]:
             stops=True,
             examples=_first(leak["text"] for leak in found["leak_pairs"]),
         )
+    if found.get("contradictions"):
+        yield DataWarning(
+            f"{count_of(found['contradictions'], 'picture')} in the data under labels that contradict each other",
+            "correct the labels, or take these images out: nothing can be learned from them, and no score is right",
+            examples=_first(" = ".join(group[:3]) for group in found["contradiction_groups"]),
+        )
     if found["duplicates"]:
         yield DataWarning(
             f"{count_of(found['duplicates'], 'image')} identical to another",
@@ -82,10 +88,12 @@ def _repeat_warnings(found: Mapping[str, Any]) -> Iterator[DataWarning]:
     if within > 0:
         leaked = {frozenset((leak["first"], leak["second"])) for leak in found["leak_pairs"]}
         pairs = [(pair["first"], pair["second"]) for pair in found["near_duplicate_pairs"]]
+        number = found.get("near_contradictions", 0)
+        contrary = f"; {count_of(number, 'pair')} under different labels" if number else ""
         where = "under different patients" if found["patients"] else "in the data"
         yield DataWarning(
             f"{count_of(within, 'pair')} of nearly identical images {where}",
-            "see whether they are one photograph; give them one patient, or remove one",
+            "see whether they are one photograph; give them one patient, or remove one" + contrary,
             examples=_first(
                 f"{one} ≈ {other}" for one, other in pairs if frozenset((one, other)) not in leaked
             ),

@@ -15,7 +15,7 @@ from modicum.data.checks.remembered_pairs import remembered
 from modicum.data.grey_levels import grey_levels
 from modicum.data.image import ImageRef
 from modicum.data.image_facts import THUMBNAIL, ImageFacts, picture_of
-from modicum.data.manifest import REFERENCE, SPLITS, Manifest
+from modicum.data.manifest import LABELS_PREFIX, REFERENCE, SPLITS, Manifest
 from modicum.data.readers import read_image
 from modicum.errors import BrokenImageError, InputError
 from modicum.wording import count_of
@@ -70,6 +70,33 @@ def duplicate_groups(manifest: Manifest, facts: Facts) -> list[list[int]]:
         if fact is not None:
             groups.setdefault(fact.sha256, []).append(row)
     return [rows for rows in groups.values() if len(rows) > 1]
+
+
+def contradictions(manifest: Manifest, groups: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Of groups of rows that show one picture, those whose labels (or known findings) are not the same."""
+    table = manifest.table
+    columns = [f"{LABELS_PREFIX}{name}" for name in manifest.findings] or [
+        n for n in ("label",) if n in table
+    ]
+    cells = [table[name].to_numpy() for name in columns]
+    return [
+        list(rows)
+        for rows in groups
+        if any(len({value for value in of[list(rows)].tolist() if value == value}) > 1 for of in cells)
+    ]
+
+
+def contradiction_notes(manifest: Manifest, facts: Facts) -> list[str]:
+    """A note of pictures that are in the data under more than one label, for those who train on them."""
+    found = contradictions(manifest, duplicate_groups(manifest, facts))
+    if not found:
+        return []
+    images = manifest.table["image"]
+    first = " = ".join(images.iloc[row] for row in found[0][:3])
+    return [
+        f"caution: {count_of(len(found), 'picture')} in the data under labels that contradict each other ({first}): "
+        "correct the labels or take them out"
+    ]
 
 
 def near_pairs(

@@ -33,6 +33,7 @@ _SCHEMA = pa.schema(
         ("orientation", pa.int32()),
         ("decoded", pa.list_(pa.int64())),
         ("cropped", pa.list_(pa.int64())),
+        ("plane", pa.list_(pa.float64())),
         ("mtime_ns", pa.int64()),
     ],
     metadata={b"modicum_facts": VERSION},

@@ -16,7 +16,7 @@ import pandas as pd
 from modicum.atomic_files import write_text
 from modicum.data.boxes import BoxOptions, checked_boxes
 from modicum.data.checks.data_warnings import data_warnings
-from modicum.data.checks.duplicates import duplicate_groups, facts_by_row, leaks, near_pairs
+from modicum.data.checks.duplicates import contradictions, duplicate_groups, facts_by_row, leaks, near_pairs
 from modicum.data.checks.scan import ScanResult
 from modicum.data.image_facts import ImageFacts
 from modicum.data.manifest import COLUMNS, LABELS_PREFIX, SPLITS, Manifest, split_reference
@@ -258,10 +258,14 @@ def _repeats(manifest: Manifest, facts: Sequence[ImageFacts | None], stores: Pat
     groups = duplicate_groups(manifest, facts)
     near = near_pairs(manifest, facts, stores=stores)
     found = leaks(manifest, facts, near)
+    contrary = contradictions(manifest, groups)
     return {
         "duplicates": sum(len(rows) - 1 for rows in groups),
         "duplicate_groups": [[images[row] for row in rows] for rows in groups[:LISTED]],
+        "contradictions": len(contrary),
+        "contradiction_groups": [_with_labels(manifest, rows) for rows in contrary[:LISTED]],
         "near_duplicates": len(near),
+        "near_contradictions": len(contradictions(manifest, [[p.first, p.second] for p in near])),
         "near_duplicate_pairs": [
             {"first": images[p.first], "second": images[p.second], "similarity": round(p.similarity, 4)}
             for p in near[:LISTED]
@@ -272,6 +276,19 @@ def _repeats(manifest: Manifest, facts: Sequence[ImageFacts | None], stores: Pat
             {**vars(leak), "splits": list(leak.splits), "text": str(leak)} for leak in found[:LISTED]
         ],
     }
+
+
+def _with_labels(manifest: Manifest, rows: Sequence[int]) -> list[str]:
+    """Images with what is said of them."""
+    table = manifest.table
+    if manifest.findings:
+        findings = {name: table[LABELS_PREFIX + name].to_numpy() for name in manifest.findings}
+        said = [", ".join(name for name, cells in findings.items() if cells[row] == 1) for row in rows]
+    else:
+        said = [str(table["label"].iloc[row]) for row in rows]
+    return [
+        f"{table['image'].iloc[row]} ({label or 'no finding'})" for row, label in zip(rows, said, strict=True)
+    ]
 
 
 def _counts(manifest: Manifest, column: str) -> dict[str, int]:

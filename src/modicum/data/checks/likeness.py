@@ -1,15 +1,15 @@
-"""How alike two small grey pictures of the same kind are, whatever all pictures of that kind share.
+"""Similarity of two small grey images of the same kind, excluding what all images of that kind share.
 
-All fundus photographs are bright discs, all chest radiographs two dark lungs: plain correlation of two strangers'
-small pictures reaches 0.99. What tells one person's picture from another's is left after three steps:
+All fundus photographs are bright discs, all chest radiographs two dark lungs: plain correlation of small images of
+different patients reaches 0.99. Individual features remain after three steps:
 
-1. *Local contrast*: the local mean is taken off and the local deviation divided out, so that a faint vessel counts as
-   much as the edge of a lung, and brightness, contrast and gamma count for nothing.
-2. *Mask*: large dark surroundings and their edge, the same in every photograph of one camera, are left out.
+1. *Local contrast*: the local mean is subtracted and the local deviation divided out, so that a faint vessel counts as
+   much as the edge of a lung, and brightness, contrast and gamma have no effect.
+2. *Mask*: large dark surroundings and their edge, the same in every photograph of one camera, are excluded.
 3. *Registration*: a few Gauss-Newton steps over shift and stretch of each axis, up to about 5 % of the side, undo a
-   slight crop. Mirroring and turning are not undone: a left eye is no copy of a right one.
+   slight crop. Mirroring and rotation are not undone: a left eye is not a copy of a right one.
 
-The result is the correlation of what remains, 1 for a copy. Thresholds, and the pictures they were measured on, are in
+The result is the correlation of the remainder, 1 for a copy. Thresholds, and the images they were measured on, are in
 :mod:`modicum.data.checks.near_duplicates`.
 """
 
@@ -19,11 +19,11 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Int64, UInt8
 from scipy.ndimage import binary_opening, gaussian_filter, maximum_filter
 
-FLOOR = 2.0  # grey levels; less local deviation than this is noise, and is not blown up
-DARK = 0.06  # of the picture's own range above its least value: surroundings
+FLOOR = 2.0  # grey levels; smaller local deviations are noise, and are not amplified
+DARK = 0.06  # share of the image's range above its minimum: surroundings
 LARGEST_MOVE = 0.05  # of the side
-FEWEST_INSIDE = 0.15  # of the picture; one with less is compared as a whole
-FEWEST_SHARED = 0.1  # of the picture; what is compared over less says nothing
+FEWEST_INSIDE = 0.15  # share of the image; with less, the whole image is compared
+FEWEST_SHARED = 0.1  # share of the image; a comparison over less is meaningless
 STEPS = 5
 
 Pictures = UInt8[np.ndarray, "n side side"]
@@ -31,11 +31,11 @@ Warp = Float[np.ndarray, "n 4"]
 
 
 class Alignment(NamedTuple):
-    """Likeness of pairs after registration.
+    """Similarity of pairs after registration.
 
     Attributes:
-        similarity: correlation of the local contrasts, -1 to 1; 0 where too little is left to compare.
-        warp: rows' shift, columns' shift, rows' stretch, columns' stretch, in pixels at the picture's edge.
+        similarity: correlation of the local contrasts, -1 to 1; 0 if too little remains to compare.
+        warp: rows' shift, columns' shift, rows' stretch, columns' stretch, in pixels at the image's edge.
     """
 
     similarity: Float[np.ndarray, "n"]
@@ -43,23 +43,23 @@ class Alignment(NamedTuple):
 
 
 class Detail(NamedTuple):
-    """What pictures are compared by.
+    """The features by which images are compared.
 
     Attributes:
         contrast: :func:`local_contrast`.
-        inside: where they are compared (:func:`inside`).
+        inside: mask of compared pixels (:func:`inside`).
     """
 
     contrast: Float32[np.ndarray, "n side side"]
     inside: Bool[np.ndarray, "n side side"]
 
     def at(self, indices: Int64[np.ndarray, "m"]) -> "Detail":
-        """That of some pictures, each as often as it is named."""
+        """The features of images by index, with repetitions."""
         return self._replace(contrast=self.contrast[indices], inside=self.inside[indices])
 
 
 def detail_of(pictures: Pictures) -> Detail:
-    """Computed once for each picture, however many others it is compared with."""
+    """Computes the features, once for each image."""
     return Detail(local_contrast(pictures), inside(pictures))
 
 
@@ -73,7 +73,7 @@ def local_contrast(pictures: Pictures) -> Float32[np.ndarray, "n side side"]:
 
 
 def inside(pictures: Pictures) -> Bool[np.ndarray, "n side side"]:
-    """True away from large dark surroundings and their edges; everywhere in a picture that is little else.
+    """True outside large dark surroundings and their edges; everywhere in an image that is mostly dark.
 
     "Large" is where a 3 x 3 square fits.
     """
@@ -88,17 +88,17 @@ def inside(pictures: Pictures) -> Bool[np.ndarray, "n side side"]:
 
 
 def align(first: Pictures, second: Pictures, start: Warp | None = None, steps: int = STEPS) -> Alignment:
-    """:func:`align_detail` of pairs of pictures of one side, 0 to 255."""
+    """:func:`align_detail` for pairs of images of one size, 0 to 255."""
     return align_detail(detail_of(first), detail_of(second), start, steps)
 
 
 def align_detail(first: Detail, second: Detail, start: Warp | None = None, steps: int = STEPS) -> Alignment:
-    """Registers each picture of ``second`` on its partner in ``first`` and says how alike they then are.
+    """Registers each image of ``second`` on its partner in ``first``, and computes their similarity.
 
     Args:
-        first, second: pairs of pictures of one side.
-        start: where to start from, for instance from a coarser picture; nothing moved where it is not given.
-        steps: of Gauss-Newton.
+        first, second: pairs of images of one size.
+        start: initial warp, for instance from a coarser image; identity by default.
+        steps: number of Gauss-Newton steps.
     """
     (fixed, seen), (moving, seen_moving) = first, (second.contrast, second.inside.astype(np.float32))
     count, side = fixed.shape[:2]
@@ -120,7 +120,7 @@ def align_detail(first: Detail, second: Detail, start: Warp | None = None, steps
 
 
 def align_closely(first: Pictures, second: Pictures) -> Alignment:
-    """The same from coarse (32 pixels) to fine, for pictures whose side is 32 times a power of two."""
+    """:func:`align` from coarse (32 pixels) to fine, for images whose side is 32 times a power of two."""
     finest = first.shape[-1]
     side, warp = min(32, finest), None
     while True:
@@ -143,7 +143,7 @@ def _reduced(pictures: Pictures, side: int) -> UInt8[np.ndarray, "n {side} {side
 def _interpolation(
     shift: Float[np.ndarray, "n"], stretch: Float[np.ndarray, "n"], side: int
 ) -> Float32[np.ndarray, "n side side"]:
-    """Linear interpolation along one axis as a matrix; a row's weights fall short of 1 outside the picture."""
+    """Linear interpolation along one axis as a matrix; a row's weights sum to less than 1 outside the image."""
     pixel = np.arange(side)
     from_centre = (2 * pixel - (side - 1)) / (side - 1)
     wanted = pixel + shift[:, None] + stretch[:, None] * from_centre
@@ -169,7 +169,7 @@ def _step(
     moved: Float32[np.ndarray, "n side side"],
     weight: Float32[np.ndarray, "n side side"],
 ) -> Warp:
-    """One Gauss-Newton step towards the least weighted squared difference."""
+    """One Gauss-Newton step to minimise the weighted squared difference."""
     n, side, _ = fixed.shape
     from_centre = np.linspace(-1, 1, side, dtype=np.float32)
     down, right = np.gradient(moved, axis=1), np.gradient(moved, axis=2)

@@ -1,19 +1,20 @@
-"""Finding pictures that are the same photograph, re-encoded, resized, brightened or slightly cropped.
+"""Finds images that are the same photograph, re-encoded, resized, brightened or slightly cropped.
 
-Three sieves, each slower and finer than the one before:
+Three filters, each slower and finer than the previous one:
 
 1. A perceptual hash of 255 bits: the signs of the low-frequency cosine coefficients (DCT-II) of the local contrast of
-   the 32 x 32 thumbnail. Pairs within :data:`HASH_DISTANCE` bits go on. (The usual 64 bits of brightness tell one
-   fundus photograph from the next as little as one copy from another.)
-2. Likeness of the two thumbnails after registration (:mod:`modicum.data.checks.likeness`), at least :data:`PROMISING`.
-3. Likeness at 128 x 128 pixels, from the files (64 for small images), at least :data:`SAME`. Where the files are not
-   at hand or no larger than the thumbnail, the thumbnails alone decide, by a stricter bound.
+   the 32 x 32 thumbnail. Pairs within :data:`HASH_DISTANCE` bits are kept. (The usual 64 bits of brightness do not
+   separate different fundus photographs from copies.)
+2. Similarity of the two thumbnails after registration (:mod:`modicum.data.checks.likeness`), at least
+   :data:`PROMISING`.
+3. Similarity at 128 x 128 pixels, from the files (64 for small images), at least :data:`SAME`. If the files are not
+   available or not larger than the thumbnail, the thumbnails decide, with a stricter threshold.
 
 Measured on 1,283 real images (chest radiographs, fundus photographs of three collections, skin, OCTA and MR) and copies
 of each: JPEG at quality 50, half and double size, 10 % brighter, gamma 0.85: all found; 2 % cropped on all sides: all
-found; on two sides: all but 3; cropped, halved, JPEG at quality 50 and brightened at once: 1,272 found. No two
-strangers were taken for one: their likeness in sieve 3 was 0.44 at most, that of one patient on two days 0.69, that of
-one slice in two MR contrasts 0.73, and that of the known copies 0.89 and more. Mirrored images are no copies.
+found; on two sides: all but 3; cropped, halved, JPEG at quality 50 and brightened at once: 1,272 found. There were no
+false positives: the similarity in filter 3 was 0.44 at most for different patients, 0.69 for one patient on two days,
+0.73 for one slice in two MR contrasts, and 0.89 and more for the known copies. Mirrored images are not copies.
 """
 
 from collections import OrderedDict
@@ -29,13 +30,13 @@ from modicum.progress import track
 
 THUMBNAIL = 32
 HASH_DISTANCE = 72
-PROMISING = {1: 0.62, STEPS: 0.68}  # likeness of thumbnails after so many steps of registration
+PROMISING = {1: 0.62, STEPS: 0.68}  # similarity of thumbnails after this number of registration steps
 SAME = {32: 0.97, 64: 0.90, 128: 0.75}
 # Beyond these numbers the search becomes stricter instead of slower.
 MOST_CANDIDATES = 200_000
 MOST_PROMISING = 50_000
 MOST_CLOSER_LOOKS = 2_000
-MOST_DETAILS = 50_000  # images whose detail is kept while pairs of them are compared: 250 MB
+MOST_DETAILS = 50_000  # images whose features are kept while pairs are compared: 250 MB
 
 Thumbnails = UInt8[np.ndarray, "n 32 32"]
 Indices = Int64[np.ndarray, "m"]
@@ -45,11 +46,11 @@ Wanted = Callable[[Indices, Indices], Bool[np.ndarray, "m"]]
 
 @dataclass(frozen=True)
 class NearPair:
-    """Two pictures that show the same photograph.
+    """Two images of the same photograph.
 
     Attributes:
-        first, second: positions of the two, ``first < second``.
-        similarity: of local contrast after registration, 0 to 1.
+        first, second: indices of the two, ``first < second``.
+        similarity: correlation of local contrast after registration, 0 to 1.
     """
 
     first: int
@@ -60,13 +61,13 @@ class NearPair:
 def near_duplicates(
     thumbnails: Thumbnails, closer: Closer | None = None, wanted: Wanted | None = None
 ) -> list[NearPair]:
-    """All pairs of near-identical pictures, the most alike first. Exact copies are among them.
+    """Finds all pairs of near-identical images, the most similar first, including exact copies.
 
     Args:
-        thumbnails: area-averaged grey pictures. Blank ones are like nothing.
-        closer: gives picture ``i`` as grey, 128 x 128 (64 x 64, 32 x 32 where it is no larger), or None where it
+        thumbnails: area-averaged grey images. Blank ones match nothing.
+        closer: returns image ``i`` as grey, 128 x 128 (64 x 64, 32 x 32 if it is not larger), or None if it
             cannot be read. Without it the thumbnails decide, and cropped copies are missed.
-        wanted: of candidate pairs, which to go on with (for instance those in different splits).
+        wanted: selects candidate pairs (for instance those in different splits).
     """
     first, second, _ = hamming_pairs(perceptual_hash(thumbnails), HASH_DISTANCE, wanted, MOST_CANDIDATES)
     for steps, bound in PROMISING.items():
@@ -75,26 +76,28 @@ def near_duplicates(
         order = order[likeness[order] >= bound][:MOST_PROMISING]
         first, second, likeness = first[order], second[order], likeness[order]
     look = _Look(closer) if closer is not None else None
-    found = []
+    near_pairs = []
     pairs = zip(first.tolist(), second.tolist(), likeness.tolist(), strict=True)
-    shown = track(pairs, "Comparing images", len(first)) if look is not None and len(first) > 100 else pairs
-    for rank, (a, b, similarity) in enumerate(shown):
+    candidates = (
+        track(pairs, "Comparing images", len(first)) if look is not None and len(first) > 100 else pairs
+    )
+    for rank, (a, b, similarity) in enumerate(candidates):
         side = THUMBNAIL
         if look is not None and rank < MOST_CLOSER_LOOKS:
             side, similarity = look(a, b, similarity)
         if similarity >= SAME[side]:
-            found.append(NearPair(a, b, min(1.0, similarity)))
-    return sorted(found, key=lambda pair: (-pair.similarity, pair.first, pair.second))
+            near_pairs.append(NearPair(a, b, min(1.0, similarity)))
+    return sorted(near_pairs, key=lambda pair: (-pair.similarity, pair.first, pair.second))
 
 
 def perceptual_hash(thumbnails: Thumbnails) -> UInt64[np.ndarray, "n 4"]:
-    """255 bits of each picture and one that is always 0; blank pictures have only zeros."""
+    """A hash of 255 bits for each image, and one bit that is always 0; blank images have only zeros."""
     rows, columns = np.indices((THUMBNAIL, THUMBNAIL)).reshape(2, -1)
     frequency = np.lexsort((rows, rows + columns))[1:256]  # by diagonals, without the mean
     bits = np.zeros((len(thumbnails), 256), dtype=bool)
     for block in _blocks(len(thumbnails), 1024):
         waves = dctn(local_contrast(thumbnails[block]), axes=(1, 2), norm="ortho")
-        # Not simply above zero: what rounding leaves of a blank picture is no pattern.
+        # Not simply above zero: rounding errors of a blank image are not a pattern.
         bits[block, :255] = waves.reshape(len(waves), -1)[:, frequency] > 1e-3
     return np.packbits(bits, axis=1).view(np.uint64)
 
@@ -105,17 +108,17 @@ def hamming_pairs(
     wanted: Wanted | None = None,
     most: int | None = None,
 ) -> Int64[np.ndarray, "3 m"]:
-    """All pairs ``i < j`` of hashes that differ in at most ``distance`` bits: rows ``i``, ``j`` and how many bits.
+    """All pairs ``i < j`` of hashes that differ in at most ``distance`` bits: rows ``i``, ``j`` and number of bits.
 
     Args:
-        hashes: up to 255 bits that can differ; a hash of zeros is near to nothing.
-        distance: of pairs to find.
-        wanted: leaves out pairs early.
-        most: as soon as more pairs than this are found, the bound is lowered for all until they fit.
+        hashes: up to 255 bits that can differ; a hash of zeros matches nothing.
+        distance: maximum distance.
+        wanted: selects pairs early.
+        most: maximum number of pairs; with more, the distance is lowered for all until they fit.
     """
     words = np.ascontiguousarray(hashes.T)
     usable = np.asarray(hashes.any(axis=1))
-    found = [np.zeros((3, 0), np.int64)]
+    blocks_of_pairs = [np.zeros((3, 0), np.int64)]
     total = 0
     for rows in _blocks(len(hashes), 64):
         for columns in _blocks(len(hashes), 4096, rows.start):
@@ -126,31 +129,31 @@ def hamming_pairs(
             if wanted is not None and pairs.size:
                 pairs = pairs[:, wanted(pairs[0], pairs[1])]
             if pairs.size:
-                found.append(pairs)
+                blocks_of_pairs.append(pairs)
                 total += pairs.shape[1]
         while most is not None and total > most and distance > 0:
             distance -= 1
-            found = [pairs[:, pairs[2] <= distance] for pairs in found]
-            total = sum(pairs.shape[1] for pairs in found)
-    return np.concatenate(found, axis=1)
+            blocks_of_pairs = [pairs[:, pairs[2] <= distance] for pairs in blocks_of_pairs]
+            total = sum(pairs.shape[1] for pairs in blocks_of_pairs)
+    return np.concatenate(blocks_of_pairs, axis=1)
 
 
 def _likeness(
     thumbnails: Thumbnails, first: Indices, second: Indices, steps: int
 ) -> Float64[np.ndarray, "m"]:
     blocks = _blocks(len(first), 1024)
-    shown = track(blocks, "Comparing thumbnails") if len(blocks) > 10 else blocks
+    tracked = track(blocks, "Comparing thumbnails") if len(blocks) > 10 else blocks
     images = np.unique(np.concatenate([first, second]))
-    # Most of the time would go into the detail of each pair's images; 5 KB an image, which many pairs share.
-    known = detail_of(thumbnails[images]) if len(images) <= MOST_DETAILS else None
+    # Most of the time would be spent on the features of each pair's images; 5 KB per image, shared by many pairs.
+    details = detail_of(thumbnails[images]) if len(images) <= MOST_DETAILS else None
     parts = [np.zeros(0)]
-    for block in shown:
+    for block in tracked:
         pair = first[block], second[block]
-        one, other = (
-            detail_of(thumbnails[rows]) if known is None else known.at(np.searchsorted(images, rows))
+        first_detail, second_detail = (
+            detail_of(thumbnails[rows]) if details is None else details.at(np.searchsorted(images, rows))
             for rows in pair
         )
-        parts.append(align_detail(one, other, steps=steps).similarity)
+        parts.append(align_detail(first_detail, second_detail, steps=steps).similarity)
     return np.concatenate(parts)
 
 
@@ -175,15 +178,16 @@ class _Look:
         self._recent: OrderedDict[int, UInt8[np.ndarray, "side side"] | None] = OrderedDict()
 
     def __call__(self, first: int, second: int, similarity: float) -> tuple[int, float]:
-        """The scale, and the similarity there; what the thumbnails gave where there is nothing finer."""
-        one, other = self._picture(first), self._picture(second)
-        if one is None or other is None:
+        """The scale, and the similarity at it; that of the thumbnails if there is nothing finer."""
+        first_picture, second_picture = self._picture(first), self._picture(second)
+        if first_picture is None or second_picture is None:
             return THUMBNAIL, similarity
-        side = min(len(one), len(other))
+        side = min(len(first_picture), len(second_picture))
         if side <= THUMBNAIL:
             return THUMBNAIL, similarity
         pair = [
-            picture.reshape(side, len(picture) // side, side, -1).mean((1, 3)) for picture in (one, other)
+            picture.reshape(side, len(picture) // side, side, -1).mean((1, 3))
+            for picture in (first_picture, second_picture)
         ]
         grey = [np.rint(picture).astype(np.uint8)[None] for picture in pair]
         return side, float(align_closely(grey[0], grey[1]).similarity[0])

@@ -1,7 +1,7 @@
-"""Near-duplicates that were looked for once are not looked for again, run after run on the same images.
+"""Caches near-duplicates, so that runs on the same images do not search again.
 
-What the search depends on (the content of every file, which rows are one patient's, the splits) is in the file's name, so
-that nothing found earlier is ever used for other data. A file that cannot be read is as good as none.
+The inputs of the search (the content of every file, the rows of each patient, the splits) are hashed in the file's
+name, so that a cached result is never used for other data. A file that cannot be read is ignored.
 """
 
 import hashlib
@@ -13,32 +13,32 @@ from modicum.atomic_files import write_text
 from modicum.data.checks.near_duplicates import NearPair
 
 FOLDER = "near-duplicates"
-"""Of the files, in the folder of the stores."""
+"""Folder of the files, in the folder of the stores."""
 FEWEST = 500
-"""Of images that a file is worth."""
-_VERSION = 1  # of the search: to be raised when it finds something else
+"""Minimum number of images for which a file is written."""
+_VERSION = 1  # of the search: increase when its results change
 
 
 def remembered(
     stores: Path | None, rows: Iterable[tuple[str, ...]], find: Callable[[], list[NearPair]]
 ) -> list[NearPair]:
-    """What ``find`` finds, or found when it was last asked about the same rows.
+    """The result of ``find``, or its cached result for the same rows.
 
     Args:
-        stores: folder of the stores; None looks again every time.
-        rows: all that ``find`` depends on.
+        stores: folder of the stores; None disables the cache.
+        rows: everything that ``find`` depends on.
     """
-    known = list(rows)
-    if stores is None or len(known) < FEWEST:
+    row_list = list(rows)
+    if stores is None or len(row_list) < FEWEST:
         return find()
-    digest = hashlib.sha256(json.dumps([_VERSION, known]).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps([_VERSION, row_list]).encode()).hexdigest()
     path = stores / FOLDER / f"{digest[:32]}.json"
-    found = _read(path, len(known))
-    if found is None:
-        found = find()
+    pairs = _read(path, len(row_list))
+    if pairs is None:
+        pairs = find()
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, json.dumps([[pair.first, pair.second, pair.similarity] for pair in found]))
-    return found
+        write_text(path, json.dumps([[pair.first, pair.second, pair.similarity] for pair in pairs]))
+    return pairs
 
 
 def _read(path: Path, count: int) -> list[NearPair] | None:

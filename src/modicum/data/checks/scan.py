@@ -1,6 +1,6 @@
-"""Reads every image of a data set once, and says of each what it is or why it is broken.
+"""Reads every image of a data set once, and collects facts and errors.
 
-Images that cannot be read are collected, not raised, so that a scan always comes to its end.
+Errors of images are collected, not raised, so that a scan always completes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from modicum.data.readers import read_image
 from modicum.errors import BrokenImageError
 from modicum.progress import bar
 
-# A JPEG is decoded at no more than about this size: the statistics hardly change, and it takes a fifth of the time.
+# A JPEG is decoded at about this size at most: the statistics hardly change, and it takes a fifth of the time.
 DECODED_SIDE = 256
 FEW = 100  # images; for fewer, starting processes takes longer than reading
 
@@ -30,12 +30,12 @@ class KnownFacts:
 
 @dataclass(frozen=True)
 class ScanResult:
-    """What a scan found.
+    """The result of a scan.
 
     Attributes:
-        facts: of the readable images, in the order asked.
-        broken: the others, with reasons, in the order asked.
-        mtimes_ns: times of change of the files, by reference; empty where the facts come from elsewhere.
+        facts: facts of the readable images, in order.
+        broken: errors of the others, in order.
+        mtimes_ns: times of change of the files, by reference; empty if the facts are from elsewhere.
     """
 
     facts: list[ImageFacts]
@@ -44,29 +44,31 @@ class ScanResult:
 
 
 def scan(
-    refs: Sequence[ImageRef], workers: int | None = None, known: Mapping[str, KnownFacts] | None = None
+    refs: Sequence[ImageRef],
+    workers: int | None = None,
+    earlier_facts: Mapping[str, KnownFacts] | None = None,
 ) -> ScanResult:
     """Reads every image once.
 
     Args:
-        refs: the images. One that stands there twice is read once.
-        workers: processes; 0 for this one, None for as many as there are processors, or 0 for few images.
-        known: what :func:`~modicum.data.checks.facts_file.load_facts` gave; files that have not changed since are not
-            read again.
+        refs: the images. Repeated ones are read once.
+        workers: number of processes; 0 for this one, None for one per CPU, or 0 for few images.
+        earlier_facts: from :func:`~modicum.data.checks.facts_file.load_facts`; files that have not changed since are
+            not read again.
     """
-    known = known or {}
+    earlier_facts = earlier_facts or {}
     unique = list({str(ref): ref for ref in refs}.values())
     answers: dict[str, KnownFacts | BrokenImageError] = {}
     for ref in unique:
-        earlier = known.get(str(ref))
+        earlier = earlier_facts.get(str(ref))
         if earlier is not None and file_state(ref.path) == (earlier.facts.bytes, earlier.mtime_ns):
             answers[str(ref)] = earlier
     todo = [ref for ref in unique if str(ref) not in answers]
-    with bar("Reading images", len(todo)) as shown:
-        found = in_processes(facts_of_file, todo, _workers(workers, len(todo)), ended_its_process)
-        for ref, answer in zip(todo, found, strict=True):
+    with bar("Reading images", len(todo)) as progress_bar:
+        answers_in_order = in_processes(facts_of_file, todo, _workers(workers, len(todo)), ended_its_process)
+        for ref, answer in zip(todo, answers_in_order, strict=True):
             answers[str(ref)] = answer
-            shown.advance()
+            progress_bar.advance()
     result = ScanResult([], [])
     for ref in refs:
         answer = answers[str(ref)]
@@ -79,7 +81,7 @@ def scan(
 
 
 def facts_of_file(ref: ImageRef) -> KnownFacts | BrokenImageError:
-    """The facts of one image; one that cannot be read is an answer too."""
+    """The facts of one image, or the error if it cannot be read."""
     return or_broken(ref, lambda: _read_facts(ref))
 
 
@@ -92,7 +94,7 @@ def _read_facts(ref: ImageRef) -> KnownFacts:
     return KnownFacts(facts_of(image, str(ref), digest, state.size), state.mtime_ns)
 
 
-def _workers(asked: int | None, images: int) -> int:
-    if asked is not None:
-        return asked
+def _workers(requested: int | None, images: int) -> int:
+    if requested is not None:
+        return requested
     return 0 if images < FEW else usable_cores()

@@ -1,4 +1,4 @@
-"""From whatever a data set is on disk to a checked :class:`~modicum.data.manifest.Manifest`."""
+"""Reads data sets in many layouts as a checked :class:`~modicum.data.manifest.Manifest`."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,17 +12,27 @@ from modicum.data.boxes.column import with_box_cells, with_box_file
 from modicum.data.boxes.options import BoxOptions
 from modicum.data.layouts.box_source import box_source
 from modicum.data.layouts.columns import tidy
+from modicum.data.layouts.file_finder import find_files
+from modicum.data.layouts.folder_grounds import grounded
 from modicum.data.layouts.folders import holds_images, images_manifest, read_folder
-from modicum.data.layouts.monai import is_datalist, read_datalist
+from modicum.data.layouts.monai import is_datalist, read_datalist, set_aside_unlabelled
 from modicum.data.layouts.npz import is_array_data, read_npz
 from modicum.data.layouts.paths import confine, refuse_repeats, require_files
 from modicum.data.layouts.public import LayoutOptions, read_public
 from modicum.data.layouts.public.pairs import read_pairs
 from modicum.data.layouts.split_lists import apply_split_lists
-from modicum.data.layouts.table import TABLE_SUFFIXES, named_table_in, read_table, short_name, table_in
+from modicum.data.layouts.table import (
+    TABLE_SUFFIXES,
+    named_table_in,
+    read_table,
+    short_name,
+    table_in,
+    tables_of,
+)
+from modicum.data.layouts.unread_files import unread_notes
 from modicum.data.manifest import Manifest, name_classes, split_reference
 from modicum.errors import InputError
-from modicum.wording import count_of
+from modicum.wording import count_of, listed
 
 __all__ = [
     "LayoutOptions",
@@ -51,29 +61,30 @@ def load_manifest(
     missing: Literal["error", "keep"] = "error",
     unlabelled: Literal["drop", "keep"] = "drop",
 ) -> Manifest:
-    """Reads a data set and checks all that can be checked without opening its images.
+    """Reads a data set, and checks everything that can be checked without opening its images.
 
     Args:
         source: a CSV, TSV or Parquet table, a MONAI data list, a MedMNIST-style ``.npz``, one image, or a
-            folder that holds one of these, a public data set (see ``modicum.data.layouts.public``), or images (a
-            folder a class, with or without train, val and test).
-        columns: for tables, the column that plays a role: ``{"image": "file", "label": "dr_grade"}``; several
-            for ``labels`` are a finding each; ``""`` ignores the column of that name. Of any data set, ``boxes`` can
-            be a file of boxes instead, or a mapping of images to boxes; see :func:`modicum.data.boxes.read_boxes`.
-        images: for tables, the folder of the images where it is not the table's own or ``images`` beside it.
+            folder that contains one of these, a public data set (see ``modicum.data.layouts.public``), or images
+            (one folder per class, with or without train, val and test).
+        columns: for tables, the column for each role: ``{"image": "file", "label": "dr_grade"}``; several
+            for ``labels`` are one finding each; ``""`` ignores the column of that name. Of any data set, ``boxes``
+            can be a file of boxes instead, or a mapping of images to boxes; see
+            :func:`modicum.data.boxes.read_boxes`.
+        images: for tables, the folder of the images, if not the table's own or ``images`` next to it.
         split_lists: a folder with published split lists (``*train*.txt``, ...), or the lists themselves.
-        classes: all allowed labels, where the user named them.
-        layout: the name of the public layout to read a folder as, ``folder`` for none; found by itself by default.
-        layout_options: where layouts and split lists leave a choice.
-        pairs: what is image and what is target, of folders or volumes: ``("T1", "T2")``.
+        classes: all allowed labels, if set by the user.
+        layout: the name of the public layout to read a folder as, ``folder`` for none; detected by default.
+        layout_options: options of layouts and split lists.
+        pairs: names of image and target, of folders or volumes: ``("T1", "T2")``.
         box_options: how boxes are read where there is a choice.
-        allow_outside: accept references that leave the data set's folder.
-        missing: ``keep`` leaves rows in whose file is not there, so that they are reported with the broken
-            ones.
-        unlabelled: ``keep`` leaves rows in that have no label although the table has labels.
+    allow_outside: accept references outside the data set's folder.
+        missing: ``keep`` keeps rows whose file does not exist, so that they are reported with the broken
+                ones.
+        unlabelled: ``keep`` keeps rows without a label in a table with labels.
 
     Raises:
-        InputError: names the row, the value and the remedy.
+        InputError: invalid data; names the row, the value and the remedy.
     """
     source = Path(source)
     options, of_boxes = LayoutOptions.of(layout_options), BoxOptions.of(box_options)
@@ -82,12 +93,22 @@ def load_manifest(
         if pairs is not None or layout not in (None, "folder"):
             manifest = _read_as(source, layout, options, pairs, bool(columns) or images is not None)
         else:
-            manifest = _read(source, columns, None if images is None else Path(images), layout, options)
+            manifest = _read(
+                source,
+                columns,
+                None if images is None else Path(images),
+                layout,
+                options,
+                split_lists is not None,
+            )
+    if unlabelled == "drop" and manifest.source.endswith(".json"):
+        manifest = set_aside_unlabelled(manifest)
     if split_lists is not None and "split" in manifest.table:
-        # The lists replace it, so its own words need not make sense.
+        # The lists replace the column, so its values need not be valid.
         manifest = replace(manifest, table=manifest.table.drop(columns="split"))
-    # Whoever names an image means it, wherever a link leads.
-    manifest = confine(tidy(manifest, classes), allow_outside or _is_image(source))
+    # An image named by the user is accepted even if a link leads outside.
+    allow_outside = allow_outside or _is_image(source)
+    manifest = confine(find_files(confine(tidy(manifest, classes), allow_outside)), allow_outside)
     if missing == "error" and split_lists is None:
         require_files(manifest)
     refuse_repeats(manifest)
@@ -109,31 +130,32 @@ def load_manifest(
 
 
 def data_name(source: Path | str) -> str:
-    """A short name of a data set, from its path alone: the folder's, the file's, or that of the file's folder."""
+    """A short name of a data set from its path: the folder's, the file's, or that of the file's folder."""
     path = Path(source)
     return path.absolute().name if path.is_dir() else short_name(path)
 
 
 def drop_unlabelled(manifest: Manifest) -> Manifest:
-    """Leaves out rows without a label (or without any known finding), with a note of how many.
+    """Removes rows without a label (or without any known finding), with a note of how many.
 
     Raises:
-        InputError: none has one.
+        InputError: no row has a label.
     """
     table = manifest.table
     findings = [f"labels:{name}" for name in manifest.findings]
     columns = findings or (["label"] if "label" in table else [])
     if not columns:
         return manifest
-    known = table[columns].notna().any(axis=1).to_numpy(dtype=bool)
-    if known.all():
+    has_label = table[columns].notna().any(axis=1).to_numpy(dtype=bool)
+    if has_label.all():
         return manifest
-    if not known.any():
+    if not has_label.any():
         raise InputError(
-            f"{manifest.source}: no row has a label", "fill in the labels or name another column"
+            f"{manifest.source}: no row has a label",
+            "fill in the labels, or pass another column with --label COLUMN",
         )
-    kept = manifest.subset(known)
-    kept.notes.append(f"left out: {count_of(int((~known).sum()), 'image')} without a label")
+    kept = manifest.subset(has_label)
+    kept.notes.append(f"left out: {count_of(int((~has_label).sum()), 'image')} without a label")
     return kept
 
 
@@ -146,7 +168,7 @@ def check_labels(manifest: Manifest, classes: Sequence[str]) -> None:
     for row in np.flatnonzero(wrong)[:1]:
         label = labels.iloc[row]
         raise InputError(
-            f"{manifest.place(int(row))}: label '{label}' is not in {name_classes(list(classes))}",
+            f"{manifest.describe_row(int(row))}: label '{label}' is not in {name_classes(list(classes))}",
             f"fix the row or pass --classes {','.join([*map(str, classes), label])}",
         )
 
@@ -154,23 +176,28 @@ def check_labels(manifest: Manifest, classes: Sequence[str]) -> None:
 def _read_as(
     source: Path, layout: str | None, options: LayoutOptions, pairs: Sequence[str] | None, for_table: bool
 ) -> Manifest:
-    """A folder as the layout that was asked for, or as pairs."""
+    """Reads a folder as the given layout, or as pairs."""
     if not source.is_dir():
-        raise InputError(f"'{source}' is no folder", "give the data set's folder, or leave the layout out")
+        raise InputError(
+            f"'{source}' is not a folder", "pass the data set's folder, or leave out --pairs or the layout"
+        )
     if for_table or (layout is not None and pairs is not None):
         raise InputError(
             f"both a layout and {'columns' if for_table else 'pairs'} are given for '{source.name}'",
-            "leave one of the two out",
+            "leave out one of the two",
         )
     if pairs is not None:
         if len(pairs) != 2 or not all(pairs):
             raise InputError(
-                f"pairs are '{','.join(pairs)}'", "give two names, the image's and the target's: T1,T2"
+                f"pairs '{','.join(pairs)}' are not two names",
+                "pass the names of image and target, for instance T1,T2",
             )
         return read_pairs(source, (pairs[0], pairs[1]), options).manifest(source)
     manifest = read_public(source, options, layout)
     if manifest is None:
-        raise InputError(f"folder '{source.name}' cannot be read", "leave the layout out")
+        raise InputError(
+            f"folder '{source.name}' does not have layout '{layout}'", "leave out the layout to detect it"
+        )
     return manifest
 
 
@@ -180,26 +207,33 @@ def _read(
     images: Path | None,
     layout: str | None,
     options: LayoutOptions,
+    with_lists: bool,
 ) -> Manifest:
     if source.is_dir():
-        return _read_folder(source, columns, images, None if layout == "folder" else options)
+        # Published lists bring the labels that the folders of images do not say.
+        by_folders = with_lists or layout == "folder"
+        made = _read_folder(source, columns, images, None if layout == "folder" else options, by_folders)
+        # A table or a data list says which files it means; a folder means all that it holds.
+        return made if made.origins else replace(made, notes=[*made.notes, *unread_notes(source)])
     if _is_image(source):
         return images_manifest([source if source.exists() else str(source)])
     if not source.exists():
-        raise InputError(f"'{source}' is not there", "give a folder, a table, a data list or an .npz file")
+        raise InputError(f"'{source}' does not exist", "pass a folder, a table, a data list or an .npz file")
     suffix = source.suffix.lower()
     if suffix in TABLE_SUFFIXES:
         return read_table(source, columns, images)
     if columns or images is not None:
         raise InputError(
-            f"'{source.name}' is no table", "name columns and a folder of images only for tables"
+            f"'{source.name}' is not a table (expected .csv, .tsv or .parquet)",
+            "pass a table, or leave out columns and --images",
         )
     if suffix == ".json":
         return read_datalist(source)
     if suffix == ".npz":
         return read_npz(source)
     raise InputError(
-        f"'{source.name}' is no data set that can be read", "give a folder, CSV, TSV, Parquet, JSON or .npz"
+        f"'{source.name}' is not a data set that can be read",
+        "pass a folder, or a .csv, .tsv, .parquet, .json or .npz file",
     )
 
 
@@ -208,29 +242,45 @@ def _read_folder(
     columns: Mapping[str, str | Sequence[str]] | None,
     images: Path | None,
     options: LayoutOptions | None,
+    by_folders: bool,
 ) -> Manifest:
-    """What a folder is; without options no public data set."""
+    """Reads a folder; as a public data set only with options; ``by_folders`` takes folders as classes without a note."""
     if options is not None and not columns and images is None and named_table_in(folder) is None:
         public = read_public(folder, options)
         if public is not None:
             return public
     table = table_in(folder, columns)
     if table is not None:
-        return replace(read_table(table, columns, images), name=data_name(folder))
+        made = read_table(table, columns, images)
+        others = [path.name for path in tables_of(folder) if path != table]
+        ground = f"read as the table '{table.name}' in the folder" + (
+            f"; not read: {listed(others)}" if others else ""
+        )
+        return replace(made, name=data_name(folder), notes=[ground, *made.notes])
     if columns or images is not None:
         raise InputError(
-            f"folder '{folder.name}' holds no table", "name columns and a folder of images only for tables"
+            f"folder '{folder.name}' contains no table (.csv, .tsv or .parquet)",
+            "pass the table, or leave out columns and --images",
         )
     lists = [path for path in sorted(folder.glob("*.json")) if is_datalist(path)]
     arrays = [path for path in sorted(folder.glob("*.npz")) if is_array_data(path)]
-    found = lists or (arrays if arrays and not holds_images(folder) else [])
-    if len(found) > 1:
-        names = ", ".join(path.name for path in found)
-        raise InputError(f"folder '{folder.name}' holds several data sets ({names})", "give the one to use")
-    if found:
-        manifest = read_datalist(found[0]) if lists else read_npz(found[0])
-        return replace(manifest, name=data_name(folder))
-    return read_folder(folder)
+    data_files = lists or (arrays if arrays and not holds_images(folder) else [])
+    if len(data_files) > 1:
+        names = ", ".join(path.name for path in data_files)
+        raise InputError(
+            f"folder '{folder.name}' contains several data sets ({names})",
+            f"pass one of them, for instance {folder / data_files[0].name}",
+        )
+    if data_files:
+        manifest = read_datalist(data_files[0]) if lists else read_npz(data_files[0])
+        ground = (
+            f"read as the data list '{data_files[0].name}' in the folder"
+            if lists
+            else f"read as '{data_files[0].name}'"
+        )
+        return replace(manifest, name=data_name(folder), notes=[ground, *manifest.notes])
+    manifest = read_folder(folder)
+    return manifest if by_folders else grounded(folder, manifest)
 
 
 def _is_image(source: Path) -> bool:
@@ -243,7 +293,7 @@ def _is_image(source: Path) -> bool:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """What the file system refuses, in one line."""
+    """Turns errors of the file system into an :class:`InputError`."""
     try:
         yield
     except OSError as error:

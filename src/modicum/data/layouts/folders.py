@@ -1,4 +1,4 @@
-"""Manifests from folders of images: a folder a class, with or without train, val and test; or just images."""
+"""Reads folders of images: one folder per class, with or without train, val and test; or just images."""
 
 import os
 import re
@@ -10,10 +10,11 @@ import pandas as pd
 
 from modicum.data.image import ImageRef
 from modicum.data.layouts.columns import split_of
+from modicum.data.layouts.unread_files import unread_notes
 from modicum.data.manifest import Manifest, text_column
 from modicum.errors import InputError
 
-# A folder of this name holds the images themselves and is no class.
+# A folder with this name contains the images and is not a class.
 _IMAGE_FOLDERS = {"images", "image", "imgs", "img"}
 Entry = tuple[str, str | None, str | None]
 """Reference, label and split of an image."""
@@ -21,19 +22,23 @@ _IGNORED = {"__MACOSX", "__pycache__"}
 
 
 def read_folder(folder: Path) -> Manifest:
-    """A manifest of a folder.
+    """Reads a folder of images as a manifest.
 
-    Sub-folders called train, val, test (or training, valid, validation, testing) are splits; other
-    sub-folders with images are classes; a sub-folder ``images`` is just where the images are. Images below a
-    class folder, however deep, belong to it. Hidden files and ``__MACOSX`` are passed over. The order is
+    Sub-folders named train, val, test (or training, valid, validation, testing) are splits; other
+    sub-folders with images are classes; a sub-folder ``images`` contains the images and is not a class. Images at any
+    depth below a class folder belong to it. Hidden files and ``__MACOSX`` are ignored. The order is
     natural: ``2.png`` before ``10.png``.
 
     Raises:
-        InputError: no images.
+        InputError: there are no images.
     """
     entries, notes = _entries(folder, folder, None)
     if not entries:
-        raise InputError(f"folder '{folder.name}' holds no images", "give a folder of images, or a table")
+        unread = unread_notes(folder)
+        raise InputError(
+            f"folder '{folder.name}' contains no images" + "".join(f"; {note}" for note in unread[:3]),
+            "pass a folder of images, or a table",
+        )
     entries.sort(key=lambda entry: natural_key(entry[0]))
     table = pd.DataFrame({"image": [image for image, _, _ in entries]})
     labels, splits = [label for _, label, _ in entries], [split for _, _, split in entries]
@@ -45,13 +50,13 @@ def read_folder(folder: Path) -> Manifest:
 
 
 def images_manifest(images: Sequence[Path | str]) -> Manifest:
-    """A manifest of files that the user named one by one: paths, or references (``a.dcm#frame=3``) as text.
+    """A manifest of single images: paths, or references (``a.dcm#frame=3``) as text.
 
     Raises:
         InputError: there are none.
     """
     if not images:
-        raise InputError("no images were given", "name files or a folder")
+        raise InputError("no images given", "pass image files or a folder")
     here = Path.cwd()
     refs = [ImageRef(here / i) if isinstance(i, Path) else ImageRef.parse(i, here) for i in images]
     paths = [Path(os.path.normpath(ref.path)) for ref in refs]
@@ -75,28 +80,28 @@ def natural_key(text: str) -> list[tuple[int, int | str]]:
 
 
 def _entries(folder: Path, root: Path, split: str | None) -> tuple[list[Entry], list[str]]:
-    """Each image in a folder of classes (or of splits), and notes."""
+    """The images in a folder of classes (or of splits), and notes."""
     images, folders = list_folder(folder)
     plain: list[Entry] = [(reference_below(path, root), None, split) for path in images]
     splits = [] if split else [path for path in folders if split_of(path.name)]
     if splits:
-        found: list[Entry] = []
+        entries: list[Entry] = []
         notes: list[str] = []
         for path in splits:
-            more, said = _entries(path, root, split_of(path.name))
-            found += more
-            notes += said
+            more, more_notes = _entries(path, root, split_of(path.name))
+            entries += more
+            notes += more_notes
         left_out = len(plain) + sum(bool(images_below(path)) for path in folders if path not in splits)
         if left_out:
             notes.append(
-                f"'{folder.name}' has {', '.join(p.name for p in splits)}; all else in it is left out"
+                f"'{folder.name}' has {', '.join(p.name for p in splits)}; everything else in it is left out"
             )
-        return found, notes
+        return entries, notes
     held = [path for path in folders if path.name.lower() in _IMAGE_FOLDERS]
     if held:
         inside: list[Entry] = [(reference_below(path, root), None, split) for path in images_below(held[0])]
-        others = [path.name for path in folders if path != held[0]]
-        notes = [f"images are those in '{held[0].name}/'; left out: {', '.join(others)}"] if others else []
+        ignored = [path.name for path in folders if path != held[0]]
+        notes = [f"images are those in '{held[0].name}/'; left out: {', '.join(ignored)}"] if ignored else []
         return plain + inside, notes
     labelled: list[Entry] = [
         (reference_below(path, root), name.name, split) for name in folders for path in images_below(name)
@@ -106,7 +111,7 @@ def _entries(folder: Path, root: Path, split: str | None) -> tuple[list[Entry], 
 
 
 def list_folder(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Image files and sub-folders of a folder, hidden ones and leftovers of archives excepted."""
+    """Image files and sub-folders of a folder, without hidden ones and leftovers of archives."""
     from modicum.data.readers import is_image_file
 
     try:
@@ -127,7 +132,7 @@ def list_folder(folder: Path) -> tuple[list[Path], list[Path]]:
 
 
 def images_below(folder: Path, above: tuple[str, ...] = ()) -> list[Path]:
-    """All image files below a folder; links that lead back up are not followed."""
+    """All image files below a folder; links to a folder above are not followed."""
     real = os.path.realpath(folder)
     if real in above:
         return []
@@ -136,14 +141,14 @@ def images_below(folder: Path, above: tuple[str, ...] = ()) -> list[Path]:
 
 
 def reference_below(path: Path, root: Path) -> str:
-    """A file below a root as a manifest names it.
+    """The reference of a file below a root, for a manifest.
 
     Raises:
-        InputError: its name is no text.
+        InputError: its name is not valid UTF-8.
     """
     try:
         str(path).encode()
     except UnicodeEncodeError:
-        shown = os.fsencode(path.name).decode(errors="replace")
-        raise InputError(f"file name '{shown}' is not valid UTF-8", "rename the file") from None
+        readable = os.fsencode(path.name).decode(errors="replace")
+        raise InputError(f"file name '{readable}' is not valid UTF-8", "rename the file") from None
     return str(ImageRef(path.relative_to(root)))

@@ -1,4 +1,4 @@
-"""Images that a user names for prediction: files, folders, data sets, in any mixture."""
+"""Images named by the user for prediction: files, folders and data sets, in any mixture."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,33 +17,33 @@ FACTS = ("patient", "eye", "domain")
 
 
 def images_of(
-    given: Sequence[str | Path], *, columns: Mapping[str, str] | None = None, allow_outside: bool = False
+    sources: Sequence[str | Path], *, columns: Mapping[str, str] | None = None, allow_outside: bool = False
 ) -> tuple[list[str], list[ImageRef]]:
-    """Images, folders of images, and data sets of images, as names for a table and references.
+    """Lists images of files, folders and data sets: names for a table, and references.
 
-    Names are relative to the one folder or table that was given; with several, they begin with its path.
+    Names are relative to the folder or table if it is the only one; with several, they begin with its path.
 
     Raises:
         InputError: a path does not exist, or there is no image at all.
     """
-    names, refs, _ = images_with_facts(given, columns=columns, allow_outside=allow_outside)
+    names, refs, _ = images_with_facts(sources, columns=columns, allow_outside=allow_outside)
     return names, refs
 
 
 def images_with_facts(
-    given: Sequence[str | Path], *, columns: Mapping[str, str] | None = None, allow_outside: bool = False
+    sources: Sequence[str | Path], *, columns: Mapping[str, str] | None = None, allow_outside: bool = False
 ) -> tuple[list[str], list[ImageRef], pd.DataFrame]:
     """As :func:`images_of`, with what data sets say of each image: columns ``patient``, ``eye`` and ``domain``."""
     names: list[str] = []
     refs: list[ImageRef] = []
     tables: list[pd.DataFrame] = []
-    for item in given:
+    for item in sources:
         path = Path(item)
         if path.is_dir():
-            found = [ImageRef(image, root=path) for image in list_images(path)]
-            names += _named(found, path if len(given) > 1 else None)
-            refs += found
-            tables.append(_facts(len(found)))
+            images = [ImageRef(image, root=path) for image in list_images(path)]
+            names += _named(images, path if len(sources) > 1 else None)
+            refs += images
+            tables.append(_facts(len(images)))
         elif _is_data_set(path):
             is_table = path.suffix.lower() in TABLE_SUFFIXES
             manifest = load_manifest(
@@ -53,7 +53,7 @@ def images_with_facts(
                 missing="keep",
                 unlabelled="keep",
             )
-            names += _named(manifest.refs(), path.parent if len(given) > 1 else None)
+            names += _named(manifest.refs(), path.parent if len(sources) > 1 else None)
             refs += manifest.refs()
             tables.append(_facts(len(manifest), manifest.table))
         else:
@@ -64,7 +64,7 @@ def images_with_facts(
             refs.append(ref)
             tables.append(_facts(1))
     if not refs:
-        raise InputError("no images found", "name image files, a folder of them, or a table")
+        raise InputError("no images found", "pass image files, a folder of images, or a table")
     return names, refs, pd.concat(tables, ignore_index=True)
 
 

@@ -1,4 +1,4 @@
-"""Manifests from array files as MedMNIST writes them: ``train_images``, ``train_labels``, ..."""
+"""Reads array files like those of MedMNIST: ``train_images``, ``train_labels``, ..."""
 
 import zipfile
 import zlib
@@ -16,20 +16,20 @@ from modicum.data.readers.arrays import array_header
 from modicum.data.readers.request import Unreadable
 from modicum.errors import InputError
 
-# What zipfile, zlib and numpy say of files that are damaged, encrypted or no archives at all.
+# Errors of zipfile, zlib and numpy for files that are damaged, encrypted or not archives.
 _UNREADABLE = (OSError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error, Unreadable)
 _REMEDY = "MedMNIST's names are train_images, train_labels, val_images, ..."
 
 
 def read_npz(path: Path) -> Manifest:
-    """A manifest of the images in an ``.npz`` file: ``file.npz#array=train_images&index=5``.
+    """Reads the images in an ``.npz`` file as a manifest: ``file.npz#array=train_images&index=5``.
 
     The split comes from an array's name (none for plain ``images``). Labels are ``[n]`` or ``[n, 1]``; ``[n,
-    k]`` of 1, 0 and -1 are k findings named 0, 1, ... Other arrays with one number or word an image become
+    k]`` of 1, 0 and -1 are k findings named 0, 1, ... Other arrays with one number or word per image become
     columns. Images themselves are not loaded, and pickled arrays never are.
 
     Raises:
-        InputError: no such arrays, or not as many labels as images.
+        InputError: no such arrays, or different numbers of labels and images.
     """
     parts = []
     try:
@@ -40,19 +40,19 @@ def read_npz(path: Path) -> Manifest:
                 if name.endswith("images") and (not prefix or split_of(prefix.rstrip("_"))):
                     parts.append(_part(path, arrays, shapes, prefix))
     except FileNotFoundError:
-        raise InputError(f"'{path}' is not there", "check the path") from None
+        raise InputError(f"'{path}' does not exist", "check the path") from None
     except _UNREADABLE as error:
         raise InputError(
             f"{path.name} cannot be read as an array file ({error})", "load it with numpy and save it again"
         ) from None
     if not parts:
-        raise InputError(f"{path.name} holds no array of images", _REMEDY)
+        raise InputError(f"{path.name} contains no array of images", _REMEDY)
     table = pd.concat(parts, ignore_index=True)
     return Manifest(table, path.absolute().parent, source=path.name, name=short_name(path))
 
 
 def is_array_data(path: Path) -> bool:
-    """Whether a file has arrays of images with the names that :func:`read_npz` knows."""
+    """Whether a file has arrays of images with the names of :func:`read_npz`."""
     try:
         names = list(_shapes(path))
     except _UNREADABLE:
@@ -61,7 +61,7 @@ def is_array_data(path: Path) -> bool:
 
 
 def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Shapes of all arrays from their headers alone."""
+    """Shapes of all arrays, from their headers."""
     shapes = {}
     with zipfile.ZipFile(path) as archive:
         for member in archive.namelist():
@@ -79,10 +79,10 @@ def _part(
     columns: dict[str, pd.Series] = {"image": text_column(images)}
     if f"{prefix}labels" in shapes:
         columns |= _label_columns(arrays[f"{prefix}labels"], count, f"{path.name} {prefix}labels")
-    known = {f"{prefix}images", f"{prefix}labels"}
+    own_arrays = {f"{prefix}images", f"{prefix}labels"}
     for name, shape in shapes.items():
         column = name.removeprefix(prefix)
-        if name.startswith(prefix) and name not in known and shape == (count,) and column not in columns:
+        if name.startswith(prefix) and name not in own_arrays and shape == (count,) and column not in columns:
             columns[column] = text_column(arrays[name].tolist())
     if prefix:
         columns["split"] = text_column([split_of(prefix.rstrip("_"))] * count)
@@ -92,13 +92,14 @@ def _part(
 def _label_columns(labels: Shaped[np.ndarray, "..."], count: int, name: str) -> dict[str, pd.Series]:
     if labels.ndim not in (1, 2) or len(labels) != count:
         raise InputError(
-            f"{name} has shape {labels.shape} for {count} images", "give [n], [n, 1] or [n, findings]"
+            f"{name} has shape {labels.shape} for {count} images", "save it as [n], [n, 1] or [n, findings]"
         )
     if labels.ndim == 1 or labels.shape[1] == 1:
         return {"label": text_column(labels.reshape(-1).tolist())}
     if not np.isin(labels, (-1, 0, 1)).all():
         raise InputError(
-            f"{name} has several columns with values other than 1, 0 and -1", "give one label an image"
+            f"{name} has several columns with values other than 1, 0 and -1",
+            "save one label per image, shape [n]",
         )
     values = np.where(labels < 0, np.nan, labels.astype(np.float64))
     return {f"{LABELS_PREFIX}{index}": pd.Series(column) for index, column in enumerate(values.T)}

@@ -1,4 +1,4 @@
-"""References to files: below the root, there, and none twice."""
+"""Checks references to files: inside the root, existing, and unique."""
 
 import os
 import re
@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from modicum.data.layouts.file_finder import near_matches
 from modicum.data.manifest import Manifest, path_columns, split_reference
 from modicum.errors import InputError
 from modicum.wording import count_of, listed
@@ -18,16 +19,16 @@ _PROBES = 20
 
 
 def prefix_images(manifest: Manifest, images: Path | None) -> Manifest:
-    """Finds the folder of a table's images (and masks, targets) and puts it before each reference.
+    """Finds the folder of a table's images (and masks, targets), and prefixes it to each reference.
 
-    That is the table's own folder, the one given, or else the folder ``images`` (``masks``, ``targets``)
-    beside the table, which is noted.
+    That is the given folder, or the table's own folder, or the folder ``images`` (``masks``, ``targets``)
+    next to the table, with a note.
 
     Raises:
-        InputError: the folder given is not there.
+        InputError: the given folder does not exist.
     """
     if images is not None:
-        folder = _given_folder(manifest, images)
+        folder = _images_folder(manifest, images)
         if not folder.resolve().is_relative_to(manifest.root.resolve()):
             return replace(manifest, root=folder)
         prefixes = [os.path.relpath(folder.resolve(), manifest.root.resolve())]
@@ -45,12 +46,12 @@ def prefix_images(manifest: Manifest, images: Path | None) -> Manifest:
     return replace(manifest, table=table, notes=notes)
 
 
-def _given_folder(manifest: Manifest, images: Path) -> Path:
+def _images_folder(manifest: Manifest, images: Path) -> Path:
     for folder in (manifest.root / images, Path(images).absolute()):
         if folder.is_dir():
             return folder
     raise InputError(
-        f"the folder of images '{images}' is not there", f"give one below the folder of {manifest.source}"
+        f"the folder of images '{images}' does not exist", f"pass one below the folder of {manifest.source}"
     )
 
 
@@ -60,7 +61,7 @@ def _below(prefix: str, text: str) -> str:
 
 
 def _holding(root: Path, prefixes: list[str], texts: Iterable[str]) -> str:
-    """The first prefix under which one of the first files is; the first of all where none is."""
+    """The first prefix under which one of the first files exists; the first prefix if there is none."""
     first = [split_reference(text)[0] for text in islice(texts, _PROBES)]
     for prefix in prefixes:
         if any(
@@ -71,14 +72,16 @@ def _holding(root: Path, prefixes: list[str], texts: Iterable[str]) -> str:
 
 
 def confine(manifest: Manifest, allow_outside: bool = False) -> Manifest:
-    """References in one way of writing (relative, forward slashes), and none that leaves the root.
+    """Normalises references (relative, forward slashes), and refuses those outside the root.
 
     Raises:
-        InputError: a blank image; a reference that is outside, also through a link.
+        InputError: a blank image; a reference outside the root, also through a link.
     """
     table = manifest.table.copy()
     for row in np.flatnonzero(table["image"].isna())[:1]:
-        raise InputError(f"{manifest.place(int(row))} names no image", "fill in the cell or delete the row")
+        raise InputError(
+            f"{manifest.describe_row(int(row))} names no image", "fill in the cell or delete the row"
+        )
     inside = _Inside(manifest.root)
     for column in path_columns(table):
         texts = []
@@ -86,7 +89,7 @@ def confine(manifest: Manifest, allow_outside: bool = False) -> Manifest:
             plain, is_inside = (text, True) if isinstance(text, float) else inside.plain(text)
             if not is_inside and not allow_outside:
                 raise InputError(
-                    f"{manifest.place(row)}: {column} '{text}' is outside the data's folder",
+                    f"{manifest.describe_row(row)}: {column} '{text}' is outside the data's folder",
                     "move it there, or pass --allow-outside if you trust the table",
                 )
             texts.append(plain)
@@ -95,7 +98,7 @@ def confine(manifest: Manifest, allow_outside: bool = False) -> Manifest:
 
 
 class _Inside:
-    """Whether files are below a root; folders are looked up once."""
+    """Checks whether files are below a root; looks up each folder once."""
 
     def __init__(self, root: Path) -> None:
         self.root = os.path.normpath(root.absolute())
@@ -105,7 +108,7 @@ class _Inside:
     def plain(self, text: str) -> tuple[str, bool]:
         """The reference relative to the root with forward slashes, and whether it is inside.
 
-        One that is outside comes back absolute.
+        A reference outside is returned as absolute.
         """
         path, fragment = split_reference(text)
         if "\\" in path and not os.path.lexists(f"{self.root}/{path}"):
@@ -133,35 +136,38 @@ class _Inside:
 
 
 def refuse_repeats(manifest: Manifest) -> None:
-    """Raises :class:`~modicum.errors.InputError` with the rows where an image is given twice."""
+    """Raises :class:`~modicum.errors.InputError` if an image is in several rows, with the rows."""
     images = manifest.table["image"]
     repeated = images.duplicated(keep=False)
     if not repeated.any():
         return
     first = images[repeated].iloc[0]
     rows = [int(row) for row in np.flatnonzero(images == first)]
-    where = " and ".join(manifest.place(row) for row in rows[:3])
-    others = images[repeated].nunique() - 1
-    more = f" (and {count_of(others, 'other image')})" if others else ""
-    raise InputError(f"image '{first}' is given {len(rows)} times: {where}{more}", "keep one row an image")
+    where = " and ".join(manifest.describe_row(row) for row in rows[:3])
+    num_others = images[repeated].nunique() - 1
+    more = f" (and {count_of(num_others, 'other image')})" if num_others else ""
+    raise InputError(f"image '{first}' is in {len(rows)} rows: {where}{more}", "keep one row per image")
 
 
 def require_files(manifest: Manifest) -> None:
-    """Raises :class:`~modicum.errors.InputError` with the count and the first few of the files not there."""
-    there: dict[str, bool] = {}
+    """Raises :class:`~modicum.errors.InputError` if files do not exist, with their count and the first few."""
+    exists: dict[str, bool] = {}
     absent: list[str] = []
+    names: list[str] = []
     for column in path_columns(manifest.table):
         for row, text in enumerate(manifest.table[column]):
             if isinstance(text, float):
                 continue
             file = split_reference(text)[0]
-            if file not in there:
-                there[file] = (manifest.root / file).is_file()
-            if not there[file]:
-                place = manifest.places[row] if manifest.places else f"image {row + 1}"
-                absent.append(f"{place}: {column} '{text}'")
+            if file not in exists:
+                exists[file] = (manifest.root / file).is_file()
+            if not exists[file]:
+                origin = manifest.origins[row] if manifest.origins else f"image {row + 1}"
+                absent.append(f"{origin}: {column} '{text}'")
+                names.append(file)
     if absent:
+        near = near_matches(manifest, names)
         raise InputError(
-            f"{manifest.source}: {count_of(len(absent), 'file')} not found ({listed(absent)})",
-            "fix the paths, give their folder with --images, or pass --skip-broken",
+            f"{manifest.source}: {count_of(len(absent), 'file')} not found ({listed(absent)}{near})",
+            "fix the paths, pass their folder with --images, or pass --skip-broken",
         )

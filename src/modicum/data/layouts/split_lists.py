@@ -1,4 +1,4 @@
-"""Published splits as lists: ``*train*.txt``, ``*val*.txt`` and ``*test*.txt``, an image a line, perhaps with labels."""
+"""Split lists ``*train*.txt``, ``*val*.txt`` and ``*test*.txt``: one image per line, optionally with labels."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -7,15 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
+from modicum.data.layouts.file_finder import FileFinder
 from modicum.data.layouts.list_labels import labels_of_lists
 from modicum.data.layouts.public.options import LayoutOptions
 from modicum.data.manifest import SPLITS, Manifest, split_reference, text_column
-from modicum.data.readers.content import SUFFIX_FORMATS
 from modicum.data.table_cells import read_text
 from modicum.errors import InputError
 from modicum.wording import count_of, listed
 
-# Which of two splits an image stays in when overlaps are dropped: what is measured must not be learned.
+# Priority of splits when overlaps are dropped: evaluated images must not be trained on.
 _BEFORE = ("test", "val", "train")
 
 
@@ -25,7 +25,7 @@ class Listed:
 
     text: str
     split: str
-    place: str
+    origin: str
 
 
 def apply_split_lists(
@@ -36,95 +36,101 @@ def apply_split_lists(
     options: LayoutOptions | None = None,
     classes: Sequence[str] | None = None,
 ) -> Manifest:
-    """Sets ``split`` from lists. A line is ``file``, or ``file label ...``, with blanks or commas between.
+    """Sets ``split`` from lists. A line is ``file``, or ``file label ...``, separated by blanks or commas.
 
-    A line names an image by its reference, or by the end of it (the name alone, also without the ending of its
-    format), where only one image has that. Images that are not listed are left out. Labels in the lists are taken
-    where the manifest has none; several a line are findings.
+    A line names an image by its reference, or by the end of it (the file name, also without suffix), if that is
+    unique. Images that are not listed are left out. Labels in the lists are used if the manifest has none; several
+    per line are findings.
 
     Args:
-        manifest: the images; a split it has already is replaced.
-        lists: the folder where they are, or the files themselves.
-        missing: ``error``, or ``keep`` to go on without the listed images that are not in the manifest.
+        manifest: the images; an existing split is replaced.
+        lists: the folder of the lists, or the files.
+        missing: ``error``, or ``keep`` to ignore listed images that are not in the manifest.
         options: ``overlaps`` and ``relabel``.
-        classes: names of the findings or classes that the labels stand for.
+        classes: names of the findings or classes.
 
     Raises:
-        InputError: no lists, two lists for a split, an image in two splits, listed images that are not there, labels
-            that make no sense.
+        InputError: no lists, two lists for a split, an image in two splits, listed images that do not exist, invalid
+            labels.
     """
     options = options or LayoutOptions()
     rows = _Rows(manifest)
-    found: dict[int, dict[str, Listed]] = {}
+    lines_of_row: dict[int, dict[str, Listed]] = {}
     labels: dict[int, tuple[str, str]] = {}
     absent: list[str] = []
     lines, notes = read_split_lists(lists)
     for line in lines:
         row, rest = rows.find(line)
         if row is None:
-            absent.append(f"{line.place}: '{line.text}'")
+            absent.append(f"{line.origin}: '{line.text}'")
             continue
-        found.setdefault(row, {}).setdefault(line.split, line)
-        labels[row] = (rest, line.place)
+        lines_of_row.setdefault(row, {}).setdefault(line.split, line)
+        labels[row] = (rest, line.origin)
     if absent and missing != "keep":
         raise InputError(
             f"{count_of(len(absent), 'listed image')} not found in {manifest.source} ({listed(absent)})",
-            "add them, take them off the lists, or pass --skip-broken",
+            "add them, remove them from the lists, or pass --skip-broken",
         )
     source = (
         lists.name if isinstance(lists, Path) else lists[0].parent.name if len(lists) > 1 else lists[0].name
     )
-    splits, more = _splits_of(found, options)
+    splits, more = _splits_of(lines_of_row, options)
     notes = [f"splits are those listed in '{source}'", *notes, *more]
     if absent:
-        notes.append(f"left out: {count_of(len(absent), 'image')} listed in '{source}' but not there")
-    if len(found) < len(manifest):
-        notes.append(f"left out: {count_of(len(manifest) - len(found), 'image')} not listed in '{source}'")
+        notes.append(f"left out: {count_of(len(absent), 'image')} listed in '{source}' that do not exist")
+    if len(lines_of_row) < len(manifest):
+        notes.append(
+            f"left out: {count_of(len(manifest) - len(lines_of_row), 'image')} not listed in '{source}'"
+        )
     labelled = labels_of_lists(manifest, labels, source, options, classes)
     kept = [(row, split) for row in sorted(splits) for split in splits[row]]
-    made = labelled.subset(np.array([row for row, _ in kept], dtype=np.int64))
-    return made.with_columns(notes, split=text_column(split for _, split in kept))
+    selected = labelled.subset(np.array([row for row, _ in kept], dtype=np.int64))
+    return selected.with_columns(notes, split=text_column(split for _, split in kept))
 
 
 def _splits_of(
-    found: Mapping[int, Mapping[str, Listed]], options: LayoutOptions
+    lines_of_row: Mapping[int, Mapping[str, Listed]], options: LayoutOptions
 ) -> tuple[dict[int, list[str]], list[str]]:
-    """The splits of each row, one unless overlaps are kept, and notes."""
-    twice = {row: lines for row, lines in found.items() if len(lines) > 1}
+    """The splits of each row (one, unless overlaps are kept), and notes."""
+    twice = {row: lines for row, lines in lines_of_row.items() if len(lines) > 1}
     if twice and options.overlaps == "error":
         first, second = list(next(iter(twice.values())).values())[:2]
-        others = f" (and {count_of(len(twice) - 1, 'other image')})" if len(twice) > 1 else ""
+        more = f" (and {count_of(len(twice) - 1, 'other image')})" if len(twice) > 1 else ""
         raise InputError(
-            f"image '{second.text}' is in two splits: {first.place} and {second.place}{others}",
-            "take it out of one of the lists, or set layout option overlaps to drop or keep",
+            f"image '{second.text}' is in two splits: {first.origin} and {second.origin}{more}",
+            "remove it from one of the lists, or set layout option overlaps to drop or keep",
         )
     pairs = Counter(
-        (one, other)
+        (first_split, other_split)
         for lines in twice.values()
-        for at, one in enumerate(_BEFORE)
-        for other in _BEFORE[at + 1 :]
-        if one in lines and other in lines
+        for at, first_split in enumerate(_BEFORE)
+        for other_split in _BEFORE[at + 1 :]
+        if first_split in lines and other_split in lines
     )
-    sizes = Counter(split for lines in found.values() for split in lines)
+    sizes = Counter(split for lines in lines_of_row.values() for split in lines)
     done = (
-        "kept in both, so that scores are too good"
+        "kept in both, so that scores are optimistic"
         if options.overlaps == "keep"
         else "kept in the first only"
     )
     notes = [
-        f"leak: {one} and {other} share {count_of(number, 'image')} "
-        f"({number / sizes[one]:.0%} of {one}), {done}"
-        for (one, other), number in pairs.items()
+        f"leak: {first_split} and {other_split} share {count_of(number, 'image')} "
+        f"({number / sizes[first_split]:.0%} of {first_split}), {done}"
+        for (first_split, other_split), number in pairs.items()
     ]
     if options.overlaps == "keep":
-        return {row: [split for split in SPLITS if split in lines] for row, lines in found.items()}, notes
-    return {row: [next(split for split in _BEFORE if split in lines)] for row, lines in found.items()}, notes
+        return {
+            row: [split for split in SPLITS if split in lines] for row, lines in lines_of_row.items()
+        }, notes
+    return {
+        row: [next(split for split in _BEFORE if split in lines)] for row, lines in lines_of_row.items()
+    }, notes
 
 
 def read_split_lists(lists: Path | Sequence[Path]) -> tuple[list[Listed], list[str]]:
-    """The lines of all lists in a folder, or of these, and notes.
+    """Reads the lines of all lists in a folder, or of these files, and notes.
 
-    Of ``train_1.txt``, ``train_10.txt`` and ``train_list.txt``, as lists for few labels come, the last is read.
+    Of ``train_1.txt``, ``train_10.txt`` and ``train_list.txt`` (subsets for few labels), only the last is read.
 
     Raises:
         InputError: no lists, or two for one split.
@@ -132,7 +138,7 @@ def read_split_lists(lists: Path | Sequence[Path]) -> tuple[list[Listed], list[s
     paths, where = _files(lists)
     by_split: dict[str, list[Path]] = {}
     for path in paths:
-        # 'train_val_list.txt' of ChestX-ray14 is a training list from which a validation part is taken later.
+        # 'train_val_list.txt' of ChestX-ray14 is a training list, from which a validation split is drawn later.
         split = next((split for split in SPLITS if split in path.stem.lower()), None)
         if split is not None:
             by_split.setdefault(split, []).append(path)
@@ -145,10 +151,10 @@ def read_split_lists(lists: Path | Sequence[Path]) -> tuple[list[Listed], list[s
         if whole is None:
             names = ", ".join(path.name for path in several)
             raise InputError(
-                f"{where} has two lists for {split} ({names})", "give a folder with the lists of one split"
+                f"{where} has two lists for {split} ({names})", "pass a folder with one list per split"
             )
         if len(several) > 1:
-            notes.append(f"{split} is the whole of {whole.name}; for fewer labels give the lists by name")
+            notes.append(f"{split} is the whole of {whole.name}; for fewer labels pass the lists by name")
         for number, line in enumerate(read_text(whole)[0].splitlines(), start=1):
             if line.strip():
                 lines.append(Listed(line.strip(), split, f"{whole.name} row {number}"))
@@ -156,7 +162,7 @@ def read_split_lists(lists: Path | Sequence[Path]) -> tuple[list[Listed], list[s
 
 
 def _files(lists: Path | Sequence[Path]) -> tuple[list[Path], str]:
-    """The files that may be lists, and where they are, in words."""
+    """The files that may be lists, and a description of where they are."""
     if isinstance(lists, Path) and lists.is_dir():
         return sorted(lists.glob("*.txt")), f"folder '{lists.name}'"
     paths = [lists] if isinstance(lists, Path) else list(lists)
@@ -164,40 +170,32 @@ def _files(lists: Path | Sequence[Path]) -> tuple[list[Path], str]:
         if not path.is_file():
             what = "folder of split lists" if len(paths) == 1 else "split list"
             raise InputError(
-                f"the {what} '{path}' is not there", "give a folder with *train*.txt, ..., or the lists"
+                f"the {what} '{path}' does not exist", "pass a folder with *train*.txt, ..., or the lists"
             )
     return paths, f"'{listed(path.name for path in paths)}'"
 
 
 def _whole(paths: Sequence[Path]) -> Path | None:
-    """The one list, or the whole one beside shares of it (``train_list.txt``, not ``train_10.txt``)."""
+    """The only list, or the complete one among subsets (``train_list.txt``, not ``train_10.txt``)."""
     shares = [path for path in paths if path.stem.rpartition("_")[2].isdigit()]
     whole = [path for path in paths if path not in shares]
     return whole[0] if len(whole) == 1 else paths[0] if len(paths) == 1 else None
 
 
 class _Rows:
-    """Rows of a manifest by what a list may call their images."""
+    """Looks up rows of a manifest by the names that lists may use."""
 
     def __init__(self, manifest: Manifest) -> None:
         self.root = manifest.root.name
         self.full: dict[str, int] = {}
-        self.short: dict[str, int | None] = {}
-        self.stems: dict[str, int | None] = {}
+        self.by_file: dict[str, list[int]] = {}
         for row, reference in enumerate(manifest.table["image"]):
-            file = split_reference(reference)[0]
             self.full[reference] = row
-            ends = file.split("/")
-            for start in range(1, len(ends)):
-                end = "/".join(ends[start:])
-                # None marks a name that several images end with.
-                self.short[end] = None if end in self.short else row
-            suffix = next((suffix for suffix in SUFFIX_FORMATS if ends[-1].lower().endswith(suffix)), "")
-            stem = ends[-1][: len(ends[-1]) - len(suffix)]
-            self.stems[stem] = None if stem in self.stems else row
+            self.by_file.setdefault(split_reference(reference)[0], []).append(row)
+        self.finder = FileFinder(self.by_file)
 
     def find(self, line: Listed) -> tuple[int | None, str]:
-        """The row and the labels of a line; names may hold blanks, so the longest that is known counts."""
+        """The row and the labels of a line; names may contain blanks, so the longest match counts."""
         for name, rest in _readings(line.text):
             row = self._row(name.removeprefix("./"), line)
             if row is not None:
@@ -207,16 +205,17 @@ class _Rows:
     def _row(self, name: str, line: Listed) -> int | None:
         if name in self.full:
             return self.full[name]
-        # Lists of CheXpert begin with the data set's own folder.
+        # Names in lists of CheXpert begin with the data set's own folder.
         above, _, rest = name.partition("/")
         if above == self.root and rest in self.full:
             return self.full[rest]
-        found = self.short if name in self.short else self.stems
-        if name in found and found[name] is None:
+        rows = [row for file in self.finder.find(name) for row in self.by_file[file]]
+        if len(rows) > 1:
             raise InputError(
-                f"{line.place}: '{name}' is the name of several images", "write it with its folder"
+                f"{line.origin}: '{name}' is the name of several images",
+                "write it with its folder, for instance a/001.png",
             )
-        return found.get(name)
+        return rows[0] if rows else None
 
 
 def _readings(text: str) -> list[tuple[str, str]]:

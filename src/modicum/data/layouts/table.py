@@ -1,4 +1,4 @@
-"""Manifests from tables: CSV, TSV and Parquet, as people and other programs write them."""
+"""Reads tables as manifests: CSV, TSV and Parquet, as written by people and other programs."""
 
 import csv
 import io
@@ -10,14 +10,26 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from modicum.data.image import ImageRef
 from modicum.data.layouts.columns import arrange, finding_columns, uncertain_notes
+from modicum.data.layouts.file_finder import FileFinder
+from modicum.data.layouts.folder_tables import (
+    IMAGE_NAMES,
+    has_label,
+    head_of,
+    image_column,
+    inferred_roles,
+    plain_name,
+)
 from modicum.data.layouts.paths import prefix_images
 from modicum.data.manifest import Manifest, text_column
+from modicum.data.readers.parquet import is_image_type
 from modicum.data.table_cells import decode, delimiter_of, read_cells
 from modicum.errors import InputError
+from modicum.wording import listed
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
-# Names that say nothing of the data; the folder's name is taken instead.
+# Uninformative names; the folder's name is used instead.
 _PLAIN_STEMS = {
     "manifest",
     "labels",
@@ -35,47 +47,75 @@ _PLAIN_STEMS = {
 def read_table(
     path: Path, columns: Mapping[str, str | Sequence[str]] | None = None, images: Path | None = None
 ) -> Manifest:
-    """A manifest of a CSV, TSV or Parquet file.
+    """Reads a CSV, TSV or Parquet file as a manifest.
 
     Cells stay text. Commas, semicolons or tabs, any line ends, a byte-order mark, UTF-8, UTF-16 and
-    (line by line) Windows-1252 are understood. Rows in messages count as a spreadsheet does: the header is row 1.
+    (line by line) Windows-1252 are supported. Rows in messages are numbered as in a spreadsheet: the header is row 1.
 
     Args:
         path: the table; references are relative to its folder.
-        columns: which column plays which role (see :func:`~modicum.data.layouts.load_manifest`).
-        images: the folder of the images, where they are not beside the table.
+        columns: the column of each role (see :func:`~modicum.data.layouts.load_manifest`).
+        images: the folder of the images, if they are not next to the table.
 
     Raises:
-        InputError: no table, ragged rows, no image column, unknown columns.
+        InputError: not a table, ragged rows, no image column, unknown columns.
     """
     notes: list[str] = []
     not_utf8: frozenset[str] = frozenset()
     if path.suffix.lower() == ".parquet":
-        table, places = _read_parquet(path)
+        table, origins = _read_parquet(path)
     else:
         read = read_cells(path)
         cells = list(zip(*read.rows, strict=True)) or [()] * len(read.header)
         columns_read = zip(read.header, cells, strict=True)
         table = pd.DataFrame({name: text_column(values) for name, values in columns_read})
-        places, notes = [f"row {number}" for number in read.numbers], read.notes
+        origins, notes = [f"row {number}" for number in read.numbers], read.notes
         not_utf8 = frozenset(f"row {number}" for number in read.not_utf8)
     if table.empty:
-        raise InputError(f"{path.name} has no rows", "give a table with one row an image")
+        raise InputError(f"{path.name} has no rows", "pass a table with one row per image")
+    columns, inferred = _with_inferred(table, columns, path, images)
+    notes += inferred
     table = arrange(table, columns, path.name)
     manifest = Manifest(
-        finding_columns(table, places, path.name),
+        finding_columns(table, origins, path.name),
         path.absolute().parent,
         source=path.name,
         name=short_name(path),
         notes=[*notes, *uncertain_notes(table)],
-        places=places,
+        origins=origins,
         not_utf8=not_utf8,
     )
     return prefix_images(manifest, images)
 
 
+def _with_inferred(
+    table: pd.DataFrame,
+    columns: Mapping[str, str | Sequence[str]] | None,
+    path: Path,
+    images: Path | None,
+) -> tuple[Mapping[str, str | Sequence[str]] | None, list[str]]:
+    """The columns, with those for image, label and patient that are called as public tables call them, and notes.
+
+    Only where no column is called ``image``: a table that follows the convention says itself what is what.
+    """
+    given = dict(columns or {})
+    if "image" in given or any(str(name).lower() == "image" for name in table):
+        return columns, []
+    folders = [path.parent / images, images] if images is not None else [path.parent]
+    folder = next((folder for folder in folders if folder.is_dir()), None)
+    if folder is None or not any(plain_name(str(name)) in IMAGE_NAMES for name in table):
+        return columns, []
+    column = image_column(table, FileFinder.below(folder))
+    if column is None:
+        return columns, []
+    roles, notes = inferred_roles(table, given)
+    roles = {"image": column, **roles}
+    named = listed(f"{role} from column '{name}'" for role, name in roles.items())
+    return {**given, **roles}, [f"{path.name}: {named}", *notes]
+
+
 def table_columns(path: Path) -> list[str]:
-    """The column names of a table, without reading it all; empty where it cannot be read."""
+    """The column names of a table, without reading all of it; empty if it cannot be read."""
     try:
         if path.suffix.lower() == ".parquet":
             return [str(name) for name in pq.read_schema(path).names]
@@ -91,7 +131,7 @@ def table_columns(path: Path) -> list[str]:
 
 
 def short_name(path: Path) -> str:
-    """A name for runs: the file's, or its folder's where the file is just called ``labels`` or the like."""
+    """A name for runs: the file's, or its folder's if the file has a generic name such as ``labels``."""
     path = path.absolute()
     stem = path.name.split(".")[0]
     return path.parent.name if stem.lower() in _PLAIN_STEMS else stem
@@ -99,43 +139,77 @@ def short_name(path: Path) -> str:
 
 def _read_parquet(path: Path) -> tuple[pd.DataFrame, list[str]]:
     try:
-        table = pd.read_parquet(path)
+        file = pq.ParquetFile(path)
+        pictures = [field.name for field in file.schema_arrow if is_image_type(field.type)]
+        table = pd.read_parquet(path, columns=[n for n in file.schema_arrow.names if n not in pictures])
+        table = pd.DataFrame(table, index=range(file.metadata.num_rows))
+        for name in reversed(pictures):
+            table.insert(0, name, _references(file, path, name))
     except (OSError, ValueError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
-            f"{path.name} cannot be read as Parquet ({reason})", "write it again, or give a CSV"
+            f"{path.name} cannot be read as Parquet ({reason})", "write it again, or pass a CSV file"
         ) from None
     table.columns = [str(name) for name in table.columns]
     if not table.columns.is_unique:
-        raise InputError(f"{path.name} has two columns of one name", "rename one of them")
+        raise InputError(f"{path.name} has two columns with the same name", "rename one of them")
     table = pd.DataFrame({name: text_column(table[name]) for name in table.columns})
     return table, [f"row {number + 1}" for number in range(len(table))]
 
 
+def _references(file: pq.ParquetFile, path: Path, column: str) -> list[str | None]:
+    """The images in a column of a Parquet file; a cell without bytes is the path that it names, if any."""
+    kind = file.schema_arrow.field(column).type
+    has_path = pa.types.is_struct(kind) and kind.get_field_index("path") >= 0
+    references: list[str | None] = []
+    for batch in file.iter_batches(batch_size=1024, columns=[column]):
+        cells = batch.column(0)
+        contents = cells.field("bytes") if pa.types.is_struct(kind) else cells
+        paths = cells.field("path").to_pylist() if has_path else [None] * len(cells)
+        for is_there, name in zip(contents.is_valid().to_pylist(), paths, strict=True):
+            inside = str(ImageRef(Path(path.name), array=column, index=len(references)))
+            references.append(inside if is_there else name)
+    return references
+
+
 def table_in(folder: Path, columns: Mapping[str, str | Sequence[str]] | None = None) -> Path | None:
-    """The table that describes a folder: ``manifest.*``, ``labels.*``, or the only one with an image column.
+    """The table of a folder: ``manifest.*``, ``labels.*``, or the only one with an image column.
 
     Raises:
-        InputError: several could be meant.
+        InputError: several tables match.
     """
     named = named_table_in(folder)
     if named is not None:
         return named
     image = (columns or {}).get("image", "image")
-    fitting = [path for path in _tables(folder) if image in table_columns(path) or _has_image_column(path)]
-    return _only(fitting, folder)
+    fitting = [path for path in tables_of(folder) if image in table_columns(path) or _has_image_column(path)]
+    if fitting or "image" in (columns or {}):
+        return _only(fitting, folder)
+    usual = [
+        path
+        for path in tables_of(folder)
+        if "submission" not in path.stem.lower() and {*map(plain_name, table_columns(path))} & {*IMAGE_NAMES}
+    ]
+    if not usual:
+        return None
+    finder = FileFinder.below(folder)
+    usual = [path for path in usual if image_column(head_of(path), finder) is not None]
+    labelled = [path for path in usual if has_label(path)]
+    # The table of a test set whose labels are kept back says less than that of the training set.
+    return _only(labelled or usual, folder)
 
 
 def named_table_in(folder: Path) -> Path | None:
-    """The table of a folder that is called ``manifest.*`` or ``labels.*``.
+    """The table of a folder that is named ``manifest.*`` or ``labels.*``.
 
     Raises:
         InputError: there are several.
     """
-    return _only([path for path in _tables(folder) if path.stem.lower() in ("manifest", "labels")], folder)
+    return _only([path for path in tables_of(folder) if path.stem.lower() in ("manifest", "labels")], folder)
 
 
-def _tables(folder: Path) -> list[Path]:
+def tables_of(folder: Path) -> list[Path]:
+    """The CSV, TSV and Parquet files of a folder by name."""
     return [
         Path(entry.path)
         for entry in sorted(os.scandir(folder), key=lambda entry: entry.name)
@@ -146,7 +220,10 @@ def _tables(folder: Path) -> list[Path]:
 def _only(tables: Sequence[Path], folder: Path) -> Path | None:
     if len(tables) > 1:
         names = ", ".join(path.name for path in tables)
-        raise InputError(f"folder '{folder.name}' holds several tables ({names})", "give the one to use")
+        raise InputError(
+            f"folder '{folder.name}' contains several tables ({names})",
+            f"pass one of them, for instance {tables[0]}",
+        )
     return tables[0] if tables else None
 
 

@@ -1,4 +1,4 @@
-"""Images made by small physical models, with exact truth: for the demo and for tests, never as evidence."""
+"""Synthetic images from small physical models, with exact ground truth: for demo and tests, never as evidence."""
 
 from modicum.data.phantoms.camera import CAMERAS
 from modicum.data.phantoms.chest import ChestPhantom, chest

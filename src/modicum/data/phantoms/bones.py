@@ -1,4 +1,4 @@
-"""Ribs, clavicles, shoulder blades and spine of the made chest, drawn as bands with a dense rim."""
+"""Ribs, clavicles, shoulder blades and spine of the synthetic chest, drawn as bands with a dense rim."""
 
 import numpy as np
 from jaxtyping import Float
@@ -17,11 +17,11 @@ def _band(
     density: Float[np.ndarray, "length"],
     marrow: float,
 ) -> None:
-    """A bone seen from the side: cortex along both edges, less over the marrow between them."""
+    """Draws a bone from the side: cortex along both edges, less over the marrow between them."""
     length = len(course)
     for share, value in ((1.0, 1.0), (0.72, marrow)):
         outline = ribbon(course[None], np.full((1, length), width * share))[0]
-        # One quadrangle for each step along the bone, so that its density may change on the way.
+        # One quadrangle for each step along the bone, as its density may vary.
         here, back = outline[: length - 1], outline[length:][::-1]
         quads = np.stack([here, outline[1:length], back[1:], back[:-1]], 1)
         canvas.polygons(quads, np.minimum(1, value * density[:-1]))
@@ -30,9 +30,9 @@ def _band(
 def rib_course(
     thorax: Thorax, number: int, sign: int, front: bool
 ) -> tuple[Float[np.ndarray, "length 2"], Float[np.ndarray, "length"]]:
-    """Centreline of a rib's back or front part, and the bone's thickness along the rays.
+    """Centreline of a rib's posterior or anterior part, and the bone's thickness along the rays.
 
-    A rib is taken as a half-ellipse in a plane tilted down to the front. Where it turns from back to front it
+    A rib is modelled as a half-ellipse in a plane tilted down to the front. Where it turns from back to front it
     runs along the rays, which meet more bone there.
     """
     traits = thorax.traits
@@ -50,7 +50,7 @@ def rib_course(
 
 
 def ribs(thorax: Thorax) -> Map:
-    """Bone of all ribs, 1 where a ray passes along the most of it."""
+    """Bone of all ribs, 1 at the greatest thickness along a ray."""
     back, front = Canvas(thorax.size), Canvas(thorax.size)
     for sign in SIDES.values():
         for number in range(1, _RIBS + 1):

@@ -1,4 +1,4 @@
-"""Made fundus cameras: how each turns light from the retina into a picture."""
+"""Simulated fundus cameras: from light of the retina to an image."""
 
 from dataclasses import dataclass
 
@@ -9,19 +9,19 @@ from jaxtyping import Float, UInt8
 
 @dataclass(frozen=True)
 class Camera:
-    """One make of camera.
+    """One camera model.
 
     Attributes:
-        radius: radius of the round field as a fraction of half the picture.
-        cut: the sensor ends at this height above and below the middle, in field radii (1 or more: a full
+        radius: radius of the round field as a fraction of half the image.
+        cut: the sensor ends at this height above and below the centre, in field radii (1 or more: a full
             circle).
         white: relative brightness of red, green and blue in its lamp and sensor.
         exposure: mean gain.
-        falloff: how much darker the edge of the field is than its middle.
+        falloff: how much darker the edge of the field is than its centre.
         haze: stray light from the lens and cornea.
-        blur: spread of its point image, in field radii.
-        noise: spread of the sensor's noise at full signal, at 512 pixels.
-        contrast: exponent of the tone curve (1 is straight).
+        blur: width of its point spread function, in field radii.
+        noise: standard deviation of the sensor's noise at full signal, at 512 pixels.
+        contrast: exponent of the tone curve (1 is linear).
     """
 
     radius: float
@@ -47,7 +47,7 @@ CAMERAS: dict[str, Camera] = {
 
 @dataclass(frozen=True)
 class Exposure:
-    """What differs from one photograph to the next with the same camera.
+    """Parameters that vary between photographs with the same camera.
 
     Attributes:
         gain: brightness factor.
@@ -65,7 +65,7 @@ class Exposure:
 
 
 def expose(rng: np.random.Generator) -> Exposure:
-    """A random exposure."""
+    """Draws a random exposure."""
     warmth = rng.normal(0, 0.06)
     return Exposure(
         gain=float(np.exp(np.clip(rng.normal(0, 0.12), -0.28, 0.28))),
@@ -79,7 +79,7 @@ def expose(rng: np.random.Generator) -> Exposure:
 def illumination(
     camera: Camera, exposure: Exposure, x: Float[np.ndarray, "1 n"], y: Float[np.ndarray, "n 1"]
 ) -> Float[np.ndarray, "n n"]:
-    """Light that reaches the retina: falls off from a middle that the photographer did not quite hit."""
+    """Light that reaches the retina, with falloff from a slightly off-centre maximum."""
     distance = (x - float(exposure.lean[0])) ** 2 + (y - float(exposure.lean[1])) ** 2
     rim = np.clip((x**2 + y**2 - 0.75) / 0.25, 0, 1) ** 2
     return (np.exp(-camera.falloff * distance) * (1 - 0.18 * rim)).astype(np.float32)
@@ -103,7 +103,7 @@ def develop(
 ) -> UInt8[np.ndarray, "n n 3"]:
     """Optics and sensor: blur, white balance, gain, tone curve, noise, rounding to 8 bits and perhaps JPEG.
 
-    Noise is drawn per pixel of a 512-pixel picture's size: a smaller picture averages it away, a larger one
+    Noise is drawn per pixel of a 512-pixel image: a smaller image averages it out, a larger one
     keeps it, as downsizing a photograph would.
     """
     size = light.shape[0]
@@ -112,7 +112,7 @@ def develop(
         light = cv2.GaussianBlur(light, (0, 0), sigma)
     gain = camera.exposure * exposure.gain * np.asarray(camera.white, np.float32) * exposure.white
     picture = light * gain.astype(np.float32)
-    # The shoulder of the tone curve keeps bright discs and exudates from burning out at once.
+    # The shoulder of the tone curve keeps bright discs and exudates from saturating.
     picture = np.where(picture > 0.75, 0.75 + 0.25 * np.tanh((picture - 0.75) * 4), picture)
     if camera.contrast != 1:
         picture = np.maximum(picture, 0) ** np.float32(camera.contrast)

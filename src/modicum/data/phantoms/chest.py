@@ -1,8 +1,8 @@
-"""Made chest radiographs (PA): rays through a small model of the chest, with exact truth and a report.
+"""Synthetic chest radiographs (PA): rays through a small model of the chest, with exact ground truth and a report.
 
-What a ray loses is the integral of attenuation along it (``thorax.py``, ``bones.py``); ``chest_findings.py``
-puts fluid, consolidation, air or a nodule into it. The picture shows the logarithm of what arrives, as
-radiography systems do. Nothing here stands for any patient.
+The loss of a ray is the integral of attenuation along it (``thorax.py``, ``bones.py``); ``chest_findings.py``
+adds fluid, consolidation, air or a nodule. The image shows the logarithm of the detected intensity, as
+radiography systems do. Nothing here represents any patient.
 """
 
 from collections.abc import Set as AbstractSet
@@ -15,11 +15,11 @@ from jaxtyping import Bool, UInt8
 from modicum.data.phantoms.bones import ribs, shoulders, spine
 from modicum.data.phantoms.chest_findings import (
     FINDINGS,
+    FindingLocations,
     LungState,
-    Places,
     add_findings,
     choose_findings,
-    choose_places,
+    choose_locations,
 )
 from modicum.data.phantoms.chest_report import report
 from modicum.data.phantoms.fields import as_seed, check_size, resize, stream
@@ -33,20 +33,20 @@ _RIB, _SHOULDER, _SPINE = 0.72, 1.0, 0.24
 
 @dataclass(frozen=True)
 class ChestPhantom:
-    """One made radiograph and everything that is true of it.
+    """One synthetic radiograph and its ground truth.
 
     Attributes:
         image: the radiograph, bright where little radiation arrived.
         findings: those present, of FINDINGS.
         labels: 1 or 0 for each of FINDINGS.
         masks: where each finding present is (for cardiomegaly, the heart).
-        lungs: "right" and "left" lung fields, the patient's sides (the right is on the left of the picture).
+        lungs: "right" and "left" lung fields, the patient's sides (the right is on the left of the image).
         heart: the heart's outline.
         cardiothoracic_ratio: width of the heart over that of the rib cage.
-        places: sides, lobes and sizes.
+        locations: sides, lobes and sizes.
         report: text with FINDINGS and IMPRESSION.
         view: always "PA".
-        seed: of the patient.
+        seed: seed of the patient.
     """
 
     image: UInt8[np.ndarray, "size size"]
@@ -56,17 +56,17 @@ class ChestPhantom:
     lungs: dict[str, Bool[np.ndarray, "size size"]]
     heart: Bool[np.ndarray, "size size"]
     cardiothoracic_ratio: float
-    places: Places
+    locations: FindingLocations
     report: str
     view: str
     seed: int
 
 
 def _attenuation(thorax: Thorax, state: LungState) -> Map:
-    """What each ray loses: the logarithm of the intensity before over that behind the patient."""
+    """Attenuation of each ray: the logarithm of the intensity before over that after the patient."""
     lung = thorax.sides["right"].lung + thorax.sides["left"].lung
     solid = np.maximum(thorax.heart, thorax.mediastinum)
-    # Where heart or great vessels lie in the lung's depth, they take the place of lung.
+    # Heart and great vessels replace lung in its depth.
     aerated = np.maximum(lung - solid, 0)
     vessels = 2.0 * thorax.lung_vessels() * state.markings * aerated / np.maximum(lung, 1)
     gas = thorax.airways() + thorax.stomach()
@@ -79,8 +79,7 @@ def _display(seed: int, attenuation: Map) -> UInt8[np.ndarray, "size size"]:
     """Detector and display: quantum noise, scatter, evened-out large structures, a film-like curve, 8 bits."""
     rng, size = stream(seed, "detector"), attenuation.shape[0]
     dose = rng.uniform(0.7, 1.5)
-    # Few quanta arrive behind thick parts; after the logarithm their noise grows as the root of what was
-    # lost.
+    # Few quanta arrive behind thick parts; after the logarithm their noise grows as the root of the attenuation.
     spread = 0.0035 * min(1.0, size / 512) / dose * np.exp(attenuation / 2)
     seen = attenuation + (spread * rng.standard_normal((size, size), dtype=np.float32)).astype(np.float32)
     seen = cv2.GaussianBlur(seen, (0, 0), 0.0016 * size) if size >= 128 else seen
@@ -96,13 +95,13 @@ def _display(seed: int, attenuation: Map) -> UInt8[np.ndarray, "size size"]:
 
 
 def _marker(image: UInt8[np.ndarray, "size size"], seed: int) -> None:
-    """The lead letter beside the patient's left shoulder, on the right of the picture."""
+    """Draws the lead letter next to the patient's left shoulder, on the right of the image."""
     rng, size = stream(seed, "marker"), image.shape[0]
     if size < 64:
         return
-    place = (int(size * rng.uniform(0.86, 0.91)), int(size * rng.uniform(0.09, 0.13)))
+    corner = (int(size * rng.uniform(0.86, 0.91)), int(size * rng.uniform(0.09, 0.13)))
     cv2.putText(
-        image, "L", place, cv2.FONT_HERSHEY_SIMPLEX, size / 500, 235, max(1, size // 220), cv2.LINE_AA
+        image, "L", corner, cv2.FONT_HERSHEY_SIMPLEX, size / 500, 235, max(1, size // 220), cv2.LINE_AA
     )
 
 
@@ -118,7 +117,7 @@ def chest(
 
     Args:
         seed: 0 or more; or a generator, which gives another patient at each call.
-        size: side of the picture in pixels, 16 to 4096.
+        size: side of the image in pixels, 16 to 4096.
         findings: which of FINDINGS are present, an empty set for a normal chest, or None to draw them.
 
     Raises:
@@ -126,10 +125,10 @@ def chest(
     """
     seed, size = as_seed(seed), check_size(size)
     present = choose_findings(seed, findings)
-    places = choose_places(seed, present)
+    locations = choose_locations(seed, present)
     traits = thorax_traits(seed, "cardiomegaly" in present)
     thorax = Thorax(seed, traits, size)
-    state = add_findings(thorax, present, places)
+    state = add_findings(thorax, present, locations)
     image = _display(seed, _attenuation(thorax, state))
     _marker(image, seed)
     heart = thorax.heart > 0.5
@@ -144,8 +143,8 @@ def chest(
         lungs={name: side.inside > 0.5 for name, side in thorax.sides.items()},
         heart=heart,
         cardiothoracic_ratio=float(ratio),
-        places=places,
-        report=report(stream(seed, "report"), present, places, ratio),
+        locations=locations,
+        report=report(stream(seed, "report"), present, locations, ratio),
         view="PA",
         seed=seed,
     )

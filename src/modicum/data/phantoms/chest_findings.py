@@ -1,4 +1,4 @@
-"""Findings on a made chest radiograph: where each one lies and how it changes the lung's tissue."""
+"""Findings on a synthetic chest radiograph: their locations and how they change the lung's tissue."""
 
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
@@ -14,8 +14,8 @@ FINDINGS = ("cardiomegaly", "effusion_left", "effusion_right", "consolidation", 
 LOBES = ("right upper lobe", "right middle lobe", "right lower lobe", "left upper lobe", "left lower lobe")
 _PROBABILITIES = (0.3, 0.25, 0.25, 0.3, 0.18, 0.22)
 _NORMAL_SHARE = 0.35
-# Centre (outwards, down) and half-axes of the part of each lobe where consolidation is put.
-_LOBE_PLACES = {
+# Centre (outwards, down) and half-axes of the part of each lobe where consolidation is added.
+_LOBE_LOCATIONS = {
     "right upper lobe": ((0.36, -0.36), (0.24, 0.20)),
     "right middle lobe": ((0.34, 0.12), (0.22, 0.14)),
     "right lower lobe": ((0.44, 0.24), (0.24, 0.18)),
@@ -25,15 +25,15 @@ _LOBE_PLACES = {
 
 
 @dataclass(frozen=True)
-class Places:
-    """Where the findings are, and how large.
+class FindingLocations:
+    """Locations and sizes of the findings.
 
     Attributes:
         size_of: "small", "moderate" or "large" by finding (effusions and pneumothorax).
-        lobe: of the consolidation.
-        pneumothorax: its side.
-        nodule: its side.
-        nodule_cm: its diameter in cm.
+        lobe: lobe of the consolidation.
+        pneumothorax: side of the pneumothorax.
+        nodule: side of the nodule.
+        nodule_cm: diameter of the nodule in cm.
     """
 
     size_of: dict[str, str] = field(default_factory=dict)
@@ -44,11 +44,11 @@ class Places:
 
 
 def choose_findings(seed: int, findings: AbstractSet[str] | None) -> frozenset[str]:
-    """The given findings, checked, or a random set (more than a third of the patients have none)."""
+    """Checks the findings, or draws a random set (more than a third of the patients have none)."""
     if findings is not None:
         for name in sorted(findings):
             if name not in FINDINGS:
-                raise InputError(f"chest finding '{name}' is not known", did_you_mean(name, FINDINGS))
+                raise InputError(f"unknown chest finding '{name}'", did_you_mean(name, FINDINGS))
         return frozenset(findings)
     rng = stream(seed, "findings")
     if rng.random() < _NORMAL_SHARE:
@@ -56,11 +56,11 @@ def choose_findings(seed: int, findings: AbstractSet[str] | None) -> frozenset[s
     while True:
         present = rng.random(len(FINDINGS)) < _PROBABILITIES
         if present.any():
-            return frozenset(name for name, there in zip(FINDINGS, present, strict=True) if there)
+            return frozenset(name for name, is_present in zip(FINDINGS, present, strict=True) if is_present)
 
 
-def choose_places(seed: int, findings: frozenset[str]) -> Places:
-    """Sides, lobes and sizes; findings of one kind do not hide those of another."""
+def choose_locations(seed: int, findings: frozenset[str]) -> FindingLocations:
+    """Draws sides, lobes and sizes so that findings do not hide each other."""
     rng = stream(seed, "places")
     sizes = {name: ("small", "moderate", "large")[rng.choice(3, p=[0.4, 0.4, 0.2])] for name in FINDINGS}
     chosen = {
@@ -76,7 +76,7 @@ def choose_places(seed: int, findings: frozenset[str]) -> Places:
     if len(effusions) == 1 and "consolidation" not in findings:
         side = "left" if effusions == ["right"] else "right"
     diameter = float(np.round(rng.uniform(1.2, 2.6), 1))
-    return Places(
+    return FindingLocations(
         size_of=chosen,
         lobe=lobe if "consolidation" in findings else None,
         pneumothorax=side if "pneumothorax" in findings else None,
@@ -87,13 +87,13 @@ def choose_places(seed: int, findings: frozenset[str]) -> Places:
 
 @dataclass
 class LungState:
-    """The lungs while findings are put into them.
+    """The lungs while findings are added.
 
     Attributes:
         density: tissue in the lung as a fraction of solid tissue.
-        markings: how much of the lung's vessels is left.
+        markings: visibility of the lung's vessels.
         extra: thickness added to the ray, in cm of soft tissue.
-        masks: truth by finding.
+        masks: ground truth by finding.
     """
 
     density: Map
@@ -102,22 +102,22 @@ class LungState:
     masks: dict[str, Bool[np.ndarray, "size size"]]
 
 
-def add_findings(thorax: Thorax, findings: frozenset[str], places: Places) -> LungState:
-    """Draws all findings."""
+def add_findings(thorax: Thorax, findings: frozenset[str], locations: FindingLocations) -> LungState:
+    """Adds all findings to the lungs."""
     blank = np.zeros((thorax.size, thorax.size), np.float32)
     texture = noise(stream(thorax.seed, "lung"), 40, thorax.size, 3, 0.7)
     state = LungState(LUNG_DENSITY * (1 + 0.045 * texture), blank + 1, blank.copy(), {})
     if "cardiomegaly" in findings:
         state.masks["cardiomegaly"] = thorax.heart > 0.5
-    if places.lobe is not None:
-        _consolidation(thorax, state, places.lobe)
-    if places.pneumothorax is not None:
-        _pneumothorax(thorax, state, places.pneumothorax, places.size_of["pneumothorax"])
-    if places.nodule is not None and places.nodule_cm is not None:
-        _nodule(thorax, state, places.nodule, places.nodule_cm)
+    if locations.lobe is not None:
+        _consolidation(thorax, state, locations.lobe)
+    if locations.pneumothorax is not None:
+        _pneumothorax(thorax, state, locations.pneumothorax, locations.size_of["pneumothorax"])
+    if locations.nodule is not None and locations.nodule_cm is not None:
+        _nodule(thorax, state, locations.nodule, locations.nodule_cm)
     for side in ("right", "left"):
         if f"effusion_{side}" in findings:
-            _effusion(thorax, state, side, places.size_of[f"effusion_{side}"])
+            _effusion(thorax, state, side, locations.size_of[f"effusion_{side}"])
     return state
 
 
@@ -140,7 +140,7 @@ def _effusion(thorax: Thorax, state: LungState, name: str, amount: str) -> None:
 
 def _consolidation(thorax: Thorax, state: LungState, lobe: str) -> None:
     side, rng = thorax.sides[lobe.split()[0]], stream(thorax.seed, "consolidation")
-    (out, down), half_axes = _LOBE_PLACES[lobe]
+    (out, down), half_axes = _LOBE_LOCATIONS[lobe]
     centre = np.array([out, down]) + rng.normal(0, 0.025, 2)
     scale = rng.uniform(0.95, 1.25)
     distance = np.hypot((side.u - centre[0]) / half_axes[0], (thorax.y - centre[1]) / half_axes[1]) / scale
@@ -183,6 +183,6 @@ def _nodule(thorax: Thorax, state: LungState, name: str, diameter_cm: float) -> 
     ball = thorax.ellipsoid(centre, (radius, radius * rng.uniform(0.85, 1)), diameter_cm, rng.uniform(0, 3))
     state.extra = state.extra + 1.25 * ball * side.inside
     state.masks["nodule"] = ball > 0.2 * diameter_cm
-    if not state.masks["nodule"].any():  # smaller than a pixel: its centre still marks it
+    if not state.masks["nodule"].any():  # smaller than a pixel: mark its centre
         column, row = (np.array([centre[0] + thorax.traits.tilt, centre[1]]) + 1) * thorax.size / 2
         state.masks["nodule"][int(row), int(column)] = True

@@ -1,10 +1,10 @@
-"""Report text for a made chest radiograph: findings present are stated with their side, all others denied."""
+"""Report text for a synthetic chest radiograph: states findings with their side, and negates all others."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from modicum.data.phantoms.chest_findings import Places
+from modicum.data.phantoms.chest_findings import FindingLocations
 
 _HEART = (
     "Heart size is normal.",
@@ -61,7 +61,7 @@ def _listed(names: Sequence[str], word: str) -> str:
 
 
 def _denials(rng: np.random.Generator, absent: Sequence[str]) -> list[str]:
-    """One sentence for all absent findings, or one for each of two halves."""
+    """Negating sentences: one for all absent findings, or one for each of two halves."""
     if not absent:
         return []
     names = [absent[i] for i in rng.permutation(len(absent))]
@@ -71,7 +71,10 @@ def _denials(rng: np.random.Generator, absent: Sequence[str]) -> list[str]:
 
 
 def report(
-    rng: np.random.Generator, findings: frozenset[str], places: Places, cardiothoracic_ratio: float
+    rng: np.random.Generator,
+    findings: frozenset[str],
+    locations: FindingLocations,
+    cardiothoracic_ratio: float,
 ) -> str:
     """Writes the report: a line ``FINDINGS: ...`` and a line ``IMPRESSION: ...``."""
     sentences, short, absent = [], [], []
@@ -80,23 +83,23 @@ def report(
         short.append("cardiomegaly")
     else:
         sentences.append(_pick(rng, _HEART))
-    if places.lobe:
-        sentences.append(_pick(rng, _CONSOLIDATION, lobe=places.lobe))
-        short.append(f"{places.lobe} consolidation")
+    if locations.lobe:
+        sentences.append(_pick(rng, _CONSOLIDATION, lobe=locations.lobe))
+        short.append(f"{locations.lobe} consolidation")
     else:
         absent.append("consolidation")
-    if places.nodule:
-        sentences.append(_pick(rng, _NODULE, side=places.nodule, cm=places.nodule_cm))
-        short.append(f"{places.nodule} lung nodule")
+    if locations.nodule:
+        sentences.append(_pick(rng, _NODULE, side=locations.nodule, cm=locations.nodule_cm))
+        short.append(f"{locations.nodule} lung nodule")
     else:
         absent.append("nodule")
-    if places.pneumothorax:
-        amount = places.size_of["pneumothorax"]
-        sentences.append(_pick(rng, _PNEUMOTHORAX, side=places.pneumothorax, amount=amount))
-        short.append(f"{amount} {places.pneumothorax} pneumothorax")
+    if locations.pneumothorax:
+        amount = locations.size_of["pneumothorax"]
+        sentences.append(_pick(rng, _PNEUMOTHORAX, side=locations.pneumothorax, amount=amount))
+        short.append(f"{amount} {locations.pneumothorax} pneumothorax")
     else:
         absent.append("pneumothorax")
-    _effusions(rng, places, sentences, short, absent)
+    _effusions(rng, locations, sentences, short, absent)
     sentences += _denials(rng, absent)
     if rng.random() < 0.6:
         sentences.append(_pick(rng, _UNREMARKABLE))
@@ -105,9 +108,13 @@ def report(
 
 
 def _effusions(
-    rng: np.random.Generator, places: Places, sentences: list[str], short: list[str], absent: list[str]
+    rng: np.random.Generator,
+    locations: FindingLocations,
+    sentences: list[str],
+    short: list[str],
+    absent: list[str],
 ) -> None:
-    amounts = {s: places.size_of.get(f"effusion_{s}") for s in ("right", "left")}
+    amounts = {s: locations.size_of.get(f"effusion_{s}") for s in ("right", "left")}
     present = [side for side, amount in amounts.items() if amount]
     for side in present:
         sentences.append(_pick(rng, _EFFUSION, side=side, amount=amounts[side]))

@@ -1,6 +1,6 @@
-"""Writes made data sets to disk: PNG images, masks and a manifest, the way a real data set would lie there.
+"""Writes synthetic data sets to disk: PNG images, masks and a manifest, like a real data set.
 
-Each patient's images depend on the data set's seed and the patient's number alone, so a larger data set
+Each patient's images depend only on the data set's seed and the patient's number, so a larger data set
 begins with the smaller one's patients.
 """
 
@@ -36,18 +36,18 @@ def patient_seed(seed: int, patient: int) -> int:
 
 
 def patient_split(seed: int, patient: int, fractions: Fractions) -> str:
-    """The split of a patient, whatever the number of patients.
+    """The split of a patient, independent of the number of patients.
 
     Steps of the golden ratio spread any run of patients evenly over the splits, where random draws could
     leave a small one empty.
     """
-    place = (stream(seed, "split").random() + patient * _GOLDEN) % 1.0
+    fraction = (stream(seed, "split").random() + patient * _GOLDEN) % 1.0
     limits = np.cumsum(list(fractions.values())) / sum(fractions.values())
-    return list(fractions)[min(int(np.searchsorted(limits, place, side="right")), len(fractions) - 1)]
+    return list(fractions)[min(int(np.searchsorted(limits, fraction, side="right")), len(fractions) - 1)]
 
 
 def write_phantoms(kind: str, folder: Path | str, patients: int, size: int = 512, seed: int = 0) -> Path:
-    """Makes a data set of one kind (``fundus``, ``chest`` or ``mr``), split 70 : 15 : 15; returns the manifest's path.
+    """Writes a data set of a kind (``fundus``, ``chest`` or ``mr``), split 70 : 15 : 15; returns the manifest's path.
 
     Raises:
         InputError: an unknown kind, or an argument outside its range.
@@ -59,7 +59,7 @@ def write_phantoms(kind: str, folder: Path | str, patients: int, size: int = 512
         "mr": write_mr_dataset,
     }
     if kind not in writers:
-        raise InputError(f"phantoms of kind '{kind}' are not known", did_you_mean(kind, writers))
+        raise InputError(f"unknown kind of phantoms '{kind}'", did_you_mean(kind, writers))
     return writers[kind](folder, patients, size, seed, fractions={"train": 0.7, "val": 0.15, "test": 0.15})
 
 
@@ -74,19 +74,19 @@ def write_fundus_dataset(
     masks: bool = True,
     jpeg: int | None = None,
 ) -> Path:
-    """Makes both eyes of a number of patients; returns the path of the manifest.
+    """Writes images of both eyes of a number of patients; returns the manifest's path.
 
-    The manifest's columns: ``image``, ``label`` (the grade), ``patient``, ``eye``, ``domain`` and, where
-    asked for, ``split``. With masks also ``mask`` (vessels: 0 or 255), ``lesions`` (0, or 1 + position in
+    The manifest's columns: ``image``, ``label`` (the grade), ``patient``, ``eye``, ``domain`` and, with
+    ``fractions``, ``split``. With masks also ``mask`` (vessels: 0 or 255), ``lesions`` (0, or 1 + index in
     LESIONS; the later of overlapping types) and ``disc`` (0, 1 disc, 2 cup).
 
     Args:
-        folder: where ``manifest.csv``, ``images/`` and ``masks/`` go; files of the same name are replaced.
-        size: side of the pictures in pixels.
+        folder: folder for ``manifest.csv``, ``images/`` and ``masks/``; existing files are replaced.
+        size: side of the images in pixels.
         grade_probabilities: shares of grades 0 to 4 among the eyes.
         fractions: shares of patients by split, for instance ``{"train": 0.7, "val": 0.15, "test": 0.15}``.
         domains: cameras; each patient is photographed with one of them.
-        jpeg: quality of a JPEG coding the photographs went through, or None.
+        jpeg: JPEG quality to compress the images with before writing, or None.
 
     Raises:
         InputError: if an argument is outside its range.
@@ -95,14 +95,14 @@ def write_fundus_dataset(
     _check(patients, fractions)
     for domain in domains:
         if domain not in CAMERAS:
-            raise InputError(f"camera domain '{domain}' is not known", did_you_mean(domain, CAMERAS))
+            raise InputError(f"unknown camera domain '{domain}'", did_you_mean(domain, CAMERAS))
     folder, rows = Path(folder), []
     for patient in track(range(patients), "making fundus images"):
-        own = patient_seed(seed, patient)
-        domain = domains[int(stream(own, "domain").integers(len(domains)))]
+        phantom_seed = patient_seed(seed, patient)
+        domain = domains[int(stream(phantom_seed, "domain").integers(len(domains)))]
         for eye in _EYES:
-            grade = draw_grade(own, eye, grade_probabilities)
-            phantom = fundus(own, size, grade, eye, domain, jpeg)
+            grade = draw_grade(phantom_seed, eye, grade_probabilities)
+            phantom = fundus(phantom_seed, size, grade, eye, domain, jpeg)
             name = f"p{patient:05d}_{eye}"
             row = {"image": f"images/{name}.png", "label": str(grade), "patient": f"p{patient:05d}"}
             row |= {"eye": eye, "domain": domain}
@@ -140,10 +140,10 @@ def write_chest_dataset(
     fractions: Fractions | None = None,
     masks: bool = True,
 ) -> Path:
-    """Makes one radiograph for each of a number of patients; returns the path of the manifest.
+    """Writes one radiograph for each of a number of patients; returns the manifest's path.
 
     The manifest's columns: ``image``, ``labels:<finding>`` (1 or 0) for each of FINDINGS, ``patient``,
-    ``view``, ``report`` and, where asked for, ``split``. With masks also ``mask`` (lungs: 0, 1 right, 2
+    ``view``, ``report`` and, with ``fractions``, ``split``. With masks also ``mask`` (lungs: 0, 1 right, 2
     left), ``heart`` (0 or 255) and ``mask:<finding>`` (0 or 255; blank where the finding is absent).
 
     Args and errors as for ``write_fundus_dataset``.
@@ -185,13 +185,13 @@ def write_mr_dataset(
     fractions: Fractions | None = None,
     displacement: float | int = 8.0,
 ) -> Path:
-    """Makes one slice of each of a number of heads in T1 and T2 contrast; returns the path of the manifest.
+    """Writes one slice of each of a number of heads in T1 and T2 contrast; returns the manifest's path.
 
-    The manifest's columns: ``image`` (T1), ``target`` (T2), ``patient`` and, where asked for, ``split``. In ``train``
-    (and where there is no split) the head has moved between the two; in ``val`` and ``test`` they lie on each other.
+    The manifest's columns: ``image`` (T1), ``target`` (T2), ``patient`` and, with ``fractions``, ``split``. In ``train``
+    (and without a split) the head has moved between the two; in ``val`` and ``test`` they are aligned.
 
     Args:
-        displacement: largest displacement of training pairs, in pixels of a 256-pixel picture.
+        displacement: largest displacement of training pairs, in pixels of a 256-pixel image.
 
     Other args and errors as for ``write_fundus_dataset``.
     """
@@ -212,15 +212,20 @@ def write_mr_dataset(
 
 def _check(patients: int, fractions: Fractions | None) -> None:
     if patients < 1:
-        raise InputError(f"number of patients {patients} is not positive", "ask for at least one")
+        raise InputError(f"number of patients {patients} is less than 1", "pass for instance --patients 40")
     if fractions is not None:
         for name, share in fractions.items():
             if name not in ("train", "val", "test"):
-                raise InputError(f"split '{name}' is not known", did_you_mean(name, ("train", "val", "test")))
+                raise InputError(f"unknown split '{name}'", did_you_mean(name, ("train", "val", "test")))
             if share < 0:
-                raise InputError(f"share {share} of split '{name}' is negative", "give shares of 0 or more")
+                raise InputError(
+                    f"share {share} of split '{name}' is negative",
+                    "use shares of 0 or more, for instance 0.7",
+                )
         if sum(fractions.values()) <= 0:
-            raise InputError("the shares of the splits add up to nothing", "give one split a share above 0")
+            raise InputError(
+                "the shares of the splits add up to 0", "use for instance train=0.7, val=0.15, test=0.15"
+            )
 
 
 def _write(path: Path, content: bytes) -> None:

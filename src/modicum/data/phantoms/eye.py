@@ -1,7 +1,7 @@
-"""The made eye before any photograph: traits, disc, fovea and vessel tree of one patient's left or right eye.
+"""The synthetic eye: traits, disc, fovea and vessel tree of one patient's left or right eye.
 
 Lengths are in units of the field's radius. Everything is laid out as in a left eye, with the disc (nasal) on
-the left of the picture and the fovea (temporal) to its right; drawing mirrors it for a right eye.
+the left of the image and the fovea (temporal) to its right; drawing mirrors it for a right eye.
 """
 
 from dataclasses import dataclass, replace
@@ -18,19 +18,19 @@ Eye = Literal["L", "R"]
 
 @dataclass(frozen=True)
 class EyeTraits:
-    """What makes one eye look like itself.
+    """Traits of one eye.
 
     Attributes:
         melanin, choroid, lens: amounts of pigment in the retina's background, of blood behind it and of
             yellowing in the lens (about 0.5 to 1.5, 0.5 to 1.5, 0 to 1).
-        tessellation: how clearly the choroid's own vessels shine through, 0 to 1.
+        tessellation: visibility of the choroid's vessels, 0 to 1.
         disc: centre of the optic disc.
         disc_radius: half-axes of the disc, horizontal and vertical.
         cup_ratio: diameter of the cup over that of the disc.
         cup: centre of the cup.
         fovea: centre of the fovea.
         fovea_depth: how much darker the fovea is.
-        tortuosity: side displacement of vessels over their length.
+        tortuosity: sideways displacement of vessels over their length.
         calibre: width of the largest vein at the disc.
         artery_ratio: width of arteries over that of veins.
     """
@@ -51,17 +51,17 @@ class EyeTraits:
 
     @property
     def disc_diameter(self) -> float:
-        """Mean diameter of the optic disc: the yardstick of lesion sizes."""
+        """Mean diameter of the optic disc, the unit of lesion sizes."""
         return float(self.disc_radius.sum())
 
 
 def eye_traits(seed: int, eye: Eye) -> EyeTraits:
-    """Traits of one eye: mostly the patient's own, with a little difference between the two eyes."""
+    """Draws the traits of one eye: mostly shared by the patient's eyes, with small differences."""
     person = stream(seed, "person")
-    own = stream(seed, "eye", eye)
+    eye_rng = stream(seed, "eye", eye)
 
     def trait(mean: float, spread: float, between_eyes: float) -> float:
-        limits = person.standard_normal(), own.standard_normal()
+        limits = person.standard_normal(), eye_rng.standard_normal()
         return (
             mean + spread * float(np.clip(limits[0], -2, 2)) + between_eyes * float(np.clip(limits[1], -2, 2))
         )
@@ -104,7 +104,7 @@ _SMALL = np.stack([_MACULAR, _MACULAR * _FLIP, _STRAIGHT, _STRAIGHT * _FLIP, _MA
 
 
 def _great_vessels(rng: np.random.Generator, traits: EyeTraits, vein: bool) -> Bundle:
-    """The four arcades of arteries or of veins, and the small vessels that leave the disc by themselves."""
+    """The four arcades of arteries or veins, and the small vessels that leave the disc separately."""
     distance = float(np.linalg.norm(traits.fovea - traits.disc))
     spread = np.linspace(0.012, 0.13, _COURSES.shape[1])[:, None]
     great = _COURSES * rng.uniform(0.9, 1.08, (4, 1, 2)) + spread * rng.standard_normal(_COURSES.shape)
@@ -140,8 +140,8 @@ def vessel_tree(seed: int, eye: Eye, traits: EyeTraits, beading: bool = False) -
     )
     third = branches(rng, second, 4, (0.1, 0.32), 16, 1.6 * traits.tortuosity, (0.5, 0.8))
     if beading:
-        position = np.linspace(0, 1, first.width.shape[1])
-        swell = 1 + 0.45 * np.sin(2 * np.pi * 11 * position) * np.clip(6 * (position - 0.15), 0, 1)
+        along = np.linspace(0, 1, first.width.shape[1])
+        swell = 1 + 0.45 * np.sin(2 * np.pi * 11 * along) * np.clip(6 * (along - 0.15), 0, 1)
         first = replace(first, width=first.width * np.where(first.vein[:, None], swell, 1))
     zone = 0.4 * traits.disc_diameter
     return [spare(level, traits.fovea, zone) for level in (first, second, third)]

@@ -1,7 +1,7 @@
-"""Made fundus photographs: a small physical model of the retina, its lesions and a camera, with exact truth.
+"""Synthetic fundus images: a small physical model of the retina, its lesions and a camera, with exact ground truth.
 
-``eye.py`` makes the eye, ``lesions.py`` its disease, ``retina.py`` the light it returns and ``camera.py`` the
-picture of it. Nothing here stands for any patient.
+``eye.py`` models the eye, ``lesions.py`` its disease, ``retina.py`` the light it returns and ``camera.py`` the
+image of it. Nothing here represents any patient.
 """
 
 import math
@@ -23,7 +23,7 @@ GRADE_PROBABILITIES = (0.4, 0.15, 0.2, 0.13, 0.12)
 
 @dataclass(frozen=True)
 class FundusPhantom:
-    """One made photograph and everything that is true of it.
+    """One synthetic photograph and its ground truth.
 
     Attributes:
         image: the photograph, red, green, blue.
@@ -39,7 +39,7 @@ class FundusPhantom:
         beading: whether the veins are beaded.
         eye: "L" or "R".
         domain: the camera.
-        seed: of the patient: the same seed gives the same patient.
+        seed: seed of the patient: the same seed gives the same patient.
     """
 
     image: UInt8[np.ndarray, "size size 3"]
@@ -61,14 +61,15 @@ class FundusPhantom:
 
 
 def draw_grade(seed: int, eye: Eye, probabilities: Sequence[float | int] = GRADE_PROBABILITIES) -> int:
-    """A grade for one eye of a patient; the severities of the two eyes correlate at 0.8."""
+    """Draws a grade for one eye of a patient; the severities of the two eyes correlate at 0.8."""
     if len(probabilities) != 5 or min(probabilities) < 0 or sum(probabilities) <= 0:
         raise InputError(
-            f"grade probabilities {tuple(probabilities)} are not 5 shares", "give 5 numbers of 0 or more"
+            f"grade probabilities {tuple(probabilities)} are not 5 shares",
+            "pass 5 numbers of 0 or more, for instance (0.6, 0.1, 0.15, 0.1, 0.05)",
         )
     shared = stream(seed, "severity").standard_normal()
-    own = stream(seed, "severity", eye).standard_normal()
-    severity = math.sqrt(0.8) * shared + math.sqrt(0.2) * own
+    of_eye = stream(seed, "severity", eye).standard_normal()
+    severity = math.sqrt(0.8) * shared + math.sqrt(0.2) * of_eye
     rank = 0.5 * (1 + math.erf(severity / math.sqrt(2)))
     limits = np.cumsum(probabilities) / sum(probabilities)
     return min(int(np.searchsorted(limits, rank)), 4)
@@ -88,25 +89,27 @@ def fundus(
     same at every size, and (lesions and beading apart) at every grade.
 
     Args:
-        seed: of the patient, 0 or more; or a generator, which gives another patient at each call.
-        size: side of the picture in pixels, 16 to 4096.
+        seed: seed of the patient, 0 or more; or a generator, which gives another patient at each call.
+        size: side of the image in pixels, 16 to 4096.
         grade: diabetic retinopathy 0 to 4, or None to draw one that goes with the patient's other eye.
-        eye: "L" (disc on the left of the picture) or "R".
+        eye: "L" (disc on the left of the image) or "R".
         domain: the camera, a key of CAMERAS.
-        jpeg: quality of a JPEG coding to pass the picture through, or None.
+        jpeg: JPEG quality to compress the image with, or None.
 
     Raises:
         InputError: if an argument is outside its range.
     """
     seed, size = as_seed(seed), check_size(size)
     if domain not in CAMERAS:
-        raise InputError(f"camera domain '{domain}' is not known", did_you_mean(domain, CAMERAS))
+        raise InputError(f"unknown camera domain '{domain}'", did_you_mean(domain, CAMERAS))
     if grade is None:
         grade = draw_grade(seed, eye)
     if grade not in range(5):
-        raise InputError(f"grade {grade} is not in 0..4", "choose a grade of the international scale")
+        raise InputError(
+            f"grade {grade} is not in 0..4", "pass a grade of the international scale, for instance 2"
+        )
     if eye not in ("L", "R"):
-        raise InputError(f"eye '{eye}' is not known", "give 'L' or 'R'")
+        raise InputError(f"unknown eye '{eye}'", "pass 'L' or 'R'")
     camera, traits = CAMERAS[domain], eye_traits(seed, eye)
     lesion_rng = stream(seed, "lesions", eye, grade)
     planned = plan(lesion_rng, grade)

@@ -1,6 +1,6 @@
-"""Lesions of diabetic retinopathy: how many of each a grade has, where they lie and what shape they are.
+"""Lesions of diabetic retinopathy: their numbers by grade, locations and shapes.
 
-Sizes are fractions of the disc's diameter, so fine lesions vanish as pictures get smaller. The grades follow
+Sizes are fractions of the disc's diameter, so fine lesions vanish as images get smaller. The grades follow
 the international scale (Wilkinson et al., Ophthalmology 2003;110:1677) in a simplified form:
 
     0  no lesions
@@ -29,7 +29,7 @@ SEVERE_PER_QUADRANT = 5
 
 @dataclass(frozen=True)
 class Ground:
-    """Where lesions may lie: inside the field, off the disc and, for small ones, off the vessels."""
+    """Where lesions may be: inside the field, off the disc and, for small ones, off the vessels."""
 
     traits: EyeTraits
     camera: Camera
@@ -69,7 +69,7 @@ class Ground:
     def beside_vessels(
         self, rng: np.random.Generator, count: int, radius: float
     ) -> Float[np.ndarray, "count 2"]:
-        """Random allowed points near a vessel, but not on one."""
+        """Random allowed points near vessels, but not on them."""
         points = np.zeros((0, 2))
         while len(points) < count:
             at = self.vessel_points[rng.integers(len(self.vessel_points), size=8 * count + 16)]
@@ -86,12 +86,12 @@ def quadrant(points: Float[np.ndarray, "n 2"]) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Plan:
-    """How many lesions of each kind one eye has.
+    """Numbers of lesions of each type in one eye.
 
     Attributes:
-        haemorrhages: how many in each quadrant.
-        clusters: clusters of hard exudates.
-        nets: where new vessels grow: "disc", "elsewhere".
+        haemorrhages: number in each quadrant.
+        clusters: number of clusters of hard exudates.
+        nets: locations of new vessels: "disc", "elsewhere".
     """
 
     microaneurysms: int = 0
@@ -104,7 +104,7 @@ class Plan:
 
 
 def plan(rng: np.random.Generator, grade: int) -> Plan:
-    """Draws lesion numbers that fulfil the rule of a grade."""
+    """Draws numbers of lesions that fulfil the definition of a grade."""
 
     def four(numbers: np.ndarray) -> tuple[int, int, int, int]:
         return int(numbers[0]), int(numbers[1]), int(numbers[2]), int(numbers[3])
@@ -112,7 +112,7 @@ def plan(rng: np.random.Generator, grade: int) -> Plan:
     def spread(total: int) -> tuple[int, int, int, int]:
         return four(rng.multinomial(total, [0.25] * 4))
 
-    def some(low: int, high: int, chance: float) -> int:
+    def number_or_none(low: int, high: int, chance: float) -> int:
         return int(rng.integers(low, high + 1)) if rng.random() < chance else 0
 
     if grade == 0:
@@ -121,19 +121,27 @@ def plan(rng: np.random.Generator, grade: int) -> Plan:
         return Plan(microaneurysms=int(rng.integers(4, 15)))
     if grade == 2:
         # At most 12 haemorrhages in all cannot put 5 into each of the four quadrants.
-        bleeds, clusters, soft = some(2, 12, 0.85), some(1, 3, 0.6), some(1, 3, 0.3)
+        bleeds, clusters, soft = (
+            number_or_none(2, 12, 0.85),
+            number_or_none(1, 3, 0.6),
+            number_or_none(1, 3, 0.3),
+        )
         if not (bleeds or clusters or soft):
             bleeds = 4
         return Plan(int(rng.integers(6, 22)), spread(bleeds), clusters, soft)
     if grade == 3:
         bleeding = four(rng.integers(SEVERE_PER_QUADRANT + 1, 13, 4))
         beading = bool(rng.random() < 0.6)
-        return Plan(int(rng.integers(15, 36)), bleeding, some(1, 4, 0.7), some(1, 5, 0.5), beading)
+        return Plan(
+            int(rng.integers(15, 36)), bleeding, number_or_none(1, 4, 0.7), number_or_none(1, 5, 0.5), beading
+        )
     nets = [("disc",), ("disc", "elsewhere"), ("elsewhere",)][rng.choice(3, p=[0.5, 0.25, 0.25])]
     bleeding = spread(int(rng.integers(4, 30)))
-    soft, preretinal = some(1, 4, 0.5), bool(rng.random() < 0.35)
+    soft, preretinal = number_or_none(1, 4, 0.5), bool(rng.random() < 0.35)
     microaneurysms = int(rng.integers(8, 31))
-    return Plan(microaneurysms, bleeding, some(1, 3, 0.5), soft, bool(rng.random() < 0.3), nets, preretinal)
+    return Plan(
+        microaneurysms, bleeding, number_or_none(1, 3, 0.5), soft, bool(rng.random() < 0.3), nets, preretinal
+    )
 
 
 def blob(
@@ -144,7 +152,7 @@ def blob(
     roughness: float = 0.2,
     corners: int = 14,
 ) -> Float[np.ndarray, "corners 2"]:
-    """An ellipse with an uneven outline; ``angle`` turns its first axis, in radians."""
+    """An ellipse with an irregular outline; ``angle`` rotates its first axis, in radians."""
     turn = np.linspace(0, 2 * np.pi, corners, endpoint=False)
     reach = np.exp(roughness * rng.standard_normal(corners))
     along, across = half_axes[0] * reach * np.cos(turn), half_axes[1] * reach * np.sin(turn)
@@ -168,7 +176,7 @@ class Drawing:
         self.centres: dict[str, list[Float[np.ndarray, "2"]]] = {name: [] for name in LESIONS}
 
     def microaneurysms(self, rng: np.random.Generator, count: int) -> None:
-        """Dots of 0.025 to 0.05 disc diameters beside vessels."""
+        """Dots of 0.025 to 0.05 disc diameters next to vessels."""
         for centre in self.ground.beside_vessels(rng, count, 0.03 * self.diameter + 0.007):
             radius = 0.5 * self.diameter * rng.uniform(0.025, 0.05)
             self.canvas["microaneurysm"].dot(centre, radius, rng.uniform(0.7, 1))
@@ -203,7 +211,7 @@ class Drawing:
             self.canvas["haemorrhage"].polygon(outline, depth)
 
     def hard_exudates(self, rng: np.random.Generator, clusters: int) -> None:
-        """Clusters of sharp bright spots, heaped or in a ring (circinate), mostly about the macula."""
+        """Clusters of sharp bright spots, dense or in a ring (circinate), mostly around the macula."""
         fovea = self.ground.traits.fovea
         for _ in range(clusters):
             angle, distance = rng.uniform(0, 2 * np.pi), rng.uniform(0.18, 0.55)
@@ -236,10 +244,10 @@ class Drawing:
                 self.canvas["soft_exudate"].polygon(outline, rng.uniform(0.6, 1))
             self.centres["soft_exudate"].append(centre)
 
-    def new_vessels(self, rng: np.random.Generator, place: str) -> None:
-        """A fine tortuous net, on the disc or where an arcade vessel runs."""
+    def new_vessels(self, rng: np.random.Generator, location: str) -> None:
+        """A fine tortuous net, on the disc or on an arcade vessel."""
         root, reach = self.ground.traits.disc, 0.75 * self.diameter
-        if place == "elsewhere":
+        if location == "elsewhere":
             points = self.ground.tree[0].points[:, 25:].reshape(-1, 2)
             points = points[self.ground.allowed(points, 0.12)]
             root, reach = points[rng.integers(len(points))], 0.45 * self.diameter
@@ -254,7 +262,7 @@ class Drawing:
         self.centres["neovascularisation"].append(root)
 
     def preretinal_haemorrhage(self, rng: np.random.Generator) -> None:
-        """Blood before the retina: it sinks, so its upper edge is level and its lower one round."""
+        """Blood in front of the retina: it sinks, so its upper edge is level and its lower one round."""
         candidates = self.ground.anywhere(rng, 60, 0.25)
         centre = candidates[np.argmax(candidates[:, 1] > 0.1)]
         half_width = 0.5 * self.diameter * rng.uniform(0.8, 1.5)
@@ -269,7 +277,7 @@ class Drawing:
     def mask(self, name: str, field: Float[np.ndarray, "size size"]) -> Bool[np.ndarray, "size size"]:
         """Ground truth of one lesion type: pixels at least half covered, and the pixel of each centre.
 
-        New vessels are marked as the region that the net spans, as graders outline it.
+        New vessels are marked as the region that the net covers, as graders outline it.
         """
         canvas = self.canvas[name]
         if name == "neovascularisation" and not canvas.empty:
@@ -294,8 +302,8 @@ def draw_lesions(rng: np.random.Generator, planned: Plan, ground: Ground, size: 
     drawing.haemorrhages(rng, planned.haemorrhages)
     drawing.hard_exudates(rng, planned.clusters)
     drawing.soft_exudates(rng, planned.soft_exudates)
-    for place in planned.nets:
-        drawing.new_vessels(rng, place)
+    for location in planned.nets:
+        drawing.new_vessels(rng, location)
     if planned.preretinal:
         drawing.preretinal_haemorrhage(rng)
     return drawing

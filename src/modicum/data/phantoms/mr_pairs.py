@@ -1,9 +1,9 @@
-"""Made MR slices of a head in two contrasts, the second one bent by a known smooth field.
+"""Synthetic MR slices of a head in two contrasts, the second one deformed by a known smooth field.
 
 A head is a few tissues: scalp, skull, cerebrospinal fluid, grey and white matter, deep nuclei, and at times a lesion.
-Each tissue has a proton density and two relaxation times, from which the spin-echo equation makes any contrast; so
-the second contrast is no function of the first one's grey values where tissues mix. Shapes are functions of the
-plane, evaluated where the bent picture reads: nothing is interpolated, and the field is the exact truth.
+Each tissue has a proton density and two relaxation times, from which the spin-echo equation gives any contrast; so
+the second contrast is not a function of the first one's grey values where tissues mix. Shapes are functions of the
+plane, evaluated at displaced coordinates: nothing is interpolated, and the field is the exact ground truth.
 """
 
 from dataclasses import dataclass
@@ -24,20 +24,20 @@ CONTRASTS = {"t1": (500.0, 15.0), "t2": (4000.0, 100.0), "pd": (3000.0, 15.0)}
 
 BACKGROUND = -1.0
 _EDGE = 1.5
-"""Width of the soft edge between tissues, in pixels of the picture."""
+"""Width of the soft edge between tissues, in pixels of the image."""
 
 
 @dataclass(frozen=True)
 class MrPair:
-    """Two contrasts of one slice and everything that is true of them.
+    """Two contrasts of one slice and their ground truth.
 
     Attributes:
         source: the first contrast, in ``[-1, 1]``, the background exactly -1.
         target: the second one, on the same pixels.
-        misaligned: the second one as it is after the head has moved: at ``(i, j)`` it shows what ``target`` shows at
+        misaligned: the second one after the head has moved: at ``(i, j)`` it shows what ``target`` shows at
             ``(i + f0, j + f1)``.
-        field: that displacement in pixels, rows (down) first, then columns (right): what a registration of ``target``
-            to ``misaligned`` has to find, and :func:`modicum.nn.warp` takes.
+        field: that displacement in pixels, rows (down) first, then columns (right): the result of an exact
+            registration of ``target`` to ``misaligned``, as :func:`modicum.nn.warp` takes it.
         head: the pixels of ``source`` and ``target`` that are not background.
         tissues: share of each of TISSUES in every pixel of ``source``.
         seed: of the head.
@@ -61,21 +61,23 @@ def mr_pair(
     """Makes a slice of a head in two contrasts.
 
     Args:
-        seed: of the head and its motion, 0 or more; or a generator, which gives another head at each call.
-        size: side of the picture in pixels, 16 to 4096.
-        displacement: largest displacement in pixels of a 256-pixel picture; other sizes in proportion. 0 leaves the
-            second contrast where it is.
-        contrasts: which two, keys of CONTRASTS.
+        seed: seed of the head and its motion, 0 or more; or a generator, which gives another head at each call.
+        size: side of the image in pixels, 16 to 4096.
+        displacement: largest displacement in pixels of a 256-pixel image; other sizes in proportion. 0 leaves the
+            second contrast aligned.
+        contrasts: the two contrasts, keys of CONTRASTS.
 
     Raises:
         InputError: an argument outside its range.
     """
     seed, size = as_seed(seed), check_size(size)
     if not 0 <= displacement <= 16:
-        raise InputError(f"displacement {displacement:g} is not in 0..16", "choose pixels in that range")
+        raise InputError(
+            f"displacement {displacement:g} is not in 0..16 pixels", "pass for instance displacement=4"
+        )
     unknown = sorted(set(contrasts) - set(CONTRASTS))
     if unknown:
-        raise InputError(f"contrast '{unknown[0]}' is not known", f"choose from {', '.join(CONTRASTS)}")
+        raise InputError(f"unknown contrast '{unknown[0]}'", f"choose from {', '.join(CONTRASTS)}")
     field = _smooth_field(seed, size, displacement * size / 256)
     rows, columns = axis(size)[:, None], axis(size)[None, :]
     tissues = _Head(seed, size).tissues(rows, columns)
@@ -93,7 +95,7 @@ def mr_pair(
 
 
 def _smooth_field(seed: int, size: int, largest: float) -> Float[np.ndarray, "2 size size"]:
-    """A random field of a few bumps across the picture whose longest arrow is ``largest`` pixels."""
+    """A smooth random field whose largest displacement is ``largest`` pixels."""
     if largest == 0:
         return np.zeros((2, size, size), np.float32)
     rng = stream(seed, "deformation")
@@ -104,7 +106,7 @@ def _smooth_field(seed: int, size: int, largest: float) -> Float[np.ndarray, "2 
 def _picture(
     tissues: Float[np.ndarray, "tissues size size"], contrast: str
 ) -> Float[np.ndarray, "size size"]:
-    """Tissues as one contrast shows them, the brightest tissue that is there at 1."""
+    """Renders tissues in one contrast, scaled so that the brightest tissue is 1."""
     repetition, echo = CONTRASTS[contrast]
     signal = _DENSITY * (1 - np.exp(-repetition / _T1)) * np.exp(-echo / _T2)
     unit = np.tensordot((signal / signal.max()).astype(np.float32), tissues, 1)
@@ -112,11 +114,11 @@ def _picture(
 
 
 class _Head:
-    """Where which tissue is, as functions of the plane: rows down and columns right, -1 to 1 across the picture.
+    """Tissues of a head as functions of the plane: rows down and columns right, -1 to 1 across the image.
 
     Args:
         seed: of the head.
-        size: pixels along the picture's side, for the width of edges.
+        size: pixels along the image's side, for the width of edges.
     """
 
     def __init__(self, seed: int, size: int) -> None:
@@ -132,13 +134,13 @@ class _Head:
         sick = stream(seed, "lesion")
         self.lesion = None
         if sick.uniform() < 0.5:
-            place = sick.uniform(-0.45, 0.45, 2) * self.half_axes
-            self.lesion = place, sick.uniform(0.07, 0.16, 2), sick.uniform(0, np.pi)
+            centre = sick.uniform(-0.45, 0.45, 2) * self.half_axes
+            self.lesion = centre, sick.uniform(0.07, 0.16, 2), sick.uniform(0, np.pi)
 
     def tissues(
         self, rows: Float[np.ndarray, "..."], columns: Float[np.ndarray, "..."]
     ) -> Float[np.ndarray, "tissues height width"]:
-        """The share of every tissue at given places; 0 of all outside the head."""
+        """The share of every tissue at the given coordinates; 0 outside the head."""
         down, right = _turned(rows - self.centre[0], columns - self.centre[1], self.tilt)
         outline = np.hypot(down / self.half_axes[0], right / self.half_axes[1])
         scale = float(self.half_axes.min())
@@ -148,13 +150,13 @@ class _Head:
         cortex = self._inside(outline + wave, 0.93 - self.skull - 0.04, scale)
         white = self._inside(outline + 1.6 * wave, 0.93 - self.skull - 0.20, scale)
         brain = [cortex, white, self._nuclei(down, right), self._lesion(down, right)]
-        # Each layer covers what lies under it; the ventricles are fluid again.
+        # Each layer covers those before it; the ventricles are fluid again.
         shares = np.zeros((len(TISSUES), *outline.shape), np.float32)
         for tissue, cover in zip(TISSUES, [np.ones_like(outline), *below_skin, *brain], strict=True):
             shares = self._cover(shares, tissue, cover)
             if tissue == "nuclei":
                 shares = self._cover(shares, "csf", self._ventricles(down, right))
-        # The skin ends in a hard edge: air gives no signal, so that the background is exact.
+        # The skin has a hard edge: air gives no signal, so that the background is exact.
         return np.where(outline < 1, shares, np.float32(0))
 
     def _inside(self, distance: np.ndarray, limit: float, scale: float) -> np.ndarray:
@@ -170,8 +172,8 @@ class _Head:
     def _ellipse(
         self, down: np.ndarray, right: np.ndarray, centre: np.ndarray, half: np.ndarray, turn: float
     ) -> np.ndarray:
-        own = _turned(down - centre[0], right - centre[1], turn)
-        return self._inside(np.hypot(own[0] / half[0], own[1] / half[1]), 1.0, float(half.min()))
+        turned = _turned(down - centre[0], right - centre[1], turn)
+        return self._inside(np.hypot(turned[0] / half[0], turned[1] / half[1]), 1.0, float(half.min()))
 
     def _nuclei(self, down: np.ndarray, right: np.ndarray) -> np.ndarray:
         radius, aside = self.nucleus

@@ -1,4 +1,4 @@
-"""Light from a made retina: background, disc, vessels and lesions, before the camera.
+"""Light from a synthetic retina: background, disc, vessels and lesions, before the camera.
 
 Light from the lamp passes the lens, is absorbed by blood and pigment (Beer-Lambert: transmission is
 exp(-extinction * amount) in each colour, with green and blue absorbed most by haemoglobin) and is returned
@@ -33,7 +33,7 @@ _LAMP = np.array([0.98, 0.98, 0.86], np.float32)
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything in front of the camera, and the camera."""
+    """The eye in front of the camera, and the camera."""
 
     seed: int
     eye: Eye
@@ -49,14 +49,14 @@ class Scene:
         return 1 if self.eye == "L" else -1
 
     def coordinates(self, size: int) -> tuple[Float[np.ndarray, "1 size"], Float[np.ndarray, "size 1"]]:
-        """Scene coordinates of the picture's pixel centres."""
+        """Scene coordinates of the image's pixel centres."""
         along = axis(size) / np.float32(self.camera.radius)
         return self.mirror * along[None, :], along[:, None]
 
 
 @dataclass(frozen=True)
 class Retina:
-    """Light from the retina and where its parts are."""
+    """Light from the retina, and masks of its parts."""
 
     light: Float[np.ndarray, "size size 3"]
     vessels: Bool[np.ndarray, "size size"]
@@ -86,9 +86,9 @@ def _background(
     # Choroidal vessels: ridges of a noise, pigment between them; hidden under the macula.
     ridges = np.exp(-((noise(rng, 20, size, 2, 0.3) / 0.35) ** 2))
     to_fovea = _distance(x, y, traits.fovea, np.ones(2))
-    shown = traits.tessellation * (1 - 0.9 * np.exp(-((to_fovea / 0.35) ** 2)))
-    melanin *= 1 + 0.2 * shown * (0.5 - ridges)
-    choroid *= 1 + 0.4 * shown * (ridges - 0.3)
+    visibility = traits.tessellation * (1 - 0.9 * np.exp(-((to_fovea / 0.35) ** 2)))
+    melanin *= 1 + 0.2 * visibility * (0.5 - ridges)
+    choroid *= 1 + 0.4 * visibility * (ridges - 0.3)
     melanin += 0.16 * np.exp(-((to_fovea / 0.28) ** 2))
     melanin += 0.75 * traits.fovea_depth * np.exp(-((to_fovea / (0.42 * traits.disc_diameter)) ** 2))
     absorbed = melanin[..., None] * _MELANIN + choroid[..., None] * _CHOROID + traits.lens * _LENS
@@ -125,11 +125,11 @@ def _paint_disc(
     x: Float[np.ndarray, "1 n"],
     y: Float[np.ndarray, "n 1"],
 ) -> tuple[Bool[np.ndarray, "n n"], Bool[np.ndarray, "n n"]]:
-    """Paints the disc and its cup into the picture; returns their masks."""
+    """Paints the disc and its cup into the image; returns their masks."""
     traits = scene.traits
     rim, cup = _disc_colour(scene.seed, traits)
     disc_mask, cup_mask = np.zeros(light.shape, bool), np.zeros(light.shape, bool)
-    # Farther than 1.4 radii nothing of the disc is left; painting only its surroundings saves time.
+    # Beyond 1.4 radii the disc has no effect; painting only its surroundings saves time.
     near_x = np.abs(x[0] - traits.disc[0]) < 1.4 * traits.disc_radius[0]
     near_y = np.abs(y[:, 0] - traits.disc[1]) < 1.4 * traits.disc_radius[1]
     around = np.ix_(near_y, near_x)
@@ -171,7 +171,7 @@ def _soften(field: Float[np.ndarray, "n n"], sigma: float) -> Float[np.ndarray, 
 def _add_lesions(
     picture: Float[np.ndarray, "n n 3"], drawing: Drawing, light: Float[np.ndarray, "n n"], unit: float
 ) -> Float[np.ndarray, "n n 3"]:
-    """Exudates cover, blood absorbs. ``unit`` is the field's radius in pixels."""
+    """Adds lesions: exudates cover, blood absorbs. ``unit`` is the field's radius in pixels."""
     canvas = drawing.canvas
     if not canvas["soft_exudate"].empty:
         share = 0.45 * _soften(canvas["soft_exudate"].field(), 0.019 * unit)

@@ -1,7 +1,7 @@
-"""A made chest in the coronal plane: outlines of lungs, heart and bones, and tissue thickness along the rays.
+"""A synthetic chest in the coronal plane: outlines of lungs, heart and bones, and tissue thickness along the rays.
 
-Coordinates run from -1 to 1 over the picture, y downwards; the patient faces away from the viewer's right
-hand as in every frontal radiograph, so the patient's right is on the left of the picture. ``u`` is the
+Coordinates run from -1 to 1 over the image, y downwards; as in every frontal radiograph, the patient's right is
+on the left of the image. ``u`` is the
 distance from the midline to one side. Thickness is in cm of soft tissue.
 """
 
@@ -26,18 +26,18 @@ Map = Float[np.ndarray, "size size"]
 
 @dataclass(frozen=True)
 class ThoraxTraits:
-    """Build of one patient.
+    """Anatomy of one patient.
 
     Attributes:
-        half_width: of the rib cage inside, in picture units.
+        half_width: inner half-width of the rib cage, in image units.
         apex, base: heights of the lung apices and of the costophrenic angles.
         dome: height of the diaphragm's dome on the right and the left.
         girth: thickness of the trunk from front to back, in cm.
         cardiothoracic_ratio: width of the heart over that of the rib cage.
         heart_height: half the heart's height.
-        heart_level: height of the heart's middle.
+        heart_level: height of the heart's centre.
         knob: radius of the aortic knob.
-        breasts: greatest thickness of breast tissue before the lower lungs, in cm.
+        breasts: greatest thickness of breast tissue in front of the lower lungs, in cm.
         tilt: sideways shift of the midline.
         rib_angle: how steeply ribs run down to the front.
     """
@@ -57,7 +57,7 @@ class ThoraxTraits:
 
 
 def thorax_traits(seed: int, cardiomegaly: bool) -> ThoraxTraits:
-    """Draws a patient's build; an enlarged heart is more than half as wide as the rib cage."""
+    """Draws a patient's anatomy; an enlarged heart is more than half as wide as the rib cage."""
     rng = stream(seed, "build")
 
     def draw_one(mean: float, spread: float) -> float:
@@ -107,7 +107,7 @@ def soft_edge(distance: Float[np.ndarray, "..."], size: int) -> Float[np.ndarray
 
 
 class Thorax:
-    """The chest of one patient at one picture size."""
+    """The chest of one patient at one image size."""
 
     def __init__(self, seed: int, traits: ThoraxTraits, size: int) -> None:
         self.seed, self.traits, self.size = seed, traits, size
@@ -160,12 +160,12 @@ class Thorax:
 
     @cached_property
     def heart(self) -> Map:
-        """Thickness of the heart: two thirds of its width lie left of the midline."""
+        """Thickness of the heart: two thirds of its width are left of the midline."""
         traits = self.traits
         width = 2 * traits.half_width * traits.cardiothoracic_ratio
         left, right, level = 0.68 * width, 0.32 * width, traits.heart_level
         half, angle = (left + 0.4 * right) / 2, 0.62
-        # Half-axes along and across the tilted axis that give the wanted half-width and half-height.
+        # Half-axes along and across the tilted axis that give the desired half-width and half-height.
         short = 0.78 * traits.heart_height
         long = np.sqrt(max((half / np.cos(angle)) ** 2 - (short * np.tan(angle)) ** 2, short**2))
         ventricles = self.ellipsoid((left - half, level + 0.03), (float(long), short), 11.0, angle)
@@ -199,11 +199,11 @@ class Thorax:
 
     @property
     def carina(self) -> float:
-        """Height at which the windpipe divides."""
+        """Height at which the trachea divides."""
         return self.traits.heart_level - 0.40
 
     def airways(self) -> Map:
-        """Air in the windpipe and main bronchi, as a thickness in cm."""
+        """Air in the trachea and main bronchi, as a thickness in cm."""
         canvas = Canvas(self.size)
         tilt, carina = self.traits.tilt, self.carina
         for ends in ((0.0, -1.1), (-0.13, carina + 0.13), (0.16, carina + 0.17)):

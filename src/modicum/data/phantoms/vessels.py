@@ -1,7 +1,7 @@
-"""Branching vessel trees: trunks along given courses, side branches grown from them, all levels as arrays.
+"""Branching vessel trees: trunks along given courses, with side branches, all levels as arrays.
 
-A bundle holds vessels of one branching level; growing the next level is a handful of array operations,
-however many vessels there are. Calibre falls along a vessel and at each branching, as in Murray's law (the
+A bundle holds vessels of one branching level; growing the next level takes a few array operations for any number of
+vessels. Calibre falls along a vessel and at each branching, as in Murray's law (the
 cubes of the daughters' widths add up to about the cube of the mother's).
 """
 
@@ -33,7 +33,7 @@ class Bundle:
 
 @cache
 def _spline_weights(controls: int, length: int) -> Float[np.ndarray, "length controls"]:
-    """Weights that take control points to points of the natural cubic spline through them."""
+    """Weights that map control points to points of the natural cubic spline through them."""
     knots = np.linspace(0, 1, controls)
     spline = CubicSpline(knots, np.eye(controls), bc_type="natural")
     return np.asarray(spline(np.linspace(0, 1, length)))
@@ -44,21 +44,21 @@ def meander(
     points: Float[np.ndarray, "vessels length 2"],
     amount: float | Float[np.ndarray, "vessels"],
 ) -> Float[np.ndarray, "vessels length 2"]:
-    """Tortuosity: sideways displacement by a few waves along the vessel, none at its start.
+    """Adds tortuosity: sideways displacement by a few waves along the vessel, none at its start.
 
     Args:
-        amount: spread of the displacement as a fraction of the vessel's length.
+        amount: standard deviation of the displacement as a fraction of the vessel's length.
     """
     count, length = points.shape[:2]
     along = np.gradient(points, axis=1)
     steps = np.linalg.norm(along, axis=2)
     normal = np.stack([-along[..., 1], along[..., 0]], -1) / np.maximum(steps, 1e-9)[..., None]
-    position = np.linspace(0, 1, length)
+    fraction = np.linspace(0, 1, length)
     cycles = np.array([1.3, 2.3, 3.7, 5.9]) * rng.uniform(0.8, 1.25, (count, 4))
     phase = rng.uniform(0, 2 * np.pi, (count, 4))
     height = rng.standard_normal((count, 4)) / np.array([1.3, 2.3, 3.2, 4.4])
-    waves = np.sin(2 * np.pi * cycles[..., None] * position + phase[..., None])
-    sideways = (height[..., None] * waves).sum(1) * np.minimum(1, 4 * position)
+    waves = np.sin(2 * np.pi * cycles[..., None] * fraction + phase[..., None])
+    sideways = (height[..., None] * waves).sum(1) * np.minimum(1, 4 * fraction)
     size = steps.sum(1) * np.broadcast_to(amount, count)
     return points + normal * (sideways * size[:, None])[..., None]
 
@@ -97,7 +97,7 @@ def branches(
         reach: shortest and longest branch, in field units (shorter towards the parent's end).
         ratio: calibre of a branch over the parent's at the point where it leaves.
         towards: a point that branches bend to when they leave on its side, and away from otherwise.
-        start: position along the parent before which nothing branches off.
+        start: fraction of the parent's length before which nothing branches off.
     """
     count, points = parents.points.shape[0], parents.points.shape[1]
     slot = (np.arange(each) + rng.uniform(0.15, 0.85, (count, each))) / each
@@ -129,11 +129,11 @@ def branches(
 
 
 def spare(bundle: Bundle, centre: Float[np.ndarray, "2"], radius: float) -> Bundle:
-    """Pushes vessels out of a circle (the avascular zone of the fovea) and thins out those that led into it."""
+    """Pushes vessels out of a circle (the avascular zone of the fovea) and narrows those that led into it."""
     away = bundle.points - centre
     distance = np.linalg.norm(away, axis=-1, keepdims=True)
     pushed = centre + away * np.sqrt(distance**2 + radius**2) / np.maximum(distance, 1e-6)
-    # What came near the middle would pile up along the rim of the circle: it thins out to nothing.
+    # Vessels near the centre would pile up along the rim of the circle: their width goes to zero.
     left = np.clip((distance[..., 0] - 0.4 * radius) / radius, 0, 1)
     return Bundle(pushed, bundle.width * left, bundle.vein)
 
@@ -147,7 +147,7 @@ def draw(
     share: float = 1.0,
     thinnest: float = 0.0,
 ) -> None:
-    """Draws vessels with the value that blood of their calibre absorbs.
+    """Draws vessels with values proportional to the absorption of blood of their calibre.
 
     Args:
         which: the vessels to draw.

@@ -1,14 +1,15 @@
-"""Files in, images out: PNG, JPEG, TIFF, BMP, WebP, GIF, PNM, DICOM, NIfTI slices and NPZ arrays.
+"""Reads images: PNG, JPEG, TIFF, BMP, WebP, GIF, PNM, DICOM, NIfTI slices, NPZ arrays, Parquet.
 
-``read_image`` either gives a valid image or raises ``BrokenImageError`` with a plain reason, whatever the
-file holds. How values become [0, 1] is told in ``modicum.data.readers.intensity``; what each format's reader
-decides (windows, orientation, which frame) at the top of its file.
+``read_image`` either returns a valid image or raises ``BrokenImageError`` with a plain reason, for any file content.
+The mapping of values to [0, 1] is documented in ``modicum.data.readers.intensity``; the decisions of each format's
+reader (windows, orientation, which frame) at the top of its file.
 """
 
 import errno
 import os
 import stat
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
@@ -29,9 +30,9 @@ if TYPE_CHECKING:
 
 Answer = TypeVar("Answer")
 MAX_PIXELS = 300_000_000
-# No damaged file causes these; they are ours (shapes, while tests check them) or the installation's.
+# Not caused by damaged files, but by bugs (shapes, which tests check) or the installation.
 _MISTAKES = (TypeCheckError, NameError, ImportError)
-# NPZ files hold many images, and are read only where a manifest names one of them.
+# NPZ files contain many images, and are read only if a manifest names one of them.
 IMAGE_SUFFIXES = frozenset(suffix for suffix, form in SUFFIX_FORMATS.items() if form != "npz")
 
 
@@ -47,28 +48,27 @@ def read_image(
     """Reads one 2-D image as float32 [channels, height, width] in [0, 1].
 
     Args:
-        ref: a reference, its text form (``a.nii.gz#axis=2&index=80``), or a path (taken as it is, ``#``
-            included).
-        window: centre and width, in the file's units (Hounsfield units for CT), of the values to show from 0
-            to 1. Overrides the windows that a DICOM file brings. Images of 8 bits and in colour have no
-            window, DICOM apart, and are read as without.
-        at_least: height and width. A JPEG may be decoded at a half, a quarter or an eighth of its size as
-            long as neither side falls under these; ``source`` tells the full size.
+        ref: a reference, its text form (``a.nii.gz#axis=2&index=80``), or a path (used literally, including
+            ``#``).
+        window: centre and width, in the file's units (Hounsfield units for CT), of the values to map to 0..1.
+            Overrides the windows in a DICOM file. Ignored for 8-bit and colour images, except DICOM.
+        at_least: height and width. A JPEG may be decoded at a half, a quarter or an eighth of its size if
+            neither side becomes smaller than these; ``source`` has the full size.
         max_pixels: a file that declares more is refused before it is decoded.
         intensity: instead of ``window``: an :class:`~modicum.data.intensity_window.IntensityWindow`, or the
-            rule to find one by, ``range`` or ``percentile`` (see ``modicum.data.readers.intensity``). Where a
-            window is ignored, so is this. ``IntensityWindow.of(image, intensity)`` is the way back.
-        empty: a NIfTI slice that holds only NaN, as some volumes have outside the body, reads as all 0; it is
+            rule to determine one, ``range`` or ``percentile`` (see ``modicum.data.readers.intensity``). Ignored
+            like a window. ``IntensityWindow.of(image, intensity)`` is the inverse.
+        empty: read a NIfTI slice that contains only NaN, as in some volumes outside the body, as all 0; it is
             refused otherwise.
 
     Raises:
-        BrokenImageError: the image cannot be read; the reason is plain and holds nothing from a patient's
+        BrokenImageError: the image cannot be read; the reason is plain and contains nothing from a patient's
             header.
         InputError: the window's width is not above zero, or the rule is unknown.
     """
     if window is not None and not window[1] > 0:
         raise InputError(
-            f"window width {window[1]} is not above zero", "give (centre, width), for instance (40, 400)"
+            f"window width {window[1]} is not above zero", "pass (centre, width), for instance (40, 400)"
         )
     check_intensity(intensity, window)
     ref = _reference(ref)
@@ -77,7 +77,7 @@ def read_image(
 
 
 def read_dicom_values(ref: ImageRef | str | Path) -> Float64[np.ndarray, "height width"]:
-    """A monochrome DICOM frame in its file's own units, without any window; NaN where it is padding.
+    """Reads a monochrome DICOM frame in the file's units, without a window; NaN for padding.
 
     Raises:
         BrokenImageError: the frame cannot be read, or is in colour.
@@ -90,12 +90,12 @@ def read_dicom_values(ref: ImageRef | str | Path) -> Float64[np.ndarray, "height
 
 
 def dicom_header(path: Path, tags: list[str] | None = None) -> "Dataset":
-    """The elements of a DICOM image's header without its pixels: all of them, or those named.
+    """Reads elements of a DICOM image's header, without its pixels: all of them, or those in ``tags``.
 
-    What is asked for enters the program; ask for nothing about the patient that is not needed.
+    Requested elements enter the program: do not request patient information that is not needed.
 
     Raises:
-        BrokenImageError: it is no DICOM file, or holds no image.
+        BrokenImageError: it is not a DICOM file, or contains no image.
     """
     from modicum.data.readers.dicom import read_header
 
@@ -103,16 +103,16 @@ def dicom_header(path: Path, tags: list[str] | None = None) -> "Dataset":
 
 
 def nifti_header(path: Path) -> "NiftiLayout":
-    """The header of a NIfTI file and how its axes lie, without its voxels.
+    """Reads the header of a NIfTI file and the orientation of its axes, without its voxels.
 
     Raises:
-        BrokenImageError: it is no NIfTI file, or its header is not usable.
+        BrokenImageError: it is not a NIfTI file, or its header is not usable.
     """
     from modicum.data.readers.nifti_layout import nifti_layout
 
     def read(file: BinaryIO, form: str) -> "NiftiLayout":
         if form != "nifti":
-            raise Unreadable(f"is no NIfTI file but {form.upper()}")
+            raise Unreadable(f"is not a NIfTI file but {form.upper()}")
         return nifti_layout(file)
 
     return _read(ImageRef(path), read)
@@ -127,31 +127,31 @@ def _reference(ref: ImageRef | str | Path) -> ImageRef:
 def check_intensity(
     intensity: IntensityWindow | str | None, window: tuple[float | int, float | int] | None = None
 ) -> None:
-    """Whether ``read_image`` takes these.
+    """Checks arguments of ``read_image``.
 
     Raises:
-        InputError: the rule is unknown, both are given, or the window shows nothing.
+        InputError: the rule is unknown, both are set, or the window is empty.
     """
     if intensity is None:
         return
     if window is not None:
         raise InputError(
-            f"both window={window} and intensity={intensity!r} are given", "leave one of the two out"
+            f"both window={window} and intensity={intensity!r} are set", "leave out one of the two"
         )
     if isinstance(intensity, str) and intensity not in INTENSITY_RULES:
         raise InputError(
             f"intensity={intensity!r} is unknown",
-            did_you_mean(intensity, INTENSITY_RULES) + ", or give an IntensityWindow",
+            did_you_mean(intensity, INTENSITY_RULES) + ", or pass an IntensityWindow",
         )
     if isinstance(intensity, IntensityWindow) and intensity.low >= intensity.high:
         raise InputError(
-            f"an intensity window from {intensity.low} to {intensity.high} shows nothing",
-            "give the smaller value first, and two that differ",
+            f"an intensity window from {intensity.low} to {intensity.high} is empty",
+            "pass a lower and a higher value, for instance IntensityWindow(0, 400)",
         )
 
 
 def _read(ref: ImageRef, read: Callable[[BinaryIO, str], Answer]) -> Answer:
-    """Opens a file, and turns whatever its reading raises into one error with one plain reason."""
+    """Opens and reads a file; converts any exception to a :class:`BrokenImageError` with a plain reason."""
     form = None
     try:
         with quiet(), _open(ref.path) as file:
@@ -164,17 +164,17 @@ def _read(ref: ImageRef, read: Callable[[BinaryIO, str], Answer]) -> Answer:
     except _MISTAKES:
         raise
     except BaseException as error:
-        # A panic in a decoder written in Rust (pylibjpeg-rle on damaged data) is no Exception.
+        # A panic in a decoder written in Rust (pylibjpeg-rle on damaged data) is not an Exception.
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
-        # Decoders raise whatever they like on damaged data; their texts are technical, and for DICOM may
-        # quote the header, so that neither they nor the exception itself go any further.
+        # Decoders raise arbitrary exceptions on damaged data; their texts are technical, and for DICOM may
+        # quote the header, so neither the text nor the exception is passed on.
         reason = _reason(error, form)
     raise BrokenImageError(str(ref), reason)
 
 
 def _open(path: Path) -> BinaryIO:
-    """Opens a regular file; a pipe or device would block for ever."""
+    """Opens a regular file; a pipe or device would block forever."""
     status = path.stat()
     if stat.S_ISDIR(status.st_mode):
         raise Unreadable("is a folder, not a file")
@@ -184,8 +184,7 @@ def _open(path: Path) -> BinaryIO:
 
 
 def _reader(form: str) -> Callable[[BinaryIO, Request], MedicalImage]:
-    # Imported where used: pydicom, nibabel and Pillow's plugins take a while, and most data sets need one of
-    # them.
+    # Imported here: pydicom, nibabel and Pillow's plugins load slowly, and most data sets need only one.
     if form == "dicom":
         from modicum.data.readers.dicom import read_dicom
 
@@ -198,6 +197,8 @@ def _reader(form: str) -> Callable[[BinaryIO, Request], MedicalImage]:
         from modicum.data.readers.arrays import read_npz
 
         return read_npz
+    if form == "parquet":
+        return _read_inside_parquet
     if form == "tiff":
         from modicum.data.readers.tiff import read_tiff
 
@@ -211,12 +212,23 @@ def _reader(form: str) -> Callable[[BinaryIO, Request], MedicalImage]:
     return lambda file, request: read_raster(file, form, request)
 
 
+def _read_inside_parquet(file: BinaryIO, request: Request) -> MedicalImage:
+    """The image file in a cell, whatever its format is."""
+    from modicum.data.readers.parquet import CellFile, image_bytes
+
+    inside = CellFile(image_bytes(file, request))
+    form = format_of_content(inside)
+    if form in ("parquet", "npz"):
+        raise Unreadable(f"holds {form} data in a cell, not an image")
+    return _reader(form)(inside, replace(request, ref=replace(request.ref, array=None, index=None)))
+
+
 def _reason(error: BaseException, form: str | None) -> str:
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return "file not found"
     if isinstance(error, PermissionError):
         return "permission denied"
-    # EINVAL comes from seeking where damaged data point to.
+    # EINVAL comes from seeking to an offset in damaged data.
     if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
         return f"cannot be read from disk ({os.strerror(error.errno or 0)})"
     if form is None:
@@ -224,14 +236,14 @@ def _reason(error: BaseException, form: str | None) -> str:
     if type(error).__name__ == "DecompressionBombError":
         return "declares more pixels than its decoder allows (decompression bomb?)"
     what = {"nifti": "NIfTI", "webp": "WebP"}.get(form, form.upper())
-    said = str(error).lower() if form != "dicom" else ""
-    if isinstance(error, EOFError) or any(word in said for word in ("truncat", "end of file", "eof")):
+    message = str(error).lower() if form != "dicom" else ""
+    if isinstance(error, EOFError) or any(word in message for word in ("truncat", "end of file", "eof")):
         return f"ends too early: the {what} data are truncated"
     return f"the {what} data are damaged or incomplete"
 
 
 def is_image_file(path: Path) -> bool:
-    """Whether a file is an image, by its name; one without a known ending by its content, if that is DICOM.
+    """Whether a file is an image, by its suffix; without a known suffix, whether its content is DICOM.
 
     Scanners export files named ``IM000001`` or by their UID.
     """
@@ -248,8 +260,8 @@ def is_image_file(path: Path) -> bool:
 
 
 def list_images(folder: Path) -> list[Path]:
-    """All image files below a folder, sorted by path; not the hidden ones; links are followed."""
-    found: list[Path] = []
+    """All image files below a folder, sorted by path, without hidden ones; links are followed."""
+    images: list[Path] = []
     seen: set[str] = set()
     for here, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(here)
@@ -259,8 +271,8 @@ def list_images(folder: Path) -> list[Path]:
         seen.add(real)
         folders[:] = [name for name in folders if not name.startswith(".")]
         paths = (Path(here, name) for name in files if not name.startswith("."))
-        found += [path for path in paths if is_image_file(path)]
-    return sorted(found, key=lambda path: path.relative_to(folder).parts)
+        images += [path for path in paths if is_image_file(path)]
+    return sorted(images, key=lambda path: path.relative_to(folder).parts)
 
 
 __all__ = [

@@ -1,8 +1,8 @@
-"""NPZ files with many images in one array, as MedMNIST has them: ``data.npz#array=train_images&index=5``.
+"""Reads images from arrays in NPZ files, like those of MedMNIST: ``data.npz#array=train_images&index=5``.
 
 The array is [items, height, width] or [items, height, width, channels] with 1, 3 or 4 channels, or a single
-image [height, width]. Nothing is unpickled. Deep values are scaled by the item's own range, as for any other
-single image.
+image [height, width]. Nothing is unpickled. Values of more than 8 bits are scaled by the item's own range, as for
+any other single image.
 """
 
 import math
@@ -20,7 +20,7 @@ from modicum.data.readers.recent import Recent, file_key
 from modicum.data.readers.request import Request, Unreadable
 
 Array = Shaped[np.ndarray, "*sides"]
-# Arrays up to this size are decompressed once and kept; of larger ones each item is read on its own.
+# Arrays up to this size are decompressed once and kept; items of larger ones are read separately.
 KEEP_BYTES = 512 * 2**20
 _arrays: Recent[Array] = Recent(KEEP_BYTES, lambda array: array.nbytes)
 
@@ -29,7 +29,7 @@ def read_npz(file: BinaryIO, request: Request) -> MedicalImage:
     """Reads one item of one array of an NPZ file.
 
     Raises:
-        Unreadable: for what it cannot use; other exceptions come from the decoders and mean damaged data.
+        Unreadable: unusable content; other exceptions come from the decoders and mean damaged data.
     """
     request.allow_only("an NPZ file", "array", "index")
     with zipfile.ZipFile(file) as archive:
@@ -72,21 +72,21 @@ def read_npz(file: BinaryIO, request: Request) -> MedicalImage:
 
 def _array_name(archive: zipfile.ZipFile, request: Request) -> str:
     names = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
-    asked = request.ref.array
+    requested = request.ref.array
     if not names:
         raise Unreadable("is a zip archive without NumPy arrays")
-    if asked is None and len(names) == 1:
+    if requested is None and len(names) == 1:
         return names[0]
-    shown = ", ".join(sorted(names)[:8])
-    if asked is None:
-        raise Unreadable(f"holds several arrays; name one of them with #array= ({shown})")
-    if asked not in names:
-        raise Unreadable(f"has no array '{asked}' (it has {shown})")
-    return asked
+    examples = ", ".join(sorted(names)[:8])
+    if requested is None:
+        raise Unreadable(f"holds several arrays; name one of them with #array= ({examples})")
+    if requested not in names:
+        raise Unreadable(f"has no array '{requested}' (it has {examples})")
+    return requested
 
 
 def _items(name: str, shape: tuple[int, ...], request: Request) -> tuple[int | None, tuple[int, ...]]:
-    """How many images an array holds (None: it is one image), and the sides of one."""
+    """The number of images in an array (None for a single image), and the shape of one."""
     may_be_colour = len(shape) == 3 and shape[-1] in (1, 3, 4)
     if len(shape) < 3 or (may_be_colour and request.ref.index is None):
         items, sides = None, shape
@@ -103,10 +103,10 @@ def _items(name: str, shape: tuple[int, ...], request: Request) -> tuple[int | N
 
 
 def array_header(stream: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Shape, column-major order and dtype of an open ``.npy`` member, which is left at its first value.
+    """Reads shape, column-major order and dtype of an open ``.npy`` member; leaves it at its first value.
 
     Raises:
-        Unreadable: it has none, or one that is damaged.
+        Unreadable: the header is missing or damaged.
     """
     try:
         version = np.lib.format.read_magic(stream)
@@ -115,7 +115,7 @@ def array_header(stream: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
         if version == (2, 0):
             return np.lib.format.read_array_header_2_0(stream)
     except (ValueError, TypeError, SyntaxError, TokenError):
-        # The header is the text of a Python mapping; numpy passes on what its parser says of a damaged one.
+        # The header is the text of a Python dictionary; numpy passes on the parser's errors.
         raise Unreadable("the NPZ data are damaged or incomplete") from None
     raise Unreadable(f"is in NumPy file format {version[0]}.{version[1]}, which is not supported")
 
@@ -125,7 +125,7 @@ def _whole(
 ) -> Array:
     with archive.open(member) as stream:
         stream.read(start)
-        data = stream.read()  # to the end, so that zipfile compares the checksum
+        data = stream.read()  # to the end, so that zipfile checks the checksum
     flat = np.frombuffer(data, dtype, count=math.prod(shape))
     return flat.reshape(shape, order="F" if fortran else "C")
 

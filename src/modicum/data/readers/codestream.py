@@ -1,15 +1,15 @@
-"""How large a compressed picture says it is, read from its first bytes without decoding it.
+"""Reads the size of a compressed image from its first bytes, without decoding it.
 
-A damaged or hostile JPEG 2000 stream of three kilobytes can declare billions of pixels, and its decoder sets out to
-make them; what the DICOM header around it says does not stop it.
+A damaged or hostile JPEG 2000 stream of three kilobytes can declare billions of pixels, and its decoder would
+allocate them, whatever the DICOM header around it declares.
 """
 
 
 def declared_size(data: bytes) -> tuple[int, int, int] | None:
-    """Rows, columns and samples a pixel of a JPEG, JPEG-LS or JPEG 2000 stream; None where it does not say."""
+    """Rows, columns and samples a pixel of a JPEG, JPEG-LS or JPEG 2000 stream; None if not found."""
     if data[:2] == b"\xff\xd8":
         return _jpeg(data)
-    start = data.find(b"\xff\x4f\xff\x51", 0, 4096)  # behind the boxes of a JP2 file, if any
+    start = data.find(b"\xff\x4f\xff\x51", 0, 4096)  # after the boxes of a JP2 file, if any
     return _jpeg_2000(data[start:]) if start >= 0 else None
 
 

@@ -1,4 +1,4 @@
-"""What a file is, by its content and by its name; the content decides."""
+"""Detects the format of a file, by content and by name; the content decides."""
 
 import re
 import struct
@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from modicum.data.readers.request import Unreadable
 
-# Longest first where one ends another.
+# Longest first if one ends with another.
 SUFFIX_FORMATS = {
     ".nii.gz": "nifti",
     ".nii": "nifti",
@@ -33,8 +33,8 @@ SUFFIX_FORMATS = {
     ".ima": "dicom",
     ".npz": "npz",
 }
-# Names that promise something else altogether; any other ending promises nothing.
-_OTHER_ENDINGS = "jp2 j2k heic avif svg pdf txt csv tsv json xml html htm zip gz npy mha mhd nrrd"
+# Suffixes of other formats; any further suffix implies nothing.
+_OTHER_SUFFIXES = "jp2 j2k heic avif svg pdf txt csv tsv json xml html htm zip gz npy mha mhd nrrd"
 _MAGIC = (
     (b"\x89PNG\r\n\x1a\n", "png"),
     (b"\xff\xd8\xff", "jpeg"),
@@ -43,6 +43,7 @@ _MAGIC = (
     (b"II+\0", "tiff"),
     (b"MM\0+", "tiff"),
     (b"PK\x03\x04", "npz"),
+    (b"PAR1", "parquet"),
     (b"GIF87a", "gif"),
     (b"GIF89a", "gif"),
 )
@@ -62,26 +63,26 @@ HEAD = 560  # enough for every magic number and a whole NIfTI-2 header
 
 
 def format_of_name(path: Path) -> str | None:
-    """The format that a file's name promises: one of ours, ``other``, or None where it promises nothing."""
+    """The format implied by a file's name: a supported one, ``other``, or None if it implies nothing."""
     name = path.name.lower()
     for suffix, form in SUFFIX_FORMATS.items():
         if name.endswith(suffix):
             return form
-    return "other" if path.suffix and path.suffix[1:].lower() in _OTHER_ENDINGS.split() else None
+    return "other" if path.suffix and path.suffix[1:].lower() in _OTHER_SUFFIXES.split() else None
 
 
 def format_of_content(file: BinaryIO) -> str:
-    """The format of an open file's content: png, jpeg, tiff, bmp, webp, gif, pnm, dicom, nifti or npz.
+    """Detects the format of an open file's content: png, jpeg, tiff, bmp, webp, gif, pnm, dicom, nifti, npz or parquet.
 
     Raises:
-        Unreadable: it is none of these; the reason says what it is instead, where that can be told.
+        Unreadable: it is none of these; the reason says what it is instead, if recognised.
     """
     file.seek(0)
     head = file.read(HEAD)
     file.seek(0)
     if not head:
         raise Unreadable("the file is empty (0 bytes)")
-    # Before the rest: a DICOM file may begin with a TIFF header in its preamble (PS3.10 section 7.1).
+    # Checked first: a DICOM file may have a TIFF header in its preamble (PS3.10 section 7.1).
     if head[128:132] == b"DICM":
         return "dicom"
     for magic, form in _MAGIC:
@@ -113,7 +114,7 @@ def nifti_version(head: bytes) -> int:
 
 def _inside_gzip(head: bytes) -> str:
     try:
-        # 31: with a gzip header. A NIfTI header is mostly zeros: far more than it comes out of this much.
+        # 31: with a gzip header. A NIfTI header is mostly zeros: this much input gives far more than it.
         unzip = zlib.decompressobj(31)
         inside = unzip.decompress(head, HEAD)
     except zlib.error:
@@ -128,7 +129,7 @@ def _inside_gzip(head: bytes) -> str:
 
 
 def _bare_dicom(head: bytes) -> bool:
-    """A data set without preamble: a plausible first element of group 0002 or 0008, little endian."""
+    """Whether it is a data set without preamble: a plausible first element of group 0002 or 0008, little endian."""
     if len(head) < 16 or head[:2] not in (b"\x02\x00", b"\x08\x00") or head[3] != 0:
         return False
     explicit = head[4:6].isalpha() and head[4:6].isupper()
@@ -151,11 +152,11 @@ def _what_it_is(head: bytes) -> str:
         return "is an XML or SVG file, not an image of pixels"
     if all(byte >= 32 or byte in b"\t\r\n\f\x1b" for byte in head):
         return "is a text file, not an image"
-    return "is of no known image format"
+    return "is not of a known image format"
 
 
 def format_of_file(path: Path) -> str:
-    """What a file holds, by its content; ``unknown`` where it cannot be opened or told (its reader says why)."""
+    """The format of a file by its content; ``unknown`` if it cannot be opened or detected (its reader says why)."""
     try:
         with path.open("rb") as file:
             return format_of_content(file)

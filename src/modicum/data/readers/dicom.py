@@ -26,9 +26,12 @@ from pydicom.encaps import get_frame
 from pydicom.pixels import apply_color_lut, get_decoder, pixel_array
 
 from modicum.data.image import MedicalImage, Source
+from modicum.data.plane import Plane
+from modicum.data.readers import gdcm_process
 from modicum.data.readers.codestream import declared_size
 from modicum.data.readers.content import format_of_name
-from modicum.data.readers.dicom_values import grey_pixels, numbers, own_units, section
+from modicum.data.readers.dicom_values import grey_pixels, numbers, own_units, section, whole_number
+from modicum.data.readers.gdcm_process import DECODERS, UNSUPPORTED, WHOLE_FILE
 from modicum.data.readers.intensity import to_unit
 from modicum.data.readers.request import Request, Unreadable
 
@@ -54,6 +57,7 @@ _TAGS: list[Any] = [
     *("WindowCenter", "WindowWidth", "VOILUTFunction"),
     *("ExtendedOffsetTable", "ExtendedOffsetTableLengths"),
     *("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"),
+    *("ImagePositionPatient", "ImageOrientationPatient"),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
     *(
         f"{c}PaletteColorLookupTable{part}"
@@ -63,6 +67,13 @@ _TAGS: list[Any] = [
     *(f"Segmented{c}PaletteColorLookupTableData" for c in ("Red", "Green", "Blue")),
 ]
 _SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
+_PLACE = (
+    ("ImagePositionPatient", "PlanePositionSequence", 3),
+    ("ImageOrientationPatient", "PlaneOrientationSequence", 6),
+    ("PixelSpacing", "PixelMeasuresSequence", 2),
+)
+_CANNOT, _DAMAGED = "cannot read it", "finds it damaged"
+_LAYOUT = ("SamplesPerPixel", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation")
 DEFLATED_BYTES = 2**31  # more than any image whose header alone is asked for
 _UNCOMPRESSED = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
 _COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "YBR_PARTIAL_420", "YBR_PARTIAL_422")
@@ -95,7 +106,7 @@ def read_dicom(file: BinaryIO, request: Request) -> MedicalImage:
     source = Source(
         path=request.ref.path,
         format="dicom",
-        bits=int(header.BitsStored) if "BitsStored" in header else stored.dtype.itemsize * 8,
+        bits=whole_number(header, "BitsStored") or stored.dtype.itemsize * 8,
         mode=kind,
         height=height,
         width=width,
@@ -103,7 +114,7 @@ def read_dicom(file: BinaryIO, request: Request) -> MedicalImage:
         mislabelled=format_of_name(request.ref.path) not in (None, "dicom"),
         spacing_from=field,
     )
-    return MedicalImage(pixels=pixels, spacing=spacing, source=source, value_range=value_range)
+    return MedicalImage(pixels, spacing, source, value_range, _plane(header, frame))
 
 
 def read_values(file: BinaryIO, form: str, request: Request) -> Float64[np.ndarray, "height width"]:
@@ -136,6 +147,13 @@ def _header(file: BinaryIO, tags: list[Any] | None) -> Dataset:
     header = pydicom.dcmread(file, force=True, stop_before_pixels=True, specific_tags=tags)
     if "Rows" not in header or "Columns" not in header:
         raise Unreadable("is a DICOM file without an image (a report, a plan, a directory?)")
+    for keyword in ("Rows", "Columns"):
+        if whole_number(header, keyword) is None:
+            raise Unreadable(f"its element {keyword} is empty")
+    for keyword in _LAYOUT:
+        whole_number(
+            header, keyword
+        )  # pydicom's own decoding would say no more than that something is damaged
     return header
 
 
@@ -151,7 +169,7 @@ def _frame(file: BinaryIO, request: Request) -> tuple[Dataset, int, Stored]:
 
 
 def _frames(header: Dataset) -> int:
-    return max(1, int(header.get("NumberOfFrames") or 1))
+    return max(1, whole_number(header, "NumberOfFrames") or 1)
 
 
 def _photometric(header: Dataset) -> str:
@@ -192,7 +210,7 @@ def _decompress(file: BinaryIO, path: Path, header: Dataset, frame: int) -> Stor
     # From the file, pydicom reads no more than this frame, but it forgives less than from the whole data set.
     attempts: list[tuple[Callable[[], Any], str]] = [(lambda: file, name) for name in inside[:1]]
     attempts += [(lambda: _whole(file), name) for name in inside]
-    said = "" if attempts else "does not support"
+    outcomes: dict[str, str] = {}
     start = file.tell()
     for open_source, plugin in attempts:
         try:
@@ -203,24 +221,36 @@ def _decompress(file: BinaryIO, path: Path, header: Dataset, frame: int) -> Stor
             raise
         except BaseException as error:
             # No Exception: a panic of the RLE decoder. What it says is never shown: it may quote the header.
-            said = str(error)
-    if "does not support" in said and "gdcm" in available:
-        from modicum.data.readers import gdcm_process
-
-        _check_stream(_whole(file), start, header, frame)
-        try:
-            return gdcm_process.decode(path, frame)
-        except Unreadable as error:
-            said = error.reason
+            outcomes[plugin] = _CANNOT if UNSUPPORTED.search(str(error)) else _DAMAGED
+    if _DAMAGED not in outcomes.values():
+        apart = [name for name in DECODERS if name in available]
+        if "gdcm" in available and syntax == pydicom.uid.JPEGExtended12Bit:
+            apart.append(WHOLE_FILE)
+        for decoder in apart:
+            _check_stream(_whole(file), start, header, frame)
+            try:
+                if decoder == WHOLE_FILE:
+                    _check_end(_whole(file), frame)
+                return gdcm_process.decode(path, frame, decoder)
+            except Unreadable as error:
+                outcomes[decoder] = _CANNOT if error.reason == "does not support" else _DAMAGED
     remedy = "" if find_spec("gdcm") else "; pip install modicum[dicom] adds decoders"
-    if "does not support" in said:
-        bits = int(header.get("BitsStored") or 0)
+    asked = ", ".join(f"{decoder} {outcome}" for decoder, outcome in outcomes.items())
+    if _DAMAGED not in outcomes.values():
+        bits = whole_number(header, "BitsStored") or 0
         raise Unreadable(
-            f"no installed decoder reads its transfer syntax '{syntax.name}' with {bits} bits{remedy}"
+            f"no installed decoder reads its transfer syntax '{syntax.name}' with {bits} bits ({asked}){remedy}"
         )
     raise Unreadable(
-        f"its pixel data are missing, damaged or incomplete (transfer syntax '{syntax.name}'{remedy})"
+        f"its pixel data are missing, damaged or incomplete (transfer syntax '{syntax.name}'; {asked}{remedy})"
     )
+
+
+def _check_end(whole: Dataset, frame: int) -> None:
+    """Refuses a JPEG stream without its end, which GDCM would fill up with grey."""
+    stream = get_frame(whole.PixelData, frame, number_of_frames=_frames(whole))
+    if b"\xff\xd9" not in stream.rstrip(b"\0")[-4:]:  # encoders add a byte or two to make the length even
+        raise Unreadable(_DAMAGED)
 
 
 def _check_stream(source: Any, start: int, header: Dataset, frame: int) -> None:
@@ -230,7 +260,7 @@ def _check_stream(source: Any, start: int, header: Dataset, frame: int) -> None:
     else:
         buffer = source
         buffer.seek(start + 12)  # behind tag, kind and undefined length
-    frames = max(1, int(header.get("NumberOfFrames") or 1))
+    frames = _frames(header)
     table: Any = None
     if "ExtendedOffsetTable" in header:
         table = header.ExtendedOffsetTable, header.ExtendedOffsetTableLengths
@@ -269,10 +299,21 @@ def _spacing(header: Dataset, frame: int) -> tuple[tuple[float, float] | None, s
     """Millimetres between rows and between columns, and the field that says so (10.7.1.3, C.7.6.16.2.1)."""
     measures = section(header, frame, "PixelMeasuresSequence")
     for keyword in _SPACINGS:
-        found = numbers(measures, keyword) or numbers(header, keyword)
-        if len(found) >= 2 and min(found[:2]) > 0:
+        found = numbers(measures, keyword, 2) or numbers(header, keyword, 2)
+        if found and min(found[:2]) > 0:  # 0 is written by software that does not know it
             return (found[0], found[1]), keyword
     return None, None
+
+
+def _plane(header: Dataset, frame: int) -> Plane | None:
+    """Where the frame lies (C.7.6.2, C.7.6.16.2.3 and 4); None where the file does not say it of each frame."""
+    found = []
+    for keyword, sequence, count in _PLACE:
+        part = section(header, frame, sequence)
+        if part is header and keyword == "ImagePositionPatient" and _frames(header) > 1:
+            return None  # of the first frame, or of all together
+        found.append(numbers(part, keyword, count) or numbers(header, keyword, count))
+    return Plane.of_dicom(*found)
 
 
 def _check_deflated(file: BinaryIO, limit: int) -> None:

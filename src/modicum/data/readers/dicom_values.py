@@ -1,9 +1,12 @@
 """Grey values of a DICOM frame: modality transformation, padding, window, and which values become 0 and 1."""
 
+import math
+import re
 from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Shaped
+from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset
 from pydicom.pixels import apply_modality_lut, apply_voi
 
@@ -20,29 +23,103 @@ from modicum.data.readers.intensity import (
 from modicum.data.readers.request import Request, Unreadable
 
 Stored = Shaped[np.ndarray, "height width"]
+_TEXTS = ("CS", "DS", "IS")  # padded with blanks; in others, zero bytes are the number 0
+_RESCALE = ("RescaleSlope", "RescaleIntercept")
+
+
+def is_empty(part: Dataset, keyword: str) -> bool:
+    """Whether an element is absent, or there without any value (a sequence of zero items, blanks)."""
+    element = part.get_item(keyword)  # as it stands in the file: pydicom converts on access, and may raise
+    value = None if element is None else element.value
+    if isinstance(value, bytes) and dictionary_VR(keyword) in _TEXTS:
+        return not value.strip(b" \0")
+    if isinstance(value, str):
+        return not value.strip(" \0")
+    return value is None or (hasattr(value, "__len__") and len(value) == 0)
 
 
 def section(header: Dataset, frame: int, keyword: str) -> Dataset:
-    """Where an enhanced object keeps a frame's values (C.7.6.16); the data set itself for a classic one."""
-    for groups, item in (("PerFrameFunctionalGroupsSequence", frame), ("SharedFunctionalGroupsSequence", 0)):
-        try:
-            found = header[groups][item][keyword][0]
-        except Exception:
-            continue
-        return found
+    """Where an enhanced object keeps a frame's values (C.7.6.16); the data set itself for a classic one.
+
+    Raises:
+        Unreadable: other frames have such a section of their own, and this one has none.
+    """
+    per_frame, shared = (
+        _items(header, f"{which}FunctionalGroupsSequence") for which in ("PerFrame", "Shared")
+    )
+    for groups, at in ((per_frame, frame), (shared, 0)):
+        inner = _items(groups[at], keyword) if at < len(groups) else []
+        if inner:
+            return inner[0]
+    if any(_items(groups, keyword) for groups in per_frame):
+        raise Unreadable(f"its {keyword} has no item for frame {frame}, though it has for others")
     return header
 
 
-def numbers(part: Dataset, keyword: str) -> list[float]:
-    """The finite numbers of an element; none where it is absent, empty or not numeric."""
+def _items(part: Dataset, keyword: str) -> list[Dataset]:
+    """The items of a sequence; none where it is absent or empty."""
+    if is_empty(part, keyword):
+        return []
+    try:
+        return list(part[keyword].value)
+    except Exception:
+        raise Unreadable(f"its element {keyword} is no readable sequence") from None
+
+
+def numbers(part: Dataset, keyword: str, count: int | None = None) -> list[float]:
+    """The numbers of an element; none where it is absent or empty.
+
+    Args:
+        part: holds the element.
+        keyword: its name.
+        count: how many values it must have at least, where it has any.
+
+    Raises:
+        Unreadable: it is there, but not as numbers, or with fewer than ``count``.
+    """
+    if is_empty(part, keyword):
+        return []
     try:
         value = part.get(keyword)
-        values = list(value) if hasattr(value, "__iter__") and not isinstance(value, str) else [value]
-        found = [float(item) for item in values]
+        values = [value] if isinstance(value, str | bytes) or not hasattr(value, "__iter__") else [*value]
+        while values and values[-1] in ("", None):  # a backslash too many
+            values.pop()
+        if any(isinstance(item, bytes) for item in values):
+            raise ValueError
+        read = [float(item) for item in values]
     except Exception:
         # pydicom converts on access, and raises various things for values that break their own rules.
-        return []
-    return found if all(np.isfinite(found)) else []
+        read = [math.nan]
+    if not all(math.isfinite(item) for item in read):
+        raise Unreadable(f"its element {keyword}{_as_written(part, keyword)} cannot be read as numbers")
+    if count is not None and len(read) < count:
+        given = "1 value" if len(read) == 1 else f"{len(read)} values"
+        raise Unreadable(f"its element {keyword} has {given} where {count} are needed")
+    return read
+
+
+def whole_number(part: Dataset, keyword: str) -> int | None:
+    """The whole number that an element holds; None where it is absent or empty.
+
+    Raises:
+        Unreadable: it is there, and holds something else.
+    """
+    first = next(iter(numbers(part, keyword)), None)
+    if first is not None and not first.is_integer():
+        raise Unreadable(f"its element {keyword} is no whole number")
+    return None if first is None else int(first)
+
+
+def _as_written(part: Dataset, keyword: str) -> str:
+    """The value in quotes where it is only figures and signs, so that nothing about a patient can be in it."""
+    try:
+        value = part.get(keyword)
+        value = value if isinstance(value, str) else "\\".join(str(item) for item in value)
+    except Exception:
+        element = part.get_item(keyword)
+        raw = None if element is None else element.value
+        value = raw.decode("ascii", "replace").strip(" \0") if isinstance(raw, bytes) else ""
+    return f" '{value}'" if re.fullmatch(r"[-+0-9.,eE\\ ]{1,16}", value) else ""
 
 
 def grey_pixels(
@@ -64,7 +141,10 @@ def grey_pixels(
         ends = _percentiles(values, padding, slope, intercept, header)
     if ends is None and request.rule is None:
         voi = section(header, frame, "FrameVOILUTSequence")
-        if "VOILUTSequence" in voi:
+        if all(is_empty(voi, name) for name in ("VOILUTSequence", "WindowCenter", "WindowWidth")):
+            voi = header
+        # A sequence of zero items is no table, and leaves the word to a window beside it (C.11.2.1).
+        if not is_empty(voi, "VOILUTSequence"):
             values, slope, intercept = _voi_table(values * slope + intercept, voi), 1.0, 0.0
             ends = display_range(*span(values), False)
         else:
@@ -110,11 +190,21 @@ def refuse_ct(header: Dataset) -> None:
 
 def _modality(stored: Stored, header: Dataset, frame: int) -> tuple[Stored, float, float]:
     """Values of which ``slope * value + intercept`` is the modality transformation (C.11.1)."""
-    if "ModalityLUTSequence" in header:
-        return apply_modality_lut(stored, header), 1.0, 0.0
+    if not is_empty(header, "ModalityLUTSequence"):
+        try:
+            return apply_modality_lut(stored, header), 1.0, 0.0
+        except Exception:
+            raise Unreadable("its element ModalityLUTSequence cannot be read as a table") from None
     transformation = section(header, frame, "PixelValueTransformationSequence")
-    slope = next(iter(numbers(transformation, "RescaleSlope")), 1.0) or 1.0
-    return stored, slope, next(iter(numbers(transformation, "RescaleIntercept")), 0.0)
+    if all(is_empty(transformation, name) for name in _RESCALE):
+        transformation = header
+    slope, intercept = (next(iter(numbers(transformation, name)), None) for name in _RESCALE)
+    for name, value, other in zip(_RESCALE, (slope, intercept), (intercept, slope), strict=True):
+        if value is None and other is not None and name in transformation:
+            raise Unreadable(f"its element {name} is empty beside the other half of the same rescaling")
+    if slope == 0:
+        raise Unreadable("its element RescaleSlope is 0, which makes one value of all")
+    return stored, 1.0 if slope is None else slope, 0.0 if intercept is None else intercept
 
 
 def _percentiles(
@@ -136,8 +226,8 @@ def _own_range(
     intercept: float,
     header: Dataset,
 ) -> Ends:
-    bits = int(header.BitsStored) if "BitsStored" in header else 16
-    if bits <= 8 and values.dtype.kind in "iu" and "ModalityLUTSequence" not in header:
+    bits = whole_number(header, "BitsStored") or 16
+    if bits <= 8 and values.dtype.kind in "iu" and is_empty(header, "ModalityLUTSequence"):
         low = -(2.0 ** (bits - 1)) if values.dtype.kind == "i" else 0.0
         ends = low, low + 2.0**bits - 1
     else:
@@ -164,7 +254,10 @@ def _padding(stored: Stored, header: Dataset) -> Bool[np.ndarray, "height width"
 
 def _voi_table(values: Stored, voi: Dataset) -> Stored:
     """Applies the first table of a VOI LUT sequence (C.11.2.1.1), which takes whole numbers."""
-    return apply_voi(np.rint(values).astype(np.int32), voi)
+    try:
+        return apply_voi(np.rint(values).astype(np.int32), voi)
+    except Exception:
+        raise Unreadable("its element VOILUTSequence cannot be read as a table") from None
 
 
 def _window(voi: Dataset) -> tuple[Ends | None, Callable[[Stored], Stored] | None]:
@@ -181,5 +274,7 @@ def _window(voi: Dataset) -> tuple[Ends | None, Callable[[Stored], Stored] | Non
         if function == "LINEAR_EXACT":
             return ends, None
         return ends, lambda values: (1 / (1 + np.exp(-4 * (values - centre) / width))).astype(np.float32)
+    if function not in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):
+        raise Unreadable("its element VOILUTFunction is none of LINEAR, LINEAR_EXACT and SIGMOID")
     # A width that the standard forbids: as if there were no window.
     return None, None

@@ -1,16 +1,20 @@
-"""GDCM in a process of its own.
+"""Decoders that may die of a file (GDCM, CharLS), in a process of their own.
 
 GDCM is the only decoder at hand for JPEG Lossless and JPEG-LS, and it ends the whole process (abort or
 segmentation fault) on many damaged files. So it runs in a helper process, started when first needed and used
 again for every further file; when it dies, only the one file is broken.
 
+GDCM's own file reader is asked besides its plugin in pydicom, which declines what it takes GDCM to be unable to do
+(JPEG Extended of 10 and 12 bits).
+
 Run as ``python -m modicum.data.readers.gdcm_process`` this module is that helper: a line of JSON in (path,
-frame), a line of JSON out (shape and dtype, or an error), followed by the values.
+frame, decoder), a line of JSON out (shape and dtype, or an error), followed by the values.
 """
 
 import atexit
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -22,24 +26,35 @@ from jaxtyping import Shaped
 
 from modicum.data.readers.request import Unreadable
 
+WHOLE_FILE = "gdcm's own reader"
+UNSUPPORTED = re.compile(r"does not support|are supported|sample\s+precision of|cannot decode .* correctly")
+"""How pydicom's plugins say that they cannot do something, as against that something is wrong with the data."""
 _SECONDS = 120  # for one frame; damaged data can send a decoder round in circles
 _lock = threading.Lock()
 _helper: subprocess.Popen | None = None
 _registered = False
 
 
-def decode(path: Path, frame: int) -> Shaped[np.ndarray, "height width *samples"]:
+DECODERS = ("gdcm", "pyjpegls", WHOLE_FILE)
+
+
+def decode(path: Path, frame: int, decoder: str = "gdcm") -> Shaped[np.ndarray, "height width *samples"]:
     """The stored values of one frame of a DICOM file, colours as RGB.
 
+    Args:
+        path: the file.
+        frame: which of its frames.
+        decoder: one of ``DECODERS``.
+
     Raises:
-        Unreadable: GDCM cannot decode it, or died of it; the reason is ``does not support`` or ``damaged``.
+        Unreadable: it cannot be decoded so, or the decoder died of it; the reason is ``does not support`` or ``damaged``.
     """
     with _lock:
         helper: Any = _running()
         watch = threading.Timer(_SECONDS, helper.kill)
         watch.start()
         try:
-            helper.stdin.write(json.dumps([os.fspath(path.absolute()), frame]).encode() + b"\n")
+            helper.stdin.write(json.dumps([os.fspath(path.absolute()), frame, decoder]).encode() + b"\n")
             helper.stdin.flush()
             answer = json.loads(helper.stdout.readline() or "{}")
             if "shape" in answer:
@@ -101,17 +116,39 @@ def _serve() -> None:
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     for line in sys.stdin.buffer:
-        path, frame = json.loads(line)
+        path, frame, decoder = json.loads(line)
         try:
-            values = pixel_array(pydicom.dcmread(path, force=True), index=frame, decoding_plugin="gdcm")
+            if decoder == WHOLE_FILE:
+                values = _by_gdcm_alone(path, frame)
+            else:
+                values = pixel_array(pydicom.dcmread(path, force=True), index=frame, decoding_plugin=decoder)
         except Exception as error:
-            kind = "does not support" if "does not support" in str(error) else "damaged"
+            kind = "does not support" if UNSUPPORTED.search(str(error)) else "damaged"
             out.write(json.dumps({"error": kind}).encode() + b"\n")
         else:
             values = np.ascontiguousarray(values)
             out.write(json.dumps({"shape": values.shape, "dtype": values.dtype.str}).encode() + b"\n")
             out.write(values.data.cast("B"))
         out.flush()
+
+
+def _by_gdcm_alone(path: str, frame: int) -> Shaped[np.ndarray, "height width"]:
+    import gdcm
+
+    reader = gdcm.ImageReader()
+    reader.SetFileName(path)
+    if not reader.Read():
+        raise ValueError("damaged")
+    image = reader.GetImage()
+    form = image.GetPixelFormat()
+    if form.GetSamplesPerPixel() != 1:
+        raise NotImplementedError("does not support colour")
+    kind = "i" if form.GetPixelRepresentation() else "u"
+    values = np.frombuffer(
+        image.GetBuffer().encode("utf-8", "surrogateescape"), f"{kind}{form.GetBitsAllocated() // 8}"
+    )
+    width, height = image.GetDimension(0), image.GetDimension(1)
+    return values.reshape(-1, height, width)[frame]
 
 
 if __name__ == "__main__":

@@ -1,16 +1,15 @@
-"""NIfTI-1 and NIfTI-2, compressed or not: one 2-D slice of a volume.
+"""Reads a 2-D slice of a NIfTI-1 or NIfTI-2 volume, compressed or not.
 
-Decisions. Axes and indices are those of the volume turned to the nearest RAS+ axes (nibabel's canonical
-orientation), whatever order the file has: axis 0 counts from the patient's left to right, 1 from back to
-front, 2 from foot to head. Without a part in the reference: axis 2, the middle slice, the first volume of a
-series. The slice is laid out as radiologists look at it and as DICOM stores it: front or head on top, the
+Decisions. Axes and indices are those of the volume rotated to the nearest RAS+ axes (nibabel's canonical
+orientation), independent of the order in the file: axis 0 counts from the patient's left to right, 1 from back to
+front, 2 from foot to head. Defaults without a part in the reference: axis 2, the middle slice, the first volume of a
+series. The slice is oriented in radiological convention, as in DICOM: front or head on top, the
 patient's right on the image's left, and for axis 0 the front on the left.
 
-Values (scl_slope and scl_inter applied) are scaled by the least and largest of the whole volume, or by its
-percentiles where they are asked for, so that slices of one volume agree; with a window that needs no look at
-the rest. A slice without any number is refused unless ``empty`` is asked for: then it is all 0. Only the slice
-is read where the file allows; a compressed volume is decompressed once and kept while it is among the last
-used.
+Values (scl_slope and scl_inter applied) are scaled by minimum and maximum of the whole volume, or by its
+percentiles if requested, so that slices of one volume are consistent; with a window, the rest of the volume is not
+read. A slice without any number is refused unless ``empty`` is set: then it is all 0. Only the slice
+is read if the file allows; a compressed volume is decompressed once and kept while it is among the last used.
 """
 
 import gzip
@@ -26,6 +25,7 @@ from nibabel.arrayproxy import ArrayProxy
 from nibabel.orientations import ornt2axcodes
 
 from modicum.data.image import MedicalImage, Source
+from modicum.data.plane import Plane
 from modicum.data.readers.content import format_of_name
 from modicum.data.readers.intensity import (
     clear_background,
@@ -58,7 +58,7 @@ def read_nifti(file: BinaryIO, request: Request) -> MedicalImage:
     """Reads one slice of a NIfTI file.
 
     Raises:
-        Unreadable: for what it cannot use; other exceptions come from nibabel and mean damaged data.
+        Unreadable: unusable content; other exceptions come from nibabel and mean damaged data.
     """
     request.allow_only("a NIfTI file", "frame", "axis", "index")
     volume = _Volume(file, request)
@@ -83,7 +83,23 @@ def read_nifti(file: BinaryIO, request: Request) -> MedicalImage:
         orientation="".join(ornt2axcodes(volume.turn)),
         spacing_from="pixdim",
     )
-    return MedicalImage(pixels=pixels, spacing=spacing, source=source, value_range=value_range)
+    return MedicalImage(pixels, spacing, source, value_range, _plane(volume, lie, index))
+
+
+def _plane(volume: "_Volume", lie: SliceLie, index: int) -> Plane | None:
+    """Where a slice lies; None where the file does not say (sform_code and qform_code are 0)."""
+    if not int(volume.header["sform_code"]) and not int(volume.header["qform_code"]):
+        return None
+    millimetres = MILLIMETRES.get(volume.header.get_xyzt_units()[0], 1.0)
+    to_lps = np.diag([-millimetres, -millimetres, millimetres]) @ volume.affine[:3]
+    first = np.zeros(4)
+    first[3] = 1
+    first[lie.across] = lie.in_file(index, volume.shape[lie.across])
+    for at, step in ((lie.rows, lie.row_step), (lie.columns, lie.column_step)):
+        first[at] = 0 if step > 0 else volume.shape[at] - 1
+    return Plane.of_vectors(
+        to_lps @ first, to_lps[:, lie.rows] * lie.row_step, to_lps[:, lie.columns] * lie.column_step
+    )
 
 
 def _scaled(
@@ -93,7 +109,7 @@ def _scaled(
         colours = np.stack([picture[name] for name in "RGB"], axis=-1)
         return to_unit(colours, 0.0, 255.0), (0.0, 255.0)
     if not request.empty:
-        span(picture)  # refuses a slice without any number, whatever the rest of the volume holds
+        span(picture)  # raises for a slice without any number, independent of the rest of the volume
     if request.window_ends is not None:
         ends = request.window_ends
     elif request.rule == "percentile":
@@ -106,7 +122,7 @@ def _scaled(
 
 
 class _Volume:
-    """One volume of an open NIfTI file, of which slices can be read."""
+    """One volume of an open NIfTI file, for reading slices."""
 
     def __init__(self, file: BinaryIO, request: Request) -> None:
         file.seek(0)
@@ -117,13 +133,13 @@ class _Volume:
         self.shape = shape_of(self.header)
         self.dtype = self.header.get_data_dtype()
         if self.dtype.kind == "c" or (self.dtype.names and not {"R", "G", "B"} <= set(self.dtype.names)):
-            raise Unreadable("holds complex numbers, which are no picture")
+            raise Unreadable("holds complex numbers, which are not an image")
         if compressed:
             request.check_size(*self.shape[:3])
         offset = self.header.get_data_offset()
         self._end = offset + math.prod(self.shape) * self.dtype.itemsize
-        if not compressed and (there := os.fstat(file.fileno()).st_size) < self._end:
-            raise Unreadable(f"ends too early: {there:,} of {self._end:,} bytes (truncated)")
+        if not compressed and (file_size := os.fstat(file.fileno()).st_size) < self._end:
+            raise Unreadable(f"ends too early: {file_size:,} of {self._end:,} bytes (truncated)")
         self.affine, self.turn = orientation_of(self.header)
         slope, inter = self.header.get_slope_inter()
         self.is_float = self.dtype.kind == "f" or slope not in (None, 1.0) or inter not in (None, 0.0)
@@ -139,13 +155,13 @@ class _Volume:
         self._keep = compressed and size <= KEEP_BYTES
 
     def slice(self, axis: int, index: int) -> Shaped[np.ndarray, "first second"]:
-        """A slice across one of the file's own axes, scl_slope and scl_inter applied."""
+        """A slice across one of the file's axes, with scl_slope and scl_inter applied."""
         where: list[Any] = [slice(None)] * 3
         where[axis] = index
         return self._whole()[tuple(where)] if self._keep else self._read(*where)
 
     def span(self) -> tuple[float, float]:
-        """Least and largest value of the volume."""
+        """Minimum and maximum of the volume."""
         return _ranges.get(self._key, lambda: span(self._whole()) if self._keep else self._span_of_slabs())
 
     def _read(self, *where: Any) -> Shaped[np.ndarray, "*sides"]:
@@ -160,18 +176,18 @@ class _Volume:
     def _decompress(self) -> Volume:
         volume = self._read(slice(None), slice(None), slice(None))
         if len(self.shape) == 3:
-            # On to the end of the file, where its checksum is compared.
+            # To the end of the file, where its checksum is compared.
             self._stream.seek(self._end)
             while self._stream.read(2**20):
                 pass
         return volume
 
     def percentiles(self) -> tuple[float, float]:
-        """What the percentile rule makes 0 and 1: of the whole volume."""
+        """The values mapped to 0 and 1 by the percentile rule, for the whole volume."""
         return _percentiles.get(self._key, self._find_percentiles)
 
     def _find_percentiles(self) -> tuple[float, float]:
-        self.span()  # refuses a volume without any number
+        self.span()  # raises for a volume without any number
         step = spaced(math.prod(self.shape[:3]))
         return percentile_ends(np.concatenate([foreground(slab, step) for slab in self._slabs()]))
 
@@ -185,7 +201,7 @@ class _Volume:
         return min(ends), max(ends)
 
     def _slabs(self) -> Iterator[Shaped[np.ndarray, "x y some"]]:
-        """The volume in parts that memory holds; in one where it is kept anyway."""
+        """The volume in parts that fit in memory; as one part if it is kept anyway."""
         if self._keep:
             yield self._whole()
             return

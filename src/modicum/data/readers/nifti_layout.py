@@ -1,6 +1,7 @@
 """What a NIfTI header says, and how the slices of a volume lie in its file."""
 
 import gzip
+import math
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -14,6 +15,21 @@ from modicum.data.readers.content import HEAD, nifti_version
 from modicum.data.readers.request import Unreadable
 
 MILLIMETRES = {"meter": 1000.0, "micron": 0.001}
+
+# Codes of nifti1.h (and CIFTI-2) whose files hold no image; statistics, estimates and labels are images.
+_CIFTI, _CIFTI_CODES = "brain connectivity (CIFTI)", range(3000, 3100)
+_NO_IMAGES = (
+    dict.fromkeys((1004, 1005), "matrices")
+    | dict.fromkeys((1006, 1007, 2006), "vectors or displacements")
+    | dict.fromkeys((1008,), "points")
+    | dict.fromkeys((1009,), "triangles of a surface")
+    | dict.fromkeys((1010,), "quaternions")
+    | dict.fromkeys((2002,), "node numbers of a surface")
+    | dict.fromkeys((2003, 2004), "colours as vectors")
+    | dict.fromkeys((2007, 2008, 2009, 2016, 2017), "coefficients of a deformation")
+)
+_COLOURS = (2003, 2004)
+_OF_NODES = (2001, 2005)
 
 
 @dataclass(frozen=True)
@@ -104,9 +120,44 @@ def header_of(stream: Any) -> Nifti1Header:
     if b"i" in (head[345:346] if version == 1 else head[5:6]):
         raise Unreadable("is the header of a two-file NIfTI (.hdr and .img); convert it to one .nii file")
     # Unchecked: nibabel's checks write to the terminal, and what matters is checked here.
-    if version == 1:
-        return Nifti1Header(head[:348], check=False)
-    return Nifti2Header(head[:540], check=False)
+    header = Nifti1Header(head[:348], check=False) if version == 1 else Nifti2Header(head[:540], check=False)
+    check_kind(header)
+    return header
+
+
+def check_kind(header: Nifti1Header) -> None:
+    """Whether a header is that of an image, with its voxels where they may be.
+
+    Raises:
+        Unreadable: it says that the file holds something else (surfaces, connectivity, points, vectors), or what it says
+            of dimensions, offset or scaling is outside what the format allows.
+    """
+    intent, sides = int(header["intent_code"]), [int(side) for side in header["dim"]]
+    if not 1 <= sides[0] <= 7:
+        raise Unreadable(f"its header declares {sides[0]} dimensions; 1 to 7 are allowed (damaged?)")
+    shape = sides[1 : sides[0] + 1]
+    coloured = header.get_data_dtype().names is not None
+    surface = intent in _OF_NODES and all(side == 1 for side in shape[1:3])
+    kind = _CIFTI if intent in _CIFTI_CODES else _NO_IMAGES.get(intent)
+    if kind is not None and not (coloured and intent in _COLOURS and all(side == 1 for side in shape[4:])):
+        raise Unreadable(f"is a NIfTI file of {kind} (intent {intent}), not of an image")
+    if surface:
+        raise Unreadable(f"is a NIfTI file of values on a surface (intent {intent}), not of an image")
+    if any(side != 1 for side in shape[4:]):
+        raise Unreadable(
+            f"has {len(shape)} dimensions ({' x '.join(map(str, shape))}); three, and one of time, are read: "
+            "save each part of the others as a file of its own"
+        )
+    offset, first = float(header["vox_offset"]), 544 if isinstance(header, Nifti2Header) else 352
+    if not (math.isfinite(offset) and offset >= first and offset.is_integer()):
+        raise Unreadable(
+            f"its header puts the voxels at byte {offset:g}; in one file they begin at {first} or behind (damaged?)"
+        )
+    slope, inter = float(header["scl_slope"]), float(header["scl_inter"])
+    if math.isfinite(slope) and slope and not math.isfinite(inter):
+        raise Unreadable(
+            f"its scl_inter is {inter}, beside an scl_slope of {slope:g}: its values are not known"
+        )
 
 
 def shape_of(header: Nifti1Header) -> tuple[int, ...]:

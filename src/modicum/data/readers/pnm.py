@@ -1,6 +1,6 @@
-"""PBM, PGM and PPM (the family PNM), binary and plain, also zipped (``im0001.ppm.gz``, as STARE comes).
+"""Reads PBM, PGM and PPM (the family PNM), binary and plain, also zipped (``im0001.ppm.gz``, as in STARE).
 
-Decisions: the header's largest value is white, as the format's description says, unless the image is grey of more than
+Decisions: the header's maximum value is white, as the format specifies, unless the image is grey with more than
 8 bits (see :mod:`modicum.data.readers.intensity`). In PBM 1 is black. Of a file with several images the first is read.
 """
 
@@ -28,7 +28,7 @@ def read_pnm(file: BinaryIO, request: Request) -> MedicalImage:
     """Reads a PBM, PGM or PPM file.
 
     Raises:
-        Unreadable: the header makes no sense, or there are fewer pixels than it says.
+        Unreadable: the header is invalid, or there are fewer pixels than it declares.
     """
     request.allow_only("such an image", "frame")
     request.choose("frame", request.ref.frame, 1, 0)
@@ -46,7 +46,7 @@ def _read(read: Callable[[int], bytes], request: Request) -> MedicalImage:
     height, width, white, start = _header(head, kind)
     request.check_size(height, width)
     samples = 3 if kind in "36" else 1
-    # No more than a plain file of this size can need: whatever follows is another image.
+    # Not more than a plain file of this size can need: the rest is another image.
     limit = 8 * (height * width * samples + _HEADER)
     data = head[start:] + read(limit)
     shape = (height, width, samples) if samples > 1 else (height, width)
@@ -72,23 +72,23 @@ def _read(read: Callable[[int], bytes], request: Request) -> MedicalImage:
 
 
 def _header(head: bytes, kind: str) -> tuple[int, int, int, int]:
-    """Height, width, the value of white, and where the pixels begin."""
+    """Height, width, the value of white, and the offset of the pixels."""
     numbers = []
     start = 2
     for _ in range(2 if kind in "14" else 3):
-        found = _TOKEN.match(head, start)
-        if not found or not found[1].isdigit() or len(found[1]) > 9:
+        token = _TOKEN.match(head, start)
+        if not token or not token[1].isdigit() or len(token[1]) > 9:
             raise Unreadable(_DAMAGED)
-        numbers.append(int(found[1]))
-        start = found.end()
+        numbers.append(int(token[1]))
+        start = token.end()
     width, height, white = numbers if len(numbers) == 3 else (*numbers, 1)
     if not 0 < white < 65536:
         raise Unreadable(_DAMAGED)
-    return height, width, white, start + 1  # one blank after the header, and then pixels
+    return height, width, white, start + 1  # one blank after the header
 
 
 def _binary(data: bytes, shape: tuple[int, ...], kind: str, white: int) -> Shaped[np.ndarray, "..."]:
-    if kind == "4":  # eight pixels a byte, rows begin with one
+    if kind == "4":  # eight pixels per byte, each row begins with a new byte
         height, width = shape
         row = -(-width // 8)
         packed = np.frombuffer(_enough(data, height * row), np.uint8).reshape(height, row)
@@ -106,7 +106,7 @@ def _enough(data: bytes, wanted: int) -> bytes:
 
 
 def _plain(data: bytes, shape: tuple[int, ...], kind: str) -> Shaped[np.ndarray, "..."]:
-    """Numbers as text; in PBM the digits need no blanks between them."""
+    """Parses numbers as text; in PBM the digits need no blanks between them."""
     text = re.sub(rb"#[^\r\n]*", b"", data)
     words = _digits(text) if kind == "1" else text.split()
     numbers: list[int] = []

@@ -1,4 +1,4 @@
-"""Keeping what decoders say to themselves away from the user, who gets one error with one reason instead."""
+"""Silences decoders, as the user gets one error with a reason instead."""
 
 import threading
 import warnings
@@ -12,10 +12,10 @@ _outer = None
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No Python warnings inside.
+    """A context without Python warnings.
 
-    ``warnings.catch_warnings`` restores what it found on entry, which with threads can be another thread's
-    silence; here the first one in saves and the last one out restores.
+    ``warnings.catch_warnings`` restores the state on entry, which with threads can be another thread's
+    silenced state; here the first thread to enter saves it and the last to leave restores it.
     """
     global _inside, _outer
     with _lock:

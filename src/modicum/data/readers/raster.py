@@ -10,10 +10,11 @@ import os
 import struct
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from typing import BinaryIO
 
 import numpy as np
-from jaxtyping import Shaped
+from jaxtyping import Shaped, UInt8
 from PIL import BmpImagePlugin, GifImagePlugin, Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
 from modicum.data.image import MedicalImage, Source
@@ -52,7 +53,7 @@ def read_raster(file: BinaryIO, form: str, request: Request) -> MedicalImage:
     frame = request.choose("frame", request.ref.frame, frames, 0)
     if frame:
         image.seek(frame)
-    orientation = exif_orientation(image)
+    orientation, palette = exif_orientation(image), None
     if orientation in TURNED:
         height, width = width, height
     if form == "png":
@@ -68,10 +69,13 @@ def read_raster(file: BinaryIO, form: str, request: Request) -> MedicalImage:
             rows, columns = request.at_least[::-1] if orientation in TURNED else request.at_least
             image.draft(image.mode, (columns, rows))
         values, mode = pillow_values(image)
+        palette = _palette(image) if mode == "P" and form == "png" else None  # GIF writers number anew
         if form == "gif":
             values = _grey_where_it_is(values)
         bits = {"1": 1, "I": 32, "F": 32}.get(mode, 16 if mode.startswith("I;") else 8)
     values = upright(values, orientation)
+    if palette is not None:
+        palette = np.ascontiguousarray(upright(palette[0], orientation)), palette[1]
     source = Source(
         path=request.ref.path,
         format=form,
@@ -83,7 +87,18 @@ def read_raster(file: BinaryIO, form: str, request: Request) -> MedicalImage:
         mislabelled=format_of_name(request.ref.path) not in (None, form),
         orientation=str(orientation) if orientation != 1 else None,
     )
-    return finish(values, source, request)
+    finished = finish(values, source, request)
+    return finished if palette is None else replace(finished, palette=palette)
+
+
+def _palette(
+    image: Image.Image,
+) -> tuple[UInt8[np.ndarray, "height width"], UInt8[np.ndarray, "colours 3"]] | None:
+    """The indices of a decoded palette image, and its colours."""
+    colours = image.getpalette("RGB")
+    if colours is None:
+        return None
+    return np.array(image, np.uint8), np.array(colours, np.uint8).reshape(-1, 3)
 
 
 def finish(values: Decoded, source: Source, request: Request) -> MedicalImage:

@@ -1,4 +1,4 @@
-"""The few decoded arrays that were used last, so that the next item of the same file costs nothing."""
+"""A cache of the arrays that were decoded last, so that further items of the same file are free."""
 
 import os
 import threading
@@ -11,12 +11,11 @@ Value = TypeVar("Value")
 
 
 class Recent(Generic[Value]):
-    """Values by key, the least recently used dropped first.
+    """An LRU cache with a limit on the total size of its values.
 
     Args:
-        capacity: the sum of sizes held at most.
-        size: what a value counts, in the capacity's unit; one that is larger than all the capacity is not
-            kept.
+        capacity: maximum total size.
+        size: size of a value, in the capacity's unit; a value larger than the capacity is not kept.
     """
 
     def __init__(self, capacity: int, size: Callable[[Value], int]) -> None:
@@ -26,14 +25,14 @@ class Recent(Generic[Value]):
         self._lock = threading.Lock()
 
     def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
-        """The value kept under ``key``, or a new one; with None for a key always a new one, which is not kept."""
+        """The cached value of ``key``, or a new one; with a key of None always a new one, which is not kept."""
         if key is None:
             return make()
         with self._lock:
             if key in self._held:
                 self._held.move_to_end(key)
                 return self._held[key]
-        # Made outside the lock: two threads may both make it, but none waits for another's decompression.
+        # Made outside the lock: two threads may both make it, but neither waits for the other's decompression.
         value = make()
         size = self._size(value)
         with self._lock:
@@ -47,11 +46,10 @@ class Recent(Generic[Value]):
 
 
 def file_key(file: BinaryIO) -> tuple[int, ...] | None:
-    """What tells an open file's present content from any other's: device, inode, size and times of last
-    change.
+    """A key for an open file's current content: device, inode, size and times of last change.
 
     None for a file changed within the last two seconds: another change in the same tick of the file system's
-    clock would not show.
+    clock would not be detected.
     """
     status = os.fstat(file.fileno())
     if time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) < 2_000_000_000:

@@ -1,6 +1,6 @@
-"""TIFF and BigTIFF: of several pages the first is read unless another is asked for.
+"""Reads TIFF and BigTIFF: of several pages the first by default.
 
-Pillow decodes what it keeps exactly; OpenCV the rest (16-bit and floating-point colour, 64-bit). Both turn
+Pillow decodes what it represents exactly; OpenCV the rest (16-bit and floating-point colour, 64-bit). Both turn
 the image upright by themselves.
 """
 
@@ -45,7 +45,7 @@ def read_tiff(file: BinaryIO, request: Request) -> MedicalImage:
     """Reads one page of a TIFF file.
 
     Raises:
-        Unreadable: for what it cannot use; other exceptions come from the decoders and mean damaged data.
+        Unreadable: unusable content; other exceptions come from the decoders and mean damaged data.
     """
     request.allow_only("a TIFF image", "frame")
     directories = _directories(file)
@@ -61,13 +61,13 @@ def read_tiff(file: BinaryIO, request: Request) -> MedicalImage:
             )
         file.seek(0)
         values = opencv_page(file.read(), page)
-        # Of what it does not know, OpenCV makes 8 bits without a word.
+        # OpenCV silently converts unknown kinds to 8 bits.
         if values.dtype.itemsize * 8 != bits or values[0, 0].size != samples:
             raise Unreadable(f"is a TIFF of {samples} x {bits} bits a pixel, which is not supported")
         mode = f"{'L' if samples == 1 else 'RGBA'[:samples]};{bits}"
     else:
         values, mode = _pillow_page(file, page, bits)
-        # Pillow takes 32-bit integers for signed and 8-bit ones for unsigned, whatever the file says.
+        # Pillow treats 32-bit integers as signed and 8-bit ones as unsigned, ignoring the file.
         if (kind, bits, samples) in _TYPES:
             values = values.view(_TYPES[kind, bits, samples])
     orientation = tags[_ORIENTATION]
@@ -87,7 +87,7 @@ def read_tiff(file: BinaryIO, request: Request) -> MedicalImage:
     image = finish(values, source, request)
     if tags[_PHOTOMETRIC] != 0:
         return image
-    # Zero is white. Up to 8 bits Pillow has turned that round already.
+    # Zero is white. Up to 8 bits Pillow has inverted it already.
     pixels = 1 - image.pixels if bits > 8 else image.pixels
     return replace(image, pixels=pixels, value_range=image.value_range[::-1])
 
@@ -99,36 +99,36 @@ def _pillow_page(file: BinaryIO, page: int, bits: int) -> tuple[Decoded, str]:
         if page:
             image.seek(page)
     except SyntaxError:
-        # Pillow knows no such combination of bits, byte order and meaning; OpenCV may.
+        # Pillow does not support this combination of bits, byte order and meaning; OpenCV may.
         file.seek(0)
         values = opencv_page(file.read(), page)
-        if values.dtype.itemsize * 8 != bits or bits == 8:  # 8 bits would be inverted, or not, without a word
+        if values.dtype.itemsize * 8 != bits or bits == 8:  # 8 bits would silently be inverted, or not
             raise Unreadable("is a TIFF of a rare kind that is not supported") from None
         return values, str(values.dtype)
     return pillow_values(image)
 
 
 def _directories(file: BinaryIO) -> list[dict[int, int]]:
-    """The whole-number tags that matter, of each page in turn."""
+    """The required integer tags of each page."""
     file.seek(0)
     head = file.read(16)
     directory = TiffImagePlugin.ImageFileDirectory_v2(
         head if head[2:3] == b"+" or head[3:4] == b"+" else head[:8]
     )
-    found: list[dict[int, int]] = []
+    directories: list[dict[int, int]] = []
     seen: set[int] = set()
-    while directory.next and directory.next not in seen and len(found) < _MAX_PAGES:
+    while directory.next and directory.next not in seen and len(directories) < _MAX_PAGES:
         seen.add(directory.next)
         file.seek(directory.next)
         directory.load(file)
-        found.append({tag: _whole(directory.get(tag), default) for tag, default in _DEFAULTS.items()})
-    if not found:
+        directories.append({tag: _whole(directory.get(tag), default) for tag, default in _DEFAULTS.items()})
+    if not directories:
         raise Unreadable("is a TIFF file without any page, or ends too early (truncated)")
-    return found
+    return directories
 
 
 def _whole(value: object, default: int) -> int:
-    """The first number of a tag that may hold one, several, or none."""
+    """The first number of a tag with one, several, or no numbers."""
     if isinstance(value, tuple) and value:
         value = value[0]
     return value if isinstance(value, int) else default

@@ -1,4 +1,4 @@
-"""Reports of radiographs: from files and table cells to texts, sections, sentences and tokens."""
+"""Radiology reports: from files and table cells to texts, sections, sentences and tokens."""
 
 from modicum.data.reports.placeholders import PLACEHOLDER, normalise_placeholders
 from modicum.data.reports.sections import join_sections, select_sections, split_sections

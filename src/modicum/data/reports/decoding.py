@@ -1,25 +1,25 @@
-"""From the bytes of a report's file to its text."""
+"""Decodes the bytes of a report file to text."""
 
 import codecs
 import re
 
 LONGEST = 20_000
-"""Characters of a report that are kept: some ten times what a long one has. More is several reports in one."""
+"""Maximum number of characters of a report: about ten times a long one. Longer texts are several reports in one."""
 
-# Unicode's categories Cc, without line feed and tab, and Cs: surrogates cannot be written again. Private use and
+# Unicode's categories Cc, without line feed and tab, and Cs (surrogates cannot be encoded). Private use and
 # unassigned characters are left to the tokenizer.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 _MARKED = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 
 
 def decode_report(content: bytes) -> tuple[str, str]:
-    """Text of a report and the encoding it was found to be in.
+    """Decodes a report; returns its text and detected encoding.
 
-    Byte order marks are believed; what is valid UTF-8 is UTF-8; anything else is taken as Windows-1252, which hospital
-    systems without Unicode write, as long as it makes a text.
+    A byte order mark sets the encoding; valid UTF-8 is UTF-8; anything else is decoded as Windows-1252, which hospital
+    systems without Unicode write, if that gives a text.
 
     Raises:
-        UnicodeError: this is no text in any of these.
+        UnicodeError: the bytes are not text in any of these.
 
     >>> decode_report("Müller".encode("cp1252"))
     ('Müller', 'cp1252')
@@ -38,7 +38,7 @@ def decode_report(content: bytes) -> tuple[str, str]:
 
 
 def clean(text: str) -> str:
-    """A text with ``\\n`` as its only line break, without control characters, and without blanks at its ends."""
+    """Normalises line breaks to ``\\n``, and removes control characters and blanks at both ends."""
     return _CONTROL.sub(" ", "\n".join(text.splitlines())).strip()
 
 

@@ -1,4 +1,4 @@
-"""Words that de-identification has taken out, in one spelling.
+"""Normalises placeholders of words removed by de-identification.
 
 MIMIC-CXR writes ``___``, the Indiana University reports ``XXXX``, MIMIC-III ``[**2101-3-4**]``.
 """
@@ -6,14 +6,14 @@ MIMIC-CXR writes ``___``, the Indiana University reports ``XXXX``, MIMIC-III ``[
 import re
 
 PLACEHOLDER = "___"
-"""What stands for a removed word. The tokenizers here keep it as one word."""
+"""Placeholder of a removed word. The tokenizers here keep it as one word."""
 
-# The content of brackets is made up by the provider (a shifted date, a kind of name) and says nothing of the image.
+# The content of brackets is invented by the provider (a shifted date, a kind of name) and unrelated to the image.
 _REMOVED = re.compile(r"\[\*\*[^\[\]]{0,200}?\*\*\]|_*X{4,}_*|(?<!\w)XXX(?!\w)|(?<![^\W_])_{2,}(?![^\W_])")
 
 
 def normalise_placeholders(text: str) -> str:
-    """The text with every removed word as :data:`PLACEHOLDER`.
+    """Replaces the marks of removed words by :data:`PLACEHOLDER`.
 
     >>> normalise_placeholders("Normal chest x-XXXX. Seen by [**Last Name 12**] on _____.")
     'Normal chest x-___. Seen by ___ on ___.'

@@ -1,9 +1,9 @@
-"""The sections of a radiology report.
+"""Splits a radiology report into sections.
 
-A header is what stands before a colon, in capitals, at the start of a line (``FINDINGS:``), or one of the names that
-are known here, in any case. Where a report was pressed into one line, known names in capitals count anywhere. A blank
-must follow the colon of a name that is not known, or times and ratios would be headers (``CT 10:30``). Names are
-brought to one spelling: ``CONCLUSION:`` is the impression, ``CHEST, TWO VIEWS:`` and the like the findings (after the
+A header is the text before a colon, in capitals, at the start of a line (``FINDINGS:``), or a known name in upper or
+lower case. If a report is written in one line, known names in capitals count anywhere. A blank must follow the colon
+of an unknown name, or times and ratios would be headers (``CT 10:30``). Names are
+normalised: ``CONCLUSION:`` is the impression, ``CHEST, TWO VIEWS:`` and the like the findings (after the
 report processing of LoVT, Müller et al., ECCV 2022, arXiv 2112.02889).
 """
 
@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 PREAMBLE = "preamble"
-"""What stands before the first header."""
+"""Name of the text before the first header."""
 
 _NAMES = {
     "findings": (
@@ -58,7 +58,7 @@ _CANONICAL = {spelling: name for name, spellings in _NAMES.items() for spelling 
 
 
 def _any_of(names: Iterable[str]) -> str:
-    """A pattern of names, the longest first, whose words any blanks divide."""
+    """A regular expression for names, the longest first, with any blanks between their words."""
     longest_first = sorted(names, key=len, reverse=True)
     return "|".join(r"[ \t]+".join(map(re.escape, name.split())) for name in longest_first)
 
@@ -70,17 +70,17 @@ _HEADER = re.compile(
     rf"|(?<=[\s.])(?P<inside>{_KNOWN_CAPITALS})[ \t]*:",
     re.MULTILINE,
 )
-# What was taken, as the header of what was found.
+# The header of a description of views counts as findings.
 _VIEWS = re.compile(
     r"chest\b.*|.*\bportable\b.*|.*\b(?:view|views|radiograph|radiographs)|(?:pa|ap|frontal)\b.*\blateral\b.*"
 )
 
 
 def split_sections(text: str) -> dict[str, str]:
-    """The sections of a report by their canonical names, in their order.
+    """Splits a report into sections by canonical name, in order.
 
-    Empty sections are left out. Of several with one name the last that says something wins, as an addendum corrects
-    what stands above it. Text before the first header is :data:`PREAMBLE`; a report without headers is nothing else.
+    Empty sections are left out. Of several with the same name the last non-empty one is kept, as an addendum corrects
+    the text above it. Text before the first header is :data:`PREAMBLE`; a report without headers has only that.
 
     >>> split_sections("FINDINGS: Clear lungs.\\nConclusion: Normal.")
     {'findings': 'Clear lungs.', 'impression': 'Normal.'}
@@ -93,13 +93,13 @@ def split_sections(text: str) -> dict[str, str]:
     for name, start, end in zip(names, starts, ends, strict=True):
         content = text[start:end].strip()
         if content:
-            sections.pop(name, None)  # so that its place is the later one's
+            sections.pop(name, None)  # so that it is ordered by its last occurrence
             sections[name] = content
     return sections
 
 
 def canonical_name(header: str) -> str:
-    """A header's name: known ones in one spelling, others in lower case.
+    """The canonical name of a header: known ones normalised, others in lower case.
 
     >>> canonical_name("PA AND LATERAL VIEWS OF THE CHEST"), canonical_name("Conclusions"), canonical_name("EKG")
     ('findings', 'impression', 'ekg')
@@ -111,7 +111,7 @@ def canonical_name(header: str) -> str:
 
 
 def join_sections(sections: Mapping[str, str | None]) -> str:
-    """One text of sections that lie apart, for instance in two columns; :func:`split_sections` takes it apart again.
+    """Joins sections, for instance of two columns, to one text; the inverse of :func:`split_sections`.
 
     >>> join_sections({"findings": "Clear lungs.", "impression": "Normal.", "comparison": None})
     'FINDINGS: Clear lungs.\\nIMPRESSION: Normal.'
@@ -122,7 +122,7 @@ def join_sections(sections: Mapping[str, str | None]) -> str:
 
 
 def select_sections(text: str, names: Sequence[str] = ("findings", "impression")) -> str | None:
-    """Only these sections of a report, in this order, without headers; None where it has none of them."""
+    """Selects sections of a report, in this order, without headers; None if it has none of them."""
     sections = split_sections(text)
     chosen = [sections[name] for name in names if name in sections]
     return "\n".join(chosen) or None

@@ -1,7 +1,7 @@
-"""The reports of a manifest: their texts, and which could not be used.
+"""Reads the reports of a manifest: their texts, and which could not be used.
 
-A cell of the report column is the text itself, or names a text file below the manifest's root. Nothing here fails for
-one bad report among thousands: it is set aside, with its place and a reason that quotes none of its content.
+A cell of the report column is the text itself, or the path of a text file below the manifest's root. One bad report
+among thousands is not an error: it is set aside, with its origin and a reason that quotes none of its content.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,9 +17,9 @@ from modicum.progress import track
 from modicum.wording import count_of, listed
 
 TEXT_SUFFIXES = (".txt", ".text", ".rpt")
-"""A cell of one line that ends so names a file."""
+"""A cell of one line with this suffix is the path of a file."""
 
-# No report of a person comes near; a volume named by mistake is not read into memory.
+# Far more than any report: a volume named by mistake is not read into memory.
 _LARGEST_FILE = 1 << 20
 _NOT_UTF8 = "it is not UTF-8 and was read as Windows-1252"
 
@@ -29,13 +29,13 @@ class Unusual:
     """A report that was set aside or changed.
 
     Attributes:
-        row: of the manifest.
-        place: where it was read, for messages: ``reports.csv row 17``.
-        reason: why, without anything of its content.
+        row: row of the manifest.
+        origin: where it was read, for messages: ``reports.csv row 17``.
+        reason: why, without any of its content.
     """
 
     row: int
-    place: str
+    origin: str
     reason: str
 
 
@@ -44,48 +44,48 @@ class Reports:
     """The reports of a manifest.
 
     Attributes:
-        texts: one for each row; None where there is none or it was set aside.
+        texts: one for each row; None if there is none or it was set aside.
         set_aside: rows whose report cannot be used.
-        changed: rows whose report was read otherwise than as written: shortened, or in another encoding.
-        places: where each row was read, for messages.
+        changed: rows whose report was shortened or read in another encoding.
+        origins: where each row was read, for messages.
     """
 
     texts: list[str | None]
     set_aside: list[Unusual] = field(default_factory=list)
     changed: list[Unusual] = field(default_factory=list)
-    places: list[str] = field(default_factory=list)
+    origins: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.texts)
 
     def present(self, rows: Sequence[int] | None = None) -> list[str]:
-        """The texts that are there, of these rows or of all."""
+        """The texts of these rows or of all, without missing ones."""
         chosen = self.texts if rows is None else [self.texts[row] for row in rows]
         return [text for text in chosen if text is not None]
 
     def notes(self) -> list[str]:
-        """What was set aside and changed, in words, a line for each reason with the first places."""
+        """Notes on reports that were set aside or changed, one for each reason with the first origins."""
         return [
-            f"{count_of(len(places), 'report')} {what}: {reason} ({listed(places)})"
-            for (what, reason), places in self.by_reason().items()
+            f"{count_of(len(origins), 'report')} {what}: {reason} ({listed(origins)})"
+            for (what, reason), origins in self.by_reason().items()
         ]
 
     def by_reason(self) -> dict[tuple[str, str], list[str]]:
-        """Places of those that were ``set aside`` and ``changed``, by these words and the reason."""
-        found: dict[tuple[str, str], list[str]] = {}
+        """Origins of reports that were ``set aside`` or ``changed``, by these words and the reason."""
+        origins_by_reason: dict[tuple[str, str], list[str]] = {}
         for what, unusual in (("set aside", self.set_aside), ("changed", self.changed)):
             for item in unusual:
-                found.setdefault((what, item.reason), []).append(item.place)
-        return found
+                origins_by_reason.setdefault((what, item.reason), []).append(item.origin)
+        return origins_by_reason
 
     def select(self, names: Sequence[str] = ("findings", "impression")) -> "Reports":
-        """Only these sections of each report; reports with none of them are set aside and listed."""
+        """Selects sections of each report; reports with none of them are set aside."""
         return self._map(lambda text: select_sections(text, names), f"it has no section {' or '.join(names)}")
 
     def _map(self, change: Callable[[str], str | None], reason: str) -> "Reports":
         texts = [None if text is None else change(text) for text in self.texts]
         lost = [
-            Unusual(row, self.places[row] if self.places else f"row {row}", reason)
+            Unusual(row, self.origins[row] if self.origins else f"row {row}", reason)
             for row, (old, new) in enumerate(zip(self.texts, texts, strict=True))
             if old is not None and new is None
         ]
@@ -95,12 +95,12 @@ class Reports:
 def read_reports(manifest: Manifest, column: str = "report") -> Reports:
     """Reads the report of every row.
 
-    Texts are cleaned of control characters, their removed words written as ``___``, and cut at :data:`LONGEST`
-    characters, at a blank. A row without a report is no problem and is not listed; a cell of blanks is an empty report.
+    Control characters are removed, removed words written as ``___``, and texts cut at :data:`LONGEST` characters, at a
+    blank. A row without a report is not listed; a cell of blanks is an empty report.
 
     Args:
         manifest: the data set.
-        column: texts, or names of text files below the manifest's root.
+        column: texts, or paths of text files below the manifest's root.
 
     Raises:
         InputError: there is no such column.
@@ -108,12 +108,12 @@ def read_reports(manifest: Manifest, column: str = "report") -> Reports:
     if column not in manifest.table:
         raise InputError(
             f"{manifest.source or 'manifest'}: no column '{column}' with reports",
-            f"name the column with the texts or the files (there are {listed(manifest.table.columns, most=8)})",
+            f"pass for instance --report COLUMN (columns: {listed(manifest.table.columns, most=8)})",
         )
     texts: list[str | None] = []
     set_aside: list[Unusual] = []
     changed: list[Unusual] = []
-    places = [manifest.place(row) for row in range(len(manifest))]
+    origins = [manifest.describe_row(row) for row in range(len(manifest))]
     cells = manifest.table[column].tolist()
     root = manifest.root.resolve()
     has_files = any(isinstance(cell, str) and names_file(cell) for cell in cells)
@@ -121,13 +121,13 @@ def read_reports(manifest: Manifest, column: str = "report") -> Reports:
         text = None
         if isinstance(cell, str):
             try:
-                is_utf8 = not manifest.places or manifest.places[row] not in manifest.not_utf8
+                is_utf8 = not manifest.origins or manifest.origins[row] not in manifest.not_utf8
                 text, changes = _report_of(cell, root, is_utf8)
-                changed += [Unusual(row, places[row], change) for change in changes]
+                changed += [Unusual(row, origins[row], change) for change in changes]
             except _UnusableReportError as error:
-                set_aside.append(Unusual(row, places[row], str(error)))
+                set_aside.append(Unusual(row, origins[row], str(error)))
         texts.append(text)
-    return Reports(texts, set_aside, changed, places)
+    return Reports(texts, set_aside, changed, origins)
 
 
 class _UnusableReportError(Exception):
@@ -135,7 +135,7 @@ class _UnusableReportError(Exception):
 
 
 def _report_of(cell: str, root: Path, is_utf8: bool) -> tuple[str, list[str]]:
-    """The text that a cell stands for, and how it differs from what was written; ``is_utf8`` is said of its row."""
+    """The text of a cell, and how it was changed; ``is_utf8`` is whether its row was valid UTF-8."""
     changes = []
     text = cell
     if names_file(cell):
@@ -145,9 +145,9 @@ def _report_of(cell: str, root: Path, is_utf8: bool) -> tuple[str, list[str]]:
         text, encoding = _read_file(file)
         if encoding == "cp1252":
             changes.append(_NOT_UTF8)
-    elif not is_utf8 and not cell.isascii():  # else it was another cell
+    elif not is_utf8 and not cell.isascii():  # otherwise it was another cell
         if "\ufffd" in cell:
-            raise _UnusableReportError("it is no text")
+            raise _UnusableReportError("it is not text")
         changes.append(_NOT_UTF8)
     text = normalise_placeholders(clean(text))
     if not any(character.isalnum() for character in text):
@@ -159,7 +159,7 @@ def _report_of(cell: str, root: Path, is_utf8: bool) -> tuple[str, list[str]]:
 
 
 def names_file(cell: str) -> bool:
-    """Whether a cell names a text file, rather than being a text.
+    """Whether a cell is the path of a text file, rather than a text.
 
     >>> names_file("files/p10/s50.txt"), names_file("Effusion. See scan.txt"), names_file("Normal.")
     (True, False, False)
@@ -178,4 +178,4 @@ def _read_file(path: Path) -> tuple[str, str]:
     except OSError as error:
         raise _UnusableReportError(f"its file cannot be read ({type(error).__name__})") from None
     except UnicodeError:
-        raise _UnusableReportError("its file is no text") from None
+        raise _UnusableReportError("its file is not text") from None

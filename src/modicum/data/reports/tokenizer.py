@@ -1,4 +1,4 @@
-"""Reports as tokens: WordPiece vocabularies, trained here or made elsewhere.
+"""Tokenizes reports with WordPiece vocabularies, trained here or loaded.
 
 A trained tokenizer follows MRM (Zhou et al., ICLR 2023, arXiv 2301.13155): lower case, NFKD, no accents; words split at
 blanks and punctuation, digits apart from letters; ``[PAD]`` 0, ``[UNK]`` 1, ``[CLS]`` 2, ``[MASK]`` 3 and no ``[SEP]``.
@@ -16,20 +16,20 @@ from modicum.atomic_files import write_text
 from modicum.errors import InputError
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[MASK]")
-"""Of trained tokenizers, by their ids."""
+"""Special tokens of trained tokenizers, in the order of their ids."""
 CONTINUATION = "##"
-"""How pieces begin that go on with a word."""
+"""Prefix of pieces that continue a word."""
 LONGEST_WORD = 100
-"""Characters; longer words become ``[UNK]``."""
+"""Maximum characters of a word; longer words become ``[UNK]``."""
 
 
 @dataclass(frozen=True, eq=False)
 class Vocabulary:
-    """What a network and the masking of its inputs need to know of a tokenizer.
+    """The parts of a tokenizer that networks and masking need.
 
     Attributes:
         size: tokens.
-        continuation: for each token, whether it goes on with a word.
+        continuation: for each token, whether it continues a word.
         pad, unknown, start, mask: ids of the special tokens.
     """
 
@@ -43,11 +43,11 @@ class Vocabulary:
 
 @dataclass(frozen=True, eq=False)
 class EncodedReports:
-    """Reports as rows of one length.
+    """Encoded reports, padded to one length.
 
     Attributes:
-        tokens: ids; position 0 is ``[CLS]``, behind the report is ``[PAD]``.
-        mask: which positions are not padding.
+        tokens: ids; the first is ``[CLS]``, after the report is ``[PAD]``.
+        mask: True where a token is not padding.
     """
 
     tokens: Int64[np.ndarray, "reports length"]
@@ -55,16 +55,16 @@ class EncodedReports:
 
 
 class ReportTokenizer:
-    """A WordPiece tokenizer. Made by :func:`train_tokenizer` and :func:`load_tokenizer`.
+    """A WordPiece tokenizer; see :func:`train_tokenizer` and :func:`load_tokenizer`.
 
-    What looks like a special token in a report (``[MASK]``) is text and never becomes one.
+    Text that looks like a special token (``[MASK]``) never becomes one.
 
     Args:
-        inner: of the ``tokenizers`` library.
-        source: what to call it in an error.
+        inner: tokenizer of the ``tokenizers`` library.
+        source: name for errors.
 
     Attributes:
-        vocabulary: what networks need to know.
+        vocabulary: sizes and ids for networks.
 
     Raises:
         InputError: it lacks one of :data:`SPECIAL_TOKENS`.
@@ -90,14 +90,17 @@ class ReportTokenizer:
         )
 
     def encode(self, texts: Sequence[str | None], length: int = 100) -> EncodedReports:
-        """``[CLS]`` and the pieces of each text, cut and padded to a length.
+        """Encodes texts as ``[CLS]`` and their pieces, truncated and padded to a length.
 
         Args:
-            texts: reports; None is an empty one, ``[CLS]`` alone.
-            length: positions.
+            texts: reports; None is an empty one, only ``[CLS]``.
+            length: number of tokens.
         """
         if length < 2:
-            raise InputError(f"reports of {length} tokens hold nothing", "pass a length of 2 or more")
+            raise InputError(
+                f"a report length of {length} tokens is too short",
+                "pass a length of 2 or more, for instance 100",
+            )
         tokens = np.full((len(texts), length), self.vocabulary.pad, np.int64)
         mask = np.zeros(tokens.shape, bool)
         encodings = self._inner.encode_batch([text or "" for text in texts], add_special_tokens=False)
@@ -108,30 +111,30 @@ class ReportTokenizer:
         return EncodedReports(tokens, mask)
 
     def pieces(self, text: str) -> list[str]:
-        """A text's pieces as they are written in the vocabulary."""
+        """The pieces of a text, as written in the vocabulary."""
         return list(self._inner.encode(text, add_special_tokens=False).tokens)
 
     def token(self, number: int) -> str:
-        """How a token is written."""
+        """The text of a token."""
         return str(self._inner.id_to_token(number))
 
     def save(self, path: Path | str) -> None:
-        """Writes all of it as JSON, as :func:`load_tokenizer` and the ``tokenizers`` library read it."""
+        """Writes the tokenizer as JSON, for :func:`load_tokenizer` and the ``tokenizers`` library."""
         write_text(Path(path), self.to_json())
 
     def to_json(self) -> str:
-        """What :meth:`save` writes."""
+        """The JSON text that :meth:`save` writes."""
         return str(self._inner.to_str(pretty=True)) + "\n"
 
 
 def train_tokenizer(
     texts: Iterable[str], vocab_size: int = 30_000, min_frequency: int = 2
 ) -> ReportTokenizer:
-    """Learns a vocabulary from reports, which must be those of training alone. The same reports give the same one.
+    """Trains a tokenizer on reports, which must be those of training only. The same reports give the same vocabulary.
 
     Args:
         texts: reports of the training images.
-        vocab_size: tokens at most, special ones included; few reports give fewer.
+        vocab_size: maximum number of tokens, including special ones; few reports give fewer.
         min_frequency: how often two pieces must follow each other to become one.
 
     Raises:
@@ -141,7 +144,9 @@ def train_tokenizer(
 
     texts = list(texts)
     if not any(text.strip() for text in texts):
-        raise InputError("there are no reports to learn a vocabulary from", "give training rows a report")
+        raise InputError(
+            "there are no reports to train a tokenizer on", "fill the report column of the training rows"
+        )
     inner = Tokenizer(_word_piece())
     inner.normalizer = normalizers.Sequence(
         [normalizers.Lowercase(), normalizers.NFKD(), normalizers.StripAccents()]
@@ -152,8 +157,8 @@ def train_tokenizer(
     trainer = trainers.WordPieceTrainer(
         vocab_size=vocab_size,
         min_frequency=min_frequency,
-        # The library numbers pieces of one letter as a hash table gives them, so that two trainings would differ in
-        # all that follows. Special tokens are numbered first and in their order.
+        # The library numbers pieces of one letter in the order of a hash table, so that two trainings would differ.
+        # Special tokens are numbered first and in order.
         special_tokens=[*SPECIAL_TOKENS, *_continuing_letters(inner, texts)],
         continuing_subword_prefix=CONTINUATION,
         show_progress=False,
@@ -166,7 +171,7 @@ def train_tokenizer(
             "these reports",
             f"pass {len(learned)} or more",
         )
-    # Made anew, as the letters are no special tokens.
+    # A new tokenizer, as the letters are not special tokens.
     trained = Tokenizer(_word_piece(learned))
     trained.normalizer, trained.pre_tokenizer = inner.normalizer, inner.pre_tokenizer
     trained.add_special_tokens(list(SPECIAL_TOKENS))
@@ -181,7 +186,7 @@ def _word_piece(vocabulary: Mapping[str, int] | None = None) -> Any:
 
 
 def _continuing_letters(inner: Any, texts: Iterable[str]) -> list[str]:
-    """Pieces of one letter that go on with a word, in their alphabetical order."""
+    """Pieces of one letter that continue a word, in alphabetical order."""
     letters: set[str] = set()
     for text in texts:
         for word, _ in inner.pre_tokenizer.pre_tokenize_str(inner.normalizer.normalize_str(text)):
@@ -190,14 +195,14 @@ def _continuing_letters(inner: Any, texts: Iterable[str]) -> list[str]:
 
 
 def load_tokenizer(source: Path | str) -> ReportTokenizer:
-    """Reads a tokenizer.
+    """Loads a tokenizer.
 
     Args:
-        source: a ``tokenizer.json``, a BERT vocabulary (``vocab.txt``, a token a line), a folder that holds one of
+        source: a ``tokenizer.json``, a BERT vocabulary (``vocab.txt``, one token per line), a folder with one of
             the two, or ``hf-hub:owner/name`` for one on the Hugging Face hub.
 
     Raises:
-        InputError: it is not there, damaged, or cannot be fetched.
+        InputError: it does not exist, is damaged, or cannot be downloaded.
     """
     if str(source).startswith("hf-hub:"):
         return _from_hub(str(source).removeprefix("hf-hub:"))
@@ -207,7 +212,9 @@ def load_tokenizer(source: Path | str) -> ReportTokenizer:
             (path / name for name in ("tokenizer.json", "vocab.txt") if (path / name).is_file()), path
         )
     if not path.is_file():
-        raise InputError(f"tokenizer '{source}' is not there", "give a tokenizer.json or a vocab.txt")
+        raise InputError(
+            f"tokenizer '{source}' does not exist", "pass the path of a tokenizer.json or vocab.txt"
+        )
     return _bert(path) if path.suffix.lower() == ".txt" else _json(path)
 
 
@@ -223,21 +230,21 @@ def _json(path: Path) -> ReportTokenizer:
 
 
 def _bert(path: Path) -> ReportTokenizer:
-    """BERT's own rules around its vocabulary; whether it tells capitals apart is seen from its words."""
+    """A tokenizer with BERT's rules; whether it is cased is inferred from the words of the vocabulary."""
     from tokenizers import Tokenizer, normalizers, pre_tokenizers
 
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError:
         raise InputError(
-            f"vocabulary '{path}' is not UTF-8", "give a BERT vocab.txt, a token a line"
+            f"vocabulary '{path}' is not UTF-8", "pass a BERT vocab.txt with one token per line"
         ) from None
     tokens = [line.rstrip("\r") for line in lines]
     vocabulary = {token: number for number, token in enumerate(tokens)}
     lacking = [token for token in SPECIAL_TOKENS if token not in vocabulary]
     if lacking or len(vocabulary) != len(tokens):
         problem = f"has no {' and no '.join(lacking)}" if lacking else "names a token twice"
-        raise InputError(f"vocabulary '{path}' {problem}", "give a BERT vocab.txt, a token a line")
+        raise InputError(f"vocabulary '{path}' {problem}", "pass a BERT vocab.txt with one token per line")
     cased = any(
         token != token.lower() for token in tokens if not (token.startswith("[") and token.endswith("]"))
     )
@@ -260,6 +267,6 @@ def _from_hub(name: str) -> ReportTokenizer:
         ) as error:  # no network, no such file, no such repository: one base class for none of them
             last = error
     raise InputError(
-        f"tokenizer 'hf-hub:{name}' cannot be fetched ({type(last).__name__})",
-        "check the name and the network, or give a local tokenizer.json or vocab.txt",
+        f"tokenizer 'hf-hub:{name}' cannot be downloaded ({type(last).__name__})",
+        "check the name and the network, or pass a local tokenizer.json or vocab.txt",
     )

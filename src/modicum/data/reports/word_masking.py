@@ -1,4 +1,4 @@
-"""Whole words of reports, hidden at random (MRM, Zhou et al., ICLR 2023, arXiv 2301.13155)."""
+"""Random masking of whole words of reports (MRM, Zhou et al., ICLR 2023, arXiv 2301.13155)."""
 
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
@@ -11,20 +11,20 @@ def masked_words(
     ratio: float = 0.5,
     pad: int = 0,
 ) -> Bool[Tensor, "reports length"]:
-    """Which positions are masked: each word with probability ``ratio``, with all of its pieces.
+    """Selects tokens to mask: each word with probability ``ratio``, with all of its pieces.
 
-    The first position (``[CLS]``) and the last are never masked, nor is anything from the first padding on. All masked
-    positions are to be replaced by ``[MASK]``; there are no random or kept ones.
+    The first token (``[CLS]``) and the last are never masked, nor any from the first padding on. All masked tokens are
+    to be replaced by ``[MASK]``; none are kept or replaced by random ones.
 
     Args:
         tokens: ids of reports.
-        continuation: for each token of the vocabulary, whether it goes on with a word.
-        noise: uniform in [0, 1), one for each position; a word is masked where that of its number is below ``ratio``.
-        ratio: share of the words.
+        continuation: for each token of the vocabulary, whether it continues a word.
+        noise: uniform in [0, 1), one per token; the i-th word is masked if the i-th number is below ``ratio``.
+        ratio: share of the words to mask.
         pad: id of padding.
 
     >>> import torch
-    >>> tokens = torch.tensor([[2, 7, 8, 9, 0, 0]])  # 8 goes on with the word of 7
+    >>> tokens = torch.tensor([[2, 7, 8, 9, 0, 0]])  # 8 continues the word of 7
     >>> continuation = torch.arange(10) == 8
     >>> masked_words(tokens, continuation, torch.tensor([[0.9, 0.1, 0.9, 0.9, 0.9, 0.9]])).int().tolist()
     [[0, 1, 1, 0, 0, 0]]
@@ -33,7 +33,7 @@ def masked_words(
     inside[:, 0] = False
     inside[:, -1] = False
     begins = ~continuation[tokens]
-    begins[:, 1] = True  # a report cut off at its front begins with a word all the same
+    begins[:, 1] = True  # a report cut off at its start still begins with a word
     begins[:, 0] = False
     word = begins.cumsum(1)
     return (noise.gather(1, word) < ratio) & inside

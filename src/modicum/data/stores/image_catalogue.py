@@ -24,6 +24,7 @@ from modicum.data.image_facts import ImageFacts
 FILES = "files.parquet"
 FACTS = "facts.parquet"
 PENDING = "pending.jsonl"
+_PLACED = ("dicom", "nifti")
 _FILE_COLUMNS = ("item", "size", "mtime_ns", "key")
 
 
@@ -42,7 +43,7 @@ class Catalogue:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._journal: BinaryIO | None = None
-        self._facts_row = {key: row for row, key in enumerate(column(folder / FACTS, "key"))}
+        self._facts_row = _facts_rows(folder / FACTS)
         self._new_facts: dict[str, dict[str, Any]] = {}
         columns = [column(folder / FILES, name) for name in _FILE_COLUMNS]
         self._files: dict[str, list[Any]] = {item: known for item, *known in zip(*columns, strict=True)}
@@ -130,6 +131,18 @@ class Catalogue:
             rows = pq.read_table(self._folder / FACTS).take([self._facts_row[key] for key in stored])
             found |= zip(stored, rows.drop_columns("key").to_pylist(), strict=True)
         return [ImageFacts.of_row(found[key]) for key in keys]
+
+
+def _facts_rows(path: Path) -> dict[str, int]:
+    """In which row the facts of a record are.
+
+    Earlier versions did not keep where an image lies: facts of formats that may say it are then not known.
+    """
+    keys = column(path, "key")
+    if keys and "plane" not in pq.read_schema(path).names:
+        formats = column(path, "format")
+        return {key: row for row, key in enumerate(keys) if formats[row] not in _PLACED}
+    return {key: row for row, key in enumerate(keys)}
 
 
 def column(path: Path, name: str) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Decoding the images of a store, in order, in this process or several; a broken file never stops the others."""
+"""Decodes the images of a store, in order, in one or several processes; a broken file never stops the others."""
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from modicum.data.prepared import StoreSettings, read_cropped
 from modicum.data.processes import in_processes
 from modicum.errors import BrokenImageError
 
-# Images a worker is handed at once: prepared images are megabytes, and wait in memory for their turn.
+# Images per task of a worker: prepared images are megabytes, and wait in memory.
 _CHUNK = 4
 
 
@@ -24,13 +24,13 @@ class Undecoded:
     """One image to decode.
 
     Args:
-        position: among the images that were asked for.
-        item: its name in the catalogue.
-        ref: where it is.
-        state: of its file when it was looked at.
+        index: index among the requested images.
+        item: its identifier in the catalogue.
+        ref: its reference.
+        state: state of its file when it was looked up.
     """
 
-    position: int
+    index: int
     item: str
     ref: ImageRef
     state: FileState
@@ -38,7 +38,7 @@ class Undecoded:
 
 @dataclass(frozen=True)
 class Decoded:
-    """One image, ready to be stored."""
+    """One decoded image, ready to be stored."""
 
     key: str
     record: Shaped[np.ndarray, "height width channels"]
@@ -51,12 +51,12 @@ Answer = Decoded | BrokenImageError
 def decode_all(
     images: Sequence[Undecoded], settings: StoreSettings, workers: int
 ) -> Generator[Answer, None, None]:
-    """Decodes in the order of ``images``, whatever the number of processes (``workers``; 0 for this one)."""
+    """Decodes in the order of ``images``, with any number of processes (``workers``; 0 for this one)."""
     yield from in_processes(partial(decode, settings), images, workers, _lost, chunk=_CHUNK)
 
 
 def decode(settings: StoreSettings, image: Undecoded) -> Answer:
-    """Reads and decodes an image once, for pixels and facts; an unreadable one is an answer too."""
+    """Reads and decodes an image once, for pixels and facts; returns an error for an unreadable one."""
     return or_broken(image.ref, lambda: _decoded(settings, image.ref, image.state))
 
 

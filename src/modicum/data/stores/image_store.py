@@ -1,8 +1,8 @@
-"""Decoded, cropped, resized images on disk: a photograph of 3000 pixels is decoded once, not every epoch.
+"""A store of decoded, cropped and resized images on disk: a large image is decoded once, not every epoch.
 
 A store is the folder ``images-<hash of the settings>``. Any number of data sets can share it: an image is
-known by its content, and new ones are appended. Inside are two shard stores, ``grey`` and ``colour``: what is
-grey takes one channel on the disk, whatever the network wants.
+identified by its content, and new ones are appended. Inside are two shard stores, ``grey`` and ``colour``: grey
+images take one channel on disk, even if the network reads three.
 """
 
 from collections.abc import Sequence
@@ -29,15 +29,15 @@ __all__ = ["ImageStore", "StoreSettings"]
 
 
 class ImageStore:
-    """Images by position, as uint8 (or uint16), from memory maps. Picklable; each process opens its own maps.
+    """Images by index, as uint8 (or uint16), from memory maps. Picklable; each process opens its own maps.
 
-    Made by :meth:`build_or_open`.
+    Create it with :meth:`build_or_open`.
 
     Attributes:
-        refs: the images, in the order of positions.
+        refs: the images, by index.
         settings: how they were prepared.
-        folder: where the store lies.
-        broken: the images that cannot be read; their positions stay, and :meth:`get` raises for them.
+        folder: folder of the store.
+        broken: the images that cannot be read; they keep their indices, and :meth:`get` raises for them.
     """
 
     def __init__(self, refs: Sequence[ImageRef], folder: Path, settings: StoreSettings, built: Built) -> None:
@@ -47,11 +47,11 @@ class ImageStore:
         self._part = np.zeros(len(refs), dtype=np.int8)  # stored channels; 0 for a broken image
         self._record = np.zeros(len(refs), dtype=np.int64)
         self._remade: dict[int, np.ndarray] = {}
-        for position, key in enumerate(self._keys):
+        for index, key in enumerate(self._keys):
             for channels, part in self._parts.items():
                 if key is not None and key in part:
-                    self._part[position] = channels
-                    self._record[position] = part.position_of(key)
+                    self._part[index] = channels
+                    self._record[index] = part.index_of(key)
 
     @classmethod
     def build_or_open(
@@ -64,23 +64,23 @@ class ImageStore:
         on_broken: Literal["raise", "collect"] = "raise",
         wait: float | None = None,
     ) -> "ImageStore":
-        """Opens the store of these settings below ``folder`` and decodes the images that it does not have.
+        """Opens the store with these settings in ``folder``, and decodes the images that it does not have.
 
         An image whose file has the same path, size and time of change as before is not read again; one that
-        has changed is decoded anew. Stopped or killed, the same call goes on where it was.
+        has changed is decoded again. If stopped or killed, the same call resumes.
 
         Args:
             refs: the images.
-            folder: holds the stores of all settings.
+            folder: folder of the stores of all settings.
             settings: how images are prepared.
-            workers: processes that decode; 0 for this one.
-            on_broken: ``raise`` after all others are stored, or ``collect`` what is broken in ``broken``.
-            wait: seconds to wait while another process builds the same store; None for as long as it takes.
+            workers: number of processes that decode; 0 for this one.
+            on_broken: ``raise`` after all others are stored, or ``collect`` errors in ``broken``.
+            wait: seconds to wait while another process builds the same store; None to wait without limit.
 
         Raises:
             BrokenImageError: one image cannot be read (``on_broken="raise"``).
             InputError: several cannot; the first three are named.
-            ResourceError: too little disk, or waited for too long.
+            ResourceError: the disk is too small, or the wait is over.
         """
         root = store_folder(folder, "images", settings.as_dict())
         store = cls(refs, root, settings, build(refs, root, settings, workers, wait))
@@ -92,51 +92,51 @@ class ImageStore:
         return len(self.refs)
 
     def __getstate__(self) -> dict[str, Any]:
-        # Facts hold a thumbnail each: a worker process that wants them reads them itself.
-        return {name: value for name, value in vars(self).items() if name not in {"facts", "_positions"}}
+        # Facts contain thumbnails: a worker process that needs them reads them itself.
+        return {name: value for name, value in vars(self).items() if name not in {"facts", "_indices"}}
 
     @property
     def broken(self) -> list[BrokenImageError]:
-        """The images that cannot be read, by position."""
-        return [self._broken[position] for position in sorted(self._broken)]
+        """The images that cannot be read, by index."""
+        return [self._broken[index] for index in sorted(self._broken)]
 
     @property
     def readable(self) -> Bool[np.ndarray, "images"]:
-        """Which positions hold an image."""
+        """Whether the image at each index is readable."""
         return self._part > 0
 
     @property
     def nbytes(self) -> int:
-        """Bytes of pixels on disk, of all data sets that share this store."""
+        """Bytes of pixels on disk, for all data sets that share this store."""
         return sum(part.nbytes for part in self._parts.values())
 
     @cached_property
     def facts(self) -> list[ImageFacts | None]:
         """Facts of each image, from the same decoding; None for broken ones.
 
-        Sizes are the file's own. Mean, quantiles and thumbnail are those of the image as decoded: of a large
+        Sizes are those of the file. Mean, quantiles and thumbnail are those of the image as decoded: for a large
         JPEG at a reduced scale, which moved none of them by more than one grey level of 255 where measured.
         """
         usable = np.flatnonzero(self.readable)
-        found = Catalogue(self.folder).facts([self._keys[position] or "" for position in usable])
+        read_facts = Catalogue(self.folder).facts([self._keys[index] or "" for index in usable])
         facts: list[ImageFacts | None] = [None] * len(self)
-        for position, one in zip(usable, found, strict=True):
-            facts[position] = replace(one, ref=str(self.refs[position]))
+        for index, image_facts in zip(usable, read_facts, strict=True):
+            facts[index] = replace(image_facts, ref=str(self.refs[index]))
         return facts
 
     @cached_property
-    def _positions(self) -> dict[ImageRef, int]:
-        return {ref: position for position, ref in enumerate(self.refs)}
+    def _indices(self) -> dict[ImageRef, int]:
+        return {ref: index for index, ref in enumerate(self.refs)}
 
-    def positions_of(self, refs: Sequence[ImageRef]) -> Int[np.ndarray, "images"]:
-        """Where images are. Raises KeyError for one that the store was not opened with."""
-        return np.array([self._positions[ref] for ref in refs], dtype=np.int64)
+    def indices_of(self, refs: Sequence[ImageRef]) -> Int[np.ndarray, "images"]:
+        """Indices of images. Raises KeyError for an image that the store was not opened with."""
+        return np.array([self._indices[ref] for ref in refs], dtype=np.int64)
 
     def with_channels(self, channels: int) -> "ImageStore":
         """The same store, read as grey (1) or in colour (3).
 
         Raises:
-            InputError: grey is asked for and an image is in colour.
+            InputError: grey is requested and an image is in colour.
         """
         if channels == self.settings.channels:
             return self
@@ -145,18 +145,18 @@ class ImageStore:
             raise InputError(
                 f"image '{ref}' is in colour and others are grey", "make all of them grey, or set channels=3"
             )
-        other = copy(self)
-        other.settings = replace(self.settings, channels=channels)
-        return other
+        store = copy(self)
+        store.settings = replace(self.settings, channels=channels)
+        return store
 
-    def keys_of(self, positions: Sequence[int] | np.ndarray) -> list[str]:
-        """What names the content of images: equal keys are equal files. For stores of what is made of them."""
-        return [self._parts[int(self._part[p])].keys[int(self._record[p])] for p in positions]
+    def keys_of(self, indices: Sequence[int] | np.ndarray) -> list[str]:
+        """Keys of the content of images (equal keys mean equal files), for stores of features of these images."""
+        return [self._parts[int(self._part[index])].keys[int(self._record[index])] for index in indices]
 
     def get(
-        self, positions: Sequence[int] | Int[np.ndarray, "batch"]
+        self, indices: Sequence[int] | Int[np.ndarray, "batch"]
     ) -> Shaped[np.ndarray, "batch height width channels"]:
-        """Copies images into one array, in the order asked for.
+        """Copies images into one array, in the given order.
 
         A record that is damaged on the disk is made again from its file, and noted, so that the next
         :meth:`build_or_open` stores it again.
@@ -165,15 +165,15 @@ class ImageStore:
             BrokenImageError: one of them cannot be read.
             DamagedRecordError: a record is damaged and its file is gone or another.
         """
-        size, asked = self.settings, np.asarray(positions, dtype=np.int64)
-        batch = np.empty((len(asked), size.height, size.width, size.channels), dtype=size.dtype)
-        # The disk in its own order; the part of the store first.
-        for row in np.lexsort((self._record[asked], self._part[asked])):
-            expand(self._pixels(int(asked[row])), batch[row])
+        size, wanted = self.settings, np.asarray(indices, dtype=np.int64)
+        batch = np.empty((len(wanted), size.height, size.width, size.channels), dtype=size.dtype)
+        # In the order on disk, one part of the store after the other.
+        for row in np.lexsort((self._record[wanted], self._part[wanted])):
+            expand(self._pixels(int(wanted[row])), batch[row])
         return batch
 
     def verify(self) -> int:
-        """Reads all and notes what is damaged, for the next build to make again; returns how many records."""
+        """Checks all records, and lists damaged ones for the next build; returns their number."""
         damaged = 0
         for part in self._parts.values():
             keys = part.verify()
@@ -181,19 +181,19 @@ class ImageStore:
             damaged += len(keys)
         return damaged
 
-    def _pixels(self, position: int) -> Shaped[np.ndarray, "height width stored_channels"]:
-        channels = int(self._part[position])
+    def _pixels(self, index: int) -> Shaped[np.ndarray, "height width stored_channels"]:
+        channels = int(self._part[index])
         if not channels:
-            raise self._broken[position]
-        if position in self._remade:
-            return self._remade[position]
+            raise self._broken[index]
+        if index in self._remade:
+            return self._remade[index]
         try:
-            return self._parts[channels].record(int(self._record[position]))
+            return self._parts[channels].record(int(self._record[index]))
         except DamagedRecordError as error:
-            self._remade[position] = self._made_again(self.refs[position], error)
-            return self._remade[position]
+            self._remade[index] = self._decode_again(self.refs[index], error)
+            return self._remade[index]
 
-    def _made_again(
+    def _decode_again(
         self, ref: ImageRef, error: DamagedRecordError
     ) -> Shaped[np.ndarray, "height width stored_channels"]:
         state = file_state(ref.path)

@@ -1,4 +1,4 @@
-"""Filling an image store: which images are missing, decoding them, writing records and facts."""
+"""Builds an image store: finds missing images, decodes them, and writes records and facts."""
 
 import shutil
 from collections.abc import Mapping, Sequence
@@ -20,27 +20,27 @@ from modicum.data.stores.shards import ShardStore
 from modicum.errors import BrokenImageError, InputError, ResourceError
 from modicum.progress import bar, say
 
-# Name of the part of the store for records of so many channels.
+# Name of the part of the store by number of channels.
 PARTS: Mapping[int, str] = {1: "grey", 3: "colour"}
-# Images looked at to guess how many are in colour, where the disk may be too small for all to be.
+# Images sampled to estimate how many are in colour, if the disk may be too small for all in colour.
 _SAMPLE = 16
 
 Shards = dict[int, ShardStore]
 
 
 def part_settings(settings: StoreSettings, channels: int) -> dict:
-    """What determines the content of one part of the store."""
+    """The settings that determine the content of one part of the store."""
     return settings.as_dict() | {"stored_channels": channels}
 
 
 def open_parts(root: Path, settings: StoreSettings, *, remove_unusable: bool = False) -> Shards:
-    """The finished parts of a store, without records that are known to be damaged.
+    """Opens the finished parts of a store, without records that are listed as damaged.
 
     Args:
         root: the image store's folder.
-        settings: what it was built with.
+        settings: settings of the store.
         remove_unusable: delete a part whose manifest cannot be read, so that its images are decoded again.
-            Only for who holds the store's lock.
+            Requires the store's lock.
     """
     parts: Shards = {}
     for channels, name in PARTS.items():
@@ -57,7 +57,7 @@ def open_parts(root: Path, settings: StoreSettings, *, remove_unusable: bool = F
 
 
 def _why(ref: ImageRef) -> BrokenImageError:
-    """The reader's own reason for a file that is none."""
+    """The reader's error for a file that does not exist."""
     try:
         read_image(ref)
     except BrokenImageError as error:
@@ -70,8 +70,8 @@ class Built:
     """The state of a store for one list of images.
 
     Args:
-        keys: the records' keys by position; None for broken images.
-        broken: the images that cannot be read, by position.
+        keys: the records' keys by index; None for broken images.
+        broken: the images that cannot be read, by index.
     """
 
     keys: list[str | None]
@@ -81,9 +81,9 @@ class Built:
 def build(
     refs: Sequence[ImageRef], root: Path, settings: StoreSettings, workers: int, wait: float | None
 ) -> Built:
-    """Decodes what the store does not have as the files are now.
+    """Decodes the images that are new or have changed.
 
-    Killed at any moment, the same call goes on where it was.
+    If killed at any moment, the same call resumes.
 
     Raises:
         ResourceError: too little disk, or another process builds the store for longer than ``wait`` seconds.
@@ -92,17 +92,17 @@ def build(
     states = {path: file_state(path) for path in {ref.path for ref in refs}}
     catalogue, parts = Catalogue(root), open_parts(root, settings)
     built, missing = Built([None] * len(refs)), []
-    for position, ref in enumerate(refs):
+    for index, ref in enumerate(refs):
         state = states[ref.path]
         if state is None:
-            built.broken[position] = _why(ref)
+            built.broken[index] = _why(ref)
             continue
         item = item_of(ref)
         key = catalogue.key_of(item, state)
         if _done(key, parts):
-            built.keys[position] = key
+            built.keys[index] = key
         else:
-            missing.append(Undecoded(position, item, ref, state))
+            missing.append(Undecoded(index, item, ref, state))
     if missing:
         lock = locked(root / "build.lock", wait)
         try:
@@ -121,24 +121,24 @@ def _fill(
     workers: int,
     wait: float | None,
 ) -> None:
-    """Decodes and stores images, whose keys and errors go into ``built``. The store's lock is held."""
+    """Decodes and stores images, and adds their keys and errors to ``built``. Requires the store's lock."""
     with ExitStack() as stack:
         open_parts(root, settings, remove_unusable=True)
         writers = {n: stack.enter_context(_writer(root, settings, n, wait)) for n in PARTS}
         catalogue = stack.enter_context(Catalogue(root))
-        left = [image for image in missing if not _found(built, image, writers, catalogue)]
+        left = [image for image in missing if not _already_stored(built, image, writers, catalogue)]
         _check_space(root, [image.ref for image in left], settings)
         answers = stack.enter_context(closing(decode_all(left, settings, workers)))
-        with bar("decoding images", len(left)) as shown:
+        with bar("decoding images", len(left)) as progress_bar:
             for image, answer in zip(left, answers, strict=True):
                 if isinstance(answer, Decoded):
-                    # Facts before pixels: a record that is there never lacks its facts after a kill.
+                    # Facts before pixels: after a kill, a stored record never lacks its facts.
                     catalogue.add(image.item, image.state, answer.key, answer.facts)
                     writers[answer.record.shape[2]].add(answer.key, answer.record)
-                    built.keys[image.position] = answer.key
+                    built.keys[image.index] = answer.key
                 else:
-                    built.broken[image.position] = answer
-                shown.advance()
+                    built.broken[image.index] = answer
+                progress_bar.advance()
         for writer in writers.values():
             writer.finalise()
         catalogue.save()
@@ -153,26 +153,28 @@ def _done(key: str | None, parts: Mapping[int, ShardWriter] | Shards) -> bool:
     return key is not None and any(key in part for part in parts.values())
 
 
-def _found(built: Built, image: Undecoded, writers: Mapping[int, ShardWriter], catalogue: Catalogue) -> bool:
-    """Whether an image needs no decoding after all; notes its key then."""
-    # Another process, or this one before it was killed, may have done it in the meantime.
+def _already_stored(
+    built: Built, image: Undecoded, writers: Mapping[int, ShardWriter], catalogue: Catalogue
+) -> bool:
+    """Whether an image is already stored; then adds its key to ``built``."""
+    # Another process, or this one before it was killed, may have stored it.
     key = catalogue.key_of(image.item, image.state)
     if not _done(key, writers) and catalogue.has_size(image.state.size):
-        # A file of that size is known: perhaps it was only moved or touched, which its hash tells.
+        # A file of that size is known: it may only have been moved or touched, which its hash shows.
         try:
             key = file_sha256(image.ref.path, image.state) + image.ref.part
         except OSError:
-            return False  # decoding it says why
+            return False  # decoding raises the error
         if _done(key, writers) and catalogue.has_facts(key):
             catalogue.add(image.item, image.state, key, None)
     if not (_done(key, writers) and catalogue.has_facts(key)):
         return False
-    built.keys[image.position] = key
+    built.keys[image.index] = key
     return True
 
 
 def _check_space(root: Path, refs: Sequence[ImageRef], settings: StoreSettings) -> None:
-    """Raises a ResourceError where the disk is too small for the images, most of which may turn out grey."""
+    """Raises a ResourceError if the disk is too small for the images, many of which may be grey."""
     plane = settings.height * settings.width * np.dtype(settings.dtype).itemsize
     what = f"{len(refs)} images of {settings.height} x {settings.width}"
     try:
@@ -182,9 +184,9 @@ def _check_space(root: Path, refs: Sequence[ImageRef], settings: StoreSettings) 
         if settings.channels == 1:
             raise
     channels = []
-    for position in np.unique(np.linspace(0, len(refs) - 1, _SAMPLE).astype(int)):
+    for index in np.unique(np.linspace(0, len(refs) - 1, _SAMPLE).astype(int)):
         try:
-            channels.append(read_prepared(refs[position], settings)[1].shape[2])
+            channels.append(read_prepared(refs[index], settings)[1].shape[2])
         except BrokenImageError:
             continue
     if channels:
@@ -192,9 +194,12 @@ def _check_space(root: Path, refs: Sequence[ImageRef], settings: StoreSettings) 
 
 
 def broken_error(broken: Sequence[BrokenImageError]) -> BrokenImageError | InputError:
-    """One error for all images that cannot be read."""
+    """Combines the errors of all images that cannot be read."""
     if len(broken) == 1:
         return broken[0]
-    shown = "; ".join(str(error) for error in broken[:3])
+    examples = "; ".join(str(error) for error in broken[:3])
     more = f"; and {len(broken) - 3} more" if len(broken) > 3 else ""
-    return InputError(f"{len(broken)} images cannot be read: {shown}{more}", "mend, remove or skip them")
+    return InputError(
+        f"{len(broken)} images cannot be read: {examples}{more}",
+        "repair or remove them, or pass --skip-broken",
+    )

@@ -1,4 +1,4 @@
-"""What a shard store is on disk: the record's layout and the manifest ``store.json``.
+"""The format of a shard store on disk: the record's layout and the manifest ``store.json``.
 
 See :mod:`modicum.data.stores.shards` for the folder as a whole.
 """
@@ -21,11 +21,11 @@ DAMAGE_LIST = "damaged.txt"
 
 
 class DamagedStoreError(ModicumError):
-    """A store's files are not what was written."""
+    """A store's files are damaged."""
 
 
 class DamagedRecordError(DamagedStoreError):
-    """One record's bytes do not have the checksum they were written with.
+    """One record's bytes do not match its checksum.
 
     Args:
         store: name of the store's folder.
@@ -35,7 +35,7 @@ class DamagedRecordError(DamagedStoreError):
     def __init__(self, store: str, key: str) -> None:
         self.store, self.key = store, key
         super().__init__(
-            f"store {store}: record {key} is damaged", "build the store again: only it is remade"
+            f"store {store}: record {key} is damaged", "build the store again: only this record is rebuilt"
         )
 
     def __reduce__(self) -> tuple[type, tuple[str, str]]:
@@ -44,11 +44,11 @@ class DamagedRecordError(DamagedStoreError):
 
 @dataclass(frozen=True)
 class RecordSpec:
-    """What one record is.
+    """Data type, shape and alignment of a record.
 
     Args:
-        dtype: numpy's name with byte order, ``|u1`` or ``<f2``; other names are brought to that form.
-        shape: of one record.
+        dtype: numpy's name with byte order, ``|u1`` or ``<f2``; other names are normalised.
+        shape: shape of one record.
         align: records start at multiples of this many bytes in their shard; 4096 for records of megabytes, so
             that a record is whole pages.
     """
@@ -63,7 +63,7 @@ class RecordSpec:
         if kind.hasobject or not self.shape or self.nbytes == 0:
             raise ValueError(f"records of {kind} and shape {self.shape} cannot be stored")
         if self.stride % kind.itemsize:
-            raise ValueError(f"align={self.align} is no multiple of the {kind.itemsize} bytes of {kind}")
+            raise ValueError(f"align={self.align} is not a multiple of the {kind.itemsize} bytes of {kind}")
 
     @property
     def nbytes(self) -> int:
@@ -78,7 +78,7 @@ class RecordSpec:
 
 @dataclass(frozen=True)
 class Shard:
-    """One finished file. A slot whose key is None is not read any more (a duplicate, a damaged record)."""
+    """One finished file. A slot whose key is None is unused (a duplicate, a damaged record)."""
 
     file: str
     sha256: str
@@ -92,7 +92,7 @@ class Shard:
 
 
 def plain(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings as JSON gives them back (tuples become lists), so that stored and asked ones compare."""
+    """The settings after a round trip through JSON (tuples become lists), for comparison with stored ones."""
     return json.loads(json.dumps(dict(settings), sort_keys=True))
 
 
@@ -102,13 +102,13 @@ def settings_hash(settings: Mapping[str, Any]) -> str:
 
 
 def store_folder(parent: Path, kind: str, settings: Mapping[str, Any]) -> Path:
-    """Where the store of these settings lies: ``parent/kind-<first 16 digits of the settings' hash>``."""
+    """The folder of the store with these settings: ``parent/kind-<first 16 digits of the settings' hash>``."""
     return parent / f"{kind}-{settings_hash(settings)[:16]}"
 
 
 @dataclass
 class StoreManifest:
-    """The content of ``store.json``. It carries no times and no machine: equal builds give equal bytes."""
+    """The content of ``store.json``. It has no times or machine names: equal builds give equal bytes."""
 
     settings: dict[str, Any]
     spec: RecordSpec
@@ -141,8 +141,8 @@ class StoreManifest:
         """Reads ``store.json``.
 
         Raises:
-            InputError: there is none, or another version of modicum wrote it.
-            DamagedStoreError: it is no longer what was written.
+            InputError: it does not exist, or was written by another version of modicum.
+            DamagedStoreError: it is damaged.
         """
         again = f"delete the folder '{folder}' and build the store again"
         try:
@@ -170,24 +170,24 @@ class StoreManifest:
             raise DamagedStoreError(f"store {folder.name}: {MANIFEST} is damaged", again) from None
 
     def check_settings(self, wanted: Mapping[str, Any], name: str, spec: RecordSpec | None = None) -> None:
-        """Raises an InputError that names the first setting that differs, or how the records do."""
-        asked = plain(wanted)
-        for key in sorted({*asked, *self.settings}):
-            there, here = self.settings.get(key), asked.get(key)
-            if there != here:
+        """Raises an InputError for the first setting that differs, or different records."""
+        requested = plain(wanted)
+        for key in sorted({*requested, *self.settings}):
+            stored_value, requested_value = self.settings.get(key), requested.get(key)
+            if stored_value != requested_value:
                 raise InputError(
-                    f"store {name}: it was built with {key}={there!r}, not {key}={here!r}",
-                    "ask for those settings or name another folder",
+                    f"store {name}: it was built with {key}={stored_value!r}, not {key}={requested_value!r}",
+                    "use those settings, or another folder",
                 )
         if spec is not None and spec != self.spec:
             raise InputError(
                 f"store {name}: its records are {self.spec}, not {spec}",
-                "name another folder or delete this one",
+                "use another folder, or delete this one",
             )
 
 
 def sound(folder: Path, manifest: StoreManifest, skip_damaged: bool) -> StoreManifest:
-    """The manifest without what is known to be damaged, by file sizes and the damage list (no file is read).
+    """The manifest without damaged records, by file sizes and the damage list (no file is read).
 
     Raises:
         DamagedStoreError: a shard is missing or has another size, unless ``skip_damaged``.
@@ -198,13 +198,13 @@ def sound(folder: Path, manifest: StoreManifest, skip_damaged: bool) -> StoreMan
     shards = []
     for shard in manifest.shards:
         path, size = folder / shard.file, len(shard.keys) * manifest.spec.stride
-        found = path.stat().st_size if path.exists() else None
-        if found == size:
+        file_size = path.stat().st_size if path.exists() else None
+        if file_size == size:
             shards.append(shard.without(listed) if listed else shard)
         elif not skip_damaged:
-            state = "is missing" if found is None else f"has {found} bytes instead of {size}"
+            state = "is missing" if file_size is None else f"has {file_size} bytes instead of {size}"
             raise DamagedStoreError(
                 f"store {folder.name}: {shard.file} {state}",
-                "build the store again: only that shard is remade",
+                "build the store again: only that shard is rebuilt",
             )
     return replace(manifest, shards=shards)

@@ -1,8 +1,8 @@
-"""Shards while they are written: a journal gets a line after each record, and a killed build goes on from it.
+"""Shards while they are written: each record gets a line in a journal, from which a killed build resumes.
 
 Order of events for one shard: its records and their journal lines; sync of the shard; the journal's line that
-the shard is whole; sync of the journal; the shard gets its final name. Whatever the moment of a kill or power
-cut, what the journal says and the checksums confirm is kept, and the rest is written again.
+the shard is complete; sync of the journal; the shard gets its final name. After a kill or power cut at any moment,
+records in the journal whose checksums match are kept, and the rest is written again.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from pathlib import Path
 from modicum.atomic_files import sync_folder
 from modicum.data.stores.shard_format import RecordSpec, Shard
 
-# Windows would otherwise write line ends of its own into the records.
+# Windows would otherwise translate line ends in the records.
 _BINARY = getattr(os, "O_BINARY", 0)
 
 
@@ -26,7 +26,7 @@ def journal_path(folder: Path, rank: int) -> Path:
 
 
 def journalled_keys(folder: Path) -> set[str]:
-    """Keys of all records that some rank has written to a store and nobody has finalised yet."""
+    """Keys of all records that any rank has written to a store and that are not finalised yet."""
     keys: set[str] = set()
     for path in folder.glob("journal-*.jsonl"):
         with suppress(FileNotFoundError):  # finalised meanwhile
@@ -43,10 +43,10 @@ class ShardsInProgress:
     Args:
         folder: the store's folder.
         spec: what one record is.
-        header: what the journal must begin with to be this build's; another journal is thrown away.
+        header: first line of this build's journal; a journal with another one is deleted.
         stem: first part of the shards' file names.
-        rank: whose journal.
-        records_per_shard: after so many records a shard is finished.
+        rank: rank of the journal.
+        records_per_shard: number of records of a shard.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class ShardsInProgress:
         self._part = -1
         path = journal_path(folder, rank)
         self._journal = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | _BINARY, 0o666)
-        lines = path.read_bytes().split(b"\n")[:-1]  # what follows the last line end was torn
+        lines = path.read_bytes().split(b"\n")[:-1]  # an incomplete last line was torn
         kept = self._replay(lines) if lines and lines[0] == header.encode() else 0
         os.ftruncate(self._journal, kept)
         if not kept:
@@ -70,7 +70,7 @@ class ShardsInProgress:
 
     @property
     def keys(self) -> list[str]:
-        """Keys of all records that are safe in here, in the order they were added."""
+        """Keys of all records that are written, in the order they were added."""
         return [key for shard in self.finished for key in shard.keys if key is not None] + self.open_keys
 
     @property
@@ -80,7 +80,7 @@ class ShardsInProgress:
         return {shard.file for shard in self.finished} | unfinished
 
     def append(self, key: str, content: memoryview) -> None:
-        """Writes one record of ``spec.nbytes`` bytes. Raises OSError as the system does."""
+        """Writes one record of ``spec.nbytes`` bytes. Raises OSError on errors of the system."""
         if self._part < 0:
             self._part = os.open(self._part_path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | _BINARY, 0o666)
             self._digest = hashlib.sha256()
@@ -95,12 +95,12 @@ class ShardsInProgress:
             self.finish_shard()
 
     def finish_shard(self) -> None:
-        """Closes the shard under way, full or not; does nothing where there is none."""
+        """Closes the open shard, full or not; does nothing if there is none."""
         if not self.open_keys:
             return
         os.fsync(self._part)
         self._close_part()
-        # The journal knows before the name does: a resumed build completes the renaming.
+        # The journal is written before renaming: a resumed build completes the renaming.
         self._note("shard", self._digest.hexdigest())
         os.fsync(self._journal)
         self._part_path.replace(self._final_path)
@@ -108,12 +108,12 @@ class ShardsInProgress:
         self._shard_is_done(self._digest.hexdigest())
 
     def close(self) -> None:
-        """Syncs and closes the files; what is unfinished stays, to go on from."""
+        """Syncs and closes the files; unfinished ones are kept, to resume from."""
         if self._journal < 0:
             return
         for descriptor in (self._part, self._journal):
             if descriptor >= 0:
-                with suppress(OSError):  # a full disk was reported where it was met
+                with suppress(OSError):  # a full disk was already reported
                     os.fsync(descriptor)
         self._close_part()
         os.close(self._journal)
@@ -141,10 +141,10 @@ class ShardsInProgress:
         )
         self.open_keys, self._open_crcs = [], []
 
-    # Going on after a kill.
+    # Resuming after a kill.
 
     def _replay(self, lines: Sequence[bytes]) -> int:
-        """Takes over what the journal says and the disk confirms; returns the bytes of journal that hold."""
+        """Restores the journal's records that are intact on disk; returns the bytes of the journal that are valid."""
         kept = offset = len(lines[0]) + 1
         record_ends: list[int] = []
         for line in lines[1:]:
@@ -168,14 +168,14 @@ class ShardsInProgress:
         return record_ends[good - 1] if good else kept
 
     def _shard_is_whole(self) -> bool:
-        """Whether the shard that the journal calls finished is there; completes its renaming."""
+        """Whether a shard that is finished in the journal exists; completes its renaming."""
         if not self._final_path.exists() and self._part_path.exists():
             self._part_path.replace(self._final_path)
         size = len(self.open_keys) * self._spec.stride
         return self._final_path.exists() and self._final_path.stat().st_size == size
 
     def _reopen_part(self) -> int:
-        """Opens the unfinished shard behind its last good record; returns how many are good."""
+        """Opens the unfinished shard after its last intact record; returns the number of intact records."""
         if not self._part_path.exists():
             return 0
         self._digest, good = hashlib.sha256(), 0
@@ -194,7 +194,7 @@ class ShardsInProgress:
 
 
 def write_all(descriptor: int, content: bytes | memoryview) -> None:
-    """``os.write`` until everything is written."""
+    """Calls ``os.write`` until everything is written."""
     rest = memoryview(content)
     while rest:
         rest = rest[os.write(descriptor, rest) :]

@@ -1,11 +1,11 @@
-"""Building a shard store so that nothing finished is lost: not by a kill, a full disk or a second process.
+"""Builds a shard store so that finished records survive a kill, a full disk or a second process.
 
-Nothing is part of the store until :meth:`ShardWriter.finalise` replaces ``store.json`` in one step. A build
-that was killed goes on from its journal, and the same keys in the same order give a store with the same bytes
+Nothing is part of the store until :meth:`ShardWriter.finalise` replaces ``store.json`` atomically. A killed build
+resumes from its journal, and the same keys in the same order give a store with the same bytes
 as one that was never killed.
 
 Several processes can build one store together: each is a ``rank``, adds its own keys to its own shards and
-closes; then rank 0 finalises, which takes in all of them.
+closes; then rank 0 finalises, which adds all of them.
 """
 
 import errno
@@ -36,24 +36,24 @@ from modicum.data.stores.shards import ShardStore
 from modicum.errors import ResourceError
 from modicum.progress import say
 
-# Room left for everybody else when the size of a build is checked before it starts.
+# Free space to spare when the size of a build is checked before it starts.
 SPARE_BYTES = 64 << 20
 
 
 class ShardWriter:
-    """Builds a store, or adds to one. Use it as a context manager: leaving it keeps what is done.
+    """Builds a store, or adds to one. Use it as a context manager: leaving it keeps finished records.
 
     Args:
-        folder: the store's folder; made where it is missing.
-        settings: all that determines the records' content; must be JSON values.
-        spec: what one record is.
-        shard_bytes: size that a shard file does not exceed (unless one record does).
+        folder: the store's folder; created if missing.
+        settings: everything that determines the records' content; must be JSON values.
+        spec: data type and shape of a record.
+        shard_bytes: maximum size of a shard file (unless one record is larger).
         rank: number of this process among those that build together.
-        wait: seconds to wait for another process that writes the same store as the same rank; None for as
-            long as it takes.
+        wait: seconds to wait for another process that writes the same store as the same rank; None to wait
+            without limit.
 
     Raises:
-        InputError: the folder holds a store of other settings or records.
+        InputError: the folder contains a store with other settings or records.
         DamagedStoreError: its ``store.json`` cannot be read.
         ResourceError: another process still writes to it after ``wait`` seconds.
     """
@@ -83,10 +83,10 @@ class ShardWriter:
         self._manifest = StoreManifest(self._settings, self.spec)
         self._repairs = False
         if (self.folder / MANIFEST).exists():
-            found = StoreManifest.read(self.folder)
-            found.check_settings(self._settings, self.folder.name, self.spec)
-            self._manifest = sound(self.folder, found, skip_damaged=True)
-            self._repairs = self._manifest.shards != found.shards
+            stored = StoreManifest.read(self.folder)
+            stored.check_settings(self._settings, self.folder.name, self.spec)
+            self._manifest = sound(self.folder, stored, skip_damaged=True)
+            self._repairs = self._manifest.shards != stored.shards
         commits = self._manifest.commits
         header = json.dumps({"settings_sha256": settings_hash(self._settings), "commits": commits})
         stem = f"shard-{commits:03d}-{self.rank:02d}"
@@ -97,7 +97,7 @@ class ShardWriter:
         self._keys = {key for shard in self._manifest.shards for key in shard.keys if key is not None}
         self._keys.update(resumed)
         if resumed:
-            say(f"store {self.folder.name}: going on after {len(resumed)} records of an interrupted build")
+            say(f"store {self.folder.name}: resuming after {len(resumed)} records of an interrupted build")
 
     def __enter__(self) -> "ShardWriter":
         return self
@@ -106,11 +106,11 @@ class ShardWriter:
         self.close()
 
     def __contains__(self, key: object) -> bool:
-        """Whether the record is done: in the store, or in this build."""
+        """Whether the record is in the store or in this build."""
         return key in self._keys
 
     def check_space(self, records: int) -> None:
-        """Compares what ``records`` more records need with the free disk, before any work is done.
+        """Checks that the disk has space for ``records`` more records, before any work is done.
 
         Raises:
             ResourceError: naming the needed and the free bytes.
@@ -118,15 +118,15 @@ class ShardWriter:
         check_space(self.folder, records * self.spec.stride, f"{records} records")
 
     def add(self, key: str, record: Shaped[np.ndarray, "..."]) -> bool:
-        """Appends a record; False if the key was there already (nothing is written then).
+        """Appends a record; returns False if the key exists already (nothing is written then).
 
         Raises:
-            ResourceError: the disk is full. What was written before is kept, and the next build goes on.
+            ResourceError: the disk is full. Records written before are kept, and the next build resumes.
         """
         if self._closed:
             raise ValueError("this writer is closed")
         if not key or "\n" in key:
-            raise ValueError(f"{key!r} is no key for a record")
+            raise ValueError(f"{key!r} is not a valid key for a record")
         if record.shape != self.spec.shape or record.dtype != np.dtype(self.spec.dtype):
             raise ValueError(f"record is {record.dtype}{record.shape}, the store's are {self.spec}")
         if key in self._keys:
@@ -135,66 +135,66 @@ class ShardWriter:
             with full_disk_named(self.folder):
                 self._build.append(key, np.ascontiguousarray(record).data.cast("B"))
         except BaseException:
-            self.close()  # half a record may be there: only a resumed build, which checks, may go on
+            self.close()  # half a record may be written: only a resumed build, which checks, may continue
             raise
         self._keys.add(key)
         return True
 
     def finalise(self, wait: float | None = 0.0) -> ShardStore:
-        """Makes everything that was added, by all ranks, part of the store, in one step; closes the writer.
+        """Adds the records of all ranks to the store, atomically; closes the writer.
 
         Args:
-            wait: seconds to wait for a rank that has not closed yet; None for as long as it takes.
+            wait: seconds to wait for a rank that has not closed yet; None to wait without limit.
 
         Raises:
             ResourceError: another rank is still writing, or the disk is full.
         """
         if self.rank != 0:
             raise ValueError("rank 0 finalises, after the others have closed")
-        with self, ExitStack() as others, full_disk_named(self.folder):
+        with self, ExitStack() as rank_locks, full_disk_named(self.folder):
             self._build.finish_shard()
-            added = [*self._build.finished, *self._shards_of_others(others, wait)]
+            added = [*self._build.finished, *self._shards_of_other_ranks(rank_locks, wait)]
             if added or self._repairs or not (self.folder / MANIFEST).exists():
                 self._manifest.shards = without_duplicates([*self._manifest.shards, *added])
                 self._manifest.commits += 1
                 self._manifest.save(self.folder)
             self._build.close()
             self._build.finished.clear()
-            # Killed while it replaced the manifest, a build leaves the new one under another name.
+            # A build that is killed while replacing the manifest leaves the new one under another name.
             for pattern in ("shard-*", "journal-*.jsonl", f".{MANIFEST}.*.tmp", DAMAGE_LIST):
                 self._remove_files(pattern)
         return ShardStore.open(self.folder, self._settings)
 
     def close(self) -> None:
-        """Releases the store; unfinished work stays on disk, to go on from."""
+        """Releases the store; unfinished work is kept on disk, to resume from."""
         if not self._closed:
             self._closed = True
             self._build.close()
             self._lock.release()
 
-    def _shards_of_others(self, locks: ExitStack, wait: float | None) -> list[Shard]:
-        """Finishes and returns what other ranks built; their locks are held until ``locks`` is left."""
+    def _shards_of_other_ranks(self, locks: ExitStack, wait: float | None) -> list[Shard]:
+        """Finishes and returns the shards of other ranks; their locks are held until ``locks`` exits."""
         shards = []
         for path in sorted(self.folder.glob("journal-*.jsonl")):
             rank = int(path.stem.removeprefix("journal-"))
             if path != journal_path(self.folder, self.rank):
-                other = ShardWriter(self.folder, self._settings, self.spec, rank=rank, wait=wait)
-                locks.enter_context(other)
-                other._build.finish_shard()
-                shards.extend(other._build.finished)
+                writer = ShardWriter(self.folder, self._settings, self.spec, rank=rank, wait=wait)
+                locks.enter_context(writer)
+                writer._build.finish_shard()
+                shards.extend(writer._build.finished)
         return shards
 
     def _remove_files(self, pattern: str) -> None:
-        """Removes files of that pattern that neither the store nor this build knows."""
-        known = {shard.file for shard in self._manifest.shards} | self._build.files
+        """Removes files matching a pattern that belong neither to the store nor to this build."""
+        used = {shard.file for shard in self._manifest.shards} | self._build.files
         for path in self.folder.glob(pattern):
-            if path.name not in known:
+            if path.name not in used:
                 path.unlink()
 
 
 @contextmanager
 def full_disk_named(folder: Path) -> Iterator[None]:
-    """Turns the system's error for a full disk into one that says what to do."""
+    """Converts the system's error for a full disk into a :class:`ResourceError`."""
     try:
         yield
     except OSError as error:
@@ -203,12 +203,12 @@ def full_disk_named(folder: Path) -> Iterator[None]:
         free = size_text(shutil.disk_usage(folder).free)
         raise ResourceError(
             f"store {folder.name}: writing failed, {os.strerror(error.errno)} ({free} free)",
-            "free some space and start the same again: the finished records are kept",
+            "free some space and run the same command again: finished records are kept",
         ) from None
 
 
 def without_duplicates(shards: list[Shard]) -> list[Shard]:
-    """The shards with each key kept where it is first; shards without any key left are dropped."""
+    """Keeps only the first occurrence of each key; shards without remaining keys are dropped."""
     seen: set[str] = set()
     kept = []
     for shard in shards:
@@ -220,11 +220,11 @@ def without_duplicates(shards: list[Shard]) -> list[Shard]:
 
 
 def locked(path: Path, wait: float | None) -> FileLock:
-    """Takes a lock that the system gives back when this process ends, however it ends.
+    """Takes a lock that the system releases when this process ends in any way.
 
     Args:
         path: the lock file; messages name its folder.
-        wait: seconds to wait for another process; None for as long as it takes.
+        wait: seconds to wait for another process; None to wait without limit.
 
     Raises:
         ResourceError: another process still holds it after ``wait`` seconds.
@@ -235,19 +235,19 @@ def locked(path: Path, wait: float | None) -> FileLock:
         return lock
     except Timeout:
         if wait != 0:
-            say(f"store {name}: another process is building it; waiting for that")
+            say(f"store {name}: another process is building it; waiting")
     try:
         lock.acquire(timeout=-1 if wait is None else wait)
         return lock
     except Timeout:
         raise ResourceError(
             f"store {name}: another process is building it (waited {wait} s)",
-            "wait until that ends, or stop it",
+            "wait until that process ends, or stop it",
         ) from None
 
 
 def check_space(folder: Path, needed: int, what: str) -> None:
-    """Raises a ResourceError, naming the needed and the free bytes, where the disk is too small."""
+    """Raises a ResourceError, with the needed and free bytes, if the disk is too small."""
     free = shutil.disk_usage(folder).free
     if needed + SPARE_BYTES > free:
         raise ResourceError(
@@ -258,7 +258,7 @@ def check_space(folder: Path, needed: int, what: str) -> None:
 
 
 def size_text(count: int) -> str:
-    """Bytes as people read them: ``2.4 GB``."""
+    """Formats a number of bytes: ``2.4 GB``."""
     size = float(count)
     for unit in ("bytes", "kB", "MB", "GB"):
         if size < 1000:

@@ -1,15 +1,14 @@
-"""A store of fixed-size records: raw shard files, one manifest, checksums, read through memory maps.
+"""A store of fixed-size records: shard files, a manifest and checksums, read through memory maps.
 
-Frozen work is done once and kept here: decoded images now, what a frozen backbone says of each image next.
-A store is a folder::
+It keeps results that do not change: decoded images, and features of a frozen backbone. A store is a folder::
 
-    store.json                what was stored and under which settings; replaced in one step, the only truth
-    shard-000-00-00000.bin    records one after another, nothing else; (commit, rank, number); never changed
-    journal-*.jsonl, *.part   while a build is under way or was killed: modicum.data.stores.shard_journal
-    damaged.txt               after a reader met a damaged record: the next build makes those again
-    rank-*.lock               who writes
+    store.json                records and settings; replaced atomically, the only reference
+    shard-000-00-00000.bin    records, nothing else; (commit, rank, number); never changed
+    journal-*.jsonl, *.part   of a build in progress or killed: modicum.data.stores.shard_journal
+    damaged.txt               records that a reader found damaged: the next build rebuilds them
+    rank-*.lock               locks of writers
 
-Reading is here, writing in :mod:`modicum.data.stores.shard_writer`, the files themselves in
+Reading is here, writing in :mod:`modicum.data.stores.shard_writer`, the file formats in
 :mod:`modicum.data.stores.shard_format`.
 """
 
@@ -28,9 +27,9 @@ from modicum.progress import bar
 
 
 class ShardStore:
-    """Read-only view of a finished store. Picklable: each process opens its own memory maps, when first read.
+    """Read-only view of a finished store. Picklable: each process opens its own memory maps on first read.
 
-    A record's checksum is compared when a process first reads it, so that damage is never handed on.
+    A record's checksum is checked when a process first reads it, so that damaged data are never returned.
     """
 
     def __init__(self, folder: Path, manifest: StoreManifest) -> None:
@@ -38,33 +37,33 @@ class ShardStore:
         self.settings = manifest.settings
         self.spec = manifest.spec
         self._shards = manifest.shards
-        places = [
+        slots = [
             (key, number, slot, shard.crc32[slot])
             for number, shard in enumerate(manifest.shards)
             for slot, key in enumerate(shard.keys)
             if key is not None
         ]
-        self._keys = [place[0] for place in places]
-        self._position = {key: position for position, key in enumerate(self._keys)}
-        self._shard = np.array([place[1] for place in places], dtype=np.int32)
-        self._slot = np.array([place[2] for place in places], dtype=np.int64)
-        self._crc = np.array([place[3] for place in places], dtype=np.uint32)
+        self._keys = [slot_of_key[0] for slot_of_key in slots]
+        self._index = {key: index for index, key in enumerate(self._keys)}
+        self._shard = np.array([slot_of_key[1] for slot_of_key in slots], dtype=np.int32)
+        self._slot = np.array([slot_of_key[2] for slot_of_key in slots], dtype=np.int64)
+        self._crc = np.array([slot_of_key[3] for slot_of_key in slots], dtype=np.uint32)
         self._forget_maps()
 
     @classmethod
     def open(
         cls, folder: Path, settings: Mapping[str, Any] | None = None, *, skip_damaged: bool = False
     ) -> "ShardStore":
-        """Opens a store; checks its settings and its files' sizes.
+        """Opens a store; checks its settings and the sizes of its files.
 
         Args:
             folder: the store's folder.
-            settings: what the store must have been built with; None to take it as it is.
+            settings: expected settings; None to accept any.
             skip_damaged: leave out shards that are missing or have another size, and records on the damage
-                list, rather than raise, so that they can be built again.
+                list, instead of raising, so that they can be rebuilt.
 
         Raises:
-            InputError: no store there, or other settings; the setting is named.
+            InputError: there is no store, or a setting differs.
             DamagedStoreError: files are missing or have another size.
         """
         manifest = StoreManifest.read(folder)
@@ -87,11 +86,11 @@ class ShardStore:
         return len(self._keys)
 
     def __contains__(self, key: object) -> bool:
-        return key in self._position
+        return key in self._index
 
     @property
     def keys(self) -> Sequence[str]:
-        """The keys, in the order of positions."""
+        """The keys, by record index."""
         return self._keys
 
     @property
@@ -99,52 +98,52 @@ class ShardStore:
         """Bytes of all shard files."""
         return sum(len(shard.keys) for shard in self._shards) * self.spec.stride
 
-    def position_of(self, key: str) -> int:
-        """Where the record of ``key`` is among all records. Raises KeyError for an unknown key."""
-        return self._position[key]
+    def index_of(self, key: str) -> int:
+        """The index of the record of ``key``. Raises KeyError for an unknown key."""
+        return self._index[key]
 
-    def record(self, position: int) -> Shaped[np.ndarray, "..."]:
-        """One record, without copying: a read-only view into the shard, checked when first read.
+    def record(self, index: int) -> Shaped[np.ndarray, "..."]:
+        """One record by index, without copying: a read-only view into the shard, checked when first read.
 
         Raises:
-            DamagedRecordError: its bytes are not what was written. The record goes on the damage list.
+            DamagedRecordError: its bytes do not match its checksum. The record is added to the damage list.
         """
-        view = self._records_of(int(self._shard[position]))[self._slot[position]]
-        if not self._checked[position]:
-            if zlib.crc32(view.data) != self._crc[position]:
-                key = self._keys[position]
+        view = self._records_of(int(self._shard[index]))[self._slot[index]]
+        if not self._checked[index]:
+            if zlib.crc32(view.data) != self._crc[index]:
+                key = self._keys[index]
                 self.report_damage([key])
                 raise DamagedRecordError(self.folder.name, key)
-            self._checked[position] = True
+            self._checked[index] = True
         return view
 
     def read(
         self,
-        positions: Sequence[int] | np.ndarray,
+        indices: Sequence[int] | np.ndarray,
         out: Shaped[np.ndarray, "batch ..."] | None = None,
         part: tuple[slice | list[int], ...] = (),
     ) -> Shaped[np.ndarray, "batch ..."]:
-        """Copies records into one array, in the order asked for; the disk is read in its own order.
+        """Copies records into one array, in the given order; the disk is read in its own order.
 
         Args:
-            positions: as :meth:`position_of` gives them.
+            indices: record indices, see :meth:`index_of`.
             out: array to fill, for instance pinned memory; a new one if None.
             part: index into each record; only that part is copied.
 
         Raises:
             DamagedRecordError: see :meth:`record`.
         """
-        asked = np.asarray(positions, dtype=np.int64)
+        wanted = np.asarray(indices, dtype=np.int64)
         if out is None:
-            out = np.empty((len(asked), *part_shape(self.spec.shape, part)), dtype=self.spec.dtype)
-        for row in np.argsort(asked, kind="stable"):
-            out[row] = self.record(int(asked[row]))[part]
+            out = np.empty((len(wanted), *part_shape(self.spec.shape, part)), dtype=self.spec.dtype)
+        for row in np.argsort(wanted, kind="stable"):
+            out[row] = self.record(int(wanted[row]))[part]
         return out
 
     def verify(self) -> list[str]:
-        """Reads everything and returns the keys of damaged records; none if all is as it was written."""
+        """Checks all records and returns the keys of damaged ones."""
         damaged: list[str] = []
-        with bar("checking store", len(self._shards)) as shown:
+        with bar("checking store", len(self._shards)) as progress_bar:
             for number, shard in enumerate(self._shards):
                 records = self._records_of(number)
                 wrong = [
@@ -153,16 +152,16 @@ class ShardStore:
                     if key is not None and zlib.crc32(records[slot].data) != shard.crc32[slot]
                 ]
                 if not wrong and None not in shard.keys:
-                    # Guards the padding and the checksums themselves.
+                    # Checks the padding and the checksums themselves.
                     with (self.folder / shard.file).open("rb") as file:
                         if hashlib.file_digest(file, "sha256").hexdigest() != shard.sha256:
                             wrong = [key for key in shard.keys if key is not None]
                 damaged.extend(wrong)
-                shown.advance()
+                progress_bar.advance()
         return damaged
 
     def report_damage(self, keys: Sequence[str]) -> None:
-        """Puts records on the damage list; the next build of this store makes them again."""
+        """Adds records to the damage list; the next build of this store rebuilds them."""
         # A store on a read-only disk can still be read.
         with suppress(OSError), (self.folder / DAMAGE_LIST).open("a", encoding="utf-8") as file:
             file.write("".join(f"{key}\n" for key in keys))
@@ -180,5 +179,5 @@ class ShardStore:
 
 
 def part_shape(shape: tuple[int, ...], part: tuple[slice | list[int], ...]) -> tuple[int, ...]:
-    """The shape that an index cuts out of an array of ``shape``."""
+    """The shape of ``array[part]`` for an array of ``shape``."""
     return np.broadcast_to(np.zeros((), dtype=np.uint8), shape)[part].shape

@@ -1,8 +1,8 @@
-"""Dense predictions out to files: pictures, NIfTI volumes slice by slice, derived DICOM images.
+"""Writes dense predictions to files: images, NIfTI volumes slice by slice, derived DICOM images.
 
-All are written atomically, and are read back by ``modicum.data.readers`` with the values that were given, to
-within half a step of what the file's numbers can tell apart. What is not a number is refused: no file format
-here says what a viewer is to make of it.
+All are written atomically, and are read back by ``modicum.data.readers`` with the same values, to
+within half a quantisation step of the file. NaN and infinity are refused: no file format here defines how a viewer
+displays them.
 """
 
 from modicum.data.writers.dicom import DerivedSeries

@@ -1,17 +1,16 @@
-"""Derived DICOM images: a prediction on the grid of a source image, as a new series without the patient.
+"""Writes derived DICOM images: a prediction on the grid of a source image, as a new de-identified series.
 
-Decisions. Of the source's header only what is listed in ``dicom_copied`` is taken over: geometry, the
-frame of reference, and technical parameters that the object's definition demands. Everything else is new or
-left empty: who the patient, the physicians and the institution are, dates and times, comments, private elements.
-The patient is named by a pseudonym that the caller gives. UIDs of instance, series and (unless asked otherwise)
-study are new. Two links to the source stay, as a derived image is of no use without them: the frame of
-reference, so that it can be laid over the source, and the reference to the source instance.
+Decisions. From the source's header only the elements listed in ``dicom_copied`` are copied: geometry, the
+frame of reference, and technical parameters that the object's definition requires. Everything else is new or
+left empty: the patient, physicians and institution, dates and times, comments, private elements.
+The patient's name is a pseudonym set by the caller. UIDs of instance, series and (unless ``keep_study``)
+study are new. Two links to the source are kept, as a derived image is useless without them: the frame of
+reference, so that it can be overlaid on the source, and the reference to the source instance.
 
 The kind of object is the source's for CT and MR with complete geometry; otherwise secondary capture. Values are
 kept in 16 bits with a rescale slope and intercept that spread the stated range over them (for MR the rescaling
-is an extension of the standard's object, which readers commonly honour); colours in 8 bits. BurnedInAnnotation
-is what the source says of itself, as the pixels may repeat it; where the source says nothing, so does the
-result.
+is an extension of the standard's object, which readers commonly support); colours in 8 bits. BurnedInAnnotation
+is copied from the source, as the pixels may contain the annotation; it is absent if the source has none.
 
 Sections (C....) are of the DICOM standard, PS3.3.
 """
@@ -43,23 +42,21 @@ _TOP = 65535
 
 @dataclass
 class DerivedSeries:
-    """One new series, to which the predictions for the slices of one volume are written.
+    """A new series for the predictions of the slices of one volume.
 
     Args:
-        model: the name of what made the images, for their description; up to 48 characters, nothing about a
-            patient.
-        pseudonym: stands for the patient's name and id; letters, digits, ``.``, ``_`` and ``-``.
-        value_range: least and largest value that the files can hold, in the units of the values; the window
+        model: name of the model, for the description; up to 48 characters, without patient information.
+        pseudonym: replaces the patient's name and id; letters, digits, ``.``, ``_`` and ``-``.
+        value_range: smallest and largest value that the files can represent, in the units of the values; the window
             that the source was read with. Not used for colour.
-        units: of the values, as RescaleType: ``HU`` for Hounsfield units, ``US`` for unspecified.
+        units: units of the values, as RescaleType: ``HU`` for Hounsfield units, ``US`` for unspecified.
         keep_study: use the source's StudyInstanceUID, so that an archive files the series with its source.
-            That links it to the patient: the caller takes the responsibility.
+            That links it to the patient, at the caller's responsibility.
         number: SeriesNumber.
-        note: added to the description of how the images were derived, such as what the values mean; nothing about a
-            patient.
+        note: added to the derivation description, such as the meaning of the values; without patient information.
 
     Raises:
-        InputError: a name that cannot be used, or a range without two finite ends.
+        InputError: an invalid name, or a range without two finite ends.
     """
 
     model: str
@@ -94,8 +91,8 @@ class DerivedSeries:
             )
         low, high = self._ends
         if not np.isfinite([low, high]).all():
-            raise InputError(f"a value range from {low} to {high} has no two ends", "give finite numbers")
-        # As decimal strings of 16 characters; the numbers are made with what these say.
+            raise InputError(f"a value range from {low} to {high} is not finite", "use for instance (0, 1)")
+        # As decimal strings of 16 characters; values are computed with the rounded numbers.
         slope = _decimal((high - low) / _TOP if high > low else 1.0)
         intercept = _decimal(low)
         self._grid = slope, float(slope), float(intercept)
@@ -107,22 +104,22 @@ class DerivedSeries:
 
     @property
     def step(self) -> float:
-        """Half of it is the most by which a value within the range differs when it is read back."""
+        """Quantisation step: a value in the range is read back to within half of it."""
         return self._grid[1]
 
     def write(self, path: Path, source: ImageRef, values: Float[np.ndarray, "channels height width"]) -> None:
         """Writes the prediction for one image.
 
         Args:
-            path: of the file; replaced where it exists.
-            source: the DICOM image that it was made from (a frame of it, where it has several).
-            values: at the source's size. Grey ([1, ...]): in the source's units (after its rescaling), cut off
-                at the ends of ``value_range``. Colour ([3, ...]): in [0, 1].
+            path: the file; replaced if it exists.
+            source: the DICOM image that was predicted from (a frame of it, if it has several).
+            values: at the source's size. Grey ([1, ...]): in the source's units (after its rescaling), clipped
+                to ``value_range``. Colour ([3, ...]): in [0, 1].
 
         Raises:
-            InputError: another size than the source's, values that are no numbers, or a pseudonym that is the
-                patient's own name or id.
-            BrokenImageError: the source is no DICOM image.
+            InputError: another size than the source's, values that are not numbers, or a pseudonym that is the
+                patient's real name or id.
+            BrokenImageError: the source is not a DICOM image.
         """
         header = dicom_header(source.path)
         size = int(header.Rows), int(header.Columns)
@@ -130,7 +127,7 @@ class DerivedSeries:
             raise InputError(
                 f"'{path.name}' was not written: it is {' x '.join(map(str, values.shape))}, its source "
                 f"{size[0]} x {size[1]}",
-                "bring it to the source's size first (Placement.restored), with 1 or 3 channels",
+                "resize it to the source's size first (Placement.restored), with 1 or 3 channels",
             )
         self._check_pseudonym(header)
         grey = values.shape[0] == 1
@@ -145,15 +142,17 @@ class DerivedSeries:
         _save(path, dataset)
 
     def _check_pseudonym(self, header: Dataset) -> None:
-        own = {str(header.get(keyword, "")).strip().casefold() for keyword in ("PatientID", "PatientName")}
-        if self.pseudonym.casefold() in own:
+        identities = {
+            str(header.get(keyword, "")).strip().casefold() for keyword in ("PatientID", "PatientName")
+        }
+        if self.pseudonym.casefold() in identities:
             raise InputError(
-                "the pseudonym is the patient's own name or id",
-                "give another one, that only you can trace back",
+                "the pseudonym is the patient's real name or id",
+                "pass another --pseudonym, for instance predicted",
             )
 
     def _described(self, header: Dataset, source: ImageRef, kind: str) -> Dataset:
-        """Everything but the pixels (C.7.1.1, C.7.2.1, C.7.3.1, C.7.5.1, C.7.6.1, C.8.6.1, C.12.1)."""
+        """The data set without pixels (C.7.1.1, C.7.2.1, C.7.3.1, C.7.5.1, C.7.6.1, C.8.6.1, C.12.1)."""
         now = datetime.now()
         dataset = copied(header, source.frame, kind)
         dataset.SpecificCharacterSet = "ISO_IR 192"
@@ -187,7 +186,7 @@ class DerivedSeries:
     def _add_grey(self, dataset: Dataset, header: Dataset, values: Float[np.ndarray, "height width"]) -> None:
         slope, step, intercept = self._grid
         numbers = np.rint((values.astype(np.float64) - intercept) / step)
-        # As the source: the values are in its units, in which large may be dark.
+        # As in the source: the values are in its units, in which large values may be dark.
         inverted = str(header.get("PhotometricInterpretation", "")).strip() == "MONOCHROME1"
         stored = np.clip(numbers, 0, _TOP).astype(np.uint16)
         _add_pixels(dataset, stored, "MONOCHROME1" if inverted else "MONOCHROME2")
@@ -204,7 +203,7 @@ def _add_pixels(
     stored: UInt16[np.ndarray, "height width"] | UInt8[np.ndarray, "height width 3"],
     kind: str,
 ) -> None:
-    """The image pixel module (C.7.6.3)."""
+    """Adds the image pixel module (C.7.6.3)."""
     bits = stored.dtype.itemsize * 8
     dataset.Rows, dataset.Columns = stored.shape[:2]
     dataset.SamplesPerPixel = 3 if stored.ndim == 3 else 1
@@ -219,7 +218,7 @@ def _add_pixels(
 
 
 def _reference(header: Dataset, source: ImageRef) -> Dataset:
-    """Which image it was made from, and why it is named (C.7.6.1.1.4; code 121322 of PS3.16)."""
+    """Reference to the source image with its purpose (C.7.6.1.1.4; code 121322 of PS3.16)."""
     item, purpose = Dataset(), Dataset()
     item.ReferencedSOPClassUID = header.get("SOPClassUID", SecondaryCaptureImageStorage)
     item.ReferencedSOPInstanceUID = header.get("SOPInstanceUID", pydicom.uid.generate_uid(prefix=None))
@@ -232,15 +231,15 @@ def _reference(header: Dataset, source: ImageRef) -> Dataset:
 
 
 def _third_value(header: Dataset, kind: str) -> list[str]:
-    """The third value of ImageType, which CT and MR define (C.8.2.1.1.1, C.8.3.1.1.1)."""
+    """The third value of ImageType, defined for CT and MR (C.8.2.1.1.1, C.8.3.1.1.1)."""
     if kind == CTImageStorage:
-        own = [str(value).strip() for value in header.get("ImageType", [])]
-        return ["LOCALIZER" if "LOCALIZER" in own else "AXIAL"]
+        image_type = [str(value).strip() for value in header.get("ImageType", [])]
+        return ["LOCALIZER" if "LOCALIZER" in image_type else "AXIAL"]
     return ["OTHER"] if kind == MRImageStorage else []
 
 
 def _decimal(number: float) -> str:
-    """A number as a decimal string of at most 16 characters, the closest there is."""
+    """The closest decimal string of at most 16 characters."""
     return str(format_number_as_ds(number))
 
 

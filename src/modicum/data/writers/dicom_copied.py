@@ -8,6 +8,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage, MRImageStorage, SecondaryCaptureImageStorage
 
 from modicum.data.readers.dicom_values import numbers, section
+from modicum.data.readers.request import Unreadable
 
 # Where the image lies (C.7.6.2, C.7.4.1), with how many numbers; of an enhanced object from its functional groups.
 _GEOMETRY = {
@@ -108,7 +109,10 @@ def _place(header: Dataset, frame: int | None, keyword: str) -> list[float]:
     """The numbers of an element of the geometry; none unless all are there."""
     sequence, count = _GEOMETRY[keyword]
     at = int(header.get("NumberOfFrames") or 1) // 2 if frame is None else frame
-    found = numbers(section(header, at, sequence), keyword) or numbers(header, keyword)
+    try:
+        found = numbers(section(header, at, sequence), keyword) or numbers(header, keyword)
+    except Unreadable:  # what cannot be read is not copied
+        return []
     return found if len(found) == count else []
 
 
@@ -119,7 +123,10 @@ def _harmless(header: Dataset, keyword: str) -> bool:
     values = header[keyword].value
     texts = [values] if isinstance(values, str) or not hasattr(values, "__iter__") else list(values)
     if header[keyword].VR in ("DS", "IS"):
-        return bool(numbers(header, keyword)) or header[keyword].is_empty
+        try:
+            return bool(numbers(header, keyword)) or header[keyword].is_empty
+        except Unreadable:
+            return False
     return all(
         len(str(text)) <= _MOST_CHARACTERS and not any(c.islower() for c in str(text)) for text in texts
     )

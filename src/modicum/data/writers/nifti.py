@@ -1,13 +1,13 @@
-"""A NIfTI volume like another one, written slice by slice in any order.
+"""Writes a NIfTI volume on the grid of another one, slice by slice in any order.
 
 Decisions. Shape, affine (with the codes and parameters of both forms), voxel sizes, units, version and
-orientation are the source's; the slices come upright, as the reader gives them, and are turned back. Free text
-(description, names of other files, intent) and header extensions are not taken over: scanners and converters
-put names and whole DICOM headers there. Files are little-endian, and the gzip member carries neither a name nor
-a time, so that the same slices make the same bytes.
+orientation are the source's; slices are passed upright, as the reader returns them, and are rotated back. Free text
+(description, names of other files, intent) and header extensions are not copied: scanners and converters
+put names and whole DICOM headers there. Files are little-endian, and the gzip header has neither a name nor
+a time, so that the same slices give the same bytes.
 
-The voxels are collected in a memory-mapped scratch file beside the result (as large as the uncompressed volume,
-gone when the block ends; a killed process leaves it, hidden), and copied or compressed from there in pieces.
+The voxels are collected in a memory-mapped scratch file next to the result (as large as the uncompressed volume,
+deleted when the block ends; a killed process leaves it, hidden), and copied or compressed from there in pieces.
 """
 
 import gzip
@@ -33,17 +33,17 @@ from modicum.errors import InputError
 
 Kind = Literal["float32", "source", "labels"]
 _PIECE = 2**22
-# So many bytes are written before their pages are given back.
+# Bytes written before their memory pages are released.
 _MAPPED = 2**27
 _COMPRESSION = 6
-# float32 scale factors, which NIfTI-1 has, cannot place more levels than this apart.
+# NIfTI-1 scale factors are float32, which cannot distinguish more levels than this.
 _LEVELS = 2**24
 _FEWEST_STEPS = 100
 _FREE_TEXT = ("descrip", "aux_file", "intent_name", "db_name", "data_type")
 
 
 class NiftiSlices:
-    """The slices of a volume that is being written; made by :func:`nifti_writer`."""
+    """The slices of a volume that is being written; see :func:`nifti_writer`."""
 
     def __init__(
         self, path: Path, scratch: Path, lie: SliceLie, levels: "_Levels", shape: tuple[int, int, int]
@@ -64,24 +64,24 @@ class NiftiSlices:
         """Writes one slice.
 
         Args:
-            index: of the slice, as in the reader's reference.
-            values: upright, in the volume's units; labels for a volume of labels. Values beyond the range
-                that a file of whole numbers was made for are cut off.
+            index: index of the slice, as in the reader's reference.
+            values: upright, in the volume's units; labels for a volume of labels. For integer files, values
+                are clipped to the range of the window.
 
         Raises:
-            InputError: no such slice, another size than the volume's, or values that are no numbers (no
+            InputError: no such slice, another size than the volume's, or values that are not numbers (or not
                 labels from 0 to 255).
         """
         if not 0 <= index < self._count:
             raise InputError(
                 f"'{self._path.name}' has no slice {index}",
-                f"it has {self._count}, from 0 to {self._count - 1}",
+                f"use 0 to {self._count - 1}",
             )
         if values.shape != self._size:
             raise InputError(
                 f"slice {index} of '{self._path.name}' is {' x '.join(map(str, values.shape))}, the volume's "
                 f"slices are {self._size[0]} x {self._size[1]}",
-                "bring it to the source's size first (Placement.restored)",
+                "resize it to the source's size first (Placement.restored)",
             )
         check_numbers(values, self._path)
         where: list[Any] = [slice(None)] * 3
@@ -95,7 +95,7 @@ class NiftiSlices:
             self.close()
 
     def close(self) -> None:
-        """Lets go of the memory that the scratch file is mapped to; it is mapped anew when it is needed."""
+        """Releases the memory map of the scratch file; it is mapped again when needed."""
         if self._voxels is not None:
             self._voxels.flush()
         self._voxels, self._mapped = None, 0
@@ -107,7 +107,7 @@ class NiftiSlices:
 
 
 class _Levels:
-    """How values become a file's numbers: ``value = slope * number + inter``."""
+    """Conversion of values to stored numbers: ``value = slope * number + inter``."""
 
     def __init__(self, dtype: np.dtype, slope: float = 1.0, inter: float = 0.0, labels: bool = False) -> None:
         self.dtype, self.slope, self.inter, self._labels = dtype, slope, inter, labels
@@ -120,7 +120,7 @@ class _Levels:
                 raise InputError(
                     f"'{path.name}' was not written: it is to hold labels, but values run from "
                     f"{values.min():.4g} to {values.max():.4g}",
-                    "give whole numbers from 0 to 255",
+                    "use whole numbers from 0 to 255",
                 )
             return values.astype(np.uint8)
         if self.dtype.kind == "f":
@@ -139,7 +139,7 @@ def nifti_writer(
     kind: Kind = "float32",
     window: IntensityWindow | None = None,
 ) -> Iterator[NiftiSlices]:
-    """Writes a volume on the grid of another one; the file appears when the block ends well.
+    """Writes a volume on the grid of another one; the file is created when the block succeeds.
 
     Example::
 
@@ -148,24 +148,24 @@ def nifti_writer(
                 volume.write(index, window.values(predict(image.pixels))[0])
 
     Args:
-        path: ``.nii`` or ``.nii.gz``; replaced where it exists.
-        like: the source volume. Of a series (4-D) the result has one volume's shape.
-        axis: across which axis the slices are cut, as in the reader's reference.
-        kind: ``float32``; ``source``, the source's own number type, with its own scale factors where the window
+        path: ``.nii`` or ``.nii.gz``; replaced if it exists.
+        like: the source volume. For a series (4-D) the result has one volume's shape.
+        axis: axis across which slices are cut, as in the reader's reference.
+        kind: ``float32``; ``source``, the source's data type, with its scale factors if the window
             fits its range with them and spans a hundred of their steps (Hounsfield units stay whole numbers),
             otherwise with factors that spread the window over the type; ``labels``, uint8.
-        window: the range of values, needed for a source of whole numbers.
+        window: the range of values, required for an integer source.
 
     Raises:
-        InputError: the name, the axis or the kind; slices are missing when the block ends.
-        BrokenImageError: the source is no usable NIfTI file.
+        InputError: an invalid name, axis or kind, or slices that are missing when the block ends.
+        BrokenImageError: the source is not a usable NIfTI file.
         ResourceError: the disk is full.
     """
     if not path.name.lower().endswith((".nii", ".nii.gz")):
-        raise InputError(f"'{path.name}' is no name of a NIfTI file", "end it with .nii or .nii.gz")
+        raise InputError(f"'{path.name}' is not the name of a NIfTI file", "end it with .nii or .nii.gz")
     if axis not in (0, 1, 2):
         raise InputError(
-            f"axis={axis} is none of a volume", "use 0 (left-right), 1 (back-front), 2 (foot-head)"
+            f"axis={axis} is not an axis of a volume", "use 0 (left-right), 1 (back-front) or 2 (foot-head)"
         )
     layout = nifti_header(like)
     levels = _levels_of(kind, layout, window, like)
@@ -206,17 +206,17 @@ def _levels_of(kind: str, layout: NiftiLayout, window: IntensityWindow | None, l
     if source.kind == "f":
         return _Levels(source if source.itemsize <= 8 else np.dtype("<f8"))
     if source.kind not in "iu":
-        raise InputError(f"'{like}' holds no single numbers ({source.name})", "use kind='float32'")
+        raise InputError(f"'{like}' does not contain real numbers ({source.name})", "use kind='float32'")
     if window is None:
         raise InputError(
-            f"'{like}' holds whole numbers ({source.name}), and the range of the values is not known",
-            "give the window that the source was read with",
+            f"'{like}' contains whole numbers ({source.name}), and the range of the values is unknown",
+            "pass the window that the source was read with",
         )
     return _whole_numbers(source, layout.header, window)
 
 
 def _whole_numbers(dtype: np.dtype, header: Nifti1Header, window: IntensityWindow) -> _Levels:
-    """The source's scale factors where they do, otherwise some that spread the window over the type."""
+    """The source's scale factors if they suffice, otherwise factors that spread the window over the type."""
     values = [window.low, window.high] + ([] if window.background is None else [window.background])
     low, high = min(values), max(values)
     limits = np.iinfo(dtype)
@@ -226,7 +226,7 @@ def _whole_numbers(dtype: np.dtype, header: Nifti1Header, window: IntensityWindo
     fits = limits.min - 0.5 <= ends[0] and ends[1] <= limits.max + 0.5
     if fits and ends[1] - ends[0] >= _FEWEST_STEPS:
         return _Levels(dtype, slope, inter)
-    # From 0 on, so that neither the offset nor a sign costs digits of the factors.
+    # From 0, so that neither an offset nor a sign costs digits of the factors.
     count = min(int(limits.max), _LEVELS)
     factors = header.structarr["scl_slope"].dtype.type
     slope = float(factors((high - low) / count)) if high > low else 1.0
@@ -234,12 +234,12 @@ def _whole_numbers(dtype: np.dtype, header: Nifti1Header, window: IntensityWindo
 
 
 def _header_like(layout: NiftiLayout, levels: _Levels) -> bytes:
-    """The result's header, with the four bytes that say that no extension follows."""
+    """The result's header, with four bytes for "no extension"."""
     header = layout.header.as_byteswapped("<")
     source_shape = tuple(int(side) for side in header.get_data_shape())
     header.set_data_shape(source_shape if math.prod(source_shape[3:]) == 1 else source_shape[:3])
     header.set_data_dtype(levels.dtype)
-    # Not through nibabel's setter, which keeps a slope of 1 from being written.
+    # Not with nibabel's setter, which does not write a slope of 1.
     header["scl_slope"], header["scl_inter"] = levels.slope, levels.inter
     header["cal_min"] = header["cal_max"] = 0
     for name in _FREE_TEXT:
@@ -256,7 +256,7 @@ def _header_like(layout: NiftiLayout, levels: _Levels) -> bytes:
 
 
 def _reserve(scratch: Path, size: int) -> None:
-    """Makes a file of zeros whose place on the disk is sure: a mapped file that runs out of it ends the process."""
+    """Creates a file of zeros with allocated disk space: a mapped file on a full disk would kill the process."""
     with scratch.open("xb") as file:
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file.fileno(), 0, size)

@@ -1,16 +1,15 @@
-"""DICOM segmentation objects (SEG): the regions found in the images of one series, in one file, without the patient.
+"""Writes DICOM segmentation objects (SEG): predicted regions of one series, in one de-identified file.
 
-Decisions. Nothing of a source's header but geometry and technique is ever within reach of what makes the object; see
-``segmentation_source``. The patient is named by a pseudonym that the caller gives. UIDs of instance, series and (unless
-asked otherwise) study are new. What stays of the source is the frame of reference and, as C.12.2 demands of an object
-that names its sources, the UIDs of their instances, series and study.
+Decisions. The code that builds the object sees only geometry and technique of a source's header; see
+``segmentation_source``. The patient's name is a pseudonym set by the caller. UIDs of instance, series and (unless
+``keep_study``) study are new. Kept from the source are the frame of reference and, as C.12.2 requires for an object
+that references its sources, the UIDs of their instances, series and study.
 
-Segments are binary and may overlap. What a class is called is known, what it is in the terms of a coding scheme is not:
-each segment is of the category and type (PS3.16 CID 7150 and 7151) "Tissue", SCT 85756007, and its label says the rest.
-Frames of a segment that is nowhere in an image are left out, as readers expect; every image is named as a source
-nevertheless.
+Segments are binary and may overlap. Names of classes are known, but not their codes in a coding scheme: each segment is
+of the category and type (PS3.16 CID 7150 and 7151) "Tissue", SCT 85756007, and its label is the name. Empty frames of a
+segment are left out, as readers expect; every image is still referenced as a source.
 
-highdicom (extra ``dicom``) takes a second to import, and is imported to write only.
+highdicom (extra ``dicom``) takes a second to import, and is imported only for writing.
 
 Sections (C....) are of the DICOM standard, PS3.3.
 """
@@ -50,23 +49,23 @@ def can_write_segmentation() -> bool:
 
 @dataclass
 class SegmentationObject:
-    """The regions in images of one series, collected and then written as one object.
+    """Collects the regions in images of one series, and writes them as one object.
 
-    While they are collected, memory holds a bit for each pixel and class. highdicom needs them at once: a byte a pixel
-    where no classes overlap; where some do a byte for each class, and for a moment 9 more for its check of that. With
-    what was collected and what is written, 4 and 15 bytes a pixel were measured of 4 classes.
+    During collection, memory holds one bit per pixel and class. highdicom needs all at once: one byte per pixel
+    if no classes overlap, otherwise one per class, and temporarily 9 more for its check. Including the collected and the
+    written data, 4 and 15 bytes per pixel were measured with 4 classes.
 
     Args:
         labels: names of the classes, at least one.
-        model: the name of what found them, up to 48 ASCII characters; nothing about a patient.
-        pseudonym: stands for the patient's name and id; letters, digits, ``.``, ``_`` and ``-``.
+        model: name of the model, up to 48 ASCII characters, without patient information.
+        pseudonym: replaces the patient's name and id; letters, digits, ``.``, ``_`` and ``-``.
         keep_study: use the source's StudyInstanceUID, so that an archive files the object with its source. That links
-            it to the patient: the caller takes the responsibility.
+            it to the patient, at the caller's responsibility.
         number: SeriesNumber.
-        study_uid: of the new study; objects with the same one are in one study.
+        study_uid: UID of the new study; objects with the same one are in one study.
 
     Raises:
-        InputError: a name that cannot be used.
+        InputError: an invalid name.
     """
 
     labels: Sequence[str]
@@ -81,25 +80,25 @@ class SegmentationObject:
 
     def __post_init__(self) -> None:
         if not self.labels:
-            raise InputError("a segmentation object without a class", "name at least one")
-        DerivedSeries(self.model, self.pseudonym, (0, 1))  # asks the same of both names
+            raise InputError("a segmentation object without classes", "pass at least one label")
+        DerivedSeries(self.model, self.pseudonym, (0, 1))  # checks both names
 
     def add(self, source: ImageRef, regions: Bool[np.ndarray, "classes height width"]) -> bool:
-        """Takes what was found in an image, where it can be in one object with those before.
+        """Adds the regions of an image, if it can be in one object with the previous ones.
 
-        One object has one frame of reference, one orientation, size and spacing, and no two images at the same place.
-        An image of which it is not known where it lies has an object of its own.
+        One object has one frame of reference, orientation, size and spacing, and no two images at the same position.
+        An image without known position needs a separate object.
 
         Args:
-            source: the DICOM image (a frame of it, where it has several).
-            regions: where each class is, at the source's size.
+            source: the DICOM image (a frame of it, if it has several).
+            regions: mask of each class, at the source's size.
 
         Returns:
-            Whether it was taken.
+            Whether it was added.
 
         Raises:
-            InputError: another size than the source's, other classes, or the patient's own name or id as pseudonym.
-            BrokenImageError: the source is no DICOM image.
+            InputError: another size than the source's, other classes, or the patient's real name or id as pseudonym.
+            BrokenImageError: the source is not a DICOM image.
         """
         header = dicom_header(source.path)
         expected = len(self.labels), int(header.Rows), int(header.Columns)
@@ -107,13 +106,13 @@ class SegmentationObject:
             raise InputError(
                 f"regions of {' x '.join(map(str, regions.shape))} for {len(self.labels)} classes in an image of "
                 f"{expected[1]} x {expected[2]}",
-                "bring them to the source's size first (Placement.restored)",
+                "resize them to the source's size first (Placement.restored)",
             )
         self._check_pseudonym(header)
         image = SegmentedImage.of(header, source)
         if not image.fits(self._images):
             return False
-        if self._images:  # so that directions which differ by rounding are one
+        if self._images:  # so that directions that differ by rounding become equal
             image.stand_in.ImageOrientationPatient = self._images[0].stand_in.ImageOrientationPatient
         self._images.append(image)
         self._packed.append(np.packbits(regions))
@@ -121,10 +120,10 @@ class SegmentationObject:
         return True
 
     def write(self, path: Path) -> None:
-        """Writes what was collected.
+        """Writes the collected regions.
 
         Args:
-            path: of the file; replaced where it exists.
+            path: the file; replaced if it exists.
 
         Raises:
             InputError: highdicom is not installed, or no image was added.
@@ -133,15 +132,15 @@ class SegmentationObject:
         if not can_write_segmentation():
             raise InputError(f"'{path.name}' was not written: highdicom is not installed", REMEDY)
         if not self._images:
-            raise InputError(f"'{path.name}' was not written: it holds no image", "add at least one")
+            raise InputError(f"'{path.name}' was not written: it contains no image", "call add() first")
         try:
-            dataset = self._made()
+            dataset = self._highdicom_object()
         except ValueError as error:
-            reason = f"no segmentation object can be made of it ({error})"
+            reason = f"no segmentation object can be made from it ({error})"
             raise BrokenImageError(path.name, reason) from error
         name_sources(dataset, self._images)
         if len(self._images) == 1 and "SpacingBetweenSlices" not in self._images[0].stand_in:
-            # highdicom makes up one of 1 mm.
+            # highdicom invents one of 1 mm.
             for measures in dataset.SharedFunctionalGroupsSequence[0].get("PixelMeasuresSequence", []):
                 measures.pop("SpacingBetweenSlices", None)
         dataset.PatientName = dataset.PatientID = self.pseudonym
@@ -151,15 +150,17 @@ class SegmentationObject:
             pydicom.dcmwrite(file, dataset, enforce_file_format=True)
 
     def _check_pseudonym(self, header: Dataset) -> None:
-        own = {str(header.get(keyword, "")).strip().casefold() for keyword in ("PatientID", "PatientName")}
-        if self.pseudonym.casefold() in own:
+        identities = {
+            str(header.get(keyword, "")).strip().casefold() for keyword in ("PatientID", "PatientName")
+        }
+        if self.pseudonym.casefold() in identities:
             raise InputError(
-                "the pseudonym is the patient's own name or id",
-                "give another one, that only you can trace back",
+                "the pseudonym is the patient's real name or id",
+                "pass another --pseudonym, for instance predicted",
             )
 
-    def _made(self) -> "Segmentation":
-        """The object as highdicom makes it of the stand-ins (C.8.20)."""
+    def _highdicom_object(self) -> "Segmentation":
+        """The object that highdicom builds from the stand-ins (C.8.20)."""
         from highdicom.seg import Segmentation
 
         stand_ins = [image.stand_in for image in self._images]
@@ -187,7 +188,7 @@ class SegmentationObject:
         )
 
     def _numbered(self) -> Integer[np.ndarray, "images height width"]:
-        """The number of the class, from 1, at each pixel; 0 where there is none."""
+        """The class number, from 1, at each pixel; 0 for background."""
         kind = np.uint8 if len(self.labels) <= 255 else np.uint16
         numbers = np.zeros((len(self._images), *self._size), kind)
         for plane, packed in zip(numbers, self._packed, strict=True):
@@ -196,7 +197,7 @@ class SegmentationObject:
         return numbers
 
     def _stacked(self) -> Bool[np.ndarray, "images height width classes"]:
-        """The same of classes that overlap."""
+        """Masks of overlapping classes."""
         stacked = np.zeros((len(self._images), *self._size, len(self.labels)), bool)
         for plane, packed in zip(stacked, self._packed, strict=True):
             plane[:] = np.moveaxis(self._regions(packed), 0, -1)
@@ -211,7 +212,7 @@ class SegmentationObject:
         return np.unpackbits(packed, count=int(np.prod(shape))).view(bool).reshape(shape)
 
     def _segments(self) -> "list[SegmentDescription]":
-        """What each segment is (C.8.20.4), and what found it."""
+        """Descriptions of the segments (C.8.20.4), with the algorithm."""
         from highdicom import AlgorithmIdentificationSequence
         from highdicom.seg import SegmentDescription
         from pydicom.sr.codedict import codes
@@ -219,12 +220,12 @@ class SegmentationObject:
         segments = []
         for number, name in enumerate(self.labels, 1):
             label = "".join(c for c in name if c.isprintable() and c != "\\")[:_LONGEST_LABEL].strip()
-            found_by = AlgorithmIdentificationSequence(
+            algorithm = AlgorithmIdentificationSequence(
                 self.model, codes.cid7162.ArtificialIntelligence, __version__, source="modicum"
             )
             tissue = codes.SCT.Tissue
             segment = SegmentDescription(
-                number, label or f"class {number}", tissue, tissue, "AUTOMATIC", found_by
+                number, label or f"class {number}", tissue, tissue, "AUTOMATIC", algorithm
             )
             if label != name:
                 segment.SegmentDescription = name[:_LONGEST_TEXT]

@@ -1,8 +1,8 @@
-"""What highdicom is shown of the images that are segmented, and how the object names them afterwards.
+"""Stand-ins of the segmented images for highdicom, and the references to the sources in the object.
 
-Its objects take over who the patient is, the study and the equipment from the images they are made of. They are
-therefore made of stand-ins, which hold of each source what ``dicom_copied`` lists: geometry and technique. The
-references to the sources themselves are put into the object when it is made.
+highdicom copies patient, study and equipment from the images. Objects are therefore built from stand-ins, which
+contain only the elements of each source that ``dicom_copied`` lists: geometry and technique. The
+references to the sources themselves are inserted into the finished object.
 
 Sections (C....) are of the DICOM standard, PS3.3.
 """
@@ -17,13 +17,13 @@ from pydicom.uid import SecondaryCaptureImageStorage, generate_uid
 from modicum.data.image import ImageRef
 from modicum.data.writers.dicom_copied import copied
 
-# highdicom asks for these, and the object has them empty (C.7.1.1, C.7.2.1).
+# highdicom requires these, and they are empty in the object (C.7.1.1, C.7.2.1).
 _WHO_AND_WHEN = (
     *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "ReferringPhysicianName"),
     *("AccessionNumber", "StudyID", "StudyDate", "StudyTime"),
 )
-_PLACE = ("FrameOfReferenceUID", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
-# Of direction cosines, which scanners write with six decimals or so: 0.03 mm at the far side of an image.
+_GEOMETRY = ("FrameOfReferenceUID", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
+# Tolerance of direction cosines, which scanners write with about six decimals: 0.03 mm across an image.
 _SAME_DIRECTION = 1e-4
 _SAME_SPACING = 1e-4
 _SAME_DEPTH = 1e-3  # millimetres
@@ -31,14 +31,14 @@ _SAME_DEPTH = 1e-3  # millimetres
 
 @dataclass(frozen=True, eq=False)
 class SegmentedImage:
-    """One source.
+    """One source image.
 
     Attributes:
-        stand_in: what highdicom is shown.
-        reference: which instance it is, and which frame of it (table 10-3).
+        stand_in: data set for highdicom.
+        reference: reference to its instance and frame (table 10-3).
         study: its StudyInstanceUID, and
-        series: its SeriesInstanceUID; new ones where it has none.
-        depth: its position along the normal of its plane, in millimetres; None where its place is not known.
+        series: its SeriesInstanceUID; new ones if missing.
+        depth: its position along the normal of its plane, in millimetres; None if unknown.
     """
 
     stand_in: Dataset
@@ -49,7 +49,7 @@ class SegmentedImage:
 
     @classmethod
     def of(cls, header: Dataset, source: ImageRef) -> "SegmentedImage":
-        """A source by its header."""
+        """A source image from its header."""
         study, series, instance = (
             str(header.get(keyword) or generate_uid(prefix=None))
             for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
@@ -60,31 +60,31 @@ class SegmentedImage:
         if source.frame is not None and int(header.get("NumberOfFrames") or 1) > 1:
             reference.ReferencedFrameNumber = source.frame + 1
         stand_in = copied(header, source.frame, SecondaryCaptureImageStorage)
-        if not all(stand_in.get(keyword) for keyword in _PLACE):
+        if not all(stand_in.get(keyword) for keyword in _GEOMETRY):
             for keyword in ("ImagePositionPatient", "ImageOrientationPatient"):
                 stand_in.pop(keyword, None)
         for keyword in _WHO_AND_WHEN:
             setattr(stand_in, keyword, None)
         stand_in.SliceThickness = stand_in.get("SliceThickness")
         stand_in.Rows, stand_in.Columns = header.Rows, header.Columns
-        # Whatever the source is, and also a frame of several: highdicom takes series of single images of known kinds.
+        # For any source, also a frame of several: highdicom requires series of single images of known kinds.
         stand_in.SOPClassUID = SecondaryCaptureImageStorage
         stand_in.SOPInstanceUID = generate_uid(prefix=None)
         stand_in.StudyInstanceUID, stand_in.SeriesInstanceUID = study, series
         return cls(stand_in, reference, study, series, _depth(stand_in))
 
-    def fits(self, others: Sequence["SegmentedImage"]) -> bool:
-        """Whether it can be in one object with others: a plane of their stack, and none that they have."""
-        if not others:
+    def fits(self, images: Sequence["SegmentedImage"]) -> bool:
+        """Whether it can be in one object with other images: a new plane of their stack."""
+        if not images:
             return True
-        if self.depth is None or any(other.depth is None for other in others):
+        if self.depth is None or any(image.depth is None for image in images):
             return False
-        mine, its = self.stand_in, others[0].stand_in
+        mine, its = self.stand_in, images[0].stand_in
         same = ("Rows", "Columns", "FrameOfReferenceUID", "StudyInstanceUID", "SeriesInstanceUID")
         if any(mine[keyword].value != its[keyword].value for keyword in same):
             return False
         turned = np.subtract(mine.ImageOrientationPatient, its.ImageOrientationPatient, dtype=float)
-        distances = np.abs(np.array([other.depth for other in others], float) - self.depth)
+        distances = np.abs(np.array([image.depth for image in images], float) - self.depth)
         return bool(
             np.abs(turned).max() < _SAME_DIRECTION
             and np.allclose(mine.PixelSpacing, its.PixelSpacing, rtol=_SAME_SPACING)
@@ -100,13 +100,13 @@ def _depth(stand_in: Dataset) -> float | None:
 
 
 def name_sources(dataset: Dataset, images: Sequence[SegmentedImage]) -> None:
-    """Puts the images in the places of their stand-ins (C.7.6.16.2.6, C.12.2)."""
-    known = {image.stand_in.SOPInstanceUID: image.reference for image in images}
+    """Replaces the references to stand-ins by references to the images (C.7.6.16.2.6, C.12.2)."""
+    references = {image.stand_in.SOPInstanceUID: image.reference for image in images}
     for groups in dataset.PerFrameFunctionalGroupsSequence:
         for derivation in groups.DerivationImageSequence:
             for item in derivation.SourceImageSequence:
-                # Frames of several segments have one item in common, which is set the first time.
-                item.update(known.get(item.ReferencedSOPInstanceUID, {}))
+                # Frames of several segments share one item, which is set the first time.
+                item.update(references.get(item.ReferencedSOPInstanceUID, {}))
     once = {image.reference.ReferencedSOPInstanceUID: image.reference for image in images}
     instances = []
     for reference in once.values():
@@ -121,7 +121,7 @@ def name_sources(dataset: Dataset, images: Sequence[SegmentedImage]) -> None:
     if dataset.StudyInstanceUID == images[0].study:
         dataset.ReferencedSeriesSequence = [series]
         return
-    del dataset.ReferencedSeriesSequence  # which is for instances of the object's own study
+    del dataset.ReferencedSeriesSequence  # which is only for instances of the object's own study
     study = Dataset()
     study.StudyInstanceUID = images[0].study
     study.ReferencedSeriesSequence = [series]

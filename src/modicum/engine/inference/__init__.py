@@ -1,1 +1,1 @@
-"""What is done with trained networks: predict, evaluate, explain, export, verify."""
+"""Inference with trained networks: predict, evaluate, explain, export, verify."""

@@ -1,4 +1,4 @@
-"""Aligns pictures of two modalities by what a translator has learned of registration beside translation.
+"""Aligns images of two modalities, with the registration network of an image translator.
 
 The network estimates where the target lies against the *translation* of the image; as the translation lies on the
 image, the same field brings the image onto the target.
@@ -34,12 +34,12 @@ SUFFIX = "_aligned"
 
 @dataclass(frozen=True)
 class Alignment:
-    """What came of an alignment.
+    """Result of an alignment.
 
     Attributes:
-        slices: how many were aligned.
-        mean: length of the displacements, in pixels of the files.
-        max: the longest.
+        slices: number of aligned slices.
+        mean: mean length of the displacements, in pixels of the files.
+        max: largest length.
         folded: share of pixels where the field folds.
         out: the image on the target's grid.
         field: the displacements.
@@ -82,7 +82,7 @@ class _Picture:
         return cls(volume.refs, volume, "nifti")
 
     def image(self, index: int) -> MedicalImage:
-        """A slice at its full size and range: nothing of it is cut off."""
+        """A slice at its full size and range, without cropping or clipping."""
         window: IntensityWindow | str = "range" if self.volume is None else self.volume.window("range")
         return read_image(self.refs[index], intensity=window, empty=True)
 
@@ -97,16 +97,16 @@ def align(
     made_by: str,
     pseudonym: str = PSEUDONYM,
 ) -> Alignment:
-    """Brings an image, or a volume slice by slice, onto a picture of the other modality.
+    """Aligns an image, or a volume slice by slice, with an image of the other modality.
 
     Args:
-        predictor: of a run with registration.
-        image: what is moved: an image, a NIfTI file, or the folder of a DICOM series.
-        target: of the same kind and size.
-        out: the moved image: PNG for pictures, NIfTI for NIfTI, DICOM for a DICOM file, a folder for a series.
-        field: the displacements; by default beside ``out``, as NIfTI for NIfTI and as NPZ for all else.
-        made_by: the name of what aligns, for descriptions.
-        pseudonym: stands for the patient in DICOM files.
+        predictor: predictor of a run with registration.
+        image: the image to move: an image, a NIfTI file, or the folder of a DICOM series.
+        target: the fixed image, of the same kind and size.
+        out: the moved image: PNG for 2-D images, NIfTI for NIfTI, DICOM for a DICOM file, a folder for a series.
+        field: the displacements; by default next to ``out``, as NIfTI for NIfTI and as NPZ otherwise.
+        made_by: name of the model, for descriptions.
+        pseudonym: name of the patient in DICOM files.
 
     Raises:
         InputError: the run has no registration, or the two do not fit each other.
@@ -148,7 +148,7 @@ def align(
 def _in_file_pixels(
     field: Float32[torch.Tensor, "1 2 h w"], predictor: DensePredictor, size: tuple[int, int]
 ) -> Float32[np.ndarray, "2 height width"]:
-    """A field of the network's size at that of the file; 0 where the network saw nothing."""
+    """Resizes a field from the network's size to that of the file; 0 outside the network's input."""
     seen = predictor.settings.height, predictor.settings.width
     placement = Placement.of(size, seen, predictor.settings.resize)
     scale = np.array(placement.scale, np.float32).reshape(2, 1, 1)
@@ -157,7 +157,7 @@ def _in_file_pixels(
 
 @contextmanager
 def _moved(moving: _Picture, first: MedicalImage, out: Path, made_by: str, pseudonym: str) -> Iterator[Any]:
-    """A function that writes one moved slice, by what the image is."""
+    """A function that writes one moved slice, according to the kind of image."""
     window = IntensityWindow.of(first, "range")
     if moving.form == "nifti" and moving.volume is not None:
         axis = moving.refs[0].axis

@@ -1,4 +1,4 @@
-"""Where the model looked: gradient-weighted maps of single predictions, as pictures."""
+"""Attribution: gradient-weighted maps of single predictions, as images."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,7 +30,7 @@ def attribution_map(
     seed: int = 0,
     by_gradient: bool = True,
 ) -> tuple[Float[Tensor, "h w"], str] | None:
-    """How much each place of an image speaks for one output, in ``[0, 1]``, and the name of the map.
+    """The relevance of each pixel of an image for one output, in ``[0, 1]``, and the name of the map.
 
     Grad-CAM (Selvaraju et al., ICCV 2017): the last feature map's planes, weighted with the mean gradient of the
     output, negative sums cut off. On a transformer the planes are the last block's tokens laid out on their
@@ -41,11 +41,11 @@ def attribution_map(
 
     Args:
         network: the predictor.
-        image: in ``[0, 1]``.
-        output: which one.
-        name: reference of the image, for predictors that draw.
-        seed: of the run.
-        by_gradient: whether outputs are answers, which gradients explain.
+        image: an image in ``[0, 1]``.
+        output: index of the output.
+        name: reference of the image, for stochastic predictors.
+        seed: the run's seed.
+        by_gradient: whether outputs are predictions, which gradients explain.
     """
     with torch.enable_grad():
         if (explain := getattr(network, "explain", None)) is not None:
@@ -113,12 +113,13 @@ def write_examples(
         explained = attribution_map(network, image, example.output, name, seed, by_gradient)
         picture = fitted_picture(np.repeat(pixels[0], 3, axis=2) if pixels.shape[-1] == 1 else pixels[0])
         write_png(folder / f"{number:03d}.png", picture)
+        said = {"probability": example.probability} if example.score is None else {"score": example.score}
         record: dict[str, Any] = {
             "image": name,
             "kind": example.kind,
             "truth": example.truth,
             "prediction": example.prediction,
-            "probability": example.probability,
+            **said,
             "map": None,
             "picture": f"{number:03d}.png",
             "overlay": None,

@@ -1,4 +1,4 @@
-"""Scores predictions that are pictures, each at its image's own size, and draws some of them."""
+"""Scores dense predictions, each at its image's original size, and renders some of them."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -10,8 +10,10 @@ from jaxtyping import Float32
 
 from modicum.data.image import ImageRef, MedicalImage
 from modicum.data.manifest import Manifest
-from modicum.data.prepared import codes_of, saliency_of
+from modicum.data.mask_codes import codes_of
+from modicum.data.prepared import saliency_of
 from modicum.data.readers import read_image
+from modicum.data.same_place import PlacedImage, check_same_place
 from modicum.engine.inference.dense_prediction import DensePredictor, Predicted
 from modicum.engine.inference.displacement import example_displacement
 from modicum.engine.inference.pictures import fitted_picture, write_png
@@ -23,29 +25,32 @@ from modicum.tasks.base import AuxiliaryImage, DenseScores, Example
 
 
 def score_dense(predictor: DensePredictor, manifest: Manifest, rows: np.ndarray, title: str) -> DenseScores:
-    """Predicts rows of a manifest and compares each with its truth, at the size of its file."""
+    """Predicts rows of a manifest and compares each with its ground truth, at the size of its file."""
     task = predictor.task
     scores = task.scores()
     with bar(f"evaluating {title}", len(rows)) as shown:
         for predicted in _predicted(replace(predictor, tell=shown.note), manifest, rows):
             assert predicted.image is not None
             assert predicted.activated is not None
-            truth = read_truth(task, manifest, predicted.name)
+            truth = read_truth(task, manifest, predicted.name, predicted.image)
             scores.add(predicted.name, predicted.activated, truth, predicted.image.spacing)
             shown.advance()
     return scores
 
 
-def read_truth(task: DenseTask, manifest: Manifest, row: int) -> dict[str, np.ndarray]:
-    """What a row's prediction is compared with, at the size of its files.
+def read_truth(
+    task: DenseTask, manifest: Manifest, row: int, predicted: MedicalImage | None = None
+) -> dict[str, np.ndarray]:
+    """The ground truth of a row, at the size of its files.
 
     Args:
         task: says what is read.
         manifest: names it.
         row: of the manifest.
+        predicted: the row's image, whose size and place in the patient the truth must have.
 
     Raises:
-        InputError: a mask with values that mean nothing.
+        InputError: a mask with values that mean nothing, of another size, or of another place in the patient.
     """
     found: dict[str, np.ndarray] = {}
     shape: tuple[int, int] | None = None
@@ -59,6 +64,9 @@ def read_truth(task: DenseTask, manifest: Manifest, row: int) -> dict[str, np.nd
         image = read_image(
             ImageRef.parse(text, manifest.root), window=auxiliary.window, intensity=rule, empty=True
         )
+        if predicted is not None:
+            place = f"{manifest.describe_row(row)}: its {auxiliary.column}"
+            check_same_place(PlacedImage.of_image(predicted), PlacedImage.of_image(image), place)
         shape = image.pixels.shape[1], image.pixels.shape[2]
         found[auxiliary.column] = _values_of(auxiliary, image)
     if shape is not None:
@@ -66,11 +74,11 @@ def read_truth(task: DenseTask, manifest: Manifest, row: int) -> dict[str, np.nd
     try:
         return task.ground_truth(found)
     except InputError as error:
-        raise InputError(f"{manifest.place(row)}: {error.problem}", error.remedy) from error
+        raise InputError(f"{manifest.describe_row(row)}: {error.problem}", error.remedy) from error
 
 
 def _values_of(auxiliary: AuxiliaryImage, image: MedicalImage) -> np.ndarray:
-    """What an auxiliary image says, at its own size."""
+    """The values of an auxiliary image, at its original size."""
     if auxiliary.kind == "label_map":
         return codes_of(image)
     return saliency_of(image)[None] if auxiliary.kind == "saliency" else image.pixels[: auxiliary.channels]
@@ -79,7 +87,7 @@ def _values_of(auxiliary: AuxiliaryImage, image: MedicalImage) -> np.ndarray:
 def write_dense_examples(
     folder: Path, predictor: DensePredictor, examples: Sequence[Example], manifest: Manifest
 ) -> None:
-    """Writes ``examples.json`` and, for each example, its panels: what was seen, made, wanted, and the difference.
+    """Writes ``examples.json`` and, for each example, its panels: image, prediction, target, and their difference.
 
     Where the network can tell how far its translation lies from the target, that is one more panel, ``field``, and
     ``displacement`` in the example's record.
@@ -91,7 +99,7 @@ def write_dense_examples(
     ):
         assert predicted.image is not None
         assert predicted.activated is not None
-        truth = read_truth(predictor.task, manifest, example.row)
+        truth = read_truth(predictor.task, manifest, example.row, predicted.image)
         pixels = _whole(predictor, manifest, predicted)
         pictures = predictor.task.render(pixels, predicted.activated, truth)
         record: dict[str, Any] = {
@@ -128,7 +136,7 @@ def _whole(
 
 
 def _predicted(predictor: DensePredictor, manifest: Manifest, rows: np.ndarray) -> Iterator[Predicted[int]]:
-    """Predictions of rows, named by their row. Raises for an image that cannot be read."""
+    """Predictions of rows, with the row as name. Raises for an image that cannot be read."""
     refs = manifest.subset(rows).refs()
     for predicted in predictor.predict(zip(rows.tolist(), refs, strict=True)):
         if predicted.error is not None:

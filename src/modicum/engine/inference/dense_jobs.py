@@ -1,4 +1,4 @@
-"""What is predicted into which file: single pictures, whole NIfTI volumes, DICOM images by their series."""
+"""Output files of dense prediction: single images, whole NIfTI volumes, DICOM images by their series."""
 
 import os
 from collections import Counter
@@ -16,7 +16,7 @@ from modicum.progress import say
 from modicum.wording import count_of
 
 SUFFIX = "_predicted"
-"""Between the name of a source and the ending of its prediction."""
+"""Suffix of predictions, between the name of the source and the file extension."""
 _ENDINGS = {"picture": ".png", "nifti": ".nii.gz", "dicom": ".dcm"}
 
 Kind = Literal["picture", "nifti", "dicom"]
@@ -51,7 +51,7 @@ class Job:
 def planned(
     given: Sequence[str | Path], names: Sequence[str], refs: Sequence[ImageRef], suffix: str = SUFFIX
 ) -> list[Job]:
-    """The files that images and volumes become, in the order given.
+    """The output files of images and volumes, in the given order.
 
     A NIfTI file that is named without a slice is a volume (or several, of a series), and a DICOM file of several
     frames is each of them. A single slice of a NIfTI volume becomes a picture.
@@ -75,7 +75,7 @@ def planned(
 def without_own_output(
     given: Sequence[str | Path], names: Sequence[str], refs: Sequence[ImageRef], out: Path
 ) -> tuple[list[str], list[ImageRef]]:
-    """Leaves out earlier predictions where their folder lies in the one that is predicted.
+    """Leaves out earlier predictions, if their folder is inside the one that is predicted.
 
     Raises:
         InputError: predictions would go to the images' own folder, or nothing is left.
@@ -90,7 +90,9 @@ def without_own_output(
     if len(kept) < len(refs):
         say(f"left out: {count_of(len(refs) - len(kept), 'file')} in '{out}', where predictions go")
     if not kept:
-        raise InputError("no images found besides earlier predictions", "name others")
+        raise InputError(
+            "no images found besides earlier predictions", "name the folder or table of the images to predict"
+        )
     return [name for name, _ in kept], [ref for _, ref in kept]
 
 
@@ -131,7 +133,7 @@ def _jobs_of(name: str, ref: ImageRef, place: PurePosixPath) -> list[Job]:
 def _below(
     given: Sequence[str | Path], names: Sequence[str], refs: Sequence[ImageRef]
 ) -> list[PurePosixPath]:
-    """Where each prediction lies: as its image below the folder or table given, of several below what they share."""
+    """The path of each prediction: as its image's below the given folder or table, or below their common folder."""
     places = []
     for name, ref in zip(names, refs, strict=True):
         part = ref.part
@@ -149,13 +151,13 @@ def _below(
 
 
 def _labelled(place: PurePosixPath, label: str) -> PurePosixPath:
-    """A path with something added to its name, in front of the ending."""
+    """A path with something added to its name, before the extension."""
     stem, ending = _split(place.name)
     return place.with_name(f"{stem}{label}{ending}")
 
 
 def _split(name: str) -> tuple[str, str]:
-    """A file's name and its ending; a name whose last part is a number (a DICOM UID) has none."""
+    """A file's name and extension; a name whose last part is a number (a DICOM UID) has none."""
     if name.lower().endswith(".nii.gz"):
         return name[:-7], name[-7:]
     path = PurePosixPath(name)

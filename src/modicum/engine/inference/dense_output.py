@@ -1,4 +1,4 @@
-"""Predictions that are pictures, into files: one beside another's name, in its format, with its geometry.
+"""Writes dense predictions to files, named like their sources, in their format, with their geometry.
 
 =========================  =========================================================================================
 source                     prediction
@@ -49,10 +49,10 @@ class DenseOutput:
     """Writes predictions below a folder.
 
     Args:
-        predictor: makes them.
+        predictor: the predictor.
         out: the folder.
-        made_by: the name of what predicts, for descriptions.
-        pseudonym: stands for the patient in DICOM files.
+        made_by: name of the model, for descriptions.
+        pseudonym: name of the patient in DICOM files.
         about: further facts for ``predictions.json``.
     """
 
@@ -65,7 +65,7 @@ class DenseOutput:
     _numbers: Iterator[int] = field(default_factory=lambda: count(1), init=False, repr=False)
 
     def write(self, jobs: Sequence[Job]) -> PredictionSummary:
-        """Predicts all jobs into their files, and ``predictions.csv`` and ``predictions.json`` beside them.
+        """Predicts all jobs into their files, and writes ``predictions.csv`` and ``predictions.json`` next to them.
 
         Files of an earlier prediction are replaced. Each appears when it is whole; after Ctrl-C or a kill what was
         done so far is there, and its rows are in ``predictions.csv.part``.
@@ -98,7 +98,7 @@ class DenseOutput:
         return self._volumes if job.whole else self._singles
 
     def _singles(self, jobs: list[Job], shown: Bar) -> Any:
-        """Rows of images by themselves, one batch after another."""
+        """Rows of single images, one batch after another."""
         numbered = iter(self.predictor.predict((job, job.refs[0]) for job in jobs if job.error is None))
         for job in jobs:
             yield [self._single(job, None if job.error is not None else next(numbered))]
@@ -148,7 +148,7 @@ class DenseOutput:
     def _volume(self, job: Job, shown: Bar) -> list[dict[str, Any]]:
         first, rows = job.refs[0], []
         masks = self.predictor.task.output_kind == "label_map"
-        self.predictor.network_input(first)  # so that the volume's range is found once, not by each thread
+        self.predictor.network_input(first)  # so that the volume's range is computed once, not by each thread
         with nifti_writer(
             self.out / job.file,
             like=first.path,
@@ -199,7 +199,7 @@ class DenseOutput:
     def _kept(
         self, predicted: "Predicted[Any]"
     ) -> tuple[MedicalImage, Float[np.ndarray, "channels height width"]]:
-        """The image and what was made of it, the source's background kept where one is set apart."""
+        """The image and its prediction, with the source's background kept if it has a separate value."""
         image, activated = predicted.image, predicted.activated
         assert image is not None
         assert activated is not None
@@ -232,7 +232,7 @@ class DenseOutput:
         return list(dict.fromkeys([*task.summary(nothing, None), *task.summary(nothing, (1.0, 1.0))]))
 
     def _account(self) -> dict[str, Any]:
-        """What the files hold, for who reads them without this program."""
+        """Description of the files, for readers without this program."""
         task, known = self.predictor.task, self.predictor.task.value_range
         objects = makes_objects(task)
         pixels: dict[str, Any] = {"kind": "codes", "dicom": "segmentation objects" if objects else "codes"}
@@ -278,7 +278,7 @@ class DenseOutput:
 
 
 def background_of(pixels: Float[np.ndarray, "channels height width"]) -> Bool[np.ndarray, "height width"]:
-    """What lies around the body: pixels of exactly 0 that are connected with the image's border.
+    """The background around the body: pixels of exactly 0 that are connected with the image's border.
 
     Dark places inside the body may be 0 too (the window cuts them off), and have a value of their own in another
     modality.

@@ -1,4 +1,4 @@
-"""Pictures out of a network, at the size of the images they were made of."""
+"""Dense predictions, at the size of the images that they are predicted from."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -30,10 +30,10 @@ SIDE_STEP = 32
 
 @dataclass(frozen=True, eq=False)
 class Predicted(Generic[Name]):
-    """One image and what the network made of it.
+    """One image and its prediction.
 
     Attributes:
-        name: what the caller calls it.
+        name: the caller's name for it.
         image: as it was decoded; None for one that cannot be read.
         activated: the task's reading of the network's output ``[c, h, w]``, at the size of the image's file.
         error: why it cannot be read.
@@ -61,11 +61,11 @@ class DensePredictor:
         device: where to compute.
         batch_size: images in one forward pass.
         tile: height and width of the pieces in which larger images are predicted; None for whole images.
-        overlap: of neighbouring tiles, as a share of their side.
-        native: predict at the size of each file, whatever the size in training.
-        seed: of the run, for predictors that draw.
-        adjacent: finds the slices that are seen with an image.
-        tell: called with how far an image is that is predicted in tiles, in words.
+        overlap: overlap of neighbouring tiles, as a share of their side.
+        native: predict at the size of each file, independent of the size in training.
+        seed: the run's seed, for stochastic predictors.
+        adjacent: finds the adjacent slices of an image.
+        tell: called with the progress of an image that is predicted in tiles, in words.
     """
 
     network: nn.Module
@@ -83,7 +83,7 @@ class DensePredictor:
 
     @torch.no_grad()
     def predict(self, items: Iterable[tuple[Name, ImageRef]]) -> Iterator[Predicted[Name]]:
-        """What the network makes of images, in their order; a broken one comes with its error."""
+        """Predictions for images, in their order; a broken one comes with its error."""
         self.network.to(self.device).eval()
         batch_size = 1 if self.native or self.tile is not None else self.batch_size
         for part in read_ahead(items, self._read, batch_size):
@@ -162,7 +162,7 @@ class DensePredictor:
         return tiled(forward, image, tile, overlap, self.batch_size)
 
     def _tile_of(self, size: Size) -> Size | None:
-        """The tiles for images of a size; None where they are predicted as they are."""
+        """The tiles for images of a size; None if they are predicted whole."""
         step = SIDE_STEP if self.native else 1
         whole = step * ceil(size[0] / step), step * ceil(size[1] / step)
         tile = whole if self.tile is None else (min(whole[0], self.tile[0]), min(whole[1], self.tile[1]))

@@ -1,4 +1,4 @@
-"""How far an example's translation lies from its target, where a network can tell: a grid, and a few numbers."""
+"""Displacement between an example's translation and its target, for networks with registration: grid and numbers."""
 
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -24,8 +24,8 @@ class Displacement:
     """A displacement field in numbers.
 
     Attributes:
-        mean: length of the displacements, in pixels of the size that the network works at.
-        max: the longest.
+        mean: mean length of the displacements, in pixels of the network's input.
+        max: largest length.
         folded: share of pixels where the field folds (the determinant of its Jacobian is not positive).
     """
 
@@ -40,7 +40,7 @@ class Displacement:
         return cls(float(length.mean()), float(length.max()), float(folded_share(field)))
 
     def as_dict(self) -> dict[str, float]:
-        """As ``examples.json`` has it."""
+        """As values for ``examples.json``."""
         return asdict(self)
 
 
@@ -62,7 +62,7 @@ def example_displacement(
 
 
 def registers(predictor: DensePredictor) -> bool:
-    """Whether the network may be able to tell how far a translation lies from its target."""
+    """Whether the network may have registration between a translation and its target."""
     return hasattr(predictor.network, "displacement")
 
 

@@ -30,7 +30,7 @@ _RAS_TO_LPS = np.array([-1.0, -1.0, 1.0])
 
 
 class FieldSlices:
-    """The fields of slices, collected on the disk."""
+    """The displacement fields of slices, collected on disk."""
 
     def __init__(self, scratch: Path, count: int, size: tuple[int, int]) -> None:
         self.pixels: Any = np.memmap(scratch, np.float32, "w+", shape=(count, 2, *size))

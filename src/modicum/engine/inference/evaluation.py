@@ -1,4 +1,4 @@
-"""Evaluates a trained network on a split and writes what came of it into the run folder."""
+"""Evaluates a trained network on a split and writes the results to the run folder."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -53,7 +53,7 @@ def evaluate_rows(
         learned: a stage that has just been trained and what it reads: its outputs are those of ``network``, and
             what is in a feature store need not be computed again.
         tile: of larger images, see :meth:`~modicum.methods.Method.tile`.
-        decide: makes answers of the outputs of all rows together; None where each output is an answer.
+        decide: computes predictions from the outputs of all rows together; None if each output is a prediction.
 
     Returns:
         The content of ``metrics.json``.
@@ -65,7 +65,7 @@ def evaluate_rows(
         dense = dense_predictor(network, task, recipe, device, tile)
         scores: Scores = score_dense(dense, manifest, rows, title)
     else:
-        scores, further = _score_stored(
+        scores, further = score_stored(
             network, task, recipe, manifest, store, store_positions, rows, device, title, learned, decide
         )
     scored = scores.positions()
@@ -109,7 +109,7 @@ def evaluate_rows(
 def dense_predictor(
     network: nn.Module, task: DenseTask, recipe: Recipe, device: torch.device, tile: Size | None = None
 ) -> DensePredictor:
-    """How a recipe's network predicts pictures; larger ones in tiles, where a size is given for them."""
+    """The dense predictor of a recipe's network; larger images are predicted in tiles, if a tile size is given."""
     return DensePredictor(
         network,
         task,
@@ -122,7 +122,7 @@ def dense_predictor(
     )
 
 
-def _score_stored(
+def score_stored(
     network: nn.Module,
     task: Task,
     recipe: Recipe,
@@ -135,9 +135,9 @@ def _score_stored(
     learned: tuple[TrainStage, StageData] | None,
     decide: DecideFn | None,
 ) -> tuple[Scores, Mapping[str, np.ndarray]]:
-    """Scores of one pass over stored images, or over what the learned stage reads; and further columns of the table."""
+    """Scores of one pass over stored images, or over the trained stage's inputs, and further columns of the table."""
     network.to(device).eval()
-    if learned is None or draws_answers(network):  # the stage knows nothing of the seeds of images
+    if learned is None or draws_answers(network):  # the stage has no seeds for images
         images = {"image": Stored(store.get, store_positions[None])}
         data = StageData(images, task.targets(manifest), rows, rows[:0], rows[:0])
         names = manifest.table["image"].to_numpy()
@@ -170,7 +170,7 @@ def _score_stored(
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
-    """Writes a table as CSV, or Parquet where the name says so, atomically."""
+    """Writes a table as CSV, or Parquet by its file extension, atomically."""
     with atomic_file(path) as file:
         if path.suffix == ".parquet":
             table.to_parquet(file, index=False)
@@ -179,7 +179,7 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
 
 
 def _groups(manifest: Manifest, rows: np.ndarray) -> list[str] | None:
-    """Patients of rows; a row without one stands for itself. None where no patient is known."""
+    """Patients of rows; a row without one is a separate patient. None if no patient is known."""
     if "patient" not in manifest.table:
         return None
     patients = manifest.table["patient"].iloc[rows]

@@ -1,20 +1,85 @@
-"""A run as a file of weights and a card: one plain timm network, or the network of a dense method."""
+"""A run as a file of weights and a card: its predictor, another part of its method, or one plain timm network.
 
-import copy
-import json
+:func:`modicum.load_exported` makes a network again from either.
+"""
+
+import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from modicum.atomic_files import write_text
-from modicum.engine.checkpoint import save_tensors
-from modicum.engine.model import load_method
+from modicum.engine.environment import versions
+from modicum.engine.inference.exported_file import check_out, write_export
+from modicum.engine.inference.merged_network import merged_network, plain_head
+from modicum.engine.inference.predictor_calls import predictor_outputs
+from modicum.engine.model import backbone_in, load_method
+from modicum.engine.recipe.backbones import hub_architecture
+from modicum.engine.recipe.settings import Recipe
 from modicum.engine.run_folder import RunFolder
-from modicum.errors import InputError
+from modicum.errors import InputError, did_you_mean
+from modicum.methods import Method, method_entries
 from modicum.methods.base import PREDICTOR
-from modicum.nn import Backbone, Classifier
+from modicum.methods.exported import exported_network
+from modicum.nn import Backbone
+from modicum.nn.whole_state import load_whole_state, whole_state
+from modicum.progress import say
+from modicum.tasks import DenseTask, Task
+
+__all__ = ["FORMS", "Form", "export_merged", "export_part", "export_run", "plain_head"]
+
+Form = Literal["auto", "predictor", "merged"]
+FORMS: tuple[str, ...] = get_args(Form)
+_VERSIONS = ("modicum", "torch", "timm", "safetensors")
+_CLOSE = 1e-5
+"""Largest difference of a network made again, as a share of its largest output. There is none on one machine."""
+
+
+def export_run(
+    folder: RunFolder,
+    out: Path | None = None,
+    *,
+    form: str = "auto",
+    part: str | None = None,
+    weights: str | None = None,
+) -> Path:
+    """Writes what a run has learned as a file of weights with a card beside it.
+
+    Args:
+        folder: of a finished run.
+        out: the file of weights, ``.safetensors``; the card is beside it, ``.json``. By default ``export.safetensors``
+            in the run folder, with the part's name where one is named.
+        form: ``predictor``: all tensors of the network that predicts; ``merged``: the same as one plain timm network,
+            for classifiers and encoders of methods that allow it; ``auto``: merged where that is possible.
+        part: a network that the method offers besides its predictor.
+        weights: of the frozen backbone, see :func:`~modicum.engine.model.load_method`.
+
+    Returns:
+        The file of weights.
+
+    Raises:
+        InputError: the run cannot be exported so.
+        ResourceError: the disk is full.
+    """
+    if form not in FORMS:
+        raise InputError(f"--form is '{form}'", did_you_mean(form, FORMS))
+    if form == "merged" and part is not None:
+        raise InputError("--part with --form merged, which has no parts", "leave one of them out")
+    other = part is not None and part != PREDICTOR
+    out = out or folder.path / (f"export-{part}.safetensors" if other else "export.safetensors")
+    check_out(out, folder, weights)
+    opened = load_method(folder, weights)
+    if form == "merged":
+        return _export_merged(folder, opened, out)
+    if form == "auto" and part is None and not isinstance(opened[1], DenseTask):
+        try:
+            return _export_merged(folder, opened, out)
+        except InputError as error:
+            say(
+                f"{error.problem}: its predictor is written, which modicum.load_exported('{out.name}') makes again"
+            )
+    return _export_part(folder, opened, out, part or PREDICTOR)
 
 
 def export_merged(folder: RunFolder, out: Path) -> Path:
@@ -36,38 +101,16 @@ def export_merged(folder: RunFolder, out: Path) -> Path:
             such a head.
         ResourceError: the disk is full.
     """
-    _check_name(out)
-    recipe, task, method = load_method(folder)
-    network = method.merge()
-    head = plain_head(network.head) if isinstance(network, Classifier) else None
-    backbone = network.backbone if isinstance(network, Classifier) else network
-    assert isinstance(backbone, Backbone)
-    arguments = _arguments(backbone.body, backbone.image_size, 0 if head is None else head.out_features)
-    tensors = _named_for_timm(backbone.name, backbone.body, head, arguments)
-    card: dict[str, Any] = {
-        "schema": 1,
-        "run": folder.name,
-        "method": recipe.method,
-        "backbone": backbone.name,
-        "arguments": arguments,
-        "input": {
-            "channels": 3,
-            "range": [0, 1],
-            "mean": backbone.mean.flatten().tolist(),
-            "std": backbone.std.flatten().tolist(),
-        },
-        "image": recipe.image.model_dump(mode="json"),
-        "task": task.to_dict(),
-    }
-    return _written(out, tensors, card)
+    check_out(out, folder)
+    return _export_merged(folder, load_method(folder), out)
 
 
 def export_part(folder: RunFolder, out: Path, part: str = PREDICTOR) -> Path:
-    """Writes one network of a run whose predictions are pictures: what predicts, or what it offers besides.
+    """Writes one network of a run: what predicts, or what its method offers besides.
 
-    Nothing that only served learning (discriminators, pools of images) is in it. The card has what it takes to make
-    the network again: the method's ``config``, ``image_size``, ``channels`` of images and outputs, the values that 0
-    and 1 stand for, and how images were prepared.
+    Every tensor of it is in the file, those of a frozen backbone too. Nothing that only served learning
+    (discriminators, pools of images) is. The card has what it takes to make the network again; a predictor is made
+    again and compared before anything is written.
 
     Args:
         folder: of a finished run.
@@ -78,120 +121,114 @@ def export_part(folder: RunFolder, out: Path, part: str = PREDICTOR) -> Path:
         The file of weights.
 
     Raises:
-        InputError: the method has no such part.
+        InputError: the method has no such part, or its predictor is more than its settings and tensors say.
         ResourceError: the disk is full.
     """
-    _check_name(out)
-    recipe, task, method = load_method(folder)
-    network, made_of = method.export_network(part)
-    facts = task.to_dict()
-    card = {
+    check_out(out, folder)
+    return _export_part(folder, load_method(folder), out, part)
+
+
+def _export_merged(folder: RunFolder, opened: tuple[Recipe, Task, Method], out: Path) -> Path:
+    recipe, task, method = opened
+    if isinstance(task, DenseTask):
+        raise InputError(
+            f"a network of method '{recipe.method}' makes pictures, which no plain timm network does",
+            "export its predictor instead (--form predictor)",
+        )
+    merged = merged_network(method.merge())
+    card: dict[str, Any] = {
         "schema": 1,
+        "form": "merged",
+        "run": folder.name,
+        "method": recipe.method,
+        "backbone": merged.backbone.name,
+        "arguments": merged.arguments,
+        "input": {"channels": 3, "range": [0, 1], **merged.backbone.normalisation},
+        **_facts(recipe, task, method),
+    }
+    return write_export(out, merged.tensors, card)
+
+
+def _export_part(folder: RunFolder, opened: tuple[Recipe, Task, Method], out: Path, part: str) -> Path:
+    recipe, task, method = opened
+    network, made_of = method.export_network(part)
+    facts = _facts(recipe, task, method)
+    tile = method.tile()
+    card: dict[str, Any] = {
+        "schema": 2,
+        "form": "predictor",
         "run": folder.name,
         "method": recipe.method,
         "part": part,
         "network": type(network).__name__,
+        "config": method.config.model_dump(mode="json"),
+        "image_size": list(recipe.image.size),
         **made_of,
-        "input": {"channels": task.channels, "range": [0, 1], "adjacent_slices": task.adjacent_slices},
+        "backbone": _backbone_facts(backbone_in(method.predictor()), method.backbone_name),
+        "seed": recipe.seed,
+        "input": {
+            "channels": task.channels,
+            "range": [0, 1],
+            "adjacent_slices": task.adjacent_slices,
+            "tile": None if tile is None else list(tile),
+        },
         "output": {"channels": task.num_outputs, **task.output_values()},
-        "image": recipe.image.model_dump(mode="json"),
-        "task": facts,
+        **facts,
     }
-    return _written(out, network.state_dict(), card)
+    tensors = whole_state(network.eval())
+    again = exported_network(card)
+    load_whole_state(again, tensors)
+    if part == PREDICTOR:
+        card["output"]["shape"] = _compared(network, again, recipe, task)
+    return write_export(out, tensors, card)
 
 
-def _check_name(out: Path) -> None:
-    if out.suffix != ".safetensors":
-        raise InputError(f"'{out}' is no file of weights", "end its name with .safetensors")
+def _facts(recipe: Recipe, task: Task, method: Method) -> dict[str, Any]:
+    """What all cards say."""
+    facts: dict[str, Any] = {
+        "decides_over": method.decides_over,
+        "image": recipe.image.model_dump(mode="json"),
+        "task": task.to_dict(),
+        "versions": {"python": sys.version.split()[0]}
+        | {name: version for name, version in versions().items() if name in _VERSIONS},
+    }
+    entry = method_entries().get(recipe.method)
+    package = None if entry is None else entry.dist
+    if package is not None and package.name != "modicum":
+        facts["package"] = f"{package.name} {package.version}"
+    return facts
 
 
-def _written(out: Path, tensors: dict[str, Tensor], card: dict[str, Any]) -> Path:
-    """Weights, with the card in their metadata and beside them."""
-    metadata = {key: value if isinstance(value, str) else json.dumps(value) for key, value in card.items()}
-    out.parent.mkdir(parents=True, exist_ok=True)
-    card["weights"] = {"file": out.name, "sha256": save_tensors(out, tensors, metadata)}
-    write_text(out.with_suffix(".json"), json.dumps(card, indent=1, ensure_ascii=False) + "\n")
-    return out
+def _backbone_facts(backbone: Backbone | None, name: str | None) -> dict[str, Any] | None:
+    """What it takes to make a backbone again without the hub."""
+    if name is None:
+        return None
+    made = hub_architecture(name)
+    hub = {} if made is None else {"architecture": made[0], "arguments": made[1]}
+    return {"name": name, **hub, **({} if backbone is None else backbone.normalisation)}
 
 
 @torch.no_grad()
-def plain_head(head: nn.Module) -> nn.Linear:
-    """One linear layer that computes what a head does in prediction.
-
-    Args:
-        head: dropout, batch norms and one linear layer at the end, in any nesting of :class:`~torch.nn.Sequential`.
+def _compared(network: nn.Module, again: nn.Module, recipe: Recipe, task: Task) -> list[int]:
+    """The shape of one image's outputs, which two networks must agree on.
 
     Raises:
-        InputError: the head holds something else.
+        InputError: they do not: the file would not predict what the run predicts.
     """
-    *before, last = _flat(head)
-    if not isinstance(last, nn.Linear):
+    size = (1, task.channels, *recipe.image.size)
+    images = torch.rand(size, generator=torch.Generator().manual_seed(0))
+    with torch.random.fork_rng(devices=[]):
+        expected = predictor_outputs(network, images, ["check"], recipe.seed)
+        try:
+            found, problem = predictor_outputs(again.eval(), images, ["check"], recipe.seed), None
+        except Exception as error:  # of a network that is not whole, which may fail in any way
+            found, problem = expected.new_empty(0), error
+    scale = float(expected.abs().max().nan_to_num(1))
+    if expected.shape != found.shape or not torch.allclose(
+        expected, found, rtol=0, atol=_CLOSE * scale, equal_nan=True
+    ):
         raise InputError(
-            f"a head that ends in {type(last).__name__} is no linear layer", "use the run itself"
-        )
-    folded = copy.deepcopy(last)
-    for layer in reversed(before):
-        if isinstance(layer, nn.Dropout | nn.Identity):
-            continue
-        if not isinstance(layer, nn.BatchNorm1d) or layer.running_mean is None or layer.running_var is None:
-            raise InputError(f"a head with {type(layer).__name__} is no linear layer", "use the run itself")
-        scale = torch.rsqrt(layer.running_var + layer.eps)
-        shift = -layer.running_mean * scale
-        if layer.affine:
-            scale, shift = scale * layer.weight, shift * layer.weight + layer.bias
-        folded.bias.add_(folded.weight @ shift)
-        folded.weight.mul_(scale)
-    return folded
-
-
-def _flat(module: nn.Module) -> list[nn.Module]:
-    if isinstance(module, nn.Sequential):
-        return [layer for part in module for layer in _flat(part)]
-    return [module]
-
-
-def _arguments(body: Any, image_size: tuple[int, int], num_classes: int) -> dict[str, Any]:
-    """What ``timm.create_model`` has to be told besides the name."""
-    arguments: dict[str, Any] = {"num_classes": num_classes}
-    if isinstance(getattr(body, "global_pool", None), str):
-        arguments["global_pool"] = body.global_pool
-    if getattr(body, "patch_embed", None) is not None:
-        arguments["img_size"] = list(image_size)
-    return arguments
-
-
-def _named_for_timm(
-    name: str, body: Any, head: nn.Linear | None, arguments: dict[str, Any]
-) -> dict[str, Tensor]:
-    """Tensors of backbone and head, where there is one, under the names of timm's network, checked against it."""
-    import timm
-
-    try:
-        with torch.device("meta"):
-            expected = timm.create_model(name, **arguments).state_dict()
-    except (TypeError, AssertionError, RuntimeError) as error:
-        raise InputError(
-            f"timm makes no '{name}' with {arguments} ({error})", "use the run itself"
-        ) from error
-    classifier = str(body.pretrained_cfg.get("classifier") or "head")
-    named = dict(body.state_dict())
-    if head is not None:
-        named |= {f"{classifier}.weight": head.weight, f"{classifier}.bias": head.bias}
-    tensors = {
-        # Some networks have a 1x1 convolution for a classifier.
-        key: tensor.reshape(expected[key].shape)
-        if key in expected and key.startswith(classifier) and tensor.numel() == expected[key].numel()
-        else tensor
-        for key, tensor in named.items()
-    }
-    odd = sorted(
-        key
-        for key in set(tensors) | set(expected)
-        if key not in tensors or key not in expected or tensors[key].shape != expected[key].shape
-    )
-    if odd:
-        raise InputError(
-            f"timm's '{name}' has no place for {len(odd)} of the run's tensors (for instance '{odd[0]}')",
-            "use the run itself",
-        )
-    return tensors
+            f"the predictor of method '{recipe.method}' made again from its settings and tensors gives other outputs",
+            "keep all that it learns in parameters and persistent buffers of the predictor",
+        ) from problem
+    return list(expected.shape[1:])

@@ -1,4 +1,4 @@
-"""Maps that a predictor makes of images (of what is abnormal, say), as pictures of the images' own size."""
+"""Maps that a predictor computes from images (anomaly maps, for instance), as images of the original size."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,11 +14,11 @@ from modicum.data.writers import write_png
 from modicum.errors import InputError
 
 BITS = 16
-"""Of the PNG files: 65,535 stands for 1."""
+"""Scale of the PNG files: 65,535 is 1."""
 
 
 def check_makes_maps(network: nn.Module) -> None:
-    """Raises :class:`InputError` where a predictor has no maps."""
+    """Raises :class:`InputError` if a predictor has no maps."""
     if not callable(getattr(network, "maps", None)):
         raise InputError("this run's method makes no maps", "leave --maps out")
 

@@ -1,4 +1,4 @@
-"""Predicts any number of images in bounded memory; a broken one is a row with an error, and nothing is lost."""
+"""Predicts any number of images in bounded memory; a broken image is a row with an error."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ from modicum.progress import Bar, bar, say
 from modicum.tasks import ImageLevelTask
 
 _TOLD = 5
-"""Broken images that are named on the terminal; the table names them all."""
+"""Number of broken images that are named on the terminal; the table names them all."""
 
 
 @dataclass(frozen=True)
@@ -56,18 +56,18 @@ class _Part:
 
 @dataclass(frozen=True)
 class TablePredictor:
-    """Predicts images whose answers are a few numbers each, in bounded memory.
+    """Predicts a few numbers per image, in bounded memory.
 
     Attributes:
-        network: from images to outputs.
+        network: maps images to outputs.
         task: names the columns.
         settings: the preprocessing that the network was trained with.
         batch_size: images in one forward pass.
         precision: the run's precision setting.
         device: where to compute.
-        seed: of the run, for predictors that draw.
-        decide: makes answers of the outputs of all images; None where each output is an answer.
-        maps: folder for the maps that the network makes; None for no maps.
+        seed: the run's seed, for stochastic predictors.
+        decide: computes predictions from the outputs of all images; None if each output is a prediction.
+        maps: folder for the network's maps; None for no maps.
     """
 
     network: nn.Module
@@ -90,7 +90,7 @@ class TablePredictor:
 
         Args:
             refs: the images.
-            rows: what is known of each; their names are those of the table.
+            rows: known columns of each image, by their names in the table.
             out: the table.
 
         Raises:
@@ -177,7 +177,7 @@ class TablePredictor:
             shown.note(f"{broken} broken" if broken else "")
 
     def _outputs(self, read: Sequence[_Read], number: int) -> tuple[torch.Tensor, list[str]]:
-        """Outputs of one batch, on the CPU, and the names of its maps' files, where maps are asked for."""
+        """Outputs of one batch, on the CPU, and the names of its maps' files, if maps are written."""
         settings = self.settings
         shape = (len(read), settings.height, settings.width, settings.channels)
         pixels = np.empty(shape, dtype=settings.dtype)
@@ -203,8 +203,8 @@ class TableWriter:
 
     Args:
         path: ends in ``.csv`` or ``.parquet``.
-        columns: of the table.
-        numbers: which of them hold numbers in a Parquet file; the rest is text, or true and false.
+        columns: columns of the table.
+        numbers: which of them are numeric in a Parquet file; the rest is text or boolean.
     """
 
     def __init__(self, path: Path, columns: Sequence[str], numbers: Collection[str] = ()) -> None:

@@ -1,4 +1,4 @@
-"""Calls predictors: seeded where they draw, so that an image gets the same answer in any batch."""
+"""Calls predictors; stochastic ones with seeds, so that an image has the same prediction in any batch."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from modicum.engine.randomness import derive_seed, seed_globals
 
 
 def draws_answers(network: nn.Module) -> bool:
-    """Whether a predictor is given a seed for each image."""
+    """Whether a predictor takes a seed for each image."""
     return bool(getattr(network, "draws", False))
 
 
@@ -20,10 +20,10 @@ def predictor_outputs(network: nn.Module, images: Tensor, names: Sequence[str], 
     image, made of the run's seed and the image's file name; for all others PyTorch's generators are seeded.
 
     Args:
-        network: on the images' device.
+        network: the predictor, on the images' device.
         images: a batch.
         names: references of the images; what follows the last ``/`` counts.
-        seed: of the run.
+        seed: the run's seed.
     """
     keys = [name.rpartition("/")[2] for name in names]
     seed_globals("predict", seed, keys[0] if keys else "")

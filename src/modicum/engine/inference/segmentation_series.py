@@ -23,10 +23,10 @@ class SegmentationSeries:
     several. Each object's file is named after the first of its images.
 
     Args:
-        task: what is predicted.
+        task: the predicted task.
         out: the folder of predictions.
-        model: the name of what predicts.
-        pseudonym: stands for the patient.
+        model: name of the model.
+        pseudonym: name of the patient.
         number: SeriesNumber.
     """
 
@@ -39,11 +39,11 @@ class SegmentationSeries:
     _objects: dict[PurePosixPath, SegmentationObject] = field(default_factory=dict, init=False, repr=False)
 
     def add(self, job: Job, activated: Float[np.ndarray, "channels height width"]) -> PurePosixPath:
-        """Takes one image's prediction; returns the file that it will be in.
+        """Adds one image's prediction; returns the file that it will be in.
 
         Raises:
             InputError: the pseudonym is the patient's own name or id.
-            BrokenImageError: the image is no DICOM image any more.
+            BrokenImageError: the image is no longer a DICOM image.
         """
         regions = self.task.foreground_regions(activated)
         for file, segmented in self._objects.items():
@@ -57,7 +57,7 @@ class SegmentationSeries:
         return job.file
 
     def write(self) -> dict[str, str]:
-        """Writes all objects; returns, by file, why some could not be made."""
+        """Writes all objects; returns, by file, why some could not be written."""
         failed = {}
         for file, segmented in self._objects.items():
             try:

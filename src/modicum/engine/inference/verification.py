@@ -1,4 +1,4 @@
-"""Checks that a run's stores still hold what was written, and that it can be made again."""
+"""Checks that a run's stores are undamaged, and that their records can be recomputed."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,11 +19,11 @@ from modicum.wording import count_of
 
 @dataclass
 class Verification:
-    """What was found.
+    """Result of a verification.
 
     Attributes:
         lines: a line for each store.
-        damaged: records whose bytes are not what was written. They are noted, and made again by the next fit.
+        damaged: records whose bytes have changed since they were written. They are noted, and recomputed by the next fit.
     """
 
     lines: list[str] = field(default_factory=list)
@@ -35,8 +35,8 @@ def verify_stores(folder: RunFolder, recompute: int = 0, stores: Path | None = N
 
     Args:
         folder: a finished run, whose images are where they were.
-        recompute: so many records of each feature store, drawn at random, are computed again and compared.
-        stores: where its stores are; by default beside the run, or beside the comparison that it is a cell of.
+        recompute: number of records of each feature store, drawn at random, that are recomputed and compared.
+        stores: folder of its stores; by default next to the run, or next to the comparison that it belongs to.
 
     Raises:
         InputError: the run is unfinished, its stores are not there, or ``recompute`` is below 0.
@@ -68,7 +68,7 @@ def verify_stores(folder: RunFolder, recompute: int = 0, stores: Path | None = N
 
 
 def _stores_of(folder: RunFolder, given: Path | None) -> Path:
-    """Where a run's stores are; an empty folder would be filled with all images again."""
+    """The folder of a run's stores; an empty folder would be filled with all images again."""
     place = folder.stores if given is None else given
     if any(place.glob("images-*")):
         return place

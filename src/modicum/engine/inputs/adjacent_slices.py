@@ -1,4 +1,4 @@
-"""Neighbouring slices of stored images as their further channels (2.5-D)."""
+"""Adjacent slices of stored images as additional channels (2.5-D)."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,10 +15,10 @@ from modicum.tasks import Task
 
 @dataclass(frozen=True)
 class SliceReader:
-    """Reads grey slices with their neighbours, by the number of the row.
+    """Reads grey slices with their adjacent slices, by the row of the manifest.
 
     Attributes:
-        store: of the slices.
+        store: store of the slices.
         positions: of each row's slices in the store, in their order.
     """
 
@@ -26,7 +26,7 @@ class SliceReader:
     positions: Int[np.ndarray, "rows slices"]
 
     def __call__(self, rows: Int[np.ndarray, "batch"]) -> Shaped[np.ndarray, "batch height width slices"]:
-        """Copies of the records, a slice a channel."""
+        """Copies of the records, with one channel per slice."""
         wanted = self.positions[rows]
         records = self.store.get(wanted.ravel())[..., 0]
         return np.moveaxis(records.reshape(*wanted.shape, *records.shape[1:]), 1, -1)
@@ -61,7 +61,7 @@ def with_adjacent_slices(
             prepared.manifest, store.broken, recipe.data.skip_broken, broken_csv, "neighbouring slices"
         )
     store = store.with_channels(1)
-    positions = np.stack([store.positions_of(some) for some in around])
+    positions = np.stack([store.indices_of(some) for some in around])
     own = positions[:, [task.adjacent_slices]]
     positions = np.where(store.readable[positions], positions, own)
     return replace(prepared, adjacent_slices=(SliceReader(store, positions), np.arange(len(refs))))

@@ -1,4 +1,4 @@
-"""What is seen beside each image: masks, fields of view, saliency, targets, decoded into stores of their own."""
+"""Auxiliary images: masks, fields of view, saliency maps and target images, decoded into separate stores."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,6 +9,7 @@ from jaxtyping import Bool, Int, Shaped
 
 from modicum.batch import Kind
 from modicum.data.manifest import Manifest
+from modicum.data.same_place import PlacedImage, check_same_place
 from modicum.data.stores.image_store import ImageStore
 from modicum.engine.inputs.adjacent_slices import with_adjacent_slices
 from modicum.engine.inputs.preparation import (
@@ -22,15 +23,16 @@ from modicum.errors import InputError
 from modicum.progress import bar
 from modicum.tasks import DenseTask, Task
 from modicum.tasks.base import AuxiliaryImage
+from modicum.wording import count_of
 
 
 @dataclass(frozen=True)
 class AuxiliaryReader:
-    """Reads auxiliary images by position; position -1 stands for a row that has none.
+    """Reads auxiliary images by position in the store; position -1 is a row without one.
 
     Attributes:
-        store: of the auxiliary images.
-        absent: the code (or level) of every pixel of one that is not there.
+        store: store of the auxiliary images.
+        absent: the code (or level) of every pixel of a missing one.
     """
 
     store: ImageStore
@@ -66,11 +68,11 @@ def with_auxiliary_images(
     broken_csv: Path | None,
     further: Sequence[AuxiliaryImage] = (),
 ) -> PreparedData:
-    """Adds to prepared images what the task sees beside them, and reads the images in the task's channels.
+    """Adds the task's auxiliary images to prepared images, and reads the images in the task's channels.
 
     Raises:
-        InputError: an auxiliary image that is needed is not named, cannot be read, has another size than its image, or
-            holds values that mean nothing.
+        InputError: an auxiliary image that is needed is not named, cannot be read, has another size than its image,
+            lies elsewhere in the patient, or holds values that mean nothing.
     """
     prepared = replace(prepared, store=prepared.store.with_channels(task.channels_alone))
     own = {auxiliary.column for auxiliary in task.auxiliary_images}
@@ -79,7 +81,7 @@ def with_auxiliary_images(
         if auxiliary.column not in prepared.manifest.table:
             _check_required(prepared.manifest, auxiliary)
             continue
-        if recipe.image.crop != "none":  # a box that is found in the image itself
+        if recipe.image.crop != "none":  # the crop is found in each image itself
             raise InputError(
                 f"crop '{recipe.image.crop}' does not go with column '{auxiliary.column}', which would not follow",
                 "leave the crop out, and use resize 'pad' to keep the aspect ratio",
@@ -93,7 +95,7 @@ def with_auxiliary_images(
 
 
 def _matching(pattern: AuxiliaryImage, manifest: Manifest) -> list[AuxiliaryImage]:
-    """An auxiliary image for each column that a name such as ``masks:*`` fits; the pattern itself where none does."""
+    """An auxiliary image for each column that matches a name such as ``masks:*``; the pattern itself if none does."""
     if not pattern.column.endswith("*"):
         return [pattern]
     columns = [str(name) for name in manifest.table if str(name).startswith(pattern.column[:-1])]
@@ -124,7 +126,7 @@ def _with_auxiliary(
     if auxiliary.required and not named.all():
         row = int(np.flatnonzero(~named)[0])
         raise InputError(
-            f"{manifest.place(row)} names no {column} ({int((~named).sum())} of {len(named)} rows)",
+            f"{manifest.describe_row(row)} names no {column} ({int((~named).sum())} of {len(named)} rows)",
             "fill in the cells or delete the rows",
         )
     refs = manifest.subset(named).refs(column)
@@ -136,15 +138,14 @@ def _with_auxiliary(
         prepared = _subset(prepared, _readable(named, store))
         return _with_auxiliary(prepared, auxiliary, task, recipe, stores, workers, broken_csv)
     positions = np.full(len(manifest), -1, dtype=np.int64)
-    positions[named] = store.positions_of(refs)
+    positions[named] = store.indices_of(refs)
     if auxiliary.kind == "image":
         store = store.with_channels(auxiliary.channels)
-    _check_sizes(prepared, store, positions, column)
-    notes = prepared.notes
+    notes = [*prepared.notes, *_check_places(prepared, store, positions, column)]
     of_task = auxiliary in task.auxiliary_images
     if auxiliary.kind == "label_map" and of_task and isinstance(task, DenseTask):
         rows = np.flatnonzero(positions >= 0)
-        places = [f"{manifest.place(row)}: its {column}" for row in rows.tolist()]
+        places = [f"{manifest.describe_row(row)}: its {column}" for row in rows.tolist()]
         notes = [
             *notes,
             *task.validate_label_values(column, _codes_held(store, positions[rows], column), places),
@@ -189,18 +190,34 @@ def _subset(prepared: PreparedData, kept: Bool[np.ndarray, "rows"]) -> PreparedD
     )
 
 
-def _check_sizes(
+def _check_places(
     prepared: PreparedData, store: ImageStore, positions: Int[np.ndarray, "rows"], column: str
-) -> None:
-    images = prepared.store.facts
-    others = store.facts
+) -> list[str]:
+    """Checks that all have their images' size and lie where they do; notes what their files leave open."""
+    images, others = prepared.store.facts, store.facts
+    turned, silent = [], []
     for row, (own, other) in enumerate(zip(prepared.positions, positions, strict=True)):
         image, beside = images[own], others[other] if other >= 0 else None
         if image is None or beside is None:
             continue
-        if (image.height, image.width) != (beside.height, beside.width):
-            raise InputError(
-                f"{prepared.manifest.place(row)}: its {column} is {beside.height} x {beside.width} pixels, "
-                f"the image {image.height} x {image.width}",
-                f"give a {column} of the image's size",
-            )
+        check_same_place(
+            PlacedImage.of_facts(image),
+            PlacedImage.of_facts(beside),
+            f"{prepared.manifest.describe_row(row)}: its {column}",
+        )
+        if (image.orientation or 1) != (beside.orientation or 1):
+            turned.append(row)
+        if beside.plane is None and image.plane is not None and beside.format == "nifti":
+            silent.append(row)
+    notes = []
+    if turned:
+        notes.append(
+            f"{count_of(len(turned), 'image')} and their {column} are turned differently by EXIF, first "
+            f"{prepared.manifest.describe_row(turned[0])}: check that each {column} lies on the upright image."
+        )
+    if silent:
+        notes.append(
+            f"{count_of(len(silent), column)} ({prepared.manifest.describe_row(silent[0])} first) have no orientation "
+            f"(sform_code and qform_code are 0), their images have: where they lie is not checked."
+        )
+    return notes

@@ -1,4 +1,4 @@
-"""From stores and targets to batches."""
+"""Assembles batches from stores and targets."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -26,7 +26,7 @@ from modicum.engine.inputs.prefetching import Prefetched
 from modicum.engine.randomness import derive_seed
 from modicum.transforms import apply_views_to_batch
 
-# Bytes of a batch from which reading it is worth a thread of its own.
+# Batches of at least this many bytes are read in a separate thread.
 _LARGE = 1 << 20
 
 
@@ -39,25 +39,25 @@ class Stored:
     """One input of a batch that is read from a store.
 
     Attributes:
-        read: from positions in the store to an array, first axis the batch.
-        positions: where each row of the manifest stands in the store, for each view ``[views, rows]``.
+        read: maps positions in the store to an array, first axis the batch.
+        positions: position of each row of the manifest in the store, for each view ``[views, rows]``.
     """
 
     read: Callable[[np.ndarray], np.ndarray]
     positions: Int[np.ndarray, "views rows"]
 
     def of(self, rows: np.ndarray, views: np.ndarray | None) -> np.ndarray:
-        """Records of rows of the manifest, each in its view; the first view where there is one only."""
+        """Records of rows of the manifest, each in its view; the first view if there is only one."""
         several = views is not None and len(self.positions) > 1
         return self.read(self.positions[views[rows] if several and views is not None else 0, rows])
 
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """Which rows of the manifest each batch of an epoch shows.
+    """The rows of the manifest in each batch of an epoch.
 
     Attributes:
-        rows: of each batch.
+        rows: rows of each batch.
         other_rows: by prefix of further inputs (``fellow_``, ``partner_``), the rows they are taken from, as ``rows``.
         views: number of the view of each row of the manifest; None where there is one only.
         pairs: by input without pairs, the row that each row of the manifest takes it from.
@@ -69,13 +69,13 @@ class BatchPlan:
     pairs: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def after(self, batches: int) -> "BatchPlan":
-        """The plan without the first so many batches."""
+        """The plan without the first batches."""
         others = {prefix: rows[batches:] for prefix, rows in self.other_rows.items()}
         return replace(self, rows=self.rows[batches:], other_rows=others)
 
 
 class StoredBatches(Dataset[Batch]):
-    """Whole batches by number: inputs from stores, with targets and the rows they belong to.
+    """Whole batches by number: inputs from stores, with targets and rows.
 
     Args:
         stored: inputs by the name they have in a batch.
@@ -121,7 +121,7 @@ class StoredBatches(Dataset[Batch]):
 
 @dataclass(frozen=True)
 class StageData:
-    """What a stage learns from.
+    """The training and validation data of a stage.
 
     Attributes:
         stored: inputs of a batch that are read from stores, by name.
@@ -156,7 +156,7 @@ class StageData:
 
     @property
     def shows_images(self) -> bool:
-        """Whether batches have an ``image``, which can be augmented."""
+        """Whether batches have an ``image`` to augment."""
         return "image" in self.stored or "image" in self.live
 
     def batches(self, plan: BatchPlan) -> StoredBatches:
@@ -173,7 +173,7 @@ class StageData:
         return self.batches(BatchPlan(parts, others))
 
     def _fixed_partners(self, sampling: str) -> np.ndarray:
-        """Of each row of the manifest, a training row, wherever and whenever it is asked for."""
+        """The partner of each row of the manifest, a training row; the same in every process and epoch."""
         order = epoch_order(self.sampling_labels, sampling, seed=derive_seed("partners in order"))
         return self.train_rows[np.resize(order, self._manifest_rows)]
 
@@ -201,7 +201,7 @@ class StageData:
         return {} if fellows is None else {FELLOW: [fellows[rows] for rows in batches]}
 
     def drawn_pairs(self, *seed_key: int | str) -> dict[str, np.ndarray]:
-        """For inputs without pairs, the training row that each row takes them from."""
+        """For unpaired inputs, the training row that each row takes them from."""
         drawn = {}
         for name in self.shuffled:
             generator = np.random.default_rng(derive_seed("partners", name, *seed_key))
@@ -211,7 +211,7 @@ class StageData:
         return drawn
 
     def drawn_views(self, *seed_key: int | str) -> np.ndarray | None:
-        """The view that each row is shown in; None where there is one only."""
+        """The view of each row; None if there is only one."""
         if len(self.views) == 1:
             return None
         generator = np.random.default_rng(derive_seed("views", *seed_key))
@@ -239,7 +239,7 @@ class StageData:
 
 
 def loader(batches: StoredBatches, workers: int, pin: bool) -> Iterable[Batch]:
-    """Whole batches in their order; large ones are read ahead by a thread where there are no processes for it."""
+    """Whole batches in order; large ones are read ahead by a thread if there are no worker processes."""
     made: DataLoader[Batch] = DataLoader(
         batches,
         batch_size=None,
@@ -263,7 +263,7 @@ def in_batches(rows: np.ndarray, batch_size: int) -> list[np.ndarray]:
 
 
 def as_network_input(batch: Batch, kinds: Kinds = None) -> Batch:
-    """Stored images and saliency ``[b, h, w, c]`` to ``[b, c, h, w]`` float32 in ``[0, 1]``; all else as it is.
+    """Converts stored images and saliency ``[b, h, w, c]`` to ``[b, c, h, w]`` float32 in ``[0, 1]``; other inputs stay.
 
     Args:
         batch: as it was loaded; images of whole numbers (uint8 or uint16) are stored ones.
@@ -278,17 +278,17 @@ def as_network_input(batch: Batch, kinds: Kinds = None) -> Batch:
 
 
 def to_unit_range(images: Tensor) -> Tensor:
-    """uint8 or uint16 ``[b, h, w, c]`` to float32 ``[b, c, h, w]`` in ``[0, 1]``, on the device where the images are."""
+    """Converts uint8 or uint16 ``[b, h, w, c]`` to float32 ``[b, c, h, w]`` in ``[0, 1]``, on the images' device."""
     highest = 255 if images.dtype == torch.uint8 else 65535
     if images.dtype == torch.uint8:
         images = images.permute(0, 3, 1, 2).contiguous().float()
-    else:  # few operations know uint16
+    else:  # few operations support uint16
         images = images.float().permute(0, 3, 1, 2).contiguous()
     return images.div_(highest)
 
 
 def in_channels_last(batch: Batch, kinds: Kinds = None) -> Batch:
-    """Images in the memory layout that convolutions are quick with on a GPU."""
+    """Images in the memory layout that is fastest for convolutions on a GPU (channels last)."""
     images = {
         name: batch[name].contiguous(memory_format=torch.channels_last)
         for name in names_of(batch, Kind.IMAGE, kinds=kinds)

@@ -1,4 +1,4 @@
-"""Boxes of prepared images: checked, and moved into the pixels that the store keeps."""
+"""Boxes of prepared images: checked, and converted to pixels of the stored images."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -29,14 +29,14 @@ from modicum.wording import count_of, listed
 def located_boxes(
     manifest: Manifest, store: ImageStore, positions: np.ndarray, options: BoxOptions, workers: int
 ) -> tuple[Manifest, BoxSource | None, list[str]]:
-    """The boxes of a manifest in pixels of the stored images; None where it has no column of them.
+    """The boxes of a manifest in pixels of the stored images; None if it has no column of boxes.
 
     The manifest's own column then holds what was checked: pixels of the upright image files.
 
     Args:
         manifest: rows whose images are in the store.
-        store: of the images.
-        positions: where each row stands in it.
+        store: store of the images.
+        positions: position of each row in it.
         options: how boxes are read.
         workers: processes that read images of a store which does not know where they lie in it.
 
@@ -60,7 +60,7 @@ def located_boxes(
 def box_inputs(
     boxes: BoxSource | None, reads: Sequence[str], stage: str, train_rows: np.ndarray
 ) -> dict[str, Stored]:
-    """What a stage that reads boxes gets in its batches: ``boxes`` with ``box_classes``, and ``box_scores`` if it asks.
+    """The inputs of a stage that reads boxes: ``boxes`` with ``box_classes``, and ``box_scores`` if it asks for them.
 
     Nothing for a stage that does not read boxes.
 
@@ -98,7 +98,7 @@ def _moved(
             continue
         xyxy = stored_boxes(boxes.xyxy, placement)
         has_area, kept = large_enough(xyxy, 0), large_enough(xyxy, min_side)
-        left, top, right, bottom = placement.shown
+        left, top, right, bottom = placement.visible
         inside = (boxes.xyxy[:, :2] >= (left, top)).all(1) & (boxes.xyxy[:, 2:] <= (right, bottom)).all(1)
         gone += int((~has_area).sum())
         small += int((has_area & ~kept).sum())
@@ -111,7 +111,7 @@ def _moved(
         notes.append(f"left out: {count_of_boxes(gone)} in what is cut off the image (crop or resize)")
     if small:
         notes.append(
-            f"left out: {count_of_boxes(small)} with a side shorter than {min_side:g} pixels of the resized image "
+            f"left out: {count_of_boxes(small)} with a side shorter than {min_side:g} of the resized image's pixels "
             "(box option min_side)"
         )
     return rows, notes

@@ -16,10 +16,10 @@ Read = TypeVar("Read")
 def read_ahead(
     items: Iterable[tuple[Name, ImageRef]], read: Callable[[ImageRef], Read], batch_size: int
 ) -> Iterator[list[tuple[Name, Read | BrokenImageError]]]:
-    """Batches of what ``read`` makes of images (or their errors) in order, ahead by two batches at the most.
+    """Batches of the results of ``read`` for images (or their errors), in order, at most two batches ahead.
 
     Args:
-        items: each image with what it is called.
+        items: each image with its name.
         read: run in threads; may raise :class:`~modicum.errors.BrokenImageError`.
         batch_size: images in a batch.
     """

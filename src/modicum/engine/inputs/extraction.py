@@ -46,19 +46,19 @@ _PATIENCE = 1800.0
 
 @dataclass(frozen=True)
 class Extraction:
-    """What a stage is run over, and with what.
+    """Inputs and settings of an extraction.
 
     Attributes:
         stage: makes the records; its network must hold its final weights.
         images: decoded images.
-        positions: which of them, by their place in ``images``; one for each row of the manifest.
-        folder: where stores are kept.
+        positions: index in ``images`` of each row of the manifest.
+        folder: folder of the stores.
         backbone: name and digest of the frozen network.
         batch_size: images in one forward pass.
         precision: the run's precision setting.
         device: where to compute.
-        rank: of this process among those that extract together.
-        world: how many they are.
+        rank: rank of this process among those that extract together.
+        world: number of these processes.
     """
 
     stage: ExtractStage
@@ -92,7 +92,7 @@ class Extraction:
         )
 
     def key(self, content: str, view: str) -> str:
-        """What the record of one view of an image is called."""
+        """The key of the record of one view of an image."""
         return content if view == "identity" else f"{content}@{view}"
 
     def record_keys(self) -> list[str]:
@@ -163,7 +163,7 @@ class LiveStage:
 
 
 def record_spec(extraction: Extraction) -> RecordSpec:
-    """What one record is, found by making the first."""
+    """Shape and type of a record, from computing the first."""
     first = extraction.records(extraction.positions[:1], "identity")
     spec = RecordSpec(str(first.dtype).removeprefix("torch."), tuple(first.shape[1:]))
     return RecordSpec(spec.dtype, spec.shape, _PAGE) if spec.nbytes > 16 * _PAGE else spec
@@ -207,8 +207,8 @@ def _add_missing(extraction: Extraction, writer: ShardWriter) -> None:
             if extraction.is_own(content) and key not in writer and key not in seen:
                 seen.add(key)
                 todo[view].append(int(position))
-    # Hashing and writing take as long as a GPU's forward pass: one goes on during the other. On a CPU both would
-    # want the same cores.
+    # Hashing and writing take as long as a GPU's forward pass, so they run in parallel. On a CPU both would
+    # need the same cores.
     ahead = Prefetched(_made(extraction, todo), lambda _: extraction.device.type != "cpu")
     with bar(extraction.stage.name, len(seen)) as shown:
         for keys, records in ahead:
@@ -268,7 +268,7 @@ def _sizes(place: Path) -> dict[str, int]:
 
 
 def _too_large(extraction: Extraction, spec: RecordSpec, disk_bytes: float | None) -> str | None:
-    """Why a store of these records is not to be made; None if it may."""
+    """Why a store of these records must not be created; None if it may."""
     needed = len(set(extraction.record_keys())) * spec.stride
     if disk_bytes is not None and needed > disk_bytes:
         return f"a store needs {size_text(needed)}, {size_text(int(disk_bytes))} are allowed"
@@ -325,7 +325,7 @@ def larger_records(extraction: Extraction, *, skip_damaged: bool = True) -> Stor
 
 
 def _as_stored(extraction: Extraction, store: ShardStore, part: RecordPart) -> Stored:
-    places = np.array([store.position_of(key) for key in extraction.record_keys()], dtype=np.int64)
+    places = np.array([store.index_of(key) for key in extraction.record_keys()], dtype=np.int64)
     return Stored(RecordReader(store, part), places.reshape(len(extraction.stage.views), -1))
 
 

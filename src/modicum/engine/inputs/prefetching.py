@@ -1,4 +1,4 @@
-"""Reading ahead in a thread: copying large records out of memory maps needs no Python meanwhile."""
+"""Reads ahead in a thread: copying large records out of memory maps does not hold Python's lock."""
 
 import queue
 import threading
@@ -11,12 +11,12 @@ _END = object()
 
 
 class Prefetched(Generic[T]):
-    """An iterable whose next item is made ready in a thread while the present one is used.
+    """An iterable whose next item is prepared in a thread while the current one is used.
 
     Args:
         items: what to iterate over, in its order.
         worthwhile: whether items like the first are worth a thread.
-        depth: items that wait at most, besides the one being made.
+        depth: largest number of waiting items, in addition to the one being prepared.
     """
 
     def __init__(self, items: Iterable[T], worthwhile: Callable[[T], bool], depth: int = 1) -> None:
@@ -30,7 +30,7 @@ class Prefetched(Generic[T]):
 
     def __iter__(self) -> Iterator[T]:
         items = iter(self._items)
-        for first in items:  # nothing is read before it is asked for
+        for first in items:  # nothing is read before the first request
             rest = chain([first], items)
             yield from self._ahead(rest) if self._worthwhile(first) else rest
 
@@ -53,7 +53,7 @@ class Prefetched(Generic[T]):
                     if not put(item):
                         return
                 put(_END)
-            except BaseException as error:  # handed to the reader, who raises it
+            except BaseException as error:  # raised in the reading thread
                 put(error)
 
         thread = threading.Thread(target=read, daemon=True)

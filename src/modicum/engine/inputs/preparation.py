@@ -1,4 +1,4 @@
-"""Everything that happens to the data before the first training step, and is checked there once."""
+"""Prepares the data before the first training step: reads, checks, decodes and splits them."""
 
 import csv
 import io
@@ -12,7 +12,7 @@ import numpy as np
 from modicum.atomic_files import write_text
 from modicum.batch import Kind
 from modicum.data.boxes import BoxOptions, BoxSource
-from modicum.data.checks.duplicates import resolve_leaks
+from modicum.data.checks.duplicates import contradiction_notes, resolve_leaks
 from modicum.data.checks.fingerprint import fingerprint
 from modicum.data.checks.scan import ScanResult
 from modicum.data.held_out import hold_out
@@ -27,7 +27,7 @@ from modicum.engine.recipe.settings import DataSettings, ImageSettings, Recipe
 from modicum.engine.run_folder import RunFolder
 from modicum.errors import BrokenImageError, InputError
 from modicum.progress import bar, say
-from modicum.tasks import DEFAULT_TASK, Task, task_class, task_of
+from modicum.tasks import DEFAULT_TASK, ImageLevelTask, Task, task_class, task_of
 
 Source = tuple[Callable[[np.ndarray], np.ndarray], np.ndarray]
 AuxiliarySources = Mapping[str, Source]
@@ -42,7 +42,7 @@ class PreparedData:
         store: decoded images.
         positions: where each row of the manifest stands in the store.
         notes: what a reader of the report should know (rows dropped, leaks allowed, ...).
-        auxiliary_images: what is seen beside each image, by column: how it is read, and where each row's stands.
+        auxiliary_images: auxiliary images, by column: how they are read, and the position of each row's.
         adjacent_slices: where networks see slices together: how they are read, and where each row's stand.
         boxes: of each row, in pixels of the stored images; None where the manifest has none.
         kinds: what each of the auxiliary images is.
@@ -59,7 +59,7 @@ class PreparedData:
 
     @property
     def images(self) -> Source:
-        """What networks get as images: how it is read, and where each row's stands."""
+        """The input images of networks: how they are read, and the position of each row's."""
         return self.adjacent_slices or (self.store.get, self.positions)
 
     def rows(self, split: str) -> np.ndarray:
@@ -67,7 +67,7 @@ class PreparedData:
         return np.flatnonzero(self.manifest.table["split"].to_numpy() == split)
 
     def with_digests(self) -> Manifest:
-        """What a run keeps of the manifest: with the SHA-256 of every image, to know it wherever it is met again.
+        """The manifest for the run folder: with the SHA-256 of every image, to recognise it in other data.
 
         Reports stay where they are: their words may be about a person.
         """
@@ -77,7 +77,7 @@ class PreparedData:
         return kept.with_columns(sha256=digests)
 
     def fingerprint(self) -> dict[str, Any]:
-        """What the data set is like; see :mod:`modicum.data.checks.fingerprint`."""
+        """Statistics of the data set; see :mod:`modicum.data.checks.fingerprint`."""
         facts = [self.store.facts[position] for position in self.positions]
         scanned = ScanResult(facts, list(self.store.broken))
         return fingerprint(self.manifest, scanned, stores=self.store.folder.parent)
@@ -104,7 +104,7 @@ def read_manifest(data: DataSettings, task: str) -> Manifest:
 def store_settings(
     image: ImageSettings, task: str = DEFAULT_TASK, options: Mapping[str, Any] | None = None
 ) -> StoreSettings:
-    """What the image store must be built with. Raises :class:`InputError` for settings that the task refuses."""
+    """Settings of the image store. Raises :class:`InputError` for settings that the task does not support."""
     general = StoreSettings(*image.size, resize=image.resize, crop=image.crop, window=image.window)
     return task_class(task).store_settings(general, options or {})
 
@@ -125,7 +125,7 @@ def stored(
     store = ImageStore.build_or_open(manifest.refs(), stores, settings, workers=workers, on_broken="collect")
     if store.broken:
         manifest = _without_broken(manifest, store.broken, skip_broken, broken_csv)
-    return manifest, store, store.positions_of(manifest.refs())
+    return manifest, store, store.indices_of(manifest.refs())
 
 
 def prepare(recipe: Recipe, folder: RunFolder, stores: Path, workers: int) -> PreparedData:
@@ -135,6 +135,8 @@ def prepare(recipe: Recipe, folder: RunFolder, stores: Path, workers: int) -> Pr
         InputError: whatever is wrong with the data, before any training.
     """
     manifest = read_manifest(recipe.data, recipe.task)
+    if issubclass(task_class(recipe.task), ImageLevelTask):
+        task_for(manifest, recipe)  # labels that do not fit the loss are refused before any image is decoded
     notes: list[str] = []
     manifest, store, positions = stored(
         manifest,
@@ -154,11 +156,12 @@ def prepare(recipe: Recipe, folder: RunFolder, stores: Path, workers: int) -> Pr
         manifest, dropped = resolve_leaks(manifest, facts, recipe.data.leaks, stores)
         notes += dropped
         if dropped:
-            positions = store.positions_of(manifest.refs())
+            positions = store.indices_of(manifest.refs())
     manifest = with_parts(manifest, recipe)
     if recipe.chooses_by_test():
         notes.append("the weights are chosen on the test images (select=oracle): their scores are too good")
-    positions = store.positions_of(manifest.refs())
+    positions = store.indices_of(manifest.refs())
+    notes += contradiction_notes(manifest, [store.facts[position] for position in positions])
     options = BoxOptions.of(recipe.data.box_options)
     manifest, boxes, of_boxes = located_boxes(manifest, store, positions, options, workers)
     notes = [*manifest.notes, *notes, *of_boxes]
@@ -179,9 +182,9 @@ def with_parts(manifest: Manifest, recipe: Recipe) -> Manifest:
 
 
 def task_for(manifest: Manifest, recipe: Recipe) -> Task:
-    """The task of a recipe with what a manifest says of its classes."""
+    """The task of a recipe for the data of a manifest, with the outputs that its loss needs."""
     options = {**recipe.options, **recipe.data.model_dump(include={"classes", "ordered"})}
-    return task_of(manifest, recipe.task, options)
+    return task_of(manifest, recipe.task, options).for_loss(recipe.training.loss)
 
 
 def pixel_statistics(prepared: PreparedData) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -220,7 +223,7 @@ def _without_broken(
 def raise_or_note_broken(
     manifest: Manifest, broken: Sequence[BrokenImageError], skip: bool, broken_csv: Path | None, what: str
 ) -> None:
-    """Names broken files, and lists them in ``broken_csv`` where they are to be set aside.
+    """Reports broken files, and lists them in ``broken_csv`` if they are set aside.
 
     Raises:
         InputError: they are not.
@@ -239,7 +242,7 @@ def raise_or_note_broken(
 
 
 def write_broken(path: Path, broken: Sequence[BrokenImageError]) -> None:
-    """Adds images and reasons to ``broken.csv``; one that is in it already stays as it is."""
+    """Adds images and reasons to ``broken.csv``; existing entries are not changed."""
     rows = [[error.image, error.reason] for error in broken]
     if path.is_file():
         with path.open(encoding="utf-8", newline="") as file:

@@ -14,7 +14,7 @@ from modicum.tasks.base import Batch
 def reference_reader(
     prepared: PreparedData, task: Task, targets: Mapping[str, np.ndarray]
 ) -> Callable[[], Batch]:
-    """Reads the reference rows when asked, on the CPU; gives an empty batch where there are none."""
+    """Reads the reference rows when called, on the CPU; returns an empty batch if there are none."""
 
     def read() -> Batch:
         rows = prepared.rows(REFERENCE)

@@ -1,4 +1,4 @@
-"""What the stages of a method read: images, and what earlier stages made of them."""
+"""Inputs of a method's stages: images, and the outputs of earlier stages."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,14 +24,14 @@ from modicum.tasks import Task
 
 @dataclass
 class StageInputs:
-    """Collects what extract stages provide, and hands each train stage what it reads.
+    """Collects the outputs of extract stages, and gives each training stage its inputs.
 
     Attributes:
         recipe: the run's settings.
         prepared: manifest and images.
-        task: for the labels that sampling goes by.
+        task: the task, for labels of balanced sampling.
         targets: arrays over all rows of the manifest.
-        stores: where feature stores are kept.
+        stores: folder of the feature stores.
         device: where to compute.
     """
 
@@ -70,7 +70,7 @@ class StageInputs:
                 torch.cuda.empty_cache()
 
     def of(self, stage: TrainStage | FitStage) -> StageData:
-        """The data of a stage that learns or is fitted."""
+        """The data of a stage that is trained or fitted."""
         read_images, image_positions = self.prepared.images
         images = Stored(read_images, image_positions[None])
         seen = {
@@ -89,7 +89,7 @@ class StageInputs:
             if base not in available:
                 raise ValueError(f"stage '{stage.name}' reads '{name}', which no stage before it provides")
             inputs[name] = available[base]
-            # With boxes come their classes, and with any input of another row what lies on that row's image.
+            # With boxes come their classes, and with any input of another row the masks and boxes of that row's image.
             of_row = {**(boxes if base == "boxes" else {}), **seen}
             inputs |= {prefix + other: source for other, source in of_row.items()}
         prefixes = {prefix_of(name) for name in stage.reads}
@@ -112,11 +112,11 @@ class StageInputs:
         )
 
     def _kinds_of_records(self) -> dict[str, Kind]:
-        """Kinds of what extract stages provide: features, unless the name has a kind by convention."""
+        """Kinds of the outputs of extract stages: features, unless the name has a kind by convention."""
         return {name: Kind.FEATURES for name in self._made if kind_of(name) is None}
 
     def _rows_of(self, stage: TrainStage | FitStage) -> tuple[np.ndarray, np.ndarray]:
-        """Rows to learn from, and rows to validate on.
+        """Training rows and validation rows.
 
         Raises:
             InputError: the stage can learn from none of the training rows.
@@ -149,7 +149,7 @@ class StageInputs:
         }
 
     def _fellows(self, train_rows: np.ndarray, val_rows: np.ndarray) -> np.ndarray:
-        """Of each row, the row of the patient's other eye in the same part of the data, or the row itself.
+        """For each row, the row of the patient's other eye in the same split, or the row itself.
 
         A row to learn from has its fellow among these, all others among those of their split.
         """
@@ -174,13 +174,13 @@ class StageInputs:
         return rows
 
     def _sampling_labels(self, rows: np.ndarray) -> np.ndarray:
-        """What balanced sampling goes by; where nothing is known of the images they are all alike."""
+        """Labels of balanced sampling; one for all images if the task has no labels."""
         if not self.targets:
             return np.zeros(len(rows), dtype=np.int64)
         return self.task.sampling_labels({name: values[rows] for name, values in self.targets.items()})
 
     def describe(self) -> dict[str, Any] | None:
-        """For ``metrics.json``: where features came from and what they take on the disk; None without any."""
+        """For ``metrics.json``: the source of features and their size on disk; None without features."""
         if not self._made:
             return None
         sizes = [_bytes_per_image(made) for made in self._made.values() if isinstance(made, Stored)]
@@ -189,7 +189,7 @@ class StageInputs:
 
 
 def _checked(mask: object, stage: str, rows: int) -> np.ndarray:
-    """What a stage says it learns from: anything but one true or false a row would choose rows by accident."""
+    """Checks a stage's choice of training rows: one boolean per row; anything else would select rows by accident."""
     if isinstance(mask, np.ndarray) and mask.dtype == bool and mask.shape == (rows,):
         return mask
     found = f"{mask.dtype} {list(mask.shape)}" if isinstance(mask, np.ndarray) else type(mask).__name__
@@ -200,7 +200,7 @@ def _checked(mask: object, stage: str, rows: int) -> np.ndarray:
 
 
 def _bytes_per_image(stored: Stored) -> int:
-    """Bytes of one image's records in all views, as they lie on the disk."""
+    """Bytes on disk of one image's records in all views."""
     reader = stored.read
     assert isinstance(reader, RecordReader)
     return reader.store.spec.stride * len(stored.positions)

@@ -1,1 +1,1 @@
-"""The recipe: every setting of a run, and how it is made from what a user gave."""
+"""The recipe: every setting of a run, and how it is resolved from the user's settings."""

@@ -1,4 +1,4 @@
-"""``--set KEY=VALUE``: which setting a key means, and its value."""
+"""Parses ``--set KEY=VALUE``: resolves a key to its setting, and reads the value."""
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +19,7 @@ from modicum.engine.recipe.settings import (
 )
 from modicum.errors import InputError, did_you_mean
 
-# What other programs call these settings: too far from our names to be found by their letters.
+# Names of these settings in other programs, too different from ours to be matched by spelling.
 _OTHER_NAMES = {
     "learning_rate": "lr",
     "scheduler": "schedule",
@@ -59,7 +59,7 @@ def overridden(
         if path[0] == "training":
             for defaults in values.get("stages", {}).values():
                 defaults.pop(path[1], None)
-    for path, value in of_stages:  # whatever was set for all stages, in any order
+    for path, value in of_stages:  # after the settings of all stages, in any order
         _put(values, path, value)
     return values
 
@@ -72,7 +72,7 @@ def _put(values: dict[str, Any], path: Sequence[str], value: Any) -> None:
 
 
 def _stage_path(key: str, value: Any, stages: Sequence[str]) -> list[str] | None:
-    """Where a stage's own setting goes; None for a setting of another kind.
+    """The path of a stage's setting in the recipe; None for a setting of another kind.
 
     Raises:
         InputError: a stage has no such setting.
@@ -107,7 +107,7 @@ def _matching_path(key: str, paths: Sequence[str], stages: Sequence[str]) -> str
         before, _, word = key.rpartition(".")
         if before and before in {path.split(".")[0] for path in paths}:
             known = {path.split(".")[-1] for path in paths if path.startswith(f"{before}.")}
-        elif before:  # no part of a recipe, so a stage was meant
+        elif before:  # not a part of a recipe, so a stage was meant
             word, known = before, set(stages) or known
         other = difflib.get_close_matches(word, _OTHER_NAMES, n=1, cutoff=0.8)
         word = _OTHER_NAMES[other[0]] if other else word

@@ -15,14 +15,14 @@ def names_a_file(augmentation: object) -> bool:
 
 
 def read_augmentation(path: Path) -> list[dict[str, Any]]:
-    """The operations in a file, with all their parameters, as a recipe has them.
+    """The operations in a file, with all their parameters, in a recipe's format.
 
     Args:
         path: of a mapping with ``policies`` (what ``aadg`` writes as ``policy.yaml``), or of a list of operations, of
             which one may be ``{name: policy, policies: ...}``.
 
     Raises:
-        InputError: the file cannot be read, or says something that is no augmentation; with the place in it.
+        InputError: the file cannot be read, or its content is not an augmentation; names the location in it.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))

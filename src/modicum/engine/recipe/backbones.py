@@ -5,6 +5,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 from modicum.data.weights_file import read_weights, weights_digest, written_normalisation
 from modicum.engine.randomness import seed_globals
@@ -14,6 +15,8 @@ from modicum.nn import Backbone, load_backbone_weights
 from modicum.nn.pos_embed import with_resized_pos_embed
 
 _HUB = "huggingface.co"
+ON_HUB = "hf-hub:"
+"""What a backbone's name begins with that only the model hub knows."""
 
 
 def make_backbone(
@@ -83,6 +86,16 @@ def native_size(name: str) -> tuple[int, int]:
 def backbone_digest(backbone: Backbone) -> str:
     """SHA-256 of a backbone's tensors: what a run remembers of a frozen backbone instead of its weights."""
     return weights_digest(backbone.body.state_dict())
+
+
+def hub_architecture(name: str) -> tuple[str, dict[str, Any]] | None:
+    """What timm makes of a name of the model hub (``hf-hub:...``): an architecture and its arguments; None for others."""
+    if not name.startswith(ON_HUB):
+        return None
+    from timm.models import load_model_config_from_hf
+
+    _, architecture, arguments = load_model_config_from_hf(name.removeprefix(ON_HUB))
+    return architecture, dict(arguments or {})
 
 
 def _from_hub(name: str, image_size: tuple[int, int]) -> Backbone:

@@ -1,4 +1,4 @@
-"""A recipe that a new run starts from: one that comes with modicum, or a file such as an earlier run's.
+"""The recipe that a new run starts from: one of modicum's recipes, or a file such as an earlier run's.
 
 Of a file, every setting is taken but those that are about one data set or one machine: of ``data`` only
 :data:`KEPT_OF_DATA`, and no ``device``. What a file leaves out is the method's own.
@@ -26,10 +26,10 @@ class GivenRecipe:
     """Settings below the user's own.
 
     Attributes:
-        name: as the user gave it.
+        name: the name that the user gave.
         values: settings in the structure of ``recipe.yaml``.
-        title: what a run made from it is called after; empty for the method's name.
-        weights: what the backbone must have been pre-trained by; None where the recipe says itself or does not care.
+        title: first part of the names of its runs; empty for the method's name.
+        weights: required pre-training of the backbone; None if the recipe names weights or works with any.
     """
 
     name: str | None = None
@@ -55,8 +55,8 @@ class GivenRecipe:
         """The settings of one table.
 
         Args:
-            name: of the table.
-            backbone: that the user named, if any.
+            name: name of the table.
+            backbone: the user's backbone, if any.
             weights: that the user named, if any. Those of the hub or of a run bring their own normalisation, and so
                 does a run that is named as the backbone.
         """
@@ -68,7 +68,7 @@ class GivenRecipe:
         return settings
 
     def check_weights(self, backbone: Mapping[str, Any]) -> None:
-        """Raises :class:`InputError` where the recipe is for certain weights and none were named."""
+        """Raises :class:`InputError` if the recipe requires certain weights and none were named."""
         if self.weights and "weights" not in backbone:
             raise InputError(
                 f"recipe '{self.name}' starts from {self.weights}",
@@ -83,7 +83,7 @@ def given_recipe(recipe: str | Path | None) -> GivenRecipe:
         recipe: a name that ``modicum recipes`` lists, or a YAML file.
 
     Raises:
-        InputError: there is no such recipe or file, or the file is no table of settings.
+        InputError: there is no such recipe or file, or the file is not a table of settings.
     """
     if recipe is None:
         return GivenRecipe()

@@ -1,4 +1,4 @@
-"""From the words a user gave to the resolved recipe of a run, and its name."""
+"""Resolves a user's settings to the recipe of a run, and names the run."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +14,7 @@ from modicum.engine.run_folder import RunFolder
 from modicum.errors import InputError, did_you_mean
 from modicum.methods import Method, method_class
 from modicum.tasks import task_class
+from modicum.tasks.loss_words import LOSS_SETTINGS
 from modicum.tasks.metric import check_monitor_name
 
 
@@ -23,9 +24,9 @@ def make_recipe(
     """The resolved recipe of a run: general defaults, the method's, a given recipe's, then the user's settings.
 
     Args:
-        data: what is learned from.
+        data: the training data.
         method: None for the given recipe's, or ``full`` where it has none.
-        settings: the user's.
+        settings: the user's settings.
         given: a recipe to start from.
 
     Raises:
@@ -67,6 +68,8 @@ def make_recipe(
                 "leave it out",
             )
     of_task = validated(options, {**recipe.options, **decided}, f"task {task}")
+    of_loss = recipe.training.model_dump(include=set(LOSS_SETTINGS))
+    task_class(task).validate_loss(of_loss, of_task.model_dump())
     return recipe.model_copy(
         update={"config": config.model_dump(mode="json"), "options": of_task.model_dump(mode="json")}
     )
@@ -133,21 +136,21 @@ def _name_backbone_of_run(backbone: dict[str, Any]) -> None:
 
 
 def usual_task(tasks: Sequence[str]) -> str:
-    """The task of a method that serves several, where none is named: the first."""
+    """The default task of a method that supports several: the first."""
     return tasks[0]
 
 
 def run_name(data: str | Path, method: str) -> str:
-    """The name of a run that was given none: the data's and the method's."""
+    """The default name of a run: the data's and the method's."""
     return f"{data_name(data)}-{method}".lower().replace(" ", "-")
 
 
 def plain_name(name: str) -> str:
-    """A name that becomes one folder, as it is.
+    """Checks that a name can be the name of a folder.
 
     Raises:
         InputError: it would be a path that leads somewhere else.
     """
     if name in {"", ".", ".."} or any(mark in name for mark in "/\\:\0"):
-        raise InputError(f"--name '{name}' is no plain name", "use letters, digits, '-', '_' and '.'")
+        raise InputError(f"--name '{name}' is not a plain name", "use letters, digits, '-', '_' and '.'")
     return name

@@ -1,4 +1,4 @@
-"""The recipe: every setting of a run, resolved, as one file that a person can read and a run can be made from."""
+"""The recipe: every resolved setting of a run, as one readable file from which the run can be repeated."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,12 +19,12 @@ from modicum.errors import InputError, did_you_mean
 from modicum.tasks import DEFAULT_TASK
 
 RENAMED = {"passes": "repeats_per_epoch", "neighbours": "adjacent_slices"}
-"""Settings of earlier versions and what they are called now: old recipes and commands still work."""
+"""Settings of earlier versions and their current names: old recipes and commands still work."""
 RENAMED_VALUES = {("sampling", "one_of_each"): "round_robin"}
 
 
 OF_RUN = "run:"
-"""What a setting begins with that names an earlier run."""
+"""Prefix of a setting that names an earlier run."""
 STAGE_SOURCES = ("ready", "start")
 """Settings of a stage that name an earlier run."""
 OF_THE_WHOLE_RUN = frozenset({"devices", "nodes", "workers", "deterministic"})
@@ -38,7 +38,7 @@ class Settings(BaseModel):
 
 
 class DataSettings(Settings):
-    """Where the images are and how the table is read."""
+    """Location of the images, and how the table is read."""
 
     source: str = Field(
         description="Table, folder, datalist or array file, relative to where the run was started."
@@ -103,7 +103,7 @@ class DataSettings(Settings):
 
 
 class ImageSettings(Settings):
-    """How a file becomes the network's input."""
+    """Preprocessing of files to the network's input."""
 
     size: tuple[int, int] = Field((224, 224), description="Height and width in pixels.")
     crop: Literal["none", "fundus"] = Field("none", description="Crop to the fundus disc first.")
@@ -128,7 +128,7 @@ class ImageSettings(Settings):
 
 
 class BackboneSettings(Settings):
-    """The network under the head."""
+    """The network before the head."""
 
     name: str = Field("resnet50", description="A timm model name.")
     weights: str = Field("hub", description="hub, random, a weights file, or run:FOLDER.")
@@ -145,7 +145,7 @@ class BackboneSettings(Settings):
 
 
 class FeatureSettings(Settings):
-    """What a frozen backbone says of each image, for the methods that learn from that."""
+    """Stored features of a frozen backbone, for the methods that train on them."""
 
     mode: Literal["auto", "store", "live"] = Field(
         "auto",
@@ -187,9 +187,25 @@ class TrainingSettings(Settings):
     repeats_per_epoch: int = Field(
         1, ge=1, description="Times that an epoch goes through the training images."
     )
-    loss: Literal["auto", "cross_entropy", "focal", "bce"] = "auto"
-    class_weights: Literal["none", "balanced"] | list[float] = "none"
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    loss: str = Field(
+        "auto",
+        description="By name, or a weighted sum such as smooth_l1+0.5*mse; auto: the task's usual one. The names of each "
+        "task are in docs/losses.md.",
+    )
+    class_weights: Literal["none", "balanced", "dynamic"] | list[float] = Field(
+        "none",
+        description="How much each class counts in the loss: all alike; as if all had as many images; that at first, and "
+        "all alike in the end; or a number each.",
+    )
+    class_weights_decay: float = Field(
+        0.9,
+        gt=0,
+        lt=1,
+        description="Of class_weights=dynamic: what is left after each epoch of what a weight has above 1.",
+    )
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=1, description="Share of cross-entropy's target that is spread over all classes."
+    )
     augment: str | list[dict[str, Any]] = Field(
         "light",
         description="A preset's name, a list of operations, or a YAML file of them (a policy, for instance).",

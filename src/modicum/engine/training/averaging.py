@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class AveragedParameters:
-    """Keeps an average of the learnable parameters, and of nothing else (a frozen backbone is not copied).
+    """Keeps a moving average of the learnable parameters only (a frozen backbone is not copied).
 
     The decay is warmed up as ``min(decay, (1 + n) / (10 + n))`` at update ``n`` (from 0), so that early values do
     not linger.
@@ -26,7 +26,7 @@ class AveragedParameters:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Takes over the parameters' present values."""
+        """Updates the average with the parameters' current values."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         self.updates += 1
         torch._foreach_lerp_(list(self.average.values()), list(self._parameters.values()), 1 - decay)
@@ -39,7 +39,7 @@ class AveragedParameters:
         self.updates = updates
 
     def take_over(self) -> None:
-        """Makes the average the network's own weights."""
+        """Makes the average the network's weights."""
         self._swap()
 
     @contextmanager

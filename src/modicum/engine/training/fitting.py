@@ -25,15 +25,15 @@ Augment = Callable[[Batch, torch.Generator], Batch]
 
 
 class StageFitter:
-    """Fits one stage in a run folder. Stopped in a pass, it begins anew; once fitted, it is not fitted again.
+    """Fits one stage in a run folder. If it is stopped in a pass, it restarts; once fitted, it is not fitted again.
 
     Args:
-        stage: what is fitted.
+        stage: the stage to fit.
         recipe: the run's settings.
-        folder: where what was fitted goes until the run is finished.
+        folder: the run folder, which keeps the fitted tensors until the run is finished.
         data: the rows it sees.
         device: where to compute.
-        augment: changes batches, where the stage's own settings ask for it.
+        augment: augments batches, if the stage's settings ask for it.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class StageFitter:
         self._interrupts = InterruptHandler()
 
     def run(self) -> StageResult:
-        """Fits the stage, or loads what an earlier start of the run has fitted."""
+        """Fits the stage, or loads the tensors that an earlier start of the run has fitted."""
         self.stage.to(self.device).eval()
         done = newest_checkpoint(self.folder.checkpoints, self.stage.name)
         if done is not None:
@@ -68,7 +68,7 @@ class StageFitter:
             while self._pass(passes):
                 passes += 1
         result = self._result(passes + 1, time.perf_counter() - began)
-        if process_rank() == 0:  # also where no process group has been made yet: nothing was trained before
+        if process_rank() == 0:  # also without a process group, if nothing was trained before
             state: dict[str, Any] = {"result": vars(result), "best": None}
             tensors = {"fitted": self.stage.fitted()}
             save_checkpoint(self.folder.checkpoints, Checkpoint(self.stage.name, passes + 1, tensors, state))
@@ -108,5 +108,5 @@ class StageFitter:
         selection = {"metric": None, "epoch": passes, "step": 0}
         spent = self.watch.summary() | {"train_seconds": seconds, "epochs": passes, "steps": 0}
         memory = memory_account(self.stage, [], 0, None)
-        memory["peak_bytes"] -= memory["gradients_bytes"]  # what other stages learn has none here
+        memory["peak_bytes"] -= memory["gradients_bytes"]  # other stages' parameters have none here
         return StageResult(selection, {**memory, "gradients_bytes": 0}, spent)

@@ -1,4 +1,4 @@
-"""``history.jsonl``: one line a training step and one an epoch."""
+"""``history.jsonl``: one line per training step and one per epoch."""
 
 import json
 from pathlib import Path
@@ -9,14 +9,14 @@ from modicum.engine.run_folder import _finite
 
 
 class History:
-    """Appends records, and forgets those after a checkpoint when a run goes on from it."""
+    """Appends records, and drops those after a checkpoint when a run resumes from it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._waiting: list[str] = []
 
     def add(self, record: dict[str, Any]) -> None:
-        """Takes a record; it reaches the file with the next :meth:`flush`."""
+        """Adds a record; it is written to the file at the next :meth:`flush`."""
         self._waiting.append(json.dumps(_finite(record)))
 
     def flush(self) -> None:

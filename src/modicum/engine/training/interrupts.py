@@ -1,4 +1,4 @@
-"""Ctrl-C, and SIGTERM from a scheduler, ask a run to stop; it does so where it can go on later."""
+"""Handles Ctrl-C, and SIGTERM from a scheduler: the run stops where it can be resumed later."""
 
 import signal
 import threading
@@ -12,7 +12,7 @@ WATCHED = (signal.SIGINT, signal.SIGTERM)
 
 
 class InterruptHandler:
-    """Whether somebody has asked to stop."""
+    """Turns signals into a request to stop."""
 
     def __init__(self) -> None:
         self.requested = False
@@ -20,12 +20,12 @@ class InterruptHandler:
 
     @contextmanager
     def install(self, on_request: Callable[[], None]) -> Iterator[None]:
-        """Takes signals as requests inside the block; a second one does not wait (InterruptedRunError).
+        """Handles signals as requests inside the block; a second one stops immediately (InterruptedRunError).
 
-        Only the main thread can listen; elsewhere nothing changes.
+        Only the main thread can handle signals; in other threads this does nothing.
 
         Args:
-            on_request: called at the first request, to tell the user that it was heard.
+            on_request: called at the first request, to tell the user that it was received.
         """
         if threading.current_thread() is not threading.main_thread():
             yield
@@ -34,7 +34,9 @@ class InterruptHandler:
 
         def request(number: int, frame: Any) -> None:
             if self.requested:
-                raise InterruptedRunError("stopped at once", "go on with --resume from the last checkpoint")
+                raise InterruptedRunError(
+                    "stopped immediately", "resume from the last checkpoint with --resume"
+                )
             self.requested = True
             on_request()
 
@@ -48,7 +50,7 @@ class InterruptHandler:
                 signal.signal(name, before[name])
 
     def reinstall(self) -> None:
-        """Inside :meth:`install`, puts its handlers in front of those that somebody has put there since."""
+        """Inside :meth:`install`, replaces handlers that were installed since by its own."""
         if self._request is not None:
             for name in WATCHED:
                 signal.signal(name, self._request)

@@ -1,4 +1,4 @@
-"""Lightning's Trainer as the engine uses it: the loop, devices and precision, and nothing else of it."""
+"""Lightning's Trainer as the engine uses it: the loop, devices and precision only."""
 
 import logging
 import warnings
@@ -16,13 +16,13 @@ from modicum.engine.recipe.settings import TrainingSettings
 def make_trainer(
     settings: TrainingSettings, device: torch.device, epochs: int, updates: int
 ) -> lightning.Trainer:
-    """A trainer for so many epochs; logging, checkpoints, validation and progress are the engine's own.
+    """Builds a trainer; logging, checkpoints, validation and progress bars are the engine's own.
 
     Args:
         settings: the training loop's settings.
         device: where to compute.
-        epochs: how many.
-        updates: of one step; with several, each backward pass leaves out the others' parameters.
+        epochs: number of epochs.
+        updates: number of updates of one step; with several, each backward pass leaves out the others' parameters.
     """
     distributed = settings.devices * settings.nodes > 1
     if device.type == "cuda":
@@ -53,7 +53,7 @@ def make_trainer(
 
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
-    """Lightning's notices speak of its own options, which nobody here can set."""
+    """Silences Lightning's notices about its own options, which users cannot set here."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "lightning")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

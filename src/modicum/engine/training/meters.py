@@ -1,4 +1,4 @@
-"""What a run costs: parameters, memory, images a second, and the share of time spent waiting for data."""
+"""Meters of a run: parameters, memory, images per second, and the share of time spent waiting for data."""
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -24,9 +24,9 @@ class SavedTensors:
 
 @contextmanager
 def saved_tensors(excluded: Iterable[Tensor]) -> Iterator[SavedTensors]:
-    """Counts what autograd saves for the backward pass inside the block.
+    """Counts the bytes that autograd saves for the backward pass inside the block.
 
-    Storages count once, however many views of them are saved. ``excluded`` (parameters and buffers) do not count:
+    Storages count once, even if several views of them are saved. ``excluded`` (parameters and buffers) do not count:
     they are counted as weights. The result does not depend on timing, allocator or threads.
     """
     account = SavedTensors()
@@ -47,7 +47,7 @@ def saved_tensors(excluded: Iterable[Tensor]) -> Iterator[SavedTensors]:
 
 
 def _storage(tensor: Tensor) -> int | None:
-    """What tells a storage from every other that is alive; fake tensors, which have no address, included."""
+    """Identifies a storage among all that are alive, including those of fake tensors, which have no address."""
     try:
         storage = tensor.untyped_storage()
     except (RuntimeError, NotImplementedError):  # tensors without storage: sparse, functional wrappers
@@ -67,7 +67,7 @@ def memory_account(
     activations: int,
     average: Mapping[str, Tensor] | None,
 ) -> dict[str, Any]:
-    """Peak training memory from its parts, in bytes: what the tensors need, not what an allocator rounds it to.
+    """Peak training memory from its parts, in bytes: the size of the tensors, without an allocator's rounding.
 
     The peak is at the end of the forward pass: weights, gradients kept from the step's beginning (they exist
     during the backward pass), optimiser state, and saved activations.
@@ -92,7 +92,7 @@ def memory_account(
 
 def measured_by_allocator(account: Mapping[str, Any], peak: int) -> dict[str, Any]:
     """The account with the peak that a GPU's allocator measured, in this or an earlier process of the run."""
-    if memory_kind(account) == "measured":  # the run was resumed, and the allocator's count began anew
+    if memory_kind(account) == "measured":  # the run was resumed, and the allocator's count restarted
         return {**account, "peak_bytes": max(account["peak_bytes"], peak)}
     measured = {"device": "cuda", "kind": "measured", "peak_bytes": peak}
     return {**account, **measured, "estimated_bytes": account["peak_bytes"]}
@@ -112,14 +112,14 @@ class Stopwatch:
         self._mark = time.perf_counter()
 
     def begin_work(self) -> None:
-        """A batch is there."""
+        """A batch has arrived."""
         now = time.perf_counter()
         if self._mark is not None:
             self.waiting += now - self._mark
         self._mark = now
 
     def end_work(self, images: int) -> None:
-        """A batch of so many images is done; the next wait begins."""
+        """A batch of ``images`` images is done; the next wait begins."""
         now = time.perf_counter()
         if self._mark is not None:
             self.working += now - self._mark
@@ -127,7 +127,7 @@ class Stopwatch:
         self._mark = now
 
     def pause(self) -> None:
-        """What follows is neither waiting nor training (validation, checkpoints)."""
+        """Stops the clock for what is neither waiting nor training (validation, checkpoints)."""
         self._mark = None
 
     def summary(self) -> dict[str, float]:

@@ -17,18 +17,18 @@ from modicum.wording import listed
 OPTIMIZERS: Mapping[str, type[Optimizer]] = {"adamw": AdamW, "sgd": SGD}
 
 _IMPLEMENTATIONS = {"fused", "foreach", "differentiable"}
-"""Options that choose how a step is computed; each rules out what is chosen where none of them is given."""
+"""Options that choose the implementation of a step; giving any of them switches off the default choice."""
 
 
 def option_names(optimizer: str) -> list[str]:
-    """What an optimiser of :data:`OPTIMIZERS` can be given for an update, or for one of its parameter groups."""
+    """Names of the options of an optimiser of :data:`OPTIMIZERS`, for an update or one of its parameter groups."""
     return [name for name in inspect.signature(OPTIMIZERS[optimizer]).parameters if name != "params"]
 
 
 def make_optimizer(
     update: Update, settings: TrainingSettings, note: Callable[[str], None] | None = None
 ) -> Optimizer:
-    """The optimiser of one update, with the run's settings where the update does not say otherwise.
+    """Builds the optimiser of one update; its own options override the run's settings.
 
     A parameter group's ``lr_scale`` multiplies its learning rate.
 
@@ -68,12 +68,12 @@ def _parameter_groups(update: Update) -> list[dict[str, Any]]:
 
 
 def _with_defaults(options: dict[str, Any], settings: TrainingSettings) -> dict[str, Any]:
-    """An update's options, and the run's settings where it gives none."""
+    """An update's options, completed by the run's settings."""
     general: dict[str, Any] = {"lr": settings.lr, "weight_decay": settings.weight_decay}
     if settings.optimizer == "adamw":
         general["betas"] = settings.betas
         if not _IMPLEMENTATIONS & options.keys():
-            general["fused"] = True  # a sixth of the time on a CPU, and quicker on a GPU too
+            general["fused"] = True  # a sixth of the time on a CPU, and faster on a GPU too
         return general | options
     general["momentum"] = settings.momentum
     given = general | options
@@ -84,7 +84,7 @@ def _with_defaults(options: dict[str, Any], settings: TrainingSettings) -> dict[
 def _group(
     group: dict[str, Any], options: Mapping[str, Any], optimizer: str, where: str, left_out: dict[str, None]
 ) -> dict[str, Any]:
-    """One parameter group, with what it says in place of the update's options."""
+    """One parameter group, whose own options override the update's."""
     given = {key: value for key, value in group.items() if key not in {"params", "lr_scale"}}
     own = _taken(given, optimizer, where, left_out)
     if options.get("fused") and _IMPLEMENTATIONS & own.keys():
@@ -98,7 +98,7 @@ def _group(
 def _taken(
     options: Mapping[str, Any], optimizer: str, where: str, left_out: dict[str, None]
 ) -> dict[str, Any]:
-    """What an optimiser has of the options given; what only another one has goes to ``left_out``."""
+    """The given options that an optimiser has; those that only another optimiser has are added to ``left_out``."""
     names = option_names(optimizer)
     others = {name for other in OPTIMIZERS for name in option_names(other)}
     for name in options:
@@ -133,7 +133,7 @@ def clip_gradients(optimizer: Optimizer, norm: float) -> None:
 
 
 def optimizer_tensors(optimizers: list[Optimizer]) -> tuple[dict[str, Tensor], str]:
-    """The state of optimisers as named tensors, and the rest of it as JSON."""
+    """Returns the state of optimisers as named tensors, and the rest of it as JSON."""
     tensors: dict[str, Tensor] = {}
     rest: list[dict[str, Any]] = []
     for number, optimizer in enumerate(optimizers):
@@ -150,7 +150,7 @@ def optimizer_tensors(optimizers: list[Optimizer]) -> tuple[dict[str, Tensor], s
 
 
 def restore_optimizers(optimizers: list[Optimizer], tensors: dict[str, Tensor], rest: str) -> None:
-    """The inverse of :func:`optimizer_tensors`, for optimisers freshly made from the same recipe."""
+    """The inverse of :func:`optimizer_tensors`, for new optimisers of the same recipe."""
     for number, (optimizer, plain) in enumerate(zip(optimizers, json.loads(rest), strict=True)):
         state: dict[int, dict[str, Any]] = {}
         for key, tensor in tensors.items():

@@ -1,4 +1,4 @@
-"""What came of a stage."""
+"""Results of stages."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,12 +7,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class StageResult:
-    """What came of a stage, JSON-ready. The stage itself holds the selected weights.
+    """Result of a stage, JSON-ready. The stage itself holds the selected weights.
 
     Attributes:
-        selection: which weights were selected, and by what.
-        memory: the account of its memory, in bytes.
-        time: seconds, images a second, epochs, steps.
+        selection: which weights were selected, and by which metric.
+        memory: its memory by parts, in bytes.
+        time: seconds, images per second, epochs, steps.
     """
 
     selection: dict[str, Any]
@@ -21,7 +21,7 @@ class StageResult:
 
 
 def total_time(results: Sequence[StageResult]) -> dict[str, float]:
-    """Seconds, epochs and steps of all stages together, with the speed and the waiting of all their seconds."""
+    """Seconds, epochs and steps of all stages together; speed and share of waiting are averages over the seconds."""
     times = [result.time for result in results] or [NOTHING_LEARNED.time]
     seconds = sum(time["train_seconds"] for time in times)
     mean = {
@@ -40,4 +40,4 @@ NOTHING_LEARNED = StageResult(
     {"device": "cpu", "kind": "accounted", "peak_bytes": 0},
     {"train_seconds": 0.0, "images_per_second": 0.0, "data_wait_share": 0.0, "epochs": 0, "steps": 0},
 )
-"""Of a run whose stages all came from earlier runs, or of a method that only extracts."""
+"""Result of a run whose stages all come from earlier runs, or of a method that only extracts."""

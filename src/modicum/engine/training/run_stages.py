@@ -27,7 +27,7 @@ Learned = tuple[TrainStage, StageData]
 
 @dataclass
 class StagesResult:
-    """What came of all stages.
+    """Results of all stages.
 
     Attributes:
         results: of each stage that was trained or fitted, by name, in their order.
@@ -54,7 +54,7 @@ class StagesResult:
 def run_stages(
     method: Method, recipe: Recipe, folder: RunFolder, inputs: StageInputs, task: Task, device: torch.device
 ) -> StagesResult:
-    """Extracts, fits and trains; each stage goes on where an earlier start of the run was stopped.
+    """Extracts, fits and trains; each stage resumes where an earlier start of the run was stopped.
 
     Args:
         method: with its networks; holds what was learned afterwards.
@@ -128,6 +128,6 @@ def update_parameters(stage: TrainStage) -> list[nn.Parameter]:
 
 
 def _own_augmentation(stage: Stage, recipe: Recipe, kinds: Kinds) -> Callable[..., Any] | None:
-    """What a fitted stage's own settings ask for: the run's augmentation is for learning by gradients."""
+    """The augmentation in a fitted stage's own settings: the run's augmentation is for training by gradients only."""
     own = recipe.stages.get(stage.name, {}).get("augment")
     return None if own is None else Augmentation(own, recipe.image.size, kinds=kinds)

@@ -19,11 +19,11 @@ def lr_factor(
     ``min_factor + (1 - min_factor) (1 + cos(pi t)) / 2``.
 
     Args:
-        step: which step.
-        total: steps of the whole training.
-        warmup: steps of the warm-up.
-        shape: what follows the warm-up.
-        min_factor: what the cosine ends at.
+        step: number of the step, from 0.
+        total: number of steps of the whole training.
+        warmup: number of warm-up steps.
+        shape: schedule after the warm-up.
+        min_factor: final factor of the cosine.
     """
     if step < warmup:
         return (step + 1) / warmup

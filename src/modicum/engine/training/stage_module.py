@@ -1,4 +1,4 @@
-"""The one Lightning module: it drives the updates of any stage, and knows where it is so that it can go on."""
+"""The Lightning module: runs the updates of any stage, and keeps its progress so that it can be resumed."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -31,7 +31,7 @@ from modicum.tasks.base import Batch
 
 @dataclass
 class TrainingProgress:
-    """Where a stage's training stands. JSON-ready; part of every checkpoint."""
+    """Progress of a stage's training. JSON-ready; part of every checkpoint."""
 
     epoch: int = 0
     batch: int = 0
@@ -45,7 +45,7 @@ class TrainingProgress:
 
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> "TrainingProgress":
-        """What a checkpoint holds; those of earlier versions call some of it otherwise."""
+        """Reads the progress of a checkpoint; earlier versions have other names for some of its keys."""
         values = dict(state.get("progress") or state["position"])
         if "stale" in values:
             values["epochs_without_improvement"] = values.pop("stale")
@@ -53,7 +53,7 @@ class TrainingProgress:
 
 
 class StageModule(lightning.LightningModule):
-    """Trains one stage by manual optimisation.
+    """Trains one stage with manual optimisation.
 
     Args:
         stage: what learns.
@@ -99,7 +99,7 @@ class StageModule(lightning.LightningModule):
     # --- set-up ------------------------------------------------------------------------------------------------
 
     def restore_when_ready(self, restore: Callable[[list[Optimizer]], None]) -> None:
-        """Has ``restore`` called with the optimisers once they exist and everything is on its device."""
+        """Calls ``restore`` with the optimisers once they exist and everything is on its device."""
         self._restore = restore
 
     def configure_optimizers(self) -> list[Optimizer]:
@@ -132,7 +132,7 @@ class StageModule(lightning.LightningModule):
     def _drawn_rows(
         self, sampling: str, seed: int, like: Sequence[np.ndarray] | None = None
     ) -> list[np.ndarray]:
-        """Rows of each batch of the epoch that this process shows; with ``like`` in batches as long as those."""
+        """Rows of each batch of the epoch for this process; with ``like``, in batches of the same lengths as those."""
         repeats = self.settings.repeats_per_epoch
         order = np.concatenate(
             [
@@ -159,12 +159,12 @@ class StageModule(lightning.LightningModule):
         ]
 
     def batches_per_epoch(self, world_size: int = 1) -> int:
-        """Batches each process sees in an epoch."""
+        """Number of batches per process in an epoch."""
         images = epoch_draws(self.data.sampling_labels, self.settings.sampling, world_size)
         return max(1, self.settings.repeats_per_epoch * images // self.settings.batch_size)
 
     def steps_per_epoch(self, world_size: int = 1) -> int:
-        """Optimiser steps in an epoch."""
+        """Number of optimiser steps in an epoch."""
         return -(-self.batches_per_epoch(world_size) // self.settings.accumulate)
 
     # --- the step ----------------------------------------------------------------------------------------------
@@ -173,9 +173,11 @@ class StageModule(lightning.LightningModule):
         self._at_start()
 
     def on_train_epoch_start(self) -> None:
-        if self.progress.batch == 0:  # else the epoch goes on after a kill
+        if self.progress.batch == 0:
             seed_globals("epoch began", self.seed, self.stage.name, self.progress.epoch)
             self.stage.on_epoch_start(self.progress.epoch)
+        else:
+            self.stage.on_epoch_resume(self.progress.epoch)
         self.watch.begin_wait()
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
@@ -215,7 +217,7 @@ class StageModule(lightning.LightningModule):
         batch: Batch,
         seed_key: tuple[int | str, ...],
     ) -> Batch:
-        """Augments the rows, and their fellows and partners each with draws of their own."""
+        """Augments the rows, and their fellows and partners, each with separate random draws."""
         drawn = iter(("augment", "augment fellow", "augment partner"))
         return for_each_relative(
             batch, lambda part, kinds: augmentation(part, generator_at(next(drawn), *seed_key))
@@ -247,7 +249,7 @@ class StageModule(lightning.LightningModule):
 
     @contextmanager
     def _first_step_meter(self) -> Iterator[None]:
-        """Around a forward pass only: the meter holds on to what it counts, which would raise the true peak."""
+        """Context of the forward pass only: the meter keeps the tensors it counts, which would raise the true peak."""
         if self.memory is not None:
             yield
             return
@@ -263,7 +265,7 @@ class StageModule(lightning.LightningModule):
             self.memory = memory_account(self.stage, self.plain_optimizers(), self._activations, average)
 
     def take_losses(self) -> list[dict[str, float]]:
-        """Losses of the batches since the last call, and adds them to the epoch's means.
+        """Returns the losses of the batches since the last call, and adds them to the epoch's means.
 
         Raises:
             InputError: a loss is not finite: the training has diverged.

@@ -1,4 +1,4 @@
-"""Trains one stage: validation, selection of the best weights, checkpoints, stopping and going on."""
+"""Trains one stage: validation, selection of the best weights, checkpoints, stopping and resuming."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -80,7 +80,7 @@ class StageTrainer:
         if stage.scored:
             self.monitor = self.settings.monitor or task.monitor
             self.higher = False if self.monitor == "loss" else task.higher_is_better(self.monitor)
-        else:  # by its own loss, or one part of it, where that is asked for this stage
+        else:  # by its own loss, or one part of it, if this stage's settings say so
             self.monitor = str(recipe.stages.get(stage.name, {}).get("monitor") or "loss")
             self.higher = False
         self.history = History(folder.history)
@@ -156,7 +156,7 @@ class StageTrainer:
         self.module.watch.waiting = checkpoint.state["waiting"]
         self.module.watch.working = checkpoint.state["working"]
         if self.module.progress.finished:
-            # Selected weights, where there are any, are loaded later.
+            # Selected weights, if any, are loaded later.
             self.stage.load_state_dict(checkpoint.tensors.get("average", {}), strict=False)
             return
         say(f"Going on from epoch {self.module.progress.epoch + 1}, step {checkpoint.step}.")
@@ -183,7 +183,7 @@ class StageTrainer:
             self._bar.note(f"epoch {progress.epoch + 1}: {shown}{self._note}")
             self.history.add({**record, "lr": facts["lr"], "losses": losses, "seconds": facts["seconds"]})
         if progress.batch >= self.module.batches_per_epoch(self.module.trainer.world_size):
-            return  # the checkpoint after validation comes at once
+            return  # the checkpoint after validation follows immediately
         every = self.settings.checkpoint_steps
         due = progress.step % every == 0 if every else False
         due = due or time.monotonic() - self._last_checkpoint > 60 * self.settings.checkpoint_minutes
@@ -194,7 +194,7 @@ class StageTrainer:
             raise self._interrupted(f"at step {progress.step}")
 
     def _may_stop(self, step: int) -> bool:
-        """Alone at every step; several processes, which must stop at the same one, ask each other at some."""
+        """One process checks at every step; several, which must stop at the same step, compare at some of them."""
         return self.module.trainer.world_size == 1 or step % 10 == 0
 
     def _all_stop(self) -> bool:

@@ -1,6 +1,6 @@
 """One training step in plain PyTorch: all updates of a stage on one batch.
 
-Lightning's module and the memory dry run both do exactly this; what differs between them are the hooks.
+Lightning's module and the memory dry run both use exactly this step; only their hooks differ.
 
 >>> step = TrainingStep(stage.updates(), optimizers)
 >>> losses, lr = step(batch)
@@ -20,17 +20,17 @@ from modicum.methods.base import Update
 from modicum.tasks.base import Batch
 
 Part = Literal["backward", "step"]
-"""What an update has just done: its backward pass, or the step of its optimiser."""
+"""The part of an update that has just been done: its backward pass, or its optimiser's step."""
 
 
 @dataclass(frozen=True)
 class BatchInStep:
-    """A batch's place among those whose gradients are summed for one optimiser step.
+    """Index of a batch among those whose gradients are accumulated for one optimiser step.
 
     Attributes:
-        count: batches of the step; each loss is divided by it.
-        first: no gradients of this step are there yet, and those of the last one go.
-        last: the optimisers step.
+        count: number of batches of the step; each loss is divided by it.
+        first: whether it is the first: gradients of the previous step are released.
+        last: whether it is the last: the optimisers step.
     """
 
     count: int = 1
@@ -39,7 +39,7 @@ class BatchInStep:
 
     @classmethod
     def at(cls, batch: int, batches: int, accumulate: int) -> "BatchInStep":
-        """Place of a batch (from 0) of an epoch. The last step of an epoch may have fewer batches than the others."""
+        """The step of a batch (from 0) of an epoch. The last step of an epoch may have fewer batches than the others."""
         first = batch - batch % accumulate
         count = min(accumulate, batches - first)
         return cls(count, batch == first, batch + 1 == first + count)
@@ -55,14 +55,14 @@ def _nothing(part: Part, optimizer: Optimizer) -> None:
 
 @dataclass(frozen=True)
 class StepHooks:
-    """What surrounds the parts of a step.
+    """Hooks around the parts of a step.
 
     Attributes:
-        backward: does the backward pass of a loss.
-        no_sync: makes a context in which processes keep their gradients to themselves; entered for every batch of a
+        backward: runs the backward pass of a loss.
+        no_sync: makes a context in which gradients are not reduced over processes; entered for every batch of a
             step but the last.
         around_forward: makes the context of each update's forward pass and losses.
-        after: told which part an update has done, before its gradients are released.
+        after: called after each part of an update, before its gradients are released.
     """
 
     backward: Callable[[Tensor], None] = _backward
@@ -76,13 +76,13 @@ class TrainingStep:
     """Runs the updates of a stage on a batch, in their order.
 
     Attributes:
-        updates: of the stage.
+        updates: the stage's updates.
         optimizers: one for each update.
         clip_norm: largest norm of the gradients of one optimiser; 0 does not clip.
-        release_gradients: whether gradients go right after the optimiser's step, which leaves room for the next
-            forward pass, or when the next backward pass needs theirs. On a CPU the memory would go back to the
+        release_gradients: whether gradients are released right after the optimiser's step, which leaves room for the
+            next forward pass, or only before the next backward pass. On a CPU the memory would go back to the
             system and return page by page, which takes a tenth of a small network's step.
-        hooks: what surrounds the parts.
+        hooks: hooks around the parts.
     """
 
     updates: Sequence[Update]
@@ -97,9 +97,9 @@ class TrainingStep:
         """Trains on one batch.
 
         Args:
-            batch: what the updates' losses take.
-            place: the batch's place among those of its optimiser step.
-            lr_factor: of the run's schedule; each update's own factor multiplies it.
+            batch: input of the updates' losses.
+            place: the batch's index among those of its optimiser step.
+            lr_factor: factor of the run's schedule; each update's factor multiplies it.
             epoch: from 0, for the updates' own factors.
 
         Returns:
@@ -137,7 +137,7 @@ class TrainingStep:
 
     @contextmanager
     def _only(self, optimizer: Optimizer) -> Iterator[None]:
-        """With several updates, only the parameters of this one receive gradients."""
+        """With several updates, lets only the parameters of this one receive gradients."""
         own = {id(parameter) for parameter in parameters_of(optimizer)}
         others = [
             parameter

@@ -25,18 +25,18 @@ def validate(
     seed: int = 0,
     decide: DecideFn | None = None,
 ) -> dict[str, float]:
-    """The task's metrics where the stage is scored, and ``loss`` where it has some; the same in all processes.
+    """The task's metrics if the stage is scored, and ``loss`` if it has losses; the same in all processes.
 
     Args:
-        stage: is in training mode before and after.
-        data: whose ``val_rows`` are shared out among the processes.
-        task: scores.
+        stage: the stage; in training mode before and after.
+        data: data whose ``val_rows`` are divided among the processes.
+        task: the task, which scores outputs.
         batch_size: images in one forward pass.
-        rank: of this process.
+        rank: rank of this process.
         device: where to compute.
-        forward_context: for the precision of forward passes.
-        seed: of the run; what a stage draws in validation is the same in every epoch.
-        decide: makes answers of the outputs of all rows together; None where each output is an answer.
+        forward_context: context of forward passes, for their precision.
+        seed: the run's seed; random draws in validation are the same in every epoch.
+        decide: computes predictions from the outputs of all rows together; None if each output is a prediction.
     """
     rows = data.val_rows[rank :: processes()]
     scores, collected = task.scores(), CollectedOutputs()
@@ -64,12 +64,13 @@ def validate(
 def _metrics(
     task: Task, scores: Scores, collected: CollectedOutputs, decide: DecideFn | None
 ) -> dict[str, float]:
-    """Of what all processes have seen."""
-    if processes() > 1:
-        parts, others = gathered(scores), gathered(collected)
-        scores, collected = task.scores(), CollectedOutputs()
-        scores.merge(parts)
-        collected.merge(others)
-    if decide is not None:
+    """Metrics over the rows of all processes."""
+    if decide is not None:  # the scores are still empty
+        if processes() > 1:
+            others, collected = gathered(collected), CollectedOutputs()
+            collected.merge(others)
         collected.decided(decide, scores)
+    elif processes() > 1:
+        parts, scores = gathered(scores), task.scores()
+        scores.merge(parts)
     return scores.metrics()

@@ -1,11 +1,11 @@
-"""AADG: augmentation policies that are searched while a network learns to segment images of unseen domains.
+"""AADG: augmentation policies, searched while a network learns to segment images of unseen domains.
 
 Lyu et al., "AADG: Automatic Augmentation for Domain Generalization on Retinal Image Segmentation", IEEE Transactions on
 Medical Imaging 2022, 41, 3699, arXiv 2207.13249.
 """
 
 from modicum.methods.aadg.config import TRAINING, AadgConfig
-from modicum.methods.aadg.controller import Controller, Written
+from modicum.methods.aadg.controller import Controller, SampledPolicies
 from modicum.methods.aadg.discriminator import (
     DomainDiscriminator,
     SlowCopy,
@@ -25,9 +25,9 @@ __all__ = [
     "Controller",
     "DomainDiscriminator",
     "PolicySearch",
+    "SampledPolicies",
     "Segmenter",
     "SlowCopy",
-    "Written",
     "normalised",
     "ppo_loss",
     "reinforce_loss",

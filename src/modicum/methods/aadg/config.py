@@ -1,4 +1,4 @@
-"""Settings of AADG. Defaults are the paper's and its release's; where the release has a defect, the default is without.
+"""Settings of AADG. Defaults are the paper's and its release's; where the release has a defect, the default avoids it.
 
 Symbols of the paper: M policies of Q sub-policies of L operations each.
 """
@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from modicum.errors import did_you_mean
 from modicum.methods.base import MethodConfig
+from modicum.tasks.segmentation.loss_choice import LossWords
 from modicum.transforms import POLICY_OPERATIONS
 
 # The training loop as published for vessels: Adam without weight decay or clipping, eight images of each of three
@@ -43,7 +44,7 @@ class AadgConfig(MethodConfig):
         description="Channels of the decoder; of unet's first of five levels, which halve them down to 4; multiples of "
         "64 for fpn.",
     )
-    loss: str = Field(
+    loss: LossWords = Field(
         "auto",
         description="Parts joined by +, each with a factor where it is not 1: dice+bce, 2*focal+dice. auto: bce as in "
         "the paper, cross_entropy for classes that exclude each other.",
@@ -143,18 +144,20 @@ class AadgConfig(MethodConfig):
     @classmethod
     def _grows(cls, limits: tuple[float, float]) -> tuple[float, float]:
         if not 0 < limits[0] <= limits[1]:
-            raise ValueError("give two numbers above 0, the smaller first")
+            raise ValueError("give two numbers above 0, the smaller first, such as [0.5, 2.0]")
         return limits
 
     @model_validator(mode="after")
     def _something_to_choose(self) -> "AadgConfig":
         if len(self.operations) < 2:
-            raise ValueError(f"excluding {', '.join(self.exclude)} leaves nothing to choose from")
-        most = len(self.operations) - 2
-        if self.drop_operations > most:
+            raise ValueError(
+                f"excluding {', '.join(self.exclude)} leaves nothing to choose from; exclude fewer"
+            )
+        maximum = len(self.operations) - 2
+        if self.drop_operations > maximum:
             raise ValueError(
                 f"dropping {self.drop_operations} of {len(self.operations)} operations leaves nothing to choose from; at "
-                f"most {most}"
+                f"most {maximum}"
             )
         return self
 

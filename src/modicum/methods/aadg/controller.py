@@ -1,4 +1,4 @@
-"""The controller: a small recurrent network that writes augmentation policies, one decision after another."""
+"""The controller: a small recurrent network that samples augmentation policies, one decision after another."""
 
 import itertools
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ Decisions = Int64[Tensor, "policies decisions"]
 
 
 @dataclass(frozen=True)
-class Written:
-    """Policies, and what the controller thinks of them.
+class SampledPolicies:
+    """Policies, with the controller's log-probabilities, entropies and mean distributions.
 
     Attributes:
         policies: [policies, 2 x length x sub_policies]; of each sub-policy operation, magnitude, operation, ...
-        log_prob: of each whole policy, the sum over its decisions.
-        entropy: summed over a policy's decisions, in nats.
-        operations: mean distribution of operations, over policies, sub-policies and places.
+        log_prob: log-probability of each whole policy, the sum over its decisions.
+        entropy: entropy of each policy, summed over its decisions, in nats.
+        operations: mean distribution of operations, over policies, sub-policies and steps.
         magnitudes: the same of magnitude bins.
     """
 
@@ -30,17 +30,17 @@ class Written:
 
 
 class Controller(nn.Module):
-    """Writes policies of ``sub_policies`` chains of ``length`` operations with a magnitude each.
+    """Samples policies of ``sub_policies`` chains of ``length`` operations, each with a magnitude.
 
-    The state begins anew for every sub-policy, so the sub-policies of a policy are drawn independently from one
+    The LSTM's state is reset for every sub-policy, so the sub-policies of a policy are drawn independently from one
     distribution. Logits are squashed to ``bound * tanh(logit) / temperature``: with the defaults and ten choices each
     keeps a probability between 0.00904 and 0.57512, and the search cannot collapse.
 
     Args:
-        operations: how many there are to choose from.
-        magnitudes: how many bins.
-        sub_policies: of each policy (Q).
-        length: operations of a sub-policy (L).
+        operations: number of operations to choose from.
+        magnitudes: number of magnitude bins.
+        sub_policies: number of sub-policies of each policy (Q).
+        length: number of operations of a sub-policy (L).
         width: units of the LSTM.
         embedding: size of the embedding of the last decision, which is the LSTM's input.
         temperature: T.
@@ -72,48 +72,50 @@ class Controller(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """All uniform in [-0.1, 0.1] but the heads' biases, which are 0."""
+        """Draws all parameters uniformly from [-0.1, 0.1], except the heads' biases, which are 0."""
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -0.1, 0.1)
         nn.init.zeros_(self.operation_head.bias)
         nn.init.zeros_(self.magnitude_head.bias)
 
     @torch.no_grad()
-    def sample(self, count: int, generator: torch.Generator | None = None) -> Written:
-        """Writes policies, without a graph.
+    def sample(self, count: int, generator: torch.Generator | None = None) -> SampledPolicies:
+        """Samples policies, without a graph.
 
         Args:
-            count: how many.
-            generator: on the CPU; PyTorch's own by default.
+            count: number of policies.
+            generator: on the CPU; PyTorch's default generator if None.
         """
-        return self._write(count, None, generator)
+        return self._decide(count, None, generator)
 
-    def forward(self, policies: Decisions) -> Written:
+    def forward(self, policies: Decisions) -> SampledPolicies:
         """Log-probabilities and entropies of given policies, to learn from."""
-        return self._write(len(policies), policies, None)
+        return self._decide(len(policies), policies, None)
 
-    def _write(self, count: int, policies: Tensor | None, generator: torch.Generator | None) -> Written:
+    def _decide(
+        self, count: int, policies: Tensor | None, generator: torch.Generator | None
+    ) -> SampledPolicies:
         rows = count * self.sub_policies
         device = self.embedding.weight.device
-        given = None if policies is None else policies.to(device).view(rows, 2 * self.length)
-        seen = torch.zeros(rows, self.embedding.embedding_dim, device=device)
+        fixed = None if policies is None else policies.to(device).view(rows, 2 * self.length)
+        previous = torch.zeros(rows, self.embedding.embedding_dim, device=device)
         state: tuple[Tensor, Tensor] | None = None
         decisions, log_probs, entropies = [], [], []
         distributions: tuple[list[Tensor], list[Tensor]] = ([], [])
-        for place, kind in enumerate(itertools.islice(itertools.cycle((0, 1)), 2 * self.length)):
-            state = self.cell(seen, state)
+        for step, kind in enumerate(itertools.islice(itertools.cycle((0, 1)), 2 * self.length)):
+            state = self.cell(previous, state)
             log_p = self._log_probabilities(state[0], kind)
-            if given is None:
+            if fixed is None:
                 # Drawn on the CPU: the same seed writes the same policies on every device.
-                made = torch.multinomial(log_p.exp().cpu(), 1, generator=generator).squeeze(1).to(device)
+                decision = torch.multinomial(log_p.exp().cpu(), 1, generator=generator).squeeze(1).to(device)
             else:
-                made = given[:, place]
-            decisions.append(made)
-            log_probs.append(log_p.gather(1, made.unsqueeze(1)).squeeze(1))
+                decision = fixed[:, step]
+            decisions.append(decision)
+            log_probs.append(log_p.gather(1, decision.unsqueeze(1)).squeeze(1))
             entropies.append(-(log_p.exp() * log_p).sum(1))
             distributions[kind].append(log_p.detach().exp().mean(0))
-            seen = self.embedding(made + kind * self.choices[0])
-        return Written(
+            previous = self.embedding(decision + kind * self.choices[0])
+        return SampledPolicies(
             torch.stack(decisions, 1).view(count, -1),
             torch.stack(log_probs, 1).view(count, -1).sum(1),
             torch.stack(entropies, 1).view(count, -1).sum(1),

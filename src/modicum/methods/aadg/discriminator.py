@@ -1,4 +1,4 @@
-"""The discriminator of domains, its slow copy that rewards are taken from, and the labels that it learns."""
+"""The domain discriminator, its slow-moving copy that computes the rewards, and its soft labels."""
 
 import torch
 from jaxtyping import Float, Int64
@@ -9,12 +9,12 @@ _SLOPE = 0.2
 
 
 class DomainDiscriminator(nn.Module):
-    """Tells domains apart by a segmentation encoder's pooled features.
+    """Classifies domains from a segmentation encoder's pooled features.
 
     Args:
-        channels: of the pooled features.
-        domains: how many there are.
-        width: of the domain feature in between.
+        channels: channels of the pooled features.
+        domains: number of domains.
+        width: width of the domain feature in between.
     """
 
     def __init__(self, channels: int = 1280, domains: int = 3, width: int = 128) -> None:
@@ -32,10 +32,10 @@ class DomainDiscriminator(nn.Module):
 
 
 class SlowCopy(nn.Module):
-    """A copy of a discriminator that follows it slowly. Its tensors are buffers: in the state, without gradients.
+    """A moving average of a discriminator. Its tensors are buffers: in the state, without gradients.
 
     Args:
-        source: what is copied; it stays its own.
+        source: the discriminator to copy; it is not changed.
     """
 
     def __init__(self, source: DomainDiscriminator) -> None:
@@ -47,7 +47,7 @@ class SlowCopy(nn.Module):
 
     @torch.no_grad()
     def follow(self, source: DomainDiscriminator, momentum: float) -> None:
-        """Keeps ``momentum`` of itself and takes the rest from the source; 0 makes it equal."""
+        """Updates to ``momentum * self + (1 - momentum) * source``; 0 makes both equal."""
         for name, tensor in source.state_dict().items():
             self.get_buffer(name.replace(".", "_")).lerp_(tensor, 1 - momentum)
 
@@ -60,32 +60,32 @@ class SlowCopy(nn.Module):
 def soft_domain_labels(
     domain: Int64[Tensor, "b"], domains: int, generator: torch.Generator | None = None, whole: bool = True
 ) -> Float[Tensor, "b domains"]:
-    """Targets of 0.8 to 1 for the true domain, and the rest split at random over the others.
+    """Targets of 0.8 to 1 for the true domain, with the rest split at random over the others.
 
-    The others take, in their order, a uniform share of what is still there, the last all of it.
+    The others take, in order, a uniform share of what is left, the last all of it.
 
     Args:
-        domain: the true ones.
-        domains: how many there are, at least 2.
-        generator: on the CPU; PyTorch's own by default.
-        whole: False for the labels of the release, where nobody takes what is left if the last domain is the true one.
+        domain: the true domains.
+        domains: number of domains, at least 2.
+        generator: on the CPU; PyTorch's default generator if None.
+        whole: False for the labels of the release, where what is left is lost if the last domain is the true one.
     """
     count = len(domain)
     drawn = torch.rand(count, domains, generator=generator).to(domain.device)
     true = 0.8 + 0.2 * drawn[:, 0]
     left = 1 - true
     shares = []
-    for other in range(1, domains):
-        share = left * drawn[:, other]
-        if other == domains - 1:
+    for number in range(1, domains):
+        share = left * drawn[:, number]
+        if number == domains - 1:
             share = left if whole else torch.where(domain == domains - 1, share, left)
         shares.append(share)
         left = left - share
-    # The shares' places: all but the true domain's, in order.
-    places = torch.arange(domains - 1, device=domain.device).expand(count, -1)
-    places = places + (places >= domain.unsqueeze(1))
+    # The shares' columns: all but the true domain's, in order.
+    columns = torch.arange(domains - 1, device=domain.device).expand(count, -1)
+    columns = columns + (columns >= domain.unsqueeze(1))
     labels = torch.zeros(count, domains, device=domain.device)
-    labels.scatter_(1, places, torch.stack(shares, 1))
+    labels.scatter_(1, columns, torch.stack(shares, 1))
     return labels.scatter_(1, domain.unsqueeze(1), true.unsqueeze(1))
 
 

@@ -1,4 +1,4 @@
-"""AADG as a method: the network, the domains of the training images, and the checks of what the search needs."""
+"""AADG as a method: the network, the domains of the training images, and the checks before the search."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -20,7 +20,7 @@ PER_DOMAIN = 8
 
 
 class Aadg(SegmentingMethod):
-    """Segments images of domains that training never saw: augmentation policies are searched while it learns."""
+    """Segments images of domains that are not in the training data, with an augmentation policy search."""
 
     name: ClassVar[str] = "aadg"
     summary: ClassVar[str] = (
@@ -41,7 +41,8 @@ class Aadg(SegmentingMethod):
         config = _without_dropped(config)
         super().__init__(config, context)
         codes = _domains(context.targets)
-        _check_batch(len(codes), context.training)
+        if "domain" in context.targets:  # else a run is opened, whose domains are not known
+            _check_batch(len(codes), context.training)
         network = self.network(context)
         self._stage = AadgStage(
             config,
@@ -59,22 +60,22 @@ class Aadg(SegmentingMethod):
 
 
 def _search_after(config: AadgConfig, training: Mapping[str, Any]) -> int:
-    """How many epochs come before the search."""
+    """The number of epochs before the search."""
     epochs = training.get("epochs")
     if config.search_after is None:
         return 0 if epochs is None else epochs // 5
     if epochs is not None and config.search_after >= epochs:
         raise InputError(
-            f"the search would begin after {config.search_after} epochs, and there are {epochs}",
+            f"the search would begin after {config.search_after} epochs, but training has {epochs}",
             "leave search_after out (a fifth of all epochs), lower it, or raise --epochs",
         )
     return config.search_after
 
 
 def _without_dropped(config: AadgConfig) -> AadgConfig:
-    """The configuration with the operations that are to be dropped among the excluded.
+    """The configuration with ``drop_operations`` operations, drawn at random, moved to ``exclude``.
 
-    Draws from PyTorch's generator, which is seeded alike wherever a run's method is made.
+    Draws from PyTorch's generator, which has the same seed wherever a run's method is built.
     """
     if not config.drop_operations:
         return config
@@ -84,32 +85,32 @@ def _without_dropped(config: AadgConfig) -> AadgConfig:
 
 
 def _domains(targets: Mapping[str, np.ndarray]) -> list[int]:
-    """Numbers of the domains of the training images; of two where no images are known (a run that is opened).
+    """Numbers of the training images' domains, ascending; 0 and 1 if no images are known (an opened run).
 
     Raises:
-        InputError: an image's domain is not known.
+        InputError: an image without a domain.
     """
     if "domain" not in targets:
         return [0, 1]
     if blank := int((targets["domain"] < 0).sum()):
         raise InputError(
-            f"the column 'domain' is blank for {count_of(blank, 'training image')}, and AADG compares domains",
+            f"the column 'domain' is blank for {count_of(blank, 'training image')}, but AADG compares domains",
             "fill in the cells or delete the rows",
         )
     return np.unique(targets["domain"]).tolist()
 
 
 def _check_batch(domains: int, training: Mapping[str, Any]) -> None:
-    """Each batch must have as many images of each domain."""
+    """Checks that each batch has the same number of images of each domain."""
     if training.get("sampling", "round_robin") != "round_robin":
         raise InputError(
-            f"sampling is '{training['sampling']}', and AADG compares as many images of each domain",
+            f"sampling is '{training['sampling']}', but AADG needs as many images of each domain in a batch",
             "leave sampling out: it is round_robin",
         )
     size = training.get("batch_size", PER_DOMAIN * domains)
     if domains >= 2 and size % domains:
         raise InputError(
-            f"a batch of {size} images does not hold as many of each of the {domains} training domains",
+            f"a batch of {size} images cannot be divided equally among the {domains} training domains",
             f"give --batch-size {PER_DOMAIN * domains} ({PER_DOMAIN} of each, as in the paper) or another multiple of "
             f"{domains}",
         )
@@ -122,14 +123,14 @@ def _loss(config: AadgConfig, context: Context) -> nn.Module:
             "cutout_labels is 'erase', and classes that exclude each other leave no pixel without one",
             "use cutout_labels=keep",
         )
-    words = config.loss
+    words = config.loss if config.loss != "auto" else context.loss_options.get("loss", "auto")
     if words == "auto":
         words = "cross_entropy" if exclusive else "bce"
     return context.task.loss(context.targets, {**context.loss_options, "loss": words})
 
 
 def _scale_crop(config: AadgConfig, image_size: tuple[int, int]) -> Augmentation:
-    """What is done to the copies behind their policies."""
+    """The scaling and cropping of the copies after their policies."""
     scale = {"name": "random_scale_crop", "p": config.scale_probability, "factor": config.scale}
     patch = None if config.patch is None else _at_most(config.patch, image_size)
     return Augmentation([scale], image_size, patch)

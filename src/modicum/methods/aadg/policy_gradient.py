@@ -1,4 +1,4 @@
-"""How the controller learns: normalised rewards, and the losses of PPO and of REINFORCE."""
+"""Policy gradient of the controller: normalised rewards, and the losses of PPO and of REINFORCE."""
 
 import torch
 from jaxtyping import Float
@@ -16,18 +16,18 @@ def normalised(rewards: PerPolicy) -> PerPolicy:
 
 
 def ppo_loss(log_prob: PerPolicy, old_log_prob: PerPolicy, rewards: PerPolicy, clip: float = 0.2) -> Scalar:
-    """Clipped surrogate of Schulman et al. 2017 (arXiv 1707.06347) with the likelihood ratio of whole policies.
+    """Clipped surrogate loss of Schulman et al. 2017 (arXiv 1707.06347), with the likelihood ratio of whole policies.
 
     Args:
-        log_prob: of each policy now.
-        old_log_prob: of each policy when it was drawn.
+        log_prob: current log-probability of each policy.
+        old_log_prob: log-probability of each policy when it was sampled.
         rewards: normalised; no critic.
-        clip: ratios count within ``1 - clip`` and ``1 + clip``.
+        clip: ratios are clipped to ``1 - clip`` and ``1 + clip``.
     """
     ratio = (log_prob - old_log_prob.detach()).exp()
     return -torch.minimum(ratio * rewards, ratio.clamp(1 - clip, 1 + clip) * rewards).mean()
 
 
 def reinforce_loss(log_prob: PerPolicy, rewards: PerPolicy) -> Scalar:
-    """Williams 1992: ``mean(-log p * reward)``."""
+    """REINFORCE loss ``mean(-log p * reward)`` (Williams 1992)."""
     return -(log_prob * rewards).mean()

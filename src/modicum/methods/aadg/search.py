@@ -1,6 +1,6 @@
-"""The search: policies that are tried in an epoch, what they earned, and what the controller learns from it.
+"""The search: an epoch's policies, their rewards, and the controller's learning from them.
 
-Everything is in the module's state (buffers), so that a search which is killed goes on with the same policies, rewards
+Everything is in the module's state (buffers), so that an interrupted search resumes with the same policies, rewards
 and moments of Adam.
 """
 
@@ -30,7 +30,7 @@ _HISTORY = (
 
 
 class PolicySearch(nn.Module):
-    """Samples policies, collects their rewards, and teaches the controller once an epoch.
+    """Samples policies, sums their rewards, and trains the controller once an epoch.
 
     Args:
         config: the method's settings.
@@ -79,45 +79,45 @@ class PolicySearch(nn.Module):
     # --- an epoch ---------------------------------------------------------------------------------------------------
 
     def begin(self) -> None:
-        """Writes the policies of an epoch. Draws from PyTorch's generator of the CPU."""
-        written = self.controller.sample(self.config.policies)
-        self.policies.copy_(written.policies)
-        # As learning will compute it, so that the first likelihood ratio is exactly 1.
+        """Samples the policies of an epoch, with PyTorch's default generator of the CPU."""
+        sampled = self.controller.sample(self.config.policies)
+        self.policies.copy_(sampled.policies)
+        # Computed as in training, so that the first likelihood ratio is exactly 1.
         with torch.no_grad():
             self.log_prob.copy_(self.controller(self.policies).log_prob)
-        self.operations.copy_(written.operations)
-        self.magnitudes.copy_(written.magnitudes)
-        self.entropy.copy_(written.entropy.mean())
+        self.operations.copy_(sampled.operations)
+        self.magnitudes.copy_(sampled.magnitudes)
+        self.entropy.copy_(sampled.entropy.mean())
         self.rewards.zero_()
 
     def table(self) -> Int64[Tensor, "policies sub_policies length 2"]:
         """The policies as indices into :data:`~modicum.transforms.POLICY_OPERATIONS` and bins, on the CPU."""
         config = self.config
         steps = self.policies.cpu().view(config.policies, config.sub_policies, config.length, 2)
-        known = torch.tensor([POLICY_OPERATIONS.index(name) for name in config.operations])
-        return torch.stack((known[steps[..., 0]], steps[..., 1]), -1)
+        operation_index = torch.tensor([POLICY_OPERATIONS.index(name) for name in config.operations])
+        return torch.stack((operation_index[steps[..., 0]], steps[..., 1]), -1)
 
     @torch.no_grad()
     def reward(self, features: Float[Tensor, "policies domains n width"]) -> None:
-        """Adds to each policy's reward how far apart the domains are that it augmented, over all pairs.
+        """Adds to each policy's reward the distance between the domains under it, summed over all pairs.
 
         Args:
-            features: of the same number of images of each domain.
+            features: features of the same number of images of each domain.
         """
         first, second = zip(*itertools.combinations(range(features.shape[1]), 2), strict=True)
-        apart = sinkhorn_divergence(
+        distances = sinkhorn_divergence(
             features[:, list(first)], features[:, list(second)], blur=self.config.blur
         )
-        self.rewards += apart.sum(1)
+        self.rewards += distances.sum(1)
 
     def end(self, epoch: int) -> None:
-        """Teaches the controller with the epoch's rewards and writes them down."""
+        """Trains the controller with the epoch's rewards and records them."""
         _sum_over_processes(self.rewards)
         self._learn(normalised(self.rewards))
-        self._write_down(epoch)
+        self._record(epoch)
 
-    def _write_down(self, epoch: int) -> None:
-        # An epoch that is made again after a kill takes its own place.
+    def _record(self, epoch: int) -> None:
+        # An epoch that is repeated after an interruption replaces its earlier record.
         before = int((self.past_epochs < epoch).sum())
         for name in _HISTORY:
             past: Tensor = getattr(self, name)
@@ -131,13 +131,13 @@ class PolicySearch(nn.Module):
         optimizer = self._adam()
         with torch.enable_grad(), torch.autocast(rewards.device.type, enabled=False):
             for _ in range(config.ppo_steps if config.learner == "ppo" else 1):
-                written = self.controller(self.policies)
+                sampled = self.controller(self.policies)
                 if config.learner == "ppo":
-                    loss = ppo_loss(written.log_prob, self.log_prob, rewards, config.ppo_clip)
+                    loss = ppo_loss(sampled.log_prob, self.log_prob, rewards, config.ppo_clip)
                 else:
-                    loss = reinforce_loss(written.log_prob, rewards)
+                    loss = reinforce_loss(sampled.log_prob, rewards)
                 if config.learner == "reinforce" or config.ppo_entropy:
-                    loss = loss - config.entropy_weight * written.entropy.mean()
+                    loss = loss - config.entropy_weight * sampled.entropy.mean()
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 optimizer.step()
@@ -148,7 +148,7 @@ class PolicySearch(nn.Module):
         """An optimiser whose moments are this module's buffers."""
         parameters = list(self.controller.parameters())
         sizes = [parameter.numel() for parameter in parameters]
-        # One parameter after another: the buffers are changed where they lie.
+        # foreach=False: the buffers are updated in place.
         optimizer = torch.optim.Adam(parameters, lr=self.config.controller_lr, foreach=False)
         moments = zip(self.first_moment.split(sizes), self.second_moment.split(sizes), strict=True)
         for parameter, (first, second) in zip(parameters, moments, strict=True):
@@ -159,16 +159,16 @@ class PolicySearch(nn.Module):
             }
         return optimizer
 
-    # --- what was found ---------------------------------------------------------------------------------------------
+    # --- results ------------------------------------------------------------------------------------------------------
 
     def findings(self) -> dict[str, Any]:
-        """The search so far as plain values.
+        """The results of the search so far, as plain values.
 
         Returns:
-            ``policy``: what the last epoch of the search trained with, as a ``policy`` operation of an augmentation
-            without its name; None before. ``history``: of each epoch of the search the mean probability of each
-            operation and magnitude bin, the summed rewards, the entropy (nats a policy) and the policies.
-            ``left_out``: operations that the search could not choose, where there are any.
+            ``policy``: the policies of the last epoch of the search, as a ``policy`` operation of an augmentation
+            without its name; None before the search. ``history``: for each epoch of the search the mean probability of
+            each operation and magnitude bin, the summed rewards, the entropy (nats a policy) and the policies.
+            ``left_out``: operations that the search could not choose, if any.
         """
         history = [
             {
@@ -189,8 +189,8 @@ class PolicySearch(nn.Module):
             "policies": history[-1]["policies"],
         }
         left_out = [name for name in POLICY_OPERATIONS if name not in self.config.operations]
-        found = {"policy": policy or None, "history": history}
-        return {**found, "left_out": left_out} if left_out else found
+        results = {"policy": policy or None, "history": history}
+        return {**results, "left_out": left_out} if left_out else results
 
     def _named(self, policies: Int64[Tensor, "policies decisions"]) -> list[list[list[list[Any]]]]:
         config, names = self.config, self.config.operations
@@ -201,16 +201,16 @@ class PolicySearch(nn.Module):
         ]
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *rest: Any) -> None:
-        """The history has any length. Loading the weights of an earlier epoch does not make the later ones unsaid."""
+        """Loads a history of any length. Weights of an earlier epoch do not delete the records of later ones."""
         loaded = dict(state_dict)
         for name in _HISTORY:
-            stored, known = state_dict.get(prefix + name), getattr(self, name)
+            stored, current = state_dict.get(prefix + name), getattr(self, name)
             if stored is None:
                 continue
-            if len(known) > len(stored) and torch.equal(known[: len(stored)].cpu(), stored.cpu()):
-                loaded[prefix + name] = known
+            if len(current) > len(stored) and torch.equal(current[: len(stored)].cpu(), stored.cpu()):
+                loaded[prefix + name] = current
             else:
-                setattr(self, name, known.new_empty(stored.shape))
+                setattr(self, name, current.new_empty(stored.shape))
         super()._load_from_state_dict(loaded, prefix, *rest)
 
 
@@ -219,6 +219,6 @@ def _rounded(values: Tensor) -> list[float]:
 
 
 def _sum_over_processes(values: Tensor) -> None:
-    """In place. Each process sees its share of the images; all must teach their controller the same."""
+    """Sums in place over processes: each sees its share of the images, and all controllers must learn the same."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.all_reduce(values)

@@ -33,7 +33,7 @@ OVERLAP = 0.25
 
 
 class Segmenter(Protocol):
-    """What AADG learns: any module that also shows what its encoder makes of an image."""
+    """A segmentation network that also returns its encoder's features."""
 
     def features_and_logits(self, images: Float[Tensor, "b 3 h w"]) -> tuple[Tensor, Tensor]:
         """Features of the encoder, [b, channels] or a map [b, channels, h', w'], and logits [b, classes, h, w].
@@ -43,28 +43,28 @@ class Segmenter(Protocol):
 
 
 class AadgStage(TrainStage):
-    """Trains a segmentation network on images of several domains, and meanwhile looks for the policies that set the
-    domains furthest apart.
+    """Trains a segmentation network on images of several domains, and meanwhile searches the augmentation policies that
+    make the domains differ most.
 
     The segmentation network learns from the segmentation loss alone, the discriminator from detached features, and the
     controller from rewards, once an epoch: no gradient goes from one to another.
 
-    Batches have ``image`` [b, 3, h, w] in [0, 1], ``mask`` and what else the loss wants, and ``domain`` [b], from 0, as
-    many images of each domain.
+    Batches have ``image`` [b, 3, h, w] in [0, 1], ``mask`` and what else the loss needs, and ``domain`` [b], from 0, with
+    the same number of images of each domain.
 
     Args:
         config: the method's settings.
         network: the segmentation network, a module with ``features_and_logits``.
-        loss: from logits and a batch to a scalar.
-        domains: how many domains the training images come from (K), at least 2.
-        channels: of the network's features.
-        move: from a batch and a generator to a batch: what is done to the copies after their policy; the paper scales
-            and crops them at random. In warm-up it is done to the images themselves.
-        codes: the numbers that the domains have in a batch, in rising order; 0 to K - 1 by default.
-        tile: height and width of overlapping pieces in which larger images are validated; None for whole images.
+        loss: maps logits and a batch to a scalar.
+        domains: number of domains of the training images (K), at least 2.
+        channels: channels of the network's features.
+        move: maps a batch and a generator to a batch: the augmentation of the copies after their policy; the paper
+            scales and crops them at random. In warm-up it is applied to the images themselves.
+        codes: the numbers that the domains have in a batch, ascending; 0 to K - 1 by default.
+        tile: height and width of overlapping tiles in which larger images are validated; None for whole images.
 
     Raises:
-        InputError: fewer than two domains, or ``chunk`` with a network that it would change.
+        InputError: fewer than two domains, or ``chunk`` with a network whose result it would change.
     """
 
     name = "search"
@@ -84,7 +84,7 @@ class AadgStage(TrainStage):
         if domains < 2:
             raise InputError(
                 f"AADG compares domains, and the training images come from {domains}",
-                "give a 'domain' column with two domains or more, or choose a method that needs none",
+                "add a column 'domain' with at least two domains to the table, or use --method segment",
             )
         if config.chunk and any(isinstance(module, _BatchNorm) for module in network.modules()):
             raise InputError(
@@ -105,10 +105,10 @@ class AadgStage(TrainStage):
         self.search = PolicySearch(config)
         self.register_buffer("epoch", torch.full((), -1))
         self.epoch: Tensor
-        # The same for Python, which should not wait for a device to learn it. None: nobody has told.
+        # The same as a Python number, so that reading it does not wait for the device. None: not set yet.
         self._epoch: int | None = None
         self.register_load_state_dict_post_hook(lambda stage, _: stage._remember_epoch())
-        self._seen: tuple[Tensor, Tensor] | None = None
+        self._features: tuple[Tensor, Tensor] | None = None
 
     def updates(self) -> Sequence[Update]:
         """Segmentation, then the discriminator."""
@@ -139,7 +139,7 @@ class AadgStage(TrainStage):
         return outputs, {"segmentation": self.loss(outputs, batch)}
 
     def persistent_modules(self) -> tuple[str, ...]:
-        """The network and the controller. What was tried on the way is among the findings."""
+        """The network and the controller. The policies of each epoch are among the findings."""
         return "network", "search.controller"
 
     def findings(self) -> dict[str, Any]:
@@ -147,14 +147,14 @@ class AadgStage(TrainStage):
         return self.search.findings()
 
     def artefacts(self) -> dict[str, str]:
-        """``policy.yaml``: what the last epoch of the search trained with, an augmentation for any method."""
+        """``policy.yaml``: the policies of the last epoch of the search, an augmentation for any method."""
         policy = self.search.findings()["policy"]
         return {} if policy is None else {"policy.yaml": yaml.safe_dump(policy, sort_keys=False)}
 
     # --- epochs -----------------------------------------------------------------------------------------------------
 
     def on_epoch_start(self, epoch: int) -> None:
-        """Once warm-up is over: policies for the epoch, and before the first of them the slow copy."""
+        """After warm-up: samples the epoch's policies; at the first such epoch, also initialises the slow copy."""
         self.epoch.fill_(epoch)
         self._remember_epoch()
         if epoch == self.search_after:
@@ -163,7 +163,7 @@ class AadgStage(TrainStage):
             self.search.begin()
 
     def on_epoch_end(self, epoch: int) -> None:
-        """The slow copy follows, and the controller learns from what its policies earned."""
+        """Updates the slow copy, and trains the controller on the rewards of its policies."""
         if epoch < self.search_after:
             return
         shared = self._shares_copy(epoch)
@@ -179,23 +179,23 @@ class AadgStage(TrainStage):
     # --- the step ---------------------------------------------------------------------------------------------------
 
     def segmentation_losses(self, batch: Batch) -> dict[str, Tensor]:
-        """The task's loss on all copies; on the way the features are kept, and the policies earn their rewards."""
+        """The task's loss on all copies. Also keeps the features and adds to the policies' rewards."""
         batch = self._numbered(batch)
         copies = self._copies(batch)
         features, logits = self._network(copies["image"])
         with torch.autocast(features.device.type, enabled=False):
             pooled = _pooled(features.detach().float())
-            self._seen = pooled, copies["domain"]
+            self._features = pooled, copies["domain"]
             if self._epoch is not None and self._epoch >= self.search_after:
                 source = self.discriminator if self._shares_copy(self._epoch) else self.slow
                 self._reward(source.features(pooled).detach(), batch["domain"])
         return {"segmentation": self.loss(logits, copies)}
 
     def discriminator_losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Cross-entropy with soft labels, on the features that the segmentation's step has made."""
-        assert self._seen is not None, "the segmentation update comes first"
-        pooled, domain = self._seen
-        self._seen = None
+        """Cross-entropy with soft labels, on the features of the segmentation update."""
+        assert self._features is not None, "the segmentation update comes first"
+        pooled, domain = self._features
+        self._features = None
         labels = soft_domain_labels(domain, self.domains, whole=self.config.soft_labels == "whole")
         return {"discriminator": soft_cross_entropy(self.discriminator(pooled), labels)}
 
@@ -203,7 +203,7 @@ class AadgStage(TrainStage):
         """The batch with domains from 0 to K - 1.
 
         Raises:
-            InputError: it has no domains, or not as many images of each.
+            InputError: the batch has no domains, or not the same number of images of each.
         """
         if "domain" not in batch:
             raise InputError("a batch has no 'domain'", "give the table a column with each image's domain")
@@ -218,9 +218,9 @@ class AadgStage(TrainStage):
 
     @torch.no_grad()
     def _copies(self, batch: Batch) -> Batch:
-        """In the search, M copies of each image and of all that belongs to it, each with its own policy's operations.
+        """In the search, M copies of each row of the batch, each augmented by its own policy.
 
-        Before an epoch was announced (somebody measures what a step takes), as many copies, unchanged.
+        Before the first epoch starts (when the memory of a step is measured), as many copies, not augmented.
         """
         searching = self._epoch is None or self._epoch >= self.search_after
         if searching:

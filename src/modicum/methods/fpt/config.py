@@ -74,12 +74,12 @@ class FptConfig(MethodConfig):
 
     @field_validator("layers")
     @classmethod
-    def _known_form(cls, value: str) -> str:
+    def _check_form(cls, value: str) -> str:
         if value not in {"all", "last-half"} and not re.fullmatch(r"\d+(-\d+)?(,\d+(-\d+)?)*", value):
             raise ValueError("write all, last-half, a range such as 6-11 or a list such as 0,3,11")
         for first, last in re.findall(r"(\d+)-(\d+)", value):
             if int(first) > int(last):
-                raise ValueError(f"the range {first}-{last} holds no block; write {last}-{first}")
+                raise ValueError(f"the range {first}-{last} is empty; write {last}-{first}")
         return value
 
     @field_validator("side_size", mode="before")
@@ -117,7 +117,7 @@ def tapped_layers(layers: str, depth: int) -> list[int]:
     ([6, 7, 8, 9, 10, 11], [0, 3, 9, 10, 11])
 
     Raises:
-        InputError: a block that a network of ``depth`` blocks does not have.
+        InputError: a block number of ``depth`` or more.
     """
     if layers == "all":
         return list(range(depth))

@@ -1,4 +1,4 @@
-"""The stages of FPT and FPT+: keys and values are extracted, small images made, and the side network tuned."""
+"""The stages of FPT and FPT+: extract keys and values, make small images, train the side network."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ SIDE_MARGIN = 1.25
 
 
 class KeysValues(ExtractStage):
-    """Keys and values of the important tokens of the frozen network, as they are stored."""
+    """Extracts keys and values of the frozen network's important tokens, in their stored form."""
 
     name = "extract"
 
@@ -38,16 +38,16 @@ class KeysValues(ExtractStage):
 
     @torch.no_grad()
     def forward(self, batch: Batch) -> Tensor:
-        found = self.taps(self.normalise(batch["image"]))
+        keys_values = self.taps(self.normalise(batch["image"]))
         with torch.autocast(
-            found.device.type, enabled=False
-        ):  # storing is exact to the codec's own precision
-            return self.codec.encode(found)
+            keys_values.device.type, enabled=False
+        ):  # records are exact to the codec's precision
+            return self.codec.encode(keys_values)
 
     def settings(self) -> dict[str, Any]:
         taps: KeyValueTaps = self.taps.module  # type: ignore[assignment]
         return {
-            "version": 1,  # to be raised when the same settings come to give other records
+            "version": 1,  # raise it when a code change gives other records for the same settings
             "features": "keys and values inside the attention, after query/key normalisation and rotation",
             "layers": list(taps.layers),
             "tokens": taps.tokens,
@@ -58,27 +58,27 @@ class KeysValues(ExtractStage):
         }
 
     def difference(self, first: Tensor, second: Tensor) -> float:
-        """Of what the same queries read in both: the order of two tokens of equal importance is left to chance."""
-        one, other = self.codec.decode(first), self.codec.decode(second)
-        queries = one.dense()[0].mean(3, keepdim=True)
-        return float((one.attend(queries) - other.attend(queries)).abs().max())
+        """Largest difference of what the same queries read in both; tokens of equal importance may be in any order."""
+        decoded_first, decoded_second = self.codec.decode(first), self.codec.decode(second)
+        queries = decoded_first.dense()[0].mean(3, keepdim=True)
+        return float((decoded_first.attend(queries) - decoded_second.attend(queries)).abs().max())
 
     def part_of(self, stored: Mapping[str, Any]) -> RecordPart | None:
-        """Fewer layers and fewer tokens are a part of more: tokens come in descending order of importance."""
-        own = self.settings()
+        """Fewer layers and tokens are a part of records with more: tokens are in descending order of importance."""
+        settings = self.settings()
         free = {"layers": None, "tokens": None}
-        if {**own, **free} != {**stored, **free} or own["tokens"] > stored["tokens"]:
+        if {**settings, **free} != {**stored, **free} or settings["tokens"] > stored["tokens"]:
             return None
-        if not set(own["layers"]) <= set(stored["layers"]):
+        if not set(settings["layers"]) <= set(stored["layers"]):
             return None
-        layers = [stored["layers"].index(layer) for layer in own["layers"]]
-        in_a_row = layers == list(range(layers[0], layers[-1] + 1))
-        first = slice(layers[0], layers[-1] + 1) if in_a_row else layers
-        return (first, slice(None), slice(None), *self.codec.token_part(own["tokens"]))
+        layers = [stored["layers"].index(layer) for layer in settings["layers"]]
+        contiguous = layers == list(range(layers[0], layers[-1] + 1))
+        layer_index = slice(layers[0], layers[-1] + 1) if contiguous else layers
+        return (layer_index, slice(None), slice(None), *self.codec.token_part(settings["tokens"]))
 
 
 class SideImages(ExtractStage):
-    """Small copies of the images, in 256 levels."""
+    """Makes small copies of the images, in 256 levels."""
 
     name = "side_images"
     output = "image"
@@ -132,7 +132,7 @@ class FineTuning(SupervisedStage):
 
 
 class FinePredictor(nn.Module):
-    """From large images to logits: both extractions and the side network, as in training."""
+    """Maps large images to logits: both extractions and the side network, as in training."""
 
     def __init__(self, features: KeysValues, side_images: SideImages, tuned: FineTuning) -> None:
         super().__init__()
@@ -147,25 +147,27 @@ class FinePredictor(nn.Module):
     def explain(
         self, images: Float[Tensor, "1 c h w"], output: int
     ) -> tuple[Float[Tensor, "1 1 rows columns"], str]:
-        """Which patches of the large image the prompts read in favour of an output.
+        """Relevance of each patch of the large image for an output.
 
         Attention of the prompts times the gradient of the output with respect to it, positive parts summed over
-        layers, heads and prompts, each at the patch that the token stands for.
+        layers, heads and prompts, each at its token's patch.
         """
         taps: KeyValueTaps = self.features.taps.module  # type: ignore[assignment]
-        found, places = taps.select(self.features.normalise(images))
+        keys_values, token_indices = taps.select(self.features.normalise(images))
         codec, network = self.features.codec, self.tuned.network
-        keys, values = codec.decode(codec.encode(found)).dense()
+        keys, values = codec.decode(codec.encode(keys_values)).dense()
         queries = network.fusion.queries().detach()
         logits = queries @ keys.transpose(-2, -1) * queries.shape[-1] ** -0.5
         attention = logits.softmax(-1).requires_grad_(True)
         small = self.features.normalise(resize(self._small(images), network.side.image_size))
         outputs = network.side(small, network.fusion.fuse(attention @ values))
-        (slope,) = torch.autograd.grad(outputs[0, output], attention)
-        relevance = (attention * slope).detach().clamp_min(0).sum(3)
-        every = torch.zeros(taps.shape.tokens, device=images.device)
-        every.index_add_(0, places.flatten(), relevance.flatten())
-        return every[taps.shape.prefix_tokens :].reshape(1, 1, *taps.shape.grid), "tokens read by the prompts"
+        (gradient,) = torch.autograd.grad(outputs[0, output], attention)
+        relevance = (attention * gradient).detach().clamp_min(0).sum(3)
+        relevance_per_token = torch.zeros(taps.shape.tokens, device=images.device)
+        relevance_per_token.index_add_(0, token_indices.flatten(), relevance.flatten())
+        return relevance_per_token[taps.shape.prefix_tokens :].reshape(
+            1, 1, *taps.shape.grid
+        ), "tokens read by the prompts"
 
     def _small(self, images: Tensor) -> Tensor:
         return self.side_images({"image": images.detach()}).permute(0, 3, 1, 2).float() / 255

@@ -33,10 +33,10 @@ class MaeStage(TrainStage):
     Args:
         config: the method's settings.
         body: a timm ``VisionTransformer`` (see :class:`~modicum.nn.MaskedEncoder`), which becomes the encoder as it is.
-        make_network: completes the network around the encoder; by default with the decoder alone.
+        make_network: builds the network around the encoder; by default with the decoder alone.
 
     Attributes:
-        outputs: names of the columns that :meth:`forward` gives.
+        outputs: names of the columns that :meth:`forward` returns.
     """
 
     name = "pretrain"
@@ -59,17 +59,17 @@ class MaeStage(TrainStage):
 
     @property
     def encoder(self) -> MaskedEncoder:
-        """What is kept in the end; ``encoder.body`` is a timm network."""
+        """The part that is kept after training; ``encoder.body`` is a timm network."""
         return self.network.encoder
 
     @property
     def target_size(self) -> tuple[int, int]:
-        """Height and width of the images in a batch, which are predicted; the network's input is their half (or all)."""
+        """Height and width of a batch's images, which are predicted; ``target_scale`` times the network's input."""
         height, width = self.encoder.image_size
         return self.config.target_scale * height, self.config.target_scale * width
 
     def updates(self) -> Sequence[Update]:
-        """One update; matrices decay as the run says, biases, norms and other vectors do not."""
+        """One update; weight decay is for matrices, not for biases, norms and other vectors."""
         learnable = list(learnable_parameters(self.network))
         groups = [
             {"params": [parameter for parameter in learnable if parameter.ndim > 1]},
@@ -78,22 +78,22 @@ class MaeStage(TrainStage):
         return [Update("network", groups, self.losses)]
 
     def persistent_modules(self) -> tuple[str, ...]:
-        """The encoder, with its positions."""
+        """The encoder, with its position embedding."""
         return "network.encoder", "network.encoder.body.pos_embed"
 
     # --- the step ------------------------------------------------------------------------------------------------
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Named losses, weighted, with masks drawn anew."""
+        """Named losses, weighted, with newly drawn masks."""
         return self.losses_at(batch, torch.rand(len(batch["image"]), self.noise_width))
 
     def losses_at(self, batch: Batch, noise: Float[Tensor, "b noise"]) -> dict[str, Tensor]:
-        """``image``, the mean error of hidden patches, with the masks that the noise stands for."""
+        """``image``, the mean error of hidden patches, with the masks given by the noise."""
         return {"image": self._image_loss(batch, noise)[0]}
 
     @property
     def noise_width(self) -> int:
-        """Uniform numbers that decide one row's masks."""
+        """Number of uniform random numbers for one row's masks."""
         return self.encoder.num_patches
 
     def mask(self, noise: Float[Tensor, "b noise"], device: torch.device) -> PatchMask:
@@ -111,8 +111,8 @@ class MaeStage(TrainStage):
         height, width = self.target_size
         if tuple(images.shape[2:]) != (height, width):
             raise InputError(
-                f"images of {images.shape[2]}x{images.shape[3]} pixels, and the network predicts {height}x{width}",
-                f"give images of {self.config.target_scale} times the backbone's size",
+                f"images of {images.shape[2]}x{images.shape[3]} pixels, but the network predicts {height}x{width}",
+                f"give images of {height}x{width} pixels, {self.config.target_scale} times the backbone's size",
             )
         large = self.normalise(images)
         small = large
@@ -132,13 +132,13 @@ class MaeStage(TrainStage):
 
     # --- validation ----------------------------------------------------------------------------------------------
 
-    def noise_at(self, positions: Int64[Tensor, "b"]) -> Float[Tensor, "b noise"]:
-        """Uniform numbers that depend on the row of the manifest alone."""
-        generators = (torch.Generator().manual_seed(position) for position in positions.tolist())
+    def noise_at(self, rows: Int64[Tensor, "b"]) -> Float[Tensor, "b noise"]:
+        """Uniform random numbers that depend only on the row of the manifest."""
+        generators = (torch.Generator().manual_seed(row) for row in rows.tolist())
         return torch.stack([torch.rand(self.noise_width, generator=generator) for generator in generators])
 
     def forward(self, batch: Batch) -> Float[Tensor, "b outputs"]:
-        """For each row, what :attr:`outputs` names: the error of its hidden patches."""
+        """The error of each row's hidden patches (see :attr:`outputs`)."""
         mask = self.mask(self.noise_at(batch["position"]), batch["image"].device)
         images, target = self.views(batch)
         predicted, _ = self.network(images, mask)
@@ -158,6 +158,6 @@ def decoder_shape(config: MaeConfig) -> tuple[int, int, int]:
     if config.decoder_width % config.decoder_heads:
         raise InputError(
             f"{config.decoder_heads} heads do not divide a decoder width of {config.decoder_width}",
-            "set decoder_width to a multiple of decoder_heads",
+            f"set decoder_width to a multiple of decoder_heads, such as {64 * config.decoder_heads}",
         )
     return config.decoder_width, config.decoder_depth, config.decoder_heads

@@ -16,19 +16,19 @@ from modicum.nn.plain_vit import plain_vit
 
 
 class ReportTask(Protocol):
-    """What MRM asks of its task: who made the ``tokens`` of its batches."""
+    """The interface that MRM needs of its task: the vocabulary of the ``tokens`` in its batches."""
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """Of the tokenizer, learned from training reports."""
+        """The tokenizer's vocabulary, learned from training reports."""
 
 
 class PooledPatches(nn.Module):
     """A pre-trained encoder: from images in [0, 1], of the backbone's size, to the mean of their patches' tokens.
 
     Args:
-        backbone: normalises as the encoder was trained.
-        encoder: of the backbone's own network.
+        backbone: normalises images as in the encoder's training.
+        encoder: the encoder, which holds the backbone's network.
     """
 
     def __init__(self, backbone: Backbone, encoder: MaskedEncoder) -> None:
@@ -57,16 +57,16 @@ class Mae(Method):
         body = plain_vit(self._backbone, self.name)
         if self._backbone.random:
             xavier_initialise(body)
-        self._stage = self._made(config, body)
+        self._stage = self._make_stage(config, body)
         self._backbone.set_normalisation(**self._stage.normalise.as_dict())
 
     @classmethod
     def task_options(cls, config: MethodConfig) -> Mapping[str, Any]:
-        """Reports are not read; images are stored as large as they are predicted."""
+        """Reports are not read; images are stored at the size that is predicted."""
         assert isinstance(config, MaeConfig)
         return {"report_length": 0, "target_scale": config.target_scale}
 
-    def _made(self, config: Any, body: Any) -> MaeStage:
+    def _make_stage(self, config: Any, body: Any) -> MaeStage:
         return MaeStage(config, body)
 
     def stages(self) -> Sequence[Stage]:
@@ -76,7 +76,7 @@ class Mae(Method):
         return PooledPatches(self._backbone, self._stage.encoder)
 
     def merge(self) -> nn.Module:
-        """The encoder as timm's own network, without a head."""
+        """The encoder as a timm network, without a head."""
         return self._backbone.eval()
 
 
@@ -95,9 +95,9 @@ class Mrm(Mae):
 
     @classmethod
     def task_options(cls, config: MethodConfig) -> Mapping[str, Any]:
-        """Reports of so many tokens; images are stored as large as they are predicted."""
+        """Reports of ``report_length`` tokens; images are stored at the size that is predicted."""
         assert isinstance(config, MrmConfig)
         return {"report_length": config.report_length, "target_scale": config.target_scale}
 
-    def _made(self, config: Any, body: Any) -> MaeStage:
+    def _make_stage(self, config: Any, body: Any) -> MaeStage:
         return MrmStage(config, body, cast(ReportTask, self.context.task).vocabulary)

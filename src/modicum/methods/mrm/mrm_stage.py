@@ -1,4 +1,4 @@
-"""Masked record modelling: hidden patches of an image and hidden words of its report, completed together.
+"""Masked record modelling: predicts hidden patches of an image and hidden words of its report together.
 
 Symbols of the paper: H the encoder's tokens, W the projection to the report's width, g the mean of the projected
 visible patches, which is added to every token of the report.
@@ -39,11 +39,11 @@ class MrmStage(MaeStage):
     continuation: Tensor
 
     def __init__(self, config: MrmConfig, body: Any, vocabulary: Vocabulary) -> None:
-        def around(encoder: MaskedEncoder) -> MaskedRecordModel:
+        def make_network(encoder: MaskedEncoder) -> MaskedRecordModel:
             report = report_encoder(config, vocabulary)
             return MaskedRecordModel(encoder, report, config.target_scale, *decoder_shape(config))
 
-        super().__init__(config, body, around)
+        super().__init__(config, body, make_network)
         self._vocabulary = vocabulary
         self.register_buffer("continuation", torch.from_numpy(vocabulary.continuation), persistent=False)
 
@@ -64,7 +64,7 @@ class MrmStage(MaeStage):
         """Which tokens of the reports are masked, from each row's noise.
 
         Raises:
-            InputError: there are no reports in the batch, or they are longer than the network was made for.
+            InputError: no reports in the batch, or reports longer than ``report_length``.
         """
         if "tokens" not in batch or "tokens_mask" not in batch:
             raise InputError(
@@ -73,8 +73,8 @@ class MrmStage(MaeStage):
         tokens = batch["tokens"]
         if tokens.shape[1] > self.config.report_length:
             raise InputError(
-                f"reports of {tokens.shape[1]} tokens, and the network was made for {self.config.report_length}",
-                "encode reports to report_length tokens",
+                f"reports of {tokens.shape[1]} tokens, but the network takes at most {self.config.report_length}",
+                f"encode reports to at most {self.config.report_length} tokens",
             )
         noise = noise[:, self.encoder.num_patches :][:, : tokens.shape[1]].to(
             tokens.device, non_blocking=True
@@ -88,7 +88,7 @@ class MrmStage(MaeStage):
         counted = hidden
         if self.config.report_positions == "all":
             counted = torch.ones_like(hidden)
-        # The output layer is the step's largest tensor: it is computed where it counts alone.
+        # The logits are the step's largest tensor: they are computed for the counted tokens only.
         logits = self.network.report.logits(features[counted])
         count = mean_over_processes(counted.sum().float())
         return masked_token_loss(logits, batch["tokens"][counted], count)
@@ -96,16 +96,16 @@ class MrmStage(MaeStage):
     def _report_features(
         self, batch: Batch, image: Float[Tensor, "b tokens width"], hidden: Bool[Tensor, "b length"]
     ) -> Float[Tensor, "b length report_width"]:
-        shown = batch["tokens"].masked_fill(hidden, self._vocabulary.mask)
-        return self.network.report_features(image, shown, batch["tokens_mask"].bool())
+        visible_tokens = batch["tokens"].masked_fill(hidden, self._vocabulary.mask)
+        return self.network.report_features(image, visible_tokens, batch["tokens_mask"].bool())
 
     # --- validation ----------------------------------------------------------------------------------------------
 
     def forward(self, batch: Batch) -> Float[Tensor, "b outputs"]:
-        """For each row, what :attr:`outputs` names.
+        """The columns of :attr:`outputs` for each row.
 
-        That is the error of its hidden patches, the mean loss of its masked words (whatever ``report_positions``
-        says), and the share of these that is guessed right; NaN for the last two where no word is masked.
+        They are the error of its hidden patches, the mean loss of its masked words (whatever ``report_positions``
+        says), and the share of these that is predicted correctly; NaN for the last two where no word is masked.
         """
         noise = self.noise_at(batch["position"])
         mask = self.mask(noise, batch["image"].device)
@@ -115,12 +115,12 @@ class MrmStage(MaeStage):
         logits = self.network.report.logits(self._report_features(batch, tokens, hidden)[hidden]).float()
         words = batch["tokens"][hidden]
         losses = F.cross_entropy(logits, words, reduction="none")
-        right = (logits.argmax(1) == words).float()
+        correct = (logits.argmax(1) == words).float()
         return torch.stack(
             [
                 patch_errors(predicted, target, mask.hidden),
                 _row_means(losses, hidden),
-                _row_means(right, hidden),
+                _row_means(correct, hidden),
             ],
             1,
         )
@@ -134,7 +134,7 @@ class MrmStage(MaeStage):
 
 
 def report_encoder(config: MrmConfig, vocabulary: Vocabulary) -> ReportEncoder:
-    """The report's network of a configuration."""
+    """Builds the report encoder of a configuration."""
     return ReportEncoder(
         vocabulary.size,
         config.report_width,
@@ -149,7 +149,7 @@ def report_encoder(config: MrmConfig, vocabulary: Vocabulary) -> ReportEncoder:
 
 
 def _row_means(values: Float[Tensor, "hidden"], hidden: Bool[Tensor, "b length"]) -> Float[Tensor, "b"]:
-    """Means of what stands at the hidden positions, row by row; NaN for rows without any."""
+    """Mean over each row's hidden tokens; NaN for rows without any."""
     rows = hidden.nonzero()[:, 0]
     counts = hidden.sum(1)
     return values.new_zeros(len(hidden)).index_add(0, rows, values) / counts.where(counts > 0, torch.nan)

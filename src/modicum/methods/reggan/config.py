@@ -79,7 +79,7 @@ class RegGanConfig(MethodConfig):
     )
     full_generator: bool = Field(
         False,
-        description="nice_gan: scales and shifts from every place of the features instead of their means; 268 million "
+        description="nice_gan: scales and shifts from every position of the features instead of their means; 268 million "
         "parameters more at 256 pixels. NICE-GAN's release has both, RegGAN's this one.",
     )
     discriminator_width: int = Field(
@@ -96,13 +96,13 @@ class RegGanConfig(MethodConfig):
     field: Literal["displacement", "velocity"] = Field(
         "displacement",
         description="What the registration network gives: displacements (the paper), or velocities that are followed to "
-        "displacements without folds. Smoothness is asked of the displacements either way.",
+        "displacements without folds. The smoothness loss is on the displacements either way.",
     )
     anchor_weight: float = Field(
         0.0,
         ge=0,
         description="Weight of what pulls the mean displacement of all images to 0, in pixels; 0: nothing ties the "
-        "translation to the place of its source (the paper). About 0.4 where the registration itself is wanted.",
+        "translation to the position of its source (the paper). About 0.4 where the registration itself is needed.",
     )
     correction: Literal["mean", "foreground"] = Field(
         "mean",
@@ -110,7 +110,7 @@ class RegGanConfig(MethodConfig):
         "background (exactly 0) less.",
     )
     background_weight: float = Field(
-        0.1, gt=0, le=1, description="What a background pixel counts with correction: foreground."
+        0.1, gt=0, le=1, description="Weight of a background pixel with correction: foreground."
     )
 
     # --- discriminators
@@ -122,12 +122,12 @@ class RegGanConfig(MethodConfig):
     penalty: Literal["none", "r1", "interpolation"] = Field(
         "none",
         description="Penalty on a discriminator's gradient: at real images (r1), or where it is not 1 between real and "
-        "made images (interpolation, as WGAN-GP).",
+        "generated images (interpolation, as WGAN-GP).",
     )
     penalty_weight: float = Field(10.0, ge=0, description="Weight of the penalty (10 in both papers).")
     fakes: Literal["published", "fresh", "same", "pool"] = Field(
         "published",
-        description="Translations that discriminators learn from: fresh, made again after the generator's step (as "
+        description="Translations that discriminators learn from: fresh, generated again after the generator's step (as "
         "published for p, nc+r and all bases but resnet); pool, mixed with earlier ones (resnet's nc, c, c+r); same, "
         "those of the generator's step, which saves a pass.",
     )
@@ -145,7 +145,7 @@ class RegGanConfig(MethodConfig):
 
     @property
     def registration(self) -> bool:
-        """Whether a registration network learns beside the generator."""
+        """Whether a registration network learns with the generator."""
         return self.mode.endswith("+r")
 
     @property

@@ -1,4 +1,4 @@
-"""Which translations a discriminator learns from."""
+"""The translations that a discriminator learns from."""
 
 from collections.abc import Callable
 
@@ -10,12 +10,12 @@ from modicum.methods.reggan.image_pool import ImagePool
 
 
 class Fakes(nn.Module):
-    """Translations by one generator, handed to its discriminator without the generator's graph.
+    """Translations by one generator, given to its discriminator without the generator's graph.
 
     Args:
-        source: ``same``, those of the generator's last step; ``pool``, these mixed with earlier ones; ``fresh``, made
-            again each time.
-        capacity: translations in the pool.
+        source: ``same``, those of the generator's last step; ``pool``, these mixed with earlier ones; ``fresh``,
+            computed again each time.
+        capacity: number of translations in the pool.
         shape: channels, height and width of a translation.
     """
 
@@ -23,17 +23,17 @@ class Fakes(nn.Module):
         super().__init__()
         self.source = source
         self.pool = ImagePool(capacity, shape) if source == "pool" else None
-        self._made: Tensor | None = None
+        self._kept: Tensor | None = None
 
-    def keep(self, made: Tensor) -> None:
-        """Remembers the translations of a generator's step, where the discriminator of the same step wants them."""
+    def keep(self, translations: Tensor) -> None:
+        """Keeps the translations of a generator's step, if the discriminator of the same step uses them."""
         if self.source != "fresh":
-            self._made = made.detach()
+            self._kept = translations.detach()
 
     def take(self, make: Callable[[], Tensor]) -> Tensor:
-        """Translations to learn from; ``make`` is called where none were kept."""
-        made, self._made = self._made, None
-        if made is None:
+        """Translations to learn from; ``make`` is called if none were kept."""
+        translations, self._kept = self._kept, None
+        if translations is None:
             with torch.no_grad():
-                made = make()
-        return made if self.pool is None else self.pool.exchange(made)
+                translations = make()
+        return translations if self.pool is None else self.pool.exchange(translations)

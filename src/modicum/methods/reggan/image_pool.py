@@ -6,14 +6,14 @@ from torch import Tensor, nn
 
 
 class ImagePool(nn.Module):
-    """Hands out made images, half of them from earlier steps, so that a discriminator does not forget.
+    """Returns generated images, half of them from earlier steps, so that a discriminator does not forget.
 
-    While the pool fills, every image is kept and handed back. Then each is, with probability one half, swapped for a
+    While the pool fills, every image is kept and returned. Then each is, with probability one half, swapped for a
     random one of the pool. Draws come from PyTorch's global generator on the CPU. The images are buffers: they follow
-    the module to its device and are in its state, so that a training goes on as if it had not stopped.
+    the module to its device and are in its state, so that a resumed training continues exactly.
 
     Args:
-        capacity: images in the pool.
+        capacity: number of images in the pool.
         shape: channels, height and width of an image.
     """
 
@@ -26,20 +26,20 @@ class ImagePool(nn.Module):
 
     @torch.no_grad()
     def exchange(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        """As many images as are given, detached."""
+        """Stores some of the images and returns as many, detached."""
         images = images.detach().to(self.images.dtype)
-        handed = []
+        returned = []
         filled = int(self.filled)
         for image in images:
             if filled < len(self.images):
                 self.images[filled] = image
                 filled += 1
-                handed.append(image)
+                returned.append(image)
             elif torch.rand(()) > 0.5:
-                place = int(torch.randint(len(self.images), ()))
-                handed.append(self.images[place].clone())
-                self.images[place] = image
+                index = int(torch.randint(len(self.images), ()))
+                returned.append(self.images[index].clone())
+                self.images[index] = image
             else:
-                handed.append(image)
+                returned.append(image)
         self.filled.fill_(filled)
-        return torch.stack(handed)
+        return torch.stack(returned)

@@ -1,4 +1,4 @@
-"""RegGAN as a method: one stage, of which the generator is what translates."""
+"""RegGAN as a method: one stage, whose generator translates images."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -14,11 +14,11 @@ from modicum.methods.reggan.stages import RegGanStage, inward, outward
 from modicum.nn import integrate
 
 REGISTRATION = "registration"
-"""The part that is exported besides the generator."""
+"""Name of the registration network among the parts that can be exported."""
 
 
 class Translation(nn.Module):
-    """A translator of images in [0, 1].
+    """Wraps a translator for images in [0, 1].
 
     Args:
         translator: translates images in [-1, 1].
@@ -34,11 +34,11 @@ class Translation(nn.Module):
 
 
 class Registration(nn.Module):
-    """Where pictures in [0, 1] of one modality lie against each other.
+    """Registers images in [0, 1] of one modality.
 
     Args:
-        network: finds displacements (or velocities) from moving and fixed pictures in [-1, 1].
-        field: ``displacement`` or ``velocity``: what the network finds.
+        network: predicts displacements (or velocities) from moving and fixed images in [-1, 1].
+        field: ``displacement`` or ``velocity``: the network's output.
     """
 
     def __init__(self, network: nn.Module, field: str = "displacement") -> None:
@@ -49,42 +49,42 @@ class Registration(nn.Module):
     def forward(
         self, moving: Float[Tensor, "b channels h w"], fixed: Float[Tensor, "b channels h w"]
     ) -> Float[Tensor, "b 2 h w"]:
-        """The field with which ``warp(moving, field)`` is like ``fixed``: in pixels, rows (down) first."""
-        found = self.network(inward(moving), inward(fixed))
-        return integrate(found) if self.field == "velocity" else found
+        """The field for which ``warp(moving, field)`` matches ``fixed``: in pixels, rows (down) first."""
+        output = self.network(inward(moving), inward(fixed))
+        return integrate(output) if self.field == "velocity" else output
 
 
 class AligningTranslation(Translation):
-    """A translator that can also tell how far a picture of the other modality lies from the translation.
+    """A translator that can also register its translations to images of the other modality.
 
-    Its parameters are the translator's alone; what registers is the stage's and follows to where the pictures are.
+    Its parameters are the translator's alone; the registration network is the stage's and is moved to the images' device.
 
     Args:
         translator: translates images in [-1, 1].
-        stage: where it was learned, with registration.
+        stage: the stage that trained it, with registration.
     """
 
     def __init__(self, translator: nn.Module, stage: RegGanStage) -> None:
         super().__init__(translator)
-        self._stage = (stage,)  # in a tuple it is no submodule, with its discriminators
+        self._stage = (stage,)  # in a tuple, so that it is not a submodule (it holds the discriminators)
 
     @torch.no_grad()
     def displacement(
         self, image: Float[Tensor, "b c h w"], target: Float[Tensor, "b channels h w"]
     ) -> Float[Tensor, "b 2 h w"]:
-        """Where targets lie against the translations of images: ``warp(translation, field)`` is like the target.
+        """Displacements between translations of images and targets: ``warp(translation, field)`` matches the target.
 
-        This aligns two modalities: as a translation lies on its image, ``warp(image, field)`` lies on the target.
+        This aligns two modalities: a translation is aligned with its image, so ``warp(image, field)`` is with the target.
 
         Args:
-            image: sources in [0, 1], of the size that was learned from.
-            target: pictures of the other modality in [0, 1].
+            image: sources in [0, 1], of the size of the training images.
+            target: images of the other modality in [0, 1].
 
         Returns:
             Displacements in pixels, rows (down) first, then columns (right), as :func:`~modicum.nn.warp` takes them.
 
         Raises:
-            InputError: pictures of another size or number of channels than was learned from.
+            InputError: images of another size or number of channels than the training images.
         """
         (stage,) = self._stage
         assert stage.registration is not None
@@ -93,11 +93,11 @@ class AligningTranslation(Translation):
 
 
 class RegGan(Method):
-    """Translates one modality into another, learned from pairs that lie only roughly on each other."""
+    """Translates one modality into another, learned from roughly aligned pairs."""
 
     name: ClassVar[str] = "reggan"
     summary: ClassVar[str] = (
-        "translation between modalities from roughly aligned pairs: registration learns beside the generator"
+        "translation between modalities from roughly aligned pairs: registration learns with the generator"
     )
     source: ClassVar[str] = "Kong et al., NeurIPS 2021, arXiv 2110.06465"
     tasks: ClassVar[tuple[str, ...]] = ("image-to-image",)
@@ -127,7 +127,7 @@ class RegGan(Method):
     def displacement(
         self, image: Float[Tensor, "b c h w"], target: Float[Tensor, "b channels h w"]
     ) -> Float[Tensor, "b 2 h w"]:
-        """As the predictor's, which exists in modes with registration alone.
+        """The predictor's :meth:`AligningTranslation.displacement`, only in modes with registration.
 
         Raises:
             InputError: the mode has no registration.
@@ -135,9 +135,9 @@ class RegGan(Method):
         return self._stage.displacement({"image": image, "target": target})
 
     def export_network(self, part: str = PREDICTOR) -> tuple[nn.Module, dict[str, Any]]:
-        """The generator (``predictor``), or what aligns pictures with it (``registration``).
+        """The generator (``predictor``), or the registration network (``registration``).
 
-        :func:`~modicum.methods.reggan.exported.exported_network` makes either again from the card.
+        :func:`~modicum.methods.exported.exported_network` rebuilds either from the card.
         """
         if part == REGISTRATION and not self.config.registration:
             raise InputError(

@@ -1,4 +1,4 @@
-"""The learning step of RegGAN and of its rivals: generators with registration, and discriminators.
+"""The learning step of RegGAN and of the methods it is compared with: generators, registration, discriminators.
 
 Symbols of the paper: x the source, y the misaligned target, G the generator from x to y, F the one back, R the
 registration network, D_A and D_B the discriminators of sources and targets. Inside all images are in [-1, 1].
@@ -22,26 +22,26 @@ from modicum.nn.resnet_generator import SIDE_FACTOR
 from modicum.tasks.base import Batch
 
 ANCHOR_MEMORY = 0.98
-"""What a step leaves of the running mean displacement: a batch's own mean is mostly its images' true motion."""
+"""Momentum of the running mean displacement: a single batch's mean is mostly its images' true motion."""
 BACKGROUND = -1.0
-"""What 0, the background of images in [0, 1], is inside."""
+"""Value of the background, 0 in images in [0, 1], after :func:`inward`."""
 
 
 class RegGanStage(TrainStage):
     """Learns to translate ``image`` into ``target``, both in [0, 1].
 
     The generators' side (with R) is one update with one backward pass of the total. The paper gives each network an
-    Adam of its own; as Adam knows no more than each parameter's own gradients, one over all of them is the same (where
+    separate Adam; as Adam uses only each parameter's own gradients, one over all of them is the same (where
     gradients are clipped, which the paper does not do, their norm is a common one).
 
     Args:
         config: the method's settings.
         image_size: height and width in pixels, multiples of 4.
-        channels: of sources and of targets.
-        base: what registration is added to; by default the configuration's.
+        channels: channels of sources and of targets.
+        base: the translator that registration is added to; by default the configuration's.
 
     Raises:
-        InputError: images that the networks cannot take, or a mode that the base does not have.
+        InputError: an image size that the networks cannot take, or a mode that the base does not have.
     """
 
     name = "translate"
@@ -72,34 +72,34 @@ class RegGanStage(TrainStage):
         networks = [*self.base.generators(), *([self.registration] if self.registration is not None else [])]
         generators = Update("generators", _parameters(networks), self.generator_losses)
         adversaries = [
-            Update(found.name, _parameters([found.network]), partial(self._losses, found.losses))
-            for found in self.base.adversaries()
+            Update(adversary.name, _parameters([adversary.network]), partial(self._losses, adversary.losses))
+            for adversary in self.base.adversaries()
         ]
         return [*adversaries, generators] if self.base.adversaries_first else [generators, *adversaries]
 
     def persistent_modules(self) -> tuple[str, ...]:
-        """What translates and registers. Discriminators and pools, which hold patients' images, only serve learning."""
-        kept = [f"base.{name}" for name in self.base.persistent_modules()]
-        return (*kept, "registration") if self.registration is not None else tuple(kept)
+        """The translator and the registration network, without discriminators and pools, which hold patients' images."""
+        names = [f"base.{name}" for name in self.base.persistent_modules()]
+        return (*names, "registration") if self.registration is not None else tuple(names)
 
     def forward(self, batch: Batch) -> Float[Tensor, "b channels h w"]:
         """Translations in [0, 1]; registration takes no part in them."""
         return outward(self.base.translator()(inward(batch["image"])))
 
     def displacement(self, batch: Batch) -> Float[Tensor, "b 2 h w"]:
-        """Where the targets lie against the translations: ``warp(translation, field)`` is like the target.
+        """Displacements between translations and targets: ``warp(translation, field)`` matches the target.
 
-        In pixels, rows (down) first, then columns (right). This aligns pictures of two modalities, a second use of
-        what was learned.
+        In pixels, rows (down) first, then columns (right). This aligns images of two modalities, a second use of
+        the trained networks.
 
         Raises:
-            InputError: the mode has no registration, or a picture is missing.
+            InputError: the mode has no registration, or an image is missing.
         """
         x, y = self._pair(batch)
         return self._field(self.base.translator()(x), y)
 
     def generator_losses(self, batch: Batch) -> dict[str, Tensor]:
-        """The total of the paper's section 3 by its terms, weighted."""
+        """The terms of the total loss (paper, section 3), weighted."""
         x, y = self._pair(batch)
         config = self.config
         fake, losses = self.base.generator_losses(x, y)
@@ -118,9 +118,9 @@ class RegGanStage(TrainStage):
     def _anchor(self, field: Float[Tensor, "b 2 h w"]) -> Float[Tensor, ""]:
         """Pulls a batch's mean displacement against the running mean over all images.
 
-        The correction and smoothness losses are the same where G shifts all its pictures and R shifts them back. Motions
+        The correction and smoothness losses do not change if G shifts all its images and R shifts them back. Motions
         between the two images of a pair that have no direction in common have a mean of 0, which settles the shift. One
-        image's own displacement is not punished: only what all have in common.
+        image's own displacement is not penalised: only what all have in common.
         """
         batch_mean = field.float().mean((0, 2, 3))
         if self.training:
@@ -135,20 +135,21 @@ class RegGanStage(TrainStage):
 
     def _field(self, moving: Tensor, fixed: Tensor) -> Tensor:
         if self.registration is None:
-            raise InputError(f"mode '{self.config.mode}' learns no registration", "use nc+r or c+r")
-        found = self.registration(moving, fixed)
-        return integrate(found) if self.config.field == "velocity" else found
+            raise InputError(
+                f"mode '{self.config.mode}' learns no registration", "train with mode nc+r or c+r"
+            )
+        output = self.registration(moving, fixed)
+        return integrate(output) if self.config.field == "velocity" else output
 
     def _pair(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """x and y of a batch, in [-1, 1], checked."""
         for name, expected in self._shapes.items():
             if name not in batch:
-                raise InputError(f"a batch has no '{name}'", "translation learns from pairs of images")
+                raise InputError(f"a batch has no '{name}'", "give batches with both 'image' and 'target'")
             if batch[name].shape[1:] != expected:
                 raise InputError(
-                    f"'{name}' of shape {list(batch[name].shape)} is not what the networks were made for, "
-                    f"{list(expected)} an image",
-                    "bring all pairs to one size and number of channels",
+                    f"'{name}' has shape {list(batch[name].shape)}, but the networks take {list(expected)} an image",
+                    "convert all pairs to this size and number of channels",
                 )
         return inward(batch["image"]), inward(batch["target"])
 

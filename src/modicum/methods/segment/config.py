@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from modicum.methods.base import MethodConfig
+from modicum.tasks.segmentation.loss_choice import LossWords
 
 TRAINING: Mapping[str, Any] = {
     "augment": "segmentation", "batch_size": 8, "lr": 1e-3, "weight_decay": 0.0, "epochs": 40, "repeats_per_epoch": 8,
@@ -41,7 +42,7 @@ class SegmentConfig(MethodConfig):
         description="Side in pixels of overlapping tiles in which larger images are predicted, where memory does not "
         "hold them whole; null for whole images.",
     )
-    loss: str = Field(
+    loss: LossWords = Field(
         "auto",
         description="Parts joined by +, each with a factor where it is not 1: dice+bce, 2*focal+dice, "
         "dice+bce+0.5*cldice. auto: dice+bce, or dice+cross_entropy for classes that exclude each other. AADG: bce.",

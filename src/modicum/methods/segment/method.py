@@ -1,4 +1,4 @@
-"""Supervised segmentation as a method: the reference that others are compared with."""
+"""Supervised segmentation as a method: the baseline for other methods."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar

@@ -16,7 +16,7 @@ from modicum.tasks.base import Batch
 from modicum.transforms import mixup
 
 OVERLAP = 0.25
-"""Of tiles in validation, as a share of their side."""
+"""Overlap of tiles in validation, as a share of their side."""
 
 
 class SegmentStage(SupervisedStage):
@@ -24,8 +24,8 @@ class SegmentStage(SupervisedStage):
 
     Args:
         config: the method's settings.
-        network: from images in ``[0, 1]`` to logits.
-        loss: the task's, ``(outputs, batch) -> scalar``.
+        network: maps images in ``[0, 1]`` to logits.
+        loss: the task's loss, ``(outputs, batch) -> scalar``.
         image_size: height and width of the stored images.
 
     Raises:
@@ -58,7 +58,7 @@ class SegmentStage(SupervisedStage):
         return [Update("network", self.parameter_groups(), self.losses)]
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """The loss of a training batch, mixed where that is asked for."""
+        """The loss of a training batch, with mixup if configured."""
         if self.config.mixup:
             batch = mixup(batch, self.config.mixup)
         return {"segmentation": self.loss(self(batch), batch)}

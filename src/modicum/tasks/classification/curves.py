@@ -1,4 +1,4 @@
-"""Points of the pictures of a classifier: ROC, precision-recall, reliability, confusion. No drawing here."""
+"""Points of a classifier's curves: ROC, precision-recall, reliability, confusion. Without drawing."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -172,7 +172,7 @@ def reliability(
     bins: int = CALIBRATION_BINS,
     level: float = 0.95,
 ) -> Reliability:
-    """How often predictions made with a certain confidence are right.
+    """Accuracy of predictions by their confidence.
 
     Args:
         confidence: stated probability: of the predicted class, see
@@ -273,7 +273,7 @@ def _tpr_at(hits: np.ndarray, false_alarms: np.ndarray, grid: np.ndarray) -> np.
 
 
 def _precision_at(hits: np.ndarray, false_alarms: np.ndarray, grid: np.ndarray) -> np.ndarray:
-    # A recall of 7/100 must count as reaching a grid point of 0.07, whatever the last bit says.
+    # A recall of 7/100 must count as reaching a grid point of 0.07, despite rounding errors.
     reached = np.searchsorted(hits / hits[-1], np.maximum(grid, 2e-12) - 1e-12, side="left")
     reached = np.minimum(reached, len(hits) - 1)
     return hits[reached] / (hits[reached] + false_alarms[reached])

@@ -1,4 +1,4 @@
-"""All metrics of a classifier at once, with or without confidence intervals."""
+"""All metrics of a classifier together, with or without confidence intervals."""
 
 from collections.abc import Sequence
 
@@ -211,13 +211,14 @@ def _check(
     if len(set(classes)) != len(classes):
         raise InputError("two classes have the same name", "give each class its own name")
     if probabilities.shape[1] != len(classes) or (kind == "binary" and len(classes) != 2):
-        wanted = "2 columns and 2 classes" if kind == "binary" else "one column a class"
+        expected = "2 columns and 2 classes" if kind == "binary" else "one column a class"
         raise InputError(
-            f"{probabilities.shape[1]} columns of probabilities, {len(classes)} classes", f"give {wanted}"
+            f"{probabilities.shape[1]} columns of probabilities, {len(classes)} classes", f"give {expected}"
         )
     if truth.shape != (probabilities.shape if kind == "multi-label" else probabilities.shape[:1]):
         raise InputError(
-            f"truth has shape {truth.shape}, probabilities {probabilities.shape}", f"see kind '{kind}'"
+            f"truth has shape {truth.shape}, probabilities {probabilities.shape}",
+            "give one class index an image, or for kind 'multi-label' one column a finding",
         )
     if not 0 < specificity < 1:
         raise InputError(
@@ -239,7 +240,8 @@ def _check_values(probabilities: np.ndarray, truth: np.ndarray, kind: str, num_c
     low, high = float(probabilities.min()), float(probabilities.max())
     if low < -0.01 or high > 1.01:
         raise InputError(
-            f"probabilities lie in {low:.3g}..{high:.3g}, not in 0..1", "apply softmax or sigmoid"
+            f"probabilities lie in {low:.3g}..{high:.3g}, not in 0..1",
+            "apply softmax or sigmoid to the logits",
         )
     total = probabilities.astype(np.float64).sum(axis=1)
     worst = float(total[np.abs(total - 1).argmax()])

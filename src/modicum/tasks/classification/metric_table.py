@@ -56,6 +56,15 @@ METRICS = (
         range=(-1.0, 1.0),
         in_brief=True,
     ),
+    # Of severity scores alone.
+    Metric(
+        "mae",
+        "Mean absolute error",
+        "distance from the true grade, in grades; lower is better",
+        "How many grades it is off on average: 0 is perfect. Lower is better.",
+        higher_is_better=False,
+        range=(0.0, INFINITY),
+    ),
     # Of several classes, squares are added up over them.
     Metric(
         "brier",
@@ -89,10 +98,32 @@ def metrics_of(
         ordered: the classes are grades.
         specificity: where sensitivity is read.
     """
-    table = [metric.at(100 * specificity) for metric in METRICS]
+    table = [metric.at(100 * specificity) for metric in METRICS if metric.name != "mae"]
     if not (ordered and kind == "multi-class"):
         table = [metric for metric in table if metric.name != "quadratic_kappa"]
     if kind == "binary":
         return with_classes(table, ())
     found = with_classes(table, classes)
     return {name: metric for name, metric in found.items() if name not in _OF_ONE_CLASS}
+
+
+def cut_name(grade: str) -> str:
+    """``>=2``: grade 2 or more against the grades below."""
+    return f">={grade}"
+
+
+def severity_metrics_of(classes: Sequence[str], specificity: float = 0.95) -> dict[str, Metric]:
+    """The metrics of a severity score by name: the summaries, then cut by cut and grade by grade.
+
+    Args:
+        classes: names of the grades, rising. Of two, the second one's metrics are the summaries.
+        specificity: where sensitivity is read, at the lowest cut.
+    """
+    no_severity = ("average_precision", "brier", "ece", "log_loss")
+    table = {m.name: m.at(100 * specificity) for m in METRICS if m.name not in no_severity}
+    of_grades = [table.pop(name) for name in _OF_ONE_CLASS]
+    if len(classes) == 2:
+        return with_classes([*table.values(), *of_grades], ())
+    cuts = [table["auroc"].of_class(cut_name(name)) for name in classes[1:]]
+    each = [metric.of_class(name) for metric in of_grades for name in classes]
+    return {metric.name: metric for metric in (*table.values(), *cuts, *each)}

@@ -69,7 +69,7 @@ def ranking(
 
     Args:
         scores: higher means more likely positive.
-        positive: the truth.
+        positive: the true labels.
         specificity: where sensitivity is read.
         finding: name of what is positive, for the reasons.
     """
@@ -89,13 +89,13 @@ def ranking(
     )
 
     def finish(sums: Sums) -> Values:
-        found = sums[:count]
+        positives_at_level = sums[:count]
         false_alarms = np.cumsum(sums[count : 2 * count + 1], axis=0)
         negatives, false_alarms = false_alarms[-1], false_alarms[:-1]
-        hits = np.cumsum(found, axis=0)
-        positives = found.sum(axis=0)
-        tied = np.einsum("lr,lr->r", found[tied_levels], sums[2 * count + 1 :])
-        inverted = np.einsum("lr,lr->r", found, false_alarms) - tied / 2
+        hits = np.cumsum(positives_at_level, axis=0)
+        positives = positives_at_level.sum(axis=0)
+        tied = np.einsum("lr,lr->r", positives_at_level[tied_levels], sums[2 * count + 1 :])
+        inverted = np.einsum("lr,lr->r", positives_at_level, false_alarms) - tied / 2
         alarms = hits + false_alarms
         precision = np.divide(hits, alarms, out=np.zeros_like(hits), where=alarms > 0)
         kept = (negatives - false_alarms) / negatives >= specificity
@@ -103,7 +103,7 @@ def ranking(
         best = np.where(kept, hits, 0.0).max(axis=0, initial=0.0)
         return {
             "auroc": 1 - inverted / (positives * negatives),
-            "average_precision": np.einsum("lr,lr->r", found, precision) / positives,
+            "average_precision": np.einsum("lr,lr->r", positives_at_level, precision) / positives,
             "sensitivity_at_specificity": np.where(negatives > 0, best / positives, np.nan),
         }
 
@@ -160,7 +160,7 @@ def decisions(truth: Int[np.ndarray, "n"], predicted: Int[np.ndarray, "n"], num_
     reasons = {
         "accuracy": "no images",
         "balanced_accuracy": f"needs images of all {num_classes} classes: there are images of {present}",
-        "quadratic_kappa": "truth and prediction are one and the same class throughout",
+        "quadratic_kappa": "truth and prediction are the same single class for all images",
     }
     for index in range(num_classes):
         reasons[f"sensitivity/{index}"] = "no image of this class"

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import matplotlib
 import numpy as np
-from jaxtyping import Integer
+from jaxtyping import Float, Integer
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -182,6 +182,39 @@ def confusion_figure(counts: Integer[np.ndarray, "truth predicted"], classes: Se
     axes.set_ylabel("truth")
     axes.grid(False)
     axes.spines[:].set_visible(False)
+    return figure
+
+
+@_styled
+def severity_figure(
+    scores: Float[np.ndarray, "n"],
+    truth: Integer[np.ndarray, "n"],
+    classes: Sequence[str],
+    thresholds: Sequence[float],
+) -> Figure:
+    """Severity scores by true grade: median, middle half and middle 90 %, with lines where the next grade begins.
+
+    Args:
+        scores: in grades.
+        truth: grades from 0; one without images has an empty row.
+        classes: names of the grades.
+        thresholds: from scores to grades.
+    """
+    figure = Figure(figsize=(4.5, 4.3), layout="constrained")
+    axes = figure.subplots()
+    for value in thresholds:
+        axes.axvline(value, color=MUTED, linewidth=1, dashes=(3, 3), gid="threshold")
+    for grade in range(len(classes)):
+        own = scores[truth == grade]
+        if len(own):
+            low, first, median, third, high = np.quantile(own, [0.05, 0.25, 0.5, 0.75, 0.95])
+            axes.hlines(grade, low, high, color=COLOURS[0], linewidth=1.6)
+            axes.hlines(grade, first, third, color=COLOURS[0], linewidth=7, alpha=0.45)
+            axes.plot([median], [grade], color=COLOURS[0], marker="o", markersize=6.5, gid=f"grade-{grade}")
+    axes.set_ylim(-0.6, len(classes) - 0.4)
+    axes.set_yticks(range(len(classes)), labels=classes)
+    axes.set_xlabel("score, in grades")
+    axes.set_ylabel("true grade")
     return figure
 
 

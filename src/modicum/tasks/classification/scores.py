@@ -46,17 +46,15 @@ class ClassificationScores(Scores):
         for other in others:
             assert isinstance(other, ClassificationScores)
             self._parts += other._parts
-        positions, probabilities, truth = self._collected()
-        _, first = np.unique(positions, return_index=True)
-        self._parts = [(positions[first], probabilities[first], truth[first])]
+        rows, probabilities, truth = self._collected()
+        _, first = np.unique(rows, return_index=True)
+        self._parts = [(rows[first], probabilities[first], truth[first])]
 
     def _collected(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         if len(self._parts) > 1:
-            positions, probabilities, truth = (
-                np.concatenate(arrays) for arrays in zip(*self._parts, strict=True)
-            )
-            order = np.argsort(positions, kind="stable")
-            self._parts = [(positions[order], probabilities[order], truth[order])]
+            rows, probabilities, truth = (np.concatenate(arrays) for arrays in zip(*self._parts, strict=True))
+            order = np.argsort(rows, kind="stable")
+            self._parts = [(rows[order], probabilities[order], truth[order])]
         return self._parts[0]
 
     def positions(self) -> np.ndarray:
@@ -99,7 +97,7 @@ class ClassificationScores(Scores):
 
     def examples(self, count: int) -> list[Example]:
         """``count`` most confident mistakes, then half as many of the most confident hits."""
-        positions, probabilities, truth = self._collected()
+        rows, probabilities, truth = self._collected()
         candidates = (
             self._finding_examples(probabilities, truth)
             if self.kind == "multi-label"
@@ -115,8 +113,7 @@ class ClassificationScores(Scores):
                     seen.add((example.row, example.output))
                     chosen.append(example)
         return [
-            Example(int(positions[e.row]), e.kind, e.output, e.truth, e.prediction, e.probability)
-            for e in chosen
+            Example(int(rows[e.row]), e.kind, e.output, e.truth, e.prediction, e.probability) for e in chosen
         ]
 
     def _class_examples(self, probabilities: np.ndarray, truth: np.ndarray) -> list[Example]:
@@ -136,18 +133,18 @@ class ClassificationScores(Scores):
     def _finding_examples(self, probabilities: np.ndarray, truth: np.ndarray) -> list[Example]:
         examples = []
         for row, finding in zip(*np.nonzero(~np.isnan(truth)), strict=True):
-            present, says = truth[row, finding] > 0.5, probabilities[row, finding] >= 0.5
-            if not present and not says:
+            present, predicted = truth[row, finding] > 0.5, probabilities[row, finding] >= 0.5
+            if not present and not predicted:
                 continue  # a finding that is absent and not claimed shows nothing
             name = self.classes[finding]
-            confidence = probabilities[row, finding] if says else 1 - probabilities[row, finding]
+            confidence = probabilities[row, finding] if predicted else 1 - probabilities[row, finding]
             examples.append(
                 Example(
                     int(row),
-                    "correct" if present == says else "mistake",
+                    "correct" if present == predicted else "mistake",
                     int(finding),
                     name if present else f"no {name}",
-                    name if says else f"no {name}",
+                    name if predicted else f"no {name}",
                     float(confidence),
                 )
             )

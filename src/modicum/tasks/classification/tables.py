@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from modicum.tasks.classification.thresholds import Thresholds
+
 
 def prediction_columns(
     probabilities: Float[np.ndarray, "n classes"], classes: Sequence[str], kind: str
@@ -22,6 +24,16 @@ def prediction_columns(
         prediction = list(names[probabilities.argmax(1)]) if len(probabilities) else []
     table.insert(0, "prediction", prediction)
     return table
+
+
+def severity_columns(
+    scores: Float[np.ndarray, "n"], classes: Sequence[str], thresholds: Thresholds
+) -> pd.DataFrame:
+    """``prediction`` (the name of the grade, blank where the score is not finite) and ``score``."""
+    finite = np.isfinite(scores)
+    grades = thresholds.grades(np.where(finite, scores, 0.0))
+    names = [classes[grade] if known else None for grade, known in zip(grades, finite, strict=True)]
+    return pd.DataFrame({"prediction": pd.Series(names, dtype=object), "score": scores})
 
 
 def truth_columns(truth: np.ndarray, classes: Sequence[str], kind: str) -> pd.DataFrame:

@@ -1,21 +1,36 @@
-"""Classification of images: binary, multi-class (ordered or not), and multi-label with unknown findings."""
+"""Classification of images: binary, multi-class (ordered or not), and multi-label with unknown findings.
+
+Grades can also be learned as one *severity score* (``output="score"``), which thresholds turn into a grade.
+"""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from modicum.data.manifest import LABELS_PREFIX, Manifest, are_consecutive, name_classes
 from modicum.errors import InputError
-from modicum.losses import CrossEntropy, FocalLoss, MaskedBCEWithLogits, class_weights_from_counts
 from modicum.tasks.base import Example, ImageLevelTask, Scores, TaskOptions
-from modicum.tasks.classification.metric_table import METRICS, metrics_of
+from modicum.tasks.classification.metric_table import METRICS, metrics_of, severity_metrics_of
+from modicum.tasks.classification.objectives import (
+    OnBatch,
+    Output,
+    check_fits,
+    make_loss,
+    output_of,
+    usual_loss,
+    validate_loss_settings,
+    weights_of,
+)
 from modicum.tasks.classification.scores import ClassificationScores
-from modicum.tasks.classification.tables import prediction_columns
+from modicum.tasks.classification.severity_scores import SeverityScores
+from modicum.tasks.classification.tables import prediction_columns, severity_columns
+from modicum.tasks.classification.thresholds import Thresholds
+from modicum.tasks.loss_words import LOSS_SETTINGS, refuse_settings
 from modicum.tasks.metric import Metric
 
 Kind = Literal["binary", "multi-class", "multi-label"]
@@ -25,6 +40,11 @@ class ClassificationOptions(TaskOptions):
     """Settings of classification."""
 
     specificity: float = Field(0.95, gt=0, lt=1, description="Where sensitivity is reported.")
+    thresholds: Literal["midpoints", "validation"] | list[float] = Field(
+        "midpoints",
+        description="Where a severity score (losses mse, mae, smooth_l1) goes over to the next grade: halfway, where "
+        "quadratic kappa is highest on the validation images, or the values in a list.",
+    )
 
 
 class Classification(ImageLevelTask):
@@ -35,6 +55,12 @@ class Classification(ImageLevelTask):
         classes: class names in the order of the outputs.
         ordered: the classes are grades; mistakes by two grades are worse than by one.
         specificity: where sensitivity is reported.
+        output: the network's output for an image: ``logits``, one a class, or ``score``, its severity in grades.
+        thresholds: the scores at which the next grade begins: ``midpoints`` (0.5, 1.5, ...), ``validation`` (chosen on
+            validation predictions, see :meth:`calibrated`), or the values.
+
+    Raises:
+        InputError: a score of findings or of classes without an order, or thresholds that do not fit the classes.
     """
 
     name: ClassVar[str] = "classification"
@@ -42,12 +68,25 @@ class Classification(ImageLevelTask):
     metric_table: ClassVar[tuple[Metric, ...]] = METRICS
 
     def __init__(
-        self, kind: Kind, classes: Sequence[str], *, ordered: bool = False, specificity: float = 0.95
+        self,
+        kind: Kind,
+        classes: Sequence[str],
+        *,
+        ordered: bool = False,
+        specificity: float = 0.95,
+        output: Output = "logits",
+        thresholds: Thresholds | str | Sequence[float] = "midpoints",
     ) -> None:
         self.kind = kind
         self.classes = tuple(classes)
         self.ordered = ordered
         self.specificity = specificity
+        self.output = output
+        self._thresholds = thresholds
+        self.thresholds: Thresholds | None = None
+        if output == "score":
+            check_fits("mse", kind, ordered)
+            self.thresholds = Thresholds.of(thresholds, len(self.classes))
 
     @classmethod
     def from_manifest(cls, manifest: Manifest, options: Mapping[str, Any]) -> "Classification":
@@ -55,7 +94,7 @@ class Classification(ImageLevelTask):
 
         Columns ``labels:<finding>`` make it multi-label; otherwise the ``label`` column decides. Options:
         ``classes`` (names in order), ``ordered`` (None: grades are classes that are consecutive whole numbers),
-        ``specificity``.
+        ``specificity``, and ``thresholds`` for the time when a loss wants a score.
         """
         specificity = float(options.get("specificity") or 0.95)
         findings = manifest.findings
@@ -65,51 +104,85 @@ class Classification(ImageLevelTask):
             columns = ", ".join(str(c) for c in manifest.table.columns)
             raise InputError(
                 f"{manifest.source}: no column 'label' or 'labels' (columns: {columns})",
-                "name a table's with --label COLUMN, or sort the images into one folder a class",
+                "name the column of the table with --label COLUMN, or sort the images into one folder a class",
             )
         found = manifest.classes()
         classes = [str(name) for name in options.get("classes") or found]
         if len(classes) < 2:
             only = f"only class '{classes[0]}'" if classes else "no labels"
             raise InputError(
-                f"{manifest.source}: {only} in column 'label'", "a classifier needs two classes or more"
+                f"{manifest.source}: {only} in column 'label'", "add images of at least one other class"
             )
         ordered = options.get("ordered")
         if ordered is None:
             ordered = len(classes) > 2 and are_consecutive(classes)
         kind: Kind = "binary" if len(classes) == 2 else "multi-class"
-        return cls(kind, classes, ordered=bool(ordered) and kind == "multi-class", specificity=specificity)
+        return cls(
+            kind,
+            classes,
+            ordered=bool(ordered) and kind == "multi-class",
+            specificity=specificity,
+            thresholds=options.get("thresholds") or "midpoints",
+        )
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any], num_classes: int | None = None) -> "Classification":
-        """Classes that exclude each other, 2 by default."""
+        """Grades, 2 by default; of one, whose network has one output, a severity score."""
         names = [str(number) for number in range(num_classes or 2)]
-        return cls("binary" if len(names) == 2 else "multi-class", names)
+        kind: Kind = "binary" if len(names) == 2 else "multi-class"
+        return cls(kind, names, ordered=len(names) != 2, output="score" if num_classes == 1 else "logits")
 
     def to_dict(self) -> dict[str, Any]:
-        return {
+        """Of a score also ``output``, ``thresholds`` and ``thresholds_from``; dictionaries without them are of logits."""
+        values = {
             "name": self.name,
             "kind": self.kind,
             "classes": list(self.classes),
             "ordered": self.ordered,
             "specificity": self.specificity,
         }
+        of_score = {} if self.thresholds is None else {"output": "score", **self.thresholds.as_dict()}
+        return values | of_score
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Classification":
-        return cls(
-            values["kind"], values["classes"], ordered=values["ordered"], specificity=values["specificity"]
+        plain = {key: values[key] for key in ("ordered", "specificity")}
+        if values.get("output", "logits") == "logits":
+            return cls(values["kind"], values["classes"], **plain)
+        thresholds = Thresholds(tuple(values["thresholds"]), values["thresholds_from"])
+        return cls(values["kind"], values["classes"], **plain, output="score", thresholds=thresholds)
+
+    def _with_score(self, thresholds: Thresholds | str | Sequence[float]) -> "Classification":
+        return Classification(
+            cast(Kind, self.kind),
+            self.classes,
+            ordered=self.ordered,
+            specificity=self.specificity,
+            output="score",
+            thresholds=thresholds,
         )
 
     @property
     def num_outputs(self) -> int:
-        return len(self.classes)
+        return len(self.classes) if self.thresholds is None else 1
+
+    @property
+    def notes(self) -> list[str]:
+        """How scores become grades, where that was chosen on validation predictions."""
+        if self.thresholds is None or self.thresholds.source != "validation":
+            return []
+        values = ", ".join(f"{value:.3g}" for value in self.thresholds.values)
+        return [
+            f"scores become grades at {values}, where quadratic kappa is highest on the validation images"
+        ]
 
     @property
     def monitor(self) -> str:
         return "quadratic_kappa" if self.ordered else "auroc"
 
     def metrics(self) -> dict[str, Metric]:
+        if self.thresholds is not None:
+            return severity_metrics_of(self.classes, self.specificity)
         return metrics_of(self.kind, self.classes, self.ordered, self.specificity)
 
     def targets(self, manifest: Manifest) -> dict[str, np.ndarray]:
@@ -124,7 +197,8 @@ class Classification(ImageLevelTask):
             if missing:
                 name = missing[0].removeprefix(LABELS_PREFIX)
                 raise InputError(
-                    f"{manifest.source}: finding '{name}' has no column", "add it, blank where unknown"
+                    f"{manifest.source}: finding '{name}' has no column",
+                    "add the column, with blank cells where the finding is unknown",
                 )
             return {"labels": manifest.table[columns].to_numpy(dtype=np.float32)}
         if "label" not in manifest.table:
@@ -134,7 +208,7 @@ class Classification(ImageLevelTask):
         for row, value in enumerate(manifest.table["label"]):
             if str(value) not in number:
                 raise InputError(
-                    f"{manifest.place(row)}: label '{value}' is not in {name_classes(self.classes)}",
+                    f"{manifest.describe_row(row)}: label '{value}' is not in {name_classes(self.classes)}",
                     "fix the row, or name all classes with --classes",
                 )
             labels[row] = number[str(value)]
@@ -150,67 +224,71 @@ class Classification(ImageLevelTask):
         """Class numbers ``[n]``, or findings ``[n, findings]``, which are balanced by the rarest an image has."""
         return targets["labels" if self.kind == "multi-label" else "label"]
 
-    def loss(self, targets: Mapping[str, np.ndarray], options: Mapping[str, Any]) -> nn.Module:
-        """The loss on a batch. Options: ``loss`` (auto, cross_entropy, focal, bce), ``class_weights``
-        (none, balanced, or a list), ``label_smoothing``.
+    @classmethod
+    def validate_loss(cls, settings: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+        validate_loss_settings(settings, options)
+
+    def for_loss(self, words: str) -> "Classification":
+        """One output for losses of a severity score, a logit a class for others. Raises as :func:`check_fits`."""
+        if words == "auto":
+            return self
+        check_fits(words, self.kind, self.ordered)
+        return self._with_score(self._thresholds) if output_of(words) == "score" else self
+
+    def loss(self, targets: Mapping[str, np.ndarray], options: Mapping[str, Any]) -> OnBatch:
+        """The loss on a batch. Options: those of :data:`~modicum.tasks.loss_words.LOSS_SETTINGS`; ``auto`` is ``bce`` of
+        findings, ``cross_entropy`` of classes and ``mse`` of a score.
+
+        Raises:
+            InputError: the loss does not fit the labels or the outputs, or the class weights do not fit the classes.
         """
-        name = options.get("loss", "auto")
-        default = "bce" if self.kind == "multi-label" else "cross_entropy"
-        name = default if name == "auto" else name
-        allowed = {"bce"} if self.kind == "multi-label" else {"cross_entropy", "focal"}
-        if name not in allowed:
+        given = {**LOSS_SETTINGS, **options}
+        words = usual_loss(self.kind, self.output) if given["loss"] == "auto" else given["loss"]
+        check_fits(words, self.kind, self.ordered)
+        if output_of(words) != self.output:
             raise InputError(
-                f"loss '{name}' does not fit {self.kind} labels", f"use {' or '.join(sorted(allowed))}"
+                f"loss '{words}' is of {output_of(words)}, but this task's output is {self.output}",
+                f"use task.for_loss('{words}')",
             )
-        weights = self._class_weights(targets, options.get("class_weights", "none"))
-        if name == "bce":
-            return OnBatch(MaskedBCEWithLogits(weights), "labels")
-        if name == "focal":
-            return OnBatch(FocalLoss(), "label")
-        smoothing = float(options.get("label_smoothing", 0.0))
-        return OnBatch(CrossEntropy(weights, smoothing), "label")
+        if targets and self.kind == "multi-label":
+            refuse_settings(given, ["label_smoothing"], "bce smooths no labels", "leave it at 0")
+        weights = weights_of(given["class_weights"], targets, self.classes)
+        decay = float(given["class_weights_decay"]) if given["class_weights"] == "dynamic" else None
+        return make_loss(words, weights, float(given["label_smoothing"]), decay)
 
-    def _class_weights(self, targets: Mapping[str, np.ndarray], choice: Any) -> Tensor | None:
-        if choice is None or choice == "none" or not targets:
-            return None  # without training rows nothing will be learned: a run opened for prediction
-        if choice == "balanced":
-            if self.kind == "multi-label":
-                positives = np.nansum(targets["labels"], axis=0)
-                negatives = np.nansum(1 - targets["labels"], axis=0)
-                return torch.tensor(negatives / np.maximum(positives, 1), dtype=torch.float32)
-            counts = np.bincount(targets["label"], minlength=len(self.classes))
-            return class_weights_from_counts(counts.tolist())
-        weights = torch.tensor([float(w) for w in choice], dtype=torch.float32)
-        if len(weights) != len(self.classes):
-            raise InputError(
-                f"class_weights has {len(weights)} values for {len(self.classes)} classes",
-                f"give one each, in the order {name_classes(self.classes)}",
-            )
-        return weights
+    @property
+    def calibrates(self) -> str:
+        return "thresholds" if self.thresholds is not None and self.thresholds.pending else ""
 
-    def activate(self, outputs: Float[Tensor, "*batch classes"]) -> Float[Tensor, "*batch classes"]:
-        """Logits to probabilities: sigmoid for findings, softmax for classes; in single precision or the outputs' own."""
+    def calibrated(self, scores: Scores) -> "Classification":
+        """The task with the thresholds that maximise quadratic kappa on the scores, where they are to be chosen."""
+        if not self.calibrates:
+            return self
+        assert isinstance(scores, SeverityScores)
+        assert self.thresholds is not None
+        return self._with_score(self.thresholds.tuned(*scores.scores_and_truth()))
+
+    def activate(self, outputs: Float[Tensor, "*batch outputs"]) -> Float[Tensor, "*batch outputs"]:
+        """Logits to probabilities: sigmoid for findings, softmax for classes; a score stays what it is, in grades.
+
+        In single precision or the outputs' own.
+        """
         outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
+        if self.thresholds is not None:
+            return outputs
         return outputs.sigmoid() if self.kind == "multi-label" else outputs.softmax(-1)
 
     def scores(self) -> ClassificationScores:
+        if self.thresholds is not None:
+            return SeverityScores(self.kind, self.classes, self.thresholds, self.specificity, self.activate)
         return ClassificationScores(self.kind, self.classes, self.ordered, self.specificity, self.activate)
 
-    def prediction_table(self, activated: Float[np.ndarray, "n classes"]) -> Any:
+    def prediction_table(self, activated: Float[np.ndarray, "n outputs"]) -> Any:
+        """Columns ``prediction`` and, a class, ``p_<class>``; of a score ``prediction`` and ``score``."""
+        if self.thresholds is not None:
+            return severity_columns(activated[:, 0], self.classes, self.thresholds)
         return prediction_columns(activated, self.classes, self.kind)
 
     def examples(self, scores: Scores, count: int) -> list[Example]:
         assert isinstance(scores, ClassificationScores)
         return scores.examples(count)
-
-
-class OnBatch(nn.Module):
-    """Applies a loss to the outputs and one target of the batch."""
-
-    def __init__(self, loss: nn.Module, target: str) -> None:
-        super().__init__()
-        self.loss = loss
-        self.target = target
-
-    def forward(self, outputs: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
-        return self.loss(outputs, batch[self.target])

@@ -1,4 +1,4 @@
-"""The metrics of completed images and reports in words and numbers: what learning stages say in validation."""
+"""Metrics of completed images and reports, which training stages compute in validation."""
 
 from modicum.tasks.metric import INFINITY, Metric
 

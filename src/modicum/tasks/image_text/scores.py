@@ -46,11 +46,11 @@ class CompletionScores(Scores):
         return np.array(sorted(self._values), dtype=np.int64)
 
     def table(self) -> pd.DataFrame:
-        """One row a scored image; the error of its patches is ``image_error``, as ``image`` is its name there."""
+        """One row per scored image; the error of its patches is ``image_error``, as ``image`` is the name of the file."""
         return self._columns().rename(columns={"image": "image_error"})
 
     def _columns(self) -> pd.DataFrame:
-        rows = [self._values[position] for position in self.positions().tolist()]
+        rows = [self._values[row] for row in self.positions().tolist()]
         return pd.DataFrame(rows, columns=list(self._names), dtype=np.float64)
 
 

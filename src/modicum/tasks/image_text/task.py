@@ -55,7 +55,7 @@ class ImageText(Task):
         options: the task's settings.
         tokenizer: of the reports; None where they are not read, and in an opened run, whose weights know its words.
         vocabulary: of the tokenizer.
-        reports: as they were read, for what is to be told of them.
+        reports: the reports as they were read, for notes about them.
     """
 
     name: ClassVar[str] = "image-text"
@@ -91,9 +91,9 @@ class ImageText(Task):
         rows = np.flatnonzero(manifest.table["split"].to_numpy() == "train")
         texts = reports.present(rows.tolist())
         if not texts:
-            told = "; ".join(reports.notes()) or "all cells are blank"
+            notes = "; ".join(reports.notes()) or "all cells are blank"
             raise InputError(
-                f"{manifest.source}: no training image has a report that can be used ({told})",
+                f"{manifest.source}: no training image has a report that can be used ({notes})",
                 "give training rows a report, or choose a method that learns from images alone",
             )
         if settings.vocabulary is not None:
@@ -119,6 +119,10 @@ class ImageText(Task):
         settings = super().store_settings(image, options)
         return replace(settings, height=scale * image.height, width=scale * image.width)
 
+    def output_values(self) -> dict[str, Any]:
+        """Features of an encoder."""
+        return {"values": "features"}
+
     def to_dict(self) -> dict[str, Any]:
         return {
             "name": self.name,
@@ -137,7 +141,7 @@ class ImageText(Task):
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """Of the tokenizer that makes the ``tokens`` of batches."""
+        """The vocabulary of the tokenizer for the ``tokens`` of batches."""
         assert self._vocabulary is not None, "reports are not read"
         return self._vocabulary
 
@@ -154,7 +158,7 @@ class ImageText(Task):
         table = csv.writer(listed, lineterminator="\n")
         table.writerow(["place", "what", "reason"])
         for what, unusual in (("set aside", self._reports.set_aside), ("changed", self._reports.changed)):
-            table.writerows([item.place, what, item.reason] for item in unusual)
+            table.writerows([item.origin, what, item.reason] for item in unusual)
         return {"tokenizer.json": self._tokenizer.to_json(), "reports.csv": listed.getvalue()}
 
     def targets(self, manifest: Manifest) -> dict[str, np.ndarray]:
@@ -178,12 +182,12 @@ class ImageText(Task):
         return {"tokens": tokens, "tokens_mask": np.ones_like(tokens, dtype=bool)}
 
     def sampling_labels(self, targets: Mapping[str, np.ndarray]) -> np.ndarray:
-        """All alike."""
+        """One group: all rows are sampled equally."""
         return np.zeros(len(targets["tokens"]), dtype=np.int64)
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """What a learning stage says of each image in validation."""
+        """The names of a training stage's values for each image in validation."""
         return ("image", "report", "report_accuracy") if self.options.report_length else ("image",)
 
     @property
@@ -211,7 +215,7 @@ class ImageText(Task):
         return outputs
 
     def examples(self, scores: Scores, count: int) -> list[Example]:
-        """None: a completed image is no prediction."""
+        """Empty: a completed image is not a prediction."""
         return []
 
 
@@ -220,14 +224,14 @@ def _read(manifest: Manifest, options: ImageTextOptions) -> Reports:
         columns = ", ".join(str(name) for name in manifest.table.columns)
         raise InputError(
             f"{manifest.source}: no column 'report' (columns: {columns})",
-            "name a table's with --report COLUMN, or choose a method that learns from images alone",
+            "name the column of the table with --report COLUMN, or choose a method that learns from images alone",
         )
     reports = read_reports(manifest)
     return reports.select(options.sections) if options.sections else reports
 
 
 def _as_dict(vocabulary: Vocabulary) -> dict[str, Any]:
-    """Plain values; which of many tokens go on with a word as bits, in hexadecimal digits."""
+    """JSON values; the tokens that continue a word as bits, in hexadecimal digits."""
     return {
         "size": vocabulary.size,
         "continuation": np.packbits(vocabulary.continuation).tobytes().hex(),

@@ -129,8 +129,8 @@ def mean_over_slices(values: Iterable[float]) -> float:
 def _check_shapes(made: Made, real: Real) -> None:
     if made.shape != real.shape:
         raise InputError(
-            f"a made slice of shape {list(made.shape)} has no real one beside it but one of {list(real.shape)}",
-            "give two slices of one shape",
+            f"the predicted slice has shape {list(made.shape)}, but the real one has {list(real.shape)}",
+            "give two slices of the same shape",
         )
 
 
@@ -156,7 +156,7 @@ def _similarity(made: np.ndarray, real: np.ndarray, data_range: float) -> np.nda
     if min(real.shape[-2:]) < WINDOW:
         raise InputError(
             f"a slice of {real.shape[-2]}x{real.shape[-1]} pixels is smaller than the {WINDOW}x{WINDOW} window",
-            "measure larger slices",
+            f"give slices of at least {WINDOW}x{WINDOW} pixels",
         )
     margin = WINDOW // 2
 

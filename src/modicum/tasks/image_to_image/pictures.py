@@ -1,4 +1,4 @@
-"""Pictures of a translation: source, output, target, where output and target differ, and how one was moved."""
+"""Pictures of a translation: source, output, target, error map, and displacement grid."""
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -10,26 +10,26 @@ GRID_LINES = 12
 GRID_COLOUR = (86, 180, 233)
 LINE_HALF_WIDTH = 0.5
 UNDER_GRID = 0.7
-"""Brightness of what lies under a grid, so that the lines stand out."""
+"""Brightness factor of the image under a grid, so that the lines stand out."""
 
 
 def comparison_pictures(
     image: Float[np.ndarray, "image_channels height width"],
-    made: Float[np.ndarray, "channels height width"],
+    output: Float[np.ndarray, "channels height width"],
     target: Float[np.ndarray, "channels height width"] | None,
 ) -> dict[str, UInt8[np.ndarray, "height width 3"]]:
-    """Pictures by name, in the order of showing; without a target source and output alone."""
-    found = {"source": _shown(image), "output": _shown(made)}
+    """Pictures by name, in display order; only source and output if there is no target."""
+    pictures = {"source": _shown(image), "output": _shown(output)}
     if target is not None:
-        found |= {"target": _shown(target), "error": error_map(made, target)}
-    return found
+        pictures |= {"target": _shown(target), "error": error_map(output, target)}
+    return pictures
 
 
 def error_map(
-    made: Float[np.ndarray, "channels height width"], target: Float[np.ndarray, "channels height width"]
+    output: Float[np.ndarray, "channels height width"], target: Float[np.ndarray, "channels height width"]
 ) -> UInt8[np.ndarray, "height width 3"]:
     """Absolute differences, the mean over channels, in colours from black (none) to white (half of the scale)."""
-    return error_colours(np.abs(made.astype(np.float32) - target).mean(0))
+    return error_colours(np.abs(output.astype(np.float32) - target).mean(0))
 
 
 def error_colours(error: Float[np.ndarray, "height width"]) -> UInt8[np.ndarray, "height width 3"]:
@@ -52,18 +52,18 @@ def displacement_grid(
 
     Args:
         field: in pixels, rows (down) first, then columns (right); at least 2x2 pixels.
-        under: a picture in ``[0, 1]`` that lies under the grid, darker than it is; black by default.
+        under: an image in ``[0, 1]`` that is drawn under the grid, darkened; black by default.
         spacing: pixels from line to line; the first is half of that from the border. By default there are twelve
             spaces along the shorter side.
     """
     height, width = field.shape[1:]
     step = spacing or min(height, width) / GRID_LINES
-    places = np.indices((height, width)) + field.astype(np.float64)
+    coordinates = np.indices((height, width)) + field.astype(np.float64)
     lines = np.zeros((height, width))
-    for place in places:
+    for coordinate in coordinates:
         # From the pixel to the nearest line along the axis, in pixels of the straight grid, then of the moved one.
-        distance = np.abs((place + 0.5) % step - step / 2)
-        stretch = np.hypot(*np.gradient(place))
+        distance = np.abs((coordinate + 0.5) % step - step / 2)
+        stretch = np.hypot(*np.gradient(coordinate))
         lines = np.maximum(lines, np.clip(LINE_HALF_WIDTH + 0.5 - distance / np.maximum(stretch, 1e-6), 0, 1))
     ground = np.zeros((height, width, 3)) if under is None else UNDER_GRID * _shown(under)
     mixed = ground + lines[..., None] * (np.array(GRID_COLOUR) - ground)

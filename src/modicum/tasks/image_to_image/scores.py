@@ -29,20 +29,20 @@ class TranslationScores(DenseScores):
         self._values: dict[int, dict[str, float]] = {}
 
     def update(self, outputs: Tensor, batch: Batch) -> None:
-        made = outputs.detach().float().cpu().numpy()
+        predicted = outputs.detach().float().cpu().numpy()
         real = batch["target"].float().cpu().numpy()
-        for row, position in enumerate(batch["position"].tolist()):
-            self.add(position, made[row], {"target": real[row]}, None)
+        for index, row in enumerate(batch["position"].tolist()):
+            self.add(row, predicted[index], {"target": real[index]}, None)
 
     def add(
         self,
-        position: int,
+        row: int,
         activated: Float[np.ndarray, "channels height width"],
         truth: Mapping[str, np.ndarray],
         spacing: tuple[float, float] | None,
     ) -> None:
-        made, real = (SCALE * values.astype(np.float32) - 1 for values in (activated, truth["target"]))
-        self._values[position] = {metric.name: measure(made, real) for metric, measure in MEASURES.items()}
+        predicted, real = (SCALE * values.astype(np.float32) - 1 for values in (activated, truth["target"]))
+        self._values[row] = {metric.name: measure(predicted, real) for metric, measure in MEASURES.items()}
 
     def merge(self, others: Sequence[Scores]) -> None:
         for other in others:
@@ -61,26 +61,26 @@ class TranslationScores(DenseScores):
         return np.array(sorted(self._values), dtype=np.int64)
 
     def table(self) -> pd.DataFrame:
-        rows = [self._values[position] for position in self.positions().tolist()]
+        rows = [self._values[row] for row in self.positions().tolist()]
         return pd.DataFrame(rows, columns=NAMES)
 
     def examples(self, count: int) -> list[Example]:
         """The ``count`` images of the largest error, then half as many around the median."""
-        known = [(row["nmae"], position) for position, row in self._values.items()]
-        ranked = sorted((pair for pair in known if not math.isnan(pair[0])), reverse=True)
+        errors = [(values["nmae"], row) for row, values in self._values.items()]
+        ranked = sorted((pair for pair in errors if not math.isnan(pair[0])), reverse=True)
         worst = ranked[:count]
         rest = ranked[count:]
         start = max(0, len(rest) // 2 - count // 4)
         typical = rest[start : start + count // 2]
         return [
-            Example(position, kind, 0, "", f"NMAE {value:.3f}", value)
+            Example(row, kind, 0, "", f"NMAE {value:.3f}", value)
             for kind, pairs in (("worst", worst), ("typical", typical))
-            for value, position in pairs
+            for value, row in pairs
         ]
 
 
 def _mean_of(name: str, values: Float[np.ndarray, "images"]) -> Statistic:
     """The mean of a metric over the images that have one."""
-    known = ~np.isnan(values)
-    terms = sparse.csr_array(np.stack([np.where(known, values, 0.0), known.astype(np.float64)]))
+    defined = ~np.isnan(values)
+    terms = sparse.csr_array(np.stack([np.where(defined, values, 0.0), defined.astype(np.float64)]))
     return Statistic(terms, lambda sums: {name: sums[0] / sums[1]}, {name: UNDEFINED})

@@ -1,4 +1,4 @@
-"""Image to image: translation between modalities, enhancement, anything whose answer is a picture of the same scene."""
+"""Image to image: translation between modalities, enhancement, any task whose output is an image of the same scene."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -58,12 +58,12 @@ class ImageToImageOptions(TaskOptions):
 
 
 class ImageToImage(DenseTask):
-    """An image and the picture that is wanted of it.
+    """Predicts a target image from each image.
 
     Args:
         channels: of images and of targets: 1 (grey) or 3.
         options: the task's settings.
-        target_range: what 0 and 1 stand for in the units of the training targets.
+        target_range: the values of 0 and 1 in the units of the training targets.
 
     Raises:
         InputError: neighbours of images in colour.
@@ -94,37 +94,41 @@ class ImageToImage(DenseTask):
 
     @classmethod
     def from_manifest(cls, manifest: Manifest, options: Mapping[str, Any]) -> "ImageToImage":
-        """Finds out whether images and targets are grey, and what values targets have, by opening a few of each."""
-        known = {name: value for name, value in options.items() if name in ImageToImageOptions.model_fields}
-        settings = ImageToImageOptions(**known)
+        """Determines channels of images and targets, and the targets' value range, by opening a few of each."""
+        own_options = {
+            name: value for name, value in options.items() if name in ImageToImageOptions.model_fields
+        }
+        settings = ImageToImageOptions(**own_options)
         if "target" not in manifest.table:
             columns = ", ".join(str(name) for name in manifest.table.columns)
             raise InputError(
                 f"{manifest.source}: no column 'target' (columns: {columns})",
-                "name a table's with --target COLUMN, or lay the pairs out in two folders",
+                "name the column of the table with --target COLUMN, or lay the pairs out in two folders",
             )
-        own = settings.channels if settings.channels != "auto" else _channels(manifest, "image")
-        wanted = (
+        channels = settings.channels if settings.channels != "auto" else _channels(manifest, "image")
+        target_channels = (
             settings.target_channels if settings.target_channels != "auto" else _channels(manifest, "target")
         )
         learned = manifest.table["target"].notna()
         if "split" in manifest.table and (manifest.table["split"] == "train").any():
             learned &= manifest.table["split"] == "train"
         refs = manifest.subset(learned.to_numpy(dtype=bool)).refs("target")
-        found = ValueRange.of_files(refs, settings.target_window, settings.intensity)
-        return cls((own, wanted), settings, found)
+        target_range = ValueRange.of_files(refs, settings.target_window, settings.intensity)
+        return cls((channels, target_channels), settings, target_range)
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any], num_classes: int | None = None) -> "ImageToImage":
-        """Grey images where the options do not say otherwise, and targets of ``num_classes`` channels, 1 by default."""
+        """Grey images unless the options give channels, and targets of ``num_classes`` channels, 1 by default."""
         settings = ImageToImageOptions(**options)
-        own = 1 if settings.channels == "auto" else settings.channels
-        wanted = (num_classes or 1) if settings.target_channels == "auto" else settings.target_channels
-        return cls((own, wanted), settings)
+        channels = 1 if settings.channels == "auto" else settings.channels
+        target_channels = (
+            (num_classes or 1) if settings.target_channels == "auto" else settings.target_channels
+        )
+        return cls((channels, target_channels), settings)
 
     @classmethod
     def store_settings(cls, image: StoreSettings, options: Mapping[str, Any]) -> StoreSettings:
-        """A window that is given goes before the task's rule for intensities."""
+        """A given window has priority over the task's intensity rule."""
         settings = super().store_settings(image, options)
         rule = options.get("intensity", "file") if image.window is None else "file"
         return replace(settings, intensity=rule)
@@ -141,8 +145,8 @@ class ImageToImage(DenseTask):
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "ImageToImage":
         channels, target_channels = values["channels"]
-        found = ValueRange.from_dict(values.get("target_range"))
-        return cls((channels, target_channels), ImageToImageOptions(**values["options"]), found)
+        target_range = ValueRange.from_dict(values.get("target_range"))
+        return cls((channels, target_channels), ImageToImageOptions(**values["options"]), target_range)
 
     @property
     def channels(self) -> int:
@@ -157,7 +161,7 @@ class ImageToImage(DenseTask):
         return self.target_range
 
     def output_values(self) -> dict[str, Any]:
-        """Values in ``[0, 1]``, with what 0 and 1 stand for where that is known."""
+        """Values in ``[0, 1]``, with the physical values of 0 and 1 if they are known."""
         return {"range": [0, 1], "values": None if self.target_range is None else self.target_range.as_dict()}
 
     @property

@@ -1,13 +1,15 @@
 """From the words for a loss (``dice+bce``, ``2*focal+dice``) to a module on assembled batches."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import AfterValidator
 from torch import Tensor, nn
 
 from modicum.errors import InputError
 from modicum.losses import SegmentationLoss
+from modicum.tasks.loss_words import loss_terms, refuse_settings
 
 PARTS = ("dice", "bce", "cross_entropy", "focal", "cldice")
 
@@ -24,7 +26,7 @@ class OnMask(nn.Module):
 
 
 def chosen_loss(words: str, exclusive: bool, classes: Sequence[str], class_weights: Any = "none") -> OnMask:
-    """The loss that words stand for.
+    """Builds the loss of an expression in words.
 
     Args:
         words: as :func:`loss_parts` reads them; ``auto`` for Dice and cross-entropy.
@@ -45,41 +47,54 @@ def chosen_loss(words: str, exclusive: bool, classes: Sequence[str], class_weigh
 
 
 def loss_parts(words: str) -> dict[str, float]:
-    """Factors of the parts of a loss.
-
-    Raises:
-        InputError: an unknown part, one that is there twice, or a factor that is no number above 0.
+    """Factors of the parts of a loss; see :func:`~modicum.tasks.loss_words.loss_terms`.
 
     >>> loss_parts("2*focal+dice")
     {'focal': 2.0, 'dice': 1.0}
     """
-    parts: dict[str, float] = {}
-    for word in words.split("+"):
-        factor, star, name = (piece.strip() for piece in word.rpartition("*"))
-        try:
-            weight = float(factor) if star else 1.0
-        except ValueError:
-            weight = 0.0
-        if name not in PARTS or name in parts or not 0 < weight < float("inf"):
-            raise InputError(
-                f"loss '{words}': '{word.strip()}' is no part, or there twice",
-                f"join some of {', '.join(PARTS)} by +, for instance dice+0.5*focal",
-            )
-        parts[name] = weight
-    return parts
+    return loss_terms(words, PARTS)
+
+
+def _readable(words: str) -> str:
+    if words != "auto":
+        loss_parts(words)
+    return words
+
+
+LossWords = Annotated[str, AfterValidator(_readable)]
+"""A setting with the words for a loss, or ``auto``; an unknown part is an error as soon as it is set."""
+
+
+def validate_loss_settings(settings: Mapping[str, Any]) -> None:
+    """Refuses what no segmentation has, before any mask is read.
+
+    Args:
+        settings: of the training, see :data:`~modicum.tasks.loss_words.LOSS_SETTINGS`.
+
+    Raises:
+        InputError: words that cannot be read, or settings without an effect.
+    """
+    _readable(settings.get("loss", "auto"))
+    refuse_settings(settings, ["label_smoothing"], "losses of masks smooth no labels", "leave it at 0")
+    refuse_settings(settings, ["class_weights_decay"], "weights of masks stay as they are", "leave it out")
+    if isinstance(settings.get("class_weights"), str) and settings["class_weights"] != "none":
+        raise InputError(
+            f"class_weights={settings['class_weights']!r} is not an option of losses of masks (expected none or a list)",
+            "leave class_weights at none (dice gives each class the same weight), or list one number a channel",
+        )
 
 
 def _class_weights(choice: Any, parts: Mapping[str, float], classes: Sequence[str]) -> Tensor | None:
     if choice is None or choice == "none":
         return None
-    if choice == "balanced" or "cross_entropy" not in parts:
+    if isinstance(choice, str) or "cross_entropy" not in parts:
         raise InputError(
-            f"class_weights={choice!r} is nothing that loss {'+'.join(parts)} of masks has",
+            f"class_weights={choice!r} is not an option of loss {'+'.join(parts)} of masks",
             "leave class_weights at none; dice gives each class the same weight",
         )
     if len(choice) != len(classes):
         raise InputError(
             f"class_weights has {len(choice)} values for {len(classes)} classes",
-            f"give one each, in the order {', '.join(classes)}",
+            f"give one for each class, in the order {', '.join(classes)}",
         )
     return torch.tensor([float(weight) for weight in choice])

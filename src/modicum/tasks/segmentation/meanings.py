@@ -1,4 +1,4 @@
-"""Finds out what the values of masks mean: from what a user says, or from the codes that masks hold."""
+"""Determines the classes of mask values: from the user's options, or from the codes in the masks."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -12,7 +12,7 @@ from modicum.tasks.segmentation.targets import EXAMPLE, LEVELS, Kind, MaskCodes,
 from modicum.wording import listed
 
 MOST_CLASSES = 64
-"""Consecutive codes up to here are taken for classes without being told."""
+"""Consecutive codes up to this number are taken as classes without the option 'codes'."""
 
 
 def named_codes(
@@ -84,17 +84,17 @@ def found_codes(
         if len(names) > 1:
             raise InputError(f"{source}: kind 'binary' with classes {', '.join(names)}", "name one class")
         name = names[0] if names else FOREGROUND
-        others = [code for code in range(1, LEVELS) if not among(left_out)[code]]
-        present = tuple((code, code) for code in (others if kind == "binary" else codes[-1:]))
+        nonzero = [code for code in range(1, LEVELS) if not among(left_out)[code]]
+        present = tuple((code, code) for code in (nonzero if kind == "binary" else codes[-1:]))
         return MaskCodes("binary", (name,), {BACKGROUND: ((0, 0),), name: present}, left_out)
     return _numbered(codes, names, source, left_out)
 
 
 def made_up_codes(outputs: int | None, kind: Kind | None = None) -> MaskCodes:
-    """Codes of masks that nobody has seen.
+    """Codes for masks that are not available yet.
 
     Args:
-        outputs: channels, the background's of exclusive classes among them; None for 1, or 2 where ``kind`` wants more.
+        outputs: channels, including the background of exclusive classes; None for 1, or 2 if ``kind`` needs more.
         kind: None for ``binary`` with one channel, and ``multi-class`` with more.
     """
     if kind == "multi-label":
@@ -118,7 +118,7 @@ def _numbered(
     names = names or [f"class {code}" for code in range(1, last + 1)]
     if len(names) < last:
         raise InputError(
-            f"{source} have code {last}, and {len(names)} foreground classes are named ({', '.join(names)})",
+            f"{source} have code {last}, but {len(names)} foreground classes are named ({', '.join(names)})",
             "name one class for each code from 1 on, in order",
         )
     numbered = {name: ((code, code),) for code, name in enumerate((BACKGROUND, *names))}

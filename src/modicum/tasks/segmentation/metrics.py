@@ -38,7 +38,7 @@ from modicum.tasks.segmentation.metric_table import METRICS
 from modicum.tasks.segmentation.pixels import BINS, ranking_of
 
 DISTANCES = ("hausdorff95", "surface_distance")
-"""Metrics that take seconds an image, and are known only of images at their own size."""
+"""Metrics that take seconds per image, and are computed only at the images' original size."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class ImageStatistics:
 
     @property
     def predicted_area(self) -> Int[np.ndarray, "classes"]:
-        """Pixels that are said to be of each class."""
+        """Number of pixels predicted as each class."""
         return self.counts[0] + self.counts[1]
 
     @property

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, UInt8
 
 Shown = UInt8[np.ndarray, "height width 3"]
 
-# Okabe and Ito (2008): told apart with any colour vision.
+# Okabe and Ito (2008): distinguishable with any colour vision.
 COLOURS = (
     (230, 159, 0),
     (86, 180, 233),
@@ -28,7 +28,7 @@ def shown(image: Float[np.ndarray, "channels height width"]) -> Shown:
 
 
 def overlay(under: Shown, regions: Iterable[Bool[np.ndarray, "height width"]]) -> Shown:
-    """Regions in colours over a picture; a later one covers an earlier one."""
+    """Draws regions in colours over an image; a later one covers an earlier one."""
     return _coloured(under, [(region, COLOURS[i % len(COLOURS)]) for i, region in enumerate(regions)])
 
 
@@ -41,8 +41,12 @@ def differences(
 
     A pixel with different classes in the two is orange.
     """
-    said, was, wrong = (np.asarray(part.any(0)) for part in (predicted, truth, predicted & ~truth))
-    return _coloured(under, [(said & was, HIT), (was & ~said, MISS), (wrong, FALSE_ALARM)])
+    predicted_any, true_any, wrong = (
+        np.asarray(part.any(0)) for part in (predicted, truth, predicted & ~truth)
+    )
+    return _coloured(
+        under, [(predicted_any & true_any, HIT), (true_any & ~predicted_any, MISS), (wrong, FALSE_ALARM)]
+    )
 
 
 def _coloured(

@@ -42,7 +42,7 @@ class PixelCounts(NamedTuple):
 
 
 class Bounds(NamedTuple):
-    """Between which values a metric of all pixels lies, given only their histogram."""
+    """Lower and upper bound of a metric of all pixels, given only their histogram."""
 
     low: float
     high: float
@@ -73,7 +73,7 @@ def pixel_counts(
     Args:
         probabilities: in ``[0, 1]``, of the channels that are looked for.
         truth: where each is.
-        predicted: where each is said to be.
+        predicted: the predicted region of each.
         inside: where pixels count; None for everywhere.
     """
     images, channels = probabilities.shape[:2]
@@ -85,7 +85,7 @@ def pixel_counts(
     series = torch.arange(images * channels, device=truth.device).view(images, channels, 1, 1)
     places = (series * 2 + truth) * BINS + probability_bin(probabilities)
     size = images * channels * 2 * BINS
-    # What lies outside is counted behind the end, and cut off.
+    # Pixels outside are counted in one more bin at the end, which is cut off.
     histogram = torch.bincount(places.where(within, size).flatten(), minlength=size + 1)[:size]
     return PixelCounts(
         hits=count(predicted & truth),
@@ -116,7 +116,7 @@ def ranking_of(absent: Histogram, present: Histogram) -> dict[str, Float[np.ndar
 
 
 def ranking_bounds(absent: Int[np.ndarray, "bins"], present: Int[np.ndarray, "bins"]) -> dict[str, Bounds]:
-    """Between what ``auroc`` and ``auprc`` of the probabilities themselves lie, whatever their order in each bin.
+    """Bounds of ``auroc`` and ``auprc`` of the exact probabilities, for any order within each bin.
 
     AUROC: half the chance that a present and an absent pixel share a bin, to either side. AUPRC: with all absent pixels
     of a bin above its present ones, and with none above and its present ones tied.

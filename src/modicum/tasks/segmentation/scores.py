@@ -59,12 +59,12 @@ class SegmentationScores(DenseScores):
         counts = self._counts(
             self._activate(outputs.detach()), batch["mask"] > 0.5, None if fov is None else fov != 0
         )
-        for index, position in enumerate(batch["position"].tolist()):
-            self._images.setdefault(position, _kept(counts, index))
+        for index, row in enumerate(batch["position"].tolist()):
+            self._images.setdefault(row, _kept(counts, index))
 
     def add(
         self,
-        position: int,
+        row: int,
         activated: Float[np.ndarray, "channels height width"],
         truth: Mapping[str, np.ndarray],
         spacing: tuple[float, float] | None,
@@ -85,7 +85,7 @@ class SegmentationScores(DenseScores):
             for pair in zip(predicted[first:], true[first:], strict=True)
         ]
         kept = replace(kept, distances=np.array(distances, dtype=np.float64).T, spacing=spacing)
-        self._images.setdefault(position, kept)
+        self._images.setdefault(row, kept)
 
     def _counts(self, probabilities: Tensor, truth: Tensor, inside: Tensor | None) -> PixelCounts:
         predicted = decided(probabilities, self.exclusive, self.threshold)
@@ -98,7 +98,7 @@ class SegmentationScores(DenseScores):
             self._images = other._images | self._images
 
     def _collected(self) -> list[ImageStatistics]:
-        return [self._images[position] for position in sorted(self._images)]
+        return [self._images[row] for row in sorted(self._images)]
 
     def positions(self) -> np.ndarray:
         return np.array(sorted(self._images), dtype=np.int64)
@@ -112,12 +112,14 @@ class SegmentationScores(DenseScores):
     def estimates(self, groups: Sequence[str] | None, resamples: int, seed: int) -> dict[str, Estimate]:
         images = self._collected()
         statistics, means = statistics_of(images, self.classes)
-        found = bootstrap(statistics, len(images), means=means, groups=groups, resamples=resamples, seed=seed)
+        estimates = bootstrap(
+            statistics, len(images), means=means, groups=groups, resamples=resamples, seed=seed
+        )
         notes = self._notes(images)
         return {
-            name: replace(found[name], reason=found[name].reason or notes.get(name, ""))
+            name: replace(estimates[name], reason=estimates[name].reason or notes.get(name, ""))
             for name in metric_names(self.classes)
-            if name in found
+            if name in estimates
         }
 
     def _notes(self, images: Sequence[ImageStatistics]) -> dict[str, str]:
@@ -135,8 +137,8 @@ class SegmentationScores(DenseScores):
         return dict.fromkeys(DISTANCES, f"in {unit}") | notes
 
     def table(self) -> pd.DataFrame:
-        """One row an image: ``position``, then of each class Dice, AUROC, areas in pixels (and in mm² where the spacing
-        is known) and distances where they were measured. Classes have names behind a slash where there are several.
+        """One row per image: ``position``, then for each class Dice, AUROC, areas in pixels (and in mm² where the spacing
+        is known) and distances where they were measured. With several classes, columns are named ``<metric>/<class>``.
         """
         rows = []
         for position, image in sorted(self._images.items()):
@@ -155,20 +157,18 @@ class SegmentationScores(DenseScores):
         At most ``count`` of the first, and no more than half of all images; half as many nearest to the median; a
         quarter as many, at least one, of the last.
         """
-        dice = {
-            position: float(np.nanmean(image.dice)) for position, image in self._images.items() if image.size
-        }
-        ranked = sorted(dice, key=lambda position: (dice[position], position))
+        dice = {row: float(np.nanmean(image.dice)) for row, image in self._images.items() if image.size}
+        ranked = sorted(dice, key=lambda row: (dice[row], row))
         worst = ranked[: min(count, -(-len(ranked) // 2))]
         best = ranked[len(worst) :][: -1 - max(1, count // 4) : -1]
         between = ranked[len(worst) : len(ranked) - len(best)]
         median = float(np.median(list(dice.values()))) if dice else 0.0
-        nearest = sorted(between, key=lambda position: abs(dice[position] - median))[: count // 2]
-        typical = [position for position in ranked if position in nearest]
+        nearest = sorted(between, key=lambda row: abs(dice[row] - median))[: count // 2]
+        typical = [row for row in ranked if row in nearest]
         return [
-            Example(position, kind, 0, *self._areas(self._images[position]), dice[position])
+            Example(row, kind, 0, *self._areas(self._images[row]), dice[row])
             for kind, chosen in (("mistake", worst), ("typical", typical), ("correct", best))
-            for position in chosen
+            for row in chosen
         ]
 
     def _areas(self, image: ImageStatistics) -> tuple[str, str]:

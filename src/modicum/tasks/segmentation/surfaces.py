@@ -15,7 +15,7 @@ Region = Bool[np.ndarray, "height width"]
 
 
 class SurfaceDistances(NamedTuple):
-    """How far two regions' surfaces are apart, in the unit of the spacing; NaN where a region is empty.
+    """Distances between two regions' surfaces, in the unit of the spacing; NaN if a region is empty.
 
     Attributes:
         hausdorff95: the 95th percentile of all distances from either surface to the other, interpolated linearly.
@@ -36,19 +36,24 @@ def surface_distances(
 
     Args:
         predicted: one region.
-        truth: the other; the result is the same when they change places.
+        truth: the other; the result is the same if they are swapped.
         spacing: between rows and between columns, for instance in mm.
     """
     if not predicted.any() or not truth.any():
         return SurfaceDistances(math.nan, math.nan)
-    place = _box_around(predicted | truth)
-    said, was = _surface(predicted[place]), _surface(truth[place])
-    distances = np.concatenate([_distances(said, was, spacing), _distances(was, said, spacing)])
+    box = _box_around(predicted | truth)
+    predicted_surface, true_surface = _surface(predicted[box]), _surface(truth[box])
+    distances = np.concatenate(
+        [
+            _distances(predicted_surface, true_surface, spacing),
+            _distances(true_surface, predicted_surface, spacing),
+        ]
+    )
     return SurfaceDistances(float(np.percentile(distances, 95)), float(distances.mean()))
 
 
 def _distances(of: Region, to: Region, spacing: tuple[float, float]) -> Float[np.ndarray, "pixels"]:
-    """From each pixel of one surface to the nearest of the other."""
+    """Distance from each pixel of one surface to the nearest of the other."""
     return np.asarray(ndimage.distance_transform_edt(~to, sampling=spacing))[of]
 
 

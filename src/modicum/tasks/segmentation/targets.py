@@ -58,7 +58,9 @@ class MaskCodes:
     def __post_init__(self) -> None:
         without = [name for name in self.classes if not self.codes.get(name)]
         if without:
-            raise InputError(f"class '{without[0]}' has no codes in the masks", f"give it some: {EXAMPLE}")
+            raise InputError(
+                f"class '{without[0]}' has no codes in the masks", f"name its codes, such as {EXAMPLE}"
+            )
         unknown = [name for name in self.codes if name not in (*self.classes, BACKGROUND)]
         if unknown:
             raise InputError(
@@ -70,7 +72,7 @@ class MaskCodes:
                 code = int(claims.argmax())
                 raise InputError(
                     f"code {code} of the masks has two meanings",
-                    "only classes of kind 'multi-label' may overlap",
+                    "give each code one class, or use kind 'multi-label', whose classes may overlap",
                 )
 
     @property
@@ -80,7 +82,7 @@ class MaskCodes:
 
     @property
     def foreground(self) -> tuple[str, ...]:
-        """Names of the classes that are looked for."""
+        """Names of the predicted classes, without the background."""
         return self.classes[1:] if self.exclusive else self.classes
 
     @cached_property
@@ -104,20 +106,20 @@ class MaskCodes:
 
         Args:
             mask: codes as the file has them.
-            place: what to call the mask, for instance ``data.csv row 17: mask 'a.png'``.
+            place: description of the mask for messages, for instance ``data.csv row 17: mask 'a.png'``.
         """
         present = np.bincount(mask.ravel(), minlength=LEVELS) > 0
         self.validate_label_values(present, place)
 
     def validate_label_values(self, held: Bool[np.ndarray, "256"], place: str) -> None:
-        """The same for a mask of which is only known which codes occur in it."""
+        """As :meth:`check`, from the codes that occur in a mask."""
         unknown = np.flatnonzero(held & self.unknown)
         if len(unknown):
             meant = "; ".join(f"{name} {_shown(ranges)}" for name, ranges in self.codes.items())
             raise InputError(
                 f"{place} has pixels of code {listed(unknown)}, which has no meaning ({meant})",
                 "name all codes with the option 'codes', or ignore some with 'ignored'; a mask that was resized must "
-                "be made again, with the nearest neighbour",
+                "be resized again, with nearest-neighbour interpolation",
             )
 
     def channels(
@@ -134,11 +136,11 @@ class MaskCodes:
 
         Pixels that do not count, and those whose code has no meaning, are 0 in every channel.
         """
-        places = codes[:, 0].long()
+        values = codes[:, 0].long()
         table = torch.from_numpy(self.table).to(codes.device, torch.float32)
         counted = torch.from_numpy(self.counted).to(codes.device)
         table = table * counted.unsqueeze(1)
-        return table[places].permute(0, 3, 1, 2).contiguous(), counted[places].unsqueeze(1)
+        return table[values].permute(0, 3, 1, 2).contiguous(), counted[values].unsqueeze(1)
 
     def as_dict(self) -> dict[str, Any]:
         """For a run folder; :meth:`from_dict` is the inverse."""
@@ -183,12 +185,13 @@ def written_mask(
 
 
 def among(ranges: Iterable[Range]) -> Bool[np.ndarray, "256"]:
-    """Which codes lie in any of the ranges. Raises :class:`~modicum.errors.InputError` for ends beyond 0 to 255."""
+    """Which codes are in any of the ranges. Raises :class:`~modicum.errors.InputError` for ends beyond 0 to 255."""
     inside = np.zeros(LEVELS, bool)
     for first, last in ranges:
         if not 0 <= first <= last < LEVELS:
             raise InputError(
-                f"codes {first} to {last} of masks", f"codes are whole numbers from 0 to {LEVELS - 1}"
+                f"codes {first} to {last} of masks",
+                f"give whole numbers from 0 to {LEVELS - 1}, the smaller first",
             )
         inside[first : last + 1] = True
     return inside

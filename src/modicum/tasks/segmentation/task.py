@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from modicum.data.image import ImageRef
 from modicum.data.manifest import MASKS_PREFIX, Manifest
-from modicum.data.prepared import codes_of
+from modicum.data.mask_codes import codes_of
 from modicum.data.readers import read_image
 from modicum.errors import BrokenImageError, InputError
 from modicum.tasks.base import AuxiliaryImage, Batch, DenseTask, Example, Scores, TaskOptions
 from modicum.tasks.metric import Metric, with_classes
-from modicum.tasks.segmentation.loss_choice import chosen_loss
+from modicum.tasks.segmentation.loss_choice import LossWords, chosen_loss, validate_loss_settings
 from modicum.tasks.segmentation.meanings import codes_seen, found_codes, made_up_codes, named_codes
 from modicum.tasks.segmentation.metric_table import METRICS
 from modicum.tasks.segmentation.pictures import differences, overlay, shown
@@ -45,7 +45,7 @@ class SegmentationOptions(TaskOptions):
     threshold: float = Field(
         0.5, gt=0, lt=1, description="Probability from which on a class is predicted that excludes none."
     )
-    loss: str = Field(
+    loss: LossWords = Field(
         "auto",
         description="Parts joined by +, each with a factor where it is not 1: dice+bce, 2*focal+dice, "
         "dice+bce+0.5*cldice. auto: dice+bce, or dice+cross_entropy for multi-class.",
@@ -74,13 +74,15 @@ class Segmentation(DenseTask):
 
     @classmethod
     def from_manifest(cls, manifest: Manifest, options: Mapping[str, Any]) -> "Segmentation":
-        """Finds out what masks mean: from the options, or by opening some of them.
+        """Determines the classes of masks: from the options, or by opening some of them.
 
         Columns ``masks:<class>``, one binary file a class, make it multi-label; otherwise the ``mask`` column decides.
         Options: those of :class:`SegmentationOptions`, and ``classes`` (names of the foreground classes in order).
         """
-        known = {name: value for name, value in options.items() if name in SegmentationOptions.model_fields}
-        settings = SegmentationOptions(**known)
+        own_options = {
+            name: value for name, value in options.items() if name in SegmentationOptions.model_fields
+        }
+        settings = SegmentationOptions(**own_options)
         classes = [str(name) for name in options.get("classes") or ()]
         columns = [str(name) for name in manifest.table if str(name).startswith(MASKS_PREFIX)]
         if columns:
@@ -89,14 +91,16 @@ class Segmentation(DenseTask):
             names = ", ".join(str(name) for name in manifest.table.columns)
             raise InputError(
                 f"{manifest.source}: no column 'mask' or 'masks:<class>' (columns: {names})",
-                "name a table's with --mask COLUMN",
+                "name the column of the table with --mask COLUMN",
             )
         kind = None if settings.kind == "auto" else settings.kind
         if settings.codes:
             codes = named_codes(settings.codes, kind, tuple(settings.ignored), classes)
         else:
-            seen = _codes_of_column(manifest, "mask")
-            codes = found_codes(seen, classes, kind, f"masks of {manifest.source}", tuple(settings.ignored))
+            codes_in_masks = _codes_of_column(manifest, "mask")
+            codes = found_codes(
+                codes_in_masks, classes, kind, f"masks of {manifest.source}", tuple(settings.ignored)
+            )
         return cls(codes.kind, {"mask": codes}, settings)
 
     @classmethod
@@ -140,7 +144,7 @@ class Segmentation(DenseTask):
 
     @property
     def auxiliary_images(self) -> tuple[AuxiliaryImage, ...]:
-        """Masks, of which one a class may be absent where the class is, and the field of view where there is one."""
+        """Masks (optional for a class with its own column), and the field of view if there is one."""
         masks = [AuxiliaryImage(column, "label_map", required=column == "mask") for column in self.masks]
         return (*masks, AuxiliaryImage("fov", "label_map", required=False, absent=255))
 
@@ -164,20 +168,20 @@ class Segmentation(DenseTask):
     def validate_label_values(
         self, column: str, held: Bool[np.ndarray, "rows 256"], places: Sequence[str]
     ) -> list[str]:
-        """Every code must have a meaning, and a field of view something inside; says how many masks are empty."""
+        """Checks that every code has a meaning and no field of view is empty; notes how many masks are empty."""
         if column == "fov":
             for row, place in zip(held, places, strict=True):
                 if not row[1:].any():
                     raise InputError(
                         f"{place} is 0 everywhere: none of its pixels counts",
-                        "give those inside another value, or leave the cell empty where all pixels count",
+                        "set the pixels inside to 255, or leave the cell empty if all pixels count",
                     )
             return []
         codes = self.masks[column]
         for row, place in zip(held, places, strict=True):
             codes.validate_label_values(row, place)
-        looked_for = codes.table[:, 1 if codes.exclusive else 0 :].any(1)
-        empty = int((~held[:, looked_for].any(1)).sum())
+        foreground_codes = codes.table[:, 1 if codes.exclusive else 0 :].any(1)
+        empty = int((~held[:, foreground_codes].any(1)).sum())
         return [f"{empty} of {len(held)} {column} files show no class."] if empty else []
 
     @property
@@ -187,8 +191,12 @@ class Segmentation(DenseTask):
     def metrics(self) -> dict[str, Metric]:
         return with_classes(METRICS, self.foreground if len(self.foreground) > 1 else ())
 
+    @classmethod
+    def validate_loss(cls, settings: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+        validate_loss_settings(settings)
+
     def loss(self, targets: Mapping[str, np.ndarray], options: Mapping[str, Any]) -> nn.Module:
-        """The loss on an assembled batch. Options: ``loss`` (auto: the task's own setting, or one part's name) and
+        """The loss on an assembled batch. Options: ``loss`` (auto: the task's own setting, or parts in words) and
         ``class_weights`` (none, or a list, of cross-entropy).
         """
         words = options.get("loss", "auto")
@@ -221,13 +229,13 @@ class Segmentation(DenseTask):
         Raises:
             InputError: a code without a meaning.
         """
-        found = [
+        channels_and_counted = [
             codes.channels(auxiliary_images[column], f"the {column}") for column, codes in self.masks.items()
         ]
-        inside = np.asarray(np.stack([counted for _, counted in found]).all(0))
+        inside = np.asarray(np.stack([counted for _, counted in channels_and_counted]).all(0))
         if "fov" in auxiliary_images:
             inside &= auxiliary_images["fov"] != 0
-        return {"mask": np.concatenate([channels for channels, _ in found]), "fov": inside}
+        return {"mask": np.concatenate([channels for channels, _ in channels_and_counted]), "fov": inside}
 
     def to_file(
         self, activated: Float[np.ndarray, "channels height width"]
@@ -275,7 +283,7 @@ def _one_file_a_class(
     if missing:
         raise InputError(
             f"{manifest.source}: class '{missing[0]}' has no column '{MASKS_PREFIX}{missing[0]}'",
-            f"the columns are those of {', '.join(names)}",
+            f"add that column, or choose --classes from {', '.join(names)}",
         )
     return {
         f"{MASKS_PREFIX}{name}": found_codes(
@@ -286,13 +294,20 @@ def _one_file_a_class(
 
 
 def _codes_of_column(manifest: Manifest, column: str) -> set[int]:
-    """Codes in some masks of a column, evenly spread."""
+    """Codes in some masks of a column, evenly spread.
+
+    Raises:
+        BrokenImageError: some cannot be read, and in the others nothing is marked.
+    """
     named = manifest.table[column].dropna()
     step = max(1, -(-len(named) // LOOKED_AT))
     seen: set[int] = set()
+    first: BrokenImageError | None = None
     for text in named.iloc[::step]:
         try:
             seen |= codes_seen([codes_of(read_image(ImageRef.parse(str(text), manifest.root)))])
-        except BrokenImageError:
-            continue  # named by who decodes all of them
+        except BrokenImageError as error:
+            first = first or error  # the others are named by who decodes all of them
+    if first is not None and not seen - {0}:
+        raise first  # that nothing is marked in the rest is not the reason
     return seen

@@ -1,7 +1,7 @@
-"""Public data sets as they are downloaded or usually prepared, each to one manifest.
+"""Reads public data sets, as downloaded or usually prepared, each to one manifest.
 
 A layout is recognised by names of folders and files that an ordinary folder of images does not have; see
-``docs/data.md`` for the list. Folders of several segmentation sets side by side become one manifest with a domain each.
+``docs/data.md`` for the list. Several segmentation sets in one folder become one manifest with a domain each.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,6 +11,7 @@ from pathlib import Path
 from modicum.data.layouts.public import (
     chexpert,
     disc_cup,
+    image_masks,
     lesions,
     nih,
     octa,
@@ -22,7 +23,7 @@ from modicum.data.layouts.public import (
 )
 from modicum.data.layouts.public.contents import images_in, subfolders
 from modicum.data.layouts.public.options import LayoutOptions
-from modicum.data.layouts.public.rows import Found, prefixed
+from modicum.data.layouts.public.rows import LayoutRows, prefixed
 from modicum.data.manifest import Manifest
 from modicum.errors import InputError, did_you_mean
 
@@ -31,22 +32,22 @@ _MOST_SIDE_BY_SIDE = 30
 
 @dataclass(frozen=True)
 class PublicLayout:
-    """One way in which a public data set lies on disk.
+    """One layout of a public data set on disk.
 
     Attributes:
-        name: for messages, and to ask for it.
-        family: sets of one family can be read together; empty where a set is only read on its own.
-        recognise: whether a folder is one, by names alone.
-        read: its rows.
+        name: name, for messages and ``layout=``.
+        family: sets of one family can be read together; empty if a set is only read alone.
+        recognise: whether a folder has this layout, by names only.
+        read: reads its rows.
     """
 
     name: str
     family: str
     recognise: Callable[[Path], bool]
-    read: Callable[[Path, LayoutOptions], Found]
+    read: Callable[[Path, LayoutOptions], LayoutRows]
 
 
-# The more particular first.
+# The more specific first.
 LAYOUTS = (
     PublicLayout("chestx-ray14", "", nih.is_nih, nih.read_nih),
     PublicLayout("mimic-cxr", "", chexpert.is_mimic, chexpert.read_mimic),
@@ -69,35 +70,37 @@ LAYOUTS = (
     PublicLayout("disc-cup", "disc and cup", disc_cup.is_four_domains, disc_cup.read_four_domains),
     PublicLayout("pools", "", pairs.is_pools, pairs.read_pools),
     PublicLayout("image-mask", "vessels", vessels.is_prepared, vessels.read_prepared),
+    PublicLayout("images-tr", "", image_masks.is_images_tr, image_masks.read_images_tr),
+    PublicLayout("images-masks", "", image_masks.is_image_masks, image_masks.read_image_masks),
 )
 
 
 def layout_of(folder: Path) -> PublicLayout | None:
-    """The layout that a folder itself has."""
+    """The layout of a folder, or None."""
     return next((layout for layout in LAYOUTS if layout.recognise(folder)), None)
 
 
 def read_public(folder: Path, options: LayoutOptions, name: str | None = None) -> Manifest | None:
-    """The manifest of a public data set, or of several side by side; None where a folder is neither.
+    """Reads a public data set, or several in one folder; None if the folder is neither.
 
     Args:
-        folder: the data set's folder, one that holds nothing else, or one that holds several.
-        options: where layouts leave a choice.
-        name: the layout to read it as; by default it is recognised.
+        folder: the data set's folder, one that contains only it, or one that contains several.
+        options: options of layouts.
+        name: the layout to read it as; detected by default.
 
     Raises:
-        InputError: no such layout, sets that do not go together, or what the layout's reader refuses.
+        InputError: an unknown layout, sets of different families, or an error of the layout's reader.
     """
     if name is not None:
-        known = {layout.name: layout for layout in LAYOUTS}
-        if name not in known:
-            raise InputError(f"layout '{name}' is not known", did_you_mean(name, known))
-        return known[name].read(folder, options).manifest(folder)
+        layouts = {layout.name: layout for layout in LAYOUTS}
+        if name not in layouts:
+            raise InputError(f"unknown layout '{name}'", did_you_mean(name, layouts))
+        return layouts[name].read(folder, options).manifest(folder)
     layout = layout_of(folder)
     if layout is not None:
-        found = layout.read(folder, options)
-        found.notes.insert(0, f"read as layout '{layout.name}'")
-        return found.manifest(folder)
+        rows = layout.read(folder, options)
+        rows.notes.insert(0, f"read as layout '{layout.name}'")
+        return rows.manifest(folder)
     return _side_by_side(folder, options)
 
 
@@ -108,16 +111,17 @@ def _side_by_side(folder: Path, options: LayoutOptions) -> Manifest | None:
     layouts = {path: layout for path in inner if (layout := layout_of(path)) is not None}
     if len(layouts) == 1 and len(inner) == 1 and not images_in(folder):
         (path, layout), *_ = layouts.items()
-        found = layout.read(path, options)
-        found.notes.insert(0, f"read as layout '{layout.name}', from '{path.name}'")
-        return found.manifest(folder)
+        layout_rows = layout.read(path, options)
+        layout_rows.notes.insert(0, f"read as layout '{layout.name}', from '{path.name}'")
+        return layout_rows.manifest(folder)
     if len(layouts) < 2:
         return None
     families = {layout.family for layout in layouts.values()}
     if len(families) > 1 or "" in families:
         seen = ", ".join(f"{path.name} ({layout.name})" for path, layout in layouts.items())
         raise InputError(
-            f"folder '{folder.name}' holds data sets that do not go together: {seen}", "give one of them"
+            f"folder '{folder.name}' contains data sets of different kinds: {seen}",
+            "pass the folder of one of them",
         )
     parts = [prefixed(layout.read(path, options), path.name) for path, layout in layouts.items()]
     notes = [f"domains: {', '.join(path.name for path in layouts)}"]
@@ -127,26 +131,26 @@ def _side_by_side(folder: Path, options: LayoutOptions) -> Manifest | None:
     if spare:
         notes.append(f"left out: {', '.join(spare)}")
     rows = [row for part in parts for row in part.rows]
-    return Found(rows, notes + [note for part in parts for note in part.notes]).manifest(folder)
+    return LayoutRows(rows, notes + [note for part in parts for note in part.notes]).manifest(folder)
 
 
-def _keep_common_kinds(folder: Path, parts: Sequence[Found]) -> list[str]:
-    """Takes out kinds of lesions that not all sets mark: a blank would say that an image has none.
+def _keep_common_kinds(folder: Path, parts: Sequence[LayoutRows]) -> list[str]:
+    """Removes kinds of lesions that not all sets annotate: a blank would mean that an image has none.
 
     Raises:
-        InputError: there is no common one.
+        InputError: there is no common kind.
     """
     kinds = [lesions.kinds_of(part) for part in parts]
     common, every = set.intersection(*kinds), set.union(*kinds)
     if not common:
         raise InputError(
-            f"the data sets in '{folder.name}' mark no lesion that all of them mark",
-            "give one of them, or fewer",
+            f"the data sets in '{folder.name}' have no kind of lesion in common",
+            "pass the folder of one of them, or remove some",
         )
     for part in parts:
         lesions.only_kinds(part, common)
     left = sorted(name.partition(":")[2] for name in every - common)
-    return [f"left out: masks of {', '.join(left)}, which not all of the sets mark"] if left else []
+    return [f"left out: masks of {', '.join(left)}, which not all of the sets have"] if left else []
 
 
 __all__ = ["LAYOUTS", "LayoutOptions", "PublicLayout", "layout_of", "read_public"]

@@ -1,4 +1,4 @@
-"""Tables of chest radiographs: lines with their places, findings with their uncertainty, views, files by name."""
+"""Reads tables of chest radiographs: rows with their origins, uncertain findings, views, files by name."""
 
 import os
 import re
@@ -31,35 +31,35 @@ FINDINGS = (
 )
 """The observations that CheXpert's labeller finds in reports, in the order of CheXpert's table."""
 CHEXPERT_ORDER = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion")
-"""The five that are compared, in the order of the official validation."""
+"""The five findings that are evaluated, in the order of the official validation."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """A row of a table by column, where it is (``train.csv row 17``), and whether it is UTF-8 (or ASCII)."""
+    """A row of a table by column, its origin (``train.csv row 17``), and whether it is UTF-8 (or ASCII)."""
 
     cells: Mapping[str, str]
-    place: str
+    origin: str
     is_utf8: bool = True
 
     def __getitem__(self, name: str) -> str:
         return self.cells[name]
 
     def get(self, name: str) -> str:
-        """A cell, blank where the table has no such column."""
+        """A cell; blank if the table has no such column."""
         return self.cells.get(name, "")
 
 
 def read_lines(path: Path, required: Sequence[str], key: str) -> list[Line]:
-    """The rows of a CSV file, zipped or not, with blanks around names and cells taken off.
+    """Reads the rows of a CSV file, zipped or not, without blanks around names and cells.
 
     Args:
         path: the file.
-        required: columns that must be there.
-        key: the one of them that must be filled in.
+        required: columns that must exist.
+        key: the column that must not be blank.
 
     Raises:
-        InputError: it is no table, lacks a column, or a row has no key.
+        InputError: it is not a table, lacks a column, or a row has no key.
     """
     read = read_cells(path)
     for name in required:
@@ -75,12 +75,12 @@ def read_lines(path: Path, required: Sequence[str], key: str) -> list[Line]:
     ]
     for line in lines:
         if not line[key]:
-            raise InputError(f"{line.place}: '{key}' is blank", "fill in the cell or delete the row")
+            raise InputError(f"{line.origin}: '{key}' is blank", "fill in the cell or delete the row")
     return lines
 
 
 def table_named(folder: Path, pattern: str, columns: Iterable[str]) -> Path | None:
-    """The first file of a folder whose name has a pattern and that has these columns."""
+    """The first file of a folder that matches a pattern and has these columns."""
     for name in names_in(folder):
         path = folder / name
         if re.fullmatch(pattern, name, re.IGNORECASE) and path.is_file() and {*columns} <= {*_columns(path)}:
@@ -97,29 +97,29 @@ def _columns(path: Path) -> list[str]:
         return []
 
 
-def chosen_findings(options: LayoutOptions, known: Sequence[str] = FINDINGS) -> list[str]:
-    """The findings that are asked for, or the five that are compared.
+def chosen_findings(options: LayoutOptions, allowed: Sequence[str] = FINDINGS) -> list[str]:
+    """The findings set in the options, or the five that are evaluated.
 
     Raises:
-        InputError: one is not known, or one that a policy is for.
+        InputError: an unknown finding, also in the policies.
     """
     policies = options.uncertain
     for name in policies if isinstance(policies, Mapping) else ():
-        if name not in known:
+        if name not in allowed:
             raise InputError(
-                f"layout option uncertain: finding '{name}' is not known", did_you_mean(name, known)
+                f"layout option uncertain: unknown finding '{name}'", did_you_mean(name, allowed)
             )
     for name in options.findings or ():
-        if name not in known:
-            raise InputError(f"finding '{name}' is not known", did_you_mean(name, known))
+        if name not in allowed:
+            raise InputError(f"layout option findings: unknown finding '{name}'", did_you_mean(name, allowed))
     return list(options.findings or CHEXPERT_ORDER)
 
 
-def finding_value(cell: str, finding: str, place: str, options: LayoutOptions) -> float | None:
-    """1, 0 or None (unknown) of a cell that may be 1, 0, -1 (uncertain) or blank (not mentioned).
+def finding_value(cell: str, finding: str, origin: str, options: LayoutOptions) -> float | None:
+    """Parses a cell with 1, 0, -1 (uncertain) or blank (not mentioned) to 1, 0 or None (unknown).
 
     Raises:
-        InputError: another value, or -1 of a finding without a policy.
+        InputError: another value, or -1 for a finding without a policy.
     """
     plain = re.sub(r"\.0+$", "", cell)
     if plain in ("0", "1"):
@@ -127,24 +127,26 @@ def finding_value(cell: str, finding: str, place: str, options: LayoutOptions) -
     if plain == "":
         return 0.0 if options.unmentioned == "zeros" else None
     if plain != "-1":
-        raise InputError(f"{place}: finding '{finding}' is '{cell}'", "write 1, 0, -1 or nothing")
+        raise InputError(
+            f"{origin}: finding '{finding}' is '{cell}'", "write 1, 0, -1 or leave the cell blank"
+        )
     policy = _policy(finding, options)
     if policy is None:
         raise InputError(
-            f"{place}: finding '{finding}' is uncertain (-1), and nothing says what that counts as",
-            "set layout option uncertain, for all or for this finding, to ones, zeros or ignore",
+            f"{origin}: finding '{finding}' is uncertain (-1), and no policy is set for it",
+            f"set layout option uncertain to ones, zeros or ignore, or for this finding: {{'{finding}': 'ignore'}}",
         )
     return {"ones": 1.0, "zeros": 0.0, "ignore": None}[policy]
 
 
 def _policy(finding: str, options: LayoutOptions) -> str | None:
-    """What an uncertain finding counts as: what is asked for, else what is published, None where neither says."""
-    asked = options.uncertain
-    return asked if isinstance(asked, str) else (asked or {}).get(finding, PUBLISHED.get(finding))
+    """The policy for an uncertain finding: that of the options, otherwise the published one, or None."""
+    uncertain = options.uncertain
+    return uncertain if isinstance(uncertain, str) else (uncertain or {}).get(finding, PUBLISHED.get(finding))
 
 
 def policy_note(findings: Sequence[str], options: LayoutOptions) -> str:
-    """In words, what uncertain findings count as."""
+    """A note on what uncertain findings count as."""
     if isinstance(options.uncertain, str):
         return f"uncertain findings count as {options.uncertain}"
     policies = {name: _policy(name, options) for name in findings}
@@ -164,16 +166,16 @@ def view_of(word: str) -> str | None:
 
 
 def is_wanted(word: str, options: LayoutOptions) -> bool:
-    """Whether images of a view are asked for; those of no known view only where all are."""
+    """Whether images of a view are selected; unknown views only if all are."""
     return options.views == "all" or view_of(word) == options.views
 
 
 def files_below(folder: Path, without: Container[str] = ()) -> dict[str, Path]:
-    """Image files below a folder by name; the first of a name in the order of the folders.
+    """Image files below a folder by name; of equal names the first in the order of folders.
 
     Args:
-        folder: where to look.
-        without: names of folders that are not looked into.
+        folder: folder to search.
+        without: names of folders to skip.
     """
     return {path.name: path for path in reversed(list(_walk(folder, without)))}
 

@@ -1,4 +1,4 @@
-"""CheXpert, and MIMIC-CXR-JPG with its reports: the same labeller, the same uncertainty."""
+"""CheXpert, and MIMIC-CXR-JPG with its reports: the same labeller, with uncertain findings."""
 
 import re
 from pathlib import Path
@@ -14,7 +14,7 @@ from modicum.data.layouts.public.chest_tables import (
 )
 from modicum.data.layouts.public.contents import inside
 from modicum.data.layouts.public.options import LayoutOptions
-from modicum.data.layouts.public.rows import Found, Row
+from modicum.data.layouts.public.rows import LayoutRows, Row
 from modicum.data.manifest import LABELS_PREFIX
 from modicum.errors import InputError
 from modicum.wording import count_of
@@ -29,15 +29,15 @@ def is_chexpert(folder: Path) -> bool:
     return table_named(folder, r"(train|valid)\.csv", ("Path", "Atelectasis")) is not None
 
 
-def read_chexpert(folder: Path, options: LayoutOptions) -> Found:
-    """CheXpert, whole or small: ``train.csv``, ``valid.csv`` (val) and, where it is there, ``test.csv``.
+def read_chexpert(folder: Path, options: LayoutOptions) -> LayoutRows:
+    """Reads CheXpert, full or small: ``train.csv``, ``valid.csv`` (val) and, if it exists, ``test.csv``.
 
     Raises:
-        InputError: a column is missing, or a value makes no sense.
+        InputError: a column is missing, or a value is invalid.
     """
     findings = chosen_findings(options)
-    found = Found([], [policy_note(findings, options)])
-    others = 0
+    result = LayoutRows([], [policy_note(findings, options)])
+    num_other_views = 0
     for part, split in _PARTS.items():
         table = inside(folder, rf"{part}\.csv")
         if table is None:
@@ -46,20 +46,22 @@ def read_chexpert(folder: Path, options: LayoutOptions) -> Found:
             path = _below(folder, line["Path"])
             view = line.get("Frontal/Lateral") or ("lateral" if "lateral" in path.name else "frontal")
             if not is_wanted(view, options):
-                others += 1
+                num_other_views += 1
                 continue
             whose = re.search(r"(patient\w+)/(study\w+)", line["Path"])
             row: Row = {"image": path, "view": line.get("AP/PA") or view, "split": split}
             row |= {"patient": whose[1], "study": whose[2]} if whose else {}
-            found.rows.append(row | _values(line, findings, options))
-            found.places.append(line.place)
-    if others:
-        found.notes.append(f"left out: {count_of(others, 'image')} of other views than {options.views}")
-    return found
+            result.rows.append(row | _values(line, findings, options))
+            result.origins.append(line.origin)
+    if num_other_views:
+        result.notes.append(
+            f"left out: {count_of(num_other_views, 'image')} of other views than {options.views}"
+        )
+    return result
 
 
 def _below(folder: Path, text: str) -> Path:
-    """A table's path; it begins with the data set's folder, which may be this one or one below."""
+    """A path in a table; it begins with the data set's folder, which may be this one or one below."""
     text = text.replace("\\", "/")
     first, _, rest = text.partition("/")
     if first.lower().startswith("chexpert") and not (folder / first).is_dir():
@@ -68,7 +70,7 @@ def _below(folder: Path, text: str) -> Path:
 
 
 def _values(line: Line, findings: list[str], options: LayoutOptions) -> Row:
-    return {LABELS_PREFIX + name: finding_value(line[name], name, line.place, options) for name in findings}
+    return {LABELS_PREFIX + name: finding_value(line[name], name, line.origin, options) for name in findings}
 
 
 def is_mimic(folder: Path) -> bool:
@@ -76,33 +78,33 @@ def is_mimic(folder: Path) -> bool:
     return inside(folder, rf"{_MIMIC}metadata\.csv(\.gz)?") is not None
 
 
-def read_mimic(folder: Path, options: LayoutOptions) -> Found:
-    """MIMIC-CXR-JPG: images by its metadata, findings and split by theirs, reports as files of their own.
+def read_mimic(folder: Path, options: LayoutOptions) -> LayoutRows:
+    """Reads MIMIC-CXR-JPG: images from the metadata, findings and splits from their tables, reports from files.
 
-    Reports are looked for below the data set, below ``mimic-cxr-reports`` and below ``reports``.
+    Reports are searched in the data set, in ``mimic-cxr-reports`` and in ``reports``.
 
     Raises:
-        InputError: a column is missing, or a value makes no sense.
+        InputError: a column is missing, or a value is invalid.
     """
     findings = chosen_findings(options)
     studies = _by(folder, "chexpert", "study_id", findings)
     splits = _by(folder, "split", "dicom_id", ["split"])
-    found = Found(
-        [], [policy_note(findings, options)] if studies else ["no findings: their table is not there"]
+    result = LayoutRows(
+        [], [policy_note(findings, options)] if studies else ["no findings: their table does not exist"]
     )
-    others = unreported = 0
+    num_other_views = unreported = 0
     metadata = inside(folder, rf"{_MIMIC}metadata\.csv(\.gz)?")
     for line in read_lines(metadata, ["dicom_id", "subject_id", "study_id"], "dicom_id") if metadata else []:
         view = line.get("ViewPosition")
         if not is_wanted(view, options):
-            others += 1
+            num_other_views += 1
             continue
         subject, study = line["subject_id"], line["study_id"]
-        place = Path("files", f"p{subject[:2]}", f"p{subject}", f"s{study}")
-        report = _report(folder, place.with_suffix(".txt"))
+        relative = Path("files", f"p{subject[:2]}", f"p{subject}", f"s{study}")
+        report = _report(folder, relative.with_suffix(".txt"))
         unreported += report is None
         row: Row = {
-            "image": folder / place / f"{line['dicom_id']}.jpg",
+            "image": folder / relative / f"{line['dicom_id']}.jpg",
             "patient": subject,
             "study": study,
             "view": view or None,
@@ -111,13 +113,15 @@ def read_mimic(folder: Path, options: LayoutOptions) -> Found:
         }
         if study in studies:
             row |= _values(studies[study], findings, options)
-        found.rows.append(row)
-        found.places.append(line.place)
-    if others:
-        found.notes.append(f"left out: {count_of(others, 'image')} of other views than {options.views}")
+        result.rows.append(row)
+        result.origins.append(line.origin)
+    if num_other_views:
+        result.notes.append(
+            f"left out: {count_of(num_other_views, 'image')} of other views than {options.views}"
+        )
     if unreported:
-        found.notes.append(f"{count_of(unreported, 'image')} without a report")
-    return found
+        result.notes.append(f"{count_of(unreported, 'image')} without a report")
+    return result
 
 
 def _by(folder: Path, name: str, key: str, required: list[str]) -> dict[str, Line]:
@@ -129,12 +133,10 @@ def _split(line: Line | None) -> str | None:
     if line is None:
         return None
     if line["split"] not in _MIMIC_SPLITS:
-        raise InputError(
-            f"{line.place}: split '{line['split']}' is not known", "write train, validate or test"
-        )
+        raise InputError(f"{line.origin}: unknown split '{line['split']}'", "write train, validate or test")
     return _MIMIC_SPLITS[line["split"]]
 
 
-def _report(folder: Path, place: Path) -> Path | None:
-    choices = (folder / base / place for base in ("", "mimic-cxr-reports", "reports"))
+def _report(folder: Path, relative: Path) -> Path | None:
+    choices = (folder / base / relative for base in ("", "mimic-cxr-reports", "reports"))
     return next((path for path in choices if path.is_file()), None)

@@ -1,6 +1,6 @@
-"""Lesions of diabetic retinopathy: IDRiD, DDR and e-ophtha, with one binary mask a kind of lesion.
+"""Lesions of diabetic retinopathy: IDRiD, DDR and e-ophtha, with one binary mask per kind of lesion.
 
-Their names are those that the sets share: MA microaneurysms, HE haemorrhages, EX hard exudates, SE soft exudates, OD
+Names are common to the sets: MA microaneurysms, HE haemorrhages, EX hard exudates, SE soft exudates, OD
 optic disc. An image without a file of a kind has no lesion of it, and its cell is blank.
 """
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from modicum.data.layouts.columns import split_of
 from modicum.data.layouts.public.contents import images_in, inside, keyed, subfolders
 from modicum.data.layouts.public.options import LayoutOptions
-from modicum.data.layouts.public.rows import Found, Row, beside
+from modicum.data.layouts.public.rows import LayoutRows, Row, files_for
 from modicum.data.manifest import MASKS_PREFIX
 from modicum.errors import InputError
 
@@ -33,10 +33,10 @@ def is_idrid(folder: Path) -> bool:
     return inside(base, _IDRID_IMAGES) is not None and inside(base, _IDRID_TRUTH) is not None
 
 
-def read_idrid(folder: Path, options: LayoutOptions) -> Found:
-    """IDRiD: 54 images to train and 27 to test."""
+def read_idrid(folder: Path, options: LayoutOptions) -> LayoutRows:
+    """Reads IDRiD: 54 training and 27 test images."""
     base = inside(folder, r"(a\. ?)?segmentation") or folder
-    found = Found([])
+    result = LayoutRows([])
     kinds: dict[str, set[str]] = {}
     for split, part in _IDRID_PARTS.items():
         images = inside(base, _IDRID_IMAGES, part)
@@ -44,7 +44,7 @@ def read_idrid(folder: Path, options: LayoutOptions) -> Found:
         if images is not None:
             kinds[images.name] = {kind for kind, path in folders.items() if path is not None}
             _add(
-                found,
+                result,
                 keyed(images_in(images), r"(IDRiD_\d+)"),
                 folders,
                 r"(IDRiD_\d+)_[A-Z]+",
@@ -52,7 +52,7 @@ def read_idrid(folder: Path, options: LayoutOptions) -> Found:
                 "IDRiD",
             )
     _require_same_kinds("IDRiD", kinds)
-    return found
+    return result
 
 
 def is_ddr(folder: Path) -> bool:
@@ -63,19 +63,19 @@ def is_ddr(folder: Path) -> bool:
     )
 
 
-def read_ddr(folder: Path, options: LayoutOptions) -> Found:
-    """DDR: 383 images to train, 149 to validate, 225 to test."""
+def read_ddr(folder: Path, options: LayoutOptions) -> LayoutRows:
+    """Reads DDR: 383 training, 149 validation and 225 test images."""
     base = inside(folder, "lesion_segmentation") or folder
-    found = Found([])
+    result = LayoutRows([])
     kinds: dict[str, set[str]] = {}
     for part in _DDR_PARTS:
         images = inside(base, part, "image")
         folders = {kind: inside(base, part, _DDR_TRUTH, kind) for kind in ("MA", "HE", "EX", "SE")}
         if images is not None:
             kinds[part] = {kind for kind, path in folders.items() if path is not None}
-            _add(found, keyed(images_in(images), "(.+)"), folders, "(.+)", split_of(part), "DDR")
+            _add(result, keyed(images_in(images), "(.+)"), folders, "(.+)", split_of(part), "DDR")
     _require_same_kinds("DDR", kinds)
-    return found
+    return result
 
 
 def is_e_ophtha(folder: Path) -> bool:
@@ -83,48 +83,48 @@ def is_e_ophtha(folder: Path) -> bool:
     return any(inside(folder, kind) and inside(folder, f"annotation_{kind}") for kind in ("EX", "MA"))
 
 
-def read_e_ophtha(folder: Path, options: LayoutOptions) -> Found:
-    """e-ophtha, one of its two halves: images with exudates (or microaneurysms), and healthy ones; by patient."""
+def read_e_ophtha(folder: Path, options: LayoutOptions) -> LayoutRows:
+    """Reads one half of e-ophtha: images with exudates (or microaneurysms) and healthy ones, by patient."""
     kind = next(kind for kind in ("EX", "MA") if inside(folder, f"annotation_{kind}"))
-    found = Found([])
+    result = LayoutRows([])
     for name, annotated in ((kind, f"annotation_{kind}"), ("healthy", None)):
         base = inside(folder, name)
         for patient in subfolders(base) if base is not None else []:
             images = keyed(images_in(patient), "(.+)")
             truth = inside(folder, annotated, patient.name) if annotated else None
-            start = len(found.rows)
-            _add(found, images, {kind: truth}, rf"(.+?)(?:_{kind})?", None, f"e-ophtha {kind}")
-            for row in found.rows[start:]:
+            start = len(result.rows)
+            _add(result, images, {kind: truth}, rf"(.+?)(?:_{kind})?", None, f"e-ophtha {kind}")
+            for row in result.rows[start:]:
                 row["patient"] = patient.name
-    return found
+    return result
 
 
-def kinds_of(found: Found) -> set[str]:
-    """The masks that a set knows, also where no image has one."""
-    return {name for row in found.rows for name in row if name.startswith(MASKS_PREFIX)}
+def kinds_of(layout_rows: LayoutRows) -> set[str]:
+    """The kinds of masks of a set, also if no image has one."""
+    return {name for row in layout_rows.rows for name in row if name.startswith(MASKS_PREFIX)}
 
 
-def only_kinds(found: Found, kinds: set[str]) -> Found:
-    """The same with these masks only."""
-    for row in found.rows:
-        for name in kinds_of(found) - kinds:
+def only_kinds(layout_rows: LayoutRows, kinds: set[str]) -> LayoutRows:
+    """Removes all masks but these kinds."""
+    for row in layout_rows.rows:
+        for name in kinds_of(layout_rows) - kinds:
             row.pop(name, None)
-    return found
+    return layout_rows
 
 
 def _require_same_kinds(name: str, kinds: Mapping[str, set[str]]) -> None:
-    """A kind that one part lacks altogether would count as absent from each of its images."""
+    """Checks that all parts have the same kinds: a missing one would count as absent from each image."""
     every = set().union(*kinds.values())
-    for part, there in kinds.items():
-        if lacking := every - there:
+    for part, present in kinds.items():
+        if lacking := every - present:
             raise InputError(
-                f"{name}: '{part}' has no masks of {', '.join(sorted(lacking))}, and another part has",
-                "complete the copy, or take the masks of that kind out of all parts",
+                f"{name}: '{part}' has no masks of {', '.join(sorted(lacking))}, but another part has",
+                "complete the copy, or remove the masks of that kind from all parts",
             )
 
 
 def _add(
-    found: Found,
+    result: LayoutRows,
     images: Mapping[str, Path],
     folders: Mapping[str, Path | None],
     names: str,
@@ -137,8 +137,8 @@ def _add(
     for kind, folder in folders.items():
         if folder is None:
             continue
-        masks, notes = beside(images, keyed(images_in(folder), names), f"{kind} mask")
-        found.notes += notes
+        masks, notes = files_for(images, keyed(images_in(folder), names), f"{kind} mask")
+        result.notes += notes
         for key, path in masks.items():
             rows[key][MASKS_PREFIX + kind] = path
-    found.rows += rows.values()
+    result.rows += rows.values()

@@ -5,7 +5,7 @@ from pathlib import Path
 from modicum.data.layouts.public.chest_tables import files_below, is_wanted, read_lines, table_named
 from modicum.data.layouts.public.contents import inside
 from modicum.data.layouts.public.options import LayoutOptions
-from modicum.data.layouts.public.rows import Found, Row
+from modicum.data.layouts.public.rows import LayoutRows, Row
 from modicum.data.manifest import LABELS_PREFIX
 from modicum.data.table_cells import read_text
 from modicum.errors import InputError
@@ -27,10 +27,10 @@ NIH_ORDER = (
     "Pleural_Thickening",
     "Hernia",
 )
-"""The findings in the order of the lists that are published with 14 labels a line."""
+"""The findings in the order of the published lists with 14 labels per line."""
 _NOTHING = "No Finding"
 _COLUMNS = ("Image Index", "Finding Labels", "Patient ID")
-# Splits as they come beside the table: 70 : 10 : 20 by patient, or the official two of which one is divided later.
+# Lists next to the table: 70 : 10 : 20 by patient, or the official two, of which one is divided later.
 _LISTS = (
     {"train_list.txt": "train", "val_list.txt": "val", "test_list.txt": "test"},
     {"train_val_list.txt": "train", "test_list.txt": "test"},
@@ -42,21 +42,21 @@ def is_nih(folder: Path) -> bool:
     return _table(folder) is not None
 
 
-def read_nih(folder: Path, options: LayoutOptions) -> Found:
-    """NIH ChestX-ray14: a finding is there or not; images are looked for below the folder by their names.
+def read_nih(folder: Path, options: LayoutOptions) -> LayoutRows:
+    """Reads NIH ChestX-ray14: findings are present or absent; images are searched below the folder by name.
 
     Raises:
-        InputError: a column is missing, a finding is not known, or a list names an image that the table does not.
+        InputError: a missing column, an unknown finding, or a list names an image that the table does not.
     """
     table = _table(folder)
     lines = read_lines(table, _COLUMNS, _COLUMNS[0]) if table else []
     files = files_below(folder)
-    found = Found([], source=table.name if table else "")
-    others = 0
+    result = LayoutRows([], source=table.name if table else "")
+    num_other_views = 0
     for line in lines:
         view = line.get("View Position")
         if not is_wanted(view, options):
-            others += 1
+            num_other_views += 1
             continue
         name = line["Image Index"]
         row: Row = {
@@ -64,28 +64,28 @@ def read_nih(folder: Path, options: LayoutOptions) -> Found:
             "patient": line["Patient ID"],
             "view": view or None,
         }
-        found.rows.append(row | _findings(line["Finding Labels"], line.place))
-        found.places.append(line.place.removeprefix(f"{found.source} "))
-    if others:
-        found.notes.append(f"left out: {count_of(others, 'image')} of other views than {options.views}")
-    _add_splits(found, folder, {line["Image Index"] for line in lines})
-    return found
+        result.rows.append(row | _findings(line["Finding Labels"], line.origin))
+        result.origins.append(line.origin.removeprefix(f"{result.source} "))
+    if num_other_views:
+        result.notes.append(
+            f"left out: {count_of(num_other_views, 'image')} of other views than {options.views}"
+        )
+    _add_splits(result, folder, {line["Image Index"] for line in lines})
+    return result
 
 
 def _table(folder: Path) -> Path | None:
     return table_named(folder, r"data_entry_2017.*\.csv", _COLUMNS[:2])
 
 
-def _findings(text: str, place: str) -> Row:
+def _findings(text: str, origin: str) -> Row:
     names = {name.strip() for name in text.split("|")} - {_NOTHING, ""}
     for name in sorted(names - set(NIH_ORDER)):
-        raise InputError(
-            f"{place}: finding '{name}' is not known", f"use {', '.join(NIH_ORDER)} or {_NOTHING}"
-        )
+        raise InputError(f"{origin}: unknown finding '{name}'", f"use {', '.join(NIH_ORDER)} or {_NOTHING}")
     return {LABELS_PREFIX + name: float(name in names) for name in NIH_ORDER}
 
 
-def _add_splits(found: Found, folder: Path, known: set[str]) -> None:
+def _add_splits(result: LayoutRows, folder: Path, table_names: set[str]) -> None:
     for lists in _LISTS:
         paths = {split: inside(folder, name) for name, split in lists.items()}
         if all(paths.values()):
@@ -95,15 +95,15 @@ def _add_splits(found: Found, folder: Path, known: set[str]) -> None:
     splits: dict[str, str] = {}
     for split, path in paths.items():
         names = [line.split()[0] for line in read_text(path)[0].splitlines() if line.strip()] if path else []
-        strange = [name for name in names if name not in known]
+        strange = [name for name in names if name not in table_names]
         if strange and path:
             raise InputError(
-                f"{path.name} names {count_of(len(strange), 'image')} that {found.source} does not ({listed(strange)})",
-                "take the table and the lists of one release",
+                f"{path.name} names {count_of(len(strange), 'image')} that {result.source} does not ({listed(strange)})",
+                "use the table and the lists of the same release",
             )
         splits |= dict.fromkeys(names, split)
-    for row in found.rows:
+    for row in result.rows:
         row["split"] = splits.get(Path(str(row["image"])).name)
-    found.notes.append(
+    result.notes.append(
         f"splits are those listed in {', '.join(path.name for path in paths.values() if path)}"
     )

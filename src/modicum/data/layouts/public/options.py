@@ -1,4 +1,4 @@
-"""Where a public data set leaves a choice: what uncertain findings count as, which views, which slices."""
+"""Options of public layouts: policies for uncertain findings, views, slices, overlaps."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -13,7 +13,7 @@ PUBLISHED = {
     "Cardiomegaly": "zeros",
     "Consolidation": "zeros",
 }
-"""What uncertain findings of CheXpert count as in MRM's and the LoRA benchmark's lists, by the counts of these."""
+"""Policies for uncertain findings of CheXpert, inferred from the counts in MRM's and the LoRA benchmark's lists."""
 POLICIES = ("ones", "zeros", "ignore")
 VIEWS = ("all", "frontal", "lateral")
 OVERLAPS = ("error", "drop", "keep")
@@ -21,21 +21,21 @@ OVERLAPS = ("error", "drop", "keep")
 
 @dataclass(frozen=True)
 class LayoutOptions:
-    """How public layouts are read where there is a choice.
+    """Options for reading public layouts.
 
     Attributes:
-        findings: the findings to keep, of CheXpert and MIMIC-CXR; the five of :data:`PUBLISHED` by default.
+        findings: the findings of CheXpert and MIMIC-CXR to keep; the five of :data:`PUBLISHED` by default.
         uncertain: what -1 counts as: ``ones``, ``zeros`` or ``ignore`` (unknown) for all findings, or one of these by
             finding; :data:`PUBLISHED` for those that are not named.
         unmentioned: what a blank counts as, ``zeros`` or ``ignore``.
-        views: ``frontal`` or ``lateral`` radiographs only.
-        projection: which layer of angiograms that come with several, as its folder is called.
+        views: ``frontal`` or ``lateral`` radiographs only, or ``all``.
+        projection: layer of angiograms, by the name of its folder.
         least_foreground: slices of volume pairs with a smaller share of voxels other than 0 are left out; 0 keeps all.
         axis: how volumes are cut: 0 left-right, 1 back-front, 2 foot-head.
-        overlaps: an image in several split lists is an error, is dropped from all but one (``test`` goes before ``val``
-            before ``train``), or is kept in each, as published.
-        relabel: labels of split lists to be read as others: ``{"11": "1"}``.
-        write_masks: write the masks that come as run-length texts as PNG files into ``masks/`` below the data set.
+        overlaps: for an image in several split lists: ``error``, ``drop`` it from all but one (``test`` before ``val``
+            before ``train``), or ``keep`` it in each, as published.
+        relabel: corrections of labels in split lists: ``{"11": "1"}``.
+        write_masks: write run-length encoded masks as PNG files into ``masks/`` below the data set.
     """
 
     findings: Sequence[str] | None = None
@@ -61,24 +61,24 @@ class LayoutOptions:
         ):
             for value in values:
                 if value not in allowed:
-                    raise InputError(f"{name} is '{value}'", f"use one of {', '.join(allowed)}")
+                    raise InputError(f"layout option {name} is '{value}'", f"use one of {', '.join(allowed)}")
         if not 0 <= self.least_foreground < 1:
             raise InputError(
-                f"least_foreground is {self.least_foreground}",
-                "give a share of the voxels, for instance 0.05",
+                f"layout option least_foreground is {self.least_foreground}, not a share of the voxels",
+                "use for instance 0.05",
             )
 
     @classmethod
-    def of(cls, given: "LayoutOptions | Mapping[str, Any] | None") -> "LayoutOptions":
-        """Options from a mapping, as a recipe holds them.
+    def of(cls, options: "LayoutOptions | Mapping[str, Any] | None") -> "LayoutOptions":
+        """Options from a mapping, as in a recipe.
 
         Raises:
-            InputError: an option or its value is not known.
+            InputError: an unknown option or value.
         """
-        if isinstance(given, LayoutOptions):
-            return given
-        known = [field.name for field in fields(cls)]
-        for name in given or {}:
-            if name not in known:
-                raise InputError(f"'{name}' is no option of layouts", did_you_mean(name, known))
-        return cls(**(given or {}))
+        if isinstance(options, LayoutOptions):
+            return options
+        names = [field.name for field in fields(cls)]
+        for name in options or {}:
+            if name not in names:
+                raise InputError(f"unknown layout option '{name}'", did_you_mean(name, names))
+        return cls(**(options or {}))

@@ -1,13 +1,14 @@
-"""Images and their targets: folders of equal names, and the pools ``trainA`` and ``trainB`` of unpaired sets."""
+"""Images and their targets: folders with equal file names, and the pools ``trainA`` and ``trainB``."""
 
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from modicum.data.layouts.columns import split_of
 from modicum.data.layouts.public.contents import images_in, inside, names_in, stem_of, subfolders
 from modicum.data.layouts.public.options import LayoutOptions
-from modicum.data.layouts.public.rows import Found, Row
+from modicum.data.layouts.public.rows import LayoutRows, Row
 from modicum.data.readers.content import format_of_name
 from modicum.errors import InputError
 from modicum.wording import count_of, listed
@@ -15,7 +16,7 @@ from modicum.wording import count_of, listed
 _POOL = r"(train|val|valid|test)(A|B)"
 Pair = tuple[str, str]
 Couple = tuple[Path, Path, Row]
-"""An image, its target, and what else is known of them."""
+"""An image, its target, and further columns."""
 
 
 def is_pools(folder: Path) -> bool:
@@ -23,37 +24,39 @@ def is_pools(folder: Path) -> bool:
     return inside(folder, "trainA") is not None and inside(folder, "trainB") is not None
 
 
-def read_pools(folder: Path, options: LayoutOptions, names: Pair = ("A", "B")) -> Found:
-    """``trainA``, ``trainB``, ``testA``, ...: pairs where the names are equal, else images and targets in order.
+def read_pools(folder: Path, options: LayoutOptions, names: Pair = ("A", "B")) -> LayoutRows:
+    """Reads ``trainA``, ``trainB``, ``testA``, ...: pairs by equal names, otherwise images and targets in order.
 
-    An image stands in one row, so that the pool that is larger loses its last ones.
+    Each image is in one row, so that the larger pool loses its last images.
 
     Args:
-        folder: with the pools.
+        folder: folder with the pools.
         options: unused.
-        names: what images and targets are: ``("B", "A")`` for the other direction.
+        names: pools of images and targets: ``("B", "A")`` for the other direction.
     """
     source, target = (name.upper() for name in names)
-    found = Found([])
+    result = LayoutRows([])
     for part in ("train", "val", "valid", "test"):
         first, second = inside(folder, part + source), inside(folder, part + target)
         if first is None or second is None:
             continue
         rows, notes = _pooled(first, second)
-        found.rows += [{**row, "split": split_of(part)} for row in rows]
-        found.notes += notes
-    return found
+        result.rows += [{**row, "split": split_of(part)} for row in rows]
+        result.notes += notes
+    return result
 
 
 def _pooled(first: Path, second: Path) -> tuple[list[Row], list[str]]:
-    """Two pools: by name where most names are in both (``1_A.jpg`` and ``1_B.jpg`` too), else in order."""
+    """Combines two pools: by name if most names are in both (also ``1_A.jpg`` and ``1_B.jpg``), otherwise in order."""
     images, targets = _by_name(first), _by_name(second)
     common = [name for name in images if name in targets]
     if 2 * len(common) > min(len(images), len(targets)):
         notes = [f"{first.name} and {second.name} are paired by name"]
         notes += _alone(first, images, common) + _alone(second, targets, common)
         return [{"image": images[name], "target": targets[name]} for name in common], notes
-    notes = [f"{first.name} and {second.name} are not paired: each image stands beside any target"]
+    notes = [
+        f"{first.name} and {second.name} are not paired: images and targets in a row do not belong together"
+    ]
     spare = len(images) - len(targets)
     if spare:
         larger = first if spare > 0 else second
@@ -70,48 +73,50 @@ def _alone(folder: Path, files: Mapping[str, Path], common: Iterable[str]) -> li
     return [f"left out: {count_of(len(spare), 'image')} of '{folder.name}' without a pair ({listed(spare)})"]
 
 
-def read_pairs(folder: Path, pair: Pair, options: LayoutOptions) -> Found:
-    """Pairs of the two names that the user says: images of ``T1`` with targets of ``T2``.
+def read_pairs(folder: Path, pair: Pair, options: LayoutOptions) -> LayoutRows:
+    """Reads pairs by two names: images of ``T1`` with targets of ``T2``.
 
-    They may be folders of equal file names, at any depth (``patient07/T1/z001.png``), pools (``trainA``), or endings
-    of volumes that lie side by side (``sub-01_T1w.nii.gz``). The folder above is the patient; ``train``, ``val`` and
+    They may be folders with equal file names, at any depth (``patient07/T1/z001.png``), pools (``trainA``), or endings
+    of volumes in one folder (``sub-01_T1w.nii.gz``). The folder above is the patient; ``train``, ``val`` and
     ``test`` among the folders are the split. Volumes in folders are cut into slices too.
 
     Raises:
-        InputError: there is no such pair.
+        InputError: there are no such pairs.
     """
     source, target = pair
     if source.lower() == target.lower():
-        raise InputError(f"both of a pair are '{source}'", "name the source and the target")
+        raise InputError(
+            f"source and target are both '{source}'", "pass two different names, for instance --pairs T1,T2"
+        )
     if {source.upper(), target.upper()} == {"A", "B"} and is_pools(folder):
         return read_pools(folder, options, pair)
     # nibabel takes a while to load, and most data sets do not need it.
     from modicum.data.layouts.public.volume_pairs import add_slices, side_by_side
 
-    found = Found([])
+    result = LayoutRows([])
     folders = list(_couples(folder, source, target))
-    couples = [couple for first, second in folders for couple in _paired(found, folder, first, second)]
+    couples = [couple for first, second in folders for couple in _paired(result, folder, first, second)]
     if not folders:
-        couples = side_by_side(folder, pair, found.notes)
+        couples = side_by_side(folder, pair, result.notes)
     volumes = [couple for couple in couples if _are_volumes(couple)]
-    found.rows = [
-        {"image": image, "target": other, **row}
-        for image, other, row in couples
-        if not _are_volumes((image, other, row))
+    result.rows = [
+        {"image": image, "target": target_image, **row}
+        for image, target_image, row in couples
+        if not _are_volumes((image, target_image, row))
     ]
     if volumes:
-        add_slices(found, volumes, options)
-    if not found.rows and volumes:
+        add_slices(result, volumes, options)
+    if not result.rows and volumes:
         raise InputError(
-            f"no slice of {count_of(len(volumes), 'pair')} of volumes shows enough ({found.notes[-1]})",
+            f"no slice of {count_of(len(volumes), 'pair')} of volumes has enough foreground ({result.notes[-1]})",
             "check the volumes, or set layout option least_foreground to 0",
         )
-    if not found.rows:
+    if not result.rows:
         raise InputError(
-            f"folder '{folder.name}' holds no pairs of '{source}' and '{target}' (there are {_seen(folder)})",
-            "name two folders with files of equal names, or the endings of two kinds of volumes",
+            f"folder '{folder.name}' contains no pairs of '{source}' and '{target}' (it has {_seen(folder)})",
+            "pass two folders with equal file names, or the endings of two kinds of volumes, as --pairs T1,T2",
         )
-    return found
+    return result
 
 
 def _are_volumes(couple: Couple) -> bool:
@@ -119,7 +124,7 @@ def _are_volumes(couple: Couple) -> bool:
 
 
 def _couples(folder: Path, source: str, target: str, depth: int = 0) -> Iterator[tuple[Path, Path]]:
-    """Folders that hold both a folder of the source's and one of the target's name."""
+    """Pairs of a source and a target folder in the same folder."""
     first, second = inside(folder, re.escape(source)), inside(folder, re.escape(target))
     if first is not None and second is not None and first.is_dir() and second.is_dir():
         yield first, second
@@ -128,8 +133,8 @@ def _couples(folder: Path, source: str, target: str, depth: int = 0) -> Iterator
             yield from _couples(inner, source, target, depth + 1)
 
 
-def _paired(found: Found, root: Path, first: Path, second: Path) -> list[Couple]:
-    """Pairs of two folders, with patient and split. Endings may differ: the target of ``a.jpg`` may be ``a.png``."""
+def _paired(result: LayoutRows, root: Path, first: Path, second: Path) -> list[Couple]:
+    """Pairs of two folders, with patient and split. Suffixes may differ: the target of ``a.jpg`` may be ``a.png``."""
     images, targets = _by_name(first), _by_name(second)
     here = first.parent.relative_to(root).parts
     common = [name for name in images if name in targets]
@@ -139,26 +144,30 @@ def _paired(found: Found, root: Path, first: Path, second: Path) -> list[Couple]
         patient = "/".join(part for part in folders if not split_of(part))
         split = next(filter(None, map(split_of, folders)), None)
         pairs.append((images[name], targets[name], {"patient": patient or None, "split": split}))
-    place = f"{'/'.join(here)}: " if here else ""
-    found.notes += [place + note for note in _alone(first, images, common) + _alone(second, targets, common)]
+    prefix = f"{'/'.join(here)}: " if here else ""
+    result.notes += [
+        prefix + note for note in _alone(first, images, common) + _alone(second, targets, common)
+    ]
     return pairs
 
 
 def _by_name(folder: Path) -> dict[str, Path]:
-    """Images below a folder by their path without the ending, and without a last ``_A`` or ``_B``.
+    """Images below a folder by path without suffix, and without a final ``_A`` or ``_B``.
 
     Raises:
-        InputError: two differ by the ending only.
+        InputError: two differ by the suffix only.
     """
-    found: dict[str, Path] = {}
+    paths_by_name: dict[str, Path] = {}
     for path in images_in(folder, deep=True):
         name = re.sub("_[AB]$", "", path.with_name(stem_of(path)).relative_to(folder).as_posix())
-        if name in found:
+        name = unicodedata.normalize("NFC", name)
+        if name in paths_by_name:
             raise InputError(
-                f"'{found[name].name}' and '{path.name}' in '{folder.name}' have one name", "keep one"
+                f"'{paths_by_name[name].name}' and '{path.name}' in '{folder.name}' have the same name",
+                "keep one of them",
             )
-        found[name] = path
-    return found
+        paths_by_name[name] = path
+    return paths_by_name
 
 
 def _seen(folder: Path) -> str:

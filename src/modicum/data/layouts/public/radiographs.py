@@ -1,11 +1,11 @@
-"""Radiographs that come with words: the COVID-19 Image Data Collection, and Indiana University's (Open-i)."""
+"""Radiographs with texts: the COVID-19 Image Data Collection, and Indiana University's (Open-i)."""
 
 from pathlib import Path
 
 from modicum.data.layouts.public.chest_tables import Line, files_below, is_wanted, read_lines, table_named
 from modicum.data.layouts.public.contents import inside
 from modicum.data.layouts.public.options import LayoutOptions
-from modicum.data.layouts.public.rows import Found, Row
+from modicum.data.layouts.public.rows import LayoutRows, Row
 from modicum.errors import InputError
 from modicum.wording import count_of, listed
 
@@ -19,20 +19,20 @@ def is_covid(folder: Path) -> bool:
     return table_named(folder, r"metadata\.csv", _COVID) is not None
 
 
-def read_covid(folder: Path, options: LayoutOptions) -> Found:
-    """The radiographs of the COVID-19 Image Data Collection, with clinical notes as reports.
+def read_covid(folder: Path, options: LayoutOptions) -> LayoutRows:
+    """Reads the radiographs of the COVID-19 Image Data Collection, with clinical notes as reports.
 
-    Labels are those of the lists that a comparison uses (see ``split_lists``); ``finding`` is the collection's own.
+    Labels come from the lists of a benchmark (see ``split_lists``); ``finding`` is the collection's own column.
 
     Raises:
         InputError: a column is missing.
     """
     table = table_named(folder, r"metadata\.csv", _COVID)
-    found = Found([], source=table.name if table else "")
-    others = 0
+    result = LayoutRows([], source=table.name if table else "")
+    num_others = 0
     for line in read_lines(table, _COVID, "filename") if table else []:
         if line.get("modality").lower() not in ("", "x-ray") or not is_wanted(line.get("view"), options):
-            others += 1
+            num_others += 1
             continue
         row: Row = {
             "image": folder / line["folder"] / line["filename"],
@@ -41,13 +41,13 @@ def read_covid(folder: Path, options: LayoutOptions) -> Found:
             "view": line.get("view") or None,
             "report": line.get("clinical_notes") or None,
         }
-        found.rows.append(row)
-        found.places.append(line.place.removeprefix(f"{found.source} "))
+        result.rows.append(row)
+        result.origins.append(line.origin.removeprefix(f"{result.source} "))
         if not line.is_utf8:
-            found.not_utf8.add(found.places[-1])
-    if others:
-        found.notes.append(f"left out: {count_of(others, 'image')} of other kinds or views than asked for")
-    return found
+            result.not_utf8.add(result.origins[-1])
+    if num_others:
+        result.notes.append(f"left out: {count_of(num_others, 'image')} of other modalities or views")
+    return result
 
 
 def is_indiana(folder: Path) -> bool:
@@ -55,30 +55,31 @@ def is_indiana(folder: Path) -> bool:
     return all(inside(folder, rf"indiana_{name}\.csv") is not None for name in ("projections", "reports"))
 
 
-def read_indiana(folder: Path, options: LayoutOptions) -> Found:
-    """Indiana University's radiographs, with findings and impression as the report of each.
+def read_indiana(folder: Path, options: LayoutOptions) -> LayoutRows:
+    """Reads Indiana University's radiographs, with findings and impression as reports.
 
     Raises:
-        InputError: a column is missing, two reports have one number, or an image has none.
+        InputError: a column is missing, two reports have the same id, or an image has none.
     """
     reports: dict[str, Line] = {}
     for line in _lines(folder, "reports", _REPORTS):
         if line["uid"] in reports:
             raise InputError(
-                f"{line.place}: report {line['uid']} is also in {reports[line['uid']].place}", "keep one"
+                f"{line.origin}: report {line['uid']} is also in {reports[line['uid']].origin}",
+                "keep one of them",
             )
         reports[line["uid"]] = line
     files = files_below(folder)
-    found = Found([])
-    others = 0
+    result = LayoutRows([])
+    num_other_views = 0
     lost: list[str] = []
     for line in _lines(folder, "projections", _PROJECTIONS):
         name, report = line["filename"], reports.get(line["uid"])
         if not is_wanted(line["projection"], options):
-            others += 1
+            num_other_views += 1
             continue
         if report is None:
-            lost.append(line.place)
+            lost.append(line.origin)
         row: Row = {
             "image": files.get(name, folder / "images" / name),
             "patient": line["uid"],
@@ -86,19 +87,21 @@ def read_indiana(folder: Path, options: LayoutOptions) -> Found:
             "report": report_text(report) if report else None,
             "problems": (report.get("Problems") or None) if report else None,
         }
-        found.rows.append(row)
-        found.places.append(line.place)
+        result.rows.append(row)
+        result.origins.append(line.origin)
         if report is not None and not report.is_utf8:
-            found.not_utf8.add(line.place)
+            result.not_utf8.add(line.origin)
     if lost:
-        found.notes.append(f"{count_of(len(lost), 'image')} without a report ({listed(lost)})")
-    if others:
-        found.notes.append(f"left out: {count_of(others, 'image')} of other views than {options.views}")
-    return found
+        result.notes.append(f"{count_of(len(lost), 'image')} without a report ({listed(lost)})")
+    if num_other_views:
+        result.notes.append(
+            f"left out: {count_of(num_other_views, 'image')} of other views than {options.views}"
+        )
+    return result
 
 
 def report_text(report: Line) -> str | None:
-    """Findings and impression under their headings; None where there is neither."""
+    """Findings and impression with their headings; None if there is neither."""
     sections = [f"{name.upper()}: {report[name]}" for name in ("findings", "impression") if report[name]]
     return "\n".join(sections) or None
 

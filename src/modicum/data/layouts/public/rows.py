@@ -1,4 +1,4 @@
-"""Rows of a public data set on their way to a manifest, and the pairing of files by name."""
+"""Rows of a public data set before they become a manifest, and matching of files by name."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,40 +15,40 @@ from modicum.wording import count_of, listed
 
 Cell = str | float | Path | ImageRef | None
 Row = dict[str, Cell]
-"""Cells by column. Files are paths or references; findings are 1, 0 or NaN; None is a blank."""
+"""Cells by column. Files are paths or references; findings are 1, 0 or NaN; None is blank."""
 
 
 @dataclass
-class Found:
-    """What a layout's reader found.
+class LayoutRows:
+    """The rows that a layout's reader found.
 
     Attributes:
-        rows: one an image.
-        notes: what it decided or left out.
-        places: where each row was read, where that is a table.
-        source: the table that was read, for messages; the folder where it is empty.
-        not_utf8: those of the places whose report was read as Windows-1252.
+        rows: one per image.
+        notes: notes on decisions and omissions.
+        origins: where each row was read, if from a table.
+        source: name of the table, for messages; that of the folder if empty.
+        not_utf8: origins whose report was read as Windows-1252.
     """
 
     rows: list[Row]
     notes: list[str] = field(default_factory=list)
-    places: list[str] = field(default_factory=list)
+    origins: list[str] = field(default_factory=list)
     source: str = ""
     not_utf8: set[str] = field(default_factory=set)
 
     def manifest(self, root: Path) -> Manifest:
-        """The rows as a manifest with references below the root.
+        """Converts the rows to a manifest with references below the root.
 
         Raises:
-            InputError: there are none.
+            InputError: there are no rows.
         """
         if not self.rows:
-            raise InputError(f"folder '{root.name}' holds no images of the data set", "check the copy")
+            raise InputError(f"folder '{root.name}' contains no images of the data set", "complete the copy")
         names = list(dict.fromkeys(name for row in self.rows for name in row))
         columns = {
             name: _column(name, [row.get(name) for row in self.rows], root.absolute()) for name in names
         }
-        # What no image has, a kind of lesion or a finding, is still part of the data set.
+        # Masks and findings that no image has are still part of the data set.
         kept = {
             n: cells
             for n, cells in columns.items()
@@ -59,7 +59,7 @@ class Found:
             table = table.drop(columns="domain")
         source = self.source or root.absolute().name
         name, not_utf8 = root.absolute().name, frozenset(self.not_utf8)
-        return Manifest(table, root.absolute(), source, name, self.notes, self.places, not_utf8)
+        return Manifest(table, root.absolute(), source, name, self.notes, self.origins, not_utf8)
 
 
 def _column(name: str, cells: Sequence[Cell], root: Path) -> pd.Series:
@@ -74,19 +74,19 @@ def _text(cell: Cell, root: Path) -> str | float | None:
     return reference_below(cell.absolute(), root) if isinstance(cell, Path) else cell
 
 
-def beside(
+def files_for(
     images: Mapping[str, Path], files: Mapping[str, Path], what: str, required: bool = False
 ) -> tuple[dict[str, Path | None], list[str]]:
-    """For each image, by key, the file of the same key (a mask, say), and notes.
+    """Finds for each image, by key, the file with the same key (such as a mask); also returns notes.
 
     Args:
         images: by key.
         files: by key.
-        what: to call such a file in messages: ``mask``.
-        required: each image must have one, if there are any.
+        what: kind of file, for messages: ``mask``.
+        required: each image must have one, if any has.
 
     Raises:
-        InputError: an image has none although it is required.
+        InputError: an image has none although required.
     """
     lacking = [images[key] for key in images if key not in files]
     if required and files and lacking:
@@ -105,7 +105,7 @@ def beside(
     return {key: files.get(key) for key in images}, notes
 
 
-def prefixed(found: Found, domain: str) -> Found:
-    """The same with a domain in each row, and named in each note."""
-    rows: list[Row] = [{"domain": domain, **row} for row in found.rows]
-    return replace(found, rows=rows, notes=[f"{domain}: {note}" for note in found.notes])
+def prefixed(layout_rows: LayoutRows, domain: str) -> LayoutRows:
+    """Adds a domain to each row, and as a prefix to each note."""
+    rows: list[Row] = [{"domain": domain, **row} for row in layout_rows.rows]
+    return replace(layout_rows, rows=rows, notes=[f"{domain}: {note}" for note in layout_rows.notes])

@@ -1,6 +1,6 @@
-"""Retinal vessels: DRIVE, STARE, CHASE_DB1 and HRF as they are released, and prepared ``image``, ``mask``, ``roi``.
+"""Retinal vessels: DRIVE, STARE, CHASE_DB1 and HRF as released, and prepared ``image``, ``mask``, ``roi``.
 
-Files are paired by their names without the endings that say what they are, never by their order.
+Files are matched by name without the suffixes of their kind, never by order.
 """
 
 import re
@@ -18,13 +18,13 @@ from modicum.data.layouts.public.contents import (
     subfolders,
 )
 from modicum.data.layouts.public.options import LayoutOptions
-from modicum.data.layouts.public.rows import Found, Row, beside
+from modicum.data.layouts.public.rows import LayoutRows, Row, files_for
 
 _DRIVE = r"\d\d_(?:training|test)\.(?:tiff?|png|jpg)"
 _STARE = r"(im\d{4})"
 _CHASE = r"image_(\d\d[lr])"
 _HRF = r"(\d\d_(?:h|g|dr))"
-# What stands after the name that an image, its mask and its field of view share.
+# Suffixes after the common name of an image, its mask and its field of view.
 _ENDINGS = r"(?:_training|_test|_manual\d|_mask|_1stHO|_2ndHO|\.ah|\.vk|_roi|_fov|_gt)*"
 _NAME = rf"(.+?){_ENDINGS}"
 IMAGE_FOLDER, MASK_FOLDER, FIELD_FOLDER = "image", "mask", "roi|fov"
@@ -36,9 +36,9 @@ def is_drive(folder: Path) -> bool:
     return any(part is not None and any_name(part, _DRIVE) for part in parts)
 
 
-def read_drive(folder: Path, options: LayoutOptions) -> Found:
-    """DRIVE: 20 images to train and 20 to test; newer downloads have no vessels of the test images."""
-    found = Found([])
+def read_drive(folder: Path, options: LayoutOptions) -> LayoutRows:
+    """Reads DRIVE: 20 training and 20 test images; newer downloads have no masks of the test images."""
+    result = LayoutRows([])
     for part, split in (("training", "train"), ("test", "test")):
         images = inside(folder, part, "images")
         if images is not None:
@@ -50,9 +50,9 @@ def read_drive(folder: Path, options: LayoutOptions) -> Found:
                     "mask_second_annotator": (inside(folder, part, "2nd_manual"), False),
                 },
             )
-            found.rows += [{**row, "split": split} for row in rows]
-            found.notes += notes
-    return _named("DRIVE", found)
+            result.rows += [{**row, "split": split} for row in rows]
+            result.notes += notes
+    return _named("DRIVE", result)
 
 
 def is_stare(folder: Path) -> bool:
@@ -65,8 +65,8 @@ def is_stare(folder: Path) -> bool:
     )
 
 
-def read_stare(folder: Path, options: LayoutOptions) -> Found:
-    """STARE: of its photographs the 20 with vessels; the first annotator's (``ah``), else the second's (``vk``)."""
+def read_stare(folder: Path, options: LayoutOptions) -> LayoutRows:
+    """Reads STARE: the 20 images with vessels, of the first annotator (``ah``), otherwise the second (``vk``)."""
     files = images_in(folder, deep=True)
     images = keyed(files, _STARE)
     first, second = keyed(files, rf"{_STARE}\.ah"), keyed(files, rf"{_STARE}\.vk")
@@ -84,21 +84,21 @@ def read_stare(folder: Path, options: LayoutOptions) -> Found:
     if len(rows) < len(images):
         notes.append(f"left out: {len(images) - len(rows)} images without vessels")
     if any(key in images and key not in first for key in second):
-        notes.append("vessels are the second annotator's (vk) where the first's (ah) are not there")
-    return _named("STARE", Found(_halved(rows, "STARE"), notes))
+        notes.append("vessels are the second annotator's (vk) where the first's (ah) are missing")
+    return _named("STARE", LayoutRows(_halved(rows, "STARE"), notes))
 
 
 def is_chase(folder: Path) -> bool:
-    """``Image_01L.jpg`` beside ``Image_01L_1stHO.png``."""
+    """``Image_01L.jpg`` next to ``Image_01L_1stHO.png``."""
     return any_name(folder, rf"{_CHASE}_1stHO\.png") and any_name(folder, rf"{_CHASE}\.(jpe?g|tiff?|png)")
 
 
-def read_chase(folder: Path, options: LayoutOptions) -> Found:
-    """CHASE_DB1: both eyes of 14 children; usually the first 20 images are to train and the last 8 to test."""
+def read_chase(folder: Path, options: LayoutOptions) -> LayoutRows:
+    """Reads CHASE_DB1: both eyes of 14 children; as usual, the first 20 images train and the last 8 test."""
     files = images_in(folder)
     images = keyed(files, _CHASE)
-    masks, notes = beside(images, keyed(files, rf"{_CHASE}_1stHO"), "mask", required=True)
-    second, _ = beside(images, keyed(files, rf"{_CHASE}_2ndHO"), "second mask")
+    masks, notes = files_for(images, keyed(files, rf"{_CHASE}_1stHO"), "mask", required=True)
+    second, _ = files_for(images, keyed(files, rf"{_CHASE}_2ndHO"), "second mask")
     rows: list[Row] = [
         {"image": path, "mask": masks[key], "mask_second_annotator": second[key]}
         for key, path in images.items()
@@ -106,7 +106,7 @@ def read_chase(folder: Path, options: LayoutOptions) -> Found:
     if len(rows) == 28:
         rows = [{**row, "split": "train" if at < 20 else "test"} for at, row in enumerate(rows)]
         notes.append("split as usual: the first 20 images train, the last 8 test")
-    return _named("CHASE_DB1", Found(rows, notes))
+    return _named("CHASE_DB1", LayoutRows(rows, notes))
 
 
 def is_hrf(folder: Path) -> bool:
@@ -115,8 +115,8 @@ def is_hrf(folder: Path) -> bool:
     return images is not None and manual is not None and any_name(images, rf"{_HRF}\.jpe?g")
 
 
-def read_hrf(folder: Path, options: LayoutOptions) -> Found:
-    """HRF: 15 healthy eyes, 15 with glaucoma, 15 with diabetic retinopathy; the first five of each are to train."""
+def read_hrf(folder: Path, options: LayoutOptions) -> LayoutRows:
+    """Reads HRF: 15 healthy eyes, 15 with glaucoma, 15 with diabetic retinopathy; the first five of each train."""
     rows, notes = _paired(
         [
             path
@@ -132,11 +132,11 @@ def read_hrf(folder: Path, options: LayoutOptions) -> Found:
             for row, is_first in zip(rows, first, strict=True)
         ]
         notes.append("split as usual: the first five of each group train, the others test")
-    return _named("HRF", Found(rows, notes))
+    return _named("HRF", LayoutRows(rows, notes))
 
 
 def is_prepared(folder: Path) -> bool:
-    """Folders ``image`` and ``mask`` (and ``roi``), directly or in ``train`` and ``test``, with files of one name."""
+    """Folders ``image`` and ``mask`` (and ``roi``), directly or in ``train`` and ``test``, with equal file names."""
     for part in [folder, *_parts(folder)]:
         images, masks = inside(part, IMAGE_FOLDER), inside(part, MASK_FOLDER)
         if images is not None and masks is not None and set(_keys(images)) & set(_keys(masks)):
@@ -144,23 +144,23 @@ def is_prepared(folder: Path) -> bool:
     return False
 
 
-def read_prepared(folder: Path, options: LayoutOptions) -> Found:
-    """``{train,test}/{image,mask,roi}``; the 20 images of STARE without parts are split in the middle."""
-    found = Found([])
+def read_prepared(folder: Path, options: LayoutOptions) -> LayoutRows:
+    """Reads ``{train,test}/{image,mask,roi}``; the 20 images of STARE without parts are split in the middle."""
+    result = LayoutRows([])
     parts = [part for part in _parts(folder) if inside(part, IMAGE_FOLDER)]
     for part in parts or [folder]:
         rows, notes = read_part(part)
         split = split_of(part.name) if parts else None
-        found.rows += [{**row, "split": split} for row in rows]
-        found.notes += notes
-    name = known_name(folder.absolute().name)
+        result.rows += [{**row, "split": split} for row in rows]
+        result.notes += notes
+    name = usual_name(folder.absolute().name)
     if name == "STARE" and not parts:
-        found.rows = _halved(found.rows, "STARE")
-    return _named(name, found)
+        result.rows = _halved(result.rows, "STARE")
+    return _named(name, result)
 
 
 def read_part(folder: Path) -> tuple[list[Row], list[str]]:
-    """Rows of one folder with ``image``, ``mask`` and perhaps ``roi``, and notes."""
+    """Reads one folder with ``image``, ``mask`` and optionally ``roi``; returns rows and notes."""
     images = inside(folder, IMAGE_FOLDER)
     return _paired(
         images_in(images) if images is not None else [],
@@ -168,11 +168,11 @@ def read_part(folder: Path) -> tuple[list[Row], list[str]]:
     )
 
 
-def known_name(name: str) -> str:
-    """A data set's usual name, for that of its folder."""
+def usual_name(name: str) -> str:
+    """A data set's usual name, from that of its folder."""
     plain = re.sub("[^a-z0-9]", "", name.lower())
-    known = {"chase": "CHASE_DB1", "chasedb1": "CHASE_DB1", "chasedb": "CHASE_DB1"}
-    return known.get(plain, name.upper() if plain in ("drive", "stare", "hrf") else name)
+    usual_names = {"chase": "CHASE_DB1", "chasedb1": "CHASE_DB1", "chasedb": "CHASE_DB1"}
+    return usual_names.get(plain, name.upper() if plain in ("drive", "stare", "hrf") else name)
 
 
 def _parts(folder: Path) -> list[Path]:
@@ -187,37 +187,39 @@ def _keys(folder: Path) -> list[str]:
 def _paired(
     images: Sequence[Path], folders: Mapping[str, tuple[Path | None, bool]]
 ) -> tuple[list[Row], list[str]]:
-    """Rows of images and what lies beside them: by column its folder, and whether each image must have one."""
+    """Rows of images with their masks: for each column its folder, and whether each image must have a file."""
     rows: dict[Path, Row] = {path: {"image": path} for path in images}
     notes = []
     for column, (folder, required) in folders.items():
         files = images_in(folder) if folder is not None else []
         if not files:
             continue
-        # Endings are taken off only where that is needed: they may be part of somebody's names.
+        # Suffixes are removed only if necessary: they may be part of the names.
         same = {stem_of(path).lower() for path in images} <= {stem_of(path).lower() for path in files}
         names = "(.+)" if same else _NAME
         keys = keyed(images, names)
-        found, said = beside(keys, keyed(files, names), column.replace("fov", "field of view"), required)
-        notes += said
-        for key, path in found.items():
+        files_by_key, more_notes = files_for(
+            keys, keyed(files, names), column.replace("fov", "field of view"), required
+        )
+        notes += more_notes
+        for key, path in files_by_key.items():
             rows[keys[key]][column] = path
     return list(rows.values()), notes
 
 
 def _halved(rows: Sequence[Row], name: str) -> list[Row]:
-    """The usual split of 20 images in natural order: ten to train, ten to test."""
+    """The usual split of 20 images in natural order: ten train, ten test."""
     if len(rows) != 20:
         return list(rows)
     return [{**row, "split": "train" if at < 10 else "test"} for at, row in enumerate(rows)]
 
 
-def _named(name: str, found: Found) -> Found:
-    """Adds the domain, and whose eyes they are where one patient has two."""
+def _named(name: str, result: LayoutRows) -> LayoutRows:
+    """Adds the domain, and patient and eye if the names contain them."""
     rows: list[Row] = []
-    for row in found.rows:
+    for row in result.rows:
         eyes = re.match(_CHASE, stem_of(Path(str(row["image"]))), re.IGNORECASE)
         whose: Row = {"patient": f"{name}-{eyes[1][:2]}", "eye": eyes[1][2].upper()} if eyes else {}
         rows.append({**row, **whose, "domain": name})
-    found.rows = rows
-    return found
+    result.rows = rows
+    return result

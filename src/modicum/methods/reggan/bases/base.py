@@ -1,4 +1,4 @@
-"""What registration is added to: networks that translate, and how they learn without it."""
+"""Base class of the translators that registration is added to."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -17,9 +17,9 @@ class Adversary:
     """A discriminator and how it learns.
 
     Attributes:
-        name: of its update.
-        network: what learns.
-        losses: from sources and targets to named losses.
+        name: name of its update.
+        network: the network that is trained.
+        losses: maps sources and targets to named losses.
     """
 
     name: str
@@ -28,19 +28,19 @@ class Adversary:
 
 
 class Base(nn.Module, ABC):
-    """A way of translating sources x into targets y, all in [-1, 1].
+    """A translator of sources x into targets y, all in [-1, 1], with its losses.
 
     A subclass makes its ``discriminator`` of targets and, where there is a cycle, a ``back_discriminator`` of sources.
 
     Args:
         config: the method's settings.
         image_size: height and width in pixels.
-        channels: of sources and of targets.
+        channels: channels of sources and of targets.
 
     Attributes:
         adversaries_first: whether discriminators learn before the generators of a step.
         fakes, back_fakes: the translations that the discriminators learn from.
-        penalty: on the discriminators' gradients.
+        penalty: penalty on the discriminators' gradients.
     """
 
     adversaries_first: bool = False
@@ -66,10 +66,10 @@ class Base(nn.Module, ABC):
 
     @abstractmethod
     def discriminator_losses(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        """Of the discriminator of targets, real ones and translations of sources."""
+        """Losses of the discriminator of targets, from targets and translations of sources."""
 
     def back_discriminator_losses(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        """Of the discriminator of sources, real ones and translations of targets."""
+        """Losses of the discriminator of sources, from sources and translations of targets."""
         raise NotImplementedError
 
     def adversaries(self) -> Sequence[Adversary]:
@@ -90,11 +90,11 @@ class Base(nn.Module, ABC):
         return parts[0] if len(parts) == 1 else nn.Sequential(*parts)
 
 
-def difference(made: Tensor, wanted: Tensor) -> Tensor:
+def difference(predicted: Tensor, target: Tensor) -> Tensor:
     """Mean absolute difference, in at least float32."""
-    return (made - wanted).abs().mean(dtype=torch.promote_types(made.dtype, torch.float32))
+    return (predicted - target).abs().mean(dtype=torch.promote_types(predicted.dtype, torch.float32))
 
 
 def named(prefix: str, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Losses under longer names."""
+    """Losses with a prefix before their names."""
     return {f"{prefix}{name}": value for name, value in losses.items()}

@@ -1,4 +1,4 @@
-"""MUNIT: images are content, which both kinds share, and style, which each kind has of its own.
+"""MUNIT: images are content, which both kinds share, and style, which each kind has its own.
 
 X. Huang et al., "Multimodal Unsupervised Image-to-Image Translation", ECCV 2018, arXiv 1804.04732. A translation is the
 source's content in a style drawn at random. Without a cycle the adversarial loss of translations back, and content and
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from modicum.methods.reggan.adversary import convincing_loss, tell_apart
+from modicum.methods.reggan.adversary import adversarial_losses, generator_loss
 from modicum.methods.reggan.bases.base import Base, difference, named
 from modicum.methods.reggan.config import RegGanConfig
 from modicum.nn import MultiScaleDiscriminator, MunitDecoder, MunitStyleEncoder, UnitEncoder
@@ -64,7 +64,7 @@ class MunitBase(Base):
         self.fakes.keep(fake)
         own_x, own_y = self.source_style(x), self.target_style(y)
         losses = {
-            "adversarial": self.adversarial_weight * convincing_loss(self.discriminator(fake)),
+            "adversarial": self.adversarial_weight * generator_loss(self.discriminator(fake)),
             "reconstruction": config.reconstruction_weight * difference(self.back_decoder(content, own_x), x),
             "back_reconstruction": config.reconstruction_weight
             * difference(self.decoder(back_content, own_y), y),
@@ -73,7 +73,7 @@ class MunitBase(Base):
         }
         if config.cycle:
             self.back_fakes.keep(back)
-            score = convincing_loss(self.back_discriminator(back))
+            score = generator_loss(self.back_discriminator(back))
             losses["back_adversarial"] = self.adversarial_weight * score
             losses["back_content"] = config.code_weight * difference(self.encoder(back), back_content)
             losses["style"] = config.code_weight * difference(self.target_style(fake), style)
@@ -81,11 +81,11 @@ class MunitBase(Base):
 
     def discriminator_losses(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         fake = self.fakes.take(lambda: self.decoder(self.encoder(x), _random_style(x)))
-        return tell_apart(self.discriminator, y, fake, self.penalty)
+        return adversarial_losses(self.discriminator, y, fake, self.penalty)
 
     def back_discriminator_losses(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         fake = self.back_fakes.take(lambda: self.back_decoder(self.back_encoder(y), _random_style(y)))
-        return named("back_", tell_apart(self.back_discriminator, x, fake, self.penalty))
+        return named("back_", adversarial_losses(self.back_discriminator, x, fake, self.penalty))
 
 
 def _random_style(images: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 R. Chen et al., "Reusing Discriminators for Encoding", CVPR 2020, arXiv 2003.00273. Encoders learn with the
 discriminators alone, which go first in each step. In modes without a cycle there is no discriminator of sources to
-encode them: the generator has an encoder of its own (RegGAN's release).
+encode them: the generator has a separate encoder (RegGAN's release).
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from modicum.errors import InputError
-from modicum.methods.reggan.adversary import convincing_loss, discerning_losses, tell_apart
+from modicum.methods.reggan.adversary import adversarial_losses, generator_loss, real_fake_losses
 from modicum.methods.reggan.bases.base import Adversary, Base, difference, named
 from modicum.methods.reggan.config import RegGanConfig
 from modicum.nn import NiceDiscriminator, NiceEncoder, NiceGenerator
@@ -18,7 +18,7 @@ from modicum.nn.nice_gan import global_depth
 
 
 class NiceGanBase(Base):
-    """Generators behind encoders, and discriminators that judge patches, large parts and evidence.
+    """Generators after encoders, and discriminators that score patches, large parts and evidence.
 
     Args:
         config: the method's settings.
@@ -26,7 +26,7 @@ class NiceGanBase(Base):
         channels: of sources and of targets.
 
     Raises:
-        InputError: translations of the generators' step are asked for where that comes last.
+        InputError: ``fakes="same"`` in a mode whose generators learn last.
     """
 
     discriminator: NiceDiscriminator
@@ -67,17 +67,15 @@ class NiceGanBase(Base):
         if not config.cycle:
             fake = self.generator(self.encoder(x))
             self.fakes.keep(fake)
-            return fake, {
-                "adversarial": config.adversarial_weight * convincing_loss(self.discriminator(fake))
-            }
+            return fake, {"adversarial": config.adversarial_weight * generator_loss(self.discriminator(fake))}
         # Encoders are left as they are: the update holds no parameter of theirs. Gradients go through them.
         code, back_code = self.back_discriminator.encoder(x), self.discriminator.encoder(y)
         fake, back = self.generator(code), self.back_generator(back_code)
         fake_code, scores = self.discriminator.look(fake)
         back_fake_code, back_scores = self.back_discriminator.look(back)
         return fake, {
-            "adversarial": config.adversarial_weight * convincing_loss(scores),
-            "back_adversarial": config.adversarial_weight * convincing_loss(back_scores),
+            "adversarial": config.adversarial_weight * generator_loss(scores),
+            "back_adversarial": config.adversarial_weight * generator_loss(back_scores),
             "cycle": config.cycle_weight * difference(self.back_generator(fake_code), x),
             "back_cycle": config.cycle_weight * difference(self.generator(back_fake_code), y),
             "identity": config.reconstruction_weight * difference(self.back_generator(code), x),
@@ -93,17 +91,17 @@ class NiceGanBase(Base):
     def discriminator_losses(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         """Without a cycle."""
         fake = self.fakes.take(lambda: self.generator(self.encoder(x)))
-        return tell_apart(self.discriminator, y, fake, self.penalty)
+        return adversarial_losses(self.discriminator, y, fake, self.penalty)
 
     def _both_losses(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        """Of both discriminators at once: what one finds in its real images the other's made ones come from."""
+        """Losses of both discriminators together: one's generated images come from the other's codes of real ones."""
         x, y = self.penalty.watched(x), self.penalty.watched(y)
         back_code, scores = self.discriminator.look(y)
         code, back_scores = self.back_discriminator.look(x)
         fake = self.fakes.take(lambda: self.generator(code.detach()))
         back = self.back_fakes.take(lambda: self.back_generator(back_code.detach()))
-        losses = discerning_losses(scores, self.discriminator(fake))
+        losses = real_fake_losses(scores, self.discriminator(fake))
         losses |= self.penalty.losses(self.discriminator, y, scores, fake)
-        back_losses = discerning_losses(back_scores, self.back_discriminator(back))
+        back_losses = real_fake_losses(back_scores, self.back_discriminator(back))
         back_losses |= self.penalty.losses(self.back_discriminator, x, back_scores, back)
         return losses | named("back_", back_losses)

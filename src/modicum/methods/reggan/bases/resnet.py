@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from modicum.methods.reggan.adversary import Scores, convincing_loss, tell_apart
+from modicum.methods.reggan.adversary import Scores, adversarial_losses, generator_loss
 from modicum.methods.reggan.bases.base import Base, difference, named
 from modicum.methods.reggan.config import RegGanConfig
 from modicum.nn import PatchDiscriminator, ResnetGenerator
@@ -57,34 +57,34 @@ class ResnetBase(Base):
         config = self.config
         fake = self.generator(x)
         self.fakes.keep(fake)
-        losses = {"adversarial": config.adversarial_weight * convincing_loss(self._judge(fake, x))}
+        losses = {"adversarial": config.adversarial_weight * generator_loss(self._score(fake, x))}
         if config.pairwise:
             losses["pixel"] = config.pixel_weight * difference(fake, y)
         if config.cycle:
             back = self.back_generator(y)
             self.back_fakes.keep(back)
-            losses["back_adversarial"] = config.adversarial_weight * convincing_loss(self._back_judge(back))
+            losses["back_adversarial"] = config.adversarial_weight * generator_loss(self._back_score(back))
             losses["cycle"] = config.cycle_weight * difference(self.back_generator(fake), x)
             losses["back_cycle"] = config.cycle_weight * difference(self.generator(back), y)
         return fake, losses
 
     def discriminator_losses(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        """Of D_B, with targets and translations of sources."""
+        """Losses of D_B, from targets and translations of sources."""
         fake = self.fakes.take(lambda: self.generator(x))
-        return tell_apart(lambda images: self._judge(images, x), y, fake, self.penalty)
+        return adversarial_losses(lambda images: self._score(images, x), y, fake, self.penalty)
 
     def back_discriminator_losses(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        """Of D_A, with sources and translations of targets."""
+        """Losses of D_A, from sources and translations of targets."""
         fake = self.back_fakes.take(lambda: self.back_generator(y))
-        return named("back_", tell_apart(self._back_judge, x, fake, self.penalty))
+        return named("back_", adversarial_losses(self._back_score, x, fake, self.penalty))
 
-    def _judge(self, images: Tensor, x: Tensor) -> Scores:
-        """Scores of targets, real or made, whose sources are x; there may be several images to a source."""
+    def _score(self, images: Tensor, x: Tensor) -> Scores:
+        """Scores of real or generated targets whose sources are x; a source may have several images."""
         if self.config.pairwise:
             images = torch.cat([x.repeat(len(images) // len(x), 1, 1, 1), images], 1)
         return self._scores(self.discriminator, images)
 
-    def _back_judge(self, images: Tensor) -> Scores:
+    def _back_score(self, images: Tensor) -> Scores:
         return self._scores(self.back_discriminator, images)
 
     def _scores(self, discriminator: PatchDiscriminator, images: Tensor) -> Scores:

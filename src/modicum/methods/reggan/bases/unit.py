@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from modicum.methods.reggan.adversary import convincing_loss, tell_apart
+from modicum.methods.reggan.adversary import adversarial_losses, generator_loss
 from modicum.methods.reggan.bases.base import Base, difference, named
 from modicum.methods.reggan.config import RegGanConfig
 from modicum.nn import MultiScaleDiscriminator, UnitDecoder, UnitEncoder
@@ -57,7 +57,7 @@ class UnitBase(Base):
         self.fakes.keep(fake)
         again = self.back_encoder(fake)
         losses = {
-            "adversarial": config.adversarial_weight * convincing_loss(self.discriminator(fake)),
+            "adversarial": config.adversarial_weight * generator_loss(self.discriminator(fake)),
             "reconstruction": config.reconstruction_weight * difference(self.back_decoder(code), x),
             "back_reconstruction": config.reconstruction_weight * difference(self.decoder(back_code), y),
             "cycle": config.cycle_weight * difference(self.back_decoder(_noisy(again)), x),
@@ -67,7 +67,7 @@ class UnitBase(Base):
             back = self.back_decoder(back_code)
             self.back_fakes.keep(back)
             back_again = self.encoder(back)
-            score = convincing_loss(self.back_discriminator(back))
+            score = generator_loss(self.back_discriminator(back))
             losses["back_adversarial"] = config.adversarial_weight * score
             losses["back_cycle"] = config.cycle_weight * difference(self.decoder(_noisy(back_again)), y)
             losses["kl"] = losses["kl"] + config.kl_weight * _mean_square(back_again)
@@ -75,11 +75,11 @@ class UnitBase(Base):
 
     def discriminator_losses(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         fake = self.fakes.take(lambda: self.decoder(_noisy(self.encoder(x))))
-        return tell_apart(self.discriminator, y, fake, self.penalty)
+        return adversarial_losses(self.discriminator, y, fake, self.penalty)
 
     def back_discriminator_losses(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         fake = self.back_fakes.take(lambda: self.back_decoder(_noisy(self.back_encoder(y))))
-        return named("back_", tell_apart(self.back_discriminator, x, fake, self.penalty))
+        return named("back_", adversarial_losses(self.back_discriminator, x, fake, self.penalty))
 
 
 def _noisy(mean: Tensor) -> Tensor:

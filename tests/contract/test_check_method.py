@@ -1,0 +1,115 @@
+"""``check_method``: kept by every method there is, and each promise noticed where it is broken."""
+
+from importlib.metadata import EntryPoint
+
+import broken_methods
+import pytest
+
+import modicum
+from modicum.errors import InputError
+from modicum.methods import checks, method_class, method_entries
+from modicum.methods.checks import CHECKS, MethodCheckError, check_method, write_made_data
+
+SMALL = {
+    "reggan": {"generator_width": 4, "discriminator_width": 4, "registration_width": 4},
+    "segment": {"decoder_width": 32},
+    "aadg": {"decoder_width": 32, "batch_size": 4, "patch": 32, "search_after": 1, "policies": 2},
+    "mae": {"decoder_width": 16, "decoder_depth": 1, "decoder_heads": 2},
+    "mrm": {"decoder_width": 16, "decoder_depth": 1, "decoder_heads": 2, "report_width": 16, "report_depth": 1,
+            "report_heads": 2, "report_length": 24},
+}  # fmt: skip
+"""Settings of networks that are large by themselves."""
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory):
+    """From a task to a made data set, once."""
+    paths = {}
+
+    def path(task):
+        if task not in paths:
+            paths[task] = write_made_data(task, tmp_path_factory.mktemp(task))
+        return paths[task]
+
+    return path
+
+
+@pytest.mark.parametrize("name", sorted(method_entries()))
+def test_every_method_keeps_the_contract(name, made):
+    results = check_method(name, data=made(method_class(name).tasks[0]), **SMALL.get(name, {}))
+    assert [result.check for result in results] == [check.__name__.removeprefix("check_") for check in CHECKS]
+    unexplained = [result for result in results if not result.passed and not result.not_applicable]
+    assert unexplained == []
+    passed = {result.check for result in results if result.passed}
+    assert passed >= {"words", "settings", "trains", "stages", "rows", "saved", "resumes"}
+
+
+@pytest.fixture
+def registered(monkeypatch):
+    """Puts one of the broken methods among the entry points, under the name ``checked``."""
+
+    def register(kind):
+        entry = EntryPoint("checked", f"broken_methods:{kind.__name__}", "modicum.methods")
+        everything = {**method_entries(), "checked": entry}
+        monkeypatch.setattr("modicum.methods.registry.method_entries", lambda: everything)
+
+    return register
+
+
+@pytest.mark.parametrize(
+    ("kind", "check", "said"),
+    [
+        (broken_methods.OtherName, "words", "its name is 'another', its entry point's 'checked'"),
+        (broken_methods.LongSummary, "words", "summary"),
+        (broken_methods.UnknownTask, "words", "clasification"),
+        (broken_methods.SilentSetting, "settings", "setting 'width' has no description"),
+        (broken_methods.LooseSettings, "settings", "takes a setting that it does not have"),
+        (broken_methods.Crashes, "trains", "KeyError: 'lable'"),
+        (broken_methods.RowNumbers, "trains", "learns_from gave int64"),
+        (broken_methods.StageNotNamed, "stages", "'pretrain' is none"),
+        (broken_methods.NewStages, "stages", "stages\\(\\) makes other objects"),
+        (broken_methods.RowsByChance, "rows", "gave other rows when it was asked again"),
+        (broken_methods.ChangingOptions, "optimizers", "asks for weight_decay="),
+        (broken_methods.NotRegistered, "saved", "tensor 'head.weight' of the predictor is another one"),
+        (
+            broken_methods.OtherAnswers,
+            "evaluates",
+            "'p_healthy' of .* was .* and the predictor of the opened",
+        ),
+        (broken_methods.BatchCentred, "batches", "in a batch of three"),
+        (broken_methods.NothingForOne, "single_image", "of a single image is nan"),
+        (broken_methods.ExplainsNothing, "attribution", "no example has a map"),
+        (broken_methods.Counts, "resumes", "killed in batch .* of stage 'tune' and resumed"),
+        (broken_methods.EpochAttribute, "resumes", "killed in batch .* of stage 'tune' and resumed"),
+        (broken_methods.Unseeded, "resumes", "two trainings with the same seed have another tensor"),
+        (broken_methods.LooksAtValues, "memory", "its dry run ended in KeyError"),
+    ],
+)
+def test_a_broken_promise_is_noticed_and_named(registered, made, kind, check, said):
+    registered(kind)
+    with pytest.raises(MethodCheckError, match=said) as error:
+        check_method("checked", data=made("classification"))
+    assert error.value.check == check
+    assert error.value.remedy
+    assert "\n" not in str(error.value)
+
+
+def test_an_honest_method_passes_in_its_place(registered, made):
+    registered(broken_methods.Honest)
+    results = {result.check: result for result in check_method("checked", data=made("classification"))}
+    assert all(result.passed for name, result in results.items() if name != "optimizers")
+    assert results["optimizers"].not_applicable == "no update has options of its own"
+    assert str(results["words"]) == "words: passed"
+
+
+def test_it_is_there_for_strangers_and_names_what_it_does_not_know():
+    assert modicum.check_method is checks.check_method
+    with pytest.raises(InputError, match="unknown method 'toy_ban'; did you mean 'toy_bank'"):
+        check_method("toy_ban")
+
+
+def test_each_check_says_its_promise_in_one_line():
+    for check in CHECKS:
+        first, *_ = check.__doc__.splitlines()
+        assert first.endswith(".")
+        assert len(first) < 125

@@ -1,0 +1,90 @@
+"""One cell, several labels: seen, read and said; what may be either is refused; what is no class is cautioned of."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from modicum.data.layouts import load_manifest
+from modicum.errors import InputError
+
+
+def table(folder, labels, column="label"):
+    for n in range(len(labels)):
+        Image.new("L", (4, 4)).save(folder / f"{n}.png")
+    images = [f"{n}.png" for n in range(len(labels))]
+    pd.DataFrame({"image": images, column: labels}).to_csv(folder / "set.csv", index=False)
+    return folder / "set.csv"
+
+
+@pytest.mark.parametrize(
+    ("cells", "how"),
+    [
+        (["['effusion', 'loc basal']", "['effusion']", "[]"], "as lists"),
+        (['["effusion", "loc basal"]', '["effusion"]', "[]"], "as lists"),
+        (["['effusion' 'loc basal']", "['effusion']", "[]"], "as lists"),
+        (["{'loc basal', 'effusion'}", "('effusion',)", "()"], "as lists"),
+        (["effusion|loc basal", "effusion", "none"], "between '|'"),
+        (["effusion; loc basal", "effusion", "None"], "between ';'"),
+        (["effusion, loc basal", "effusion", "no finding"], None),
+        (["effusion, loc basal", "loc basal,effusion", "none"], "between ','"),
+    ],
+)
+@pytest.mark.parametrize("column", ["label", "labels"])
+def test_several_labels_of_a_cell_are_findings(tmp_path, cells, how, column):
+    path = table(tmp_path, cells, column)
+    if how is None and column == "label":
+        with pytest.raises(InputError, match=r"'effusion, loc basal' may be one class or several.*--labels"):
+            load_manifest(path)
+        path = table(tmp_path, [*cells, "loc basal"])
+        how = "between ','"
+    made = load_manifest(path)
+    assert made.findings == ["effusion", "loc basal"]
+    values = made.table[["labels:effusion", "labels:loc basal"]].to_numpy()[:3]
+    second = [1, 1] if "loc basal,effusion" in cells else [1, 0]
+    np.testing.assert_array_equal(values, [[1, 1], second, [0, 0]])
+    if column == "label":
+        assert f"column 'label' holds up to 2 labels a row, {how}: read as findings" in made.notes
+
+
+def test_a_comma_in_the_name_of_a_class_stays(tmp_path):
+    path = table(tmp_path, ["carcinoma, squamous", "naevus", "carcinoma, squamous"])
+    assert load_manifest(path).classes() == ["carcinoma, squamous", "naevus"]
+
+
+def test_names_that_the_user_gives_stay_whole(tmp_path):
+    path = table(tmp_path, ["a; b", "a", "b"])
+    assert load_manifest(path, classes=["a; b", "a", "b"]).classes() == ["a", "a; b", "b"]
+
+
+def test_lists_of_one_are_labels(tmp_path):
+    made = load_manifest(table(tmp_path, ["['a']", "['b']"]))
+    assert made.classes() == ["a", "b"]
+
+
+@pytest.mark.parametrize("cells", [["a|b;c", "a"], ["a|b", "a;b"]])
+def test_two_separators_are_refused(tmp_path, cells):
+    with pytest.raises(InputError, match="one separator"):
+        load_manifest(table(tmp_path, cells))
+
+
+@pytest.mark.parametrize(
+    ("labels", "word"),
+    [
+        ([20 + 2 * n for n in range(30)], "measurement"),
+        ([f"{n / 7:.3f}" for n in range(30)], "measurement"),
+        ([f"{n},5" for n in range(30)], "measurement"),
+        ([f"P{n:04}" for n in range(30)], "ids"),
+        ([f"no sign of effusion, heart normal, study {n}" for n in range(30)], "free text"),
+    ],
+)
+def test_labels_that_are_no_classes_are_cautioned_of(tmp_path, labels, word):
+    notes = load_manifest(table(tmp_path, labels)).notes
+    assert [note for note in notes if note.startswith("caution: 30 different labels") and word in note]
+
+
+@pytest.mark.parametrize(
+    "labels", [["nv", "mel"] * 15, [n % 5 for n in range(30)], [f"c{n % 12}" for n in range(60)]]
+)
+def test_classes_bring_no_caution(tmp_path, labels):
+    assert load_manifest(table(tmp_path, labels)).notes == []
