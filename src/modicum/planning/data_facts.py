@@ -58,7 +58,7 @@ class DataFacts:
 
 def assumed_facts(recipe: Recipe, num_classes: int | None = None) -> DataFacts:
     """Of data that nobody has seen; see :meth:`~modicum.tasks.base.Task.from_options`."""
-    task = task_class(recipe.task).from_options(recipe.options, num_classes)
+    task = task_class(recipe.task).from_options(recipe.options, num_classes).for_loss(recipe.training.loss)
     return DataFacts(task, task.example_targets(ASSUMED_ROWS), ASSUMED_ROWS)
 
 
