@@ -146,9 +146,9 @@ def test_images_in_one_folder_need_classes(tmp_path, command):
     )
     assert code == 2
     assert "one folder a class" in said
-    # Nor does it claim to have kept patients apart that it does not know.
-    assert "split by image" in said
-    assert "patients are not known" in said
+    # Told before anything is split or decoded: nor does it claim to have kept patients apart that it does not know.
+    assert "split by" not in said
+    assert not list(tmp_path.glob("runs/.stores/images*"))
 
 
 def test_a_method_lists_its_settings_with_the_defaults_that_count(command):

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from pydantic import ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -164,21 +163,6 @@ class Unseeded(Honest):
         def losses(self, batch):
             noise = float(np.random.default_rng().random())
             return {"classification": super().losses(batch)["classification"] * (1 + noise)}
-
-
-class LooksAtValues(Honest):
-    """The memory dry run has no values to look up."""
-
-    class Stage(TuneStage):
-        def losses(self, batch):
-            counts = {0: 1.0, 1: 1.0}
-            weights = [counts[int(label)] for label in batch["label"]]
-            known = dict.fromkeys(range(1, len(weights) + 1), True)
-            assert known[round(float(torch.ones(4).sum()))]
-            return super().losses(batch)
-
-
-# --- what it answers -------------------------------------------------------------------------------------------------
 
 
 class NotRegistered(Honest):

@@ -11,7 +11,7 @@ from modicum.methods import checks, method_class, method_entries
 from modicum.methods.checks import CHECKS, MethodCheckError, check_method, write_made_data
 
 SMALL = {
-    "reggan": {"generator_width": 4, "discriminator_width": 4, "registration_width": 4},
+    "reggan": {"width": 4, "discriminator_width": 4, "registration_width": 4},
     "segment": {"decoder_width": 32},
     "aadg": {"decoder_width": 32, "batch_size": 4, "patch": 32, "search_after": 1, "policies": 2},
     "mae": {"decoder_width": 16, "decoder_depth": 1, "decoder_heads": 2},
@@ -82,7 +82,6 @@ def registered(monkeypatch):
         (broken_methods.Counts, "resumes", "killed in batch .* of stage 'tune' and resumed"),
         (broken_methods.EpochAttribute, "resumes", "killed in batch .* of stage 'tune' and resumed"),
         (broken_methods.Unseeded, "resumes", "two trainings with the same seed have another tensor"),
-        (broken_methods.LooksAtValues, "memory", "its dry run ended in KeyError"),
     ],
 )
 def test_a_broken_promise_is_noticed_and_named(registered, made, kind, check, said):

@@ -80,7 +80,10 @@ def test_nih_takes_the_lists_beside_its_table(tmp_path):
 def test_nih_with_something_wrong_names_the_row(tmp_path):
     nih(tmp_path)
     (tmp_path / "images_012/images/00000003_000.png").unlink()
-    with pytest.raises(InputError, match=r"1 file not found \(row 4: image 'images/00000003_000.png'\)"):
+    with pytest.raises(
+        InputError,
+        match=r"1 file not found \(row 4: image 'images/00000003_000.png'; 'images_001/images/00000002_000.png' is there",
+    ):
         load_manifest(tmp_path)
     write(tmp_path / "Data_Entry_2017.csv", NIH_HEADER + "00000001_000.png,Cardiomegally,0,1,58,M,PA,\n")
     with pytest.raises(InputError, match=r"Data_Entry_2017.csv row 2: unknown finding 'Cardiomegally'"):

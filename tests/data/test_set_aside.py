@@ -53,7 +53,7 @@ def splits(tmp_path, *words):
 def test_a_word_that_is_no_split_takes_its_rows_out_and_can_be_asked_for(tmp_path):
     made = splits(tmp_path, "train", "train", "validation", "val", "external", "external", "Holdout")
     assert (
-        "set.csv row 6: split 'Holdout', 'external' is not train, val or test: 3 rows in no split"
+        "set.csv row 6: split 'Holdout', 'external' is not train, val, test or reference: 3 rows in no split"
         in made.notes[0]
     )
     assert len(ensure_splits(made)) == 4

@@ -29,7 +29,7 @@ def test_what_is_not_read_is_counted(tmp_path, names, note, images):
     if images:
         said = "\n".join(load_manifest(tmp_path).notes)
     else:
-        with pytest.raises(InputError, match="holds no images") as raised:
+        with pytest.raises(InputError, match="contains no images") as raised:
             load_manifest(tmp_path)
         said = str(raised.value)
     assert note in said if note else "not read" not in said

@@ -133,7 +133,7 @@ def test_a_mask_in_colour_is_a_broken_one(tmp_path):
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)).save(
         tmp_path / "mask.png"
     )
-    with pytest.raises(BrokenImageError, match="is in colour; a mask has one label value per pixel"):
+    with pytest.raises(BrokenImageError, match="is in colour; a mask holds one code a pixel"):
         read_prepared(ImageRef(tmp_path / "mask.png"), StoreSettings(8, 8, channels=1, kind="label_map"))
 
 

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import nn
 
 import modicum
+from modicum.engine.inputs.batches import BatchPlan
 from modicum.engine.inputs.preparation import prepare
 from modicum.engine.inputs.stage_inputs import StageInputs
 from modicum.engine.recipe.new_recipe import make_recipe
@@ -88,7 +89,7 @@ def inputs_of(data, folder, stage, **settings):
 def test_a_batch_has_the_boxes_of_its_rows_around_what_is_white(data, tmp_path):
     made = inputs_of(data, tmp_path, BoxStage())
     rows = np.array([5, 0, 1, 11])
-    batch = made.on_device(made.batches([rows])[0])
+    batch = made.on_device(made.batches(BatchPlan([rows]))[0])
     assert batch["boxes"].shape == (4, 2, 4)
     assert (batch["boxes"].dtype, batch["box_classes"].dtype) == (torch.float32, torch.int64)
     assert batch["box_classes"].tolist() == [[0, 1], [-1, -1], [0, -1], [0, 1]]
@@ -107,7 +108,7 @@ def test_a_stage_may_ask_for_scores(data, tmp_path):
     stage = BoxStage()
     stage.reads = ("boxes", "box_scores")
     made = inputs_of(data, tmp_path, stage)
-    scores = made.batches([np.array([5, 1])])[0]["box_scores"]
+    scores = made.batches(BatchPlan([np.array([5, 1])]))[0]["box_scores"]
     np.testing.assert_allclose(scores.numpy(), [[0.51, 0.52], [0.11, np.nan]])
 
 

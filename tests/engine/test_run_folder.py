@@ -71,7 +71,7 @@ def test_a_signal_stops_after_the_step_and_the_run_goes_on_to_the_same_weights(t
 
 def test_a_second_signal_does_not_wait_and_leaves_the_process_as_it_was(tmp_path):
     before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(InterruptedRunError, match="at once"):
+    with pytest.raises(InterruptedRunError, match="immediately"):
         trainer(Signalled(signal.SIGINT, signal.SIGINT, at=2), tmp_path).run()
     assert signal.getsignal(signal.SIGINT) is before
 

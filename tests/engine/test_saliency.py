@@ -27,12 +27,6 @@ class Weighted(Classification):
     auxiliary_images = (AuxiliaryImage("saliency", "saliency", required=False),)
 
 
-class Fine(Weighted):
-    """The same in 65,536 levels."""
-
-    levels = 65536
-
-
 def table(folder, bits=8, absent=(2,)):
     """Images whose saliency is their own grey value; none for rows ``absent``."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -68,12 +62,13 @@ def batch_of(found):
     return data.on_device(data.batches(BatchPlan([rows]))[0])
 
 
-@pytest.mark.parametrize(("task", "dtype"), [(Weighted, np.uint8), (Fine, np.uint16)])
+@pytest.mark.parametrize(("levels", "dtype"), [(256, np.uint8), (65536, np.uint16)])
 @pytest.mark.parametrize("bits", [8, 16])
 def test_saliency_is_the_share_of_what_its_file_could_hold_and_nothing_where_there_is_none(
-    tmp_path, bits, task, dtype
+    tmp_path, monkeypatch, bits, levels, dtype
 ):
-    found = prepared(table(tmp_path / "data", bits), tmp_path, task("multi-class", ["0", "1"]))
+    monkeypatch.setattr(Classification, "levels", levels)
+    found = prepared(table(tmp_path / "data", bits), tmp_path)
     read, positions = found.auxiliary_images["saliency"]
     assert read(positions).dtype == dtype
     assert found.kinds == {"saliency": "saliency"}

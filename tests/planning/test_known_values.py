@@ -65,6 +65,14 @@ def test_views_and_writes_are_followed_and_a_write_of_the_unknown_is_forgotten(d
         assert values.values(column) is None
 
 
+def test_parts_of_an_ordinary_tensor_are_each_known(device):
+    ordinary = torch.tensor([[1, 2], [3, 4]])
+    with device, KnownValues():
+        first, second = ordinary.unbind()
+        assert first.tolist() == [1, 2]
+        assert second.tolist() == [3, 4]
+
+
 def test_draws_are_those_of_pytorchs_generator(device):
     torch.manual_seed(3)
     expected = torch.rand(5), torch.randperm(4)

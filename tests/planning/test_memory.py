@@ -13,7 +13,9 @@ from modicum.errors import InputError
 from modicum.methods import method_class, method_entries
 from modicum.planning.memory import CUBLAS_WORKSPACES, predict
 
-METHODS = sorted(name for name in method_entries() if "classification" in method_class(name).tasks)
+# The toys are held to this by check_method: two of them have nothing to learn, or boxes that no dry run makes up.
+SHIPPED = [name for name in method_entries() if not name.startswith("toy_")]
+METHODS = sorted(name for name in SHIPPED if "classification" in method_class(name).tasks)
 VIT = "vit_base_patch16_224"
 
 

@@ -119,6 +119,15 @@ def test_aadg_gets_a_multiple_of_its_domains(task_data):
         assert predicted(more, facts, "cpu").needed_bytes > search.budget
 
 
+def test_auto_and_memory_serve_a_translation(task_data, tmp_path, capsys):
+    _, method, settings = CASES["reggan nc+r"]
+    memory = {"batch_size": "auto", "memory": RESERVE_BYTES + 40 * 2**20}
+    run = fitted(task_data("pictures"), tmp_path, method, {**settings, **memory})
+    batch = run.recipe.training.batch_size
+    assert batch == 1  # the method's own: of few images a larger one would leave an epoch few steps
+    assert f"batch size {batch}: predicted peak" in capsys.readouterr().err
+
+
 def test_auto_and_memory_serve_a_segmentation(task_data, tmp_path, capsys):
     _, method, settings = CASES["segment"]
     memory = {"batch_size": "auto", "memory": RESERVE_BYTES + 11 * 2**20}
@@ -134,6 +143,6 @@ def test_methods_of_the_same_task_are_named_where_one_does_not_fit():
     assert "no other method fits" in caught.value.remedy
     with pytest.raises(InputError, match=r"take a method that fits \(mae\)") as caught:
         largest_batch(
-            "mrm", "test_vit", 32, RESERVE_BYTES + 550 * 2**20,
+            "mrm", "test_vit", 32, RESERVE_BYTES + 600 * 2**20,
             settings={"decoder_width": 48, "decoder_depth": 1, "vocabulary_size": 30_000},
         )  # fmt: skip

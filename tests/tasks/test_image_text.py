@@ -97,7 +97,8 @@ def test_images_alone_have_no_targets_and_need_no_reports(tmp_path):
 
 def test_a_table_without_reports_is_refused_with_what_to_do(tmp_path):
     with pytest.raises(
-        InputError, match=r"no column 'report' \(columns: image, split\).*--report COLUMN.*mae"
+        InputError,
+        match=r"no column 'report' \(columns: image, split\).*--report COLUMN.*learns from images alone",
     ):
         task(manifest(tmp_path, [...] * 3))
 

@@ -1,8 +1,8 @@
-"""The slices of one DICOM series, put in order and checked: nothing missing, nothing twice, all of one kind.
+"""Orders and checks the slices of one DICOM series: none missing, none twice, all of one kind.
 
-In order along the normal of their plane (rows x columns of ImageOrientationPatient) where they have positions,
-which for axial slices is from foot to head; otherwise by InstanceNumber. Of the header only what is named
-here is read, and of it nothing but numbers is shown.
+They are ordered along the normal of their plane (rows x columns of ImageOrientationPatient) if they have positions,
+which for axial slices is from foot to head; otherwise by InstanceNumber. Only the header elements listed here
+are read, and messages contain only their numbers.
 """
 
 from collections.abc import Iterable
@@ -28,27 +28,27 @@ _TAGS = [
     "PixelSpacing",
     "NumberOfFrames",
 ]
-# Direction cosines are written with six decimals or so.
+# Direction cosines are written with about six decimals.
 _SAME_DIRECTION = 1e-3
 _SAME_SPACING = 1e-3
-# Positions are rounded by scanners; a gap is more than this share of a step off.
+# Positions are rounded by scanners; a gap deviates by more than this share of a step.
 _UNEVEN = 0.1
 
 
 @dataclass(frozen=True, eq=False)
 class SliceHeader:
-    """Where one DICOM image lies.
+    """Series, position and size of one DICOM image.
 
     Attributes:
         path: the file.
-        series: a value that tells one series from another; not to be shown.
+        series: identifier of the series; not for display.
         modality: CT, MR, ...
         number: InstanceNumber, or None.
         position: of the centre of the first pixel, in millimetres (left, back, head), or None.
         directions: unit vectors along the rows and along the columns, [2, 3], or None.
         size: rows and columns.
         spacing: millimetres between rows and between columns, or None.
-        frames: how many images the file holds.
+        frames: number of images in the file.
     """
 
     path: Path
@@ -91,22 +91,22 @@ class SliceHeader:
 
     @property
     def depth(self) -> float | None:
-        """The position along the normal of the plane, in millimetres; None where the file has no position."""
+        """The position along the normal of the plane, in millimetres; None if the file has no position."""
         if self.position is None or self.directions is None:
             return None
         return float(np.cross(*self.directions) @ self.position)
 
 
 def in_order(slices: Iterable[SliceHeader]) -> tuple[list[SliceHeader], float | None]:
-    """The slices of one series in order, and the millimetres from one to the next where they are known.
+    """The slices of one series in order, and the distance between slices in millimetres, if known.
 
     Raises:
-        InputError: they are of several series, sizes, spacings or orientations, some are there twice, or some
-            are missing; with the names of two files between which it shows.
+        InputError: they are of several series, sizes, spacings or orientations, or some are duplicated or
+            missing; names two of the files.
     """
     slices = list(slices)
     if not slices:
-        raise InputError("a DICOM series without any file", "name at least one")
+        raise InputError("a DICOM series without files", "pass at least one file")
     for slice_ in slices[1:]:
         _check_alike(slices[0], slice_)
     depths = [slice_.depth for slice_ in slices]
@@ -117,15 +117,15 @@ def in_order(slices: Iterable[SliceHeader]) -> tuple[list[SliceHeader], float | 
         without = slices[depths.index(None)]
         raise InputError(
             f"'{without.path}' has no position (ImagePositionPatient) but other slices of its series have",
-            "leave it out, or give the slices as single images",
+            "leave it out, or pass the slices as single images",
         )
     if any(slice_.number is None for slice_ in slices):
         if len(slices) == 1:
             return slices, None
         without = next(slice_ for slice_ in slices if slice_.number is None)
         raise InputError(
-            f"'{without.path}' has neither a position nor an InstanceNumber, so that its place is not known",
-            "leave it out, or give the slices as single images",
+            f"'{without.path}' has neither a position nor an InstanceNumber, so that its order is unknown",
+            "leave it out, or pass the slices as single images",
         )
     ordered = sorted(slices, key=lambda slice_: slice_.number or 0)
     _check_numbers(ordered)
@@ -136,7 +136,7 @@ def _check_alike(first: SliceHeader, second: SliceHeader) -> None:
     pair = f"'{first.path}' and '{second.path}'"
     if first.series != second.series:
         raise InputError(
-            f"{pair} are of different series", "give one series at a time, or their folder to find_volumes"
+            f"{pair} are of different series", "pass one series at a time, or their folder to find_volumes"
         )
     if first.size != second.size:
         sizes = " and ".join(f"{one.size[0]} x {one.size[1]}" for one in (first, second))
@@ -161,29 +161,29 @@ def _check_alike(first: SliceHeader, second: SliceHeader) -> None:
 
 
 def _even_step(ordered: list[SliceHeader]) -> float | None:
-    """Millimetres from slice to slice, which must be the same everywhere."""
+    """The distance between slices in millimetres, which must be constant."""
     steps = np.diff([slice_.depth or 0.0 for slice_ in ordered])
     if not steps.size:
         return None
     step = float(np.median(steps))
-    for at, found in enumerate(steps):
+    for at, distance in enumerate(steps):
         pair = f"'{ordered[at].path}' and '{ordered[at + 1].path}'"
-        if found < _UNEVEN * step or found < 1e-4:
+        if distance < _UNEVEN * step or distance < 1e-4:
             raise InputError(
-                f"{pair} lie at the same place ({found:.3g} mm apart)",
-                "leave one out, or give each phase or echo on its own",
+                f"{pair} are at the same position ({distance:.3g} mm apart)",
+                "leave one out, or pass each phase or echo separately",
             )
-        if found > 1.5 * step:
-            missing = max(1, round(found / step) - 1)
+        if distance > 1.5 * step:
+            missing = max(1, round(distance / step) - 1)
             raise InputError(
                 f"between {pair} {count_of(missing, 'slice')} {'is' if missing == 1 else 'are'} missing: "
-                f"they are {found:.4g} mm apart, others {step:.4g}",
-                "find them, or give the slices as single images",
+                f"they are {distance:.4g} mm apart, others {step:.4g}",
+                "find them, or pass the slices as single images",
             )
-        if abs(found - step) > _UNEVEN * step:
+        if abs(distance - step) > _UNEVEN * step:
             raise InputError(
-                f"{pair} are {found:.4g} mm apart, other slices {step:.4g}: they are not evenly spaced",
-                "give the slices as single images",
+                f"{pair} are {distance:.4g} mm apart, other slices {step:.4g}: they are not evenly spaced",
+                "pass the slices as single images",
             )
     return step
 
@@ -197,5 +197,5 @@ def _check_numbers(ordered: list[SliceHeader]) -> None:
         if second > first + 1:
             raise InputError(
                 f"between {pair} slices are missing: their InstanceNumbers are {first} and {second}",
-                "find them, or give the slices as single images",
+                "find them, or pass the slices as single images",
             )

@@ -1,4 +1,4 @@
-"""One domain held out: a network that is to serve a camera it never saw is tested on one it never saw."""
+"""Holds out one domain for testing, to evaluate on an unseen camera or centre."""
 
 import numpy as np
 
@@ -17,7 +17,7 @@ def domains_of(manifest: Manifest) -> list[str]:
         columns = ", ".join(str(name) for name in manifest.table.columns)
         raise InputError(
             f"{manifest.source}: no column 'domain' (columns: {columns})",
-            "give a column that names each image's camera or centre (--set domain=COLUMN for another name)",
+            "add a column with each image's camera or centre, or pass its name with --domain COLUMN",
         )
     column = manifest.table["domain"]
     for row in np.flatnonzero(column.isna())[:1]:
@@ -27,20 +27,20 @@ def domains_of(manifest: Manifest) -> list[str]:
     domains = class_order(column)
     if len(domains) < 2:
         raise InputError(
-            f"{manifest.source}: all images are of domain '{domains[0]}', and one must be left to learn from",
+            f"{manifest.source}: all images are of domain '{domains[0]}', and at least two domains are needed",
             "add images of another domain",
         )
     return domains
 
 
 def hold_out(manifest: Manifest, domain: str) -> Manifest:
-    """A manifest whose ``test`` part is one domain and whose ``train`` part are all others.
+    """Sets the split so that ``test`` is one domain and ``train`` are all others.
 
-    A split that the data had does not count. A validation part is for
-    :func:`~modicum.data.splits.carve_validation` to take from the training part.
+    An existing split is ignored. A validation split is drawn from training later, by
+    :func:`~modicum.data.splits.carve_validation`.
 
     Raises:
-        InputError: no such domain, or a patient of it is seen in another one too; see also :func:`domains_of`.
+        InputError: an unknown domain, or a patient of it is in another one too; see also :func:`domains_of`.
     """
     domains = domains_of(manifest)
     if domain not in domains:
@@ -48,9 +48,9 @@ def hold_out(manifest: Manifest, domain: str) -> Manifest:
     held = (manifest.table["domain"] == domain).to_numpy(dtype=bool)
     _refuse_shared(manifest, held, domain)
     had_split = "split" in manifest.table and manifest.table["split"].notna().any()
-    others = listed([name for name in domains if name != domain])
+    other_domains = listed([name for name in domains if name != domain])
     notes = [
-        f"held out for the test: domain {domain} ({count_of(int(held.sum()), 'image')}); learned: {others}"
+        f"held out for the test: domain {domain} ({count_of(int(held.sum()), 'image')}); learned: {other_domains}"
     ]
     if had_split:
         notes.append("the data's own split is ignored, because a domain is held out")
@@ -61,7 +61,7 @@ def check_truth(manifest: Manifest) -> None:
     """Checks that every domain can be tested on. Raises :class:`InputError` for one without masks (or targets)."""
     named = [name for name in path_columns(manifest.table) if name not in {"image", "fov", "saliency"}]
     if not named:
-        return  # the task says what is missing
+        return  # the task reports missing columns
     seen = manifest.table[named].notna().any(axis=1)
     for domain in domains_of(manifest):
         if not seen[manifest.table["domain"] == domain].any():
@@ -78,5 +78,5 @@ def _refuse_shared(manifest: Manifest, held: np.ndarray, domain: str) -> None:
         raise InputError(
             f"{manifest.source}: {count_of(len(shared), 'patient')} of domain '{domain}' also seen in "
             f"other domains ({listed(name.partition(':')[2] for name in shared)})",
-            "leave them out: a network that has seen them is not tested on strangers",
+            "remove their rows from one of the domains: test patients must not be in training",
         )

@@ -1,4 +1,4 @@
-"""What an image is here: where it comes from, its pixels in [0, 1], and its physical spacing."""
+"""The image types: a reference to an image, and a decoded image with pixels in [0, 1] and spacing."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,20 +14,20 @@ _NUMBERS = ("frame", "axis", "index")
 
 @dataclass(frozen=True)
 class ImageRef:
-    """One 2-D image: a file, and which part of it where the file holds several.
+    """A reference to a 2-D image: a file, and a part of it if the file has several images.
 
-    As text, the part stands after a ``#``: ``scans/a.nii.gz#axis=2&index=80``, ``multi.dcm#frame=3``,
+    As text, the part follows a ``#``: ``scans/a.nii.gz#axis=2&index=80``, ``multi.dcm#frame=3``,
     ``data.npz#array=train_images&index=5``. A ``#`` that is not followed by such a part belongs to the
-    file's name. A file whose own name ends like a part gets one more ``#`` in the text, so that every text
-    has one reading.
+    file's name. A file whose name ends like a part gets one more ``#`` in the text, so that texts are
+    unambiguous.
 
     Attributes:
         path: the file.
-        frame: which frame (DICOM), page (TIFF), or volume of a series (4-D NIfTI), from 0.
-        axis: NIfTI only: across which axis to slice, 0 left-right, 1 back-front, 2 foot-head.
+        frame: index of the frame (DICOM), page (TIFF), or volume of a series (4-D NIfTI), from 0.
+        axis: NIfTI only: axis across which to slice, 0 left-right, 1 back-front, 2 foot-head.
         index: the slice along ``axis`` (NIfTI), or the item of ``array`` (NPZ), from 0.
         array: NPZ only: the array's name.
-        root: the folder that the text form leaves out; no part of the image's identity.
+        root: the folder that the text form omits; not part of the image's identity.
     """
 
     path: Path
@@ -39,12 +39,12 @@ class ImageRef:
 
     @classmethod
     def parse(cls, text: str, root: Path | None = None) -> "ImageRef":
-        """Reads the text form. A relative path is taken from ``root`` where one is given."""
+        """Parses the text form. A relative path is relative to ``root``, if set."""
         name, part = _split(text)
         return cls(path=Path(name) if root is None else root / name, root=root, **part)
 
     def __str__(self) -> str:
-        """The text form, with ``/`` between folders, relative to ``root`` where the file lies below it."""
+        """The text form, with ``/`` between folders, relative to ``root`` if the file is below it."""
         path = self.path
         if self.root is not None and path.is_relative_to(self.root):
             path = path.relative_to(self.root)
@@ -55,26 +55,26 @@ class ImageRef:
 
     @property
     def part(self) -> str:
-        """Which part of the file: ``#axis=2&index=80``; empty for the file as a whole."""
+        """The part of the file as text: ``#axis=2&index=80``; empty for the whole file."""
         parts = [] if self.array is None else [f"array={quote(self.array)}"]
         parts += [f"{key}={value}" for key in _NUMBERS if (value := getattr(self, key)) is not None]
         return f"#{'&'.join(parts)}" if parts else ""
 
 
 def _part(text: str) -> dict | None:
-    """The selection that ``axis=2&index=80`` stands for, or None where the text is none."""
-    found: dict = {}
+    """Parses ``axis=2&index=80`` to a dictionary; None for other texts."""
+    selection: dict = {}
     for item in text.split("&"):
         key, equals, value = item.partition("=")
-        if not equals or key in found or not value:
+        if not equals or key in selection or not value:
             return None
         if key == "array":
-            found[key] = unquote(value)
+            selection[key] = unquote(value)
         elif key in _NUMBERS and value.isascii() and value.isdigit() and len(value) < 10:
-            found[key] = int(value)
+            selection[key] = int(value)
         else:
             return None
-    return found
+    return selection
 
 
 def _split(text: str) -> tuple[str, dict]:
@@ -86,7 +86,7 @@ def _split(text: str) -> tuple[str, dict]:
 
 
 def _ambiguous(name: str) -> bool:
-    """Whether a file's own name would be read as a name and a part."""
+    """Whether a file's name would be parsed as a name and a part."""
     while name.endswith("#"):
         name = name[:-1]
     front, mark, rest = name.rpartition("#")
@@ -95,22 +95,22 @@ def _ambiguous(name: str) -> bool:
 
 @dataclass(frozen=True)
 class Source:
-    """What an image was in its file.
+    """Properties of an image in its file.
 
     Attributes:
         path: the file.
-        format: what the content is, whatever the name says: png, jpeg, tiff, bmp, webp, gif, pnm, dicom,
+        format: format of the content, independent of the name: png, jpeg, tiff, bmp, webp, gif, pnm, dicom,
             nifti or npz.
-        bits: bits a sample as stored.
-        mode: the file's own name of its kind of pixel: ``L``, ``RGB``, ``MONOCHROME2``, ``float32``.
+        bits: bits per sample as stored.
+        mode: the pixel type as named in the file: ``L``, ``RGB``, ``MONOCHROME2``, ``float32``.
         height: rows of the 2-D image, upright, before any reduced decoding.
         width: columns of the same.
-        slices: how many frames, pages, slices along the axis, or items the file holds.
-        mislabelled: the file's name says another format than its content is.
+        slices: number of frames, pages, slices along the axis, or items in the file.
+        mislabelled: whether the file's suffix is of another format than its content.
         orientation: the file's axis codes (NIfTI, for instance ``LAS``) or EXIF orientation (``1`` to ``8``),
-            which the pixels no longer need.
-        spacing_from: the field that the spacing was taken from. ``ImagerPixelSpacing`` is measured at the
-            detector, so that the body, nearer to the tube, is smaller than it says.
+            already applied to the pixels.
+        spacing_from: the field of the spacing. ``ImagerPixelSpacing`` is measured at the
+            detector, so that the body, nearer to the tube, is smaller than it states.
     """
 
     path: Path
@@ -148,6 +148,6 @@ class MedicalImage:
     palette: tuple[UInt8[np.ndarray, "height width"], UInt8[np.ndarray, "colours 3"]] | None = None
 
     def values(self) -> Float[np.ndarray, "channels height width"]:
-        """The pixels in the file's own units. Values that a window cut off stay at its ends."""
+        """The pixels in the file's units. Values clipped by a window stay at its ends."""
         zero, one = self.value_range
         return (zero + self.pixels.astype(np.float64) * (one - zero)).astype(np.float32)

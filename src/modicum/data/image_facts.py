@@ -1,4 +1,4 @@
-"""What is known of an image without its pixels: its file, its size, its grey levels, a thumbnail."""
+"""Facts of an image without its pixels: file, size, statistics of grey levels, thumbnail."""
 
 import hashlib
 from collections.abc import Mapping
@@ -20,16 +20,16 @@ _Bytes = bytes  # the name is a field below
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """One image, without its pixels.
+    """Facts of one image.
 
     Attributes:
-        ref: the image's reference as the manifest gives it.
-        sha256: of the file's content; for a part of a file, of the file's hash and the part.
+        ref: the image's reference in the manifest.
+        sha256: hash of the file's content; for a part of a file, of the file's hash and the part.
         bytes: size of the file.
         format, bits, mode, height, width, slices, mislabelled: see :class:`modicum.data.image.Source`.
         mean, std: of the grey levels, in [0, 1].
         low, high: their 1st and 99th percentile.
-        spacing: millimetres between rows and between columns, or None where not known.
+        spacing: millimetres between rows and between columns, or None if unknown.
         thumbnail: 32 x 32 grey levels of 8 bits, row by row, each the mean over its area.
         orientation: the EXIF orientation (1 to 8) that reading has applied; 1 where the file has none. None in facts of
             earlier versions, which did not keep it, as of the next two.
@@ -75,14 +75,14 @@ def facts_of(
     Args:
         image: the image.
         ref: its reference in the manifest.
-        file_sha256: of the content of its file, as a hexadecimal number.
+        file_sha256: hash of the content of its file, in hexadecimal.
         file_bytes: size of the file.
         cropped: the part that was cut out, in pixels of ``image``.
     """
     part = ImageRef.parse(ref).part
     digest = hashlib.sha256((file_sha256 + part).encode()).hexdigest() if part else file_sha256
     grey = grey_levels(image.pixels)
-    # Evenly spaced values of a large image give the same percentiles, sooner.
+    # Evenly spaced values of a large image give the same percentiles, faster.
     few = grey.ravel()[:: max(1, grey.size // _MOST_VALUES)]
     low, high = np.percentile(few, (1, 99))
     source = image.source
@@ -117,5 +117,5 @@ def exif_orientation_of(source: Source) -> int:
 
 
 def picture_of(grey: Float32[np.ndarray, "height width"], side: int) -> UInt8[np.ndarray, "{side} {side}"]:
-    """A square picture of 8 bits, each pixel the mean over its area; the aspect ratio is not kept."""
+    """Resizes to a square 8-bit image by area averaging; the aspect ratio is not kept."""
     return quantised(resized(grey[None], side, side))[0]

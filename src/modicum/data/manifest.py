@@ -1,4 +1,4 @@
-"""The manifest: every data set, however it lies on disk, as one table with a row an image.
+"""The manifest: every data set, in any layout, as one table with one row per image.
 
 ``image`` is a reference below the root (``scans/a.dcm#frame=3``). What else is known of an image stands in
 columns with fixed names (:data:`~modicum.data.roles.ROLES`); findings of multi-label data are columns
@@ -86,14 +86,13 @@ class Manifest:
     """A data set as a table.
 
     Args:
-        table: a row an image; column ``image`` is required (see the module's text for the others).
+        table: one row per image; column ``image`` is required (see the module's docstring for the others).
         root: the folder that the references are relative to.
-        source: what was read (a file's or folder's name), for messages.
-        name: short, for names of runs.
-        notes: what a reader decided or left out, in words, for the user.
-        origins: where each row was read (``row 17``), for messages; empty where that is not known.
-        not_utf8: those of the origins where text was not UTF-8 and was read as Windows-1252, a U+FFFD for each byte
-            that this does not know.
+        source: name of the file or folder that was read, for messages.
+        name: short name, for names of runs.
+        notes: notes for the user on decisions and omissions of a reader.
+        origins: where each row was read (``row 17``), for messages; empty if unknown.
+        not_utf8: origins whose text was not UTF-8 and was read as Windows-1252, with U+FFFD for each invalid byte.
     """
 
     table: pd.DataFrame
@@ -108,7 +107,8 @@ class Manifest:
         table = self.table
         if "image" not in table:
             raise InputError(
-                f"{self.source or 'manifest'}: no column 'image'", "say which column names the files"
+                f"{self.source or 'manifest'}: no column 'image'",
+                "pass the column of image paths with --image COLUMN",
             )
         columns = {}
         for name in map(str, table.columns):
@@ -127,12 +127,12 @@ class Manifest:
         return len(self.table)
 
     def refs(self, column: str = "image") -> list[ImageRef]:
-        """The images (or what else a column names), with their files below the root; every cell must name one."""
+        """References to the images (or files of another column); no cell may be blank."""
         return [ImageRef.parse(text, self.root) for text in self.table[column]]
 
     @property
     def findings(self) -> list[str]:
-        """Names of the multi-label findings, in the table's order; empty where there are none."""
+        """Names of the multi-label findings, in the table's order; empty if there are none."""
         names = map(str, self.table.columns)
         return [name.removeprefix(LABELS_PREFIX) for name in names if name.startswith(LABELS_PREFIX)]
 
@@ -143,20 +143,19 @@ class Manifest:
         return class_order(self.table["label"].dropna())
 
     def patients(self) -> list[str]:
-        """What must stay together, for each row: the patient's id.
+        """For each row, the group that must stay together: the patient's id.
 
-        An image without one counts as a patient of its own, and so do the frames or slices of one file
-        together. Such stand-ins start with ``image:``, patients with ``patient:``, so that the two are never
-        mixed up.
+        An image without one counts as a separate patient, and so do the frames or slices of one file
+        together. Such groups start with ``image:``, patients with ``patient:``, to avoid collisions.
         """
-        known = self.table["patient"] if "patient" in self.table else [np.nan] * len(self)
+        patient_column = self.table["patient"] if "patient" in self.table else [np.nan] * len(self)
         return [
             f"image:{_one_body(image)}" if isinstance(patient, float) else f"patient:{patient}"
-            for patient, image in zip(known, self.table["image"], strict=True)
+            for patient, image in zip(patient_column, self.table["image"], strict=True)
         ]
 
     def describe_row(self, row: int) -> str:
-        """Where a row comes from, for messages: ``labels.csv row 17``."""
+        """The origin of a row, for messages: ``labels.csv row 17``."""
         if self.origins:
             return f"{self.source} {self.origins[row]}"
         return f"{self.source or 'manifest'}: image '{self.table['image'].iloc[row]}'"
@@ -164,7 +163,7 @@ class Manifest:
     def subset(
         self, rows: Bool[np.ndarray, "n"] | Integer[np.ndarray, "m"] | pd.Series | Sequence[int]
     ) -> "Manifest":
-        """The rows at these positions, in this order, or where a mask is true."""
+        """The rows with these indices, in this order, or where a mask is true."""
         index = np.asarray(rows)
         if index.dtype == bool:
             if len(index) != len(self):
@@ -175,7 +174,7 @@ class Manifest:
         return replace(self, table=self.table.iloc[index], notes=list(self.notes), origins=origins)
 
     def part(self, split: str) -> "Manifest":
-        """The rows of one split; empty where there is none."""
+        """The rows of one split; empty if there are none."""
         if "split" not in self.table:
             return self.subset([])
         return self.subset((self.table["split"] == split).to_numpy(dtype=bool))
@@ -186,18 +185,18 @@ class Manifest:
         return replace(self, table=table, notes=[*self.notes, *notes])
 
     def without_extras(self) -> "Manifest":
-        """Only the columns with a meaning: any other may hold what must not be passed on, such as names of patients."""
+        """Only the columns with a meaning: others may contain private information, such as names of patients."""
         return replace(self, table=self.table[self._meaningful()])
 
     def _meaningful(self) -> list[str]:
-        known = [name for name in COLUMNS if name in self.table]
+        names = [name for name in COLUMNS if name in self.table]
         masks = [str(name) for name in self.table if str(name).startswith(MASKS_PREFIX)]
-        return known + masks + [LABELS_PREFIX + finding for finding in self.findings]
+        return names + masks + [LABELS_PREFIX + finding for finding in self.findings]
 
     def content_hash(self) -> str:
         """SHA-256 over the meaningful columns (:data:`COLUMNS` and the findings) and the order of the rows.
 
-        Neither the root nor columns without a meaning count, so a data set that was moved keeps its hash.
+        The root and columns without a meaning are not included, so a data set that was moved keeps its hash.
         """
         digest = hashlib.sha256()
         for name in self._meaningful():
@@ -205,7 +204,7 @@ class Manifest:
         return digest.hexdigest()
 
     def save(self, path: Path | str) -> None:
-        """Writes the table as CSV (UTF-8), replacing the file at once so that no half of it is ever seen."""
+        """Writes the table as CSV (UTF-8), atomically."""
         cells = [[str(name), *(_saved(value) for value in self.table[name].tolist())] for name in self.table]
         # A lone carriage return inside a cell is not quoted by csv unless all cells are.
         returns = any("\r" in cell for column in cells for cell in column)
@@ -216,7 +215,7 @@ class Manifest:
 
     @classmethod
     def read_saved(cls, path: Path | str, root: Path, *, source: str = "", name: str = "") -> "Manifest":
-        """Reads what :meth:`save` wrote. Nothing is checked against the files."""
+        """Reads a table written by :meth:`save`. Files are not checked."""
         path = Path(path)
         try:
             with path.open(encoding="utf-8", newline="") as file, long_cells():
@@ -227,7 +226,9 @@ class Manifest:
                 for column, values in zip(header, cells, strict=True)
             }
         except FileNotFoundError:
-            raise InputError(f"manifest '{path}' is not there", "give the folder of a complete run") from None
+            raise InputError(
+                f"manifest '{path}' does not exist", "pass the folder of a complete run"
+            ) from None
         except (ValueError, csv.Error):
             remedy = "restore it or fit again"
             raise InputError(f"manifest '{path.name}' is damaged", remedy) from None
@@ -235,7 +236,7 @@ class Manifest:
 
 
 def class_order(names: Iterable[str]) -> list[str]:
-    """Class names without repeats: by number where all are whole numbers, else alphabetically."""
+    """Unique class names, sorted by number if all are whole numbers, otherwise alphabetically."""
     unique = {str(name) for name in names}
     if _are_whole(unique):
         return sorted(unique, key=lambda name: (int(name), name))
@@ -251,7 +252,7 @@ def are_consecutive(names: Sequence[str]) -> bool:
 
 
 def name_classes(names: Sequence[str]) -> str:
-    """Classes for a message: ``0..4`` where they are consecutive numbers, else the first eight."""
+    """Classes as text for messages: ``0..4`` for consecutive numbers, otherwise the first eight."""
     if len(names) > 1 and are_consecutive(names):
         return f"{names[0]}..{names[-1]}"
     return listed(names, most=8)
@@ -262,7 +263,7 @@ def _are_whole(names: Iterable[str]) -> bool:
 
 
 def _one_body(image: str) -> str:
-    # Slices of a volume show one body; the images in an array file are strangers to each other.
+    # Slices of a volume are of one patient; the images in an array file are independent.
     file, fragment = split_reference(image)
     return image if "array=" in fragment else file
 

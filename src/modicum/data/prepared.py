@@ -1,8 +1,8 @@
 """What is kept of an image for a network: read, cropped, resized, in whole levels; of a mask, its codes; of saliency, its
 share of the most that its file could say.
 
-The image store keeps this, and prediction makes it on the fly by the same function, so that a network always
-sees the same pixels of the same file.
+The image store keeps the result, and prediction computes it with the same function, so that a network always
+sees the same pixels for the same file.
 """
 
 from dataclasses import asdict, dataclass
@@ -21,10 +21,10 @@ from modicum.data.readers import read_image
 from modicum.data.resize import FILTERS, FITS, Filter, Fit, fitted
 from modicum.errors import BrokenImageError, InputError, did_you_mean
 
-# To be raised when reading or resizing gives other pixels than before: older stores are then not used.
+# Increase when reading or resizing gives other pixels than before: older stores are then not used.
 PIXELS_VERSION = 1
-# A JPEG may be decoded at a reduced scale, but not below this many times the wanted size: at 2 the result is
-# 0.2 grey levels (mean) from a full decode's, at 1 it is 0.5, and 10 at fine vessels.
+# A JPEG may be decoded at a reduced scale, but not below this multiple of the target size: at 2 the result differs
+# by 0.2 grey levels (mean) from a full decode, at 1 by 0.5, and by 10 at fine vessels.
 OVERSAMPLING = 2
 
 
@@ -35,21 +35,21 @@ class StoreSettings:
     Args:
         height: rows of the result.
         width: columns of the result.
-        channels: 1 makes grey of colour; 3 repeats grey.
+        channels: 1 converts colour to grey; 3 repeats grey.
         resize: ``stretch``, ``pad`` or ``crop``; see :func:`modicum.data.resize.fitted`.
-        filter: ``area``, ``bilinear`` or ``lanczos``; see :func:`modicum.data.resize.resized`. Codes are read at the
-            nearest pixel.
-        crop: ``fundus`` cuts out the lit field first; see :mod:`modicum.data.fundus_crop`.
+        filter: ``area``, ``bilinear`` or ``lanczos``; see :func:`modicum.data.resize.resized`. Label maps use
+            the nearest pixel.
+        crop: ``fundus`` crops to the field of view first; see :mod:`modicum.data.fundus_crop`.
         window: centre and width in the file's own units (Hounsfield units, ...) for grey images of more than
             8 bits; None for the file's own window or the image's range.
-        levels: 256 (uint8), or 65536 (uint16) where an output is measured in the file's own units.
-        intensity: which values of an image of more than 8 bits become 0 and 1: ``file`` (the window, or the file's own),
+        levels: 256 (uint8), or 65536 (uint16) if an output is measured in the file's units.
+        intensity: the values of an image of more than 8 bits mapped to 0 and 1: ``file`` (the window, or the file's own),
             ``range`` or ``percentile`` (of the whole volume); see :mod:`modicum.data.intensity_window`.
         kind: ``image``; ``label_map``, whole numbers up to 255 that stand for something, as masks have, and are never
             scaled; or ``saliency``, one channel that means the same in all files (see :func:`saliency_of`).
 
     Raises:
-        InputError: a value that does not exist; with the ones that do.
+        InputError: an invalid value; names the valid ones.
     """
 
     height: int
@@ -71,10 +71,10 @@ class StoreSettings:
             "kind": ("image", "label_map", "saliency"),
             "intensity": ("file", *INTENSITY_RULES),
         }
-        for name, known in words.items():
-            if getattr(self, name) not in known:
+        for name, allowed in words.items():
+            if getattr(self, name) not in allowed:
                 raise InputError(
-                    f"{name}={getattr(self, name)!r} is unknown", did_you_mean(getattr(self, name), known)
+                    f"{name}={getattr(self, name)!r} is unknown", did_you_mean(getattr(self, name), allowed)
                 )
         if self.channels not in (1, 3):
             raise InputError(f"channels={self.channels} is unknown", "use 1 (grey) or 3 (colour)")
@@ -86,13 +86,15 @@ class StoreSettings:
             raise InputError("saliency has one channel, no window and no crop", "leave these settings out")
         if min(self.height, self.width) < 1:
             raise InputError(
-                f"an image size of {self.height} x {self.width} is no size", "use at least 1 x 1"
+                f"an image size of {self.height} x {self.width} is too small", "use at least 1 x 1"
             )
         if self.window is not None and not self.window[1] > 0:
-            raise InputError(f"a window of width {self.window[1]} shows nothing", "use a width over 0")
+            raise InputError(
+                f"a window of width {self.window[1]} is empty", "use a width over 0, for instance (40, 400)"
+            )
 
     def as_dict(self) -> dict[str, Any]:
-        """All that determines the pixels, as JSON values."""
+        """All settings that determine the pixels, as JSON values."""
         settings = asdict(self) | {"pixels_version": PIXELS_VERSION, "oversampling": OVERSAMPLING}
         # Named, and left out where they are as ever, so that stores of earlier versions are found again.
         kind = settings.pop("kind")
@@ -104,21 +106,21 @@ class StoreSettings:
 
     @property
     def intensity_rule(self) -> str | None:
-        """As ``read_image`` takes it."""
+        """The rule for ``read_image``."""
         return None if self.intensity == "file" else self.intensity
 
     @property
     def dtype(self) -> type[np.unsignedinteger]:
-        """Of what is kept."""
+        """Data type of the result."""
         return np.uint8 if self.levels == 256 else np.uint16
 
     @property
     def at_least(self) -> tuple[int, int]:
         """The smallest height and width to decode at."""
-        if self.kind == "label_map":  # at their full size: a decoder that shrinks would mix them
+        if self.kind == "label_map":  # at full size: a decoder that reduces would mix them
             return 1 << 30, 1 << 30
         height, width = self.height, self.width
-        if self.crop == "fundus":  # the box is no smaller than this share of the image's height, both ways
+        if self.crop == "fundus":  # the box is at least this share of the image's height on both sides
             height = width = ceil(max(height, width) / SMALLEST_SHARE)
         return OVERSAMPLING * height, OVERSAMPLING * width
 
@@ -128,7 +130,7 @@ def prepared(
 ) -> Shaped[np.ndarray, "{settings.height} {settings.width} stored_channels"]:
     """Crops, resizes and quantises one image, channel last, in ``settings.dtype``.
 
-    The result has one channel where that says it all: ``settings.channels`` is 1, or the three channels are
+    The result has one channel if that is sufficient: ``settings.channels`` is 1, or the three channels are
     equal (radiographs saved as RGB); three otherwise.
     """
     return _prepared(pixels, settings)[0]
@@ -201,7 +203,7 @@ def read_prepared(
 ) -> tuple[MedicalImage, Shaped[np.ndarray, "height width stored_channels"]]:
     """Reads an image and prepares it; see :func:`prepared`, and :func:`codes_of` and :func:`saliency_of` for the others.
 
-    Also returns the image as it was decoded, perhaps at a reduced scale (its ``source`` has the file's size).
+    Also returns the image as decoded, possibly at a reduced scale (its ``source`` has the file's size).
 
     Raises:
         BrokenImageError: the file cannot be read.
@@ -233,10 +235,10 @@ def expand(
     record: Shaped[np.ndarray, "height width stored_channels"],
     out: Shaped[np.ndarray, "height width channels"],
 ) -> None:
-    """Copies a prepared image into its place in a batch, grey repeated where the batch has three channels."""
+    """Copies a prepared image into a batch, repeating grey if the batch has three channels."""
     if record.shape == out.shape:
         out[...] = record
     else:
         import cv2
 
-        cv2.cvtColor(record, cv2.COLOR_GRAY2RGB, dst=out)  # 50 times as quick as broadcasting
+        cv2.cvtColor(record, cv2.COLOR_GRAY2RGB, dst=out)  # 50 times as fast as broadcasting

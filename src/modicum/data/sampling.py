@@ -1,7 +1,7 @@
-"""Which images an epoch shows, and in which order.
+"""The images of an epoch, and their order.
 
-The order is a pure function of labels, mode, seed and epoch: nothing is remembered between epochs, so any
-step of any epoch can be made again after a kill. Epochs count from 0.
+The order is a pure function of labels, mode, seed and epoch: there is no state between epochs, so any
+step of any epoch can be repeated after a kill. Epochs count from 0.
 """
 
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ def decayed_weights(
 def sample_weights(
     labels: Int[np.ndarray, "n"] | Float[np.ndarray, "n findings"],
 ) -> Float[np.ndarray, "n"]:
-    """How often each image must be shown, relative to the most common kind, for all kinds to be shown alike.
+    """Sampling weights of images that balance all kinds, relative to the most common kind.
 
     Args:
         labels: class numbers from 0, where each class has the same share; or, for several findings an image,
@@ -45,16 +45,16 @@ def sample_weights(
     """
     if labels.ndim == 1:
         if len(labels) and labels.min() < 0:
-            raise InputError(f"class number {labels.min()} is below 0", "give images of known class only")
+            raise InputError(f"class number {labels.min()} is below 0", "pass only images with a known class")
         counts = np.bincount(labels)
         return counts.max(initial=0) / counts[labels].astype(np.float64)
     present: Bool[np.ndarray, "n findings"] = labels == 1
     nothing = ~present.any(1)
     counts = present.sum(0)
-    # The rarest of the findings that an image has; images with none count as a kind of their own.
+    # The rarest of an image's findings; images without any count as a separate kind.
     rarest = np.where(present, counts, len(labels) + 1).min(1, initial=len(labels) + 1)
-    own = np.where(nothing, nothing.sum(), rarest)
-    return own.max(initial=0) / own.astype(np.float64)
+    kind_counts = np.where(nothing, nothing.sum(), rarest)
+    return kind_counts.max(initial=0) / kind_counts.astype(np.float64)
 
 
 def epoch_order(
@@ -67,23 +67,23 @@ def epoch_order(
     world_size: int = 1,
     decay: float = 0.9,
 ) -> Int[np.ndarray, "draws"]:
-    """Positions of the images in the order that this process shows them in this epoch.
+    """Indices of the images in the order of this process and epoch.
 
     Args:
         labels: class numbers [n], or findings [n, findings] (see :func:`sample_weights`).
-        mode: ``natural`` shows every image once, shuffled. ``balanced`` draws n images with replacement, so
-            that each class has the same share (rare images come several times, many common ones not at all).
-            ``progressive`` starts balanced and tends to natural shares as the epochs go on. ``round_robin`` draws
+        mode: ``natural`` uses every image once, shuffled. ``balanced`` draws n images with replacement, so
+            that each class has the same share (rare images are repeated, many common ones are not drawn).
+            ``progressive`` starts balanced and tends to natural shares over epochs. ``round_robin`` draws
             with replacement one image of each class in turn, as often as the largest class has images.
-        seed: of the run, not below 0.
+        seed: seed of the run, not below 0.
         epoch: from 0.
-        rank: of this process among ``world_size``; the processes' orders are disjoint parts of one order, all
-            of the same length (the few draws that cannot be shared out are left out).
-        world_size: how many processes there are.
-        decay: of ``progressive`` (see :func:`decayed_weights`).
+        rank: rank of this process; the processes' orders are disjoint parts of one order, all
+            of the same length (a remainder of draws is left out).
+        world_size: number of processes.
+        decay: decay of ``progressive`` (see :func:`decayed_weights`).
 
     Raises:
-        InputError: unknown mode, negative seed or epoch, no such rank, or fewer images than processes.
+        InputError: unknown mode, negative seed or epoch, invalid rank, or fewer images than processes.
     """
     _check(len(labels), mode, seed, epoch, rank, world_size)
     generator = np.random.default_rng([seed, epoch])
@@ -100,7 +100,7 @@ def epoch_order(
 
 
 def epoch_draws(labels: Shaped[np.ndarray, "n *findings"], mode: str, world_size: int = 1) -> int:
-    """How many images each process shows in an epoch: the length of :func:`epoch_order`."""
+    """Number of images per process and epoch: the length of :func:`epoch_order`."""
     if mode == "round_robin":
         return len(np.unique(labels)) * (_rounds(labels) // world_size)
     return len(labels) // world_size
@@ -121,22 +121,22 @@ def _one_of_each(
 def batches(
     order: Int[np.ndarray, "draws"], batch_size: int, drop_last: bool = False, start: int = 0
 ) -> Iterator[Int[np.ndarray, "batch"]]:
-    """Cuts an order into batches, from the batch number ``start`` (from 0) on.
+    """Cuts an order into batches, beginning with batch ``start`` (from 0).
 
     Args:
-        order: what :func:`epoch_order` gave.
-        batch_size: images a batch.
-        drop_last: leave out a last batch that is not full.
-        start: how many batches to skip, as after a resume in the middle of an epoch.
+        order: from :func:`epoch_order`.
+        batch_size: images per batch.
+        drop_last: drop an incomplete last batch.
+        start: number of batches to skip, as after resuming in the middle of an epoch.
     """
     for step in range(start, number_of_batches(len(order), batch_size, drop_last)):
         yield order[step * batch_size : (step + 1) * batch_size]
 
 
 def number_of_batches(draws: int, batch_size: int, drop_last: bool = False) -> int:
-    """How many batches an order of ``draws`` images makes."""
+    """Number of batches of an order of ``draws`` images."""
     if batch_size < 1:
-        raise InputError(f"the batch size {batch_size} is below 1", "give 1 or more")
+        raise InputError(f"the batch size {batch_size} is below 1", "pass for instance --batch-size 16")
     return draws // batch_size if drop_last else -(-draws // batch_size)
 
 
@@ -146,7 +146,7 @@ def _draw(
     """Independent draws with replacement, in proportion to the weights."""
     reached = np.cumsum(weights)
     chosen = np.searchsorted(reached, generator.random(draws) * reached[-1], side="right")
-    # Rounding could carry the last draw past the end.
+    # Rounding could move the last draw past the end.
     return np.minimum(chosen, len(weights) - 1)
 
 
@@ -154,9 +154,9 @@ def _check(images: int, mode: str, seed: int, epoch: int, rank: int, world_size:
     if mode not in SAMPLING_MODES:
         raise InputError(f"unknown sampling '{mode}'", did_you_mean(mode, SAMPLING_MODES))
     if seed < 0 or epoch < 0:
-        raise InputError(f"seed {seed} and epoch {epoch} must not be below 0", "give 0 or more")
+        raise InputError(f"seed {seed} and epoch {epoch} must not be below 0", "use 0 or more")
     if not 0 <= rank < world_size:
-        raise InputError(f"rank {rank} is not in 0..{world_size - 1}", "give the rank of this process")
+        raise InputError(f"rank {rank} is not in 0..{world_size - 1}", "pass the rank of this process")
     if images < max(1, world_size):
         raise InputError(
             f"{images} training images cannot be shared by {world_size} processes",

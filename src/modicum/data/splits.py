@@ -1,9 +1,9 @@
-"""Splits by patient: stratified, seeded, and the same whatever the order of the rows.
+"""Splits by patient: stratified, seeded, and independent of the order of rows.
 
-Patients are ordered by a hash of seed and id, not by a shuffle of rows: adding a patient moves no other one
-within that order, and the first tenth of a class's patients holds the first hundredth. Stratification is
-iterative (Sechidis et al., "On the Stratification of Multi-Label Data", ECML PKDD 2011) with patients in the
-place of samples: the rarest class or finding is dealt out first, each of its patients to the part that lacks
+Patients are ordered by a hash of seed and id, not by a shuffle of rows: adding a patient does not move others
+within that order, and the first tenth of a class's patients contains the first hundredth. Stratification is
+iterative (Sechidis et al., "On the Stratification of Multi-Label Data", ECML PKDD 2011) with patients instead of
+samples: the rarest class or finding is assigned first, each of its patients to the part that lacks
 it most.
 """
 
@@ -18,7 +18,7 @@ from modicum.data.manifest import LABELS_PREFIX, OTHER_SPLIT, REFERENCE, SPLITS,
 from modicum.errors import InputError
 from modicum.wording import count_of, listed
 
-_NO_PATIENTS = "patients are not known, so one may be on both sides: name their column with --patient"
+_NO_PATIENTS = "patients are not known, so one may be in several splits: pass their column with --patient"
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,10 @@ class Patients:
     """The patients of a manifest in their seeded order.
 
     Args:
-        ids: stand-ins as :meth:`~modicum.data.manifest.Manifest.patients` gives them.
-        rows: positions of each patient's images.
-        labels: class and finding names, the one that fewest patients have first.
-        counts: images of each patient with each label; what is unknown counts for none.
+        ids: from :meth:`~modicum.data.manifest.Manifest.patients`.
+        rows: rows of each patient's images.
+        labels: class and finding names, the rarest among patients first.
+        counts: number of images of each patient with each label; unknown labels do not count.
     """
 
     ids: list[str]
@@ -39,7 +39,7 @@ class Patients:
 
 
 def patients_in_order(manifest: Manifest, seed: int, by_domain: bool = False) -> Patients:
-    """Groups the rows by patient; the order depends on nothing but the seed and the ids.
+    """Groups the rows by patient; the order depends only on the seed and the ids.
 
     With ``by_domain`` domains are among the labels.
     """
@@ -60,45 +60,46 @@ def patients_in_order(manifest: Manifest, seed: int, by_domain: bool = False) ->
 def split_by_patient(
     manifest: Manifest, fractions: Sequence[float] = (0.7, 0.15, 0.15), seed: int = 0
 ) -> Manifest:
-    """Deals the patients out to train, val and test, replacing any split there was.
+    """Splits the patients into train, val and test, replacing any existing split.
 
-    Every class (finding) of at least as many patients as there are splits comes to each of them, unless
-    patients with several labels leave no choice.
+    Every class (finding) with at least as many patients as there are splits is in each of them, unless
+    patients with several labels make that impossible.
 
     Args:
-        manifest: the images; a blank patient is one of its own.
-        fractions: of the images, for train, val and test; 0 for a split that is not wanted.
-        seed: another one gives another split.
+        manifest: the images; a blank patient counts as a separate one.
+        fractions: fractions of the images for train, val and test; 0 for no such split.
+        seed: random seed.
 
     Raises:
-        InputError: fractions that make no split, or too few patients.
+        InputError: invalid fractions, or too few patients.
     """
     fractions = _checked(fractions)
     part_of_row = _deal(manifest, fractions, seed)
     names = np.array(SPLITS, dtype=object)[part_of_row]
     counts = ", ".join(f"{split} {int((names == split).sum())}" for split in SPLITS if (names == split).any())
-    known = "patient" in manifest.table and manifest.table["patient"].notna().any()
-    unit, warning = ("patient", "") if known else ("image file", "; " + _NO_PATIENTS)
+    has_patients = "patient" in manifest.table and manifest.table["patient"].notna().any()
+    unit, warning = ("patient", "") if has_patients else ("image file", "; " + _NO_PATIENTS)
     return manifest.with_columns([f"split by {unit} (seed {seed}): {counts} images{warning}"], split=names)
 
 
 def carve_validation(
     manifest: Manifest, fraction: float = 0.15, seed: int = 0, by_domain: bool = False
 ) -> Manifest:
-    """Moves a part of the training patients to ``val`` where a split has none; otherwise changes nothing.
+    """Moves a fraction of the training patients to ``val`` if a split has no validation images.
 
     Args:
         manifest: with a column ``split``.
-        fraction: of the training images.
-        seed: another one moves other patients.
-        by_domain: of each domain its share, where it has two patients or more.
+        fraction: fraction of the training images.
+        seed: random seed.
+        by_domain: take the fraction from each domain with two patients or more.
 
     Raises:
         InputError: no split, no training images, or too few patients.
     """
     if "split" not in manifest.table:
         raise InputError(
-            f"{manifest.source}: there is no split to take a validation part from", "split by patient first"
+            f"{manifest.source}: there is no split to take validation images from",
+            "call split_by_patient first",
         )
     if len(manifest.part("val")):
         return manifest
@@ -121,9 +122,9 @@ def ensure_splits(
     seed: int = 0,
     val_fraction: float = 0.15,
 ) -> Manifest:
-    """A manifest that can be trained on: the split it has, completed and checked, or a new one by patient.
+    """Ensures a split for training: completes and checks an existing one, or makes a new one by patient.
 
-    With a ``val_fraction`` of 0, training goes without validation.
+    With a ``val_fraction`` of 0, there is no validation split.
 
     Raises:
         InputError: an image is in no split; see :func:`split_by_patient`, :func:`carve_validation`, :func:`check_splits`.
@@ -169,7 +170,7 @@ def _split_all_but_reference(manifest: Manifest, fractions: Sequence[float], see
 
 
 def check_splits(manifest: Manifest, required: Collection[str] = ("train", "val")) -> None:
-    """Checks what training relies on.
+    """Checks a split for training.
 
     Raises:
         InputError: a required split is empty, a patient is in two splits, or training has a single class.
@@ -177,43 +178,43 @@ def check_splits(manifest: Manifest, required: Collection[str] = ("train", "val"
     _require_images(manifest, required)
     shared = shared_patients(manifest)
     if shared:
-        shown = listed(f"'{patient}' in {' and '.join(splits)}" for patient, splits in shared.items())
+        examples = listed(f"'{patient}' in {' and '.join(splits)}" for patient, splits in shared.items())
         raise InputError(
-            f"{manifest.source}: {count_of(len(shared), 'patient')} in several splits ({shown})",
-            "correct the split, or leave it out to have one made by patient",
+            f"{manifest.source}: {count_of(len(shared), 'patient')} in several splits ({examples})",
+            "correct the split, or leave it out to split by patient",
         )
     if "train" in required and "label" in manifest.table and not manifest.findings:
         classes = manifest.part("train").classes()
         if len(classes) == 1:
             raise InputError(
                 f"{manifest.source}: all training images have the label '{classes[0]}'",
-                "give images of two classes or more",
+                "add training images of another class",
             )
 
 
 def shared_patients(manifest: Manifest) -> dict[str, list[str]]:
-    """Patients (ids as in the table, or the file of slices) that are in several splits, with these."""
+    """Patients (ids as in the table, or the file of slices) that are in several splits, with the splits."""
     if "split" not in manifest.table:
         return {}
-    found: dict[str, set[str]] = {}
+    splits_of_patient: dict[str, set[str]] = {}
     for patient, split in zip(manifest.patients(), manifest.table["split"], strict=True):
         if isinstance(split, str):  # a method learns from its annotated examples
-            found.setdefault(patient, set()).add("train" if split == REFERENCE else split)
+            splits_of_patient.setdefault(patient, set()).add("train" if split == REFERENCE else split)
     return {
         patient.partition(":")[2]: sorted(splits, key=SPLITS.index)
-        for patient, splits in sorted(found.items())
+        for patient, splits in sorted(splits_of_patient.items())
         if len(splits) > 1
     }
 
 
 def _deal(manifest: Manifest, fractions: tuple[float, ...], seed: int, by_domain: bool = False) -> np.ndarray:
-    """The part of each row."""
+    """The index of the part for each row."""
     patients = patients_in_order(manifest, seed, by_domain)
     wanted = [part for part, fraction in enumerate(fractions) if fraction > 0]
     if len(patients.ids) < len(wanted):
         raise InputError(
             f"{manifest.source}: {count_of(len(patients.ids), 'patient')} cannot fill {len(wanted)} splits",
-            "add images, or ask for fewer splits (--set fractions=[1,0,0] trains without validation)",
+            "add images, or use fewer splits (--set fractions=[1,0,0] trains without validation)",
         )
     part_of_patient = _stratify(patients, [fractions[part] for part in wanted])
     part_of_row = np.empty(len(manifest), dtype=np.int64)
@@ -223,9 +224,9 @@ def _deal(manifest: Manifest, fractions: tuple[float, ...], seed: int, by_domain
 
 
 def _stratify(patients: Patients, fractions: Sequence[float]) -> list[int]:
-    """The part of each patient: rarest label first, each patient where that label is lacking most."""
+    """The index of the part for each patient: rarest label first, to the part that lacks that label most."""
     sizes = [float(len(rows)) for rows in patients.rows]
-    # Patients without any label come last, balanced by the number of images alone.
+    # Patients without any label come last, balanced only by the number of images.
     columns = [*patients.counts.T.tolist(), sizes]
     assigned = [-1] * len(sizes)
     has = [[0.0] * len(fractions) for _ in columns]
@@ -236,7 +237,7 @@ def _stratify(patients: Patients, fractions: Sequence[float]) -> list[int]:
             if not weight or assigned[patient] >= 0:
                 continue
             mine, placed, total = has[column], has[-1], sum(has[-1])
-            # The third term lets later labels make up for parts that earlier ones left too small.
+            # The third term lets later labels compensate parts that earlier ones left too small.
             scores = [
                 (
                     not mine[part],
@@ -254,7 +255,7 @@ def _stratify(patients: Patients, fractions: Sequence[float]) -> list[int]:
 
 
 def _label_table(manifest: Manifest) -> tuple[list[str], Float[np.ndarray, "n labels"]]:
-    """Names, and 1 where a row has that class or finding."""
+    """Names of classes or findings, and 1 where a row has them."""
     if manifest.findings:
         names = [LABELS_PREFIX + name for name in manifest.findings]
         return names, (manifest.table[names].to_numpy() == 1).astype(np.float64)
@@ -274,20 +275,22 @@ def _ticket(patient: str, seed: int) -> bytes:
 
 
 def _checked(fractions: Sequence[float]) -> tuple[float, ...]:
-    shown = ", ".join(f"{fraction:g}" for fraction in fractions)
+    values = ", ".join(f"{fraction:g}" for fraction in fractions)
     bad = len(fractions) > len(SPLITS) or not fractions or fractions[0] <= 0 or min(fractions) < 0
     if bad or abs(sum(fractions) - 1) > 1e-6:
         raise InputError(
-            f"fractions ({shown}) make no split", "give train, val and test shares that add up to 1"
+            f"fractions ({values}) are not train, val and test fractions that add up to 1",
+            "use for instance 0.7,0.15,0.15",
         )
     return tuple(float(fraction) for fraction in fractions)
 
 
 def _require_images(manifest: Manifest, required: Collection[str]) -> None:
-    found = set(manifest.table["split"].dropna()) if "split" in manifest.table else set()
+    present = set(manifest.table["split"].dropna()) if "split" in manifest.table else set()
     for split in required:
-        if split not in found:
-            has = ", ".join(name for name in SPLITS if name in found) or "none"
+        if split not in present:
+            has = ", ".join(name for name in SPLITS if name in present) or "none"
             raise InputError(
-                f"{manifest.source}: split '{split}' is empty (there are: {has})", f"give images for {split}"
+                f"{manifest.source}: split '{split}' is empty (there are: {has})",
+                f"write {split} in column 'split' of some rows",
             )

@@ -111,7 +111,7 @@ def _read(path: Path) -> tuple[str, list[int], list[str]]:
         what = "line is not UTF-8 and was" if len(guessed) == 1 else "lines are not UTF-8 and were"
         notes.append(f"{path.name}: {len(guessed):,} {what} read as Windows-1252 ({_lines(guessed)})")
     if lost:
-        notes.append(f"{path.name}: bytes that Windows-1252 does not know were replaced ({_lines(lost)})")
+        notes.append(f"{path.name}: bytes that are not valid in Windows-1252 were replaced ({_lines(lost)})")
     return text, guessed, notes
 
 

@@ -1,4 +1,4 @@
-"""Reading a file of weights into tensors, without ever executing what is in it."""
+"""Reads a weights file as tensors, without executing code in it."""
 
 import hashlib
 import json
@@ -15,18 +15,18 @@ from torch import Tensor
 from modicum.errors import InputError
 
 WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".npz")
-# Where published checkpoints keep the state dict, outermost first.
+# Keys of the state dict in published checkpoints, outermost first.
 _WRAPPERS = ("state_dict", "model_state", "model_state_dict", "model", "teacher", "student", "net", "params")
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Reads a state dict from ``.safetensors``, ``.pth``/``.pt``/``.bin``/``.ckpt`` or ``.npz``.
 
-    Pickle-based files go through PyTorch's restricted unpickler (tensors and plain containers only); a file that
-    asks for anything else is refused. Common wrappings (``{"model": ...}``, a ``module.`` prefix) are taken off.
+    Pickle-based files are read with PyTorch's restricted unpickler (tensors and plain containers only); a file with
+    anything else is refused. Common wrappers (``{"model": ...}``, a ``module.`` prefix) are removed.
 
     Raises:
-        InputError: the file is missing, damaged, of an unknown kind, holds no tensors, or holds code.
+        InputError: the file is missing, damaged, of an unknown format, contains no tensors, or contains code.
     """
     if not path.is_file():
         raise InputError(f"weights file '{path}' does not exist", "check the path")
@@ -41,33 +41,34 @@ def read_weights(path: Path) -> dict[str, Tensor]:
                 return {name: torch.from_numpy(np.array(arrays[name])) for name in arrays.files}
         if suffix in WEIGHT_SUFFIXES:
             with warnings.catch_warnings():
-                # On the age of the file's format, which nobody here can change.
+                # Warnings on the age of the file's format.
                 warnings.simplefilter("ignore")
                 return _unwrap(torch.load(path, map_location="cpu", weights_only=True), path)
     except (InputError, MemoryError):
         raise
     except UnpicklingError as error:
         raise InputError(
-            f"weights file '{path}' holds Python objects, not only tensors, and is not loaded",
-            "save its state_dict() as .safetensors where it came from",
+            f"weights file '{path}' contains Python objects, not only tensors, and is not loaded",
+            "save the model's state_dict() as .safetensors",
         ) from error
     except Exception as error:
-        # The parsers of four formats, in three languages, share no base class for what damage makes them raise.
+        # The parsers of four formats share no base class for their errors.
         raise InputError(
             f"weights file '{path}' cannot be read ({type(error).__name__})", "copy it again"
         ) from error
     raise InputError(
-        f"weights file '{path}' is of an unknown kind '{suffix}'", f"use one of {', '.join(WEIGHT_SUFFIXES)}"
+        f"'{path}' is not a weights file (suffix '{suffix}')",
+        f"pass a file ending in {', '.join(WEIGHT_SUFFIXES)}",
     )
 
 
 def written_normalisation(path: Path) -> dict[str, list[float]] | None:
-    """Mean and standard deviation that images had for the weights of a file, where it says so.
+    """Reads the image normalisation (mean and standard deviation) in a weights file, if any.
 
-    ``modicum export`` writes them into the metadata of its ``.safetensors`` files; other files say nothing.
+    ``modicum export`` writes it into the metadata of ``.safetensors`` files; other files have none.
 
     Returns:
-        ``mean`` and ``std``, a number for each channel; None where they are not there or make no sense.
+        ``mean`` and ``std``, one number per channel; None if missing or invalid.
 
     Raises:
         InputError: the file is damaged.
@@ -85,12 +86,12 @@ def written_normalisation(path: Path) -> dict[str, list[float]] | None:
         written = json.loads(metadata.get("input", "{}"))
         if "mean" not in written:  # of a predictor, which normalises itself
             written = json.loads(metadata["backbone"])
-        found = {name: [float(value) for value in written[name]] for name in ("mean", "std")}
+        normalisation = {name: [float(value) for value in written[name]] for name in ("mean", "std")}
     except (ValueError, TypeError, KeyError):
         return None
-    usable = all(len(values) == 3 and np.isfinite(values).all() for values in found.values())
-    usable = usable and min(found["std"]) > 0
-    return found if usable else None
+    usable = all(len(values) == 3 and np.isfinite(values).all() for values in normalisation.values())
+    usable = usable and min(normalisation["std"]) > 0
+    return normalisation if usable else None
 
 
 def _unwrap(content: Any, path: Path) -> dict[str, Tensor]:
@@ -100,10 +101,10 @@ def _unwrap(content: Any, path: Path) -> dict[str, Tensor]:
             break
         content = inner
     if not isinstance(content, Mapping):
-        raise InputError(f"weights file '{path}' holds no state dict", "save the model's state_dict()")
+        raise InputError(f"weights file '{path}' contains no state dict", "save the model's state_dict()")
     tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
     if not tensors:
-        raise InputError(f"weights file '{path}' holds no tensors", "save the model's state_dict()")
+        raise InputError(f"weights file '{path}' contains no tensors", "save the model's state_dict()")
     for prefix in ("module.", "_orig_mod."):
         if all(name.startswith(prefix) for name in tensors):
             tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
@@ -111,7 +112,7 @@ def _unwrap(content: Any, path: Path) -> dict[str, Tensor]:
 
 
 def weights_digest(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names, dtypes, shapes and bytes of the tensors, whatever their order."""
+    """SHA-256 over names, dtypes, shapes and bytes of the tensors, independent of their order."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()

@@ -23,6 +23,7 @@ from modicum.methods.base import FitStage, MethodConfig, no_reference, unknown_s
 from modicum.nn import Backbone, deduplicated, learned_tensors
 from modicum.tasks import Task, task_from_dict
 from modicum.tasks.base import AuxiliaryImage, Batch
+from modicum.tasks.loss_words import LOSS_SETTINGS
 
 
 def make_method(

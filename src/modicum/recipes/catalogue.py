@@ -20,6 +20,6 @@ def shipped_recipe(name: str) -> ShippedRecipe:
         raise InputError(
             f"unknown recipe '{name}'",
             (f"did you mean {near}? " if near else "")
-            + "`modicum recipes` lists all; a file's name ends in .yaml",
+            + "`modicum recipes` lists all; a recipe file must end in .yaml",
         )
     return known[name]

@@ -1,4 +1,4 @@
-"""What is looked at before any training: broken files, duplicates, and what leaks between splits.
+"""Checks before training: broken files, duplicates, and leaks between splits.
 
 :mod:`~modicum.data.checks.scan` reads every image once and keeps its facts;
 :mod:`~modicum.data.checks.duplicates` finds in them what is there twice, and in two splits;

@@ -1,4 +1,4 @@
-"""Images that are in a data set more than once, and what is shared between splits that must not be: leaks."""
+"""Finds duplicate images in a data set, and leaks: patients or images in several splits."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -23,19 +23,19 @@ from modicum.wording import count_of
 Kind = Literal["patient", "identical file", "near-duplicate"]
 Policy = Literal["error", "drop", "allow"]
 Facts = Sequence[ImageFacts | None]
-_SHOWN = 5
+_EXAMPLES = 5
 
 
 @dataclass(frozen=True)
 class Leak:
-    """Something that is in two splits.
+    """A patient or image that is in two splits.
 
     Attributes:
         kind: what the two images share: the patient, the file (its content, or parts of one volume), or nearly all
-            they show.
-        first, second: the images, as the manifest names them; one pair for each patient and pair of splits.
-        splits: of the first and of the second, in the order train, val, test.
-        patient: the id as the manifest gives it, where the patient is what is shared.
+            of their appearance.
+        first, second: the images, as in the manifest; one pair for each patient and pair of splits.
+        splits: splits of the first and of the second, in the order train, val, test.
+        patient: the id as in the manifest, if the patient is shared.
     """
 
     kind: Kind
@@ -55,7 +55,7 @@ class Leak:
 
 
 class _Row(NamedTuple):
-    """A row of the manifest that has a split."""
+    """A row of the manifest with a split."""
 
     number: int
     image: str
@@ -64,7 +64,7 @@ class _Row(NamedTuple):
 
 
 def duplicate_groups(manifest: Manifest, facts: Facts) -> list[list[int]]:
-    """Rows whose files (or parts of files) have the same content, in groups of two and more."""
+    """Groups of two or more rows whose files (or parts of files) have the same content."""
     groups: dict[str, list[int]] = {}
     for row, fact in enumerate(facts_by_row(manifest, facts)):
         if fact is not None:
@@ -102,22 +102,22 @@ def contradiction_notes(manifest: Manifest, facts: Facts) -> list[str]:
 def near_pairs(
     manifest: Manifest, facts: Facts, across_splits: bool = False, stores: Path | None = None
 ) -> list[NearPair]:
-    """Near-duplicate rows of different patients, without those whose files are identical.
+    """Finds near-duplicate rows of different patients, without identical files.
 
-    Pictures of one patient may well look alike, slices of one volume above all, and stay together anyway.
+    Images of one patient may look alike, especially slices of one volume, and stay together anyway.
 
     Args:
-        manifest: the images; where two thumbnails leave a doubt, the files are read once more.
-        facts: of its images, found by their ``ref``.
-        across_splits: only pairs that are in different splits, which takes less time.
-        stores: folder where what was found is remembered.
+        manifest: the images; if two thumbnails are not conclusive, the files are read again.
+        facts: facts of its images, looked up by ``ref``.
+        across_splits: only pairs in different splits, which is faster.
+        stores: folder to cache the result.
     """
-    known = facts_by_row(manifest, facts)
+    row_facts = facts_by_row(manifest, facts)
     bodies = _numbered(manifest.patients())
-    contents = _numbered([str(row) if fact is None else fact.sha256 for row, fact in enumerate(known)])
+    contents = _numbered([str(row) if fact is None else fact.sha256 for row, fact in enumerate(row_facts)])
     splits = _split_numbers(manifest)
-    thumbnails = np.zeros((len(known), THUMBNAIL, THUMBNAIL), np.uint8)
-    for row, fact in enumerate(known):
+    thumbnails = np.zeros((len(row_facts), THUMBNAIL, THUMBNAIL), np.uint8)
+    for row, fact in enumerate(row_facts):
         if fact is not None:
             thumbnails[row] = np.frombuffer(fact.thumbnail, np.uint8).reshape(THUMBNAIL, THUMBNAIL)
     refs = manifest.refs()
@@ -130,7 +130,7 @@ def near_pairs(
 
     rows = (
         (str(ref), _content(fact), str(body), str(split) if across_splits else "")
-        for ref, fact, body, split in zip(refs, known, bodies.tolist(), splits.tolist(), strict=True)
+        for ref, fact, body, split in zip(refs, row_facts, bodies.tolist(), splits.tolist(), strict=True)
     )
     return remembered(
         stores, rows, lambda: near_duplicates(thumbnails, lambda row: closer_picture(refs[row]), wanted)
@@ -138,12 +138,12 @@ def near_pairs(
 
 
 def _content(fact: ImageFacts | None) -> str:
-    """Of the file, and of the picture that was made of it: a window changes the one and not the other."""
+    """Hashes of the file and of its thumbnail: a window changes only the latter."""
     return "" if fact is None else f"{fact.sha256} {hashlib.sha256(fact.thumbnail).hexdigest()[:16]}"
 
 
 def closer_picture(ref: ImageRef) -> UInt8[np.ndarray, "side side"] | None:
-    """An image as 128 x 128 grey levels (64 or 32, where it is smaller); None where it cannot be read."""
+    """An image as 128 x 128 grey levels (64 or 32 if it is smaller); None if it cannot be read."""
     try:
         image = read_image(ref, at_least=(128, 128))
     except BrokenImageError:
@@ -155,15 +155,15 @@ def closer_picture(ref: ImageRef) -> UInt8[np.ndarray, "side side"] | None:
 def leaks(
     manifest: Manifest, facts: Facts, near: Sequence[NearPair] | None = None, stores: Path | None = None
 ) -> list[Leak]:
-    """What is in more than one split: patients first, then identical files, then near-duplicates.
+    """Finds leaks between splits: patients first, then identical files, then near-duplicates.
 
-    Rows without a split count for none. Pairs of one patient are named once, as the patient's.
+    Rows without a split are ignored. Pairs of one patient are listed once, as the patient's.
 
     Args:
-        manifest: with a column ``split``; without one there is no leak.
-        facts: of its images, found by their ``ref``.
-        near: what :func:`near_pairs` found, where that is known already.
-        stores: folder where what was found is remembered.
+        manifest: with a column ``split``; without one there are no leaks.
+        facts: facts of its images, looked up by ``ref``.
+        near: result of :func:`near_pairs`, if already computed.
+        stores: folder to cache the result.
     """
     splits = _split_numbers(manifest)
     if len(set(splits[splits >= 0].tolist())) < 2:
@@ -175,55 +175,55 @@ def leaks(
     return [*_patient_leaks(rows), *_file_leaks(manifest, facts, rows), *_near_leaks(near, rows)]
 
 
-def leak_message(found: Sequence[Leak], most: int = _SHOWN) -> str:
-    """One line: how many, and the first ones by name."""
-    more = f"; and {len(found) - most} more" if len(found) > most else ""
-    return f"{count_of(len(found), 'leak')} between splits: {'; '.join(map(str, found[:most]))}{more}"
+def leak_message(leaks_found: Sequence[Leak], most: int = _EXAMPLES) -> str:
+    """A one-line message with the number of leaks and the first ones."""
+    more = f"; and {len(leaks_found) - most} more" if len(leaks_found) > most else ""
+    return f"{count_of(len(leaks_found), 'leak')} between splits: {'; '.join(map(str, leaks_found[:most]))}{more}"
 
 
 def resolve_leaks(
     manifest: Manifest, facts: Facts, policy: Policy = "error", stores: Path | None = None
 ) -> tuple[Manifest, list[str]]:
-    """Does with leaks what the user wants.
+    """Resolves leaks according to a policy.
 
     Args:
         manifest: with or without a column ``split``.
-        facts: of its images, found by their ``ref``.
-        policy: ``error``; ``drop``, which takes the training image (of val and test, the one in val) out of the data
-            so that the test images stay as they were; ``allow``.
-        stores: folder where the near-duplicates that were found are remembered.
+        facts: facts of its images, looked up by ``ref``.
+        policy: ``error``; ``drop``, which removes the training image (of val and test, the one in val) from the data
+            so that the test images are unchanged; ``allow``.
+        stores: folder to cache the near-duplicates.
 
     Returns:
-        The manifest that is left, and what was done, in words for the user; empty where there was no leak.
+        The resulting manifest, and notes for the user; empty without leaks.
 
     Raises:
         InputError: there are leaks, and ``policy`` is ``error``.
     """
-    found = leaks(manifest, facts, stores=stores)
-    if not found:
+    leaks_found = leaks(manifest, facts, stores=stores)
+    if not leaks_found:
         return manifest, []
     if policy == "error":
         raise InputError(
-            f"{manifest.source or 'manifest'}: {leak_message(found)}",
-            "correct the split, pass --leaks drop to take the training side out, or --leaks allow",
+            f"{manifest.source or 'manifest'}: {leak_message(leaks_found)}",
+            "correct the split, pass --leaks drop to drop the training images, or --leaks allow",
         )
     if policy == "allow":
-        return manifest, [f"allowed, and scores are likely too good: {leak_message(found)}"]
-    drop = _lower_side(manifest, found)
+        return manifest, [f"allowed, and scores are likely optimistic: {leak_message(leaks_found)}"]
+    drop = _lower_side(manifest, leaks_found)
     names = [
         split for split in SPLITS if (drop & (manifest.table["split"] == split).to_numpy(dtype=bool)).any()
     ]
-    note = f"{count_of(int(drop.sum()), 'image')} taken out of {' and '.join(names)}: {leak_message(found)}"
+    note = f"{count_of(int(drop.sum()), 'image')} dropped from {' and '.join(names)}: {leak_message(leaks_found)}"
     return manifest.subset(~drop), [note]
 
 
-def _lower_side(manifest: Manifest, found: Sequence[Leak]) -> Bool[np.ndarray, "n"]:
-    """Rows to take out so that no leak is left; of each, what comes later in train, val, test stays."""
+def _lower_side(manifest: Manifest, leaks_found: Sequence[Leak]) -> Bool[np.ndarray, "n"]:
+    """Mask of rows to drop so that no leak remains; of each leak, the later one in train, val, test is kept."""
     splits, bodies = _split_numbers(manifest), manifest.patients()
     last: dict[str, int] = {}
     for body, split in zip(bodies, splits.tolist(), strict=True):
         last[body] = max(last.get(body, -1), split)
-    images = {(leak.first, SPLITS.index(leak.splits[0])) for leak in found if leak.kind != "patient"}
+    images = {(leak.first, SPLITS.index(leak.splits[0])) for leak in leaks_found if leak.kind != "patient"}
     return np.array(
         [
             split >= 0 and (split < last[body] or (image, split) in images)
@@ -233,34 +233,38 @@ def _lower_side(manifest: Manifest, found: Sequence[Leak]) -> Bool[np.ndarray, "
 
 
 def _patient_leaks(rows: Sequence[_Row]) -> Iterator[Leak]:
-    """One for each patient, or file with several parts, and each pair of splits that it is in."""
+    """One leak for each patient, or file with several parts, and each pair of its splits."""
     first_of: dict[str, dict[int, _Row]] = {}
     for row in rows:
         first_of.setdefault(row.body, {}).setdefault(row.split, row)
     for body, by_split in first_of.items():
-        known = body.startswith("patient:")
-        patient = body.removeprefix("patient:") if known else None
+        has_id = body.startswith("patient:")
+        patient = body.removeprefix("patient:") if has_id else None
         for lower, higher in combinations(sorted(by_split), 2):
-            yield _leak("patient" if known else "identical file", by_split[lower], by_split[higher], patient)
+            yield _leak("patient" if has_id else "identical file", by_split[lower], by_split[higher], patient)
 
 
 def _file_leaks(manifest: Manifest, facts: Facts, rows: Sequence[_Row]) -> Iterator[Leak]:
-    """Each image that has a copy, under another patient, in a later split: with the first such copy."""
+    """One leak for each image with a copy of another patient in a later split: with the first such copy."""
     by_number = {row.number: row for row in rows}
     for group in duplicate_groups(manifest, facts):
         members = [by_number[number] for number in group if number in by_number]
         for row in members:
-            others = [other for other in members if other.split > row.split and other.body != row.body]
-            for split in sorted({other.split for other in others}):
-                yield _leak("identical file", row, next(other for other in others if other.split == split))
+            copies = [
+                copy_row for copy_row in members if copy_row.split > row.split and copy_row.body != row.body
+            ]
+            for split in sorted({copy_row.split for copy_row in copies}):
+                yield _leak(
+                    "identical file", row, next(copy_row for copy_row in copies if copy_row.split == split)
+                )
 
 
 def _near_leaks(near: Sequence[NearPair], rows: Sequence[_Row]) -> Iterator[Leak]:
     by_number = {row.number: row for row in rows}
     for pair in near:
-        one, other = by_number.get(pair.first), by_number.get(pair.second)
-        if one is not None and other is not None and one.split != other.split:
-            lower, higher = sorted((one, other), key=lambda row: row.split)
+        first_row, second_row = by_number.get(pair.first), by_number.get(pair.second)
+        if first_row is not None and second_row is not None and first_row.split != second_row.split:
+            lower, higher = sorted((first_row, second_row), key=lambda row: row.split)
             yield _leak("near-duplicate", lower, higher)
 
 
@@ -269,13 +273,13 @@ def _leak(kind: Kind, lower: _Row, higher: _Row, patient: str | None = None) -> 
 
 
 def facts_by_row(manifest: Manifest, facts: Facts) -> list[ImageFacts | None]:
-    """The facts of each row of a manifest, found by their ``ref``; None where there are none."""
+    """The facts of each row of a manifest, looked up by ``ref``; None if missing."""
     by_ref = {fact.ref: fact for fact in facts if fact is not None}
     return [by_ref.get(str(ref)) for ref in manifest.refs()]
 
 
 def _split_numbers(manifest: Manifest) -> Int64[np.ndarray, "n"]:
-    """Position in train, val, test; -1 for a row without a split."""
+    """Index in train, val, test; -1 for a row without a split."""
     if "split" not in manifest.table:
         return np.full(len(manifest), -1, np.int64)
     number = {split: position for position, split in enumerate(SPLITS)}

@@ -1,4 +1,4 @@
-"""Facts of a scan as a Parquet file, so that the next scan reads only what has changed."""
+"""Saves facts of a scan as a Parquet file, so that the next scan reads only changed files."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -10,7 +10,7 @@ from modicum.atomic_files import atomic_file
 from modicum.data.checks.scan import KnownFacts, ScanResult
 from modicum.data.image_facts import ImageFacts
 
-# Raise it whenever the same file would give other facts than before.
+# Increase whenever the same file would give other facts than before.
 VERSION = b"1"
 _SCHEMA = pa.schema(
     [
@@ -41,7 +41,7 @@ _SCHEMA = pa.schema(
 
 
 def save_facts(result: ScanResult, path: Path) -> None:
-    """Writes the facts of the readable images in one step; broken ones are read again next time."""
+    """Writes the facts of the readable images, atomically; broken ones are read again next time."""
     rows = [{**asdict(facts), "mtime_ns": result.mtimes_ns.get(facts.ref)} for facts in result.facts]
     table = pa.Table.from_pylist([row for row in rows if row["mtime_ns"] is not None], schema=_SCHEMA)
     with atomic_file(path) as file:
@@ -49,16 +49,16 @@ def save_facts(result: ScanResult, path: Path) -> None:
 
 
 def load_facts(path: Path) -> dict[str, KnownFacts]:
-    """Facts by reference; empty where the file is missing, damaged or of another version."""
+    """Facts by reference; empty if the file is missing, damaged or of another version."""
     try:
         table = pq.read_table(path)
     except (OSError, pa.ArrowException):
         return {}
     if (table.schema.metadata or {}).get(b"modicum_facts") != VERSION or table.schema.names != _SCHEMA.names:
         return {}
-    known = {}
+    facts_by_ref: dict[str, KnownFacts] = {}
     for row in table.to_pylist():
         mtime_ns = row.pop("mtime_ns")
         facts = ImageFacts.of_row(row)
-        known[facts.ref] = KnownFacts(facts, mtime_ns)
-    return known
+        facts_by_ref[facts.ref] = KnownFacts(facts, mtime_ns)
+    return facts_by_ref

@@ -1,11 +1,10 @@
-"""DICOM: one frame, as a viewer would show it first.
+"""Reads a frame of a DICOM file, as a viewer would show it first.
 
-Decisions: stored values go through the modality transformation (rescale or table), then through the asked
-window, or the file's VOI table, or the first of its windows, or else the frame's own range (up to 8 bits:
-the type's range). MONOCHROME1 is inverted, so that large is bright in every image. Padding is black and does
-not count for the range. Of several frames the middle one is read unless another is asked for: it shows most
-of a volume. Overlays are ignored. Only the tags named here are read: nothing about the patient enters the
-program.
+Decisions: stored values go through the modality transformation (rescale or table), then through the requested
+window, or the file's VOI table, or the first of its windows, or otherwise the frame's own range (up to 8 bits:
+the type's range). MONOCHROME1 is inverted, so that large values are bright in every image. Padding is black and does
+not count for the range. Of several frames the middle one is read by default: it shows most of a volume. Overlays are
+ignored. Only the tags listed here are read: no patient information enters the program.
 
 Sections (C....) are of the DICOM standard, PS3.3.
 """
@@ -83,7 +82,7 @@ def read_dicom(file: BinaryIO, request: Request) -> MedicalImage:
     """Reads one frame of a DICOM file.
 
     Raises:
-        Unreadable: for what it cannot use; other exceptions come from pydicom and mean damaged data.
+        Unreadable: unusable content; other exceptions come from pydicom and mean damaged data.
     """
     header, frame, stored = _frame(file, request)
     height, width = int(header.Rows), int(header.Columns)
@@ -100,8 +99,8 @@ def read_dicom(file: BinaryIO, request: Request) -> MedicalImage:
         value_range = (0.0, float(2 ** int(header.BitsStored) - 1))
         pixels = to_unit(stored, *value_range)
     else:
-        known = kind if kind in ("HSV", "ARGB", "CMYK", "XYB") else "missing or unknown"
-        raise Unreadable(f"its photometric interpretation is not supported ({known})")
+        photometric = kind if kind in ("HSV", "ARGB", "CMYK", "XYB") else "missing or unknown"
+        raise Unreadable(f"its photometric interpretation is not supported ({photometric})")
     spacing, field = _spacing(header, frame)
     source = Source(
         path=request.ref.path,
@@ -121,24 +120,24 @@ def read_values(file: BinaryIO, form: str, request: Request) -> Float64[np.ndarr
     """Reads one monochrome frame after the modality transformation, with NaN for padding.
 
     Raises:
-        Unreadable: it is no such frame; other exceptions come from pydicom and mean damaged data.
+        Unreadable: it is not such a frame; other exceptions come from pydicom and mean damaged data.
     """
     if form != "dicom":
-        raise Unreadable(f"is no DICOM file but {form.upper()}")
+        raise Unreadable(f"is not a DICOM file but {form.upper()}")
     header, frame, stored = _frame(file, request)
     if not _photometric(header).startswith("MONOCHROME") or stored.ndim != 2:
-        raise Unreadable("is in colour, and has no values in units of their own")
+        raise Unreadable("is in colour, and has no values in physical units")
     return own_units(stored, header, frame)
 
 
 def read_header(file: BinaryIO, form: str, tags: list[str] | None) -> Dataset:
-    """Reads the header of an image, or the named elements of it.
+    """Reads the header of an image, or some of its elements.
 
     Raises:
-        Unreadable: it is no DICOM file, or holds no image.
+        Unreadable: it is not a DICOM file, or contains no image.
     """
     if form != "dicom":
-        raise Unreadable(f"is no DICOM file but {form.upper()}")
+        raise Unreadable(f"is not a DICOM file but {form.upper()}")
     _check_deflated(file, DEFLATED_BYTES)
     return _header(file, None if tags is None else ["Rows", "Columns", *tags])
 
@@ -158,7 +157,7 @@ def _header(file: BinaryIO, tags: list[Any] | None) -> Dataset:
 
 
 def _frame(file: BinaryIO, request: Request) -> tuple[Dataset, int, Stored]:
-    """The header, which frame is read, and its stored values."""
+    """The header, the index of the frame, and its stored values."""
     request.allow_only("a DICOM file", "frame")
     _check_deflated(file, request.max_pixels * 8)
     header = _header(file, _TAGS)
@@ -180,7 +179,7 @@ def _decode(file: BinaryIO, path: Path, header: Dataset, frame: int) -> Stored:
     """The frame's stored values, [height, width] or RGB [height, width, 3]."""
     syntax = header.file_meta.get("TransferSyntaxUID")
     if syntax is None:
-        # A data set without file meta information is uncompressed; pydicom has found out how it is encoded.
+        # A data set without file meta information is uncompressed; pydicom has detected its encoding.
         whole = _whole(file)
         implicit, little = whole.original_encoding
         explicit = pydicom.uid.ExplicitVRLittleEndian if little else pydicom.uid.ExplicitVRBigEndian
@@ -202,12 +201,12 @@ def _decode(file: BinaryIO, path: Path, header: Dataset, frame: int) -> Stored:
 
 
 def _decompress(file: BinaryIO, path: Path, header: Dataset, frame: int) -> Stored:
-    """The same for a compressed transfer syntax, by whichever plugin can."""
+    """Decodes a frame with a compressed transfer syntax, by any plugin that supports it."""
     syntax = pydicom.uid.UID(header.file_meta.TransferSyntaxUID)
     available = _decoders(syntax)
-    # GDCM takes the process down with it on damaged data; see gdcm_process.
+    # GDCM crashes the process on damaged data; see gdcm_process.
     inside = [name for name in ("pylibjpeg", "pillow", "pydicom") if name in available]
-    # From the file, pydicom reads no more than this frame, but it forgives less than from the whole data set.
+    # From the file, pydicom reads only this frame, but is less tolerant than with the whole data set.
     attempts: list[tuple[Callable[[], Any], str]] = [(lambda: file, name) for name in inside[:1]]
     attempts += [(lambda: _whole(file), name) for name in inside]
     outcomes: dict[str, str] = {}
@@ -254,7 +253,7 @@ def _check_end(whole: Dataset, frame: int) -> None:
 
 
 def _check_stream(source: Any, start: int, header: Dataset, frame: int) -> None:
-    """Refuses a frame whose compressed stream declares another size than the header, before it is decoded."""
+    """Raises if a frame's compressed stream declares another size than the header, before it is decoded."""
     if isinstance(source, Dataset):
         buffer: Any = source.PixelData
     else:
@@ -281,8 +280,8 @@ def _whole(file: BinaryIO) -> Dataset:
 
 
 def _decoders(syntax: pydicom.uid.UID) -> tuple[str, ...]:
-    """The installed plugins for a transfer syntax; where there is none, refuses it and says what would help."""
-    # A UID that the standard does not know may be anything somebody wrote there.
+    """The installed plugins for a transfer syntax; raises if there is none, with what to install."""
+    # A UID that is not in the standard may be arbitrary text.
     name = syntax.name if syntax in pydicom.uid.UID_dictionary else "an unknown or private one"
     try:
         plugins = get_decoder(syntax).available_plugins
@@ -296,7 +295,7 @@ def _decoders(syntax: pydicom.uid.UID) -> tuple[str, ...]:
 
 
 def _spacing(header: Dataset, frame: int) -> tuple[tuple[float, float] | None, str | None]:
-    """Millimetres between rows and between columns, and the field that says so (10.7.1.3, C.7.6.16.2.1)."""
+    """Millimetres between rows and between columns, and the source field (10.7.1.3, C.7.6.16.2.1)."""
     measures = section(header, frame, "PixelMeasuresSequence")
     for keyword in _SPACINGS:
         found = numbers(measures, keyword, 2) or numbers(header, keyword, 2)
@@ -317,14 +316,14 @@ def _plane(header: Dataset, frame: int) -> Plane | None:
 
 
 def _check_deflated(file: BinaryIO, limit: int) -> None:
-    """Refuses a deflated data set of more than ``limit`` bytes; pydicom would inflate it whatever it is."""
+    """Raises for a deflated data set of more than ``limit`` bytes; pydicom would inflate any size."""
     file.seek(0)
     head = file.read(1024)
     uid = pydicom.uid.DeflatedExplicitVRLittleEndian.encode()
     file.seek(0)
     if uid not in head:
         return
-    # PS3.10 section 7.1: the group's length stands first, as (0002,0000) UL.
+    # PS3.10 section 7.1: the group's length comes first, as (0002,0000) UL.
     if head[132:140] != b"\x02\x00\x00\x00UL\x04\x00":
         raise Unreadable("is a deflated DICOM file whose header is damaged")
     file.seek(144 + struct.unpack("<I", head[140:144])[0])

@@ -1,4 +1,4 @@
-"""Grey values of a DICOM frame: modality transformation, padding, window, and which values become 0 and 1."""
+"""Grey values of a DICOM frame: modality transformation, padding, window, and the values mapped to 0 and 1."""
 
 import math
 import re
@@ -125,11 +125,11 @@ def _as_written(part: Dataset, keyword: str) -> str:
 def grey_pixels(
     stored: Stored, header: Dataset, frame: int, request: Request
 ) -> tuple[Float32[np.ndarray, "1 height width"], Ends]:
-    """A monochrome frame in [0, 1], and what 0 and 1 stand for after the modality transformation.
+    """A monochrome frame in [0, 1], and the values mapped to 0 and 1, after the modality transformation.
 
-    MONOCHROME1 is inverted here, so that for it 0 stands for the second of the two. With a VOI table the two
-    are the table's own outputs, and with a sigmoid the window's ends: neither can be undone by a line. A rule
-    that was asked for goes before what the file brings.
+    MONOCHROME1 is inverted here, so that the second of the two is mapped to 0. With a VOI table the two
+    are the table's outputs, and with a sigmoid the window's ends: neither can be inverted linearly. A requested
+    rule overrides the file's window.
 
     Raises:
         Unreadable: percentiles of a CT.
@@ -151,7 +151,7 @@ def grey_pixels(
             ends, bend = _window(voi)
     if ends is None:
         ends = _own_range(values, padding, slope, intercept, header)
-    # The line is applied to the ends and not to the pixels: the same result without another array.
+    # Rescaling is applied to the ends and not to the pixels: the same result without another array.
     pixels = to_unit(values, (ends[0] - intercept) / slope, (ends[1] - intercept) / slope)
     if bend is not None:
         pixels = bend(values * slope + intercept)[None]
@@ -165,25 +165,25 @@ def grey_pixels(
 
 
 def own_units(stored: Stored, header: Dataset, frame: int) -> Float64[np.ndarray, "height width"]:
-    """A monochrome frame after the modality transformation; NaN where it is padding."""
+    """A monochrome frame after the modality transformation; NaN for padding."""
     values, slope, intercept = _modality(stored, header, frame)
-    own = values * slope + intercept
-    own = own.astype(np.float64, copy=False)
+    units = values * slope + intercept
+    units = units.astype(np.float64, copy=False)
     padding = _padding(stored, header)
     if padding is not None:
-        own[padding] = np.nan
-    return own
+        units[padding] = np.nan
+    return units
 
 
 def refuse_ct(header: Dataset) -> None:
-    """Percentiles leave zero out as background.
+    """Raises for a CT, as percentiles exclude zero as background.
 
     Raises:
         Unreadable: it is a CT, where zero is water.
     """
     if str(header.get("Modality", "")).strip() == "CT":
         raise Unreadable(
-            "is a CT, where zero is water and not background: percentiles do not apply; give a window "
+            "is a CT, where zero is water and not background: percentiles do not apply; pass a window "
             "such as (40, 400)"
         )
 
@@ -238,14 +238,14 @@ def _own_range(
 
 
 def _padding(stored: Stored, header: Dataset) -> Bool[np.ndarray, "height width"] | None:
-    """Where there is no image (C.7.5.1.1.2): the stored padding value, or those up to its range's limit."""
+    """Mask of padding (C.7.5.1.1.2): the stored padding value, or values up to its range's limit."""
     first = numbers(header, "PixelPaddingValue")
     if not first or stored.dtype.kind not in "iu":
         return None
     last = numbers(header, "PixelPaddingRangeLimit") or first
     ends = [int(first[0]), int(last[0])]
     if stored.dtype.kind == "i":
-        # Written as unsigned by many although the pixels are signed.
+        # Often written as unsigned although the pixels are signed.
         top = np.iinfo(stored.dtype).max
         ends = [end - 2 * (top + 1) if end > top else end for end in ends]
     padding = (stored >= min(ends)) & (stored <= max(ends))
@@ -261,7 +261,7 @@ def _voi_table(values: Stored, voi: Dataset) -> Stored:
 
 
 def _window(voi: Dataset) -> tuple[Ends | None, Callable[[Stored], Stored] | None]:
-    """A file's first window: its ends, and the curve between them where that is not a line (C.11.2.1.2-3)."""
+    """A file's first window: its ends, and the curve between them if not linear (C.11.2.1.2-3)."""
     centres, widths = numbers(voi, "WindowCenter"), numbers(voi, "WindowWidth")
     if not centres or not widths:
         return None, None

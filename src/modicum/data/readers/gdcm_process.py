@@ -1,8 +1,8 @@
 """Decoders that may die of a file (GDCM, CharLS), in a process of their own.
 
-GDCM is the only decoder at hand for JPEG Lossless and JPEG-LS, and it ends the whole process (abort or
-segmentation fault) on many damaged files. So it runs in a helper process, started when first needed and used
-again for every further file; when it dies, only the one file is broken.
+GDCM is the only available decoder for JPEG Lossless and JPEG-LS, and it crashes the whole process (abort or
+segmentation fault) on many damaged files. So it runs in a helper process, started on first use and reused
+for further files; when it crashes, only the current file is broken.
 
 GDCM's own file reader is asked besides its plugin in pydicom, which declines what it takes GDCM to be unable to do
 (JPEG Extended of 10 and 12 bits).
@@ -89,7 +89,7 @@ def _running() -> subprocess.Popen:
 
 
 def stop() -> None:
-    """Ends the helper process; the next file starts another."""
+    """Stops the helper process; the next file starts another."""
     global _helper
     with _lock:
         if _helper is not None:
@@ -99,20 +99,20 @@ def stop() -> None:
 
 
 def _forget() -> None:
-    """In a forked process, such as a data loader's: the helper is the parent's, and so may be the lock."""
+    """Resets the state in a forked process, such as a data loader's: helper and lock belong to the parent."""
     global _helper, _lock
     _helper, _lock = None, threading.Lock()
 
 
 def _serve() -> None:
-    """The helper's side: answers until its input ends."""
+    """Main loop of the helper: answers requests until its input ends."""
     import warnings
 
     warnings.simplefilter("ignore")
     import pydicom
     from pydicom.pixels import pixel_array
 
-    # Whatever the libraries print must not get between the answers.
+    # Output of libraries must not mix with the answers.
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     for line in sys.stdin.buffer:

@@ -1,25 +1,25 @@
-"""From stored values to [0, 1]: which values become 0 and 1, and the mapping between.
+"""Maps stored values to [0, 1]: which values become 0 and 1, and the mapping between.
 
-The rule, the same for all formats where the file itself (a DICOM window) or the caller says nothing:
+The default rule, the same for all formats unless the file (a DICOM window) or the caller sets a window:
 
 - up to 8 bits: the whole range of the type, so that a dark photograph stays dark;
-- colour of 16 bits: the whole range too, so that colours keep their proportions;
-- grey of more than 8 bits: the data's own least and largest value. Medical data of 10 to 16 bits are kept in
-  16, often with an offset, and the whole range would show a 12-bit CT slice nearly black. Nothing is cut
-  off;
-- floating point: as it is where all lies within [0, 1], otherwise least to largest value;
-- NaN becomes 0, minus infinity 0, plus infinity 1; they do not count for least and largest.
+- 16-bit colour: the whole range too, so that colours keep their proportions;
+- grey of more than 8 bits: the data's minimum and maximum. Medical data of 10 to 16 bits are stored in
+  16, often with an offset, and the whole range would show a 12-bit CT slice nearly black. Nothing is
+  clipped;
+- floating point: unchanged if all values are within [0, 1], otherwise minimum to maximum;
+- NaN becomes 0, minus infinity 0, plus infinity 1; they do not count for minimum and maximum.
 
-A caller may ask for another rule instead, for grey images of more than 8 bits (of any depth in DICOM and
+A caller may choose another rule, for grey images of more than 8 bits (of any depth in DICOM and
 NIfTI):
 
-- ``range``: least to largest value as above, also where a DICOM file brings a window;
-- ``percentile``: the 0.5th to the 99.5th percentile of what is neither 0 nor NaN nor infinite. Zero is the
-  background and becomes exactly 0. Where all the rest is alike, the window is from 0 to that value, and where
-  there is no rest, from 0 to 1. It is made for MR; of Hounsfield units it would take water for background.
+- ``range``: minimum to maximum as above, even if a DICOM file has a window;
+- ``percentile``: the 0.5th to the 99.5th percentile of values that are not 0, NaN or infinite. Zero is the
+  background and becomes exactly 0. If all other values are equal, the window is from 0 to that value, and if
+  there are none, from 0 to 1. It is meant for MR; in Hounsfield units it would treat water as background.
 
-Both are of the whole volume in NIfTI, of the frame in DICOM (``modicum.data.volumes`` finds them for a whole
-series), and of the single image elsewhere.
+Both are computed over the whole volume in NIfTI, the frame in DICOM (``modicum.data.volumes`` computes them for a
+whole series), and the single image in other formats.
 """
 
 import numpy as np
@@ -31,17 +31,17 @@ from modicum.data.readers.request import Request, Unreadable
 Values = Shaped[np.ndarray, "height width *samples"]
 Ends = tuple[float, float]
 PERCENTILES = (0.5, 99.5)
-# Percentiles of more voxels than this are taken from evenly spaced ones.
+# Percentiles of more voxels than this are computed from evenly spaced ones.
 MOST_VOXELS = 2**24
 TURNED = (5, 6, 7, 8)
 """The EXIF orientations that exchange rows and columns."""
 
 
 def span(values: Shaped[np.ndarray, "*sides"]) -> tuple[float, float]:
-    """Least and largest finite value.
+    """Minimum and maximum of the finite values.
 
     Raises:
-        Unreadable: there is none.
+        Unreadable: there are none.
     """
     if values.size == 0:
         raise Unreadable("has no pixels")
@@ -55,7 +55,7 @@ def span(values: Shaped[np.ndarray, "*sides"]) -> tuple[float, float]:
 
 
 def display_range(low: float, high: float, is_float: bool) -> tuple[float, float]:
-    """What becomes 0 and 1 for data from ``low`` to ``high`` of which no more is known.
+    """The values mapped to 0 and 1 by the default rule, for data from ``low`` to ``high``.
 
     A constant image becomes 0 everywhere, and can still be inverted.
     """
@@ -65,13 +65,13 @@ def display_range(low: float, high: float, is_float: bool) -> tuple[float, float
 
 
 def foreground(values: Shaped[np.ndarray, "*sides"], step: int = 1) -> Shaped[np.ndarray, "some"]:
-    """What is neither the background (0) nor NaN nor infinite, of every ``step``-th value."""
+    """Values that are not background (0), NaN or infinite, of every ``step``-th value."""
     few = values.ravel(order="K")[::step]
     return few[np.isfinite(few) & (few != BACKGROUND)]
 
 
 def percentile_ends(seen: Shaped[np.ndarray, "some"]) -> Ends:
-    """What becomes 0 and 1 by the percentile rule for an image or volume with this :func:`foreground`."""
+    """The values mapped to 0 and 1 by the percentile rule, for an image or volume with this :func:`foreground`."""
     if seen.size == 0:
         return 0.0, 1.0
     low, high = (float(end) for end in np.percentile(seen.astype(np.float64), PERCENTILES))
@@ -79,16 +79,15 @@ def percentile_ends(seen: Shaped[np.ndarray, "some"]) -> Ends:
 
 
 def spaced(voxels: int) -> int:
-    """Of how many voxels one is looked at, in a volume of so many, to find percentiles."""
+    """The step between voxels that are used to compute percentiles, for a volume of a number of voxels."""
     return max(1, -(-voxels // MOST_VOXELS))
 
 
 def to_unit(values: Values, low: float, high: float) -> Float32[np.ndarray, "channels height width"]:
-    """Maps ``low`` to 0 and ``high`` to 1 (``low`` may be the larger), cuts off beyond, and puts channels
-    first.
+    """Maps ``low`` to 0 and ``high`` to 1 (``low`` may be the larger), clips, and moves channels first.
 
-    The result is the only array of its size that is made, apart from a float64 one for values that float32
-    cannot hold exactly.
+    The result is the only array of its size that is allocated, except a float64 one for values that float32
+    cannot represent exactly.
     """
     planes = values[None] if values.ndim == 2 else np.moveaxis(values, -1, 0)
     unit = np.empty(planes.shape, np.float32)
@@ -111,11 +110,11 @@ def to_unit(values: Values, low: float, high: float) -> Float32[np.ndarray, "cha
 def grey_or_colour(
     values: Shaped[np.ndarray, "height width *samples"], bits: int, request: Request
 ) -> tuple[Float32[np.ndarray, "channels height width"], Ends]:
-    """Applies the rules above to one decoded image; also gives the values that became 0 and 1.
+    """Applies the rules above to one decoded image; also returns the values mapped to 0 and 1.
 
     Args:
         values: integers or floats.
-        bits: bits a sample.
+        bits: bits per sample.
         request: with the window or the rule, for grey images of more than 8 bits.
     """
     is_float = values.dtype.kind == "f"
@@ -140,7 +139,7 @@ def clear_background(
     values: Shaped[np.ndarray, "height width *sample"],
     background: float | int | None,
 ) -> None:
-    """Makes the pixels exactly 0 where the value is the background's."""
+    """Sets pixels to exactly 0 where the value is the background's."""
     if background is not None:
         pixels[0][values.reshape(pixels.shape[1:]) == background] = 0
 

@@ -1,4 +1,4 @@
-"""What a NIfTI header says, and how the slices of a volume lie in its file."""
+"""The header of a NIfTI file, and the orientation of a volume's slices in it."""
 
 import gzip
 import math
@@ -34,15 +34,15 @@ _OF_NODES = (2001, 2005)
 
 @dataclass(frozen=True)
 class SliceLie:
-    """How the slices across one canonical axis lie in a file, and as an upright picture.
+    """The orientation of slices across one canonical axis, in the file and as an upright image.
 
     Attributes:
-        across: the file's axis that they are counted along.
-        forward: 1 where the file counts them as the canonical axis does, -1 where it counts them backwards.
-        rows: the file's axis that the picture's rows are counted along.
-        columns: the same of its columns.
-        row_step: 1 where the picture's rows follow the file's order, -1 where they run against it.
-        column_step: the same of its columns.
+        across: the file's axis of the slice index.
+        forward: 1 if the file's order is that of the canonical axis, -1 if it is reversed.
+        rows: the file's axis of the image's rows.
+        columns: the file's axis of the image's columns.
+        row_step: 1 if the image's rows follow the file's order, -1 if they are reversed.
+        column_step: the same for the columns.
     """
 
     across: int
@@ -54,37 +54,36 @@ class SliceLie:
 
     @classmethod
     def of(cls, turn: Float[np.ndarray, "3 2"], axis: int) -> "SliceLie":
-        """From a file's orientation (for each of its axes the canonical one and the direction)."""
+        """The orientation of slices from a file's orientation (for each axis the canonical one and the direction)."""
         across = int(np.flatnonzero(turn[:, 0] == axis)[0])
-        # Of the two axes left, the one of the lower canonical number runs along the columns, the other along
-        # the rows.
+        # Of the two remaining axes, the one with the lower canonical number is that of columns, the other of rows.
         columns, rows = sorted((at for at in range(3) if at != across), key=lambda at: turn[at, 0])
-        # Upwards in the canonical direction is from right to left and from bottom to top of the picture.
+        # Increasing in the canonical direction is from right to left and from bottom to top of the image.
         return cls(across, int(turn[across, 1]), rows, columns, -int(turn[rows, 1]), -int(turn[columns, 1]))
 
     def in_file(self, index: int, count: int) -> int:
-        """The file's own number of the canonical slice ``index`` of ``count``."""
+        """The file's index of the canonical slice ``index`` of ``count``."""
         return index if self.forward > 0 else count - 1 - index
 
     def upright(self, values: Shaped[np.ndarray, "first second"]) -> Shaped[np.ndarray, "height width"]:
-        """A slice as it lies in the file, turned into a picture; a view."""
+        """Rotates a slice as stored in the file to an upright image; returns a view."""
         picture = np.swapaxes(values, 0, 1) if self.columns < self.rows else values
         return picture[:: self.row_step, :: self.column_step]
 
     def as_stored(self, picture: Shaped[np.ndarray, "height width"]) -> Shaped[np.ndarray, "first second"]:
-        """The inverse of :meth:`upright`; a view."""
+        """The inverse of :meth:`upright`; returns a view."""
         values = picture[:: self.row_step, :: self.column_step]
         return np.swapaxes(values, 0, 1) if self.columns < self.rows else values
 
 
 @dataclass(frozen=True, eq=False)
 class NiftiLayout:
-    """What a NIfTI file's header says, without its voxels.
+    """The header of a NIfTI file, without its voxels.
 
     Attributes:
-        header: the header as it stands in the file.
-        shape: of the file; at least three sides.
-        affine: from voxels to millimetres (or the header's unit), RAS+.
+        header: the header as in the file.
+        shape: shape of the file; at least three sides.
+        affine: maps voxels to millimetres (or the header's unit), RAS+.
         turn: for each of the file's first three axes its canonical axis and direction (1 or -1).
     """
 
@@ -95,7 +94,7 @@ class NiftiLayout:
 
     @property
     def canonical_shape(self) -> tuple[int, int, int]:
-        """Voxels left-right, back-front and foot-head."""
+        """Number of voxels left-right, back-front and foot-head."""
         sides = [self.shape[int(np.flatnonzero(self.turn[:, 0] == axis)[0])] for axis in range(3)]
         return sides[0], sides[1], sides[2]
 
@@ -104,7 +103,7 @@ def nifti_layout(file: BinaryIO) -> NiftiLayout:
     """Reads the header of an open NIfTI file.
 
     Raises:
-        Unreadable: it is the header of no volume, or its orientation is not usable.
+        Unreadable: it is not the header of a volume, or its orientation is not usable.
     """
     file.seek(0)
     compressed = file.read(2) == b"\x1f\x8b"
@@ -161,7 +160,7 @@ def check_kind(header: Nifti1Header) -> None:
 
 
 def shape_of(header: Nifti1Header) -> tuple[int, ...]:
-    """At least three sides; a single slice gets a third of 1."""
+    """The shape with at least three sides; a single slice gets a third of 1."""
     shape = tuple(int(side) for side in header.get_data_shape())
     if len(shape) < 2 or any(side < 1 for side in shape):
         raise Unreadable(f"has no pixels ({' x '.join(map(str, shape))})")

@@ -1,9 +1,9 @@
-"""PNG, JPEG, BMP, WebP and GIF; TIFF and PNM share the second half.
+"""Reads PNG, JPEG, BMP, WebP and GIF; TIFF and PNM share the second half.
 
 Decisions: an EXIF orientation is applied. Transparency is composed on black, the background of medical
-images. Palette, CMYK and YCbCr images become RGB; a GIF, which cannot do without a palette, becomes grey where
-that holds only greys. Of an animation the first frame is read unless another is asked for. The dots per inch of
-these files say how to print them, not how large the body is: the spacing is not known.
+images. Palette, CMYK and YCbCr images become RGB; a GIF, which always has a palette, becomes grey if the palette
+contains only greys. Of an animation the first frame is read by default. The dots per inch of
+these files are for printing, not the size of the body: the spacing is unknown.
 """
 
 import os
@@ -23,8 +23,7 @@ from modicum.data.readers.intensity import TURNED, grey_or_colour, upright
 from modicum.data.readers.request import Request, Unreadable
 
 Decoded = Shaped[np.ndarray, "height width *samples"]
-# The classes themselves, not Image.open: that has a pixel limit of its own, global to the process, with
-# warnings.
+# The classes, not Image.open, which has a global pixel limit with warnings.
 _OPENERS: dict[str, Callable[[BinaryIO], Image.Image]] = {
     "png": PngImagePlugin.PngImageFile,
     "jpeg": JpegImagePlugin.JpegImageFile,
@@ -42,13 +41,13 @@ def read_raster(file: BinaryIO, form: str, request: Request) -> MedicalImage:
     """
     request.allow_only("such an image", "frame")
     if form == "webp":
-        # Pillow makes two whole frames on opening.
+        # Pillow allocates two whole frames on opening.
         request.check_size(*webp_size(file.read(30)))
         file.seek(0)
     image = _OPENERS[form](file)
     width, height = image.size
     request.check_size(height, width)
-    # The further pictures of a JPEG (MPO) are previews and gain maps, not frames.
+    # Further images in a JPEG (MPO) are previews and gain maps, not frames.
     frames = 1 if form == "jpeg" else int(getattr(image, "n_frames", 1))
     frame = request.choose("frame", request.ref.frame, frames, 0)
     if frame:
@@ -102,7 +101,7 @@ def _palette(
 
 
 def finish(values: Decoded, source: Source, request: Request) -> MedicalImage:
-    """From upright decoded values (grey, grey and alpha, RGB or RGBA) to the image in [0, 1]."""
+    """Converts upright decoded values (grey, grey and alpha, RGB or RGBA) to an image in [0, 1]."""
     alpha = None
     if values.ndim == 3 and values.shape[-1] in (2, 4):
         values, alpha = values[..., :-1], values[..., -1]
@@ -113,9 +112,9 @@ def finish(values: Decoded, source: Source, request: Request) -> MedicalImage:
 
 
 def pillow_values(image: Image.Image) -> tuple[Decoded, str]:
-    """Decodes with Pillow: grey, grey and alpha, RGB or RGBA values, and the mode they had in the file."""
+    """Decodes with Pillow: grey, grey and alpha, RGB or RGBA values, and the mode in the file."""
     mode = image.mode
-    # A truncated or damaged file shows itself here.
+    # A truncated or damaged file raises here.
     image.load()
     if mode == "1":
         return np.asarray(image).astype(np.uint8), mode
@@ -134,18 +133,18 @@ def pillow_values(image: Image.Image) -> tuple[Decoded, str]:
 
 
 def _grey_where_it_is(values: Decoded) -> Shaped[np.ndarray, "height width *channels"]:
-    """Red, green and blue as one channel where they are the same everywhere; transparency stays."""
+    """Reduces red, green and blue to one channel if they are equal everywhere; keeps transparency."""
     if values.ndim == 2 or values.shape[-1] < 3 or bool((values[..., :1] != values[..., 1:3]).any()):
         return values
     return values[..., 0] if values.shape[-1] == 3 else values[..., [0, 3]]
 
 
 def exif_orientation(image: Image.Image) -> int:
-    """1 to 8; 1, upright, where the file does not say or says something else."""
+    """The EXIF orientation, 1 to 8; 1 (upright) if missing or invalid."""
     try:
         orientation = image.getexif().get(0x0112, 1)
     except Exception:
-        # EXIF is written by anybody's software; what it gets wrong must not cost the image.
+        # EXIF is often invalid, which must not make the image unreadable.
         return 1
     return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
 
@@ -166,7 +165,7 @@ def webp_size(head: bytes) -> tuple[int, int]:
 
 
 def _check_png(file: BinaryIO) -> None:
-    """Compares the checksums of the image data, which Pillow does not do: a changed byte would show."""
+    """Checks the checksums of the image data, which Pillow does not: a changed byte would go unnoticed."""
     file.seek(8)
     while len(head := file.read(8)) == 8:
         length, kind = struct.unpack(">I4s", head)
@@ -185,19 +184,19 @@ def _check_png(file: BinaryIO) -> None:
 
 
 def _deep_colour(file: BinaryIO) -> str | None:
-    """The kind of a PNG of 16 bits with more than one sample a pixel, which Pillow would cut to 8."""
+    """The mode of a 16-bit PNG with several samples per pixel, which Pillow would reduce to 8 bits."""
     file.seek(0)
     depth, colour = struct.unpack("BB", file.read(26)[24:])
     return {2: "RGB;16", 4: "LA;16", 6: "RGBA;16"}.get(colour) if depth == 16 else None
 
 
 def opencv_page(data: bytes, page: int) -> Decoded:
-    """Decodes with OpenCV, which keeps 16 bits of colour; channels in the order red, green, blue, alpha."""
+    """Decodes with OpenCV, which keeps 16-bit colour; channels in the order red, green, blue, alpha."""
     import cv2
 
     raw = np.frombuffer(data, np.uint8)
     logging = cv2.utils.logging
-    level = logging.setLogLevel(logging.LOG_LEVEL_SILENT)  # it would write to the terminal
+    level = logging.setLogLevel(logging.LOG_LEVEL_SILENT)  # otherwise it writes to the terminal
     try:
         if page:
             done, pages = cv2.imdecodemulti(raw, cv2.IMREAD_UNCHANGED, range=(page, page + 1))

@@ -1,8 +1,8 @@
-"""Which file holds which record of an image store, and what is known of each record (its facts).
+"""The catalogue of an image store: which file has which record, and the facts of each record.
 
-A file is known by the hash of its absolute path (so that a store holds no paths), its size and its time of
+A file is identified by the hash of its absolute path (so that a store contains no paths), its size and its time of
 change: one that has not changed is not read again. Facts belong to the content, by the record's key. Both are
-kept as Parquet; while a build is under way, rows go to a journal first, so that a killed build loses none.
+kept as Parquet; during a build, rows go to a journal first, so that a killed build loses none.
 """
 
 import base64
@@ -29,15 +29,15 @@ _FILE_COLUMNS = ("item", "size", "mtime_ns", "key")
 
 
 def item_of(ref: ImageRef) -> str:
-    """Identifies an image of this machine (path and part) without telling its path."""
+    """A hash that identifies an image of this machine (path and part) without its path."""
     text = f"{ref.path.absolute()}\0{ref.part}"
     return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:32]
 
 
 class Catalogue:
-    """The files and facts of one image store. A context manager while rows are added.
+    """The files and facts of one image store; a context manager for adding rows.
 
-    A file of it that is damaged counts as absent: the images are then read once more, which writes a good one.
+    A damaged file counts as absent: the images are then read again, which writes a good one.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -46,10 +46,10 @@ class Catalogue:
         self._facts_row = _facts_rows(folder / FACTS)
         self._new_facts: dict[str, dict[str, Any]] = {}
         columns = [column(folder / FILES, name) for name in _FILE_COLUMNS]
-        self._files: dict[str, list[Any]] = {item: known for item, *known in zip(*columns, strict=True)}
+        self._files: dict[str, list[Any]] = {item: file_row for item, *file_row in zip(*columns, strict=True)}
         self._has_new = False
         self._read_pending()
-        self._sizes = {known[0] for known in self._files.values()}
+        self._sizes = {file_row[0] for file_row in self._files.values()}
 
     def _read_pending(self) -> None:
         path = self._folder / PENDING
@@ -63,7 +63,7 @@ class Catalogue:
                 self._files[row["item"]] = [row["size"], row["mtime_ns"], row["key"]]
                 self._has_new = True
             except (ValueError, KeyError, TypeError):
-                continue  # torn by a kill: that image is read once more
+                continue  # torn by a kill: that image is read again
 
     def has_facts(self, key: str | None) -> bool:
         """Whether the facts of a record are known."""
@@ -74,13 +74,13 @@ class Catalogue:
         return size in self._sizes
 
     def key_of(self, item: str, state: FileState) -> str | None:
-        """The record's key, if the file is the one that was read; None if it is new or has changed."""
+        """The record's key if the file is unchanged since it was read; None if it is new or has changed."""
         size, mtime_ns, key = self._files.get(item, (None, None, None))
-        known = (size, mtime_ns) == (state.size, state.mtime_ns)
-        return key if known and self.has_facts(key) else None
+        unchanged = (size, mtime_ns) == (state.size, state.mtime_ns)
+        return key if unchanged and self.has_facts(key) else None
 
     def add(self, item: str, state: FileState, key: str, facts: ImageFacts | None) -> None:
-        """Notes an image that was read; ``facts`` is None where those of the key are known."""
+        """Adds an image that was read; ``facts`` is None if those of the key are known."""
         row: dict[str, Any] = {"item": item, "size": state.size, "mtime_ns": state.mtime_ns, "key": key}
         written = None
         if facts is not None:
@@ -91,11 +91,11 @@ class Catalogue:
         self._has_new = True
         if self._journal is None:
             self._journal = (self._folder / PENDING).open("ab", buffering=0)
-        # The line end first: what a kill tore off before cannot spoil this line.
+        # The line end first: a line torn by a kill cannot damage this one.
         self._journal.write(b"\n" + json.dumps(row | {"facts": written}).encode() + b"\n")
 
     def save(self) -> None:
-        """Writes what was added; each file in one step, facts first."""
+        """Writes the added rows; each file atomically, facts first."""
         if self._has_new:
             rows = [{"key": key, **facts} for key, facts in self._new_facts.items()]
             tables = [pa.Table.from_pylist(rows)] if rows else []
@@ -105,8 +105,8 @@ class Catalogue:
                 tables.insert(0, old.take(pa.array(kept, pa.int64())))
             if tables:
                 write_table(self._folder / FACTS, pa.concat_tables(tables, promote_options="permissive"))
-            known = zip(*self._files.values(), strict=True)
-            columns = [list(self._files), *map(list, known)]
+            file_columns = zip(*self._files.values(), strict=True)
+            columns = [list(self._files), *map(list, file_columns)]
             write_table(self._folder / FILES, pa.table(dict(zip(_FILE_COLUMNS, columns, strict=True))))
         self.close()
         (self._folder / PENDING).unlink(missing_ok=True)
@@ -118,7 +118,7 @@ class Catalogue:
         self.close()
 
     def close(self) -> None:
-        """Closes the journal; what is in it is not lost."""
+        """Closes the journal; its rows are kept."""
         if self._journal is not None:
             self._journal.close()
             self._journal = None
@@ -126,11 +126,11 @@ class Catalogue:
     def facts(self, keys: Sequence[str]) -> list[ImageFacts]:
         """Facts by the records' keys, in order; their ``ref`` is empty. Raises KeyError for an unknown key."""
         stored = sorted({key for key in keys if key not in self._new_facts})
-        found = dict(self._new_facts)
+        rows_by_key: dict[str, Any] = dict(self._new_facts)
         if stored:
             rows = pq.read_table(self._folder / FACTS).take([self._facts_row[key] for key in stored])
-            found |= zip(stored, rows.drop_columns("key").to_pylist(), strict=True)
-        return [ImageFacts.of_row(found[key]) for key in keys]
+            rows_by_key |= zip(stored, rows.drop_columns("key").to_pylist(), strict=True)
+        return [ImageFacts.of_row(rows_by_key[key]) for key in keys]
 
 
 def _facts_rows(path: Path) -> dict[str, int]:
@@ -146,7 +146,7 @@ def _facts_rows(path: Path) -> dict[str, int]:
 
 
 def column(path: Path, name: str) -> list[Any]:
-    """One column of a Parquet file; empty where the file is absent or damaged."""
+    """One column of a Parquet file; empty if the file is absent or damaged."""
     try:
         return pq.read_table(path, columns=[name])[name].to_pylist()
     except (OSError, pa.ArrowException, KeyError):
@@ -154,6 +154,6 @@ def column(path: Path, name: str) -> list[Any]:
 
 
 def write_table(path: Path, table: pa.Table) -> None:
-    """Writes a Parquet file in one step."""
+    """Writes a Parquet file atomically."""
     with atomic_file(path) as file:
         pq.write_table(table, file, compression="zstd")

@@ -1,4 +1,4 @@
-"""What a derived DICOM image takes over from its source, and which kind of object it can be.
+"""The elements that a derived DICOM image copies from its source, and its storage class.
 
 Sections (C....) are of the DICOM standard, PS3.3.
 """
@@ -10,7 +10,7 @@ from pydicom.uid import CTImageStorage, MRImageStorage, SecondaryCaptureImageSto
 from modicum.data.readers.dicom_values import numbers, section
 from modicum.data.readers.request import Unreadable
 
-# Where the image lies (C.7.6.2, C.7.4.1), with how many numbers; of an enhanced object from its functional groups.
+# Geometry (C.7.6.2, C.7.4.1) with number of values; for an enhanced object from its functional groups.
 _GEOMETRY = {
     "PixelSpacing": ("PixelMeasuresSequence", 2),
     "SliceThickness": ("PixelMeasuresSequence", 1),
@@ -19,7 +19,7 @@ _GEOMETRY = {
     "ImageOrientationPatient": ("PlaneOrientationSequence", 6),
 }
 _UIDS = ("FrameOfReferenceUID",)
-# Codes of the standard and numbers, none of which says who or when.
+# Codes of the standard and numbers, none of which identifies a person or time.
 _CODES = (
     "Modality",
     "PatientPosition",
@@ -40,7 +40,7 @@ _NUMBERS = (
     "ImagerPixelSpacing",
     "NominalScannedPixelSpacing",
 )
-# What CT (C.8.2.1) and MR (C.8.3.1) objects must have, empty where the source has none, and what they use.
+# Elements that CT (C.8.2.1) and MR (C.8.3.1) objects require, empty if missing in the source, and optional ones.
 _TECHNIQUE: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     CTImageStorage: (("KVP", "AcquisitionNumber"), ("GantryDetectorTilt", "ReconstructionDiameter")),
     MRImageStorage: (
@@ -55,17 +55,17 @@ _TECHNIQUE: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("ScanningSequence", "SequenceVariant", "MagneticFieldStrength", "FlipAngle", "TriggerTime"),
     ),
 }
-_MOST_CHARACTERS = 16  # of a code string (PS3.5 section 6.2); anything longer is no code
+_MOST_CHARACTERS = 16  # of a code string (PS3.5 section 6.2); longer values are not codes
 
 
 def storage_class(header: Dataset, frame: int | None) -> str:
-    """CT or MR image storage, where the source is such and has all that these must have; secondary capture else."""
+    """CT or MR image storage if the source is one with all required elements; otherwise secondary capture."""
     needed = ["FrameOfReferenceUID"]
     modality = str(header.get("Modality", "")).strip()
     if modality == "MR":
         needed += ["ScanningSequence", "SequenceVariant"]
     complete = all(header.get(keyword) for keyword in needed) and all(
-        _place(header, frame, keyword)
+        _geometry_of(header, frame, keyword)
         for keyword in ("PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient")
     )
     kinds = {"CT": CTImageStorage, "MR": MRImageStorage}
@@ -73,17 +73,17 @@ def storage_class(header: Dataset, frame: int | None) -> str:
 
 
 def copied(header: Dataset, frame: int | None, kind: str) -> Dataset:
-    """A new data set with the source's geometry and technique, and nothing of who and when.
+    """A new data set with the source's geometry and technique, without persons and times.
 
     Args:
-        header: of the source.
-        frame: which of its frames.
-        kind: UID of the object that it becomes.
+        header: header of the source.
+        frame: index of the frame.
+        kind: storage class UID of the new object.
     """
     dataset = Dataset()
     for keyword in _GEOMETRY:
-        if place := _place(header, frame, keyword):
-            setattr(dataset, keyword, place if len(place) > 1 else place[0])
+        if geometry := _geometry_of(header, frame, keyword):
+            setattr(dataset, keyword, geometry if len(geometry) > 1 else geometry[0])
     for keyword in _UIDS:
         if value := header.get(keyword):
             setattr(dataset, keyword, pydicom.uid.UID(str(value)))
@@ -105,8 +105,8 @@ def copied(header: Dataset, frame: int | None, kind: str) -> Dataset:
     return dataset
 
 
-def _place(header: Dataset, frame: int | None, keyword: str) -> list[float]:
-    """The numbers of an element of the geometry; none unless all are there."""
+def _geometry_of(header: Dataset, frame: int | None, keyword: str) -> list[float]:
+    """The values of an element of the geometry; empty unless complete."""
     sequence, count = _GEOMETRY[keyword]
     at = int(header.get("NumberOfFrames") or 1) // 2 if frame is None else frame
     try:
@@ -117,7 +117,7 @@ def _place(header: Dataset, frame: int | None, keyword: str) -> list[float]:
 
 
 def _harmless(header: Dataset, keyword: str) -> bool:
-    """Whether an element holds codes or numbers, as it should, and no free text that somebody put there."""
+    """Whether an element contains only codes or numbers, and no free text."""
     if keyword == "PositionReferenceIndicator":
         return len(str(header[keyword].value)) <= 2 or str(header[keyword].value).isdigit()
     values = header[keyword].value

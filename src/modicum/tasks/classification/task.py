@@ -252,7 +252,9 @@ class Classification(ImageLevelTask):
             )
         if targets and self.kind == "multi-label":
             refuse_settings(given, ["label_smoothing"], "bce smooths no labels", "leave it at 0")
-        weights = weights_of(given["class_weights"], targets, self.classes)
+        # Of a score whose grades are not known yet (a plan without data) there are no classes to weight.
+        asked = given["class_weights"] if len(self.classes) > 1 else "none"
+        weights = weights_of(asked, targets, self.classes)
         decay = float(given["class_weights_decay"]) if given["class_weights"] == "dynamic" else None
         return make_loss(words, weights, float(given["label_smoothing"]), decay)
 
