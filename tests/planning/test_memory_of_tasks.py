@@ -130,7 +130,7 @@ def test_auto_and_memory_serve_a_translation(task_data, tmp_path, capsys):
 
 def test_auto_and_memory_serve_a_segmentation(task_data, tmp_path, capsys):
     _, method, settings = CASES["segment"]
-    memory = {"batch_size": "auto", "memory": RESERVE_BYTES + 11 * 2**20}
+    memory = {"batch_size": "auto", "memory": RESERVE_BYTES + 14 * 2**20}
     run = fitted(task_data("pictures"), tmp_path, method, {**settings, **memory})
     batch = run.recipe.training.batch_size
     assert 1 < batch < 8
