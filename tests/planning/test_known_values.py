@@ -65,6 +65,14 @@ def test_views_and_writes_are_followed_and_a_write_of_the_unknown_is_forgotten(d
         assert values.values(column) is None
 
 
+def test_parts_of_an_ordinary_tensor_are_each_known(device):
+    ordinary = torch.tensor([[1, 2], [3, 4]])
+    with device, KnownValues():
+        first, second = ordinary.unbind()
+        assert first.tolist() == [1, 2]
+        assert second.tolist() == [3, 4]
+
+
 def test_draws_are_those_of_pytorchs_generator(device):
     torch.manual_seed(3)
     expected = torch.rand(5), torch.randperm(4)
@@ -144,10 +152,12 @@ def test_a_loop_that_waits_for_a_value_ends(device):
     with device, KnownValues() as values:
         score = unknown(device, 1)
         values.forget(score)
-        for _ in range(MOST_QUESTIONS):
-            score.item()
+        asked = [score.item() for _ in range(MOST_QUESTIONS)]
+        assert not any(asked)
         with pytest.raises(RuntimeError, match="again and again"):
             score.item()
+        values.begin_step()
+        assert score.item() == 0.0
 
 
 def test_a_gpus_values_on_the_cpu_are_the_known_ones_or_zeros():

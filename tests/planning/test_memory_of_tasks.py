@@ -128,6 +128,15 @@ def test_auto_and_memory_serve_a_translation(task_data, tmp_path, capsys):
     assert f"batch size {batch}: predicted peak" in capsys.readouterr().err
 
 
+def test_auto_and_memory_serve_a_segmentation(task_data, tmp_path, capsys):
+    _, method, settings = CASES["segment"]
+    memory = {"batch_size": "auto", "memory": RESERVE_BYTES + 14 * 2**20}
+    run = fitted(task_data("pictures"), tmp_path, method, {**settings, **memory})
+    batch = run.recipe.training.batch_size
+    assert 1 < batch < 8
+    assert f"batch size {batch}: predicted peak" in capsys.readouterr().err
+
+
 def test_methods_of_the_same_task_are_named_where_one_does_not_fit():
     with pytest.raises(InputError) as caught:
         largest_batch("mrm", "vit_base_patch16_224", 224, RESERVE_BYTES + 2**20)

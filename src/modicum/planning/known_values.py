@@ -54,8 +54,11 @@ class KnownValues(TorchDispatchMode):
 
     def know(self, tensor: Tensor, values: Tensor) -> None:
         """Records the values of a tensor without values."""
-        storage = tensor.untyped_storage()
+        storage, before = tensor.untyped_storage(), self.values(tensor)
         with _disable_current_modes():
+            if before is not None:  # of what shares its memory something is known already
+                before.copy_(values)
+                return
             kept = torch.zeros(storage.nbytes() // tensor.element_size(), dtype=tensor.dtype)
             kept.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset()).copy_(values)
         key = storage._cdata
