@@ -40,7 +40,8 @@ def test_what_is_declared_goes_before_the_convention_and_can_be_of_one_relative_
 
 def test_a_kind_that_does_not_exist_is_refused_with_the_nearest():
     with pytest.raises(
-        InputError, match="'heatmap' is declared as 'salency', which is no kind; did you mean 'saliency'"
+        InputError,
+        match="'heatmap' is declared as 'salency', which is not a kind of tensor; did you mean 'saliency'",
     ):
         kind_of("heatmap", {"heatmap": "salency"})
 

@@ -16,7 +16,7 @@ def test_every_command_of_the_readme_works(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     # Decoding processes take seconds to start, which few images are not worth.
     monkeypatch.setattr("modicum.api.usable_cores", lambda: 0)
-    monkeypatch.setattr("modicum.run.usable_cores", lambda: 0)
+    monkeypatch.setattr("modicum.engine.inference.evaluate_run.usable_cores", lambda: 0)
     run = [block for block in blocks(README.read_text()) if block.runnable]
     assert any(block.commands() for block in run if block.language != "python"), "no command to run"
     names: dict[str, object] = {"__name__": "readme"}

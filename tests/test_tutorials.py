@@ -36,7 +36,7 @@ def test_every_command_works_with_less_to_compute(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     # Decoding processes take seconds to start, which few images are not worth.
     monkeypatch.setattr("modicum.api.usable_cores", lambda: 0)
-    monkeypatch.setattr("modicum.run.usable_cores", lambda: 0)
+    monkeypatch.setattr("modicum.engine.inference.evaluate_run.usable_cores", lambda: 0)
     names: dict[str, object] = {"__name__": "tutorial"}
     run = [block for block in blocks(page.read_text()) if block.runnable]
     assert run

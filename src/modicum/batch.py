@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     Batch = dict[str, Tensor]
 else:  # torch takes a second to import
     Batch = dict[str, Any]
-"""Tensors of one batch by name; ``image`` ``[b, c, h, w]`` in ``[0, 1]``, ``position`` ``[b]`` (the row of the
-manifest), and what the task's targets are called."""
+"""Tensors of one batch by name; ``image`` ``[b, c, h, w]`` in ``[0, 1]``, ``row`` ``[b]`` (that of the manifest),
+and what the task's targets are called."""
 
 
 class Kind(StrEnum):
@@ -66,7 +66,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         **dict.fromkeys(
             ("label", "labels", "domain", "view", "missing", "box_classes", "box_scores"), Kind.TARGET
         ),
-        **dict.fromkeys(("row", "position"), Kind.ROW),
+        "row": Kind.ROW,
     }
 )
 """Names that have a kind by convention; so have ``masks:CLASS`` (label maps)."""
@@ -114,7 +114,7 @@ def _as_kind(name: str, kind: str) -> Kind:
         return Kind(kind)
     except ValueError:
         raise InputError(
-            f"'{name}' is declared as '{kind}', which is no kind", did_you_mean(str(kind), Kind)
+            f"'{name}' is declared as '{kind}', which is not a kind of tensor", did_you_mean(str(kind), Kind)
         ) from None
 
 

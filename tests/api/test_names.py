@@ -2,9 +2,9 @@
 
 import pytest
 
+from modicum.engine.inference.evaluate_run import evaluation_name
 from modicum.engine.recipe.new_recipe import plain_name, run_name
 from modicum.errors import InputError
-from modicum.run import _evaluation_name
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", "a\\b", "C:x", "/tmp/x"])
@@ -29,13 +29,13 @@ def test_a_plain_name_stays_as_it_is(name):
     ],
 )
 def test_an_evaluation_never_takes_the_place_of_the_runs_own(asked, data, split, expected):
-    assert _evaluation_name(asked, data, split) == expected
+    assert evaluation_name(asked, data, split) == expected
 
 
 @pytest.mark.parametrize("split", ["train", "val", "test"])
 def test_nobody_may_name_an_evaluation_like_a_split(split):
     with pytest.raises(InputError, match=f"--name, such as hospital_b-{split}"):
-        _evaluation_name(split, "hospital_b", None)
+        evaluation_name(split, "hospital_b", None)
 
 
 def test_a_table_in_the_current_folder_is_named_after_the_folder(tmp_path, monkeypatch):

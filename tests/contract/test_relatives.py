@@ -88,7 +88,7 @@ def test_a_plan_shows_each_row_with_its_own_records_targets_and_views(data):
     for number, (rows, partners) in enumerate(zip(batches[skipped:], others[skipped:], strict=True)):
         batch = rest[number]
         for prefix, shown in (("", rows), ("fellow_", rows), ("partner_", partners)):
-            assert batch[f"{prefix}position"].tolist() == shown.tolist()
+            assert batch[f"{prefix}row"].tolist() == shown.tolist()
             assert batch[f"{prefix}label"].tolist() == (10 * shown).tolist()
             assert batch[f"{prefix}view"].tolist() == views[shown].tolist()
             assert batch[f"{prefix}features"].flatten().tolist() == (views[shown] * count + shown).tolist()
@@ -150,7 +150,7 @@ def test_a_stage_reads_training_rows_that_it_learns_from_and_no_others(data):
     assert asked <= allowed
     asked.clear()
     for batch in made.in_order(made.val_rows, 4):
-        assert set(batch["partner_position"].tolist()) <= allowed
+        assert set(batch["partner_row"].tolist()) <= allowed
     assert asked <= allowed | {row for row in range(count) if splits[row] == "val" and mask[row]}
 
 
@@ -165,8 +165,8 @@ def test_a_fellow_is_of_the_same_split_in_every_split():
 
 def test_a_row_has_the_same_partner_in_validation_wherever_it_stands():
     made = inputs([0, 0, 0, 1, 0, 1], ["train"] * 4 + ["val"] * 2).of(Part(None))
-    whole = made.in_order(np.array([4, 5]), 2)[0]["partner_position"].tolist()
-    assert [made.in_order(np.array([row]), 2)[0]["partner_position"].item() for row in (4, 5)] == whole
+    whole = made.in_order(np.array([4, 5]), 2)[0]["partner_row"].tolist()
+    assert [made.in_order(np.array([row]), 2)[0]["partner_row"].item() for row in (4, 5)] == whole
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from PIL import Image
 
 from modicum.data.layouts import load_manifest
 from modicum.data.splits import ensure_splits
+from modicum.engine.inference.evaluate_run import rows_to_evaluate
 from modicum.errors import InputError
-from modicum.run import _rows_to_evaluate
 
 
 def touch(folder, *names):
@@ -57,11 +57,11 @@ def test_a_word_that_is_no_split_takes_its_rows_out_and_can_be_asked_for(tmp_pat
         in made.notes[0]
     )
     assert len(ensure_splits(made)) == 4
-    assert len(_rows_to_evaluate(made, "external")[0]) == 2
-    assert _rows_to_evaluate(made, "validation")[1] == "val"
-    assert len(_rows_to_evaluate(made, "all")[0]) == 7
+    assert len(rows_to_evaluate(made, "external")[0]) == 2
+    assert rows_to_evaluate(made, "validation")[1] == "val"
+    assert len(rows_to_evaluate(made, "all")[0]) == 7
     with pytest.raises(InputError, match="there is no split 'extern'"):
-        _rows_to_evaluate(made, "extern")
+        rows_to_evaluate(made, "extern")
 
 
 def test_folds_alone_are_no_split(tmp_path):
@@ -69,7 +69,7 @@ def test_folds_alone_are_no_split(tmp_path):
     assert "split" not in made.table
     assert "the column is not used as the split" in made.notes[0]
     assert set(ensure_splits(made).table["split"]) == {"train", "val", "test"}
-    assert len(_rows_to_evaluate(made, "fold3")[0]) == 4
+    assert len(rows_to_evaluate(made, "fold3")[0]) == 4
 
 
 def test_a_blank_is_still_asked_about(tmp_path):

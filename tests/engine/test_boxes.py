@@ -228,7 +228,7 @@ def test_a_run_trains_and_validates_with_boxes(data, tmp_path, monkeypatch):
         workers=0, device="cpu",
     )  # fmt: skip
     seen = OneBoxStage.last.seen
-    rows = {int(row) for batch in seen for row in batch["position"] if "boxes" in batch}
+    rows = {int(row) for batch in seen for row in batch["row"] if "boxes" in batch}
     assert rows == set(range(ROWS))  # of training, validation and test
     assert all({"boxes", "box_classes"} <= set(batch) for batch in seen)
     described = json.loads((run.path / "fingerprint.json").read_text())

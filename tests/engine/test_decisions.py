@@ -51,12 +51,8 @@ def test_another_number_of_answers_than_of_images_is_refused(decision):
 
 def test_rows_that_two_processes_have_seen_are_decided_once_and_in_the_order_of_the_data():
     collected, other, asked = CollectedOutputs(), CollectedOutputs(), []
-    collected.take(
-        torch.tensor([[3.0], [1.0]]), {"position": torch.tensor([3, 1]), "label": torch.tensor([0, 1])}
-    )
-    other.take(
-        torch.tensor([[2.0], [1.0]]), {"position": torch.tensor([2, 1]), "label": torch.tensor([2, 1])}
-    )
+    collected.take(torch.tensor([[3.0], [1.0]]), {"row": torch.tensor([3, 1]), "label": torch.tensor([0, 1])})
+    other.take(torch.tensor([[2.0], [1.0]]), {"row": torch.tensor([2, 1]), "label": torch.tensor([2, 1])})
     collected.merge([other])
 
     def decide(outputs, rows):

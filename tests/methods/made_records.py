@@ -52,6 +52,6 @@ def records(
         "image": images.clamp(0, 1),
         "tokens": tokens,
         "tokens_mask": tokens != 0,
-        "position": torch.arange(count),
+        "row": torch.arange(count),
     }
     return batch, quadrant, place

@@ -54,7 +54,7 @@ def batch_of(per_domain: int = 2, seed: int = 1, domain: list[int] | None = None
         "image": image,
         "mask": (image[:, :1] > 0.5).float(),
         "domain": order,
-        "position": torch.arange(len(order)),
+        "row": torch.arange(len(order)),
     }
 
 
@@ -110,7 +110,7 @@ def test_every_copy_of_the_search_stands_where_the_paper_puts_it():
         expected = int(level[row] * (0.1 + 0.2 * j) + 1e-4)
         assert (copies["image"][number] * 255).round().unique().tolist() == [expected]
         assert copies["domain"][number] == batch["domain"][row]
-        assert copies["position"][number] == row
+        assert copies["row"][number] == row
         assert torch.equal(copies["mask"][number], batch["mask"][row])
 
 

@@ -59,7 +59,7 @@ def named(stage: MrmStage, shuffled: bool = False) -> float:
     """Share of findings that are guessed right among the four, with the finding's word masked."""
     batch, quadrant, place = records(2_000, 7)
     rows = torch.arange(len(place))
-    noise = stage.noise_at(batch["position"])
+    noise = stage.noise_at(batch["row"])
     tokens = stage.network.encoder(stage.views(batch)[0], stage.mask(noise, torch.device("cpu")).kept)
     if shuffled:
         tokens = tokens.roll(1, 0)

@@ -266,7 +266,7 @@ def test_validation_masks_depend_on_the_row_alone():
     whole = stage(batch)
     part = stage({name: values[[2, 1]] for name, values in batch.items()})
     torch.testing.assert_close(part, whole[[2, 1]], atol=1e-5, rtol=1e-5)
-    moved = stage({**batch, "position": batch["position"] + 1})
+    moved = stage({**batch, "row": batch["row"] + 1})
     assert not torch.allclose(moved, whole, atol=1e-3)
 
 
@@ -296,7 +296,7 @@ def test_validation_gives_each_rows_errors_and_their_means():
     assert losses["report"].item() == pytest.approx(outputs[:3, 1].mean().item())
     for row in range(3):  # each row as if it were a batch
         alone = {name: values[row : row + 1] for name, values in batch.items()}
-        single = stage.losses_at(alone, stage.noise_at(alone["position"]))
+        single = stage.losses_at(alone, stage.noise_at(alone["row"]))
         assert single["image"].item() == pytest.approx(2 * outputs[row, 0].item(), abs=1e-5)
         assert single["report"].item() == pytest.approx(outputs[row, 1].item(), abs=1e-5)
 

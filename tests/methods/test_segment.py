@@ -61,7 +61,7 @@ def made_batch(side=64, count=2):
     mask[:, :, side // 4 : side // 2] = 1
     return {
         "image": torch.rand(count, 3, side, side), "mask": mask,
-        "fov": torch.ones(count, 1, side, side, dtype=torch.bool), "position": torch.arange(count),
+        "fov": torch.ones(count, 1, side, side, dtype=torch.bool), "row": torch.arange(count),
     }  # fmt: skip
 
 

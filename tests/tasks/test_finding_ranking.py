@@ -35,7 +35,7 @@ def scores_of(logits: torch.Tensor, findings: torch.Tensor, rows: list[int]) -> 
     """Scores that saw these rows, in batches of 16."""
     scores = Classification("multi-label", NAMES).scores()
     for part in torch.tensor(rows).split(16):
-        scores.update(logits[part], {"position": part, "labels": findings[part]})
+        scores.update(logits[part], {"row": part, "labels": findings[part]})
     return scores
 
 

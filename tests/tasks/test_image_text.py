@@ -138,14 +138,14 @@ VALUES = torch.tensor([[1.0, 2.0, 0.5], [3.0, math.nan, math.nan], [2.0, 4.0, 1.
 
 def scores(values=VALUES, positions=(0, 1, 2)):
     found = CompletionScores(NAMES)
-    found.update(values, {"position": torch.tensor(positions)})
+    found.update(values, {"row": torch.tensor(positions)})
     return found
 
 
 def test_metrics_are_means_over_the_images_that_have_a_value():
     assert scores().metrics() == {"image": 2.0, "report": 3.0, "report_accuracy": 0.75}
     without = CompletionScores(NAMES)
-    without.update(VALUES[1:2], {"position": torch.tensor([1])})
+    without.update(VALUES[1:2], {"row": torch.tensor([1])})
     assert math.isnan(without.metrics()["report"])
     assert "no report" in without.estimates(None, 20, 0)["report"].reason
 
@@ -154,7 +154,7 @@ def test_a_row_seen_by_two_processes_counts_once():
     joint = CompletionScores(NAMES)
     joint.merge([scores(VALUES[:2], (0, 1)), scores(VALUES[1:], (1, 2))])
     assert joint.metrics() == scores().metrics()
-    assert joint.positions().tolist() == [0, 1, 2]
+    assert joint.rows().tolist() == [0, 1, 2]
 
 
 def test_intervals_are_by_patient():

@@ -61,7 +61,7 @@ def _classified(task: Classification, good: float, rng: np.random.Generator) -> 
         batch = {"label": torch.tensor(labels)}
     scores = task.scores()
     # Sure about what it knows and unsure about what it does not, as a calibrated model is.
-    scores.update(torch.tensor(logits * (1 + good)), {**batch, "position": torch.arange(IMAGES)})
+    scores.update(torch.tensor(logits * (1 + good)), {**batch, "row": torch.arange(IMAGES)})
     return scores
 
 
@@ -105,7 +105,7 @@ def _completed(task: ImageText, good: float, rng: np.random.Generator) -> Scores
     }
     scores = task.scores()
     outputs = torch.stack([values[name] for name in task.outputs], dim=1)
-    scores.update(outputs, {"position": torch.arange(IMAGES)})
+    scores.update(outputs, {"row": torch.arange(IMAGES)})
     return scores
 
 

@@ -24,7 +24,7 @@ def graded(**settings) -> Classification:
 
 def batch(labels, first=0):
     positions = torch.arange(first, first + len(labels))
-    return {"label": torch.tensor(labels), "position": positions}
+    return {"label": torch.tensor(labels), "row": positions}
 
 
 def made(seed=0, count=120, grades=5):

@@ -128,7 +128,7 @@ def test_a_picture_that_nobody_declared_is_refused_before_anything_moves():
     assert torch.equal(declared["depth"], batch["depth"].flip(3))
     passed = Augmentation([HorizontalFlip(p=1)], kinds={"depth": "features"})(batch, seeded())
     assert passed["depth"] is batch["depth"]
-    with pytest.raises(InputError, match="'salency', which is no kind"):
+    with pytest.raises(InputError, match="'salency', which is not a kind of tensor"):
         Augmentation("none", kinds={"depth": "salency"})
 
 
@@ -245,7 +245,7 @@ def test_blending_goes_by_kind():
     first = {
         "image": torch.ones(2, 1, 4, 4), "target": torch.ones(2, 1, 4, 4), "saliency": torch.ones(2, 1, 4, 4),
         "mask": torch.ones(2, 2, 4, 4), "fov": torch.tensor([True, False]).view(2, 1, 1, 1).expand(2, 1, 4, 4),
-        "labels": torch.ones(2, 3), "label": torch.tensor([5, 6]), "position": torch.tensor([0, 1]),
+        "labels": torch.ones(2, 3), "label": torch.tensor([5, 6]), "row": torch.tensor([0, 1]),
         "boxes": torch.ones(2, 1, 4), "box_classes": torch.ones(2, 1).long(), "features": torch.ones(2, 7),
     }  # fmt: skip
     second = {name: torch.zeros_like(value) for name, value in first.items()} | {
@@ -254,7 +254,7 @@ def test_blending_goes_by_kind():
     mixed = blend(first, second, 0.75)
     for name in ("image", "target", "saliency", "mask", "labels"):
         assert torch.equal(mixed[name], 0.75 * first[name]), name
-    for name in ("label", "position", "features"):
+    for name in ("label", "row", "features"):
         assert mixed[name] is first[name]
     assert torch.equal(mixed["fov"], first["fov"])
     assert mixed["boxes"].flatten(1).tolist() == [[1, 1, 1, 1, 0, 0, 0, 0]] * 2

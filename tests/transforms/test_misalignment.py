@@ -131,10 +131,10 @@ def test_the_same_generator_moves_the_same_way_and_another_another(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_all_else_in_a_batch_passes_through_and_nothing_is_changed_in_place(kind):
-    batch = pair() | {"position": torch.arange(3)}
+    batch = pair() | {"row": torch.arange(3)}
     before = {name: value.clone() for name, value in batch.items()}
     moved = kind(batch, seeded())
-    assert moved["position"] is batch["position"]
+    assert moved["row"] is batch["row"]
     assert all(torch.equal(batch[name], before[name]) for name in batch)
     assert moved["target"].dtype == torch.float32
 

@@ -11,14 +11,14 @@ def batch(count=6):
     """Images of one grey level each, and masks of the same level."""
     level = torch.arange(count).view(count, 1, 1, 1) / count
     whole = level.expand(count, 1, 4, 4).clone()
-    return {"image": whole.expand(-1, 3, -1, -1).clone(), "mask": whole, "position": torch.arange(count)}
+    return {"image": whole.expand(-1, 3, -1, -1).clone(), "mask": whole, "row": torch.arange(count)}
 
 
 def test_image_and_mask_are_blended_in_the_same_share_with_the_same_other():
     torch.manual_seed(1)
     mixed = mixup(batch(), 0.4)
     assert torch.allclose(mixed["image"][:, :1], mixed["mask"])
-    assert torch.equal(mixed["position"], torch.arange(6))
+    assert torch.equal(mixed["row"], torch.arange(6))
     assert not torch.equal(mixed["image"], batch()["image"])
 
 

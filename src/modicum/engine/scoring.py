@@ -55,7 +55,7 @@ def score(
             outputs, losses = predict_fn(batch)
         if outputs is not None:
             take(outputs.float(), batch)
-        count = len(batch["position"])
+        count = len(batch["row"])
         images += count
         for name, value in losses.items():
             sums[name] = sums.get(name, torch.zeros((), device=device)) + value.float() * count
@@ -91,7 +91,7 @@ class CollectedOutputs:
         batch: dict[str, Any] = {
             name: torch.cat([part[name] for part in self.batches]) for name in self.batches[0]
         }
-        rows, first = np.unique(batch["position"].numpy(), return_index=True)
+        rows, first = np.unique(batch["row"].numpy(), return_index=True)
         order = torch.from_numpy(first)
         decision = decide(torch.cat(self.outputs)[order], rows)
         scores.update(decision.outputs, {name: tensor[order] for name, tensor in batch.items()})

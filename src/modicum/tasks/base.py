@@ -116,7 +116,7 @@ class Task(ABC):
             if auxiliary.required
         }
         targets = {name: torch.from_numpy(values) for name, values in self.example_targets(count).items()}
-        return {**targets, "position": torch.from_numpy(np.arange(count)), **batch}
+        return {**targets, "row": torch.from_numpy(np.arange(count)), **batch}
 
     def example_targets(self, count: int) -> dict[str, np.ndarray]:
         """Targets of synthetic rows, of every class and the largest size; see :meth:`targets`."""

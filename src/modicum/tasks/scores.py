@@ -30,10 +30,10 @@ class Scores(ABC):
 
     @abstractmethod
     def estimates(self, groups: Sequence[str] | None, resamples: int, seed: int) -> dict[str, Estimate]:
-        """Values with bootstrap intervals; ``groups`` are patients, in the order of :meth:`positions`."""
+        """Values with bootstrap intervals; ``groups`` are patients, in the order of :meth:`rows`."""
 
     @abstractmethod
-    def positions(self) -> np.ndarray:
+    def rows(self) -> np.ndarray:
         """Rows of the manifest that were scored, in the order of :meth:`table`."""
 
     @abstractmethod

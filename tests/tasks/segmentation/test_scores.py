@@ -34,7 +34,7 @@ def made(images: int, seed: int = 0, side: int = 24) -> tuple[torch.Tensor, torc
 
 def collected(scores: SegmentationScores, logits, mask, positions=None, **further) -> SegmentationScores:
     positions = torch.arange(len(mask)) if positions is None else torch.tensor(positions)
-    scores.update(logits, {"mask": mask, "position": positions, **further})
+    scores.update(logits, {"mask": mask, "row": positions, **further})
     return scores
 
 
@@ -169,7 +169,7 @@ def test_areas_and_distances_are_in_millimetres_where_the_spacing_is_known():
     scores = binary()
     scores.add(7, said, {"mask": mask}, (0.5, 2.0))
     row = scores.table().iloc[0]
-    assert (row["position"], row["true_area"], row["predicted_area"]) == (7, 10, 20)
+    assert (row["row"], row["true_area"], row["predicted_area"]) == (7, 10, 20)
     assert (row["true_area_mm2"], row["predicted_area_mm2"]) == (10, 20)
     assert row["distance_unit"] == "mm"
     # Lines in column 4, and 10 and 11: 12 mm from either side, 14 mm from the far column.
@@ -205,7 +205,7 @@ def test_merged_scores_are_those_of_one_process_and_a_row_seen_twice_counts_once
     whole = collected(binary(), logits, mask)
     parts = [collected(binary(), logits[i], mask[i], i) for i in ([0, 2, 4, 6], [1, 3, 5, 0])]
     parts[0].merge([pickle.loads(pickle.dumps(parts[1]))])
-    assert parts[0].positions().tolist() == list(range(7))
+    assert parts[0].rows().tolist() == list(range(7))
     assert parts[0].metrics() == pytest.approx(whole.metrics())
     assert parts[0].table().equals(whole.table())
 

@@ -68,7 +68,7 @@ def evaluate_rows(
         scores, further = score_stored(
             network, task, recipe, manifest, store, store_positions, rows, device, title, learned, decide
         )
-    scored = scores.positions()
+    scored = scores.rows()
     patients = _groups(manifest, scored)
     estimates = scores.estimates(patients, recipe.resamples, recipe.seed)
     table = scores.table()
@@ -143,7 +143,7 @@ def score_stored(
         names = manifest.table["image"].to_numpy()
 
         def forward(batch: Batch) -> Tensor:
-            images = [str(name) for name in names[batch["position"].cpu().numpy()]]
+            images = [str(name) for name in names[batch["row"].cpu().numpy()]]
             return predictor_outputs(network, batch["image"], images, recipe.seed)
 
     else:
@@ -165,7 +165,7 @@ def score_stored(
     if decide is None:
         return scores, {}
     decided_rows, decision = collected.decided(decide, scores)
-    order = np.searchsorted(decided_rows, scores.positions())
+    order = np.searchsorted(decided_rows, scores.rows())
     return scores, {name: np.asarray(values)[order] for name, values in decision.columns.items()}
 
 

@@ -108,7 +108,7 @@ class StoredBatches(Dataset[Batch]):
             f"{prefix}{name}": torch.from_numpy(np.ascontiguousarray(values[rows]))
             for name, values in self._targets.items()
         }
-        batch[f"{prefix}position"] = torch.from_numpy(np.asarray(rows, dtype=np.int64))
+        batch[f"{prefix}row"] = torch.from_numpy(np.asarray(rows, dtype=np.int64))
         if self._plan.views is not None:
             batch[f"{prefix}view"] = torch.from_numpy(self._plan.views[rows])
         pairs = self._plan.pairs if not prefix else {}

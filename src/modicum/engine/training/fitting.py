@@ -93,7 +93,7 @@ class StageFitter:
                     batch = self.augment(batch, generator_at("augment", *seed_key, index))
                 with autocast(self.settings.precision, self.device):
                     self.stage.see(batch)
-                self.watch.end_work(len(batch["position"]))
+                self.watch.end_work(len(batch["row"]))
                 self._check_not_stopped()
                 shown.advance()
         self.watch.pause()

@@ -28,7 +28,7 @@ class MaeStage(TrainStage):
     """Learns to predict the hidden patches of images.
 
     In training, masks are drawn from PyTorch's global generator on the CPU; in validation they are functions of the
-    row's ``position`` alone, so that values of different epochs are comparable.
+    ``row`` alone, so that values of different epochs are comparable.
 
     Args:
         config: the method's settings.
@@ -139,7 +139,7 @@ class MaeStage(TrainStage):
 
     def forward(self, batch: Batch) -> Float[Tensor, "b outputs"]:
         """The error of each row's hidden patches (see :attr:`outputs`)."""
-        mask = self.mask(self.noise_at(batch["position"]), batch["image"].device)
+        mask = self.mask(self.noise_at(batch["row"]), batch["image"].device)
         images, target = self.views(batch)
         predicted, _ = self.network(images, mask)
         return patch_errors(predicted, target, mask.hidden).unsqueeze(1)

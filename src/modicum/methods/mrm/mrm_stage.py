@@ -107,7 +107,7 @@ class MrmStage(MaeStage):
         They are the error of its hidden patches, the mean loss of its masked words (whatever ``report_positions``
         says), and the share of these that is predicted correctly; NaN for the last two where no word is masked.
         """
-        noise = self.noise_at(batch["position"])
+        noise = self.noise_at(batch["row"])
         mask = self.mask(noise, batch["image"].device)
         images, target = self.views(batch)
         predicted, tokens = self.network(images, mask)

@@ -36,7 +36,7 @@ class ClassificationScores(Scores):
         outputs = outputs.detach().cpu().double()
         self._parts.append(
             (
-                batch["position"].cpu().numpy(),
+                batch["row"].cpu().numpy(),
                 self._activate(outputs).numpy(),
                 target.cpu().numpy(),
             )
@@ -57,7 +57,7 @@ class ClassificationScores(Scores):
             self._parts = [(rows[order], probabilities[order], truth[order])]
         return self._parts[0]
 
-    def positions(self) -> np.ndarray:
+    def rows(self) -> np.ndarray:
         return self._collected()[0]
 
     def metrics(self) -> dict[str, float]:

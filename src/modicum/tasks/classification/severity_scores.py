@@ -38,7 +38,7 @@ class SeverityScores(ClassificationScores):
         self.thresholds = thresholds
 
     def scores_and_truth(self) -> tuple[np.ndarray, np.ndarray]:
-        """Scores float64 ``[n]`` and grades int64 ``[n]``, in the order of :meth:`positions`."""
+        """Scores float64 ``[n]`` and grades int64 ``[n]``, in the order of :meth:`rows`."""
         _, scores, truth = self._collected()
         return scores[:, 0], truth
 
@@ -72,7 +72,7 @@ class SeverityScores(ClassificationScores):
     def examples(self, count: int) -> list[Example]:
         """``count`` mistakes whose score is farthest from the truth, then half as many of the nearest hits."""
         scores, truth = self.scores_and_truth()
-        predicted, rows = self.thresholds.grades(scores), self.positions()
+        predicted, rows = self.thresholds.grades(scores), self.rows()
         order = np.argsort(-np.abs(scores - truth), kind="stable")
         mistakes = [index for index in order if predicted[index] != truth[index]][:count]
         hits = [index for index in order[::-1] if predicted[index] == truth[index]][: count // 2]

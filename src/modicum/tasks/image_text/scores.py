@@ -26,7 +26,7 @@ class CompletionScores(Scores):
         self._values: dict[int, list[float]] = {}
 
     def update(self, outputs: Float[Tensor, "b outputs"], batch: Batch) -> None:
-        self._values |= zip(batch["position"].tolist(), outputs.tolist(), strict=True)
+        self._values |= zip(batch["row"].tolist(), outputs.tolist(), strict=True)
 
     def merge(self, others: Sequence[Scores]) -> None:
         for other in others:
@@ -42,7 +42,7 @@ class CompletionScores(Scores):
         statistics = [_mean_of(name, columns[name].to_numpy(dtype=np.float64)) for name in self._names]
         return bootstrap(statistics, len(columns), groups=groups, resamples=resamples, seed=seed)
 
-    def positions(self) -> np.ndarray:
+    def rows(self) -> np.ndarray:
         return np.array(sorted(self._values), dtype=np.int64)
 
     def table(self) -> pd.DataFrame:
@@ -50,7 +50,7 @@ class CompletionScores(Scores):
         return self._columns().rename(columns={"image": "image_error"})
 
     def _columns(self) -> pd.DataFrame:
-        rows = [self._values[row] for row in self.positions().tolist()]
+        rows = [self._values[row] for row in self.rows().tolist()]
         return pd.DataFrame(rows, columns=list(self._names), dtype=np.float64)
 
 

@@ -31,7 +31,7 @@ class TranslationScores(DenseScores):
     def update(self, outputs: Tensor, batch: Batch) -> None:
         predicted = outputs.detach().float().cpu().numpy()
         real = batch["target"].float().cpu().numpy()
-        for index, row in enumerate(batch["position"].tolist()):
+        for index, row in enumerate(batch["row"].tolist()):
             self.add(row, predicted[index], {"target": real[index]}, None)
 
     def add(
@@ -57,11 +57,11 @@ class TranslationScores(DenseScores):
         statistics = [_mean_of(name, table[name].to_numpy(dtype=np.float64)) for name in NAMES]
         return bootstrap(statistics, len(table), groups=groups, resamples=resamples, seed=seed)
 
-    def positions(self) -> np.ndarray:
+    def rows(self) -> np.ndarray:
         return np.array(sorted(self._values), dtype=np.int64)
 
     def table(self) -> pd.DataFrame:
-        rows = [self._values[row] for row in self.positions().tolist()]
+        rows = [self._values[row] for row in self.rows().tolist()]
         return pd.DataFrame(rows, columns=NAMES)
 
     def examples(self, count: int) -> list[Example]:

@@ -59,7 +59,7 @@ class SegmentationScores(DenseScores):
         counts = self._counts(
             self._activate(outputs.detach()), batch["mask"] > 0.5, None if fov is None else fov != 0
         )
-        for index, row in enumerate(batch["position"].tolist()):
+        for index, row in enumerate(batch["row"].tolist()):
             self._images.setdefault(row, _kept(counts, index))
 
     def add(
@@ -100,7 +100,7 @@ class SegmentationScores(DenseScores):
     def _collected(self) -> list[ImageStatistics]:
         return [self._images[row] for row in sorted(self._images)]
 
-    def positions(self) -> np.ndarray:
+    def rows(self) -> np.ndarray:
         return np.array(sorted(self._images), dtype=np.int64)
 
     def metrics(self) -> dict[str, float]:
@@ -137,18 +137,19 @@ class SegmentationScores(DenseScores):
         return dict.fromkeys(DISTANCES, f"in {unit}") | notes
 
     def table(self) -> pd.DataFrame:
-        """One row per image: ``position``, then for each class Dice, AUROC, areas in pixels (and in mm² where the spacing
-        is known) and distances where they were measured. With several classes, columns are named ``<metric>/<class>``.
+        """One row per image: ``row``, that of the manifest, then for each class Dice, AUROC, areas in pixels (and in mm²
+        where the spacing is known) and distances where they were measured. With several classes, columns are named
+        ``<metric>/<class>``.
         """
         rows = []
-        for position, image in sorted(self._images.items()):
-            row: dict[str, float | int | str] = {"position": position}
+        for row, image in sorted(self._images.items()):
+            values: dict[str, float | int | str] = {"row": row}
             for number, name in enumerate(self.classes):
                 suffix = f"/{name}" if len(self.classes) > 1 else ""
-                row |= {key + suffix: value for key, value in _row_of_class(image, number).items()}
+                values |= {key + suffix: value for key, value in _row_of_class(image, number).items()}
             if image.distances is not None:
-                row["distance_unit"] = "pixels" if image.spacing is None else "mm"
-            rows.append(row)
+                values["distance_unit"] = "pixels" if image.spacing is None else "mm"
+            rows.append(values)
         return pd.DataFrame(rows)
 
     def examples(self, count: int) -> list[Example]:

@@ -1,0 +1,166 @@
+"""Evaluates the model of a run on labelled data that may differ from those it was trained with."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from modicum.data.layouts.columns import split_of
+from modicum.data.manifest import OTHER_SPLIT, SPLITS, Manifest
+from modicum.data.processes import usable_cores
+from modicum.engine.devices import chosen_device
+from modicum.engine.inference.evaluation import evaluate_rows
+from modicum.engine.inference.predict_run import check_predicts
+from modicum.engine.inputs.auxiliary_images import with_auxiliary_images
+from modicum.engine.inputs.preparation import PreparedData, read_manifest, store_settings, stored
+from modicum.engine.model import load_method
+from modicum.engine.recipe.new_recipe import plain_name
+from modicum.engine.recipe.settings import DataSettings, Recipe
+from modicum.engine.run_folder import RunFolder, read_json, write_json
+from modicum.engine.scoring import decide_fn
+from modicum.errors import InputError
+from modicum.progress import say
+from modicum.tasks import DenseTask, Task
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """How data are evaluated; see :meth:`modicum.run.Run.evaluate` for what each means."""
+
+    split: str | None = None
+    name: str | None = None
+    device: str | None = None
+    skip_broken: bool = False
+    workers: int | None = None
+    stores: Path | None = None
+    reading: Mapping[str, Any] = field(default_factory=dict)
+    """``columns``, ``pairs``, ``images``, ``split_lists``, ``allow_outside`` where they differ from the run's."""
+
+
+def evaluate_run(
+    folder: RunFolder, weights: str | None, data: str | Path, settings: EvaluationSettings
+) -> dict[str, Any]:
+    """Writes ``evaluations/<name>/`` and returns the content of its ``metrics.json``; see
+    :meth:`modicum.run.Run.evaluate`.
+    """
+    recipe, task, method = load_method(folder, weights)
+    check_predicts(folder, task)
+    own = reading(recipe.data, data, settings.skip_broken, settings.reading)
+    recipe = recipe.model_copy(update={"data": own})
+    manifest, split = rows_to_evaluate(read_manifest(recipe.data, recipe.task), settings.split)
+    title = evaluation_name(settings.name, manifest.name, split)
+    place = folder.evaluation(title)
+    prepared = _prepared(manifest, task, recipe, settings, folder.stores, place / "broken.csv")
+    with folder.locked():
+        content = evaluate_rows(
+            method.predictor(),
+            task,
+            recipe,
+            prepared.manifest,
+            prepared.store,
+            prepared.positions,
+            np.arange(len(prepared.manifest)),
+            chosen_device(settings.device or recipe.device),
+            place,
+            prepared.manifest.name,
+            split,
+            tile=method.tile(),
+            decide=decide_fn(method, prepared.manifest),
+        )
+        facts = prepared.store.facts
+        content["seen"] = _seen(folder, (facts[position].sha256 for position in prepared.positions))
+        write_json(place / "metrics.json", content)
+        _add_to_metrics(folder, title, content)
+    if seen := sum(content["seen"].values()):
+        say(
+            f"these scores are optimistic: {seen} of {content['images']} images were in the training data; "
+            "evaluate images that the run has not seen"
+        )
+    return content
+
+
+def _prepared(
+    manifest: Manifest,
+    task: Task,
+    recipe: Recipe,
+    settings: EvaluationSettings,
+    own_stores: Path,
+    broken_csv: Path,
+) -> PreparedData:
+    """Decoded images; where the task is dense, with what they are compared with, checked as before a training."""
+    kept, cores = settings.stores or own_stores, settings.workers
+    cores = usable_cores() if cores is None else cores
+    images = store_settings(recipe.image, recipe.task, recipe.options)
+    manifest, store, positions = stored(manifest, images, kept, cores, settings.skip_broken, broken_csv)
+    prepared = PreparedData(manifest, store, positions, [])
+    if isinstance(task, DenseTask):
+        return with_auxiliary_images(prepared, task, recipe, kept, cores, broken_csv)
+    return prepared
+
+
+def _add_to_metrics(folder: RunFolder, title: str, content: Mapping[str, Any]) -> None:
+    if not folder.metrics.is_file():
+        raise InputError(f"run '{folder.name}' has no metrics yet", "finish it with --resume")
+    overall = read_json(folder.metrics)
+    overall["evaluations"][title] = dict(content)
+    write_json(folder.metrics, overall)
+
+
+def _seen(folder: RunFolder, digests: Iterable[str]) -> dict[str, int]:
+    """How many of these images the run learned from (``train``) or chose its weights by (``val``)."""
+    table = Manifest.read_saved(folder.manifest, Path()).table
+    if "sha256" not in table:  # a run of an older version
+        return {}
+    used = table[table["split"].isin(["train", "val"])]
+    splits = dict(zip(used["sha256"], used["split"], strict=True))
+    return dict(Counter(splits[digest] for digest in digests if digest in splits))
+
+
+def reading(own: DataSettings, data: str | Path, skip_broken: bool, given: Mapping[str, Any]) -> DataSettings:
+    """How other data are read: as the run's own where nothing else is said and it applies."""
+    # Boxes are learned from, and nothing is measured by them; a file of them would not know other images.
+    columns = {role: column for role, column in own.columns.items() if role != "boxes"}
+    changed = {"source": str(data), "skip_broken": skip_broken, "images": None, "split_lists": None}
+    changed |= {"columns": columns, **given}
+    if not Path(data).is_dir():
+        changed.setdefault("pairs", None)  # a table names both itself
+    elif changed.get("pairs", own.pairs) is not None:
+        changed["columns"] = given.get("columns", {})
+    return own.model_copy(update=changed)
+
+
+def evaluation_name(asked: str | None, data: str, split: str | None) -> str:
+    """The folder of an evaluation; never that of one that the training made."""
+    if asked in SPLITS:
+        raise InputError(
+            f"evaluation name '{asked}' is the training's own",
+            f"choose another --name, such as {data}-{asked}",
+        )
+    name = asked or (f"{data}-{split}" if split else data)
+    return plain_name(f"data-{name}" if name in SPLITS or not name else name)
+
+
+def rows_to_evaluate(manifest: Manifest, split: str | None) -> tuple[Manifest, str | None]:
+    """The rows of a split, and its name: ``test`` by default where the data has one, else all rows and None.
+
+    Raises:
+        InputError: there is no such split.
+    """
+    table = manifest.table
+    # Words that are none of the known splits can be asked for by name.
+    columns = [name for name in ("split", OTHER_SPLIT) if name in table]
+    splits = {word for name in columns for word in table[name].dropna()}
+    if split in {"all", ""} or (split is None and "test" not in splits):
+        return manifest, None
+    split = split or "test"
+    if split not in splits:
+        split = split_of(split) or split
+    if split not in splits:
+        there = ", ".join(sorted(splits)) or "none"
+        raise InputError(
+            f"{manifest.source}: there is no split '{split}'", f"splits: {there}; or pass --split all"
+        )
+    return manifest.subset((table[columns] == split).any(axis=1).to_numpy(dtype=bool)), split
