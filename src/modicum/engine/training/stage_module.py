@@ -205,7 +205,7 @@ class StageModule(lightning.LightningModule):
             if self.average is not None:
                 self.average.update()
             self._account_memory()
-        self.watch.end_work(len(batch["position"]) * self.trainer.world_size)
+        self.watch.end_work(len(batch["row"]) * self.trainer.world_size)
         self.progress.seconds += time.perf_counter() - began
         if steps_now:
             self.watch.pause()
