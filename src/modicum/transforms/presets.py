@@ -36,6 +36,15 @@ PRESETS: Mapping[str, tuple[Operation, ...]] = MappingProxyType(
             Rotate(degrees=(-180, 180)),
             Translate(fraction=0.2),
         ),
+        # The same of both eyes of a patient: there the release crops before it changes colours.
+        "fundus_both_eyes": (
+            HorizontalFlip(p=0.5),
+            VerticalFlip(p=0.5),
+            RandomResizedCrop(area=(0.87, 1.15), aspect=(0.7, 1.3)),
+            ColorJitter(brightness=0.2, contrast=0.2),
+            Rotate(degrees=(-180, 180)),
+            Translate(fraction=0.2),
+        ),
         # A chest radiograph is never upside down, and a mirrored one has the heart on the wrong side.
         "chest": (
             Rotate(degrees=(-10, 10)),
