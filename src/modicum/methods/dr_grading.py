@@ -18,6 +18,7 @@ from modicum.methods.decision import Decision, Rows
 from modicum.methods.stages import Targets
 from modicum.methods.supervised import SupervisedStage
 from modicum.nn import Backbone, Classifier
+from modicum.nn.grad_cam import grad_cam
 from modicum.nn.maxout import fusion_head
 from modicum.tasks.base import Batch
 
@@ -62,6 +63,13 @@ class FeaturesAndGrade(nn.Module):
     def forward(self, images: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch both"]:
         features = self.network.backbone(images)
         return torch.cat([features, self.network.head(features)], 1)
+
+    def explain(
+        self, image: Float[Tensor, "1 c h w"], output: int
+    ) -> tuple[Float[Tensor, "1 1 rows columns"], str] | None:
+        """Where the eye's own grade comes from."""
+        found = grad_cam(self.network, image, output)
+        return None if found is None else (found, "Grad-CAM of this eye alone")
 
 
 class BothEyesStage(SupervisedStage):
