@@ -97,7 +97,8 @@ def test_only_the_head_learns_and_batch_statistics_stay(size):
         sum(update.losses(pair_batch(size)).values()).backward()
         optimizer.step()
     changed = {name for name, value in both.state_dict().items() if not torch.equal(value, before[name])}
-    assert changed and all(name.startswith("head.") for name in changed)
+    assert changed
+    assert all(name.startswith("head.") for name in changed)
     if size > 1:  # one image can leave a unit of the maxout without a gradient
         assert changed == {name for name in before if name.startswith("head.")}
     assert all(p.grad is None for name, p in both.named_parameters() if not name.startswith("head."))
@@ -127,7 +128,9 @@ def test_an_eye_is_graded_with_its_fellow_in_its_own_place_first():
         alone = one.network(images)
     assert torch.allclose(decision.outputs[[0]], first, atol=1e-6)
     assert torch.allclose(decision.outputs[[1]], second, atol=1e-6)
-    assert torch.allclose(decision.outputs[[4]], third, atol=1e-6), "the fellow of a second photograph of an eye"
+    assert torch.allclose(decision.outputs[[4]], third, atol=1e-6), (
+        "the fellow of a second photograph of an eye"
+    )
     assert not torch.allclose(first, second), "the order of the eyes matters"
     assert torch.allclose(decision.outputs[2:4], alone[2:4], atol=1e-6), "without a fellow: the eye alone"
     assert decision.columns["fellow_missing"].tolist() == [False, False, True, True, False]
@@ -177,4 +180,6 @@ def test_examples_show_where_the_grade_of_the_eye_comes_from():
     made.stages()[1].eval()
     image = torch.rand(1, 3, 96, 96)
     found, name = made.predictor().explain(image, 0)
-    assert found.shape == (1, 1, 3, 3) and "alone" in name and torch.isfinite(found).all()
+    assert found.shape == (1, 1, 3, 3)
+    assert "alone" in name
+    assert torch.isfinite(found).all()

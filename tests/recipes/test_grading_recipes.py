@@ -17,10 +17,21 @@ def resolved(name: str):
 def test_the_reference_is_the_published_table():
     recipe = resolved("dr/reference")
     one = recipe.training_of("one_eye")
-    assert (one.optimizer, one.momentum, one.nesterov, one.lr, one.weight_decay) == ("sgd", 0.9, True, 1e-3, 5e-4)
+    assert (one.optimizer, one.momentum, one.nesterov, one.lr, one.weight_decay) == (
+        "sgd",
+        0.9,
+        True,
+        1e-3,
+        5e-4,
+    )
     assert (one.epochs, one.batch_size, one.warmup_epochs, one.clip_norm) == (25, 16, 0, 0)
     assert (one.schedule, one.schedule_by, one.min_lr, one.ema_decay) == ("cosine", "epoch", 0, 0)
-    assert (one.loss, one.sampling, one.class_weights, one.monitor) == ("mse", "natural", "none", "quadratic_kappa")
+    assert (one.loss, one.sampling, one.class_weights, one.monitor) == (
+        "mse",
+        "natural",
+        "none",
+        "quadratic_kappa",
+    )
     assert (recipe.image.size, recipe.backbone.name, recipe.seed) == ((512, 512), "resnet50", 1)
     assert recipe.backbone.mean == (0.425753653, 0.297374517, 0.212937579)
     assert recipe.backbone.std == (0.276702310, 0.202405274, 0.168624178)
@@ -30,7 +41,13 @@ def test_the_reference_is_the_published_table():
 def test_both_eyes_are_learned_with_the_published_settings():
     recipe = resolved("dr/both_eyes")
     both, one = recipe.training_of("both_eyes"), recipe.training_of("one_eye")
-    assert (both.lr, both.schedule, both.epochs, both.batch_size, both.clip_norm) == (0.02, "constant", 50, 64, 1)
+    assert (both.lr, both.schedule, both.epochs, both.batch_size, both.clip_norm) == (
+        0.02,
+        "constant",
+        50,
+        64,
+        1,
+    )
     assert (both.momentum, both.nesterov, both.weight_decay, both.loss) == (0.9, True, 5e-4, "mse")
     assert one == resolved("dr/reference").training_of("one_eye")
     names = [operation.name for operation in PRESETS[both.augment]]
@@ -52,5 +69,6 @@ def test_the_method_alone_has_the_recipes_settings():
 @pytest.mark.parametrize("name", NAMES)
 def test_each_is_one_line_with_its_source(name):
     recipe = shipped_recipes()[name]
-    assert "\n" not in recipe.summary and "Diagnostics 2023" in recipe.source
+    assert "\n" not in recipe.summary
+    assert "Diagnostics 2023" in recipe.source
     assert resolved(name).method == "dr_grading"

@@ -5,7 +5,7 @@ systematic investigation" (Diagnostics 2023, 13, 1664; arXiv 2110.14160), sectio
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from modicum.methods.base import Context, Method, MethodConfig, Stage, TrainStage, Update
+from modicum.methods.base import Context, Method, MethodConfig, Stage, Update
 from modicum.methods.decision import Decision, Rows
 from modicum.methods.stages import Targets
 from modicum.methods.supervised import SupervisedStage
@@ -121,7 +121,9 @@ class DrGrading(Method):
     """One eye, then both."""
 
     name: ClassVar[str] = "dr_grading"
-    summary: ClassVar[str] = "grade fundus photographs by a severity score, first one eye, then both of a patient"
+    summary: ClassVar[str] = (
+        "grade fundus photographs by a severity score, first one eye, then both of a patient"
+    )
     source: ClassVar[str] = "Huang et al., Diagnostics 2023, 13, 1664 (arXiv 2110.14160)"
     tasks: ClassVar[tuple[str, ...]] = ("classification",)
     Config: ClassVar[type[MethodConfig]] = DrGradingConfig
@@ -158,7 +160,7 @@ class DrGrading(Method):
         "mean": (0.425753653, 0.297374517, 0.212937579),
         "std": (0.276702310, 0.202405274, 0.168624178),
     }
-    decides_over: ClassVar[str] = "set"
+    decides_over: ClassVar[Literal["image", "set"]] = "set"
 
     def __init__(self, config: DrGradingConfig, context: Context) -> None:
         super().__init__(config, context)
