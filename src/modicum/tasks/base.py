@@ -254,6 +254,10 @@ class Task(ABC):
 class ImageLevelTask(Task):
     """A task whose prediction is a few numbers an image: rows of one table."""
 
+    def averaged(self, outputs: Float[Tensor, "members n outputs"]) -> Float[Tensor, "n outputs"]:
+        """The outputs of several networks as those of one: their mean, before anything is decided by it."""
+        return outputs.mean(0)
+
     @abstractmethod
     def prediction_table(self, activated: np.ndarray) -> pd.DataFrame:
         """Columns of a predictions file for images without labels."""
