@@ -18,7 +18,7 @@ from modicum.methods.decision import Decision, Rows
 from modicum.methods.stages import Targets
 from modicum.methods.supervised import SupervisedStage
 from modicum.nn import Backbone, Classifier
-from modicum.nn.grad_cam import grad_cam
+from modicum.nn.attribution import grad_cam, input_gradient
 from modicum.nn.maxout import fusion_head
 from modicum.tasks.base import Batch
 
@@ -68,8 +68,10 @@ class FeaturesAndGrade(nn.Module):
         self, image: Float[Tensor, "1 c h w"], output: int
     ) -> tuple[Float[Tensor, "1 1 rows columns"], str] | None:
         """Where the eye's own grade comes from."""
-        found = grad_cam(self.network, image, output)
-        return None if found is None else (found, "Grad-CAM of this eye alone")
+        if (found := grad_cam(self.network, image, output)) is not None:
+            return found, "Grad-CAM of this eye alone"
+        found = input_gradient(self.network, image, output)
+        return None if found is None else (found, "input gradient of this eye alone")
 
 
 class BothEyesStage(SupervisedStage):

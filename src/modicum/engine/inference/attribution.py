@@ -18,7 +18,7 @@ from modicum.engine.inference.predictor_calls import predictor_outputs
 from modicum.engine.inputs.batches import to_unit_range
 from modicum.engine.run_folder import write_json
 from modicum.nn import Classifier
-from modicum.nn.grad_cam import grad_cam
+from modicum.nn.attribution import grad_cam, input_gradient
 from modicum.progress import say
 from modicum.tasks import Example
 
@@ -58,16 +58,8 @@ def attribution_map(
             found = grad_cam(network, image, output)
             if found is not None:
                 return _normalised(found, image), "Grad-CAM"
-        pixels = image.detach().clone().requires_grad_(True)
-        outputs = predictor_outputs(network, pixels, [name], seed)
-        if not outputs.requires_grad or output >= outputs.shape[1]:
-            return None
-        (gradient,) = torch.autograd.grad(outputs[0, output], pixels, allow_unused=True)
-    if gradient is None:
-        return None
-    magnitude = gradient.abs().amax(1, keepdim=True)
-    size = max(3, round(max(image.shape[-2:]) / 24) | 1)
-    return _normalised(F.avg_pool2d(magnitude, size, stride=1, padding=size // 2), image), "input gradient"
+        found = input_gradient(lambda pixels: predictor_outputs(network, pixels, [name], seed), image, output)
+    return None if found is None else (_normalised(found, image), "input gradient")
 
 
 def _normalised(values: Tensor, image: Tensor) -> Float[Tensor, "h w"]:

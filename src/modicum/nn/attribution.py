@@ -1,8 +1,11 @@
-"""Grad-CAM: where a classifier's last feature map speaks for an output."""
+"""Where in an image an output comes from: Grad-CAM of a classifier, and the gradient at the pixels of any network."""
+
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional as F
 
 from modicum.nn.classifier import Classifier
 
@@ -36,3 +39,22 @@ def grad_cam(
     if not torch.any(weights):
         return None
     return (weights * planes).sum(1, keepdim=True).relu().detach()
+
+
+def input_gradient(
+    network: Callable[[Tensor], Tensor], image: Float[Tensor, "1 c h w"], output: int
+) -> Float[Tensor, "1 1 h w"] | None:
+    """The gradient of an output at each pixel: the largest magnitude over channels, smoothed over a 24th of the image.
+
+    None where there is no such output, or it does not depend on the pixels by gradients.
+    """
+    with torch.enable_grad():
+        pixels = image.detach().clone().requires_grad_(True)
+        outputs = network(pixels)
+        if not outputs.requires_grad or output >= outputs.shape[1]:
+            return None
+        (gradient,) = torch.autograd.grad(outputs[0, output], pixels, allow_unused=True)
+    if gradient is None:
+        return None
+    size = max(3, round(max(image.shape[-2:]) / 24) | 1)
+    return F.avg_pool2d(gradient.abs().amax(1, keepdim=True), size, stride=1, padding=size // 2)
