@@ -55,6 +55,8 @@ class Task(ABC):
     """All metrics that tasks of this kind may report (:mod:`modicum.tasks.metric`)."""
     needs_labels: ClassVar[bool] = True
     """Whether images without a label are left out where others have one."""
+    evaluated: ClassVar[bool] = True
+    """Whether a finished run is evaluated on its validation and test images. An encoder predicts nothing."""
     levels: ClassVar[int] = 256
     """Number of grey levels of stored images; see :class:`~modicum.data.prepared.StoreSettings`."""
     kind: str
