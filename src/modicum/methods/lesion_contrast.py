@@ -67,7 +67,7 @@ class ContrastStage(TrainStage):
     name = "contrast"
     scored = False
     learns_from_none = (
-        "give boxes of lesions with --boxes (a file or column); or learn without: --set views=random or views=whole"
+        "name the boxes with --boxes, or learn without: --set views=random or --set views=whole"
     )
 
     def __init__(self, encoder: Backbone, config: LesionContrastConfig) -> None:
