@@ -70,5 +70,18 @@ def test_the_method_alone_has_the_recipes_settings():
 def test_each_is_one_line_with_its_source(name):
     recipe = shipped_recipes()[name]
     assert "\n" not in recipe.summary
-    assert "Diagnostics 2023" in recipe.source
-    assert resolved(name).method == "dr_grading"
+    assert "Huang et al." in recipe.source
+    assert resolved(name).method in ("dr_grading", "lesion_contrast")
+
+
+def test_lesion_contrast_is_the_published_table():
+    recipe = resolved("dr/lesion_contrast")
+    training = recipe.training_of("contrast")
+    assert (training.batch_size, training.epochs, training.lr) == (768, 1000, 0.02), (
+        "786 is a slip of the release"
+    )
+    assert (training.schedule, training.schedule_by, training.validate_every) == ("cosine", "epoch", 10)
+    assert recipe.data.box_options == {"max_side": 128, "border": 5, "above_score": 0.8}
+    by_method = make_recipe("photographs", "lesion_contrast", {})
+    assert by_method.training == recipe.training
+    assert by_method.config == recipe.config

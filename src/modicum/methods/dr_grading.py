@@ -134,6 +134,7 @@ class DrGrading(Method):
         "momentum": 0.9,
         "nesterov": True,
         "weight_decay": 5e-4,
+        "schedule_by": "epoch",
         "warmup_epochs": 0,
         "loss": "mse",
     }
@@ -143,7 +144,6 @@ class DrGrading(Method):
             "batch_size": 16,
             "lr": 1e-3,
             "schedule": "cosine",
-            "schedule_by": "epoch",
             "clip_norm": 0.0,
             "augment": "fundus",
         },

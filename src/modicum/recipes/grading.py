@@ -1,7 +1,8 @@
-"""Published settings for grading diabetic retinopathy, and the plain setting that its ablation starts from.
+"""Published settings for grading diabetic retinopathy and for pre-training on lesions; the plain setting of an ablation.
 
 ``dr/reference`` and ``dr/both_eyes``: Huang et al., "Identifying the key components in ResNet-50 for diabetic retinopathy
 grading from fundus images: a systematic investigation" (Diagnostics 2023, 13, 1664; arXiv 2110.14160) and its code.
+``dr/lesion_contrast``: Huang et al., "Lesion-based Contrastive Learning" (MICCAI 2021, arXiv 2107.08274) and its code.
 """
 
 from typing import Any
@@ -55,6 +56,7 @@ def _values(size: int, fusion: bool, seed: int, training: dict[str, Any]) -> dic
     }
 
 
+CONTRAST = "Huang et al., MICCAI 2021 (arXiv 2107.08274)"
 RECIPES = (
     ShippedRecipe(
         name="dr/reference",
@@ -76,5 +78,39 @@ RECIPES = (
         source=HUANG,
         weights=None,
         values=_values(128, False, 1, PLAIN),
+    ),
+    ShippedRecipe(
+        name="dr/lesion_contrast",
+        summary="pre-training on 128-pixel patches around lesions: sgd 0.02, 768 images in a batch, 1000 epochs",
+        source=CONTRAST,
+        weights=None,
+        values={
+            "method": "lesion_contrast",
+            "data": {"box_options": {"max_side": 128.0, "border": 5.0, "above_score": 0.8}},
+            "image": {"size": [512, 512], "crop": "fundus"},
+            "backbone": {"name": "resnet50", "mean": MEAN, "std": STD},
+            "training": {
+                "optimizer": "sgd",
+                "momentum": 0.9,
+                "nesterov": True,
+                "weight_decay": 5e-4,
+                "lr": 0.02,
+                "epochs": 1000,
+                "batch_size": 768,
+                "schedule": "cosine",
+                "schedule_by": "epoch",
+                "warmup_epochs": 0.0,
+                "clip_norm": 0.0,
+                "augment": "none",
+                "validate_every": 10,
+            },
+            "config": {
+                "views": "lesions",
+                "patch": 128,
+                "temperature": 0.07,
+                "patch_augment": "lesion_patch",
+            },
+            "seed": 1,
+        },
     ),
 )
