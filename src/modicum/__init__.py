@@ -14,7 +14,7 @@ from modicum import _torchvision_schemas
 from modicum.version import __version__
 
 if TYPE_CHECKING:
-    from modicum.api import Run, fit, load
+    from modicum.api import Run, ensemble, fit, load
     from modicum.comparison.compare import compare
     from modicum.engine.inference.load_exported import load_exported
     from modicum.methods.checks import check_method
@@ -25,6 +25,7 @@ __all__ = [
     "__version__",
     "check_method",
     "compare",
+    "ensemble",
     "fit",
     "load",
     "load_exported",
@@ -37,6 +38,7 @@ _PLACES = {
     "Run": "modicum.api:Run",
     "check_method": "modicum.methods.checks:check_method",
     "compare": "modicum.comparison.compare:compare",
+    "ensemble": "modicum.api:ensemble",
     "fit": "modicum.api:fit",
     "load": "modicum.api:load",
     "load_exported": "modicum.engine.inference.load_exported:load_exported",

@@ -1,6 +1,7 @@
 """The Python API of modicum: ``load``, ``fit`` and ``Run``. The command line calls the same functions."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +18,7 @@ from modicum.errors import InputError
 from modicum.progress import say
 from modicum.run import Run
 
-__all__ = ["Run", "fit", "load"]
+__all__ = ["Run", "ensemble", "fit", "load"]
 
 
 def load(source: str | Path, **options: Any) -> Manifest:
@@ -108,6 +109,55 @@ def fit(
         if write_report:
             run.report()
         _packed(run, self_contained)
+    return run
+
+
+def ensemble(
+    runs: Sequence[str | Path],
+    *,
+    name: str,
+    folder: str | Path | None = None,
+    stores: str | Path | None = None,
+    workers: int | None = None,
+    device: str | None = None,
+    overwrite: bool = False,
+    write_report: bool = True,
+) -> Run:
+    """Makes a run whose prediction is the mean of several runs, before anything is decided by it.
+
+    Severity scores are averaged, and probabilities of classes and findings. The new run folder holds all weights; it
+    predicts, evaluates, reports and exports like any other.
+
+    Args:
+        runs: finished runs of the same task and classes, with the same settings of images and the same split.
+        name: name of the new run folder.
+        folder: folder of all runs; the first run's by default.
+        stores: folder of decoded images; ``.stores`` beside the runs by default.
+        workers: processes that decode images; one a core by default.
+        device: where to compute.
+        overwrite: delete a run folder with that name first.
+        write_report: whether to write ``report.html``.
+
+    Raises:
+        InputError: runs that do not go together.
+    """
+    from modicum.engine.ensemble import ensemble_runs
+
+    paths = [Path(run) for run in runs]
+    place = Path(folder) if folder is not None else (paths[0].parent if paths else Path("runs"))
+    made = RunFolder(place / plain_name(name))
+    if overwrite and made.recipe.is_file():
+        _remove(made)
+    ensemble_runs(
+        paths,
+        made,
+        stores=Path(stores) if stores else place / STORES,
+        workers=usable_cores() if workers is None else workers,
+        device=device,
+    )
+    run = Run(made)
+    if write_report:
+        run.report()
     return run
 
 

@@ -23,6 +23,7 @@ from modicum.data.boxes import (
 )
 from modicum.data.boxes.boxes import turned_boxes
 from modicum.data.boxes.column import with_checked_cells
+from modicum.data.boxes.stored import selected
 from modicum.data.checks.scan import scan
 from modicum.data.image import ImageRef
 from modicum.data.layouts import load_manifest
@@ -352,3 +353,56 @@ def test_boxes_without_classes_are_all_of_class_0():
     source = BoxSource.of_rows([Boxes(RNG.random((2, 4), np.float32)), None])
     assert source.class_names == ()
     assert source.of(np.array([1, 0]))["box_classes"].tolist() == [[-1, -1], [0, 0]]
+
+
+# Which boxes are learned from -------------------------------------------------------------------------------------
+
+
+def kept(box, score=0.9, **rules) -> bool:
+    found = selected(
+        np.array([box], np.float32), np.array([score], np.float32), Placement.of((512, 512), (512, 512)),
+        BoxOptions.of(rules),
+    )  # fmt: skip
+    return all(mask[0] for mask in found.values())
+
+
+PUBLISHED = {"max_side": 128, "border": 5, "above_score": 0.8}
+
+
+@pytest.mark.parametrize(
+    ("box", "score", "expected"),
+    [
+        ((100, 100, 228, 228), 0.9, True),
+        ((100, 100, 228.01, 228), 0.9, False),
+        ((100, 100, 228, 228.01), 0.9, False),
+        ((100, 100, 120, 120), 0.8, False),
+        ((100, 100, 120, 120), 0.8001, True),
+        ((5, 100, 20, 120), 0.9, False),
+        ((5.01, 5.01, 20, 120), 0.9, True),
+        ((100, 5, 120, 20), 0.9, False),
+        ((490, 100, 507, 120), 0.9, False),
+        ((490, 490, 506.99, 506.99), 0.9, True),
+        ((100, 490, 120, 507), 0.9, False),
+    ],
+)
+def test_the_published_rules_hold_at_every_boundary(box, score, expected):
+    assert kept(box, np.float32(score) if score != 0.8 else 0.8, **PUBLISHED) == expected
+
+
+def test_rules_are_of_the_stored_image_whatever_the_files_shape():
+    """The release's export swaps width and height of images that are not square."""
+    placement = Placement.of((300, 600), (512, 512))
+    box = np.array(
+        [[3, 10, 153, 85]], np.float32
+    )  # 150 x 75 pixels of the file: 128 x 128 of the stored image
+    xyxy = stored_boxes(box, placement)
+    np.testing.assert_allclose(xyxy, [[2.56, 17.0667, 130.56, 145.0667]], rtol=1e-5)
+    found = selected(xyxy, None, placement, BoxOptions(max_side=128.001, border=5, above_score=0.8))
+    assert {rule: mask[0] for rule, mask in found.items()} == {"max_side": True, "border": False}
+
+
+def test_no_rule_is_applied_unless_it_is_asked_for():
+    assert kept((0, 0, 512, 512), 0.0)
+    with pytest.raises(InputError, match="box option border is -1"):
+        BoxOptions(border=-1)
+    assert BoxOptions.parse("border=5,above_score=0.5") == {"border": 5, "above_score": 0.5}

@@ -31,6 +31,7 @@ MASKS = Segmentation(
     {"mask": MaskCodes("binary", ("vessel",), {"vessel": ((1, 255),), "background": ((0, 0),)})},
     SegmentationOptions(),
 )
+GRADES = Classification("multi-class", ("0", "1", "2"), ordered=True, output="score")
 SMALL_GAN = {"width": 4, "blocks": 1, "discriminator_width": 4, "registration_width": 4, "image_size": 32}
 SMALL_DECODER = {"backbone": "test_resnet", "weights": "random", "architecture": "unet", "image_size": 32}
 SMALL_ENCODER = {
@@ -55,6 +56,8 @@ def usual(method: str) -> tuple[Task, dict[str, Any]]:
         return ImageText(options, vocabulary=words), {**SMALL_ENCODER, **SMALL_REPORTS}
     if method in {"fpt", "fpt_plus"}:
         return CLASSES, SMALL_FPT
+    if method == "dr_grading":
+        return GRADES, {"backbone": "test_resnet", "weights": "random", "image_size": 32}
     return CLASSES, {"backbone": "test_vit", "weights": "random", "image_size": 32}
 
 

@@ -8,6 +8,7 @@ from modicum.losses import (
     cross_entropy,
     grade_regression_loss,
     masked_bce_with_logits,
+    nt_xent,
     pixel_bce_with_logits,
     pixel_cross_entropy,
     quadratic_kappa_loss,
@@ -47,6 +48,7 @@ def pixels(scores: torch.Tensor, rows: dict[str, torch.Tensor]) -> torch.Tensor:
 
 
 LOSSES = {
+    "nt_xent": lambda s, r: nt_xent(s, s + 0.3 * r["x"], 0.3),
     "cross_entropy": lambda s, r: cross_entropy(s, r["label"]),
     "weighted_cross_entropy": lambda s, r: cross_entropy(s, r["label"], WEIGHTS),
     "smoothed_cross_entropy": lambda s, r: cross_entropy(s, r["label"], WEIGHTS, 0.1),

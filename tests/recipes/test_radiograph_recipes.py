@@ -116,7 +116,7 @@ def test_steps_of_mrm_are_met_to_half_an_epoch(line):
 
 
 def test_there_are_eighteen_of_lora_and_twelve_of_full_fine_tuning():
-    methods = [resolved(name).method for name in shipped_recipes()]
+    methods = [resolved(name).method for name in shipped_recipes() if name.startswith("cxr/")]
     assert (methods.count("lora"), methods.count("full"), len(methods)) == (18, 12, 30)
     assert all("\n" not in recipe.summary and recipe.source for recipe in shipped_recipes().values())
 

@@ -1,57 +1,88 @@
-"""Windows that augmentation cuts from training images."""
+"""Patches around boxes: they contain the box, and by the recommended rule lie inside the image."""
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from modicum.transforms import Augmentation
+from modicum.transforms.patches import cut_patches, patch_corners
 
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def places(count=4, height=40, width=56):
-    """Images whose pixels say where they are: row + 1 in the first channel and column + 1 in the second, in 64ths."""
-    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    image = torch.stack((rows + 1, columns + 1, rows)).float().div(64)
-    return {"image": image.repeat(count, 1, 1, 1), "mask": torch.ones(count, 1, height, width)}
+SIZE, SIDE = 512, 128
 
 
-@pytest.mark.parametrize("operations", ["none", [{"name": "random_scale_crop", "p": 0.0}]])
-def test_a_patch_is_a_window_of_the_image_pixel_by_pixel(operations):
-    cut = Augmentation(operations, (40, 56), patch=(16, 24))(places(), seeded())
-    assert cut["image"].shape == (4, 3, 16, 24)
-    assert cut["mask"].shape == (4, 1, 16, 24)
-    rows, columns = (cut["image"][:, channel] * 64 for channel in (0, 1))
-    assert torch.allclose(rows[:, 1:] - rows[:, :-1], torch.ones(4, 15, 24), atol=1e-3)
-    assert torch.allclose(columns[:, :, 1:] - columns[:, :, :-1], torch.ones(4, 16, 23), atol=1e-3)
-    assert torch.allclose(rows, rows.round(), atol=1e-3)  # nothing between pixels
+def draws(count, seed=0):
+    return torch.rand(count, 2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def test_patches_reach_every_place_of_the_image():
-    cut = Augmentation("none", (40, 56), patch=16)(places(400), seeded())
-    corners = (cut["image"][:, :2, 0, 0] * 64).round().long() - 1
-    assert corners.min(0).values.tolist() == [0, 0]
-    assert corners.max(0).values.tolist() == [40 - 16, 56 - 16]
+def corners_of(box, count=4000, placement="published"):
+    boxes = torch.tensor([box], dtype=torch.float64).expand(count, 4)
+    return patch_corners(boxes, (SIZE, SIZE), SIDE, draws(count), placement)
 
 
-def test_an_image_that_is_squeezed_comes_to_the_working_size_before_it_is_cut():
-    whole = places(8, 80, 112)
-    cut = Augmentation(["resize"], (40, 56), patch=16)(whole, seeded())
-    rows = cut["image"][:, 0] * 64
-    assert torch.allclose(rows[:, 1:] - rows[:, :-1], torch.full((8, 15, 16), 2.0), atol=1e-2)
+def contains(corners, boxes):
+    return (corners <= boxes[:, :2]).all() and (corners + SIDE >= boxes[:, 2:]).all()
 
 
-def test_beyond_a_smaller_image_there_is_black_that_is_in_no_mask():
-    batch = places(2, 24, 24) | {"fov": torch.ones(2, 1, 24, 24, dtype=torch.bool)}
-    cut = Augmentation("none", 24, patch=32)(batch, seeded())
-    assert cut["image"].shape == (2, 3, 32, 32)
-    assert cut["fov"].dtype == torch.bool
-    assert cut["fov"].sum((1, 2, 3)).tolist() == [24 * 24] * 2
-    assert torch.equal(cut["image"][:, 1:2] > 0, cut["fov"])
+@pytest.mark.parametrize("placement", ["inside", "published"])
+def test_ten_thousand_boxes_are_contained(placement):
+    generator = torch.Generator().manual_seed(3)
+    count = 10_000
+    extent = 1 + torch.rand(count, 2, generator=generator, dtype=torch.float64) * (SIDE - 1)
+    extent[::4] = extent[::4].round()
+    begin = torch.rand(count, 2, generator=generator, dtype=torch.float64) * (SIZE - extent)
+    begin[::2] = begin[::2].floor()
+    boxes = torch.cat([begin, begin + extent], 1)
+    fits = (boxes[:, 2:].ceil() - boxes[:, :2].floor() <= SIDE).all(
+        1
+    )  # a box between pixels may need 129 of them
+    boxes = boxes[fits]
+    corners = patch_corners(boxes, (SIZE, SIZE), SIDE, draws(len(boxes)), placement)
+    if placement == "inside":
+        assert contains(corners, boxes)
+        assert corners.min() >= 0
+        assert corners.max() <= SIZE - SIDE
+    else:
+        whole = (boxes == boxes.round()).all(1)
+        assert contains(corners[whole], boxes[whole])
 
 
-def test_without_a_patch_nothing_has_changed():
-    batch = places()
-    assert Augmentation("none", (40, 56))(batch, seeded())["image"] is batch["image"]
-    assert Augmentation("segmentation", 32)(batch, seeded())["image"].shape == (4, 3, 32, 32)
+def test_the_published_rule_has_the_published_figures():
+    left = corners_of((200, 200, 220, 230))[:, 0]
+    assert (left.min(), left.max(), len(left.unique())) == (93, 200, 108)
+    assert left.double().mean().item() == pytest.approx(146.3, abs=1.5)
+    left = corners_of((10, 10, 40, 40))[:, 0]
+    assert (left.min(), left.max(), len(left.unique())) == (1, 10, 10)
+    assert len(corners_of((192, 192, 320, 320)).unique(dim=0)) == 1
+
+
+@pytest.mark.parametrize(
+    ("box", "share"),
+    [
+        ((470, 470, 500, 500), 0.016),
+        ((495, 300, 505, 310), 0.058),
+        ((500, 20, 507, 30), 0.042),
+        ((20, 20, 50, 50), 1),
+    ],
+)
+def test_the_published_rule_leaves_the_image_at_right_and_below_and_the_recommended_one_does_not(box, share):
+    def inside(corners):
+        return ((corners >= 0) & (corners + SIDE <= SIZE)).all(1).double().mean().item()
+
+    assert inside(corners_of(box)) == pytest.approx(share, abs=0.012)
+    assert inside(corners_of(box, placement="inside")) == 1
+
+
+def test_the_recommended_rule_draws_all_places_alike():
+    left, counts = corners_of((200, 200, 220, 230), 40_000, "inside")[:, 0].unique(return_counts=True)
+    assert (left.min(), left.max()) == (92, 200)
+    assert counts.min() > 0.75 * 40_000 / 109
+
+
+@given(st.integers(-140, 520), st.integers(-140, 520))
+def test_a_patch_is_the_part_of_the_image_black_outside(left, top):
+    image = torch.arange(1, 1 + 48 * 64, dtype=torch.float32).view(1, 1, 48, 64)
+    patch = cut_patches(image, torch.tensor([[left, top]]), 16)[0, 0]
+    for row, column in ((0, 0), (7, 11), (15, 15)):
+        y, x = top + row, left + column
+        inside = 0 <= y < 48 and 0 <= x < 64
+        assert patch[row, column] == (image[0, 0, y, x] if inside else 0)

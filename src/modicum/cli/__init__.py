@@ -8,7 +8,7 @@ from modicum.cli.about import doctor, methods, recipes
 from modicum.cli.comparing import compare
 from modicum.cli.data import inspect, phantoms
 from modicum.cli.training import demo, fit
-from modicum.cli.using import align, evaluate, export, pack, predict, report, verify
+from modicum.cli.using import align, ensemble, evaluate, export, pack, predict, report, verify
 
 app = typer.Typer(
     name="modicum",
@@ -49,6 +49,7 @@ for command in (
     evaluate,
     report,
     export,
+    ensemble,
     pack,
     verify,
     methods,

@@ -31,8 +31,17 @@ from modicum.console.options import (
 def compare(
     data: Data,
     methods: Annotated[
-        str, typer.Option("--methods", "-m", help="Names, separated by commas; `modicum methods` lists them.")
-    ] = "full,linear",
+        str | None,
+        typer.Option(
+            "--methods",
+            "-m",
+            help="Names, separated by commas; `modicum methods` lists them. By default the recipe's, or full,linear.",
+        ),
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="Settings to start from: a name (`modicum recipes` lists them) or a YAML file."),
+    ] = None,
     seeds: Annotated[int, typer.Option(help="Number of runs of each method, with seeds 0, 1, ...")] = 3,
     lr: Annotated[
         str | None,
@@ -67,6 +76,13 @@ def compare(
             help="Values of a setting, a row each: KEY=V1,V2 or METHOD.KEY=V1,V2 (repeatable: every combination)."
         ),
     ] = None,
+    vary: Annotated[
+        str,
+        typer.Option(
+            help="every: each combination of swept values. one: a reference, and each value alone. stack: then what won "
+            "on validation, one on top of the other."
+        ),
+    ] = "every",
     protocol: Annotated[
         str,
         typer.Option(
@@ -97,6 +113,8 @@ def compare(
 
       modicum compare pairs.csv --methods reggan --sweep mode=p,nc,nc+r
 
+      modicum compare eyes.csv --recipe dr/plain --sweep image_size=256,512 --sweep loss=mse,kappa --vary stack
+
       modicum compare vessels.csv --methods segment,aadg --protocol leave-one-domain-out --batch-size 24
     """
     from rich.console import Console
@@ -114,6 +132,8 @@ def compare(
         seeds=seeds,
         lr=learning_rates(lr),
         sweep=parse_sweeps(sweep or []),
+        vary=vary,
+        recipe=recipe,
         protocol=protocol,
         name=name,
         runs=runs,

@@ -250,6 +250,33 @@ def export(
     typer.echo(str(Run.open(run, weights).export(out, form=form, part=part)))  # type: ignore[arg-type]
 
 
+def ensemble(
+    runs: Annotated[list[Path], typer.Argument(help="Two or more run folders of the same task and classes.")],
+    name: Annotated[str, typer.Option("--name", "-n", help="Name of the new run.")],
+    folder: Annotated[
+        Path | None, typer.Option("--runs", help="Folder of all runs; the first run's by default.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete a run of that name first.")] = False,
+    device: Device = None,
+    workers: Workers = None,
+) -> None:
+    """Join several runs into one whose prediction is their mean; it is used like any other run.
+
+    Severity scores and probabilities are averaged before anything is decided by them. All runs must have the same
+    classes, settings of images and split.
+
+    [bold]Example[/bold]
+
+      modicum ensemble runs/eyes-seed0 runs/eyes-seed1 runs/eyes-seed2 --name eyes-three
+    """
+    from modicum.api import ensemble as join
+    from modicum.console.summary import run_summary
+
+    made = join(runs, name=name, folder=folder, overwrite=overwrite, device=device, workers=workers)
+    for line in run_summary(made.path):
+        typer.echo(line)
+
+
 def pack(run: RunPath, weights: FrozenWeights = None) -> None:
     """Put the frozen backbone's weights into the run folder, so that it can be copied anywhere.
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from modicum.comparison.ablation import stacked
 from modicum.comparison.executors import Executor, choose_executor
 from modicum.comparison.grid import Cell, chosen_rates, search_cells, seed_cells
 from modicum.comparison.image_names import ImageNames
@@ -17,6 +18,7 @@ from modicum.data.processes import usable_cores
 from modicum.engine.devices import chosen_device, process_rank
 from modicum.engine.fit import check_same
 from modicum.engine.inputs.preparation import read_manifest
+from modicum.engine.recipe.given_recipe import given_recipe
 from modicum.engine.recipe.new_recipe import plain_name, run_name
 from modicum.engine.recipe.settings import Recipe
 from modicum.engine.run_folder import STORES, RunFolder
@@ -29,11 +31,13 @@ from modicum.report.sections_by_task import sections_of
 
 def compare(
     data: str | Path,
-    methods: str | Sequence[str] = ("full", "linear"),
+    methods: str | Sequence[str] | None = None,
     *,
     seeds: int = 3,
     lr: float | Sequence[float] = (),
     sweep: Mapping[str, Any] | None = None,
+    vary: str = "every",
+    recipe: str | Path | None = None,
     protocol: str = "split",
     name: str | None = None,
     runs: str | Path = "runs",
@@ -50,13 +54,18 @@ def compare(
 
     Args:
         data: what :func:`modicum.load` reads.
-        methods: names, or one text of names separated by commas; ``modicum methods`` lists them.
+        methods: names, or one text of names separated by commas; ``modicum methods`` lists them. By default that of the
+            recipe, or ``full`` and ``linear``.
         seeds: number of seeds; they are 0, 1, ...
         lr: peak learning rate of all methods; each method's own by default. With several, every method is tried
             with each at the first seed, and the one with the best validation value is used for all seeds.
         sweep: settings and the values that each takes: a list, or a mapping from names to values. Every combination
             is a separate row: ``{"mode": ["nc", "nc+r"]}`` gives ``reggan-mode=nc`` and ``reggan-mode=nc+r``. A key
             ``METHOD.key`` is for that method only.
+        vary: ``every``: each combination of swept values is a row. ``one``: the reference is a row, and each value alone.
+            ``stack``: then the values that won on validation, one on top of the other in the order of ``sweep``.
+        recipe: settings to start from, as for :func:`modicum.fit`; its epochs, batch and image size come before those
+            that a comparison has by default.
         protocol: ``split`` tests on the data's own test split; ``leave-one-domain-out`` on every domain of the column
             ``domain`` in turn, while the others train and validate.
         name: name of the folder in ``runs``; made from the data's name by default.
@@ -81,9 +90,9 @@ def compare(
             "a comparison was started in several processes (torchrun, srun)",
             "start it once, with --parallel N or --executor ray",
         )
-    names = _names(methods)
+    names = _names(methods or given_recipe(recipe).values.get("method") or ("full", "linear"))
     rates = (lr,) if isinstance(lr, int | float) else tuple(lr)
-    request = Request.of(data, names, seeds, rates, settings, sweep, protocol)
+    request = Request.of(data, names, seeds, rates, settings, sweep, protocol, recipe, vary)
     folder = Path(runs) / plain_name(name or run_name(data, "compare"))
     if RunFolder(folder).recipe.is_file():
         raise InputError(f"'{folder}' is a run, not a comparison", "choose another --name")
@@ -160,12 +169,27 @@ class _Cells:
                 self._train(
                     [cell for cell in seed_cells(self.request, chosen) if cell.name not in ended], progress
                 )
+                if self.request.vary == "stack":
+                    total += self._train_stacks(progress)
             except (KeyboardInterrupt, InterruptedRunError) as error:
                 raise InterruptedRunError(
                     f"comparison '{self.folder.name}' stopped; {progress.done} of {total} cells have ended",
                     "resume it with the same command",
                 ) from error
         return write_results(self.request, self.folder, self.errors)
+
+    def _train_stacks(self, progress: CellsProgress) -> int:
+        """Trains the rows in which winners are stacked; returns the number of their cells."""
+        rows = stacked(self.request, self.cells_folder)
+        if not rows:
+            say("fewer than two settings won against the reference on validation: nothing to stack")
+            return 0
+        trained = set(self.request.variants)
+        self.request = replace(self.request, stacks=rows)
+        cells = [cell for cell in seed_cells(self.request, {}) if cell.variant not in trained]
+        progress.add(len(cells))
+        self._train(cells, progress)
+        return len(cells)
 
     def _train(self, cells: Sequence[Cell], progress: CellsProgress) -> None:
         jobs = []
@@ -197,12 +221,16 @@ class _Cells:
             build(folder.path)
         return True
 
+    @property
+    def _recipe(self) -> dict[str, Any]:
+        return {} if self.request.recipe is None else {"recipe": self.request.recipe}
+
     def _job(self, cell: Cell) -> Job:
         return Job(
             cell.name,
             self.request.data,
             self.request.variants[cell.variant].method,
-            self.request.settings_of(cell.variant, cell.seed, cell.lr, cell.fold),
+            {**self.request.settings_of(cell.variant, cell.seed, cell.lr, cell.fold), **self._recipe},
             str(self.cells_folder),
             str(self.stores),
             self.workers,

@@ -101,13 +101,13 @@ def chosen_rates(request: Request, cells: Path) -> dict[str, float | None]:
         folder = RunFolder(cells / cell.name)
         if folder.status.get("state") != "finished":
             continue
-        worth = _validation_worth(folder)
+        worth = validation_worth(folder)
         if worth is not None and worth > best[cell.group][0]:
             best[cell.group] = (worth, cell.lr)
     return {name: lr for name, (_, lr) in best.items()}
 
 
-def _validation_worth(folder: RunFolder) -> float | None:
+def validation_worth(folder: RunFolder) -> float | None:
     """The validation value of a finished run, higher being better; None if it has none.
 
     For a method that keeps its last weights, this is the task's metric on the validation images at the end.

@@ -1,6 +1,5 @@
 """Renders ``compare.html``: one self-contained page, in the style of the reports."""
 
-from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -8,33 +7,26 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
+from modicum.comparison.ablation import effects_figure
+from modicum.comparison.comparison import Comparison
 from modicum.comparison.pareto import pareto_figure
 from modicum.comparison.records import Measure
 from modicum.comparison.request import Request
-from modicum.comparison.table import columns, rows_of
+from modicum.comparison.table import columns, effect_texts, rows_of
 from modicum.report.figures import inline_svg, theme
 from modicum.report.sections_by_task import sections_of
 from modicum.report.words import metric_meaning, metric_text, metric_title, plural, sentence_list
 
 
-def render(
-    request: Request,
-    folder: Path,
-    table: pd.DataFrame,
-    cells: pd.DataFrame,
-    measure: Measure | None,
-    cautions: Sequence[str],
-) -> str:
+def render(request: Request, folder: Path, results: Comparison) -> str:
     """The page as HTML.
 
     Args:
         request: the comparison's request.
         folder: the comparison's folder.
-        table: one row per method.
-        cells: one row per cell.
-        measure: what is compared.
-        cautions: sentences for the box at the top.
+        results: its results.
     """
+    table, cells, measure = results.table, results.cells, results.measure
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -51,7 +43,7 @@ def render(
         "theme": theme(),
         "name": folder.name,
         "subtitle": _subtitle(request),
-        "cautions": cautions,
+        "cautions": results.cautions,
         "columns": shown_columns,
         "rows": [
             {
@@ -66,6 +58,7 @@ def render(
         "efficiencies": [column.title for column in shown_columns if column.title in ("PPE", "PME")],
         "up": measure is None or measure.higher_is_better,
         "figure": _figure(request, table, measure),
+        "effects": _effects(results.effects, measure),
         "cells": [_cell(row, measure) for row in rows_of(cells)],
         "request": (folder / "compare.yaml").read_text(encoding="utf-8"),
     }
@@ -128,6 +121,29 @@ def _figure(request: Request, table: pd.DataFrame, measure: Measure | None) -> M
         measure.higher_is_better,
     )
     return inline_svg(figure, "pareto", f"{title} against peak training memory, one point per method")
+
+
+def _effects(table: pd.DataFrame, measure: Measure | None) -> list[dict[str, Any]]:
+    """By method, the table of effects and its figure."""
+    if measure is None or table.empty:
+        return []
+    title = metric_title(measure.metric)
+    found: list[dict[str, Any]] = []
+    for method, rows in table.groupby("method", sort=False):
+        shown = rows.dropna(subset=["effect"])
+        figure = None
+        if len(shown):
+            figure = inline_svg(
+                effects_figure(shown, title),
+                f"effects-{len(found)}",
+                f"change of {title} by each setting of {method}, with intervals",
+            )
+        texts = [
+            [row["setting"].rpartition(".")[2], row["value"], *effect_texts(row, measure.metric)]
+            for row in rows_of(rows)
+        ]
+        found.append({"method": method, "rows": texts, "figure": figure, "title": title})
+    return found
 
 
 def _cell(row: dict[str, Any], measure: Measure | None) -> dict[str, str]:

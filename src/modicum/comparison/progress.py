@@ -41,6 +41,10 @@ class CellsProgress:
             self._progress_bar.note(", ".join(self._running))
             say(f"{self.done}/{self.total} cells: {name} ended")
 
+    def add(self, cells: int) -> None:
+        """Counts cells that are known only now."""
+        self.total += cells
+
     def skip(self) -> None:
         """Counts a cell that was finished before."""
         self.done += 1

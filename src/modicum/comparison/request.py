@@ -1,7 +1,5 @@
 """The resolved request of a comparison, its checks, and ``compare.yaml``."""
 
-import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,30 +9,27 @@ from typing import Any
 import yaml
 
 from modicum.atomic_files import write_text
+from modicum.comparison.arguments import (
+    by_method,
+    check_sweeps,
+    check_vary,
+    last_part,
+    learning_rates,
+    plain_values,
+    resolved_when_it_starts,
+)
+from modicum.comparison.budget import usual_budget
 from modicum.comparison.protocols import PROTOCOLS, check_protocol
-from modicum.comparison.sweeps import Sweeps, Variant, named_sweeps, variants_of
-from modicum.engine.recipe.new_recipe import make_recipe, usual_task
+from modicum.comparison.sweeps import VARY, Sweeps, Variant, named_sweeps, variants_of
+from modicum.engine.recipe.given_recipe import GivenRecipe, given_recipe
+from modicum.engine.recipe.new_recipe import make_recipe
 from modicum.engine.recipe.settings import Recipe
 from modicum.errors import InputError
-from modicum.methods import method_class, method_entries
-from modicum.tasks import DenseTask, task_class
+from modicum.methods import method_class
 
 SCHEMA = 1
-EPOCHS, BATCH_SIZE, SPLIT_SEED, IMAGE_SIZE = 20, 16, 0, 224
-"""The default budget: the same for all methods, whatever their own defaults are.
-
-For methods that predict images, defaults shared by all of them take precedence: image-to-image networks train with
-other sizes and batches than classifiers.
-"""
-_SHORT = {"image_size": "image.size", "backbone": "backbone.name"}
 # Settings that may change between two calls for the same comparison: where it runs, and how much of it.
 _FREE = ("methods", "seeds", "settings.device", "settings.workers")
-_RESERVED = {
-    "seed": "pass --seeds N for the seeds 0 to N-1, and --set split_seed=S for another split",
-    "devices": "a cell trains on one device; pass --parallel N to use several",
-    "nodes": "a cell trains on one machine; pass --executor ray to use several",
-    "held_out": "pass --protocol leave-one-domain-out to hold out every domain in turn",
-}
 
 
 @dataclass(frozen=True)
@@ -51,6 +46,9 @@ class Request:
         sweeps: settings of which every value has a separate row; they override both.
         protocol: one of :data:`~modicum.comparison.protocols.PROTOCOLS`.
         folds: domains that are held out in turn; known once the data have been read.
+        recipe: the recipe that all cells start from, as for ``modicum fit``; None for the methods' own settings.
+        vary: one of :data:`~modicum.comparison.sweeps.VARY`.
+        stacks: rows in which winners are stacked; known once the others have been trained.
     """
 
     data: str
@@ -62,6 +60,9 @@ class Request:
     sweeps: Sweeps = field(default_factory=dict)
     protocol: str = PROTOCOLS[0]
     folds: tuple[str, ...] = ()
+    recipe: str | None = None
+    vary: str = VARY[0]
+    stacks: tuple[Variant, ...] = ()
 
     @classmethod
     def of(
@@ -73,6 +74,8 @@ class Request:
         settings: Mapping[str, Any],
         sweep: Mapping[str, Any] | None = None,
         protocol: str = PROTOCOLS[0],
+        recipe: str | Path | None = None,
+        vary: str = VARY[0],
     ) -> "Request":
         """Resolves the user's arguments. A key ``METHOD.key`` among settings and sweeps is for that method only.
 
@@ -91,30 +94,48 @@ class Request:
             raise InputError(f"method '{twice[0]}' is named twice", "name each method once")
         if seeds < 1:
             raise InputError(f"--seeds {seeds} is less than 1", "pass for instance --seeds 3")
-        shared, method_settings = _by_method(_plain(settings), methods)
-        lrs = _learning_rates(lrs, shared, method_settings)
-        swept = named_sweeps(_plain(sweep or {}))
-        _check_sweeps(swept, shared, method_settings, lrs)
-        explicit = {_last(key) for key in (*shared, *swept)}
-        budget = _budget(methods, shared.get("task"))
+        shared, method_settings = by_method(plain_values(settings), methods)
+        lrs = learning_rates(lrs, shared, method_settings)
+        swept = named_sweeps(plain_values(sweep or {}))
+        check_sweeps(swept, shared, method_settings, lrs)
+        explicit = {last_part(key) for key in (*shared, *swept)}
+        check_vary(vary, swept, lrs, protocol)
+        given = given_recipe(recipe)
+        budget = usual_budget(methods, shared.get("task") or given.values.get("task"), given)
         if explicit & {"image_size", "size"}:
-            del budget["image_size"]
+            budget.pop("image_size", None)
         shared |= {key: value for key, value in budget.items() if key not in explicit}
-        request = cls(str(data), tuple(methods), seeds, lrs, shared, method_settings, swept, protocol)
+        request = cls(
+            str(data),
+            tuple(methods),
+            seeds,
+            lrs,
+            shared,
+            method_settings,
+            swept,
+            protocol,
+            recipe=None if recipe is None else str(recipe),
+            vary=vary,
+        )
         request._check_fair()
         return request
 
     @cached_property
     def variants(self) -> dict[str, Variant]:
         """The rows of the table by name: each method with every combination of the swept settings."""
-        return {variant.name: variant for variant in variants_of(self.methods, self.sweeps)}
+        rows = (*variants_of(self.methods, self.sweeps, self.vary), *self.stacks)
+        return {variant.name: variant for variant in rows}
+
+    @cached_property
+    def _given(self) -> GivenRecipe:
+        return given_recipe(self.recipe)
 
     def settings_of(self, name: str, seed: int, lr: float | None, fold: str | None = None) -> dict[str, Any]:
         """All settings of one cell of a row, as :func:`modicum.fit` takes them."""
         variant = self.variants[name]
         row_settings = {**self.method_settings.get(variant.method, {}), **variant.settings}
-        named = {_last(key) for key in row_settings}
-        shared = {key: value for key, value in self.settings.items() if _last(key) not in named}
+        named = {last_part(key) for key in row_settings}
+        shared = {key: value for key, value in self.settings.items() if last_part(key) not in named}
         rate = {} if lr is None else {"lr": lr}
         held_out = {} if fold is None else {"held_out": fold}
         return {**shared, **row_settings, **rate, **held_out, "seed": seed}
@@ -129,9 +150,11 @@ class Request:
         """
         method = self.variants[name].method
         cell_settings = self.settings_of(name, seed, lr, fold)
-        settings = {key: value for key, value in cell_settings.items() if not _when_it_starts(key, value)}
+        settings = {
+            key: value for key, value in cell_settings.items() if not resolved_when_it_starts(key, value)
+        }
         try:
-            return make_recipe(self.data, method, settings)
+            return make_recipe(self.data, method, settings, self._given)
         except InputError as error:
             if len(self.methods) == 1 or not error.problem.startswith("unknown setting"):
                 raise
@@ -144,7 +167,7 @@ class Request:
     def fitted(self) -> bool:
         """Whether batch sizes are fitted to memory, so that they may differ between methods."""
         every = [self.settings, *self.method_settings.values(), *(v.settings for v in self.variants.values())]
-        return any(_when_it_starts(key, value) for part in every for key, value in part.items())
+        return any(resolved_when_it_starts(key, value) for part in every for key, value in part.items())
 
     def _check_fair(self) -> None:
         first, *rest = [(name, self.recipe_of(name)) for name in self.variants]
@@ -201,126 +224,11 @@ class Request:
             "lr": list(self.lrs),
             "settings": self.settings,
             "method_settings": self.method_settings,
+            **({"recipe": self.recipe} if self.recipe else {}),
             **({"sweep": self.sweeps} if self.sweeps else {}),
+            **({"vary": self.vary} if self.vary != VARY[0] else {}),
             **({"protocol": self.protocol, "domains": list(self.folds)} if self.folds else {}),
         }
-
-
-def _budget(methods: Sequence[str], task: str | None) -> dict[str, Any]:
-    """Default image size, epochs, batch size and split seed for all methods."""
-    budget: dict[str, Any] = {
-        "image_size": IMAGE_SIZE,
-        "epochs": EPOCHS,
-        "batch_size": BATCH_SIZE,
-        "split_seed": SPLIT_SEED,
-    }
-    classes = [method_class(name) for name in methods]
-    if not issubclass(task_class(task or usual_task(classes[0].tasks)), DenseTask):
-        return budget
-    defaults = [{"image_size": method.image.get("size"), **method.training} for method in classes]
-    for key in ("image_size", "epochs", "batch_size"):
-        values = [list(one[key]) if isinstance(one.get(key), tuple) else one.get(key) for one in defaults]
-        if values[0] is not None and all(value == values[0] for value in values):
-            budget[key] = values[0]
-    return budget
-
-
-def _check_sweeps(
-    swept: Sweeps,
-    shared: Mapping[str, Any],
-    method_settings: Mapping[str, Mapping[str, Any]],
-    lrs: Sequence[float],
-) -> None:
-    """Checks that swept settings are not also set.
-
-    Raises:
-        InputError: one is also set, or is controlled by the comparison itself.
-    """
-    for key in swept:
-        last = _last(key)
-        if remedy := _RESERVED.get(last):
-            raise InputError(f"'{last}' cannot be swept in a comparison", remedy)
-        if any(last == _last(setting) for part in (shared, *method_settings.values()) for setting in part):
-            raise InputError(
-                f"'{last}' is both swept and set", f"pass either --sweep {key}=V1,V2 or --set {key}=VALUE"
-            )
-        if last == "lr" and lrs:
-            raise InputError("the learning rate is given twice", "pass either --lr or --sweep lr=V1,V2")
-
-
-def _by_method(
-    settings: Mapping[str, Any], methods: Sequence[str]
-) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """Separates settings of all methods from those of one method each."""
-    shared: dict[str, Any] = {}
-    by_method: dict[str, dict[str, Any]] = {}
-    method_names = set(method_entries())
-    for key, value in settings.items():
-        head, dot, rest = key.partition(".")
-        if not dot or head not in method_names:
-            shared[key] = value
-        elif head in methods:
-            by_method.setdefault(head, {})[rest] = value
-        else:
-            raise InputError(
-                f"setting '{key}' is for method '{head}', which is not compared",
-                f"add it to --methods (now {', '.join(methods)})",
-            )
-    for part in (shared, *by_method.values()):
-        for key in part:
-            if remedy := _RESERVED.get(_last(key)):
-                raise InputError(f"'{_last(key)}' cannot be set in a comparison", remedy)
-    return shared, by_method
-
-
-def _learning_rates(
-    lrs: Sequence[float], shared: dict[str, Any], method_settings: Mapping[str, Mapping[str, Any]]
-) -> tuple[float, ...]:
-    """The rates to try, from ``lrs`` or the setting ``lr`` (which is removed from ``shared``)."""
-    for key in [key for key in shared if _last(key) == "lr"]:
-        value = shared.pop(key)
-        if lrs:
-            raise InputError("the learning rate is given twice", "pass either --lr or --set lr=VALUE")
-        lrs = value if isinstance(value, list) else [value]
-    for method, settings in method_settings.items():
-        if lrs and any(_last(key) == "lr" for key in settings):
-            raise InputError(
-                f"the learning rate of '{method}' is given twice",
-                f"pass either --lr or --set {method}.lr=VALUE",
-            )
-    try:
-        rates = tuple(float(rate) for rate in lrs)
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            f"--lr {lrs!r} is not a list of numbers", "pass for instance --lr 1e-4,1e-3"
-        ) from error
-    if any(rate <= 0 for rate in rates) or len(set(rates)) < len(rates):
-        raise InputError(
-            f"--lr {','.join(f'{rate:g}' for rate in rates)} is not a list of different numbers above 0",
-            "pass for instance --lr 1e-4,1e-3",
-        )
-    return rates
-
-
-def _when_it_starts(key: str, value: Any) -> bool:
-    """Whether a setting is resolved only when a run starts, from the available memory."""
-    return key == "memory" or (_last(key) == "batch_size" and value == "auto")
-
-
-def _last(key: str) -> str:
-    return _SHORT.get(key, key).rpartition(".")[2]
-
-
-def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings as plain values for YAML and other processes, without those that are None."""
-    set_values = {key: value for key, value in settings.items() if value is not None}
-    try:
-        plain: dict[str, Any] = json.loads(json.dumps(set_values, default=os.fspath))
-    except TypeError as error:
-        raise InputError(
-            f"a setting is not a plain value: {error}", "pass numbers, strings and lists"
-        ) from error
-    return plain
 
 
 def _flat(values: Mapping[str, Any], methods: set[str], prefix: str = "") -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """Results of a comparison: reads the cells, writes the tables and the page."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -9,44 +8,16 @@ from typing import Any
 import pandas as pd
 
 from modicum.atomic_files import write_text
+from modicum.comparison.ablation import effects
 from modicum.comparison.cautions import cautions_of
+from modicum.comparison.comparison import Comparison
 from modicum.comparison.grid import Cell, chosen_rates, search_cells, seed_cells
 from modicum.comparison.page import render
 from modicum.comparison.records import NAN, Measure, measure_of, read_record
 from modicum.comparison.request import Request
-from modicum.comparison.table import markdown, method_table
+from modicum.comparison.table import effects_markdown, markdown, method_table
 from modicum.engine.inference.evaluation import write_table
 from modicum.progress import say
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The results of a comparison.
-
-    Attributes:
-        path: its folder, with ``compare.html``, ``table.csv``, ``table.md``, ``cells.csv``, ``compare.yaml``, ``cells/``.
-        table: one row per method (and swept values); columns of :func:`modicum.comparison.table.method_table`.
-        cells: one row per cell.
-        measure: what is compared; None if nothing has been evaluated.
-        cautions: sentences that limit the conclusions.
-    """
-
-    path: Path
-    table: pd.DataFrame
-    cells: pd.DataFrame
-    measure: Measure | None
-    cautions: Sequence[str]
-
-    @property
-    def failed(self) -> list[str]:
-        """Names of the cells that failed."""
-        return list(self.cells.loc[self.cells["state"] == "failed", "cell"])
-
-    @property
-    def errors(self) -> list[str]:
-        """Reasons why cells failed, each once, with its first cell."""
-        first = self.cells[self.cells["state"] == "failed"].drop_duplicates(["method", "error"])
-        return [f"{cell}: {error}" for cell, error in zip(first["cell"], first["error"], strict=True)]
 
 
 def write_results(request: Request, folder: Path, errors: Mapping[str, str]) -> Comparison:
@@ -66,13 +37,22 @@ def write_results(request: Request, folder: Path, errors: Mapping[str, str]) -> 
     table = method_table(
         list(request.variants), cells, measure, partial(_predicted_full_mib, request, measure), request.folds
     )
+    found = pd.DataFrame()
+    if request.vary != "every" and measure is not None:
+        found = effects(request, cells, measure.higher_is_better)
     cells, table = (_with_swept(rows, request) for rows in (cells, table))
-    done = Comparison(folder, table, cells, measure, cautions_of(request, records, table, measure))
+    done = Comparison(folder, table, cells, measure, cautions_of(request, records, table, measure), found)
+    if len(found):
+        write_table(folder / "effects.csv", found)
     write_table(folder / "cells.csv", cells)
     write_table(folder / "table.csv", table)
     notes = "".join(f"\n- {caution}" for caution in done.cautions)
-    write_text(folder / "table.md", markdown(table, measure) + (f"{notes}\n" if notes else ""))
-    write_text(folder / "compare.html", render(request, folder, table, cells, measure, done.cautions))
+    parts = [
+        markdown(table, measure),
+        *([effects_markdown(found, measure)] if measure and len(found) else []),
+    ]
+    write_text(folder / "table.md", "\n".join(parts) + (f"{notes}\n" if notes else ""))
+    write_text(folder / "compare.html", render(request, folder, done))
     return done
 
 
@@ -82,11 +62,12 @@ def _counts(cell: Cell, chosen: Mapping[str, float | None]) -> bool:
 
 
 def _with_swept(rows: pd.DataFrame, request: Request) -> pd.DataFrame:
-    """Inserts a column for each swept setting after the column ``method``."""
+    """Inserts a column for each swept setting after ``method``; ``swept lr`` where there is a column ``lr``."""
     at = int(rows.columns.get_loc("method")) + 1  # type: ignore[arg-type]
     for offset, key in enumerate(dict.fromkeys(key for v in request.variants.values() for key in v.words)):
         words = [request.variants[name].words.get(key, "") for name in rows["method"]]
-        rows.insert(at + offset, key.rpartition(".")[2], words)
+        name = key.rpartition(".")[2]
+        rows.insert(at + offset, f"swept {name}" if name in rows else name, words)
     return rows
 
 

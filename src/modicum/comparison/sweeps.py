@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
-from typing import Any
+from typing import Any, Literal, get_args
 
 import yaml
 
@@ -15,6 +15,10 @@ from modicum.methods import method_entries
 Sweeps = dict[str, dict[str, Any]]
 """For each setting, its values by their names in rows and run folders."""
 LONGEST_NAME = 40
+Vary = Literal["every", "one", "stack"]
+VARY: tuple[str, ...] = get_args(Vary)
+"""``every``: all combinations of the swept values; ``one``: a reference, and each value alone; ``stack``: then the
+winners, one on top of the other."""
 
 
 @dataclass(frozen=True)
@@ -88,10 +92,15 @@ def named_sweeps(requested: Mapping[str, Any]) -> Sweeps:
     return sweeps
 
 
-def variants_of(methods: Sequence[str], sweeps: Sweeps) -> tuple[Variant, ...]:
-    """Every method with every combination of the settings that are swept for it.
+def variants_of(methods: Sequence[str], sweeps: Sweeps, vary: str = "every") -> tuple[Variant, ...]:
+    """Every method with every combination of the settings that are swept for it; or by itself, and with one at a time.
 
     A key ``METHOD.key`` is swept for that method only.
+
+    Args:
+        methods: names.
+        sweeps: the values of each setting.
+        vary: one of :data:`VARY`; what is stacked is known only when the others have been trained.
 
     Raises:
         InputError: a setting is swept for a method that is not compared, or two rows have the same name.
@@ -111,9 +120,9 @@ def variants_of(methods: Sequence[str], sweeps: Sweeps) -> tuple[Variant, ...]:
                     f"--sweep {key} is for method '{head}', which is not compared",
                     f"add it to --methods (now {', '.join(methods)})",
                 )
-        for chosen in product(*(values.items() for values in method_sweeps.values())):
-            words = {key: word for key, (word, _) in zip(method_sweeps, chosen, strict=True)}
-            settings = {key: value for key, (_, value) in zip(method_sweeps, chosen, strict=True)}
+        for chosen in _chosen(method_sweeps, vary):
+            words = {key: word for key, (word, _) in chosen.items()}
+            settings = {key: value for key, (_, value) in chosen.items()}
             parts = [method, *(f"{key.rpartition('.')[2]}={word}" for key, word in words.items())]
             variants.append(Variant("-".join(parts), method, settings, words))
     names = [variant.name for variant in variants]
@@ -124,6 +133,16 @@ def variants_of(methods: Sequence[str], sweeps: Sweeps) -> tuple[Variant, ...]:
             "name the swept values differently, for instance --sweep 'KEY={first: VALUE, second: VALUE}'",
         )
     return tuple(variants)
+
+
+def _chosen(sweeps: Sweeps, vary: str) -> list[dict[str, tuple[str, Any]]]:
+    """The name and value of each setting, by setting, for every row of a method."""
+    if vary == "every":
+        return [
+            dict(zip(sweeps, chosen, strict=True))
+            for chosen in product(*(values.items() for values in sweeps.values()))
+        ]
+    return [{}, *({key: pair} for key, values in sweeps.items() for pair in values.items())]
 
 
 def _text(key: str, value: Any) -> str:

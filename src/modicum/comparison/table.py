@@ -180,6 +180,27 @@ def markdown(table: pd.DataFrame, measure: Measure | None) -> str:
     return "\n".join([*lines, *(["", *errors] if errors else [])]) + "\n"
 
 
+def effects_markdown(table: pd.DataFrame, measure: Measure) -> str:
+    """What each varied setting does, in Markdown."""
+    title = metric_title(measure.metric)
+    lines = [f"| Setting | Value | {title} | Change | 95 % interval |", "| --- | --- | ---: | ---: | ---: |"]
+    for row in rows_of(table):
+        score, change, interval = effect_texts(row, measure.metric)
+        setting = row["setting"].rpartition(".")[2]
+        lines.append(f"| {setting} | {row['value']} | {score} | {change} | {interval} |")
+    return "\n".join(lines) + "\n"
+
+
+def effect_texts(row: Mapping[str, Any], metric: str) -> tuple[str, str, str]:
+    """Score, change and interval of one row of the effects."""
+
+    def signed(value: float) -> str:
+        return "–" if math.isnan(value) else f"{value:+.3f}"
+
+    interval = "–" if math.isnan(row["low"]) else f"{signed(row['low'])} to {signed(row['high'])}"
+    return metric_text(metric, row["score"]), signed(row["effect"]), interval
+
+
 def _seeds(row: Mapping[str, Any]) -> str:
     return f"{row['seeds']}" + (f", {row['failed']} failed" if row["failed"] else "")
 

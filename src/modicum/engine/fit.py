@@ -59,7 +59,7 @@ def fit_recipe(
     began = time.monotonic()
     with folder.locked() if first else nullcontext():
         if first:
-            _start_run(recipe, folder, resume)
+            start_run(recipe, folder, resume)
         else:
             set_quiet(True)
         try:
@@ -67,7 +67,7 @@ def fit_recipe(
         except (KeyboardInterrupt, Exception) as error:
             known = _as_user_error(error, recipe, folder)
             if first:
-                _record_end(folder, known)
+                record_end(folder, known)
             if known is error:
                 raise
             raise known from error
@@ -91,7 +91,7 @@ def _as_user_error(error: BaseException, recipe: Recipe, folder: RunFolder) -> B
     return error
 
 
-def _start_run(recipe: Recipe, folder: RunFolder, resume: bool) -> None:
+def start_run(recipe: Recipe, folder: RunFolder, resume: bool) -> None:
     # A run that failed before its first step holds nothing: the corrected command may take its place.
     kept = folder.history.is_file() or (folder.checkpoints.is_dir() and any(folder.checkpoints.iterdir()))
     empty = folder.status.get("state") == "failed" and not kept
@@ -134,7 +134,7 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _record_end(folder: RunFolder, error: BaseException) -> None:
+def record_end(folder: RunFolder, error: BaseException) -> None:
     with suppress(ModicumError):  # a full disk must not hide the error that is being reported
         if isinstance(error, InterruptedRunError):
             folder.set_status("interrupted")
@@ -146,7 +146,7 @@ def _record_end(folder: RunFolder, error: BaseException) -> None:
 def _fit(recipe: Recipe, folder: RunFolder, stores: Path, workers: int, began: float) -> dict[str, Any]:
     device = chosen_device(recipe.device)
     be_deterministic(recipe.training.deterministic)
-    prepared, task = _prepared(recipe, folder, stores, workers)
+    prepared, task = prepared_data(recipe, folder, stores, workers)
     targets = task.targets(prepared.manifest)
     if process_rank() == 0:
         prepared.with_digests().save(folder.manifest)
@@ -164,14 +164,40 @@ def _fit(recipe: Recipe, folder: RunFolder, stores: Path, workers: int, began: f
     digest = check_backbone(method, None)
     if process_rank() == 0:
         # An unfinished run's report wants to know the classes.
-        _write_model(recipe, folder, task, method, digest, None)
+        write_model(recipe, folder, task, method, digest, None)
     inputs = StageInputs(recipe, prepared, task, targets, stores, device)
     stages = run_stages(method, recipe, folder, inputs, task, device)
     if process_rank() != 0:
         return {}
+    return finish_run(recipe, folder, task, method, digest, inputs, stages, began)
+
+
+def finish_run(
+    recipe: Recipe,
+    folder: RunFolder,
+    task: Task,
+    method: Method,
+    frozen: str | None,
+    inputs: StageInputs,
+    stages: StagesResult,
+    began: float,
+) -> dict[str, Any]:
+    """Calibrates, saves and evaluates what was learned; returns the content of ``metrics.json``.
+
+    Args:
+        recipe: the run's recipe.
+        folder: of the run.
+        task: what was learned.
+        method: with its selected weights.
+        frozen: digest of its frozen backbone; None without one.
+        inputs: the data, and what was extracted of them.
+        stages: results of the stages.
+        began: when the run began, by the monotonic clock.
+    """
+    prepared, device = inputs.prepared, inputs.device
     task = calibrated_task(task, method, recipe, prepared, device, stages.learned)
     weights_digest = save_tensors(folder.weights, learned_of(method))
-    _write_model(recipe, folder, task, method, digest, weights_digest)
+    write_model(recipe, folder, task, method, frozen, weights_digest)
     content = _describe(recipe, folder, task, method, stages, inputs)
     content["evaluations"] = _evaluate(recipe, folder, task, method, prepared, device, stages.learned)
     content["time"]["fit_seconds"] = time.monotonic() - began
@@ -181,7 +207,7 @@ def _fit(recipe: Recipe, folder: RunFolder, stores: Path, workers: int, began: f
     return content
 
 
-def _prepared(recipe: Recipe, folder: RunFolder, stores: Path, workers: int) -> tuple[PreparedData, Task]:
+def prepared_data(recipe: Recipe, folder: RunFolder, stores: Path, workers: int) -> tuple[PreparedData, Task]:
     """The data with everything that is read besides the images, and the task."""
     prepared = prepare(recipe, folder, stores, workers)
     task = task_for(prepared.manifest, recipe)
@@ -200,7 +226,7 @@ def _write_artefacts(folder: RunFolder, texts: Mapping[str, str]) -> None:
         write_text(folder.path / name, text)
 
 
-def _write_model(
+def write_model(
     recipe: Recipe, folder: RunFolder, task: Task, method: Method, frozen: str | None, weights: str | None
 ) -> None:
     digests = {"frozen_backbone_sha256": frozen, "weights_sha256": weights}
@@ -273,6 +299,8 @@ def _evaluate(
     device: torch.device,
     learned: Learned | None,
 ) -> dict[str, Any]:
+    if not task.evaluated:
+        return {}
     store: ImageStore = prepared.store
     found = {}
     for split in ("val", "test"):

@@ -15,6 +15,7 @@ from modicum.losses.classification import (
     focal_loss,
     masked_bce_with_logits,
 )
+from modicum.losses.contrastive import NTXent, nt_xent
 from modicum.losses.masked_modelling import (
     masked_patch_loss,
     masked_token_loss,
@@ -45,6 +46,7 @@ __all__ = [
     "FocalLoss",
     "GradeRegressionLoss",
     "MaskedBCEWithLogits",
+    "NTXent",
     "QuadraticKappaLoss",
     "SegmentationLoss",
     "WeightedSum",
@@ -63,6 +65,7 @@ __all__ = [
     "masked_patch_loss",
     "masked_token_loss",
     "normalised_patches",
+    "nt_xent",
     "patch_errors",
     "pixel_bce_with_logits",
     "pixel_cross_entropy",

@@ -9,7 +9,8 @@ Example::
 :func:`modicum.load_exported` does this in one call for the files of every method, and checks them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Annotated, Any, Literal
 
 import torch
@@ -17,7 +18,7 @@ from pydantic import BaseModel, Field, ValidationError
 from torch import nn
 
 from modicum.errors import InputError, ModicumError
-from modicum.methods.base import PREDICTOR, Context
+from modicum.methods.base import PREDICTOR, Context, Method
 from modicum.methods.registry import method_class
 from modicum.nn.backbones import Backbone
 from modicum.tasks.registry import task_from_dict
@@ -73,6 +74,19 @@ def exported_network(card: Mapping[str, Any]) -> nn.Module:
         InputError: the card is damaged or of a later version, or its method is not installed.
     """
     facts = _checked(card)
+    with _damage_told(facts):
+        network, _ = _made(card, facts).export_network(facts.part)
+    return network.eval()
+
+
+def exported_method(card: Mapping[str, Any]) -> Method:
+    """The method that a card describes, freshly initialised; arguments and errors as :func:`exported_network`'s."""
+    facts = _checked(card)
+    with _damage_told(facts):
+        return _made(card, facts)
+
+
+def _made(card: Mapping[str, Any], facts: NetworkCard) -> Method:
     try:
         found = method_class(facts.method)
     except InputError as error:
@@ -80,21 +94,29 @@ def exported_network(card: Mapping[str, Any]) -> nn.Module:
             f"the card is of a network of method '{facts.method}', which is not installed",
             f"install the package it comes from{_package(card)}",
         ) from error
+    context = Context(
+        task_from_dict(facts.task),
+        lambda: _backbone(facts),
+        {},
+        {},
+        image_size=facts.image_size,
+        seed=facts.seed,
+        has_data=False,
+    )
+    config = found.Config.model_validate(facts.config)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(facts.seed)
+        return found(config, context)
+
+
+@contextmanager
+def _damage_told(facts: NetworkCard) -> Iterator[None]:
+    """Errors of a card that cannot be used, in one line each."""
     try:
-        config = found.Config.model_validate(facts.config)
-        context = Context(
-            task_from_dict(facts.task),
-            lambda: _backbone(facts),
-            {},
-            {},
-            image_size=facts.image_size,
-            seed=facts.seed,
-            has_data=False,
-        )
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(facts.seed)
-            network, _ = found(config, context).export_network(facts.part)
+        yield
     except ModicumError as error:
+        if "not installed" in error.problem:
+            raise
         raise InputError(f"the card does not describe a network: {error.problem}", error.remedy) from error
     except ValidationError as error:
         raise _unusable(error, "config.") from error
@@ -104,7 +126,6 @@ def exported_network(card: Mapping[str, Any]) -> nn.Module:
             f"the card does not describe a network of method '{facts.method}' ({type(error).__name__}: {error})",
             "use the version of modicum that wrote it, or export the run again",
         ) from error
-    return network.eval()
 
 
 def is_merged(card: Mapping[str, Any]) -> bool:

@@ -68,17 +68,20 @@ class _LearningStage(nn.Module, ABC):
             second sampler, with its targets; in validation always the same one). An extract stage that provides
             ``image`` replaces the images.
         partner_sampling: how partners are drawn: a sampling mode of :mod:`modicum.data.sampling`.
+        learns_from_none: what a user can do where :meth:`learns_from` leaves no training row.
     """
 
     name: str
     reads: tuple[str, ...] = ("image",)
     partner_sampling: str = "balanced"
+    learns_from_none: str = ""
 
     def learns_from(self, targets: Targets) -> Bool[np.ndarray, "rows"] | None:
         """Which rows the stage may see, as a mask; None for all. It must follow from the targets alone.
 
         Args:
-            targets: of all rows of the data; ``has_boxes``, ``has_mask``, ... say which rows have a further input.
+            targets: of all rows of the data; ``has_boxes``, ``has_mask``, ... say which rows have a further input,
+                ``has_fellow`` which have the patient's other eye in the same split.
         """
         return None
 

@@ -55,6 +55,8 @@ class Task(ABC):
     """All metrics that tasks of this kind may report (:mod:`modicum.tasks.metric`)."""
     needs_labels: ClassVar[bool] = True
     """Whether images without a label are left out where others have one."""
+    evaluated: ClassVar[bool] = True
+    """Whether a finished run is evaluated on its validation and test images. An encoder predicts nothing."""
     levels: ClassVar[int] = 256
     """Number of grey levels of stored images; see :class:`~modicum.data.prepared.StoreSettings`."""
     kind: str
@@ -253,6 +255,10 @@ class Task(ABC):
 
 class ImageLevelTask(Task):
     """A task whose prediction is a few numbers an image: rows of one table."""
+
+    def averaged(self, outputs: Float[Tensor, "members n outputs"]) -> Float[Tensor, "n outputs"]:
+        """The outputs of several networks as those of one: their mean, before anything is decided by it."""
+        return outputs.mean(0)
 
     @abstractmethod
     def prediction_table(self, activated: np.ndarray) -> pd.DataFrame:

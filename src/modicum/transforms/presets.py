@@ -14,7 +14,7 @@ from modicum.transforms.random_geometry import (
     VerticalFlip,
     Zoom,
 )
-from modicum.transforms.random_photometry import ColorJitter, Gamma, RandomErasing
+from modicum.transforms.random_photometry import ColorJitter, Gamma, Grayscale, RandomErasing
 from modicum.transforms.scale_crop import RandomScaleCrop
 
 _RADIOGRAPH = (RandomResizedCrop(area=(0.08, 1.0), aspect=(3 / 4, 4 / 3)), HorizontalFlip())
@@ -35,6 +35,26 @@ PRESETS: Mapping[str, tuple[Operation, ...]] = MappingProxyType(
             RandomResizedCrop(area=(0.87, 1.15), aspect=(0.7, 1.3)),
             Rotate(degrees=(-180, 180)),
             Translate(fraction=0.2),
+        ),
+        # The same of both eyes of a patient: there the release crops before it changes colours.
+        "fundus_both_eyes": (
+            HorizontalFlip(p=0.5),
+            VerticalFlip(p=0.5),
+            RandomResizedCrop(area=(0.87, 1.15), aspect=(0.7, 1.3)),
+            ColorJitter(brightness=0.2, contrast=0.2),
+            Rotate(degrees=(-180, 180)),
+            Translate(fraction=0.2),
+        ),
+        # Views of a patch around a lesion: Huang et al., "Lesion-based Contrastive Learning" (MICCAI 2021). No blur:
+        # small lesions would vanish.
+        "lesion_patch": (
+            HorizontalFlip(p=0.5),
+            VerticalFlip(p=0.5),
+            ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1),
+            RandomResizedCrop(area=(0.8, 1.2), aspect=(0.8, 1.2)),
+            Rotate(degrees=(-180, 180)),
+            Translate(fraction=0.2),
+            Grayscale(p=0.2),
         ),
         # A chest radiograph is never upside down, and a mirrored one has the heart on the wrong side.
         "chest": (

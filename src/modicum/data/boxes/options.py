@@ -14,6 +14,8 @@ _CHOICES = {
     "unmatched": ("refuse", "drop"),
 }
 
+_NUMBERS = {"min_side": "1", "max_side": "128", "border": "5", "above_score": "0.8"}
+
 
 @dataclass(frozen=True)
 class BoxOptions:
@@ -31,6 +33,9 @@ class BoxOptions:
             out and counted (``drop``).
         unmatched: boxes of an image that the data do not have are an error (``refuse``), or are left out and counted.
         min_side: boxes of which a side is shorter than this many pixels of the stored image are left out and counted.
+        max_side: boxes of which a side is longer than this many pixels of the stored image; None keeps all.
+        border: boxes that come as near as this many pixels to the edge of the stored image; None keeps all.
+        above_score: boxes whose score is this or lower; None keeps all. Boxes without a score are kept.
     """
 
     units: str | None = None
@@ -39,14 +44,19 @@ class BoxOptions:
     outside: str = "refuse"
     unmatched: str = "refuse"
     min_side: float | int = 1.0
+    max_side: float | int | None = None
+    border: float | int | None = None
+    above_score: float | int | None = None
 
     def __post_init__(self) -> None:
         for name, allowed in _CHOICES.items():
             value = getattr(self, name)
             if value not in allowed and not (value is None and name in ("units", "format")):
                 raise InputError(f"box option {name} is '{value}'", f"use one of {', '.join(allowed)}")
-        if not 0 <= self.min_side < float("inf"):
-            raise InputError(f"box option min_side is {self.min_side}", "give a number of pixels, such as 1")
+        for name, example in _NUMBERS.items():
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < float("inf"):
+                raise InputError(f"box option {name} is {value}", f"give a number, such as {example}")
 
     @classmethod
     def of(cls, given: "BoxOptions | Mapping[str, Any] | None") -> "BoxOptions":
@@ -76,12 +86,13 @@ class BoxOptions:
             if not equals or not value:
                 raise InputError(f"box option '{part}' is not KEY=VALUE", "write for instance outside=drop")
             options[name] = value
-        if "min_side" in options:
-            try:
-                options["min_side"] = float(options["min_side"])
-            except ValueError:
-                raise InputError(
-                    f"box option min_side is '{options['min_side']}'", "give a number of pixels, such as 1"
-                ) from None
+        for key, example in _NUMBERS.items():
+            if key in options:
+                try:
+                    options[key] = float(options[key])
+                except ValueError:
+                    raise InputError(
+                        f"box option {key} is '{options[key]}'", f"give a number, such as {example}"
+                    ) from None
         cls.of(options)
         return options

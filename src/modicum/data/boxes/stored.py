@@ -3,6 +3,7 @@
 import numpy as np
 from jaxtyping import Bool, Float32
 
+from modicum.data.boxes.options import BoxOptions
 from modicum.data.placement import Placement
 
 
@@ -25,3 +26,32 @@ def large_enough(xyxy: Float32[np.ndarray, "n 4"], min_side: float | int) -> Boo
     """Which boxes have an area, and no side shorter than ``min_side``."""
     sides = xyxy[:, 2:] - xyxy[:, :2]
     return ((sides >= min_side) & (sides > 0)).all(axis=1)
+
+
+def selected(
+    xyxy: Float32[np.ndarray, "n 4"],
+    scores: Float32[np.ndarray, "n"] | None,
+    placement: Placement,
+    options: BoxOptions,
+) -> dict[str, Bool[np.ndarray, "n"]]:
+    """Which boxes each rule of the options keeps, by the rule's name; rules that are not asked for are not there.
+
+    The rules of "Lesion-based Contrastive Learning" (Huang et al., MICCAI 2021), section 2.2 and its code: no side above
+    ``max_side`` (one that is equal is kept), farther from all edges than ``border``, a score above ``above_score``.
+
+    Args:
+        xyxy: in pixels of the stored image.
+        scores: of the boxes; None where there are none.
+        placement: where the image lies in what is stored.
+        options: the rules.
+    """
+    kept = {}
+    if options.above_score is not None and scores is not None:
+        kept["above_score"] = ~(scores <= options.above_score)
+    if options.max_side is not None:
+        kept["max_side"] = (xyxy[:, 2:] - xyxy[:, :2] <= options.max_side).all(axis=1)
+    if options.border is not None:
+        left, top, right, bottom = placement.inner
+        low, high = np.array([left, top]) + options.border, np.array([right, bottom]) - options.border
+        kept["border"] = (xyxy[:, :2] > low).all(axis=1) & (xyxy[:, 2:] < high).all(axis=1)
+    return kept

@@ -18,6 +18,7 @@ from modicum.engine.inference.predictor_calls import predictor_outputs
 from modicum.engine.inputs.batches import to_unit_range
 from modicum.engine.run_folder import write_json
 from modicum.nn import Classifier
+from modicum.nn.attribution import grad_cam, input_gradient
 from modicum.progress import say
 from modicum.tasks import Example
 
@@ -54,34 +55,11 @@ def attribution_map(
         if not by_gradient:
             return None
         if isinstance(network, Classifier):
-            found = _grad_cam(network, image, output)
+            found = grad_cam(network, image, output)
             if found is not None:
                 return _normalised(found, image), "Grad-CAM"
-        pixels = image.detach().clone().requires_grad_(True)
-        outputs = predictor_outputs(network, pixels, [name], seed)
-        if not outputs.requires_grad or output >= outputs.shape[1]:
-            return None
-        (gradient,) = torch.autograd.grad(outputs[0, output], pixels, allow_unused=True)
-    if gradient is None:
-        return None
-    magnitude = gradient.abs().amax(1, keepdim=True)
-    size = max(3, round(max(image.shape[-2:]) / 24) | 1)
-    return _normalised(F.avg_pool2d(magnitude, size, stride=1, padding=size // 2), image), "input gradient"
-
-
-def _grad_cam(network: Classifier, image: Tensor, output: int) -> Tensor | None:
-    features = network.backbone.feature_map(image).detach().requires_grad_(True)
-    planes = network.backbone.spatial(features)
-    if planes is None or min(planes.shape[-2:]) < 3:
-        return None
-    logit = network.head(network.backbone.pool(features))[0, output]
-    (gradient,) = torch.autograd.grad(logit, features)
-    slopes = network.backbone.spatial(gradient)
-    assert slopes is not None
-    weights = slopes.mean((2, 3), keepdim=True)
-    if not torch.any(weights):  # a class token alone is read: its gradient does not reach the other tokens
-        return None
-    return (weights * planes).sum(1, keepdim=True).relu()
+        found = input_gradient(lambda pixels: predictor_outputs(network, pixels, [name], seed), image, output)
+    return None if found is None else (_normalised(found, image), "input gradient")
 
 
 def _normalised(values: Tensor, image: Tensor) -> Float[Tensor, "h w"]:

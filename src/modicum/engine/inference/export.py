@@ -152,18 +152,39 @@ def _export_merged(folder: RunFolder, opened: tuple[Recipe, Task, Method], out: 
 def _export_part(folder: RunFolder, opened: tuple[Recipe, Task, Method], out: Path, part: str) -> Path:
     recipe, task, method = opened
     network, made_of = method.export_network(part)
-    facts = _facts(recipe, task, method)
+    card = network_card(folder.name, recipe, task, method, part) | {
+        "network": type(network).__name__,
+        **made_of,
+    }
+    tensors = whole_state(network.eval())
+    again = exported_network(card)
+    load_whole_state(again, tensors)
+    if part == PREDICTOR:
+        card["output"]["shape"] = _compared(network, again, recipe, task)
+    return write_export(out, tensors, card)
+
+
+def network_card(
+    run: str, recipe: Recipe, task: Task, method: Method, part: str = PREDICTOR
+) -> dict[str, Any]:
+    """What it takes to make a network of a method again, and how its images are prepared.
+
+    Args:
+        run: name of the run.
+        recipe: the run's recipe.
+        task: the run's task.
+        method: the method.
+        part: ``predictor``, or what the method calls another.
+    """
     tile = method.tile()
-    card: dict[str, Any] = {
+    return {
         "schema": 2,
         "form": "predictor",
-        "run": folder.name,
+        "run": run,
         "method": recipe.method,
         "part": part,
-        "network": type(network).__name__,
         "config": method.config.model_dump(mode="json"),
         "image_size": list(recipe.image.size),
-        **made_of,
         "backbone": _backbone_facts(backbone_in(method.predictor()), method.backbone_name),
         "seed": recipe.seed,
         "input": {
@@ -173,14 +194,8 @@ def _export_part(folder: RunFolder, opened: tuple[Recipe, Task, Method], out: Pa
             "tile": None if tile is None else list(tile),
         },
         "output": {"channels": task.num_outputs, **task.output_values()},
-        **facts,
+        **_facts(recipe, task, method),
     }
-    tensors = whole_state(network.eval())
-    again = exported_network(card)
-    load_whole_state(again, tensors)
-    if part == PREDICTOR:
-        card["output"]["shape"] = _compared(network, again, recipe, task)
-    return write_export(out, tensors, card)
 
 
 def _facts(recipe: Recipe, task: Task, method: Method) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Boxes of prepared images: checked, and converted to pixels of the stored images."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -11,7 +12,7 @@ from modicum.data.boxes.checking import CheckedBoxes, checked_boxes
 from modicum.data.boxes.column import COLUMN, with_checked_cells
 from modicum.data.boxes.options import BoxOptions
 from modicum.data.boxes.source import BoxSource
-from modicum.data.boxes.stored import large_enough, stored_boxes
+from modicum.data.boxes.stored import large_enough, selected, stored_boxes
 from modicum.data.broken import ended_its_process, or_broken
 from modicum.data.image import ImageRef
 from modicum.data.image_facts import ImageFacts, exif_orientation_of
@@ -48,7 +49,7 @@ def located_boxes(
     facts = [store.facts[position] for position in positions]
     facts = _with_places(manifest, facts, store.settings, workers)
     checked = checked_boxes(manifest, facts, options)
-    rows, notes = _moved(checked, facts, store.settings, options.min_side)
+    rows, notes = _moved(checked, facts, store.settings, options)
     found = BoxSource.of_rows(rows)
     said = f"{count_of_boxes(len(found.xyxy))} in {count_of(int((found.counts > 0).sum()), 'image')}"
     said += f" of {len(manifest):,}"
@@ -86,23 +87,27 @@ def box_inputs(
 
 
 def _moved(
-    checked: CheckedBoxes, facts: Sequence[ImageFacts | None], settings: StoreSettings, min_side: float
+    checked: CheckedBoxes, facts: Sequence[ImageFacts | None], settings: StoreSettings, options: BoxOptions
 ) -> tuple[list[Boxes | None], list[str]]:
-    """Boxes in pixels of the stored images, without those that are too small there, and notes."""
+    """Boxes in pixels of the stored images, without those that the options leave out there, and notes."""
     rows: list[Boxes | None] = []
     gone = cut = small = 0
+    by_rule: Counter[str] = Counter()
     for boxes, fact in zip(checked.rows, facts, strict=True):
         placement = None if fact is None else placement_of(fact, settings)
         if boxes is None or placement is None:
             rows.append(None)
             continue
         xyxy = stored_boxes(boxes.xyxy, placement)
-        has_area, kept = large_enough(xyxy, 0), large_enough(xyxy, min_side)
+        has_area, kept = large_enough(xyxy, 0), large_enough(xyxy, options.min_side)
         left, top, right, bottom = placement.visible
         inside = (boxes.xyxy[:, :2] >= (left, top)).all(1) & (boxes.xyxy[:, 2:] <= (right, bottom)).all(1)
         gone += int((~has_area).sum())
         small += int((has_area & ~kept).sum())
         cut += int((kept & ~inside).sum())
+        for rule, own in selected(xyxy, boxes.scores, placement, options).items():
+            by_rule[rule] += int((kept & ~own).sum())
+            kept = kept & own
         rows.append(Boxes(xyxy, boxes.class_names, boxes.scores).subset(kept))
     notes = []
     if cut:
@@ -111,10 +116,22 @@ def _moved(
         notes.append(f"left out: {count_of_boxes(gone)} in what is cut off the image (crop or resize)")
     if small:
         notes.append(
-            f"left out: {count_of_boxes(small)} with a side shorter than {min_side:g} of the resized image's pixels "
-            "(box option min_side)"
+            f"left out: {count_of_boxes(small)} with a side shorter than {options.min_side:g} of the resized image's "
+            "pixels (box option min_side)"
         )
+    notes += [
+        f"left out: {count_of_boxes(count)} {_RULES[rule]} {getattr(options, rule):g} (box option {rule})"
+        for rule, count in by_rule.items()
+        if count
+    ]
     return rows, notes
+
+
+_RULES = {
+    "above_score": "with a score not above",
+    "max_side": "with a side in pixels longer than",
+    "border": "at an edge of the image, in pixels nearer than or as near as",
+}
 
 
 def _with_places(

@@ -1,5 +1,6 @@
 """Inputs of a method's stages: images, and the outputs of earlier stages."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from modicum.engine.known_rows import rows_known
 from modicum.engine.model import backbone_facts
 from modicum.engine.recipe.settings import Recipe
 from modicum.errors import InputError
-from modicum.methods import ExtractStage, FitStage, TrainStage
+from modicum.methods import ExtractStage, FitStage, Stage, TrainStage
 from modicum.progress import say
 from modicum.tasks import Task
 
@@ -69,6 +70,13 @@ class StageInputs:
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
 
+    def check(self, stages: Sequence[Stage]) -> None:
+        """Refuses a stage that can learn from no row before the first one learns. Raises InputError."""
+        train_rows = self.prepared.rows("train")
+        for stage in stages:
+            if not isinstance(stage, ExtractStage):
+                self._learned_from(stage, train_rows)
+
     def of(self, stage: TrainStage | FitStage) -> StageData:
         """The data of a stage that is trained or fitted."""
         read_images, image_positions = self.prepared.images
@@ -106,7 +114,7 @@ class StageInputs:
             getattr(stage, "aligned_views", False),
             self.task.assemble,
             tuple(name for name in self.task.shuffled if name in seen),
-            self._fellows(train_rows, val_rows) if FELLOW in prefixes else None,
+            self._fellows(val_rows, train_rows) if FELLOW in prefixes else None,
             stage.partner_sampling if PARTNER in prefixes else None,
             {**self._kinds_of_records(), **self.prepared.kinds},
         )
@@ -124,40 +132,52 @@ class StageInputs:
         train_rows = self.prepared.rows("train")
         scored = getattr(stage, "scored", False)
         val_rows = self._rows_to_select_by(stage.name) if scored else self.prepared.rows("val")
-        mask = stage.learns_from({**self.targets, **self._has_inputs()})
+        mask = self._learned_from(stage, train_rows)
         if mask is None:
             return train_rows, val_rows
-        mask = _checked(mask, stage.name, len(self.prepared.manifest))
         kept = train_rows[mask[train_rows]]
-        if not len(kept):
-            raise InputError(
-                f"stage '{stage.name}' can learn from none of the {len(train_rows)} training images",
-                "the method's page (modicum methods NAME) says which images it learns from",
-            )
         if len(kept) < len(train_rows):
             say(f"{stage.name}: learns from {len(kept)} of {len(train_rows)} training images")
         return kept, val_rows if scored else val_rows[mask[val_rows]]
 
+    def _learned_from(self, stage: TrainStage | FitStage, train_rows: np.ndarray) -> np.ndarray | None:
+        """Which rows a stage may learn from; None for all."""
+        if type(stage).learns_from in (TrainStage.learns_from, FitStage.learns_from):
+            return None  # nothing need be found out about the rows
+        mask = stage.learns_from({**self.targets, **self._has_inputs()})
+        if mask is None:
+            return None
+        mask = _checked(mask, stage.name, len(self.prepared.manifest))
+        if not mask[train_rows].any():
+            raise InputError(
+                f"stage '{stage.name}' can learn from none of the {len(train_rows)} training images",
+                stage.learns_from_none
+                or "the method's page (modicum methods NAME) says which images it learns from",
+            )
+        return mask
+
     def _has_inputs(self) -> dict[str, np.ndarray]:
-        """Which rows have each further input, as ``has_NAME``."""
+        """Which rows have each further input, as ``has_NAME``; ``has_fellow``: the other eye, in the same split."""
         boxes = self.prepared.boxes
         rows = len(self.prepared.manifest)
         pictures = {name: positions >= 0 for name, (_, positions) in self.prepared.auxiliary_images.items()}
         return {
+            "has_fellow": self._fellows() != np.arange(rows),
             "has_boxes": np.zeros(rows, dtype=bool) if boxes is None else boxes.counts > 0,
             **{f"has_{name}": has for name, has in pictures.items()},
         }
 
-    def _fellows(self, train_rows: np.ndarray, val_rows: np.ndarray) -> np.ndarray:
+    def _fellows(self, *groups: np.ndarray) -> np.ndarray:
         """For each row, the row of the patient's other eye in the same split, or the row itself.
 
-        A row to learn from has its fellow among these, all others among those of their split.
+        Args:
+            groups: rows that have their fellows among themselves: those to validate on, those to learn from.
         """
         rows = rows_known(self.prepared.manifest)
         splits = self.prepared.manifest.table["split"].to_numpy()
         fellows = np.arange(len(rows))
         parts = [np.flatnonzero(splits == name) for name in dict.fromkeys(splits)]
-        for part in (*parts, val_rows, train_rows):
+        for part in (*parts, *groups):
             inside = rows.take(part).fellow()
             fellows[part] = np.where(inside >= 0, part[inside], part)
         return fellows

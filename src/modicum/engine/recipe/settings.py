@@ -162,14 +162,35 @@ class TrainingSettings(Settings):
     epochs: int = Field(20, ge=1, description="Passes over the training images.")
     batch_size: int = Field(16, ge=1, description="Images in a batch on one device.")
     accumulate: int = Field(1, ge=1, description="Batches whose gradients make one step.")
-    optimizer: Literal["adamw", "sgd"] = "adamw"
+    optimizer: Literal["adamw", "sgd", "adam"] = "adamw"
     lr: float = Field(1e-4, gt=0, description="Peak learning rate.")
-    min_lr: float = Field(0.0, ge=0, description="Learning rate that the cosine ends at.")
+    min_lr: float = Field(
+        0.0, ge=0, description="Learning rate that the cosine ends at, or below which no schedule falls."
+    )
     weight_decay: float = Field(0.05, ge=0)
     momentum: float = Field(0.9, ge=0, lt=1, description="Of SGD.")
     nesterov: bool = Field(True, description="Whether SGD's momentum looks ahead.")
-    betas: tuple[float, float] = Field((0.9, 0.999), description="Of AdamW.")
-    schedule: Literal["cosine", "constant"] = "cosine"
+    betas: tuple[float, float] = Field((0.9, 0.999), description="Of AdamW and Adam.")
+    schedule: Literal["cosine", "clipped_cosine", "constant", "exponential", "multi_step", "plateau"] = Field(
+        "cosine",
+        description="How the rate falls: along a cosine to min_lr; along one to 0 that is cut off at min_lr; not at all; "
+        "by gamma after each epoch; by gamma at milestones; by gamma where the training loss stops falling.",
+    )
+    schedule_by: Literal["step", "epoch"] = Field(
+        "step", description="Whether warm-up and cosine move with each step or from epoch to epoch."
+    )
+    gamma: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Factor of exponential (0.6 by default), multi_step and plateau (0.1).",
+    )
+    milestones: list[int] = Field(
+        [15, 25, 45], description="Of multi_step: after how many epochs the rate falls."
+    )
+    plateau_patience: int = Field(
+        5, ge=0, description="Of plateau: epochs without a lower training loss before the rate falls."
+    )
     warmup_epochs: float = Field(1.0, ge=0, description="Linear warm-up from 0, counted in steps.")
     clip_norm: float = Field(1.0, ge=0, description="Largest gradient norm; 0 does not clip.")
     ema_decay: float = Field(0.0, ge=0, lt=1, description="Decay of averaged weights; 0 keeps none.")
@@ -184,6 +205,12 @@ class TrainingSettings(Settings):
     )
     validate_every: int = Field(1, ge=1, description="Epochs between validations.")
     sampling: Literal["natural", "balanced", "progressive", "round_robin"] = "natural"
+    sampling_decay: float = Field(
+        0.9,
+        gt=0,
+        lt=1,
+        description="Of sampling=progressive: what is left after each epoch of what a weight has above 1.",
+    )
     repeats_per_epoch: int = Field(
         1, ge=1, description="Times that an epoch goes through the training images."
     )
@@ -225,7 +252,7 @@ class TrainingSettings(Settings):
     @classmethod
     def _below_the_peak(cls, value: float, settings: ValidationInfo) -> float:
         if value > settings.data.get("lr", value):
-            raise ValueError(f"the cosine cannot end above lr, which is {settings.data['lr']:g}")
+            raise ValueError(f"the rate cannot end above lr, which is {settings.data['lr']:g}")
         return value
 
     @field_validator("precision", mode="before")

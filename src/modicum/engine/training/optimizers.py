@@ -7,14 +7,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import SGD, AdamW, Optimizer
+from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from modicum.engine.recipe.settings import TrainingSettings
 from modicum.errors import InputError, did_you_mean
 from modicum.methods.base import Update
 from modicum.wording import listed
 
-OPTIMIZERS: Mapping[str, type[Optimizer]] = {"adamw": AdamW, "sgd": SGD}
+OPTIMIZERS: Mapping[str, type[Optimizer]] = {"adamw": AdamW, "sgd": SGD, "adam": Adam}
 
 _IMPLEMENTATIONS = {"fused", "foreach", "differentiable"}
 """Options that choose the implementation of a step; giving any of them switches off the default choice."""
@@ -70,7 +70,7 @@ def _parameter_groups(update: Update) -> list[dict[str, Any]]:
 def _with_defaults(options: dict[str, Any], settings: TrainingSettings) -> dict[str, Any]:
     """An update's options, completed by the run's settings."""
     general: dict[str, Any] = {"lr": settings.lr, "weight_decay": settings.weight_decay}
-    if settings.optimizer == "adamw":
+    if settings.optimizer != "sgd":
         general["betas"] = settings.betas
         if not _IMPLEMENTATIONS & options.keys():
             general["fused"] = True  # a sixth of the time on a CPU, and faster on a GPU too

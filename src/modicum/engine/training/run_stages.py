@@ -66,6 +66,7 @@ def run_stages(
     """
     found = StagesResult()
     decide = decide_fn(method, inputs.prepared.manifest)
+    inputs.check([stage for stage in method.stages() if not _ready(stage, recipe)])
     for stage in method.stages():
         found.learned = None
         if isinstance(stage, ExtractStage):
@@ -91,6 +92,12 @@ def run_stages(
             )
             found.results[stage.name] = fitter.run()
     return found
+
+
+def _ready(stage: Stage, recipe: Recipe) -> bool:
+    """Whether a stage is taken from an earlier run as it is."""
+    earlier = recipe.earlier_run(stage.name)
+    return earlier is not None and not earlier[1]
 
 
 def _from_earlier_run(stage: Stage, recipe: Recipe, found: StagesResult) -> bool:

@@ -20,7 +20,7 @@ from modicum.engine.recipe.settings import TrainingSettings
 from modicum.engine.training.averaging import AveragedParameters
 from modicum.engine.training.meters import Stopwatch, memory_account, saved_tensors
 from modicum.engine.training.optimizers import make_optimizer
-from modicum.engine.training.schedule import lr_factor
+from modicum.engine.training.schedule import Schedule
 from modicum.engine.training.step import BatchInStep, StepHooks, TrainingStep
 from modicum.errors import InputError
 from modicum.methods.base import TrainStage
@@ -41,6 +41,7 @@ class TrainingProgress:
     epochs_without_improvement: int = 0
     seconds: float = 0.0
     finished: bool = False
+    schedule: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> "TrainingProgress":
@@ -85,6 +86,7 @@ class StageModule(lightning.LightningModule):
         self.augmentation = augmentation if data.shows_images else None
         self.updates = list(stage.updates())
         self.progress = TrainingProgress()
+        self.schedule = Schedule(settings)
         self.average: AveragedParameters | None = None
         self.memory: dict[str, Any] | None = None
         self.watch = Stopwatch()
@@ -142,6 +144,7 @@ class StageModule(lightning.LightningModule):
                     epoch=self.progress.epoch * repeats + number,
                     rank=self.global_rank,
                     world_size=self.trainer.world_size,
+                    decay=self.settings.sampling_decay,
                 )
                 for number in range(repeats)
             ]
@@ -215,10 +218,8 @@ class StageModule(lightning.LightningModule):
     def _run_updates(self, batch: Batch, group: int, steps_now: bool) -> tuple[dict[str, Tensor], float]:
         world = self.trainer.world_size
         per_epoch = self.steps_per_epoch(world)
-        total, warmup = self.settings.epochs * per_epoch, round(self.settings.warmup_epochs * per_epoch)
         settings = self.settings
-        min_factor = settings.min_lr / settings.lr
-        factor = lr_factor(self.progress.step, total, min(warmup, total), settings.schedule, min_factor)
+        factor = self.schedule.factor(self.progress.step, per_epoch)
         step = TrainingStep(
             self.updates,
             self.plain_optimizers(),

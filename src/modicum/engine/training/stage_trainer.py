@@ -147,6 +147,7 @@ class StageTrainer:
 
     def _go_on_from(self, checkpoint: Checkpoint) -> None:
         self.module.progress = TrainingProgress.from_dict(checkpoint.state)
+        self.module.schedule.restore(self.module.progress.schedule)
         _, unexpected = self.stage.load_state_dict(checkpoint.tensors["learned"], strict=False)
         assert not unexpected, unexpected
         if process_rank() == 0:
@@ -211,6 +212,8 @@ class StageTrainer:
         progress.loss_sums, progress.loss_count = {}, 0
         record: dict[str, Any] = {"kind": "epoch", "stage": self.stage.name, "epoch": progress.epoch}
         record |= {"step": progress.step, "train": {"loss": sum(train.values()), **train}}
+        self.module.schedule.epoch_ended(record["train"]["loss"])
+        progress.schedule = self.module.schedule.state()
         last = progress.epoch >= settings.epochs
         if len(self.data.val_rows) and (last or progress.epoch % settings.validate_every == 0):
             record["val"] = self._validate()

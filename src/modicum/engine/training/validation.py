@@ -39,13 +39,14 @@ def validate(
         decide: computes predictions from the outputs of all rows together; None if each output is a prediction.
     """
     rows = data.val_rows[rank :: processes()]
-    scores, collected = task.scores(), CollectedOutputs()
+    scores = task.scores() if stage.scored else None
+    collected = CollectedOutputs()
     stage.eval()
     share_buffers(stage)
     losses = score(
         stage.validate,
         loader(data.in_order(rows, batch_size), 0, pin=False),
-        scores.update if decide is None else collected.take,
+        collected.take if scores is None or decide is not None else scores.update,
         device,
         forward_context,
         on_device=data.on_device,
@@ -53,7 +54,7 @@ def validate(
     )
     losses = weighted_mean(losses, len(rows))
     found = {"loss": sum(losses.values())} if losses else {}
-    if stage.scored:
+    if scores is not None:
         found |= _metrics(task, scores, collected, decide)
     else:
         found = {**losses, **found}

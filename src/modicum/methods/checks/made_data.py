@@ -89,6 +89,7 @@ def _written(table: pd.DataFrame, folder: Path) -> Path:
 
 WRITERS: dict[str, Callable[[Path], Path]] = {
     "classification": _write_eyes,
+    "encoder": _write_eyes,
     "segmentation": _write_vessels,
     "image-to-image": _write_pairs,
     "image-text": _write_reports,

@@ -3,6 +3,7 @@
 Grades can also be learned as one *severity score* (``output="score"``), which thresholds turn into a grade.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, cast
 
@@ -279,6 +280,15 @@ class Classification(ImageLevelTask):
         if self.thresholds is not None:
             return outputs
         return outputs.sigmoid() if self.kind == "multi-label" else outputs.softmax(-1)
+
+    def averaged(self, outputs: Float[Tensor, "members n outputs"]) -> Float[Tensor, "n outputs"]:
+        """The mean of severity scores, or the logits of mean probabilities."""
+        if self.output == "score":
+            return outputs.mean(0)
+        if self.kind == "multi-label":
+            return torch.logit(outputs.double().sigmoid().mean(0)).to(outputs.dtype)
+        logs = outputs.double().log_softmax(-1)
+        return (logs.logsumexp(0) - math.log(len(outputs))).to(outputs.dtype)
 
     def scores(self) -> ClassificationScores:
         if self.thresholds is not None:

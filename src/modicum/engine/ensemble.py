@@ -1,0 +1,137 @@
+"""Makes one run of several finished ones: their mean, evaluated on the data that they share."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from modicum.data.manifest import Manifest
+from modicum.engine.devices import chosen_device
+from modicum.engine.fit import finish_run, prepared_data, record_end, start_run
+from modicum.engine.inference.export import network_card
+from modicum.engine.inputs.stage_inputs import StageInputs
+from modicum.engine.model import load_method, make_method
+from modicum.engine.recipe.settings import Recipe
+from modicum.engine.run_folder import RunFolder, write_json
+from modicum.engine.training.run_stages import StagesResult
+from modicum.errors import InputError
+from modicum.methods import Method
+from modicum.methods.ensemble import Ensemble
+from modicum.nn.whole_state import load_whole_state, whole_state
+from modicum.progress import say
+from modicum.tasks import Task
+from modicum.wording import count_of
+
+Opened = tuple[RunFolder, Recipe, Task, Method]
+
+
+def ensemble_runs(
+    runs: Sequence[Path], folder: RunFolder, *, stores: Path, workers: int, device: str | None = None
+) -> dict[str, Any]:
+    """Writes a run folder whose predictor is the mean of others; returns the content of ``metrics.json``.
+
+    The data, their split and all settings of images are those of the first run; grades are decided from the mean, with
+    what the first run's task asks to be chosen on validation chosen anew.
+
+    Args:
+        runs: at least two finished runs of the same task and classes, on images prepared alike.
+        folder: a new one.
+        stores: folder of decoded images.
+        workers: processes that decode images.
+        device: where to compute.
+
+    Raises:
+        InputError: fewer than two runs, runs that do not go together, or one that learned from another's validation or
+            test images.
+    """
+    began = time.monotonic()
+    if len(runs) < 2:
+        raise InputError(f"an ensemble of {count_of(len(runs), 'run')}", "name two or more runs")
+    if len({path.resolve() for path in runs}) < len(runs):
+        raise InputError("a run is named twice", "name each run once: it would count double")
+    opened = [(RunFolder.open(path), *load_method(RunFolder.open(path))) for path in runs]
+    for other in opened[1:]:
+        _check_alike(opened[0], other)
+        _check_unseen(opened[0], other)
+    recipe = _recipe(opened, device)
+    with folder.locked():
+        start_run(recipe, folder, resume=False)
+        try:
+            return _make(recipe, folder, opened, stores, workers, began)
+        except (KeyboardInterrupt, Exception) as error:
+            record_end(folder, error)
+            raise
+
+
+def _make(
+    recipe: Recipe, folder: RunFolder, opened: Sequence[Opened], stores: Path, workers: int, began: float
+) -> dict[str, Any]:
+    prepared, task = prepared_data(recipe, folder, stores, workers)
+    prepared.with_digests().save(folder.manifest)
+    write_json(folder.fingerprint, {**prepared.fingerprint(), "notes": prepared.notes})
+    method = make_method(recipe, task, targets={}, has_data=False)
+    assert isinstance(method, Ensemble)
+    for made, (_, _, _, learned) in zip(method.members, opened, strict=True):
+        load_whole_state(made.predictor(), whole_state(learned.predictor()))
+        for own, stage in zip(made.stages(), learned.stages(), strict=True):
+            load_whole_state(own, whole_state(stage))
+    targets = task.targets(prepared.manifest)
+    inputs = StageInputs(recipe, prepared, task, targets, stores, chosen_device(recipe.device))
+    return finish_run(recipe, folder, task, method, None, inputs, StagesResult(), began)
+
+
+def _recipe(opened: Sequence[Opened], device: str | None) -> Recipe:
+    first = opened[0][1]
+    cards = [network_card(folder.name, recipe, task, method) for folder, recipe, task, method in opened]
+    return first.model_copy(
+        update={
+            "method": Ensemble.name,
+            "config": {"members": cards},
+            "stages": {},
+            "based_on": None,
+            "device": device or first.device,
+        }
+    )
+
+
+def _check_alike(first: Opened, other: Opened) -> None:
+    """Raises InputError where the outputs of two runs cannot be averaged."""
+    asked, found = ({**one[2].to_dict(), "thresholds": None} for one in (first, other))
+    for key in sorted({"name", "kind", "classes", "output"} & (set(asked) | set(found))):
+        if asked.get(key) != found.get(key):
+            raise InputError(
+                f"runs '{first[0].name}' and '{other[0].name}' differ in {key}: {asked.get(key)} and {found.get(key)}",
+                "join runs of the same task and classes",
+            )
+    for key, value in first[1].image.model_dump().items():
+        if getattr(other[1].image, key) != value:
+            raise InputError(
+                f"runs '{first[0].name}' and '{other[0].name}' prepare images differently: {key} is {value} and "
+                f"{getattr(other[1].image, key)}",
+                "join runs with the same settings of images",
+            )
+
+
+def _check_unseen(first: Opened, other: Opened) -> None:
+    """Raises InputError where one run learned from images on which the ensemble is evaluated."""
+    ours, theirs = (_splits(one[0]) for one in (first, other))
+    learned = set(theirs.index[theirs == "train"])
+    held = set(ours.index[ours.isin(["val", "test"])])
+    if seen := learned & held:
+        raise InputError(
+            f"run '{other[0].name}' learned from {count_of(len(seen), 'image')} on which '{first[0].name}' is "
+            "validated or tested: the scores would be optimistic",
+            "join runs with the same split (--set split_seed=S, or a column split)",
+        )
+    if not learned:
+        say(f"run '{other[0].name}' does not say which images it learned from")
+
+
+def _splits(folder: RunFolder) -> pd.Series:
+    """The split of each image by the digest of its file."""
+    table = Manifest.read_saved(folder.manifest, Path()).table
+    if "sha256" not in table:
+        return pd.Series(dtype=object)
+    return table.drop_duplicates("sha256").set_index("sha256")["split"]
