@@ -187,9 +187,10 @@ def _prepared(recipe: Recipe, folder: RunFolder, stores: Path, workers: int) -> 
     task = task_for(prepared.manifest, recipe)
     check_calibration(task, prepared)
     check_monitor(task.metric(recipe.training.monitor or task.monitor))
-    for note in task.notes:
+    task_notes = [*task.notes, *task.cautions(prepared.manifest)]
+    for note in task_notes:
         say(note)
-    prepared = replace(prepared, notes=[*prepared.notes, *task.notes])
+    prepared = replace(prepared, notes=[*prepared.notes, *task_notes])
     broken_csv = folder.broken if process_rank() == 0 else None
     further = further_images(recipe)
     return with_auxiliary_images(prepared, task, recipe, stores, workers, broken_csv, further), task
