@@ -13,17 +13,23 @@ import torch
 from torch import Tensor
 
 from modicum.errors import InputError
+from modicum.progress import say
 
 WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".npz")
 # Keys of the state dict in published checkpoints, outermost first.
-_WRAPPERS = ("state_dict", "model_state", "model_state_dict", "model", "teacher", "student", "net", "params")
+_USUAL = ("state_dict", "model_state", "model_state_dict", "model", "net", "params")
+_WRAPPERS = (
+    *("state_dict", "model_state", "model_state_dict", "model", "teacher", "student", "net", "params"),
+    *("state_dict_ema", "model_ema", "ema_state_dict", "ema", "network", "backbone", "encoder", "weights"),
+)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Reads a state dict from ``.safetensors``, ``.pth``/``.pt``/``.bin``/``.ckpt`` or ``.npz``.
 
     Pickle-based files are read with PyTorch's restricted unpickler (tensors and plain containers only); a file with
-    anything else is refused. Common wrappers (``{"model": ...}``, a ``module.`` prefix) are removed.
+    anything else is refused. Common wrappers (``{"model": ...}``, a ``module.`` prefix) are removed; of several
+    (``state_dict`` and ``state_dict_ema``) the first is used, and the others are named.
 
     Raises:
         InputError: the file is missing, damaged, of an unknown format, contains no tensors, or contains code.
@@ -94,12 +100,34 @@ def written_normalisation(path: Path) -> dict[str, list[float]] | None:
     return normalisation if usable else None
 
 
+def _is_table(content: Mapping[Any, Any], word: Any) -> bool:
+    return isinstance(content.get(word), Mapping)
+
+
+def _only_table(content: Mapping[Any, Any]) -> Any:
+    """The key of the one table of tensors in a checkpoint without tensors of its own; None if there is none, or more."""
+    if any(isinstance(value, Tensor) for value in content.values()):
+        return None
+    tables = [
+        key
+        for key, value in content.items()
+        if isinstance(value, Mapping)
+        and value
+        and all(isinstance(tensor, Tensor) for tensor in value.values())
+    ]
+    return tables[0] if len(tables) == 1 else None
+
+
 def _unwrap(content: Any, path: Path) -> dict[str, Tensor]:
     while isinstance(content, Mapping):
-        inner = next((content[w] for w in _WRAPPERS if isinstance(content.get(w), Mapping)), None)
+        inner = next((word for word in _WRAPPERS if _is_table(content, word)), None) or _only_table(content)
         if inner is None:
             break
-        content = inner
+        if others := [f"'{word}'" for word in _WRAPPERS if word != inner and _is_table(content, word)]:
+            say(f"weights '{path.name}': '{inner}' is used; {', '.join(others)} are there too")
+        elif inner not in _USUAL:
+            say(f"weights '{path.name}': '{inner}' is used")
+        content = content[inner]
     if not isinstance(content, Mapping):
         raise InputError(f"weights file '{path}' contains no state dict", "save the model's state_dict()")
     tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}

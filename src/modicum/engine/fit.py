@@ -24,6 +24,7 @@ from modicum.engine.inputs.auxiliary_images import with_auxiliary_images
 from modicum.engine.inputs.preparation import PreparedData, pixel_statistics, prepare, task_for
 from modicum.engine.inputs.reference import reference_reader
 from modicum.engine.inputs.stage_inputs import StageInputs
+from modicum.engine.memory_guard import check_training_memory, tensors_within_memory
 from modicum.engine.model import backbone_in, check_backbone, further_images, learned_of, make_method
 from modicum.engine.recipe.settings import Recipe
 from modicum.engine.run_folder import RunFolder, write_json
@@ -154,13 +155,15 @@ def _fit(recipe: Recipe, folder: RunFolder, stores: Path, workers: int, began: f
         _write_artefacts(folder, task.artefacts())
     train_rows = prepared.rows("train")
     training_targets = {name: values[train_rows] for name, values in targets.items()}
-    method = make_method(
-        recipe,
-        task,
-        training_targets,
-        lambda: pixel_statistics(prepared),
-        reference_reader(prepared, task, targets),
-    )
+    with tensors_within_memory(f"method {recipe.method}"):
+        method = make_method(
+            recipe,
+            task,
+            training_targets,
+            lambda: pixel_statistics(prepared),
+            reference_reader(prepared, task, targets),
+        )
+    check_training_memory(recipe, method, device)
     digest = check_backbone(method, None)
     if process_rank() == 0:
         # An unfinished run's report wants to know the classes.
