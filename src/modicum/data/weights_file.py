@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from modicum.data.processes import available_bytes
 from modicum.errors import InputError
 from modicum.progress import say
 
@@ -43,6 +44,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
             return load_file(path)
         if suffix == ".npz":
+            _check_unpacked(path)
             with np.load(path, allow_pickle=False) as arrays:
                 return {name: torch.from_numpy(np.array(arrays[name])) for name in arrays.files}
         if suffix in WEIGHT_SUFFIXES:
@@ -66,6 +68,19 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         f"'{path}' is not a weights file (suffix '{suffix}')",
         f"pass a file ending in {', '.join(WEIGHT_SUFFIXES)}",
     )
+
+
+def _check_unpacked(path: Path) -> None:
+    """Raises :class:`InputError` for an archive that unpacks to more than the memory, before it is unpacked."""
+    from modicum.data.readers.arrays import unpacked_bytes
+
+    needed, available = sum(unpacked_bytes(path).values()), available_bytes()
+    if needed > available:
+        raise InputError(
+            f"weights file '{path}' unpacks to {needed / 1e9:,.1f} GB, and {available / 1e9:,.1f} GB of memory are "
+            "available",
+            "save the tensors of the network alone, for instance as .safetensors",
+        )
 
 
 def written_normalisation(path: Path) -> dict[str, list[float]] | None:

@@ -2,7 +2,6 @@
 
 import os
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -69,15 +68,6 @@ def process_world() -> int:
 def _local_rank() -> int:
     """Number of this process among those on this machine."""
     return int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0")))
-
-
-def available_bytes() -> int:
-    """The machine's memory that is available without swapping; all of it where the system does not report that."""
-    known = Path("/proc/meminfo")
-    for line in known.read_text().splitlines() if known.is_file() else []:
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def out_of_memory(error: BaseException) -> bool:

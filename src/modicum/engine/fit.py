@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from modicum.atomic_files import write_text
+from modicum.atomic_files import remove_temporary, write_text
 from modicum.data.stores.image_store import ImageStore
 from modicum.distributed import wait_for_all
 from modicum.engine.checkpoint import save_tensors
@@ -103,6 +103,7 @@ def _start_run(recipe: Recipe, folder: RunFolder, resume: bool) -> None:
                 "pass --resume to go on with it, --name for another, or --overwrite to replace it",
             )
         check_same(Recipe.read(folder.recipe), recipe, folder)
+        remove_temporary(folder.path)  # of writes that a kill interrupted
     write_text(folder.recipe, recipe.to_yaml())
     write_json(folder.environment, environment())
     folder.set_status("running")

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from modicum.engine.devices import available_bytes
+from modicum.data.processes import available_bytes
 from modicum.engine.recipe.settings import Recipe
 from modicum.errors import ResourceError
 from modicum.methods import Method, TrainStage

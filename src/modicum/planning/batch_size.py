@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
+from modicum.data.processes import available_bytes
 from modicum.data.stores.shard_writer import size_text
-from modicum.engine.devices import available_bytes
 from modicum.engine.recipe.new_recipe import make_recipe
 from modicum.engine.recipe.settings import Recipe
 from modicum.errors import InputError, ModicumError

@@ -19,7 +19,7 @@ from modicum.data.file_content import file_sha256, file_state
 from modicum.data.image import ImageRef
 from modicum.data.image_facts import ImageFacts
 from modicum.data.prepared import StoreSettings, expand, read_prepared
-from modicum.data.stores.image_catalogue import Catalogue
+from modicum.data.stores.image_catalogue import FACTS, Catalogue, DamagedFactsError
 from modicum.data.stores.image_store_build import Built, Shards, broken_error, build, open_parts
 from modicum.data.stores.shard_format import DamagedRecordError, store_folder
 from modicum.errors import BrokenImageError, InputError
@@ -118,11 +118,21 @@ class ImageStore:
         JPEG at a reduced scale, which moved none of them by more than one grey level of 255 where measured.
         """
         usable = np.flatnonzero(self.readable)
-        read_facts = Catalogue(self.folder).facts([self._keys[index] or "" for index in usable])
+        read_facts = self._read_facts([self._keys[index] or "" for index in usable])
         facts: list[ImageFacts | None] = [None] * len(self)
         for index, image_facts in zip(usable, read_facts, strict=True):
             facts[index] = replace(image_facts, ref=str(self.refs[index]))
         return facts
+
+    def _read_facts(self, keys: Sequence[str]) -> list[ImageFacts]:
+        """Facts by the records' keys; where their file is damaged, the images are read again."""
+        try:
+            return Catalogue(self.folder).facts(keys)
+        except (DamagedFactsError, KeyError):
+            say("image store: the facts of its images are damaged; reading the images again")
+            (self.folder / FACTS).unlink(missing_ok=True)
+            build(self.refs, self.folder, self.settings, 0, None)
+            return Catalogue(self.folder).facts(keys)
 
     @cached_property
     def _indices(self) -> dict[ImageRef, int]:

@@ -19,7 +19,7 @@ from modicum.engine.inputs.preparation import PreparedData, read_manifest, store
 from modicum.engine.model import load_method
 from modicum.engine.recipe.new_recipe import plain_name
 from modicum.engine.recipe.settings import DataSettings, Recipe
-from modicum.engine.run_folder import RunFolder, read_json, write_json
+from modicum.engine.run_folder import RunFolder, read_table, write_json
 from modicum.engine.scoring import decide_fn
 from modicum.errors import InputError
 from modicum.progress import say
@@ -104,8 +104,9 @@ def _prepared(
 def _add_to_metrics(folder: RunFolder, title: str, content: Mapping[str, Any]) -> None:
     if not folder.metrics.is_file():
         raise InputError(f"run '{folder.name}' has no metrics yet", "finish it with --resume")
-    overall = read_json(folder.metrics)
-    overall["evaluations"][title] = dict(content)
+    overall = read_table(folder.metrics)
+    evaluations = overall.get("evaluations")
+    overall["evaluations"] = {**(evaluations if isinstance(evaluations, dict) else {}), title: dict(content)}
     write_json(folder.metrics, overall)
 
 
