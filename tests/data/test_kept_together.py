@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from modicum.data.checks import copies, near_duplicates
 from modicum.data.checks.copies import copies_to_keep_together, named_pairs, search_copies
 from modicum.data.checks.duplicates import leaks
 from modicum.data.checks.scan import scan
@@ -74,6 +75,36 @@ def test_a_made_split_passes_the_check_of_given_ones(prepared):
 def test_the_note_says_how_many_and_the_table_keeps_no_trace(prepared):
     assert any("40 images with copies under another name are kept together" in n for n in prepared.notes)
     assert [str(name) for name in prepared.manifest.table] == ["image", "label", "patient", "split"]
+
+
+@pytest.mark.parametrize("split", ["given", "made"])
+def test_near_duplicates_are_searched_once(data, tmp_path, monkeypatch, split):
+    source = data
+    if split == "given":
+        table = pd.read_csv(data)
+        table["image"] = [str(data.parent / name) for name in table["image"]]
+        table.assign(split=["train", "val", "test"] * (len(table) // 3)).to_csv(
+            tmp_path / "t.csv", index=False
+        )
+        source = tmp_path / "t.csv"
+    searches = []
+    original = copies.search_near_duplicates
+    monkeypatch.setattr(copies, "search_near_duplicates", lambda *a: searches.append(1) or original(*a))
+    recipe = make_recipe(source, "full", {"image_size": 32, "leaks": "drop", "allow_outside": True})
+    made = prepare(recipe, RunFolder(tmp_path / "run"), tmp_path / "stores", 0)
+    found = made.fingerprint()
+    assert len(searches) == 1
+    assert found["leaks"] == 0
+    if split == "made":
+        assert found["near_duplicates"] == PLANTED
+        assert found["duplicates"] == PLANTED
+
+
+def test_limits_of_the_search_are_among_the_notes_of_a_run(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(near_duplicates, "MOST_CANDIDATES", 3)
+    recipe = make_recipe(data, "full", {"image_size": 32})
+    notes = prepare(recipe, RunFolder(tmp_path / "run"), tmp_path / "stores", 0).notes
+    assert any("compared hashes within" in note for note in notes)
 
 
 def test_without_copies_the_split_is_as_it_was():

@@ -21,6 +21,7 @@ from modicum.engine.frozen_backbone import weights_origin
 from modicum.engine.inference.calibration import calibrated_task, check_calibration
 from modicum.engine.inference.evaluation import evaluate_rows
 from modicum.engine.inputs.auxiliary_images import with_auxiliary_images
+from modicum.engine.inputs.data_changes import AUXILIARY, check_same_data
 from modicum.engine.inputs.preparation import PreparedData, pixel_statistics, prepare, task_for
 from modicum.engine.inputs.reference import reference_reader
 from modicum.engine.inputs.stage_inputs import StageInputs
@@ -94,8 +95,7 @@ def _as_user_error(error: BaseException, recipe: Recipe, folder: RunFolder) -> B
 
 def _start_run(recipe: Recipe, folder: RunFolder, resume: bool) -> None:
     # A run that failed before its first step holds nothing: the corrected command may take its place.
-    kept = folder.history.is_file() or (folder.checkpoints.is_dir() and any(folder.checkpoints.iterdir()))
-    empty = folder.status.get("state") == "failed" and not kept
+    empty = folder.status.get("state") == "failed" and not _has_begun(folder)
     if folder.recipe.is_file() and not empty:
         if not resume:
             raise InputError(
@@ -107,6 +107,11 @@ def _start_run(recipe: Recipe, folder: RunFolder, resume: bool) -> None:
     write_text(folder.recipe, recipe.to_yaml())
     write_json(folder.environment, environment())
     folder.set_status("running")
+
+
+def _has_begun(folder: RunFolder) -> bool:
+    """Whether something was learned in a run folder."""
+    return folder.history.is_file() or (folder.checkpoints.is_dir() and any(folder.checkpoints.iterdir()))
 
 
 def check_same(stored: Recipe, asked: Recipe, folder: RunFolder) -> None:
@@ -150,9 +155,12 @@ def _fit(recipe: Recipe, folder: RunFolder, stores: Path, workers: int, began: f
     be_deterministic(recipe.training.deterministic)
     prepared, task = _prepared(recipe, folder, stores, workers)
     targets = task.targets(prepared.manifest)
+    if _has_begun(folder):
+        check_same_data(folder, prepared, task)
     if process_rank() == 0:
         prepared.with_digests().save(folder.manifest)
-        write_json(folder.fingerprint, {**prepared.fingerprint(), "notes": prepared.notes})
+        content = {**prepared.fingerprint(), "notes": prepared.notes, AUXILIARY: prepared.auxiliary_digests}
+        write_json(folder.fingerprint, content)
         _write_artefacts(folder, task.artefacts())
     train_rows = prepared.rows("train")
     training_targets = {name: values[train_rows] for name, values in targets.items()}

@@ -1,14 +1,21 @@
 """Pictures that are in a data set more than once: groups of identical files, and pairs that are nearly identical."""
 
 import hashlib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Int64, UInt8
+from jaxtyping import Bool, Int64, UInt8, UInt64
 
-from modicum.data.checks.near_duplicates import NearPair, NearSearch, search_near_duplicates
+from modicum.data.checks.near_duplicates import (
+    RESEMBLES,
+    NearPair,
+    NearSearch,
+    perceptual_hash,
+    search_near_duplicates,
+)
 from modicum.data.checks.remembered_pairs import remembered
 from modicum.data.grey_levels import grey_levels
 from modicum.data.image import ImageRef
@@ -18,6 +25,8 @@ from modicum.data.readers import read_image
 from modicum.errors import BrokenImageError
 
 Facts = Sequence[ImageFacts | None]
+MOST_COMPARED = 4_000_000_000
+"""Pairs of hashes that are compared to know training images again; about a minute and a half."""
 
 
 def duplicate_groups(manifest: Manifest, facts: Facts) -> list[list[int]]:
@@ -53,10 +62,7 @@ def search_copies(
     bodies = _numbered(manifest.patients())
     contents = _numbered([str(row) if fact is None else fact.sha256 for row, fact in enumerate(row_facts)])
     splits = split_numbers(manifest)
-    thumbnails = np.zeros((len(row_facts), THUMBNAIL, THUMBNAIL), np.uint8)
-    for row, fact in enumerate(row_facts):
-        if fact is not None:
-            thumbnails[row] = np.frombuffer(fact.thumbnail, np.uint8).reshape(THUMBNAIL, THUMBNAIL)
+    thumbnails = _thumbnails(row_facts)
     refs = manifest.refs()
 
     def wanted(first: Int64[np.ndarray, "m"], second: Int64[np.ndarray, "m"]) -> Bool[np.ndarray, "m"]:
@@ -117,6 +123,58 @@ def copies_to_keep_together(
         if len(kept := [r for r in rows if r not in blank]) > 1
     ]
     return identical, [[pair.first, pair.second] for pair in rows_of_pairs(manifest, near)]
+
+
+def _thumbnails(facts: Facts) -> UInt8[np.ndarray, "n 32 32"]:
+    """Thumbnails; blank where there are no facts."""
+    thumbnails = np.zeros((len(facts), THUMBNAIL, THUMBNAIL), np.uint8)
+    for row, fact in enumerate(facts):
+        if fact is not None:
+            thumbnails[row] = np.frombuffer(fact.thumbnail, np.uint8).reshape(THUMBNAIL, THUMBNAIL)
+    return thumbnails
+
+
+def near_hashes(facts: Facts) -> list[str]:
+    """Perceptual hashes of images in hexadecimal, by which a run knows its training images again; no picture can be made
+    of them.
+    """
+    return [row.tobytes().hex() for row in perceptual_hash(_thumbnails(facts))]
+
+
+def resembling(
+    hashes: Sequence[str], known: Sequence[str], bits: int = RESEMBLES
+) -> Int64[np.ndarray, "n"] | None:
+    """For each hash the index of the known one that it is nearest to, -1 where none is within a number of bits.
+
+    Args:
+        hashes: of :func:`near_hashes`.
+        known: the same.
+        bits: number of bits that may differ.
+
+    Returns:
+        The indices; None where there are too many pairs to compare (:data:`MOST_COMPARED`).
+    """
+    if len(hashes) * len(known) > MOST_COMPARED:
+        return None
+    first, second = _from_hex(hashes), _from_hex(known)
+    nearest = np.full(len(hashes), -1, np.int64)
+    usable = second.any(1)
+    if not usable.any():
+        return nearest
+    for start in range(0, len(first), 64):
+        rows = first[start : start + 64]
+        apart = np.bitwise_count(rows[:, None] ^ second[None]).sum(2, dtype=np.int64)
+        apart[:, ~usable] = 256
+        best = apart.argmin(1)
+        close = (apart[np.arange(len(rows)), best] <= bits) & rows.any(1)
+        nearest[start : start + 64][close] = best[close]
+    return nearest
+
+
+def _from_hex(hashes: Sequence[str]) -> UInt64[np.ndarray, "n 4"]:
+    """Hashes as numbers; one that is not 64 hexadecimal digits is that of a blank image."""
+    sound = [text if re.fullmatch("[0-9a-f]{64}", text) else "0" * 64 for text in hashes]
+    return np.frombuffer(bytes.fromhex("".join(sound)), np.uint64).reshape(-1, 4)
 
 
 def _content(fact: ImageFacts | None) -> str:

@@ -33,6 +33,13 @@ THUMBNAIL = 32
 HASH_DISTANCE = 72
 PROMISING = {1: 0.62, STEPS: 0.68}  # similarity of thumbnails after this number of registration steps
 SAME = {32: 0.97, 64: 0.90, 128: 0.75}
+RESEMBLES = 24
+"""Bits of the hash alone by which a picture is known again where the other's pixels are not at hand.
+
+Measured on 1,143 real images: within it are all copies after JPEG at quality 50 to 95, at half and at double size, and
+99.6 % of those 10 % brighter, but 5 % of those cropped by 2 %; of 64-pixel pictures 85 % after JPEG at quality 50 and
+99 % at 75. Of 652,653 pairs of different pictures, none of different patients was, apart from masks.
+"""
 # Beyond these numbers the search becomes stricter instead of slower.
 MOST_CANDIDATES = 200_000
 MOST_PROMISING = 50_000

@@ -8,7 +8,7 @@ kept as Parquet; during a build, rows go to a journal first, so that a killed bu
 import base64
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -84,6 +84,11 @@ class Catalogue:
         size, mtime_ns, key = self._files.get(item, (None, None, None))
         unchanged = (size, mtime_ns) == (state.size, state.mtime_ns)
         return key if unchanged and self.has_facts(key) else None
+
+    def forget(self, items: Iterable[str]) -> None:
+        """Forgets which records files have, so that they are read again; facts and records stay."""
+        for item in items:
+            self._has_new |= self._files.pop(item, None) is not None
 
     def add(self, item: str, state: FileState, key: str, facts: ImageFacts | None) -> None:
         """Adds an image that was read; ``facts`` is None if those of the key are known."""

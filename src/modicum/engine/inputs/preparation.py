@@ -16,6 +16,7 @@ from modicum.data.checks.copies import (
     NamedPair,
     copies_to_keep_together,
     named_pairs,
+    near_hashes,
     rows_of_pairs,
     search_copies,
 )
@@ -55,6 +56,8 @@ class PreparedData:
         boxes: of each row, in pixels of the stored images; None where the manifest has none.
         kinds: what each of the auxiliary images is.
         near: near-duplicates, as the search before the split found them.
+        auxiliary_digests: SHA-256 of the content of all files of an auxiliary image, by column.
+        check_content: whether files that were replaced by others of the same size and time are looked for.
     """
 
     manifest: Manifest
@@ -66,6 +69,8 @@ class PreparedData:
     boxes: BoxSource | None = None
     kinds: Mapping[str, Kind] = field(default_factory=dict)
     near: Sequence[NamedPair] = ()
+    auxiliary_digests: Mapping[str, str] = field(default_factory=dict)
+    check_content: bool = False
 
     @property
     def images(self) -> Source:
@@ -77,14 +82,15 @@ class PreparedData:
         return np.flatnonzero(self.manifest.table["split"].to_numpy() == split)
 
     def with_digests(self) -> Manifest:
-        """The manifest for the run folder: with the SHA-256 of every image, to recognise it in other data.
+        """The manifest for the run folder: with the SHA-256 of every image and the hash of its appearance, by which it is
+        known again in other data.
 
         Reports stay where they are: their words may be about a person.
         """
-        digests = [self.store.facts[position].sha256 for position in self.positions]
+        facts = [self.store.facts[position] for position in self.positions]
         kept = self.manifest.without_extras()
         kept = replace(kept, table=kept.table.drop(columns="report", errors="ignore"))
-        return kept.with_columns(sha256=digests)
+        return kept.with_columns(sha256=[fact.sha256 for fact in facts], near_hash=near_hashes(facts))
 
     def fingerprint(self) -> dict[str, Any]:
         """Statistics of the data set; see :mod:`modicum.data.checks.fingerprint`."""
@@ -126,13 +132,18 @@ def stored(
     workers: int,
     skip_broken: bool,
     broken_csv: Path | None,
+    check_content: bool = False,
 ) -> tuple[Manifest, ImageStore, np.ndarray]:
     """Decodes a manifest's images into a store (or finds them there) and sets broken ones aside.
+
+    With ``check_content`` files that were replaced by others of the same size and time are decoded again.
 
     Raises:
         InputError: broken images, unless they are set aside; every one is named with its reason.
     """
-    store = ImageStore.build_or_open(manifest.refs(), stores, settings, workers=workers, on_broken="collect")
+    store = ImageStore.build_or_open(
+        manifest.refs(), stores, settings, workers=workers, on_broken="collect", check_content=check_content
+    )
     if store.broken:
         manifest = _without_broken(manifest, store.broken, skip_broken, broken_csv)
     return manifest, store, store.indices_of(manifest.refs())

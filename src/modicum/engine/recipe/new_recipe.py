@@ -91,7 +91,7 @@ def _check_augmentation(values: dict[str, Any], method: type[Method], chosen: Ma
     if any(key.rpartition(".")[2] == "augment" for key in chosen):
         raise InputError(
             f"method {method.name} learns from features that are extracted once, and augmentation would change nothing",
-            "leave --augment out, or choose a method that learns from images (full, lora, ...)",
+            "leave --augment out, or choose a method that learns from images (`modicum methods` lists them)",
         )
     say(
         f"method {method.name} learns from features that are extracted once: the recipe's augmentation is left out"
