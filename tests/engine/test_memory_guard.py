@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from made_grades import fit, write_grades
 from torch import nn
 
 from modicum.engine import memory_guard
@@ -76,3 +77,11 @@ def test_the_guard_changes_no_weight():
     with tensors_within_memory("a test"):
         guarded = nn.Linear(40, 30)
     assert torch.equal(plain.weight, guarded.weight)
+
+
+def test_fit_refuses_a_network_that_is_larger_than_the_memory_in_one_line(tmp_path):
+    table = write_grades(tmp_path / "data", images=16)
+    with pytest.raises(
+        ResourceError, match=r"method adapter: one of its tensors, .* GB are available; lower"
+    ):
+        fit(table, tmp_path / "runs", "run", method="adapter", backbone="test_vit", bottleneck=10**10)
