@@ -309,3 +309,8 @@ def test_evaluate_says_how_many_images_look_like_training_images(tmp_path, capsy
     kept = read_json(run.path / "evaluations" / "new" / "metrics.json")
     assert kept["resembling"] == {"train": 2, "val": 1}
     assert modicum.Run.open(run.path).metrics["evaluations"]["new"]["resembling"] == {"train": 2, "val": 1}
+    page = run.report().read_text(encoding="utf-8")
+    assert (
+        "3 of these 8 images were in the training data, and 3 more look nearly the same as training images"
+        in page
+    )
