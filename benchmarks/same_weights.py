@@ -80,7 +80,7 @@ HEADS = {"width": 4, "blocks": 1, "discriminator_width": 4, "registration_width"
 FIELD = {"field": "velocity", "anchor_weight": 0.4, "correction": "foreground", "penalty": "r1"}
 TRAININGS = {
     **{name: Training(name, "eyes", VIT) for name in ADAPTED},
-    "linear-live": Training("linear", "eyes", {**VIT, "features.mode": "live", "augment": "natural"}),
+    "linear-live": Training("linear", "eyes", {**VIT, "features.mode": "live"}),
     "lora-all": Training("lora", "eyes", {**VIT, "targets": ["qv", "proj", "mlp"], "precision": "bf16"}),
     "lora-recipe": Training("lora", "eyes", {**VIT, "recipe": "cxr/lora_nih_100pct_mae", "rank": 4}),
     "vpt-shallow": Training("vpt", "eyes", {**VIT, "deep": False}),

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from modicum.atomic_files import remove_temporary, temporary_in
 from modicum.data.layouts import load_manifest
 from modicum.data.manifest import Manifest
 from modicum.data.processes import usable_cores
@@ -95,8 +96,7 @@ def fit(
         _remove(folder)
     if resume and folder.status.get("state") == "finished":
         check_same(Recipe.read(folder.recipe), resolved, folder)
-        say(f"run '{folder.name}' is finished already; nothing was done")
-        return _packed(Run(folder), self_contained)
+        return _packed(_completed(Run(folder), write_report), self_contained)
     content = fit_recipe(
         resolved,
         folder,
@@ -158,6 +158,23 @@ def ensemble(
     run = Run(made)
     if write_report:
         run.report()
+    return run
+
+
+def _completed(run: Run, write_report: bool) -> Run:
+    """A finished run, with what a kill after its last step left undone."""
+    folder = run.folder
+    if process_rank() != 0:
+        return run
+    missing = write_report and not folder.report.is_file()
+    if missing or folder.checkpoints.exists() or temporary_in(folder.path):
+        with folder.locked():
+            remove_temporary(folder.path)
+            shutil.rmtree(folder.checkpoints, ignore_errors=True)
+    if missing:
+        run.report()
+    done = "its report, which was missing, was written" if missing else "nothing was done"
+    say(f"run '{folder.name}' is finished already; {done}")
     return run
 
 

@@ -2,13 +2,18 @@
 
 import errno
 import os
+import re
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 from modicum.errors import ResourceError
+
+# Of a file, .NAME.8HEX.tmp; of a checkpoint's folder, .STAGE-STEP.tmp.
+_TEMPORARY = re.compile(r"\..+(\.[0-9a-f]{8}|-\d{8,})\.tmp")
 
 
 @contextmanager
@@ -38,6 +43,20 @@ def atomic_file(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
         temporary.unlink(missing_ok=True)
         raise_if_disk_full(error, path)
         raise
+
+
+def temporary_in(folder: Path) -> list[Path]:
+    """What a kill left of unfinished writes in a folder and below: files, and folders of checkpoints."""
+    return [path for path in folder.rglob(".*.tmp") if _TEMPORARY.fullmatch(path.name)]
+
+
+def remove_temporary(folder: Path) -> None:
+    """Removes :func:`temporary_in`. Call it where no other process writes there."""
+    for path in temporary_in(folder):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -14,7 +14,7 @@ from modicum.engine.inference.predict_run import PredictionSettings, predict_run
 from modicum.engine.inference.prediction import PredictionSummary
 from modicum.engine.model import load_method, pack_run
 from modicum.engine.recipe.settings import Recipe
-from modicum.engine.run_folder import RunFolder, read_json
+from modicum.engine.run_folder import RunFolder, read_table
 from modicum.errors import InputError
 from modicum.methods import Method
 from modicum.tasks import DenseTask
@@ -56,7 +56,7 @@ class Run:
         """The content of ``metrics.json``; see ``docs/run-folder.md``."""
         if not self.folder.metrics.is_file():
             raise InputError(f"run '{self.folder.name}' has no metrics yet", "finish it with --resume")
-        return read_json(self.folder.metrics)
+        return read_table(self.folder.metrics)
 
     def method(self) -> Method:
         """The method with what the run has learned, for code of one's own: its ``predictor()`` maps images

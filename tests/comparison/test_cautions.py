@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from modicum.comparison.cautions import cautions_of
+from modicum.comparison.cautions import _data_digest, cautions_of
 from modicum.comparison.request import Request
 
 
@@ -33,3 +33,20 @@ def test_what_was_given_is_no_methods_own():
 
 def test_rows_that_are_trained_alike_need_no_sentence():
     assert said("segment", sweep={"decoder_width": [64, 128]}) == ""
+
+
+def test_an_augmentation_that_a_method_does_not_have_is_named():
+    assert "augment light (full), none (linear)" in said("full", "linear", augment="light")
+
+
+def test_data_are_the_same_whether_a_run_kept_hashes_of_their_appearance_or_not(tmp_path):
+    tables = {
+        "old": "image,label,split,sha256\n1.png,a,train,00\n",
+        "new": "image,label,split,sha256,near_hash\n1.png,a,train,00,ff\n",
+        "other": "image,label,split,sha256,near_hash\n1.png,b,train,00,ff\n",
+    }
+    digests = {}
+    for name, text in tables.items():
+        (tmp_path / f"{name}.csv").write_text(text)
+        digests[name] = _data_digest(tmp_path / f"{name}.csv")
+    assert digests["old"] == digests["new"] != digests["other"]

@@ -14,9 +14,17 @@ from scipy.spatial.distance import cdist
 
 from modicum.data.checks import likeness, remembered_pairs
 from modicum.data.checks import near_duplicates as search
-from modicum.data.checks.duplicates import duplicate_groups, leak_message, leaks, near_pairs, resolve_leaks
+from modicum.data.checks.copies import duplicate_groups, near_pairs
+from modicum.data.checks.duplicates import leak_message, leaks, resolve_leaks
 from modicum.data.checks.likeness import align
-from modicum.data.checks.near_duplicates import NearPair, hamming_pairs, near_duplicates, perceptual_hash
+from modicum.data.checks.near_duplicates import (
+    NearPair,
+    NearSearch,
+    hamming_pairs,
+    near_duplicates,
+    perceptual_hash,
+    search_near_duplicates,
+)
 from modicum.data.checks.scan import scan
 from modicum.data.image_facts import ImageFacts, picture_of
 from modicum.data.layouts import load_manifest
@@ -188,13 +196,15 @@ def test_what_was_found_is_remembered_for_the_same_files_patients_and_splits_alo
     monkeypatch.setattr(remembered_pairs, "FEWEST", 3)
     asked: list[int] = []
 
-    def find() -> list[NearPair]:
+    found = NearSearch([NearPair(0, 2, 0.9)], ["a limit"])
+
+    def find() -> NearSearch:
         asked.append(1)
-        return [NearPair(0, 2, 0.9)]
+        return found
 
     rows = [("a.png", "1f", "0", "0"), ("b.png", "2f", "1", "1"), ("c.png", "3f", "2", "2")]
     for _ in range(2):
-        assert remembered_pairs.remembered(tmp_path, rows, find) == [NearPair(0, 2, 0.9)]
+        assert remembered_pairs.remembered(tmp_path, rows, find) == found
     assert len(asked) == 1
     for row in range(3):
         for place in range(4):
@@ -203,8 +213,8 @@ def test_what_was_found_is_remembered_for_the_same_files_patients_and_splits_alo
             remembered_pairs.remembered(tmp_path, map(tuple, changed), find)
     assert len(asked) == 13
     for path in (tmp_path / remembered_pairs.FOLDER).iterdir():
-        path.write_text("[[0, 7, 0.9]]")  # no such row
-    assert remembered_pairs.remembered(tmp_path, rows, find) == [NearPair(0, 2, 0.9)]
+        path.write_text('{"pairs": [[0, 7, 0.9]], "limits": []}')  # no such row
+    assert remembered_pairs.remembered(tmp_path, rows, find) == found
     assert len(asked) == 14
     remembered_pairs.remembered(None, rows, find)
     remembered_pairs.remembered(tmp_path, rows[:2], find)
@@ -220,6 +230,27 @@ def test_too_many_promising_pairs_leave_the_closest(monkeypatch):
     fewer = near_duplicates(pictures)
     assert len(fewer) == 5 < len(found)
     assert {(pair.first, pair.second) for pair in fewer} <= {(pair.first, pair.second) for pair in found}
+
+
+def test_what_a_search_leaves_out_is_said(monkeypatch):
+    waves = np.sin(np.arange(32 * 32).reshape(32, 32) / 7)
+    noise = np.random.default_rng(0).normal(size=(12, 32, 32))
+    pictures = (128 + 60 * waves + 2 * noise).clip(0, 255).astype(np.uint8)
+    assert search_near_duplicates(pictures).limits == []
+    monkeypatch.setattr(search, "MOST_CANDIDATES", 5)
+    (limit,) = search_near_duplicates(pictures).limits
+    assert "of 255 instead of 72, because more than 5 pairs" in limit
+    monkeypatch.setattr(search, "MOST_CANDIDATES", 200_000)
+    monkeypatch.setattr(search, "MOST_PROMISING", 3)
+    assert any(
+        "the 3 most similar were compared further" in limit
+        for limit in search_near_duplicates(pictures).limits
+    )
+    monkeypatch.setattr(search, "MOST_CLOSER_LOOKS", 2)
+    limits = search_near_duplicates(pictures, lambda row: None).limits
+    assert any(
+        "of 3 pairs that may be near-duplicates 2 were compared at 128 pixels" in limit for limit in limits
+    )
 
 
 def test_the_hash_of_a_blank_picture_is_zero():

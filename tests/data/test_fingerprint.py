@@ -269,6 +269,16 @@ def test_broken_and_mislabelled_files_are_named():
         (["a"] * 6, None, "all labelled images are of one class, 'a'"),
         (["a"] * 10 + ["b"] * 9, ["train"] * 15 + ["val"] * 4, "in val ('a': 0, 'b': 4)"),
         (["a", "b", None], None, "1 image without a label"),
+        (
+            ["a", "b"] * 8 + ["c"],
+            ["train"] * 12 + ["test"] * 5,
+            "no training image of class 'c' (1 elsewhere)",
+        ),
+        (
+            ["a", "b"] * 8 + ["c"],
+            ["train"] * 12 + ["val"] * 5,
+            "no training image of class 'c' (1 elsewhere)",
+        ),
     ],
 )
 def test_labels_that_make_trouble_are_warned_of_with_a_remedy(labels, splits, says):
@@ -279,6 +289,28 @@ def test_labels_that_make_trouble_are_warned_of_with_a_remedy(labels, splits, sa
     flat = " ".join(shown(found).split())
     assert says in flat
     assert warning["remedy"] in flat
+
+
+@pytest.mark.parametrize(
+    ("cells", "splits", "says", "stops"),
+    [
+        ([np.nan] * 4, ["train"] * 3 + ["val"], "no known label of finding 'mass' in training", False),
+        (
+            [np.nan] * 3 + [1.0],
+            ["train"] * 3 + ["val"],
+            "no known label of finding 'mass' in training",
+            False,
+        ),
+        ([np.nan] * 4, None, "no known label of finding 'mass'", False),
+    ],
+)
+def test_findings_that_are_not_known_are_warned_of(cells, splits, says, stops):
+    columns = {"labels:mass": cells, "labels:other": [1.0, 0.0] * 2} | ({"split": splits} if splits else {})
+    found = described(rows(4, **columns))
+    (warning,) = [warning for warning in found["warnings"] if warning["text"] == says]
+    assert warning["stops"] is stops
+    found = described(rows(4, **{"labels:mass": [np.nan] * 4}))
+    assert found["warnings"][0]["stops"]
 
 
 def test_good_data_give_no_warning():

@@ -32,7 +32,7 @@ def test_columns_are_gathered():
 
 def test_a_recipe_reads_back_from_its_file(tmp_path):
     recipe = make_recipe(
-        "d.csv", "linear", {"label": "grade", "classes": [0, 1, 2], "augment": [{"name": "rotate"}]}
+        "d.csv", "full", {"label": "grade", "classes": [0, 1, 2], "augment": [{"name": "rotate"}]}
     )
     (tmp_path / "recipe.yaml").write_text(recipe.to_yaml())
     assert Recipe.read(tmp_path / "recipe.yaml") == recipe

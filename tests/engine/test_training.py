@@ -3,6 +3,7 @@
 import copy
 import json
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from torch.nn import functional as F
 from modicum.data.sampling import epoch_order
 from modicum.engine.checkpoint import newest_checkpoint
 from modicum.engine.inputs.batches import loader
+from modicum.engine.training.stage_module import StageModule
 from modicum.errors import InputError
 
 
@@ -274,3 +276,14 @@ def test_a_probe_reaches_the_optimum_that_scikit_learn_finds(tmp_path):
     optimum = -np.log(theirs.predict_proba(features)[np.arange(60), labels]).mean()
     assert optimum > 0.1  # the classes overlap
     assert optimum - 1e-6 < epochs_of(tmp_path)[-1]["train"]["loss"] < optimum + 1e-3
+
+
+@pytest.mark.parametrize(
+    ("frozen", "expected"), [(True, "1 frozen tensors have values"), (False, "lower the learning rate")]
+)
+def test_a_loss_that_is_not_a_number_is_told_from_weights_that_came_so(frozen, expected):
+    stage = torch.nn.Linear(2, 2).requires_grad_(not frozen)
+    with torch.no_grad():
+        stage.weight[0, 0] = float("nan")
+    module = SimpleNamespace(stage=stage, progress=SimpleNamespace(step=3), settings=SimpleNamespace(lr=0.1))
+    assert expected in str(StageModule._diverged(module, "classification", float("nan")))

@@ -296,7 +296,9 @@ def verify(
     recompute: Annotated[
         int,
         typer.Option(
-            min=0, help="Number of random records to compute again and compare with the stored ones."
+            min=0,
+            help="Number of random records to compute again and compare with the stored ones; above 0 all image files "
+            "are read and compared too.",
         ),
     ] = 0,
     stores: Annotated[

@@ -2,12 +2,14 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from modicum.comparison.records import Measure, Record
 from modicum.comparison.request import Request
+from modicum.data.manifest import Manifest
 from modicum.engine.run_folder import memory_kind
 from modicum.report.words import metric_title
 from modicum.wording import count_of, listed
@@ -88,7 +90,7 @@ def _of_cells(records: Sequence[Record]) -> list[str]:
     first: dict[str | None, dict[str, str]] = {}
     for record in records:
         if record.finished:
-            digest = hashlib.sha256(record.folder.manifest.read_bytes()).hexdigest()
+            digest = _data_digest(record.folder.manifest)
             first.setdefault(record.cell.fold, {}).setdefault(digest, record.cell.name)
     for cells in first.values():
         if len(cells) > 1:
@@ -96,6 +98,12 @@ def _of_cells(records: Sequence[Record]) -> list[str]:
                 f"The data changed between cells: {listed(cells.values())} do not have the same images and split."
             )
     return cautions
+
+
+def _data_digest(path: Path) -> str:
+    """SHA-256 of the rows of a run; hashes of appearance, which earlier versions did not keep, say nothing more."""
+    table = Manifest.read_saved(path, Path()).table.drop(columns="near_hash", errors="ignore")
+    return hashlib.sha256(table.to_csv(index=False).encode()).hexdigest()
 
 
 def _by_oracle(records: Sequence[Record]) -> bool:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from modicum.comparison.protocols import fold_word
 from modicum.comparison.request import Request
+from modicum.engine.model_file import task_of_run
 from modicum.engine.recipe.settings import Recipe
-from modicum.engine.run_folder import RunFolder, read_json
-from modicum.tasks.registry import task_from_dict
+from modicum.engine.run_folder import RunFolder, read_table
 
 SEARCH_SEED = 0
 
@@ -112,14 +112,14 @@ def validation_worth(folder: RunFolder) -> float | None:
 
     For a method that keeps its last weights, this is the task's metric on the validation images at the end.
     """
-    metrics = read_json(folder.metrics)
+    metrics = read_table(folder.metrics)
     selection = metrics["selection"]
     value, higher = selection.get("value"), selection.get("mode") == "max"
     if selection.get("metric") is None:
         validated = metrics.get("evaluations", {}).get("val")
         if validated is None:
             return None
-        task = task_from_dict(read_json(folder.model)["task"])
+        task = task_of_run(folder)
         value = validated["metrics"].get(task.monitor, {}).get("value")
         higher = task.higher_is_better(task.monitor)
     return None if value is None else value if higher else -value

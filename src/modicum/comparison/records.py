@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from modicum.comparison.grid import Cell
-from modicum.engine.run_folder import RunFolder, memory_kind, read_json
+from modicum.engine.model_file import task_of_run
+from modicum.engine.run_folder import RunFolder, memory_kind, read_table
 from modicum.report.words import is_share
 from modicum.tasks import DenseTask
-from modicum.tasks.registry import task_from_dict
 
 NAN = math.nan
 FULL = "full"
@@ -136,7 +136,7 @@ def read_record(cell: Cell, cells: Path, errors: Mapping[str, str], chosen: bool
         # Running in this call, or left by an earlier one: an earlier failure will be tried again.
         return Record(cell, folder, "waiting" if not status else "unfinished", "", chosen)
     recipe = _training_of(folder)
-    return Record(cell, folder, "finished", "", chosen, {**read_json(folder.metrics), **recipe})
+    return Record(cell, folder, "finished", "", chosen, {**read_table(folder.metrics), **recipe})
 
 
 def _training_of(folder: RunFolder) -> dict[str, Any]:
@@ -156,7 +156,7 @@ def measure_of(records: Sequence[Record]) -> Measure | None:
         split = next((name for name in ("test", "val") if name in evaluations), None)
         if split is None:
             continue
-        task = task_from_dict(read_json(record.folder.model)["task"])
+        task = task_of_run(record.folder)
         metric = str(record.metrics["selection"].get("metric"))
         if metric not in evaluations[split]["metrics"]:
             metric = task.monitor

@@ -135,6 +135,8 @@ class Request:
         variant = self.variants[name]
         row_settings = {**self.method_settings.get(variant.method, {}), **variant.settings}
         named = {last_part(key) for key in row_settings}
+        if not method_class(variant.method).augments:
+            named.add("augment")  # it would change nothing: the table names the rows that have none
         shared = {key: value for key, value in self.settings.items() if last_part(key) not in named}
         rate = {} if lr is None else {"lr": lr}
         held_out = {} if fold is None else {"held_out": fold}

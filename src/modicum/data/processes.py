@@ -11,6 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
 
@@ -19,6 +20,15 @@ Answer = TypeVar("Answer")
 
 # Chunks in flight per worker: enough to keep workers busy, few enough to bound memory.
 _AHEAD = 3
+
+
+def available_bytes() -> int:
+    """The machine's memory that is available without swapping; all of it where the system does not report that."""
+    known = Path("/proc/meminfo")
+    for line in known.read_text().splitlines() if known.is_file() else []:
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def usable_cores() -> int:

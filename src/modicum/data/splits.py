@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from modicum.data.kept_together import joined_note, number_joined, split_units
 from modicum.data.manifest import LABELS_PREFIX, OTHER_SPLIT, REFERENCE, SPLITS, Manifest, class_order
 from modicum.errors import InputError
 from modicum.wording import count_of, listed
@@ -26,7 +27,7 @@ class Patients:
     """The patients of a manifest in their seeded order.
 
     Args:
-        ids: from :meth:`~modicum.data.manifest.Manifest.patients`.
+        ids: from :func:`~modicum.data.kept_together.split_units`: patients with a picture in common count as one.
         rows: rows of each patient's images.
         labels: class and finding names, the rarest among patients first.
         counts: number of images of each patient with each label; unknown labels do not count.
@@ -44,7 +45,7 @@ def patients_in_order(manifest: Manifest, seed: int, by_domain: bool = False) ->
     With ``by_domain`` domains are among the labels.
     """
     rows: dict[str, list[int]] = {}
-    for row, patient in enumerate(manifest.patients()):
+    for row, patient in enumerate(split_units(manifest)):
         rows.setdefault(patient, []).append(row)
     ids = sorted(rows, key=lambda patient: (_ticket(patient, seed), patient))
     names, has = _label_table(manifest)
@@ -79,7 +80,9 @@ def split_by_patient(
     counts = ", ".join(f"{split} {int((names == split).sum())}" for split in SPLITS if (names == split).any())
     has_patients = "patient" in manifest.table and manifest.table["patient"].notna().any()
     unit, warning = ("patient", "") if has_patients else ("image file", "; " + _NO_PATIENTS)
-    return manifest.with_columns([f"split by {unit} (seed {seed}): {counts} images{warning}"], split=names)
+    return manifest.with_columns(
+        [f"split by {unit} (seed {seed}): {counts} images{joined_note(manifest)}{warning}"], split=names
+    )
 
 
 def carve_validation(
@@ -164,7 +167,7 @@ def _split_all_but_reference(manifest: Manifest, fractions: Sequence[float], see
     made = split_by_patient(manifest.subset(~is_reference), fractions, seed)
     splits = manifest.table["split"].to_numpy(dtype=object, copy=True)
     splits[~is_reference] = made.table["split"].to_numpy(dtype=object)
-    patients = np.array(manifest.patients(), dtype=object)
+    patients = np.array(split_units(manifest), dtype=object)
     splits[~is_reference & np.isin(patients, patients[is_reference])] = "train"
     return manifest.with_columns(made.notes[len(manifest.notes) :], split=splits)
 
@@ -212,8 +215,9 @@ def _deal(manifest: Manifest, fractions: tuple[float, ...], seed: int, by_domain
     patients = patients_in_order(manifest, seed, by_domain)
     wanted = [part for part, fraction in enumerate(fractions) if fraction > 0]
     if len(patients.ids) < len(wanted):
+        copies = " (those with a picture in common count as one)" if number_joined(manifest) else ""
         raise InputError(
-            f"{manifest.source}: {count_of(len(patients.ids), 'patient')} cannot fill {len(wanted)} splits",
+            f"{manifest.source}: {count_of(len(patients.ids), 'patient')}{copies} cannot fill {len(wanted)} splits",
             "add images, or use fewer splits (--set fractions=[1,0,0] trains without validation)",
         )
     part_of_patient = _stratify(patients, [fractions[part] for part in wanted])

@@ -12,18 +12,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from modicum.data.processes import available_bytes
 from modicum.errors import InputError
+from modicum.progress import say
 
 WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".npz")
 # Keys of the state dict in published checkpoints, outermost first.
-_WRAPPERS = ("state_dict", "model_state", "model_state_dict", "model", "teacher", "student", "net", "params")
+_USUAL = ("state_dict", "model_state", "model_state_dict", "model", "net", "params")
+_WRAPPERS = (
+    *("state_dict", "model_state", "model_state_dict", "model", "teacher", "student", "net", "params"),
+    *("state_dict_ema", "model_ema", "ema_state_dict", "ema", "network", "backbone", "encoder", "weights"),
+)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Reads a state dict from ``.safetensors``, ``.pth``/``.pt``/``.bin``/``.ckpt`` or ``.npz``.
 
     Pickle-based files are read with PyTorch's restricted unpickler (tensors and plain containers only); a file with
-    anything else is refused. Common wrappers (``{"model": ...}``, a ``module.`` prefix) are removed.
+    anything else is refused. Common wrappers (``{"model": ...}``, a ``module.`` prefix) are removed; of several
+    (``state_dict`` and ``state_dict_ema``) the first is used, and the others are named.
 
     Raises:
         InputError: the file is missing, damaged, of an unknown format, contains no tensors, or contains code.
@@ -37,6 +44,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
             return load_file(path)
         if suffix == ".npz":
+            _check_unpacked(path)
             with np.load(path, allow_pickle=False) as arrays:
                 return {name: torch.from_numpy(np.array(arrays[name])) for name in arrays.files}
         if suffix in WEIGHT_SUFFIXES:
@@ -60,6 +68,19 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         f"'{path}' is not a weights file (suffix '{suffix}')",
         f"pass a file ending in {', '.join(WEIGHT_SUFFIXES)}",
     )
+
+
+def _check_unpacked(path: Path) -> None:
+    """Raises :class:`InputError` for an archive that unpacks to more than the memory, before it is unpacked."""
+    from modicum.data.readers.arrays import unpacked_bytes
+
+    needed, available = sum(unpacked_bytes(path).values()), available_bytes()
+    if needed > available:
+        raise InputError(
+            f"weights file '{path}' unpacks to {needed / 1e9:,.1f} GB, and {available / 1e9:,.1f} GB of memory are "
+            "available",
+            "save the tensors of the network alone, for instance as .safetensors",
+        )
 
 
 def written_normalisation(path: Path) -> dict[str, list[float]] | None:
@@ -94,12 +115,34 @@ def written_normalisation(path: Path) -> dict[str, list[float]] | None:
     return normalisation if usable else None
 
 
+def _is_table(content: Mapping[Any, Any], word: Any) -> bool:
+    return isinstance(content.get(word), Mapping)
+
+
+def _only_table(content: Mapping[Any, Any]) -> Any:
+    """The key of the one table of tensors in a checkpoint without tensors of its own; None if there is none, or more."""
+    if any(isinstance(value, Tensor) for value in content.values()):
+        return None
+    tables = [
+        key
+        for key, value in content.items()
+        if isinstance(value, Mapping)
+        and value
+        and all(isinstance(tensor, Tensor) for tensor in value.values())
+    ]
+    return tables[0] if len(tables) == 1 else None
+
+
 def _unwrap(content: Any, path: Path) -> dict[str, Tensor]:
     while isinstance(content, Mapping):
-        inner = next((content[w] for w in _WRAPPERS if isinstance(content.get(w), Mapping)), None)
+        inner = next((word for word in _WRAPPERS if _is_table(content, word)), None) or _only_table(content)
         if inner is None:
             break
-        content = inner
+        if others := [f"'{word}'" for word in _WRAPPERS if word != inner and _is_table(content, word)]:
+            say(f"weights '{path.name}': '{inner}' is used; {', '.join(others)} are there too")
+        elif inner not in _USUAL:
+            say(f"weights '{path.name}': '{inner}' is used")
+        content = content[inner]
     if not isinstance(content, Mapping):
         raise InputError(f"weights file '{path}' contains no state dict", "save the model's state_dict()")
     tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,7 +91,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
             "state": checkpoint.state,
         }
         with atomic_file(temporary / "checkpoint.json") as file:
-            file.write(json.dumps(content, indent=1).encode())
+            file.write(json.dumps({**content, "sha256": _digest(content)}, indent=1).encode())
         sync_folder(temporary)
         shutil.rmtree(final, ignore_errors=True)
         temporary.rename(final)
@@ -111,45 +113,74 @@ def checkpoint_folders(folder: Path, stage: str) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name.rsplit("-", 1)[1]))
 
 
-def newest_checkpoint(folder: Path, stage: str) -> Checkpoint | None:
-    """The newest undamaged checkpoint of a stage; a damaged one is named, and the one before it taken."""
-    for path in reversed(checkpoint_folders(folder, stage)):
+def newest_checkpoint(
+    folder: Path, stage: str, check: Callable[[Checkpoint], object] = lambda checkpoint: None
+) -> Checkpoint | None:
+    """The newest undamaged checkpoint of a stage; a damaged one is named, and the one before it taken.
+
+    Args:
+        folder: of the checkpoints.
+        stage: name of the stage.
+        check: raises a KeyError, TypeError or ValueError for a checkpoint that the stage cannot go on from.
+    """
+    found = checkpoint_folders(folder, stage)
+    for path in reversed(found):
         try:
-            return _read(path)
+            checkpoint = _read(path)
+            if (checkpoint.stage, f"{stage}-{checkpoint.step:08d}") != (stage, path.name):
+                raise InputError(f"it is of stage '{checkpoint.stage}', step {checkpoint.step}", "restore it")
+            with _as_damage(path):
+                check(checkpoint)
+            return checkpoint
         except InputError as error:
             say(f"Checkpoint '{path.name}' cannot be used ({error.problem}); trying the one before it.")
+    if found:
+        say(f"No checkpoint of stage '{stage}' can be used; it starts anew.")
     return None
 
 
-def _read(path: Path) -> Checkpoint:
+@contextmanager
+def _as_damage(path: Path) -> Iterator[None]:
+    """Turns the errors of code that reads damaged content into one for the user."""
     try:
-        content = json.loads((path / "checkpoint.json").read_text(encoding="utf-8"))
-        if content["schema"] != SCHEMA:
-            raise InputError(
-                f"checkpoint '{path.name}' has schema {content['schema']}", "use the version that made it"
-            )
-        tensors = {
-            name.removesuffix(".safetensors"): load_tensors(path / name, digest)
-            for name, digest in content["files"].items()
-        }
-        best = content["state"].get("best")
-        if best and best.get("file"):
-            load_tensors(path.parent / best["file"], best["digest"])
-        return Checkpoint(content["stage"], content["step"], tensors, content["state"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(
             f"checkpoint '{path.name}' is damaged ({type(error).__name__})", "restore it"
         ) from error
 
 
+def _read(path: Path) -> Checkpoint:
+    with _as_damage(path):
+        content = json.loads((path / "checkpoint.json").read_text(encoding="utf-8"))
+        digest = content.pop("sha256", None)  # checkpoints of earlier versions have none
+        if digest is not None and digest != _digest(content):
+            raise InputError("its checksum is wrong", "restore it")
+        if content["schema"] != SCHEMA:
+            raise InputError(
+                f"checkpoint '{path.name}' has schema {content['schema']}", "use the version that made it"
+            )
+        tensors = {
+            name.removesuffix(".safetensors"): load_tensors(path / Path(name).name, sha256)
+            for name, sha256 in content["files"].items()
+        }
+        best = content["state"].get("best")
+        if best and best.get("file"):
+            load_tensors(path.parent / Path(best["file"]).name, best["digest"])
+        return Checkpoint(content["stage"], int(content["step"]), tensors, content["state"])
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    """SHA-256 of what a checkpoint says besides its tensors, which have their own."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
 def _remove_unreferenced_best(folder: Path, stage: str) -> None:
     used = set()
     for path in checkpoint_folders(folder, stage):
-        try:
+        with suppress(InputError), _as_damage(path):
             best = json.loads((path / "checkpoint.json").read_text(encoding="utf-8"))["state"].get("best")
             used.add(best["file"] if best else None)
-        except (OSError, ValueError, KeyError):
-            continue
     for file in folder.glob(f"{stage}-best-*.safetensors"):
         if file.name not in used:
             file.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from modicum.atomic_files import write_text
+from modicum.atomic_files import remove_temporary, write_text
 from modicum.data.stores.image_store import ImageStore
 from modicum.distributed import wait_for_all
 from modicum.engine.checkpoint import save_tensors
@@ -21,9 +21,11 @@ from modicum.engine.frozen_backbone import weights_origin
 from modicum.engine.inference.calibration import calibrated_task, check_calibration
 from modicum.engine.inference.evaluation import evaluate_rows
 from modicum.engine.inputs.auxiliary_images import with_auxiliary_images
+from modicum.engine.inputs.data_changes import AUXILIARY, check_same_data
 from modicum.engine.inputs.preparation import PreparedData, pixel_statistics, prepare, task_for
 from modicum.engine.inputs.reference import reference_reader
 from modicum.engine.inputs.stage_inputs import StageInputs
+from modicum.engine.memory_guard import check_training_memory, tensors_within_memory
 from modicum.engine.model import backbone_in, check_backbone, further_images, learned_of, make_method
 from modicum.engine.recipe.settings import Recipe
 from modicum.engine.run_folder import RunFolder, write_json
@@ -93,8 +95,7 @@ def _as_user_error(error: BaseException, recipe: Recipe, folder: RunFolder) -> B
 
 def start_run(recipe: Recipe, folder: RunFolder, resume: bool) -> None:
     # A run that failed before its first step holds nothing: the corrected command may take its place.
-    kept = folder.history.is_file() or (folder.checkpoints.is_dir() and any(folder.checkpoints.iterdir()))
-    empty = folder.status.get("state") == "failed" and not kept
+    empty = folder.status.get("state") == "failed" and not _has_begun(folder)
     if folder.recipe.is_file() and not empty:
         if not resume:
             raise InputError(
@@ -102,9 +103,15 @@ def start_run(recipe: Recipe, folder: RunFolder, resume: bool) -> None:
                 "pass --resume to go on with it, --name for another, or --overwrite to replace it",
             )
         check_same(Recipe.read(folder.recipe), recipe, folder)
+        remove_temporary(folder.path)  # of writes that a kill interrupted
     write_text(folder.recipe, recipe.to_yaml())
     write_json(folder.environment, environment())
     folder.set_status("running")
+
+
+def _has_begun(folder: RunFolder) -> bool:
+    """Whether something was learned in a run folder."""
+    return folder.history.is_file() or (folder.checkpoints.is_dir() and any(folder.checkpoints.iterdir()))
 
 
 def check_same(stored: Recipe, asked: Recipe, folder: RunFolder) -> None:
@@ -148,19 +155,24 @@ def _fit(recipe: Recipe, folder: RunFolder, stores: Path, workers: int, began: f
     be_deterministic(recipe.training.deterministic)
     prepared, task = prepared_data(recipe, folder, stores, workers)
     targets = task.targets(prepared.manifest)
+    if _has_begun(folder):
+        check_same_data(folder, prepared, task)
     if process_rank() == 0:
         prepared.with_digests().save(folder.manifest)
-        write_json(folder.fingerprint, {**prepared.fingerprint(), "notes": prepared.notes})
+        content = {**prepared.fingerprint(), "notes": prepared.notes, AUXILIARY: prepared.auxiliary_digests}
+        write_json(folder.fingerprint, content)
         _write_artefacts(folder, task.artefacts())
     train_rows = prepared.rows("train")
     training_targets = {name: values[train_rows] for name, values in targets.items()}
-    method = make_method(
-        recipe,
-        task,
-        training_targets,
-        lambda: pixel_statistics(prepared),
-        reference_reader(prepared, task, targets),
-    )
+    with tensors_within_memory(f"method {recipe.method}"):
+        method = make_method(
+            recipe,
+            task,
+            training_targets,
+            lambda: pixel_statistics(prepared),
+            reference_reader(prepared, task, targets),
+        )
+    check_training_memory(recipe, method, device)
     digest = check_backbone(method, None)
     if process_rank() == 0:
         # An unfinished run's report wants to know the classes.
@@ -213,9 +225,10 @@ def prepared_data(recipe: Recipe, folder: RunFolder, stores: Path, workers: int)
     task = task_for(prepared.manifest, recipe)
     check_calibration(task, prepared)
     check_monitor(task.metric(recipe.training.monitor or task.monitor))
-    for note in task.notes:
+    task_notes = [*task.notes, *task.cautions(prepared.manifest)]
+    for note in task_notes:
         say(note)
-    prepared = replace(prepared, notes=[*prepared.notes, *task.notes])
+    prepared = replace(prepared, notes=[*prepared.notes, *task_notes])
     broken_csv = folder.broken if process_rank() == 0 else None
     further = further_images(recipe)
     return with_auxiliary_images(prepared, task, recipe, stores, workers, broken_csv, further), task

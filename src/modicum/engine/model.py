@@ -13,15 +13,16 @@ from torch import Tensor, nn
 from modicum.data.weights_file import weights_digest
 from modicum.engine.checkpoint import load_tensors
 from modicum.engine.frozen_backbone import find_frozen_backbone, hold_backbone
+from modicum.engine.model_file import read_model, task_of_run
 from modicum.engine.randomness import seed_globals
 from modicum.engine.recipe.backbones import backbone_digest, make_backbone
 from modicum.engine.recipe.settings import Recipe, validated
-from modicum.engine.run_folder import RunFolder, read_json
+from modicum.engine.run_folder import RunFolder
 from modicum.errors import InputError
 from modicum.methods import Context, ExtractStage, Method, Stage, TrainStage, method_class
 from modicum.methods.base import FitStage, MethodConfig, no_reference, unknown_statistics
 from modicum.nn import Backbone, deduplicated, learned_tensors
-from modicum.tasks import ImageLevelTask, Task, task_from_dict
+from modicum.tasks import ImageLevelTask, Task
 from modicum.tasks.base import AuxiliaryImage, Batch
 from modicum.tasks.loss_words import LOSS_SETTINGS
 
@@ -132,7 +133,7 @@ def load_method(folder: RunFolder, weights: str | None = None) -> tuple[Recipe, 
             not the ones it was trained with.
     """
     recipe, model = Recipe.read(folder.recipe), finished_model(folder)
-    task = task_from_dict(model["task"])
+    task = task_of_run(folder)
     made_from = recipe
     frozen = model["frozen_backbone_sha256"]
     if frozen is None and weights is not None:
@@ -158,8 +159,7 @@ def finished_model(folder: RunFolder) -> dict[str, Any]:
             f"run '{folder.name}' has no trained weights (state: {state})",
             "finish it with `modicum fit ... --resume`",
         )
-    model: dict[str, Any] = read_json(folder.model)
-    return model
+    return read_model(folder)
 
 
 def learned_of(method: Method) -> dict[str, Tensor]:

@@ -78,7 +78,7 @@ class RunFolder:
     @property
     def status(self) -> dict[str, Any]:
         """``{"state": "running" | "interrupted" | "failed" | "finished", ...}``; empty for a folder just made."""
-        return read_json(self.status_file) if self.status_file.is_file() else {}
+        return read_table(self.status_file) if self.status_file.is_file() else {}
 
     def set_status(self, state: str, **details: Any) -> None:
         """Records the state of the run."""
@@ -113,10 +113,18 @@ def read_json(path: Path) -> Any:
     """Reads a JSON file of a run folder. Raises :class:`InputError` where it is damaged."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(
-            f"'{path}' cannot be read ({type(error).__name__})", "the run folder is damaged"
+            f"'{path}' cannot be read ({type(error).__name__})", "the run folder is damaged: restore the file"
         ) from error
+
+
+def read_table(path: Path) -> dict[str, Any]:
+    """Reads a JSON file of a run folder that holds one object. Raises :class:`InputError` where it is damaged."""
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise InputError(f"'{path}' is not a JSON object", "the run folder is damaged: restore the file")
+    return content
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from modicum.engine.model import load_method
-from modicum.engine.run_folder import RunFolder, read_json
+from modicum.engine.model_file import read_model
+from modicum.engine.run_folder import RunFolder
 from modicum.errors import InputError
 from modicum.methods import ExtractStage, FitStage, Stage
 from modicum.nn import learned_tensors
@@ -35,7 +36,7 @@ def load_stage(stage: Stage, path: Path) -> str:
             f"it has {', '.join(others)}; name a run that trained '{stage.name}'",
         )
     _copy(_tensors(other), stage, folder.name)
-    return str(read_json(folder.model)["weights_sha256"])
+    return str(read_model(folder)["weights_sha256"])
 
 
 def _tensors(stage: Stage) -> dict[str, Tensor]:

@@ -51,6 +51,11 @@ class DTL(AdaptedMethod):
                 f"fed_from={fed_from}: '{backbone.name}' has {shape.depth} blocks",
                 f"pass --set fed_from={shape.depth // 2 + 1}",
             )
+        if config.rank > shape.width:
+            raise InputError(
+                f"rank {config.rank:,} is above the width of '{backbone.name}', which is {shape.width:,}",
+                f"set rank to {shape.width:,} or less (paper: 2)",
+            )
         side = CompactSide(body.blocks, shape.width, config.rank, fed_from, config.beta)
         replace_blocks(body, side, self.name)
         return []

@@ -78,6 +78,7 @@ class Linear(Method):
     tasks: ClassVar[tuple[str, ...]] = ("classification",)
     Config: ClassVar[type[MethodConfig]] = LinearConfig
     training: ClassVar[Mapping[str, Any]] = {"epochs": 50, "batch_size": 64, "lr": 1e-3, "augment": "none"}
+    augments: ClassVar[bool] = False
 
     def __init__(self, config: LinearConfig, context: Context) -> None:
         super().__init__(config, context)

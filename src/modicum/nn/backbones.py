@@ -9,6 +9,16 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from modicum.errors import InputError, did_you_mean
+from modicum.nn.architecture_guess import likely_architecture
+from modicum.nn.weight_names import (
+    missing_words,
+    named_prefix,
+    names_in_file,
+    not_finite,
+    prefixes_of,
+    without_prefix,
+)
+from modicum.progress import say
 
 
 class Backbone(nn.Module):
@@ -105,42 +115,91 @@ def load_backbone_weights(backbone: Backbone, weights: Mapping[str, Tensor], sou
     """Loads a state dict into a backbone, resizing position embeddings to its image size.
 
     Args:
-        weights: tensors under timm's names, with or without a ``backbone.``/``encoder.`` prefix; a classifier in
-            it is ignored.
+        weights: tensors under timm's names, with or without something before them: ``backbone.``, ``encoder.``, or what
+            training frameworks put there (``model.``, ``teacher.``, ...), which is named. A classifier in it
+            is ignored.
         source: what to call the weights in an error.
 
     Raises:
-        InputError: tensors are missing or of another shape. Nothing is ever left at random silently.
+        InputError: tensors are missing, of another shape or not numbers. Nothing is ever left at random silently.
     """
-    body = backbone.body
+    expected = backbone.body.state_dict()
+    state = _converted(_without_known_prefix(weights), backbone)
+    if _misfits(state, expected) != ([], []):
+        state = _under_another_prefix(weights, backbone, source) or state
+    missing, wrong = _misfits(state, expected)
+    if missing or wrong:
+        raise _misfit(backbone, weights, source, missing, wrong)
+    found = {name: state[name] for name in expected}
+    if broken := not_finite(found):
+        raise InputError(
+            f"weights '{source}' have values that are not numbers (NaN or infinite) in {len(broken)} of their tensors "
+            f"(for instance '{broken[0]}')",
+            "take an earlier checkpoint, or copy the file again",
+        )
+    backbone.body.load_state_dict(found)
+    backbone.random = False
+
+
+def _without_known_prefix(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     state = dict(weights)
     for prefix in _PREFIXES:
         if any(name.startswith(prefix) for name in state):
-            state = {n.removeprefix(prefix): t for n, t in state.items() if n.startswith(prefix)}
+            state = without_prefix(state, prefix)
+    return state
+
+
+def _under_another_prefix(
+    weights: Mapping[str, Tensor], backbone: Backbone, source: str
+) -> dict[str, Tensor] | None:
+    """The tensors under the prefix that most of the network's have, if they are all there; says which it is."""
+    expected = backbone.body.state_dict()
+    prefixes = [found for found in prefixes_of(weights, expected) if found[0]]
+    if not prefixes:
+        return None
+    state = _converted(without_prefix(weights, prefixes[0][0]), backbone)
+    if _misfits(state, expected) != ([], []):
+        return None
+    say(named_prefix(prefixes, source))
+    return state
+
+
+def _converted(state: dict[str, Tensor], backbone: Backbone) -> dict[str, Tensor]:
+    """Under timm's present names and for the backbone's image size; empty where timm cannot read them."""
+    body = backbone.body
     convert = getattr(sys.modules[type(body).__module__], "checkpoint_filter_fn", None)
     if convert is not None:
         try:
             state = convert(state, body)
-        except (KeyError, RuntimeError, ValueError, AttributeError) as error:
-            raise InputError(
-                f"weights '{source}' do not fit backbone '{backbone.name}'",
-                "choose the backbone they were made for",
-            ) from error
-    expected = body.state_dict()
+        except (KeyError, RuntimeError, ValueError, AttributeError):  # names of another network: nothing fits
+            return {}
     for end in ("weight", "bias"):  # of a run with pool=mean: the norm that it learned after its blocks
-        if f"norm.{end}" in expected and f"norm.{end}" not in state and f"fc_norm.{end}" in state:
+        if f"norm.{end}" in body.state_dict() and f"norm.{end}" not in state and f"fc_norm.{end}" in state:
             state[f"norm.{end}"] = state[f"fc_norm.{end}"]
+    return state
+
+
+def _misfits(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> tuple[list[str], list[str]]:
+    """Names that are missing, and those of another shape."""
     missing = [name for name in expected if name not in state]
-    wrong = [name for name in expected if name in state and expected[name].shape != state[name].shape]
-    if missing or wrong:
-        example = (missing + wrong)[0]
-        raise InputError(
-            f"weights '{source}' do not fit backbone '{backbone.name}': {len(missing)} of its {len(expected)} tensors "
-            f"are missing and {len(wrong)} have another shape (for instance '{example}')",
-            "choose the backbone they were made for",
-        )
-    body.load_state_dict({name: state[name] for name in expected})
-    backbone.random = False
+    return missing, [name for name in expected if name in state and expected[name].shape != state[name].shape]
+
+
+def _misfit(
+    backbone: Backbone, weights: Mapping[str, Tensor], source: str, missing: list[str], wrong: list[str]
+) -> InputError:
+    words = missing_words(len(missing), len(wrong), len(backbone.body.state_dict()), (missing + wrong)[0])
+    inside = f"; {names_in_file(weights)}" if len(missing) > len(backbone.body.state_dict()) / 2 else ""
+    return InputError(
+        f"weights '{source}' do not fit backbone '{backbone.name}': {words}{inside}", _which_backbone(weights)
+    )
+
+
+def _which_backbone(weights: Mapping[str, Tensor]) -> str:
+    guess = likely_architecture(weights)
+    if guess is None:
+        return "choose the backbone they were made for"
+    return f"choose the backbone they were made for: they look like those of '{guess}' (--backbone {guess})"
 
 
 def _build(name: str, image_size: tuple[int, int], pretrained: bool, further: Mapping[str, Any]) -> Any:

@@ -143,6 +143,9 @@ def add_low_rank(
 
     Returns:
         PEFT's layers.
+
+    Raises:
+        InputError: a rank above the width of a layer, or layers that are not found.
     """
     from peft import LoraConfig, inject_adapter_in_model
     from peft.tuners.lora import LoraLayer
@@ -153,6 +156,7 @@ def add_low_rank(
     names = [
         f"blocks.{index}.{name}" for index, block in enumerate(body.blocks) for name in _names(block, targets)
     ]
+    _check_rank(body, rank, names)
     config = LoraConfig(
         r=rank,
         lora_alpha=alpha,  # type: ignore[arg-type]
@@ -175,6 +179,17 @@ def add_low_rank(
             for layer in _queries_and_values(block.attn):
                 layer.lora_dropout["default"] = shared
     return list(layers.values())
+
+
+def _check_rank(body: Any, rank: int, names: Sequence[str]) -> None:
+    """Raises :class:`InputError` for a rank that a layer's weights cannot have."""
+    layers = [body.get_submodule(name) for name in names]
+    width = min(min(layer.in_features, layer.out_features) for layer in layers)
+    if rank > width:
+        raise InputError(
+            f"rank {rank:,} is above the width of the layers that get low-rank updates, which is {width:,}",
+            f"set rank to {width:,} or less (usual: 4 to 32)",
+        )
 
 
 def _split(attention: Any) -> None:

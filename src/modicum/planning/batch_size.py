@@ -1,14 +1,13 @@
 """Finds the largest batch whose training fits into a memory budget."""
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 
+from modicum.data.processes import available_bytes
 from modicum.data.stores.shard_writer import size_text
 from modicum.engine.recipe.new_recipe import make_recipe
 from modicum.engine.recipe.settings import Recipe
@@ -206,13 +205,4 @@ def free_bytes(device: torch.device) -> int:
     """Default memory budget of a training: a GPU's free memory, or half of the machine's available memory."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    return _available_bytes() // 2
-
-
-def _available_bytes() -> int:
-    """Memory available without swapping; the machine's total if the system does not report it."""
-    known = Path("/proc/meminfo")
-    for line in known.read_text().splitlines() if known.is_file() else []:
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return available_bytes() // 2

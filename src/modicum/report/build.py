@@ -121,11 +121,13 @@ def _panel(run: RunFiles, sections: TaskSections, evaluation: Evaluation, index:
 
 
 def _seen(evaluation: Evaluation) -> str:
-    if not evaluation.seen:
-        return ""
-    images = number(evaluation.info.get("images")) or evaluation.seen
-    seen = f"{count(evaluation.seen)} of these {count(images)} images were in the training data"
-    return f"{seen}: these scores are optimistic."
+    images = number(evaluation.info.get("images")) or evaluation.seen + evaluation.resembling
+    these = f"of these {count(images)} images"
+    seen, alike = count(evaluation.seen), count(evaluation.resembling)
+    parts = [f"{seen} {these} were in the training data"] if evaluation.seen else []
+    if evaluation.resembling:
+        parts.append(f"{alike} {'more' if parts else these} look nearly the same as training images")
+    return f"{', and '.join(parts)}: these scores are optimistic." if parts else ""
 
 
 def _has_intervals(evaluation: Evaluation) -> bool:

@@ -46,6 +46,11 @@ class Evaluation:
         """Number of its images that were in the training data, if known."""
         return sum(int(number(amount) or 0) for amount in as_mapping(self.info.get("seen")).values())
 
+    @property
+    def resembling(self) -> int:
+        """Number of its further images that look nearly the same as training images, if known."""
+        return sum(int(number(amount) or 0) for amount in as_mapping(self.info.get("resembling")).values())
+
 
 @dataclass(frozen=True)
 class RunFiles:

@@ -192,6 +192,17 @@ class Task(ABC):
     def targets(self, manifest: Manifest) -> dict[str, np.ndarray]:
         """Targets of every row, by their names in a batch."""
 
+    def cautions(self, manifest: Manifest) -> list[str]:
+        """What a user should know of the targets before a training, a sentence each.
+
+        Args:
+            manifest: with a column ``split``.
+
+        Raises:
+            InputError: nothing can be learned from the training rows.
+        """
+        return []
+
     @abstractmethod
     def sampling_labels(self, targets: Mapping[str, np.ndarray]) -> np.ndarray:
         """Labels for balanced sampling; see :func:`modicum.data.sampling.sample_weights`."""

@@ -122,8 +122,17 @@ def _label_warnings(found: Mapping[str, Any]) -> Iterator[DataWarning]:
             f"({counts[large]:,} to {counts[small]:,})",
             "try --set sampling=balanced or --set class_weights=balanced; judge by balanced accuracy or AUROC",
         )
+    unlearned = {n: c for n, c in counts.items() if c and not found["classes"].get("train", counts)[n]}
+    if unlearned:
+        names = listed((f"'{name}' ({n} elsewhere)" for name, n in unlearned.items()), _LONGEST)
+        yield DataWarning(
+            f"no training image of class {names}",
+            "it cannot be learned, and its images count as mistakes: add training images, split anew, or leave it out",
+        )
     for split, of_split in found["classes"].items():
         few = {name: n for name, n in of_split.items() if n < FEW_OF_A_CLASS}
+        if split == "train":
+            few = {name: n for name, n in few.items() if name not in unlearned}
         if few and split != "all" and len(counts) > 1:
             names = listed((f"'{name}': {n}" for name, n in few.items()), _LONGEST)
             effect = "hardly to be learned" if split == "train" else "their scores say little"
@@ -136,6 +145,16 @@ def _label_warnings(found: Mapping[str, Any]) -> Iterator[DataWarning]:
 def _finding_warnings(found: Mapping[str, Any]) -> Iterator[DataWarning]:
     findings = found["findings"] or {}
     splits = dict.fromkeys(split for parts in findings.values() for split in parts)
+    learned = "train" if "train" in splits else "all"
+    unknown = [f"'{n}'" for n, p in findings.items() if not p[learned]["positive"] + p[learned]["negative"]]
+    if unknown:
+        every = len(unknown) == len(findings)
+        yield DataWarning(
+            f"no known label of finding {listed(unknown, _LONGEST)}"
+            + (" in training" if learned == "train" else ""),
+            "fill in its column (1 or 0)" if every else "nothing is learned of it: leave its column out",
+            stops=every,
+        )
     for split in splits:
         few = [
             f"'{name}': {parts[split][side]} {side}"

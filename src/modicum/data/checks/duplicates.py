@@ -1,6 +1,5 @@
-"""Finds duplicate images in a data set, and leaks: patients or images in several splits."""
+"""Finds contradictions between copies, and leaks: patients or images in several splits."""
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -8,21 +7,16 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Int64, UInt8
+from jaxtyping import Bool
 
-from modicum.data.checks.near_duplicates import NearPair, near_duplicates
-from modicum.data.checks.remembered_pairs import remembered
-from modicum.data.grey_levels import grey_levels
-from modicum.data.image import ImageRef
-from modicum.data.image_facts import THUMBNAIL, ImageFacts, picture_of
-from modicum.data.manifest import LABELS_PREFIX, REFERENCE, SPLITS, Manifest
-from modicum.data.readers import read_image
-from modicum.errors import BrokenImageError, InputError
+from modicum.data.checks.copies import Facts, duplicate_groups, near_pairs, split_numbers
+from modicum.data.checks.near_duplicates import NearPair
+from modicum.data.manifest import LABELS_PREFIX, SPLITS, Manifest
+from modicum.errors import InputError
 from modicum.wording import count_of
 
 Kind = Literal["patient", "identical file", "near-duplicate"]
 Policy = Literal["error", "drop", "allow"]
-Facts = Sequence[ImageFacts | None]
 _EXAMPLES = 5
 
 
@@ -63,15 +57,6 @@ class _Row(NamedTuple):
     body: str
 
 
-def duplicate_groups(manifest: Manifest, facts: Facts) -> list[list[int]]:
-    """Groups of two or more rows whose files (or parts of files) have the same content."""
-    groups: dict[str, list[int]] = {}
-    for row, fact in enumerate(facts_by_row(manifest, facts)):
-        if fact is not None:
-            groups.setdefault(fact.sha256, []).append(row)
-    return [rows for rows in groups.values() if len(rows) > 1]
-
-
 def contradictions(manifest: Manifest, groups: Sequence[Sequence[int]]) -> list[list[int]]:
     """Of groups of rows that show one picture, those whose labels (or known findings) are not the same."""
     table = manifest.table
@@ -99,59 +84,6 @@ def contradiction_notes(manifest: Manifest, facts: Facts) -> list[str]:
     ]
 
 
-def near_pairs(
-    manifest: Manifest, facts: Facts, across_splits: bool = False, stores: Path | None = None
-) -> list[NearPair]:
-    """Finds near-duplicate rows of different patients, without identical files.
-
-    Images of one patient may look alike, especially slices of one volume, and stay together anyway.
-
-    Args:
-        manifest: the images; if two thumbnails are not conclusive, the files are read again.
-        facts: facts of its images, looked up by ``ref``.
-        across_splits: only pairs in different splits, which is faster.
-        stores: folder to cache the result.
-    """
-    row_facts = facts_by_row(manifest, facts)
-    bodies = _numbered(manifest.patients())
-    contents = _numbered([str(row) if fact is None else fact.sha256 for row, fact in enumerate(row_facts)])
-    splits = _split_numbers(manifest)
-    thumbnails = np.zeros((len(row_facts), THUMBNAIL, THUMBNAIL), np.uint8)
-    for row, fact in enumerate(row_facts):
-        if fact is not None:
-            thumbnails[row] = np.frombuffer(fact.thumbnail, np.uint8).reshape(THUMBNAIL, THUMBNAIL)
-    refs = manifest.refs()
-
-    def wanted(first: Int64[np.ndarray, "m"], second: Int64[np.ndarray, "m"]) -> Bool[np.ndarray, "m"]:
-        apart = (bodies[first] != bodies[second]) & (contents[first] != contents[second])
-        if across_splits:
-            apart &= (splits[first] != splits[second]) & (splits[first] >= 0) & (splits[second] >= 0)
-        return apart
-
-    rows = (
-        (str(ref), _content(fact), str(body), str(split) if across_splits else "")
-        for ref, fact, body, split in zip(refs, row_facts, bodies.tolist(), splits.tolist(), strict=True)
-    )
-    return remembered(
-        stores, rows, lambda: near_duplicates(thumbnails, lambda row: closer_picture(refs[row]), wanted)
-    )
-
-
-def _content(fact: ImageFacts | None) -> str:
-    """Hashes of the file and of its thumbnail: a window changes only the latter."""
-    return "" if fact is None else f"{fact.sha256} {hashlib.sha256(fact.thumbnail).hexdigest()[:16]}"
-
-
-def closer_picture(ref: ImageRef) -> UInt8[np.ndarray, "side side"] | None:
-    """An image as 128 x 128 grey levels (64 or 32 if it is smaller); None if it cannot be read."""
-    try:
-        image = read_image(ref, at_least=(128, 128))
-    except BrokenImageError:
-        return None
-    smaller = min(image.source.height, image.source.width)
-    return picture_of(grey_levels(image.pixels), 128 if smaller >= 128 else 64 if smaller >= 64 else 32)
-
-
 def leaks(
     manifest: Manifest, facts: Facts, near: Sequence[NearPair] | None = None, stores: Path | None = None
 ) -> list[Leak]:
@@ -165,7 +97,7 @@ def leaks(
         near: result of :func:`near_pairs`, if already computed.
         stores: folder to cache the result.
     """
-    splits = _split_numbers(manifest)
+    splits = split_numbers(manifest)
     if len(set(splits[splits >= 0].tolist())) < 2:
         return []
     if near is None:
@@ -182,7 +114,11 @@ def leak_message(leaks_found: Sequence[Leak], most: int = _EXAMPLES) -> str:
 
 
 def resolve_leaks(
-    manifest: Manifest, facts: Facts, policy: Policy = "error", stores: Path | None = None
+    manifest: Manifest,
+    facts: Facts,
+    policy: Policy = "error",
+    stores: Path | None = None,
+    near: Sequence[NearPair] | None = None,
 ) -> tuple[Manifest, list[str]]:
     """Resolves leaks according to a policy.
 
@@ -192,6 +128,7 @@ def resolve_leaks(
         policy: ``error``; ``drop``, which removes the training image (of val and test, the one in val) from the data
             so that the test images are unchanged; ``allow``.
         stores: folder to cache the near-duplicates.
+        near: result of :func:`near_pairs`, if already computed.
 
     Returns:
         The resulting manifest, and notes for the user; empty without leaks.
@@ -199,7 +136,7 @@ def resolve_leaks(
     Raises:
         InputError: there are leaks, and ``policy`` is ``error``.
     """
-    leaks_found = leaks(manifest, facts, stores=stores)
+    leaks_found = leaks(manifest, facts, near, stores)
     if not leaks_found:
         return manifest, []
     if policy == "error":
@@ -219,7 +156,7 @@ def resolve_leaks(
 
 def _lower_side(manifest: Manifest, leaks_found: Sequence[Leak]) -> Bool[np.ndarray, "n"]:
     """Mask of rows to drop so that no leak remains; of each leak, the later one in train, val, test is kept."""
-    splits, bodies = _split_numbers(manifest), manifest.patients()
+    splits, bodies = split_numbers(manifest), manifest.patients()
     last: dict[str, int] = {}
     for body, split in zip(bodies, splits.tolist(), strict=True):
         last[body] = max(last.get(body, -1), split)
@@ -270,23 +207,3 @@ def _near_leaks(near: Sequence[NearPair], rows: Sequence[_Row]) -> Iterator[Leak
 
 def _leak(kind: Kind, lower: _Row, higher: _Row, patient: str | None = None) -> Leak:
     return Leak(kind, lower.image, higher.image, (SPLITS[lower.split], SPLITS[higher.split]), patient)
-
-
-def facts_by_row(manifest: Manifest, facts: Facts) -> list[ImageFacts | None]:
-    """The facts of each row of a manifest, looked up by ``ref``; None if missing."""
-    by_ref = {fact.ref: fact for fact in facts if fact is not None}
-    return [by_ref.get(str(ref)) for ref in manifest.refs()]
-
-
-def _split_numbers(manifest: Manifest) -> Int64[np.ndarray, "n"]:
-    """Index in train, val, test; -1 for a row without a split."""
-    if "split" not in manifest.table:
-        return np.full(len(manifest), -1, np.int64)
-    number = {split: position for position, split in enumerate(SPLITS)}
-    number[REFERENCE] = number["train"]  # a method learns from its annotated examples
-    return np.array([number.get(split, -1) for split in manifest.table["split"]], np.int64)
-
-
-def _numbered(names: Sequence[str]) -> Int64[np.ndarray, "n"]:
-    number: dict[str, int] = {}
-    return np.array([number.setdefault(name, len(number)) for name in names], np.int64)

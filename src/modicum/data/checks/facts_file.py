@@ -45,19 +45,20 @@ def save_facts(result: ScanResult, path: Path) -> None:
     rows = [{**asdict(facts), "mtime_ns": result.mtimes_ns.get(facts.ref)} for facts in result.facts]
     table = pa.Table.from_pylist([row for row in rows if row["mtime_ns"] is not None], schema=_SCHEMA)
     with atomic_file(path) as file:
-        pq.write_table(table, file, compression="zstd")
+        pq.write_table(table, file, compression="zstd", write_page_checksum=True)
 
 
 def load_facts(path: Path) -> dict[str, KnownFacts]:
     """Facts by reference; empty if the file is missing, damaged or of another version."""
     try:
-        table = pq.read_table(path)
-    except (OSError, pa.ArrowException):
-        return {}
-    if (table.schema.metadata or {}).get(b"modicum_facts") != VERSION or table.schema.names != _SCHEMA.names:
+        table = pq.read_table(path, page_checksum_verification=True)
+        if (table.schema.metadata or {}).get(b"modicum_facts") != VERSION or table.schema != _SCHEMA:
+            return {}
+        rows = table.to_pylist()
+    except (OSError, pa.ArrowException, ValueError):
         return {}
     facts_by_ref: dict[str, KnownFacts] = {}
-    for row in table.to_pylist():
+    for row in rows:
         mtime_ns = row.pop("mtime_ns")
         facts = ImageFacts.of_row(row)
         facts_by_ref[facts.ref] = KnownFacts(facts, mtime_ns)

@@ -15,8 +15,10 @@ import pandas as pd
 
 from modicum.atomic_files import write_text
 from modicum.data.boxes import BoxOptions, checked_boxes
+from modicum.data.checks.copies import duplicate_groups, facts_by_row, search_copies
 from modicum.data.checks.data_warnings import data_warnings
-from modicum.data.checks.duplicates import contradictions, duplicate_groups, facts_by_row, leaks, near_pairs
+from modicum.data.checks.duplicates import contradictions, leaks
+from modicum.data.checks.near_duplicates import NearPair, NearSearch
 from modicum.data.checks.scan import ScanResult
 from modicum.data.image_facts import ImageFacts
 from modicum.data.manifest import COLUMNS, LABELS_PREFIX, SPLITS, Manifest, split_reference
@@ -33,6 +35,7 @@ def fingerprint(
     task: str | None = None,
     stores: Path | None = None,
     box_options: BoxOptions | Mapping[str, Any] | None = None,
+    near: Sequence[NearPair] | None = None,
 ) -> dict[str, Any]:
     """Describes a data set.
 
@@ -42,9 +45,11 @@ def fingerprint(
         task: ``multi-class``, ``multi-label``, ...; read off the labels where it is not given.
         stores: folder where the near-duplicates that were found are remembered.
         box_options: how boxes are read.
+        near: the near-duplicates, where they are known.
     """
     by_row = facts_by_row(manifest, scanned.facts)
     facts = [fact for fact in by_row if fact is not None]
+    copies = search_copies(manifest, by_row, stores=stores) if near is None else NearSearch(list(near), [])
     found: dict[str, Any] = {
         "schema": SCHEMA,
         "name": manifest.name,
@@ -59,10 +64,10 @@ def fingerprint(
         **_labels(manifest),
         **_other_columns(manifest),
         "boxes": _boxes(manifest, by_row, BoxOptions.of(box_options)),
-        **_repeats(manifest, by_row, stores),
+        **_repeats(manifest, by_row, copies.pairs),
         "broken": len(scanned.broken),
         "broken_files": [{"image": b.image, "reason": b.reason} for b in scanned.broken[:LISTED]],
-        "notes": list(manifest.notes),
+        "notes": [*manifest.notes, *copies.limits],
     }
     found["warnings"] = [{**vars(w), "examples": list(w.examples)} for w in data_warnings(found)]
     return found
@@ -253,10 +258,11 @@ def _boxes(
     }
 
 
-def _repeats(manifest: Manifest, facts: Sequence[ImageFacts | None], stores: Path | None) -> dict[str, Any]:
+def _repeats(
+    manifest: Manifest, facts: Sequence[ImageFacts | None], near: Sequence[NearPair]
+) -> dict[str, Any]:
     images = list(manifest.table["image"])
     groups = duplicate_groups(manifest, facts)
-    near = near_pairs(manifest, facts, stores=stores)
     found = leaks(manifest, facts, near)
     contrary = contradictions(manifest, groups)
     return {

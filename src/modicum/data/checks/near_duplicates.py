@@ -20,6 +20,7 @@ false positives: the similarity in filter 3 was 0.44 at most for different patie
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64, UInt8, UInt64
@@ -32,6 +33,13 @@ THUMBNAIL = 32
 HASH_DISTANCE = 72
 PROMISING = {1: 0.62, STEPS: 0.68}  # similarity of thumbnails after this number of registration steps
 SAME = {32: 0.97, 64: 0.90, 128: 0.75}
+RESEMBLES = 24
+"""Bits of the hash alone by which a picture is known again where the other's pixels are not at hand.
+
+Measured on 1,143 real images: within it are all copies after JPEG at quality 50 to 95, at half and at double size, and
+99.6 % of those 10 % brighter, but 5 % of those cropped by 2 %; of 64-pixel pictures 85 % after JPEG at quality 50 and
+99 % at 75. Of 652,653 pairs of different pictures, none of different patients was, apart from masks.
+"""
 # Beyond these numbers the search becomes stricter instead of slower.
 MOST_CANDIDATES = 200_000
 MOST_PROMISING = 50_000
@@ -58,9 +66,28 @@ class NearPair:
     similarity: float
 
 
+class NearSearch(NamedTuple):
+    """Result of a search.
+
+    Attributes:
+        pairs: all that were found, the most similar first.
+        limits: what the search left out because there were too many candidates, a sentence each; empty if nothing.
+    """
+
+    pairs: list[NearPair]
+    limits: list[str]
+
+
 def near_duplicates(
     thumbnails: Thumbnails, closer: Closer | None = None, wanted: Wanted | None = None
 ) -> list[NearPair]:
+    """The pairs of :func:`search_near_duplicates`."""
+    return search_near_duplicates(thumbnails, closer, wanted).pairs
+
+
+def search_near_duplicates(
+    thumbnails: Thumbnails, closer: Closer | None = None, wanted: Wanted | None = None
+) -> NearSearch:
     """Finds all pairs of near-identical images, the most similar first, including exact copies.
 
     Args:
@@ -69,12 +96,48 @@ def near_duplicates(
             cannot be read. Without it the thumbnails decide, and cropped copies are missed.
         wanted: selects candidate pairs (for instance those in different splits).
     """
-    first, second, _ = hamming_pairs(perceptual_hash(thumbnails), HASH_DISTANCE, wanted, MOST_CANDIDATES)
-    for steps, bound in PROMISING.items():
+    candidates, bound = closest_pairs(perceptual_hash(thumbnails), HASH_DISTANCE, wanted, MOST_CANDIDATES)
+    first, second, _ = candidates
+    limits = [] if bound == HASH_DISTANCE else [_hash_limit(bound)]
+    for steps, least in PROMISING.items():
         likeness = _likeness(thumbnails, first, second, steps)
         order = np.argsort(-likeness, kind="stable")
-        order = order[likeness[order] >= bound][:MOST_PROMISING]
+        order = order[likeness[order] >= least]
+        if len(order) > MOST_PROMISING:
+            limits.append(_promising_limit(len(order)))
+        order = order[:MOST_PROMISING]
         first, second, likeness = first[order], second[order], likeness[order]
+    if closer is not None and len(first) > MOST_CLOSER_LOOKS:
+        limits.append(_closer_limit(len(first)))
+    return NearSearch(_same(first, second, likeness, closer), limits)
+
+
+def _hash_limit(bound: int) -> str:
+    return (
+        f"the search for near-duplicates compared hashes within {bound} bits of 255 instead of {HASH_DISTANCE}, because "
+        f"more than {MOST_CANDIDATES:,} pairs are within that: copies that were cropped or strongly compressed may be "
+        "missed"
+    )
+
+
+def _promising_limit(count: int) -> str:
+    return (
+        f"of {count:,} pairs of images that look alike the {MOST_PROMISING:,} most similar were compared further: "
+        "near-duplicates may be missed"
+    )
+
+
+def _closer_limit(count: int) -> str:
+    return (
+        f"of {count:,} pairs that may be near-duplicates {MOST_CLOSER_LOOKS:,} were compared at 128 pixels, the others "
+        "as thumbnails, more strictly: cropped copies may be missed"
+    )
+
+
+def _same(
+    first: Indices, second: Indices, likeness: Float64[np.ndarray, "m"], closer: Closer | None
+) -> list[NearPair]:
+    """The pairs that are the same photograph, by a closer look where the files are at hand."""
     look = _Look(closer) if closer is not None else None
     near_pairs = []
     pairs = zip(first.tolist(), second.tolist(), likeness.tolist(), strict=True)
@@ -108,6 +171,16 @@ def hamming_pairs(
     wanted: Wanted | None = None,
     most: int | None = None,
 ) -> Int64[np.ndarray, "3 m"]:
+    """The pairs of :func:`closest_pairs`."""
+    return closest_pairs(hashes, distance, wanted, most)[0]
+
+
+def closest_pairs(
+    hashes: UInt64[np.ndarray, "n words"],
+    distance: int,
+    wanted: Wanted | None = None,
+    most: int | None = None,
+) -> tuple[Int64[np.ndarray, "3 m"], int]:
     """All pairs ``i < j`` of hashes that differ in at most ``distance`` bits: rows ``i``, ``j`` and number of bits.
 
     Args:
@@ -115,6 +188,9 @@ def hamming_pairs(
         distance: maximum distance.
         wanted: selects pairs early.
         most: maximum number of pairs; with more, the distance is lowered for all until they fit.
+
+    Returns:
+        The pairs, and the distance that they are within.
     """
     words = np.ascontiguousarray(hashes.T)
     usable = np.asarray(hashes.any(axis=1))
@@ -135,7 +211,7 @@ def hamming_pairs(
             distance -= 1
             blocks_of_pairs = [pairs[:, pairs[2] <= distance] for pairs in blocks_of_pairs]
             total = sum(pairs.shape[1] for pairs in blocks_of_pairs)
-    return np.concatenate(blocks_of_pairs, axis=1)
+    return np.concatenate(blocks_of_pairs, axis=1), distance
 
 
 def _likeness(

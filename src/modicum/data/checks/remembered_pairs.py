@@ -10,18 +10,18 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from modicum.atomic_files import write_text
-from modicum.data.checks.near_duplicates import NearPair
+from modicum.data.checks.near_duplicates import NearPair, NearSearch
 
 FOLDER = "near-duplicates"
 """Folder of the files, in the folder of the stores."""
 FEWEST = 500
 """Minimum number of images for which a file is written."""
-_VERSION = 1  # of the search: increase when its results change
+_VERSION = 2  # of the search: increase when its results change
 
 
 def remembered(
-    stores: Path | None, rows: Iterable[tuple[str, ...]], find: Callable[[], list[NearPair]]
-) -> list[NearPair]:
+    stores: Path | None, rows: Iterable[tuple[str, ...]], find: Callable[[], NearSearch]
+) -> NearSearch:
     """The result of ``find``, or its cached result for the same rows.
 
     Args:
@@ -33,18 +33,21 @@ def remembered(
         return find()
     digest = hashlib.sha256(json.dumps([_VERSION, row_list]).encode()).hexdigest()
     path = stores / FOLDER / f"{digest[:32]}.json"
-    pairs = _read(path, len(row_list))
-    if pairs is None:
-        pairs = find()
+    found = _read(path, len(row_list))
+    if found is None:
+        found = find()
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, json.dumps([[pair.first, pair.second, pair.similarity] for pair in pairs]))
-    return pairs
+        pairs = [[pair.first, pair.second, pair.similarity] for pair in found.pairs]
+        write_text(path, json.dumps({"pairs": pairs, "limits": found.limits}))
+    return found
 
 
-def _read(path: Path, count: int) -> list[NearPair] | None:
+def _read(path: Path, count: int) -> NearSearch | None:
     try:
-        pairs = [NearPair(int(a), int(b), float(s)) for a, b, s in json.loads(path.read_text("utf-8"))]
-    except (OSError, ValueError, TypeError):
+        content = json.loads(path.read_text("utf-8"))
+        pairs = [NearPair(int(a), int(b), float(s)) for a, b, s in content["pairs"]]
+        limits = [str(limit) for limit in content["limits"]]
+    except (OSError, ValueError, TypeError, KeyError, OverflowError):
         return None
     usable = all(0 <= pair.first < pair.second < count and 0 <= pair.similarity <= 1 for pair in pairs)
-    return pairs if usable else None
+    return NearSearch(pairs, limits) if usable else None

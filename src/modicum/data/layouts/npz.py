@@ -12,12 +12,15 @@ from modicum.data.image import ImageRef
 from modicum.data.layouts.columns import split_of
 from modicum.data.layouts.table import short_name
 from modicum.data.manifest import LABELS_PREFIX, Manifest, text_column
-from modicum.data.readers.arrays import array_header
+from modicum.data.readers.arrays import array_header, unpacked_bytes
 from modicum.data.readers.request import Unreadable
 from modicum.errors import InputError
 
 # Errors of zipfile, zlib and numpy for files that are damaged, encrypted or not archives.
 _UNREADABLE = (OSError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error, Unreadable)
+MOST_LABEL_BYTES = 2**30
+"""Of an array of labels or other values, of which all are read at once."""
+MOST_IMAGES = 20_000_000
 _REMEDY = "MedMNIST's names are train_images, train_labels, val_images, ..."
 
 
@@ -35,9 +38,11 @@ def read_npz(path: Path) -> Manifest:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             shapes = _shapes(path)
+            sizes = unpacked_bytes(path)
             for name in arrays.files:
                 prefix = name.removesuffix("images")
                 if name.endswith("images") and (not prefix or split_of(prefix.rstrip("_"))):
+                    _check_sizes(path, shapes, sizes, prefix)
                     parts.append(_part(path, arrays, shapes, prefix))
     except FileNotFoundError:
         raise InputError(f"'{path}' does not exist", "check the path") from None
@@ -68,6 +73,22 @@ def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
             with archive.open(member) as file:
                 shapes[member.removesuffix(".npy")] = array_header(file)[0]
     return shapes
+
+
+def _check_sizes(path: Path, shapes: dict[str, tuple[int, ...]], sizes: dict[str, int], prefix: str) -> None:
+    """Raises :class:`InputError` for labels that unpack to more than one would write for so many images."""
+    count = (shapes[f"{prefix}images"] or (0,))[0]
+    for name, needed in sizes.items():
+        if name.startswith(prefix) and not name.endswith("images") and needed > MOST_LABEL_BYTES:
+            raise InputError(
+                f"{path.name}: array '{name}' unpacks to {needed / 1e9:,.1f} GB beside {count:,} images",
+                "save one label per image, shape [n], or [n, findings]",
+            )
+    if count > MOST_IMAGES:
+        raise InputError(
+            f"{path.name}: array '{prefix}images' declares {count:,} images",
+            f"split it into files of {MOST_IMAGES:,} images at most",
+        )
 
 
 def _part(

@@ -7,6 +7,7 @@ any other single image.
 
 import math
 import zipfile
+from pathlib import Path
 from tokenize import TokenError
 from typing import Any, BinaryIO
 
@@ -118,6 +119,25 @@ def array_header(stream: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
         # The header is the text of a Python dictionary; numpy passes on the parser's errors.
         raise Unreadable("the NPZ data are damaged or incomplete") from None
     raise Unreadable(f"is in NumPy file format {version[0]}.{version[1]}, which is not supported")
+
+
+def unpacked_bytes(path: Path) -> dict[str, int]:
+    """Bytes of each array of an NPZ file in memory, by its header.
+
+    Raises:
+        Unreadable: a header is damaged, or says more than the archive holds.
+        OSError, BadZipFile, zlib.error: the file is damaged.
+    """
+    found = {}
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            with archive.open(member) as stream:
+                shape, _, dtype = array_header(stream)
+                needed = math.prod(shape) * dtype.itemsize
+                if not dtype.hasobject and stream.tell() + needed > member.file_size:
+                    raise Unreadable(f"array '{member.filename}' is shorter than it declares (truncated)")
+                found[member.filename.removesuffix(".npy")] = needed
+    return found
 
 
 def _whole(

@@ -8,7 +8,7 @@ kept as Parquet; during a build, rows go to a journal first, so that a killed bu
 import base64
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -34,6 +34,10 @@ def item_of(ref: ImageRef) -> str:
     return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:32]
 
 
+class DamagedFactsError(Exception):
+    """The file of facts cannot be read: the images have to be read again."""
+
+
 class Catalogue:
     """The files and facts of one image store; a context manager for adding rows.
 
@@ -46,7 +50,9 @@ class Catalogue:
         self._facts_row = _facts_rows(folder / FACTS)
         self._new_facts: dict[str, dict[str, Any]] = {}
         columns = [column(folder / FILES, name) for name in _FILE_COLUMNS]
-        self._files: dict[str, list[Any]] = {item: file_row for item, *file_row in zip(*columns, strict=True)}
+        whole = len({len(values) for values in columns}) == 1  # a damaged column is empty
+        rows = zip(*columns, strict=True) if whole else ()
+        self._files: dict[str, list[Any]] = {item: file_row for item, *file_row in rows}
         self._has_new = False
         self._read_pending()
         self._sizes = {file_row[0] for file_row in self._files.values()}
@@ -79,6 +85,11 @@ class Catalogue:
         unchanged = (size, mtime_ns) == (state.size, state.mtime_ns)
         return key if unchanged and self.has_facts(key) else None
 
+    def forget(self, items: Iterable[str]) -> None:
+        """Forgets which records files have, so that they are read again; facts and records stay."""
+        for item in items:
+            self._has_new |= self._files.pop(item, None) is not None
+
     def add(self, item: str, state: FileState, key: str, facts: ImageFacts | None) -> None:
         """Adds an image that was read; ``facts`` is None if those of the key are known."""
         row: dict[str, Any] = {"item": item, "size": state.size, "mtime_ns": state.mtime_ns, "key": key}
@@ -100,7 +111,7 @@ class Catalogue:
             rows = [{"key": key, **facts} for key, facts in self._new_facts.items()]
             tables = [pa.Table.from_pylist(rows)] if rows else []
             if self._facts_row:
-                old = pq.read_table(self._folder / FACTS)
+                old = read_parquet(self._folder / FACTS)
                 kept = [row for key, row in self._facts_row.items() if key not in self._new_facts]
                 tables.insert(0, old.take(pa.array(kept, pa.int64())))
             if tables:
@@ -124,11 +135,22 @@ class Catalogue:
             self._journal = None
 
     def facts(self, keys: Sequence[str]) -> list[ImageFacts]:
-        """Facts by the records' keys, in order; their ``ref`` is empty. Raises KeyError for an unknown key."""
+        """Facts by the records' keys, in order; their ``ref`` is empty.
+
+        Raises:
+            KeyError: an unknown key.
+            DamagedFactsError: the file is damaged.
+        """
+        try:
+            return self._facts(keys)
+        except (OSError, pa.ArrowException, ValueError, TypeError) as error:
+            raise DamagedFactsError(f"'{FACTS}' of the image store is damaged") from error
+
+    def _facts(self, keys: Sequence[str]) -> list[ImageFacts]:
         stored = sorted({key for key in keys if key not in self._new_facts})
         rows_by_key: dict[str, Any] = dict(self._new_facts)
         if stored:
-            rows = pq.read_table(self._folder / FACTS).take([self._facts_row[key] for key in stored])
+            rows = read_parquet(self._folder / FACTS).take([self._facts_row[key] for key in stored])
             rows_by_key |= zip(stored, rows.drop_columns("key").to_pylist(), strict=True)
         return [ImageFacts.of_row(rows_by_key[key]) for key in keys]
 
@@ -148,12 +170,17 @@ def _facts_rows(path: Path) -> dict[str, int]:
 def column(path: Path, name: str) -> list[Any]:
     """One column of a Parquet file; empty if the file is absent or damaged."""
     try:
-        return pq.read_table(path, columns=[name])[name].to_pylist()
-    except (OSError, pa.ArrowException, KeyError):
+        return read_parquet(path, columns=[name])[name].to_pylist()
+    except (OSError, pa.ArrowException, KeyError, ValueError):
         return []
 
 
 def write_table(path: Path, table: pa.Table) -> None:
     """Writes a Parquet file atomically."""
     with atomic_file(path) as file:
-        pq.write_table(table, file, compression="zstd")
+        pq.write_table(table, file, compression="zstd", write_page_checksum=True)
+
+
+def read_parquet(path: Path, **options: Any) -> pa.Table:
+    """Reads a Parquet file, with its checksums where it has some. Raises ArrowException or OSError for damage."""
+    return pq.read_table(path, page_checksum_verification=True, **options)

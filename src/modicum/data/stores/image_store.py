@@ -19,8 +19,16 @@ from modicum.data.file_content import file_sha256, file_state
 from modicum.data.image import ImageRef
 from modicum.data.image_facts import ImageFacts
 from modicum.data.prepared import StoreSettings, expand, read_prepared
-from modicum.data.stores.image_catalogue import Catalogue
-from modicum.data.stores.image_store_build import Built, Shards, broken_error, build, open_parts
+from modicum.data.stores.image_catalogue import FACTS, Catalogue, DamagedFactsError, item_of
+from modicum.data.stores.image_store_build import (
+    Built,
+    Shards,
+    broken_error,
+    build,
+    build_lock,
+    open_parts,
+    replaced_files,
+)
 from modicum.data.stores.shard_format import DamagedRecordError, store_folder
 from modicum.errors import BrokenImageError, InputError
 from modicum.progress import say
@@ -63,6 +71,7 @@ class ImageStore:
         workers: int = 0,
         on_broken: Literal["raise", "collect"] = "raise",
         wait: float | None = None,
+        check_content: bool = False,
     ) -> "ImageStore":
         """Opens the store with these settings in ``folder``, and decodes the images that it does not have.
 
@@ -76,6 +85,8 @@ class ImageStore:
             workers: number of processes that decode; 0 for this one.
             on_broken: ``raise`` after all others are stored, or ``collect`` errors in ``broken``.
             wait: seconds to wait while another process builds the same store; None to wait without limit.
+            check_content: read all files that are known and compare their content, so that one that was replaced by
+                another of the same size and time is decoded again too.
 
         Raises:
             BrokenImageError: one image cannot be read (``on_broken="raise"``).
@@ -83,7 +94,7 @@ class ImageStore:
             ResourceError: the disk is too small, or the wait is over.
         """
         root = store_folder(folder, "images", settings.as_dict())
-        store = cls(refs, root, settings, build(refs, root, settings, workers, wait))
+        store = cls(refs, root, settings, build(refs, root, settings, workers, wait, check_content))
         if store.broken and on_broken == "raise":
             raise broken_error(store.broken)
         return store
@@ -118,11 +129,21 @@ class ImageStore:
         JPEG at a reduced scale, which moved none of them by more than one grey level of 255 where measured.
         """
         usable = np.flatnonzero(self.readable)
-        read_facts = Catalogue(self.folder).facts([self._keys[index] or "" for index in usable])
+        read_facts = self._read_facts([self._keys[index] or "" for index in usable])
         facts: list[ImageFacts | None] = [None] * len(self)
         for index, image_facts in zip(usable, read_facts, strict=True):
             facts[index] = replace(image_facts, ref=str(self.refs[index]))
         return facts
+
+    def _read_facts(self, keys: Sequence[str]) -> list[ImageFacts]:
+        """Facts by the records' keys; where their file is damaged, the images are read again."""
+        try:
+            return Catalogue(self.folder).facts(keys)
+        except (DamagedFactsError, KeyError):
+            say("image store: the facts of its images are damaged; reading the images again")
+            (self.folder / FACTS).unlink(missing_ok=True)
+            build(self.refs, self.folder, self.settings, 0, None)
+            return Catalogue(self.folder).facts(keys)
 
     @cached_property
     def _indices(self) -> dict[ImageRef, int]:
@@ -180,6 +201,18 @@ class ImageStore:
             part.report_damage(keys)
             damaged += len(keys)
         return damaged
+
+    def forget_replaced(self) -> list[Path]:
+        """Files that were replaced by others of the same size and time since they were read; the next build reads them.
+
+        All files are read.
+        """
+        states = {path: file_state(path) for path in {ref.path for ref in self.refs}}
+        with build_lock(self.folder), Catalogue(self.folder) as catalogue:
+            replaced = replaced_files(self.refs, catalogue, states)
+            catalogue.forget(item_of(ref) for ref in self.refs if ref.path in replaced)
+            catalogue.save()
+        return sorted(replaced)
 
     def _pixels(self, index: int) -> Shaped[np.ndarray, "height width stored_channels"]:
         channels = int(self._part[index])

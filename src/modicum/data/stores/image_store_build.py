@@ -1,14 +1,14 @@
 """Builds an image store: finds missing images, decodes them, and writes records and facts."""
 
 import shutil
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from modicum.data.file_content import file_sha256, file_state
+from modicum.data.file_content import FileState, file_sha256, file_state
 from modicum.data.image import ImageRef
 from modicum.data.prepared import StoreSettings, read_prepared
 from modicum.data.readers import read_image
@@ -19,6 +19,7 @@ from modicum.data.stores.shard_writer import ShardWriter, check_space, full_disk
 from modicum.data.stores.shards import ShardStore
 from modicum.errors import BrokenImageError, InputError, ResourceError
 from modicum.progress import bar, say
+from modicum.wording import count_of
 
 # Name of the part of the store by number of channels.
 PARTS: Mapping[int, str] = {1: "grey", 3: "colour"}
@@ -78,12 +79,31 @@ class Built:
     broken: dict[int, BrokenImageError] = field(default_factory=dict)
 
 
+@contextmanager
+def build_lock(root: Path, wait: float | None = None) -> Iterator[None]:
+    """Keeps other processes from changing a store; see :func:`build` for ``wait``."""
+    lock = locked(root / "build.lock", wait)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def build(
-    refs: Sequence[ImageRef], root: Path, settings: StoreSettings, workers: int, wait: float | None
+    refs: Sequence[ImageRef],
+    root: Path,
+    settings: StoreSettings,
+    workers: int,
+    wait: float | None,
+    check_content: bool = False,
 ) -> Built:
     """Decodes the images that are new or have changed.
 
     If killed at any moment, the same call resumes.
+
+    Args:
+        refs, root, settings, workers, wait, check_content: see
+            :meth:`~modicum.data.stores.image_store.ImageStore.build_or_open`.
 
     Raises:
         ResourceError: too little disk, or another process builds the store for longer than ``wait`` seconds.
@@ -92,6 +112,7 @@ def build(
     states = {path: file_state(path) for path in {ref.path for ref in refs}}
     catalogue, parts = Catalogue(root), open_parts(root, settings)
     built, missing = Built([None] * len(refs)), []
+    replaced = replaced_files(refs, catalogue, states) if check_content else frozenset()
     for index, ref in enumerate(refs):
         state = states[ref.path]
         if state is None:
@@ -99,18 +120,48 @@ def build(
             continue
         item = item_of(ref)
         key = catalogue.key_of(item, state)
-        if _done(key, parts):
+        if _done(key, parts) and ref.path not in replaced:
             built.keys[index] = key
         else:
             missing.append(Undecoded(index, item, ref, state))
     if missing:
-        lock = locked(root / "build.lock", wait)
-        try:
-            with full_disk_named(root):
-                _fill(built, root, settings, missing, workers, wait)
-        finally:
-            lock.release()
+        with build_lock(root, wait), full_disk_named(root):
+            _fill(built, root, settings, missing, workers, wait, replaced)
     return built
+
+
+def replaced_files(
+    refs: Sequence[ImageRef], catalogue: Catalogue, states: Mapping[Path, FileState | None]
+) -> frozenset[Path]:
+    """Files whose size and time of change are those of when they were read, and whose content is another.
+
+    Says how many. Every file is read; what the process remembers of their content is forgotten.
+
+    Args:
+        refs: images, of which several may be in one file.
+        catalogue: of the store.
+        states: of each file, now.
+    """
+    file_sha256.cache_clear()
+    keys: dict[Path, str] = {}
+    for ref in refs:
+        state = states[ref.path]
+        if ref.path not in keys and state is not None and (key := catalogue.key_of(item_of(ref), state)):
+            keys[ref.path] = key.removesuffix(ref.part)
+    found = []
+    with bar("checking files", len(keys)) as progress_bar:
+        for path, digest in keys.items():
+            state = states[path]
+            with suppress(OSError):  # told when it is read
+                if state is not None and file_sha256(path, state) != digest:
+                    found.append(path)
+            progress_bar.advance()
+    if found:
+        say(
+            f"{count_of(len(found), 'file')} replaced by another of the same size and time ({found[0].name}): "
+            "decoding again"
+        )
+    return frozenset(found)
 
 
 def _fill(
@@ -120,12 +171,14 @@ def _fill(
     missing: Sequence[Undecoded],
     workers: int,
     wait: float | None,
+    replaced: Collection[Path] = (),
 ) -> None:
     """Decodes and stores images, and adds their keys and errors to ``built``. Requires the store's lock."""
     with ExitStack() as stack:
         open_parts(root, settings, remove_unusable=True)
         writers = {n: stack.enter_context(_writer(root, settings, n, wait)) for n in PARTS}
         catalogue = stack.enter_context(Catalogue(root))
+        catalogue.forget(image.item for image in missing if image.ref.path in replaced)
         left = [image for image in missing if not _already_stored(built, image, writers, catalogue)]
         _check_space(root, [image.ref for image in left], settings)
         answers = stack.enter_context(closing(decode_all(left, settings, workers)))

@@ -1,7 +1,6 @@
 """Evaluates the model of a run on labelled data that may differ from those it was trained with."""
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,13 @@ from modicum.data.processes import usable_cores
 from modicum.engine.devices import chosen_device
 from modicum.engine.inference.evaluation import evaluate_rows
 from modicum.engine.inference.predict_run import check_predicts
+from modicum.engine.inference.seen_images import seen_before, seen_notes
 from modicum.engine.inputs.auxiliary_images import with_auxiliary_images
 from modicum.engine.inputs.preparation import PreparedData, read_manifest, store_settings, stored
 from modicum.engine.model import load_method
 from modicum.engine.recipe.new_recipe import plain_name
 from modicum.engine.recipe.settings import DataSettings, Recipe
-from modicum.engine.run_folder import RunFolder, read_json, write_json
+from modicum.engine.run_folder import RunFolder, read_table, write_json
 from modicum.engine.scoring import decide_fn
 from modicum.errors import InputError
 from modicum.progress import say
@@ -70,15 +70,11 @@ def evaluate_run(
             tile=method.tile(),
             decide=decide_fn(method, prepared.manifest),
         )
-        facts = prepared.store.facts
-        content["seen"] = _seen(folder, (facts[position].sha256 for position in prepared.positions))
+        content |= seen_before(folder, prepared)
         write_json(place / "metrics.json", content)
         _add_to_metrics(folder, title, content)
-    if seen := sum(content["seen"].values()):
-        say(
-            f"these scores are optimistic: {seen} of {content['images']} images were in the training data; "
-            "evaluate images that the run has not seen"
-        )
+    for note in seen_notes(content):
+        say(note)
     return content
 
 
@@ -94,8 +90,9 @@ def _prepared(
     kept, cores = settings.stores or own_stores, settings.workers
     cores = usable_cores() if cores is None else cores
     images = store_settings(recipe.image, recipe.task, recipe.options)
-    manifest, store, positions = stored(manifest, images, kept, cores, settings.skip_broken, broken_csv)
-    prepared = PreparedData(manifest, store, positions, [])
+    # A file that was replaced by another of the same size and time must not be scored by its old pixels.
+    manifest, store, positions = stored(manifest, images, kept, cores, settings.skip_broken, broken_csv, True)
+    prepared = PreparedData(manifest, store, positions, [], check_content=True)
     if isinstance(task, DenseTask):
         return with_auxiliary_images(prepared, task, recipe, kept, cores, broken_csv)
     return prepared
@@ -104,19 +101,10 @@ def _prepared(
 def _add_to_metrics(folder: RunFolder, title: str, content: Mapping[str, Any]) -> None:
     if not folder.metrics.is_file():
         raise InputError(f"run '{folder.name}' has no metrics yet", "finish it with --resume")
-    overall = read_json(folder.metrics)
-    overall["evaluations"][title] = dict(content)
+    overall = read_table(folder.metrics)
+    evaluations = overall.get("evaluations")
+    overall["evaluations"] = {**(evaluations if isinstance(evaluations, dict) else {}), title: dict(content)}
     write_json(folder.metrics, overall)
-
-
-def _seen(folder: RunFolder, digests: Iterable[str]) -> dict[str, int]:
-    """How many of these images the run learned from (``train``) or chose its weights by (``val``)."""
-    table = Manifest.read_saved(folder.manifest, Path()).table
-    if "sha256" not in table:  # a run of an older version
-        return {}
-    used = table[table["split"].isin(["train", "val"])]
-    splits = dict(zip(used["sha256"], used["split"], strict=True))
-    return dict(Counter(splits[digest] for digest in digests if digest in splits))
 
 
 def reading(own: DataSettings, data: str | Path, skip_broken: bool, given: Mapping[str, Any]) -> DataSettings:

@@ -15,7 +15,8 @@ from torch import Tensor
 from modicum.atomic_files import write_text
 from modicum.data.weights_file import weights_digest
 from modicum.engine.checkpoint import save_tensors
-from modicum.engine.run_folder import RunFolder, read_json
+from modicum.engine.model_file import read_model
+from modicum.engine.run_folder import RunFolder
 from modicum.errors import InputError
 
 SUFFIX = ".safetensors"
@@ -50,7 +51,7 @@ def check_out(out: Path, folder: RunFolder, weights: str | None = None) -> None:
 
 
 def _recorded_backbone(folder: RunFolder) -> str | None:
-    content = read_json(folder.model) if folder.model.is_file() else {}
+    content = read_model(folder) if folder.model.is_file() else {}
     return (content.get("frozen_backbone") or {}).get("path")
 
 

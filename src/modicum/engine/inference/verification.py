@@ -8,6 +8,7 @@ import torch
 
 from modicum.engine.devices import chosen_device
 from modicum.engine.inputs.batches import Stored
+from modicum.engine.inputs.data_changes import data_changes
 from modicum.engine.inputs.extraction import Extraction, RecordReader, larger_records, own_records
 from modicum.engine.inputs.preparation import prepare
 from modicum.engine.model import backbone_facts, load_method
@@ -35,7 +36,8 @@ def verify_stores(folder: RunFolder, recompute: int = 0, stores: Path | None = N
 
     Args:
         folder: a finished run, whose images are where they were.
-        recompute: number of records of each feature store, drawn at random, that are recomputed and compared.
+        recompute: number of records of each feature store, drawn at random, that are recomputed and compared. Above 0 all
+            image files are read too, and compared with those that were decoded.
         stores: folder of its stores; by default next to the run, or next to the comparison that it belongs to.
 
     Raises:
@@ -49,7 +51,13 @@ def verify_stores(folder: RunFolder, recompute: int = 0, stores: Path | None = N
     found = Verification()
     damaged = prepared.store.verify()
     found.damaged += damaged
-    found.lines.append(f"images: {count_of(len(prepared.positions), 'record')}, {damaged} damaged")
+    line = f"images: {count_of(len(prepared.positions), 'record')}, {damaged} damaged"
+    if recompute and (replaced := prepared.store.forget_replaced()):
+        line += f"; {count_of(len(replaced), 'file')} replaced by another of the same size and time ({replaced[0].name})"
+        found.damaged += len(replaced)
+    found.lines.append(line)
+    if changes := data_changes(folder, prepared):
+        found.lines.append(f"data: not those that the run was trained on: {'; '.join(changes)}")
     device = chosen_device(recipe.device)
     for stage in method.stages():
         if isinstance(stage, ExtractStage):

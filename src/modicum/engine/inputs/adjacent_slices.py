@@ -55,7 +55,9 @@ def with_adjacent_slices(
     require_adjacent_slices(around, beside)
     slices = list(dict.fromkeys(ref for some in around for ref in some))
     settings = replace(store_settings(recipe.image, recipe.task, recipe.options), channels=3)
-    store = ImageStore.build_or_open(slices, stores, settings, workers=workers, on_broken="collect")
+    store = ImageStore.build_or_open(
+        slices, stores, settings, workers=workers, on_broken="collect", check_content=prepared.check_content
+    )
     if store.broken:
         raise_or_note_broken(
             prepared.manifest, store.broken, recipe.data.skip_broken, broken_csv, "neighbouring slices"

@@ -1,5 +1,6 @@
 """Auxiliary images: masks, fields of view, saliency maps and target images, decoded into separate stores."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -131,7 +132,9 @@ def _with_auxiliary(
         )
     refs = manifest.subset(named).refs(column)
     settings = auxiliary.store_settings(store_settings(recipe.image, recipe.task, recipe.options))
-    store = ImageStore.build_or_open(refs, stores, settings, workers=workers, on_broken="collect")
+    store = ImageStore.build_or_open(
+        refs, stores, settings, workers=workers, on_broken="collect", check_content=prepared.check_content
+    )
     if store.broken:
         several = f"{column} maps" if auxiliary.kind == "saliency" else f"{column}s"
         raise_or_note_broken(manifest, store.broken, recipe.data.skip_broken, broken_csv, several)
@@ -155,7 +158,9 @@ def _with_auxiliary(
         column: (AuxiliaryReader(store, auxiliary.absent), positions),
     }
     kinds = {**prepared.kinds, column: Kind(auxiliary.kind)}
-    return replace(prepared, auxiliary_images=seen, kinds=kinds, notes=notes)
+    content = hashlib.sha256("\n".join(store.keys_of(positions[named])).encode()).hexdigest()
+    digests = {**prepared.auxiliary_digests, column: content}
+    return replace(prepared, auxiliary_images=seen, kinds=kinds, notes=notes, auxiliary_digests=digests)
 
 
 def _codes_held(

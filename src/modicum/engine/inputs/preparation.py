@@ -12,10 +12,19 @@ import numpy as np
 from modicum.atomic_files import write_text
 from modicum.batch import Kind
 from modicum.data.boxes import BoxOptions, BoxSource
+from modicum.data.checks.copies import (
+    NamedPair,
+    copies_to_keep_together,
+    named_pairs,
+    near_hashes,
+    rows_of_pairs,
+    search_copies,
+)
 from modicum.data.checks.duplicates import contradiction_notes, resolve_leaks
 from modicum.data.checks.fingerprint import fingerprint
 from modicum.data.checks.scan import ScanResult
 from modicum.data.held_out import hold_out
+from modicum.data.kept_together import forget_groups, with_copies_together
 from modicum.data.label_fraction import keep_label_fraction
 from modicum.data.layouts import load_manifest
 from modicum.data.manifest import Manifest
@@ -46,6 +55,9 @@ class PreparedData:
         adjacent_slices: where networks see slices together: how they are read, and where each row's stand.
         boxes: of each row, in pixels of the stored images; None where the manifest has none.
         kinds: what each of the auxiliary images is.
+        near: near-duplicates, as the search before the split found them.
+        auxiliary_digests: SHA-256 of the content of all files of an auxiliary image, by column.
+        check_content: whether files that were replaced by others of the same size and time are looked for.
     """
 
     manifest: Manifest
@@ -56,6 +68,9 @@ class PreparedData:
     adjacent_slices: Source | None = None
     boxes: BoxSource | None = None
     kinds: Mapping[str, Kind] = field(default_factory=dict)
+    near: Sequence[NamedPair] = ()
+    auxiliary_digests: Mapping[str, str] = field(default_factory=dict)
+    check_content: bool = False
 
     @property
     def images(self) -> Source:
@@ -67,20 +82,21 @@ class PreparedData:
         return np.flatnonzero(self.manifest.table["split"].to_numpy() == split)
 
     def with_digests(self) -> Manifest:
-        """The manifest for the run folder: with the SHA-256 of every image, to recognise it in other data.
+        """The manifest for the run folder: with the SHA-256 of every image and the hash of its appearance, by which it is
+        known again in other data.
 
         Reports stay where they are: their words may be about a person.
         """
-        digests = [self.store.facts[position].sha256 for position in self.positions]
+        facts = [self.store.facts[position] for position in self.positions]
         kept = self.manifest.without_extras()
         kept = replace(kept, table=kept.table.drop(columns="report", errors="ignore"))
-        return kept.with_columns(sha256=digests)
+        return kept.with_columns(sha256=[fact.sha256 for fact in facts], near_hash=near_hashes(facts))
 
     def fingerprint(self) -> dict[str, Any]:
         """Statistics of the data set; see :mod:`modicum.data.checks.fingerprint`."""
         facts = [self.store.facts[position] for position in self.positions]
         scanned = ScanResult(facts, list(self.store.broken))
-        return fingerprint(self.manifest, scanned, stores=self.store.folder.parent)
+        return fingerprint(self.manifest, scanned, near=rows_of_pairs(self.manifest, self.near))
 
 
 def read_manifest(data: DataSettings, task: str) -> Manifest:
@@ -116,13 +132,18 @@ def stored(
     workers: int,
     skip_broken: bool,
     broken_csv: Path | None,
+    check_content: bool = False,
 ) -> tuple[Manifest, ImageStore, np.ndarray]:
     """Decodes a manifest's images into a store (or finds them there) and sets broken ones aside.
+
+    With ``check_content`` files that were replaced by others of the same size and time are decoded again.
 
     Raises:
         InputError: broken images, unless they are set aside; every one is named with its reason.
     """
-    store = ImageStore.build_or_open(manifest.refs(), stores, settings, workers=workers, on_broken="collect")
+    store = ImageStore.build_or_open(
+        manifest.refs(), stores, settings, workers=workers, on_broken="collect", check_content=check_content
+    )
     if store.broken:
         manifest = _without_broken(manifest, store.broken, skip_broken, broken_csv)
     return manifest, store, store.indices_of(manifest.refs())
@@ -151,13 +172,15 @@ def prepare(recipe: Recipe, folder: RunFolder, stores: Path, workers: int) -> Pr
     if recipe.data.held_out is not None:
         manifest = hold_out(manifest, recipe.data.held_out)
     given = "split" in manifest.table and manifest.table["split"].notna().any()
+    facts = [store.facts[position] for position in store.indices_of(manifest.refs())]
+    copies = search_copies(manifest, facts, stores=stores)
+    notes += copies.limits
+    near = named_pairs(manifest, copies.pairs)
     if given:
-        facts = [store.facts[position] for position in positions]
-        manifest, dropped = resolve_leaks(manifest, facts, recipe.data.leaks, stores)
+        manifest, dropped = resolve_leaks(manifest, facts, recipe.data.leaks, near=copies.pairs)
         notes += dropped
-        if dropped:
-            positions = store.indices_of(manifest.refs())
-    manifest = with_parts(manifest, recipe)
+    manifest = with_copies_together(manifest, *copies_to_keep_together(manifest, facts, near))
+    manifest = forget_groups(with_parts(manifest, recipe))
     if recipe.chooses_by_test():
         notes.append("the weights are chosen on the test images (select=oracle): their scores are too good")
     positions = store.indices_of(manifest.refs())
@@ -167,7 +190,7 @@ def prepare(recipe: Recipe, folder: RunFolder, stores: Path, workers: int) -> Pr
     notes = [*manifest.notes, *notes, *of_boxes]
     for note in notes:
         say(note)
-    return PreparedData(manifest, store, positions, notes, boxes=boxes)
+    return PreparedData(manifest, store, positions, notes, boxes=boxes, near=near)
 
 
 def with_parts(manifest: Manifest, recipe: Recipe) -> Manifest:

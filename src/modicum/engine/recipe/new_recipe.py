@@ -13,9 +13,12 @@ from modicum.engine.recipe.settings import OF_RUN, Recipe, validated
 from modicum.engine.run_folder import RunFolder
 from modicum.errors import InputError, did_you_mean
 from modicum.methods import Method, method_class
+from modicum.progress import say
 from modicum.tasks import task_class
 from modicum.tasks.loss_words import LOSS_SETTINGS
 from modicum.tasks.metric import check_monitor_name
+
+NO_AUGMENTATION = "none"
 
 
 def make_recipe(
@@ -50,6 +53,7 @@ def make_recipe(
         if short in chosen:
             chosen[key] = chosen.pop(short)
     overridden(values, found.Config, chosen, options, tuple(found.stage_training))
+    _check_augmentation(values, found, chosen)
     _name_backbone_of_run(values["backbone"])
     given.check_weights(values["backbone"])
     for part in (values["training"], *values["stages"].values()):
@@ -73,6 +77,28 @@ def make_recipe(
     return recipe.model_copy(
         update={"config": config.model_dump(mode="json"), "options": of_task.model_dump(mode="json")}
     )
+
+
+def _check_augmentation(values: dict[str, Any], method: type[Method], chosen: Mapping[str, Any]) -> None:
+    """Keeps an augmentation that changes nothing out of a recipe.
+
+    Raises:
+        InputError: the user asked for one, and the method sees no images that it could change.
+    """
+    parts = [values["training"], *values["stages"].values()]
+    if method.augments or all(part.get("augment", NO_AUGMENTATION) == NO_AUGMENTATION for part in parts):
+        return
+    if any(key.rpartition(".")[2] == "augment" for key in chosen):
+        raise InputError(
+            f"method {method.name} learns from features that are extracted once, and augmentation would change nothing",
+            "leave --augment out, or choose a method that learns from images (`modicum methods` lists them)",
+        )
+    say(
+        f"method {method.name} learns from features that are extracted once: the recipe's augmentation is left out"
+    )
+    for part in parts:
+        if "augment" in part:
+            part["augment"] = NO_AUGMENTATION
 
 
 def _starting_values(

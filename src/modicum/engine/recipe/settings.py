@@ -330,11 +330,11 @@ class Recipe(Settings):
         """Reads ``recipe.yaml``. Raises :class:`InputError` where it is damaged or has unknown keys."""
         try:
             values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError) as error:
+        except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
             raise InputError(
                 f"recipe '{path}' cannot be read ({type(error).__name__})", "restore the file"
             ) from error
-        if not isinstance(values, dict):
+        if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
             raise InputError(f"recipe '{path}' is not a table of settings", "restore the file")
         return validated(cls, values, str(path))
 

@@ -58,7 +58,9 @@ class StageFitter:
     def run(self) -> StageResult:
         """Fits the stage, or loads the tensors that an earlier start of the run has fitted."""
         self.stage.to(self.device).eval()
-        done = newest_checkpoint(self.folder.checkpoints, self.stage.name)
+        done = newest_checkpoint(
+            self.folder.checkpoints, self.stage.name, lambda found: StageResult(**found.state["result"])
+        )
         if done is not None:
             self.stage.load_fitted(done.tensors.get("fitted", {}))
             return StageResult(**done.state["result"])

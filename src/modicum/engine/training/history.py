@@ -32,22 +32,34 @@ class History:
         self._waiting.clear()
 
     def records(self) -> list[dict[str, Any]]:
-        """All records in the file; a last line cut short by a kill is left out."""
+        """All records in the file; lines that are damaged or were cut short by a kill are left out."""
         if not self.path.is_file():
             return []
         found = []
-        for line in self.path.read_text(encoding="utf-8").splitlines():
+        for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
-                found.append(json.loads(line))
-            except ValueError:
+                record = json.loads(line)
+            except (ValueError, RecursionError):
                 continue
+            if _is_record(record):
+                found.append(record)
         return found
 
     def forget_after(self, stage: str, step: int) -> None:
-        """Drops the records of ``stage`` after ``step`` and those of later stages."""
-        kept = []
+        """Drops the records of ``stage`` after ``step``, those of later stages, and what is there twice."""
+        kept: list[str] = []
+        seen = set()
         for record in self.records():
-            if record.get("stage") == stage and record["step"] > step:
+            if record["stage"] == stage and record["step"] > step:
                 break
-            kept.append(json.dumps(record))
+            place = (record.get("kind"), record["stage"], record["step"])
+            if place not in seen:
+                kept.append(json.dumps(record))
+            seen.add(place)
         write_text(self.path, "".join(line + "\n" for line in kept))
+
+
+def _is_record(record: Any) -> bool:
+    return (
+        isinstance(record, dict) and isinstance(record.get("stage"), str) and type(record.get("step")) is int
+    )

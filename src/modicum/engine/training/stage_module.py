@@ -24,6 +24,7 @@ from modicum.engine.training.schedule import Schedule
 from modicum.engine.training.step import BatchInStep, StepHooks, TrainingStep
 from modicum.errors import InputError
 from modicum.methods.base import TrainStage
+from modicum.nn.weight_names import not_finite
 from modicum.progress import say
 from modicum.tasks.base import Batch
 
@@ -265,13 +266,22 @@ class StageModule(lightning.LightningModule):
         for losses in taken:
             for name, value in losses.items():
                 if not np.isfinite(value):
-                    raise InputError(
-                        f"loss '{name}' became {value} near step {self.progress.step}",
-                        f"lower the learning rate (now --set lr={self.settings.lr:g}) or check the images",
-                    )
+                    raise self._diverged(name, value)
                 self.progress.loss_sums[name] = self.progress.loss_sums.get(name, 0.0) + value
             self.progress.loss_count += 1
         return taken
+
+    def _diverged(self, name: str, value: float) -> InputError:
+        what = f"loss '{name}' became {value} near step {self.progress.step}"
+        frozen = {n: p for n, p in self.stage.named_parameters() if not p.requires_grad}
+        if broken := not_finite(frozen):  # training does not change them: they came so
+            return InputError(
+                f"{what}: {len(broken)} frozen tensors have values that are not numbers (for instance '{broken[0]}')",
+                "start from other weights",
+            )
+        return InputError(
+            what, f"lower the learning rate (now --set lr={self.settings.lr:g}) or check the images"
+        )
 
     # --- the end of an epoch -----------------------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ from modicum.engine.inputs.batches import StageData
 from modicum.engine.recipe.settings import Recipe
 from modicum.engine.run_folder import RunFolder
 from modicum.engine.scoring import DecideFn
+from modicum.engine.training.checkpoint_state import check_state
 from modicum.engine.training.history import History
 from modicum.engine.training.interrupts import InterruptHandler
 from modicum.engine.training.lightning_trainer import make_trainer, quiet_lightning
@@ -106,7 +107,7 @@ class StageTrainer:
 
     def run(self) -> StageResult:
         """Trains from the newest checkpoint, or from the start, and leaves the selected weights in the stage."""
-        found = newest_checkpoint(self.folder.checkpoints, self.stage.name)
+        found = newest_checkpoint(self.folder.checkpoints, self.stage.name, check_state)
         if found is not None:
             self._go_on_from(found)
         elif process_rank() == 0:
@@ -163,7 +164,9 @@ class StageTrainer:
         say(f"Going on from epoch {self.module.progress.epoch + 1}, step {checkpoint.step}.")
 
         def restore(optimizers: list[Optimizer]) -> None:
-            restore_optimizers(optimizers, checkpoint.tensors["optimizer"], checkpoint.state["optimizer"])
+            restore_optimizers(
+                optimizers, checkpoint.tensors.get("optimizer", {}), checkpoint.state["optimizer"]
+            )
             if self.module.average is not None:
                 self.module.average.load(checkpoint.tensors["average"], checkpoint.state["average_updates"])
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from modicum.data.manifest import LABELS_PREFIX, Manifest, are_consecutive, name_classes
 from modicum.errors import InputError
 from modicum.tasks.base import Example, ImageLevelTask, Scores, TaskOptions
+from modicum.tasks.classification.learnable_labels import class_cautions, finding_cautions, order_note
 from modicum.tasks.classification.metric_table import METRICS, metrics_of, severity_metrics_of
 from modicum.tasks.classification.objectives import (
     OnBatch,
@@ -59,6 +60,7 @@ class Classification(ImageLevelTask):
         output: the network's output for an image: ``logits``, one a class, or ``score``, its severity in grades.
         thresholds: the scores at which the next grade begins: ``midpoints`` (0.5, 1.5, ...), ``validation`` (chosen on
             validation predictions, see :meth:`calibrated`), or the values.
+        order_assumed: the classes are taken as grades because of their names alone; :attr:`notes` says so.
 
     Raises:
         InputError: a score of findings or of classes without an order, or thresholds that do not fit the classes.
@@ -77,12 +79,14 @@ class Classification(ImageLevelTask):
         specificity: float = 0.95,
         output: Output = "logits",
         thresholds: Thresholds | str | Sequence[float] = "midpoints",
+        order_assumed: bool = False,
     ) -> None:
         self.kind = kind
         self.classes = tuple(classes)
         self.ordered = ordered
         self.specificity = specificity
         self.output = output
+        self.order_assumed = order_assumed
         self._thresholds = thresholds
         self.thresholds: Thresholds | None = None
         if output == "score":
@@ -118,12 +122,14 @@ class Classification(ImageLevelTask):
         if ordered is None:
             ordered = len(classes) > 2 and are_consecutive(classes)
         kind: Kind = "binary" if len(classes) == 2 else "multi-class"
+        is_ordered = bool(ordered) and kind == "multi-class"
         return cls(
             kind,
             classes,
-            ordered=bool(ordered) and kind == "multi-class",
+            ordered=is_ordered,
             specificity=specificity,
             thresholds=options.get("thresholds") or "midpoints",
+            order_assumed=is_ordered and options.get("ordered") is None,
         )
 
     @classmethod
@@ -169,7 +175,11 @@ class Classification(ImageLevelTask):
 
     @property
     def notes(self) -> list[str]:
-        """How scores become grades, where that was chosen on validation predictions."""
+        """That classes are taken as grades, where nobody said so; how scores become grades, where that was chosen on
+        validation predictions.
+        """
+        if self.order_assumed:
+            return [order_note(self.classes)]
         if self.thresholds is None or self.thresholds.source != "validation":
             return []
         values = ", ".join(f"{value:.3g}" for value in self.thresholds.values)
@@ -214,6 +224,11 @@ class Classification(ImageLevelTask):
                 )
             labels[row] = number[str(value)]
         return {"label": labels}
+
+    def cautions(self, manifest: Manifest) -> list[str]:
+        if self.kind == "multi-label":
+            return finding_cautions(manifest, self.classes)
+        return class_cautions(manifest, self.classes)
 
     def example_targets(self, count: int) -> dict[str, np.ndarray]:
         if self.kind == "multi-label":
