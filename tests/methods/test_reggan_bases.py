@@ -83,7 +83,9 @@ def test_the_releases_nice_gan_has_its_counts_in_every_mode():
             assert count_parameters(stage)[0] == count
             kept = [stage.base.get_submodule(name) for name in stage.base.persistent_modules()]
             assert mode.startswith("c") or sum(count_parameters(part)[0] for part in kept) == with_encoder
-        discriminator = RegGanStage(RegGanConfig(base="nice_gan", networks="release"), (256, 256)).base.discriminator
+        discriminator = RegGanStage(
+            RegGanConfig(base="nice_gan", networks="release"), (256, 256)
+        ).base.discriminator
         scores = [tuple(score.shape) for score in discriminator(torch.empty(2, 1, 256, 256))]
     # Of 7x7 padded to 9x9, a convolution of 3x3 leaves 7x7; one of 4x4 6x6.
     assert scores == [(2, 1, 30, 30), (2, 1, 7, 7), (2, 1)]
