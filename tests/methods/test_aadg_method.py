@@ -111,6 +111,12 @@ def test_windows_are_cut_behind_the_policies():
     assert stage._copies(batch)["image"].shape == (3, 3, 48, 48)
 
 
+def test_small_copies_are_placed_as_set():
+    for placement in ("anywhere", "release"):
+        (operation,) = method(placement=placement).stages()[0].move.operations
+        assert operation.placement == placement
+
+
 def test_operations_are_dropped_alike_for_a_seed_and_named_in_the_findings():
     """At most 8 of the paper's 10: one alone is no choice. The kept ones are in the controller's size."""
 

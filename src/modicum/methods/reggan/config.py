@@ -87,8 +87,8 @@ class RegGanConfig(MethodConfig):
     )
     networks: Literal["light", "release"] = Field(
         "light",
-        description="nice_gan: light as in its paper's smaller setting, or those of RegGAN's release: full_generator with "
-        "7 blocks (277,648,960 parameters at 256 pixels); in modes without a cycle, edges repeated instead of mirrored, "
+        description="nice_gan: its paper's smaller setting (light), or those of RegGAN's release: full_generator with 7 "
+        "blocks (277,648,960 parameters at 256 pixels); in modes without a cycle, edges repeated instead of mirrored, "
         "and a discriminator of half the width.",
     )
     discriminator_width: int = Field(
