@@ -20,8 +20,8 @@ _LEEWAY = 5
 class RandomScaleCrop(GeometricOperation):
     """Scales width and height by two random factors, and crops a window of a fixed size at a random position.
 
-    Where the scaled image is smaller than the window, the rest is black (in masks 0). By default it is put anywhere in the
-    window. AADG's release (Lyu et al., IEEE TMI 2022) puts it within 5 pixels of the centre: all four sides get
+    Where the scaled image is smaller than the window, the rest is black (in masks 0). By default it is put anywhere in
+    the window. AADG's release (Lyu et al., IEEE TMI 2022) puts it within 5 pixels of the centre: all four sides get
     ``(window - image) // 2 + 5`` pixels of black (of width or height, whichever is larger), and the window is cut from
     that, so that along the other side it may reach beyond the image too.
 
@@ -61,7 +61,7 @@ class RandomScaleCrop(GeometricOperation):
     def _border(
         self, size: Size, target: Size, factor: Float64[Tensor, "batch 2"]
     ) -> Float64[Tensor, "batch 1"]:
-        """Black pixels that the release puts on all sides of images whose scaled width or height is below the window's."""
+        """Black pixels that the release puts on all sides of images that are scaled to less than the window."""
         scaled = (torch.tensor([size[1], size[0]], dtype=torch.float64) * factor).floor()
         lacking = torch.tensor([target[1], target[0]], dtype=torch.float64) - scaled
         border = (lacking.div(2, rounding_mode="floor") + _LEEWAY).amax(1, keepdim=True)

@@ -105,7 +105,9 @@ def store_settings(
     image: ImageSettings, task: str = DEFAULT_TASK, options: Mapping[str, Any] | None = None
 ) -> StoreSettings:
     """Settings of the image store. Raises :class:`InputError` for settings that the task does not support."""
-    general = StoreSettings(*image.size, resize=image.resize, crop=image.crop, window=image.window)
+    general = StoreSettings(
+        *image.size, resize=image.resize, filter=image.filter, crop=image.crop, window=image.window
+    )
     return task_class(task).store_settings(general, options or {})
 
 
