@@ -3,8 +3,8 @@
 A header is the text before a colon, in capitals, at the start of a line (``FINDINGS:``), or a known name in upper or
 lower case. If a report is written in one line, known names in capitals count anywhere. A blank must follow the colon
 of an unknown name, or times and ratios would be headers (``CT 10:30``); after a description of views anything but a
-number may (``CHEST, TWO VIEWS:Clear``). Names are normalised: ``CONCLUSION:`` is the impression, ``CHEST, TWO VIEWS:`` and the like the findings (after the
-report processing of LoVT, Müller et al., ECCV 2022, arXiv 2112.02889).
+number may (``CHEST, TWO VIEWS:Clear``). Names are normalised: ``CONCLUSION:`` is the impression, ``CHEST, TWO VIEWS:``
+and the like the findings (after the report processing of LoVT, Müller et al., ECCV 2022, arXiv 2112.02889).
 """
 
 import re
