@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from modicum.data.table_cells import as_written
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -226,7 +228,7 @@ def _table(path: Path, damaged: list[str]) -> "pd.DataFrame | None":
     if not path.is_file():
         return None
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        table = pd.read_csv(path, dtype=str, keep_default_na=False).map(as_written).rename(columns=as_written)
         for column in table.columns:
             if column.startswith("p_") or column == "score":
                 table[column] = pd.to_numeric(table[column], errors="coerce")

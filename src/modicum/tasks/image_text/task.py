@@ -21,6 +21,7 @@ from modicum.data.reports import (
     read_reports,
     train_tokenizer,
 )
+from modicum.data.table_cells import spreadsheet_safe
 from modicum.errors import InputError
 from modicum.tasks.base import Example, Scores, Task, TaskOptions
 from modicum.tasks.image_text.metric_table import METRICS
@@ -163,7 +164,7 @@ class ImageText(Task):
         table = csv.writer(listed, lineterminator="\n")
         table.writerow(["place", "what", "reason"])
         for what, unusual in (("set aside", self._reports.set_aside), ("changed", self._reports.changed)):
-            table.writerows([item.origin, what, item.reason] for item in unusual)
+            table.writerows([spreadsheet_safe(item.origin), what, item.reason] for item in unusual)
         return {"tokenizer.json": self._tokenizer.to_json(), "reports.csv": listed.getvalue()}
 
     def targets(self, manifest: Manifest) -> dict[str, np.ndarray]:
