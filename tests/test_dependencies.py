@@ -58,7 +58,13 @@ def test_every_declared_package_has_one_exact_version_that_its_limits_allow():
     exact = {canonicalize_name(name): version for name, _, version in pins}
     assert len(exact) == len(pins)
     groups = PROJECT["optional-dependencies"]
-    wanted = [*PROJECT["dependencies"], *groups["dicom"], *groups["scale"], *groups["dev"]]
+    wanted = [
+        *PROJECT["dependencies"],
+        *groups["dicom"],
+        *groups["scale"],
+        *groups["dev"],
+        *groups["benchmarks"],
+    ]
     for requirement in map(Requirement, wanted):
         version = exact.get(canonicalize_name(requirement.name))
         assert version is not None, requirement.name
