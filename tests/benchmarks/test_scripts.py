@@ -19,7 +19,7 @@ WITH_OPTIONS = [name for name, path in SCRIPTS.items() if "parse_args()" in path
 
 # Arguments, and settings of the module, that make a run as small as can be. `RESULTS` always goes elsewhere.
 SMALLEST: dict[str, tuple[list[str], dict[str, Any]]] = {
-    "training_overhead.py": (["--rounds", "1"], {"IMAGES": 32 * 4}),
+    "training_overhead.py": (["--rounds", "1"], {"IMAGES": 8 * 4, "BATCH": 8, "SIDE": 32}),
     "startup.py": (["--repeats", "1", "--out", "startup.json"], {}),
     "learning/reggan/table.py": ([], {}),
 }
