@@ -228,10 +228,12 @@ def _table(path: Path, damaged: list[str]) -> "pd.DataFrame | None":
     if not path.is_file():
         return None
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False).map(as_written).rename(columns=as_written)
+        table = pd.read_csv(path, dtype=str, keep_default_na=False).rename(columns=as_written)
         for column in table.columns:
             if column.startswith("p_") or column == "score":
                 table[column] = pd.to_numeric(table[column], errors="coerce")
+            else:
+                table[column] = table[column].map(as_written)
         return table
     except (OSError, ValueError):  # pandas' own errors are ValueErrors
         damaged.append(path.name)
