@@ -44,7 +44,7 @@ def layerwise_groups(
     body: nn.Module = network.backbone.body
     depth = len(body.blocks) if layer_decay < 1 else 0  # type: ignore[arg-type]
     layers = {id(tensor): layer_number(name, depth) for name, tensor in body.named_parameters()}
-    exempt = set() if decay_embeddings or not hasattr(body, "no_weight_decay") else body.no_weight_decay()
+    exempt: set[str] = set() if decay_embeddings else set(getattr(body, "no_weight_decay", set)())
     embeddings = {id(tensor) for name, tensor in body.named_parameters() if name in exempt}
     groups: dict[tuple[int, bool, bool, bool], list[nn.Parameter]] = {}
     for parameter in learnable_parameters(network):
