@@ -34,7 +34,7 @@ from modicum.engine.inputs.batches import StageData, Stored
 from modicum.engine.recipe.new_recipe import make_recipe
 from modicum.engine.run_folder import RunFolder
 from modicum.engine.training.stage_trainer import StageTrainer
-from modicum.methods.full import FineTuneStage
+from modicum.methods.full import FineTuneStage, FullConfig
 from modicum.nn import Backbone, Classifier, linear_head
 from modicum.tasks import Classification
 
@@ -104,7 +104,7 @@ def engine_loop() -> dict[str, float]:
         "made", "full", {"epochs": 1, "batch_size": BATCH, "image_size": SIDE, "augment": "none"}
     )
     data = StageData({"image": Stored(read, rows[None])}, {"label": labels}, rows, rows[:0], labels)
-    stage = FineTuneStage(network(), task.loss({}, {}), 1.0)
+    stage = FineTuneStage(network(), task.loss({}, {}), FullConfig())
     with tempfile.TemporaryDirectory() as folder:
         StageTrainer(stage, recipe, RunFolder(Path(folder)), data, task, torch.device("cpu")).run()
     return ticks.per_step()

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from typing import Any
 
 
 def main() -> None:
@@ -15,7 +16,8 @@ def main() -> None:
     try:
         from modicum.cli import app
 
-        app(prog_name="modicum")
+        code = app(prog_name="modicum", standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
     except ModicumError as error:
         if debug:
             raise
@@ -28,6 +30,9 @@ def main() -> None:
         sys.stderr.close()
         sys.exit(141)
     except Exception as error:
+        if hasattr(error, "format_message"):  # typer's errors of usage, whose base class it does not export
+            _complain_of_usage(error)
+            sys.exit(2)
         if debug:
             raise
         _complain(f"internal error: {type(error).__name__}: {error} (run again with --debug and report it)")
@@ -39,6 +44,16 @@ def _take_flag(flag: str) -> bool:
     present = flag in sys.argv[1:]
     sys.argv[1:] = [word for word in sys.argv[1:] if word != flag]
     return present
+
+
+def _complain_of_usage(error: Any) -> None:
+    """One line for arguments that do not fit, as for any other bad input; help where there are none at all."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+        return
+    message = error.format_message().rstrip(".")
+    command = error.ctx.command_path if getattr(error, "ctx", None) else "modicum"
+    _complain(f"error: {message[:1].lower()}{message[1:]}; `{command} --help` shows what it takes")
 
 
 def _complain(message: str) -> None:

@@ -42,6 +42,45 @@ def modicum(monkeypatch, capsys, tmp_path):
     return run
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["export"], "missing argument 'run'; `modicum export --help`"),
+        (["export", "run", "--out"], "option '--out' requires an argument"),
+        (["export", "run", "--ot", "x"], "no such option: --ot"),
+        (["export", "run", "more"], "got unexpected extra argument"),
+        (["fit", "data", "--epochs", "ten"], "invalid value for '--epochs': "),
+        (["evaluate", "run"], "missing argument"),
+        (["exprot", "run"], "no such command 'exprot'"),
+        (["--colour"], "no such option: --colour"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_one_line_too(modicum, words, message):
+    """Not a box of usage of several lines."""
+    code, text = modicum(*words)
+    assert code == 2
+    assert text.startswith("modicum: error: ")
+    assert message in text
+    assert text.count("\n") == 0
+    assert "--help` shows what it takes" in text
+
+
+def test_export_without_a_file_is_told_what_is_wrong_with_the_run(modicum, tmp_path):
+    (tmp_path / "empty").mkdir()
+    code, text = modicum("export", tmp_path / "empty")
+    assert (code, text.count("\n")) == (2, 0)
+    assert "is not a run folder" in text
+
+
+def test_without_any_word_the_help_is_shown(modicum, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["modicum"])
+    with pytest.raises(SystemExit):
+        main()
+    shown = capsys.readouterr()
+    assert "Usage: modicum" in shown.out + shown.err
+    assert "export" in shown.out + shown.err
+
+
 def test_the_line(modicum, data):
     code, text = modicum("fit", data, "--method", "liner")
     assert code == 2

@@ -4,6 +4,7 @@ import time
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageFilter
 
 from modicum.data.fundus_crop import Box, crop_fundus, fundus_box
@@ -130,7 +131,7 @@ def test_area_counts_parts_of_pixels_by_their_share():
     )
 
 
-@pytest.mark.parametrize(("filter", "kind"), [("bilinear", 2), ("lanczos", 1)])
+@pytest.mark.parametrize(("filter", "kind"), [("bilinear", 2), ("bicubic", 3), ("lanczos", 1)])
 @pytest.mark.parametrize("size", [(64, 48), (200, 30), (300, 301)])
 def test_filters_agree_with_pillow_on_bytes(filter, kind, size):
     # Far from 0 and 1: Pillow cuts off bytes between its two passes.
@@ -138,6 +139,16 @@ def test_filters_agree_with_pillow_on_bytes(filter, kind, size):
     expected = np.asarray(Image.fromarray(image.transpose(1, 2, 0)).resize(size[::-1], kind))
     got = quantised(resized(image.astype(np.float32) / 255, *size, filter)).transpose(1, 2, 0)
     assert np.abs(got.astype(int) - expected.astype(int)).max() <= 2  # and rounds there
+
+
+@pytest.mark.parametrize("filter", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("size", [(64, 48), (40, 200), (300, 301)])
+def test_filters_are_torchvisions_with_antialiasing(filter, size):
+    from torchvision.transforms.v2.functional import InterpolationMode, resize
+
+    image = scene(150, 130)
+    expected = resize(torch.from_numpy(image), size, InterpolationMode(filter), antialias=True).clamp(0, 1)
+    np.testing.assert_allclose(resized(image, *size, filter), expected, atol=2e-3)
 
 
 def test_area_is_close_to_an_antialiased_pillow_resize():
@@ -148,12 +159,12 @@ def test_area_is_close_to_an_antialiased_pillow_resize():
 
 def test_a_fine_pattern_becomes_grey_not_moire():
     board = (np.indices((512, 512)).sum(axis=0) % 2).astype(np.float32)[None]
-    for filter in ("area", "bilinear", "lanczos"):
+    for filter in ("area", "bilinear", "bicubic", "lanczos"):
         assert np.abs(resized(board, 60, 60, filter) - 0.5).max() < 0.06, filter
 
 
 @pytest.mark.parametrize("fit", ["stretch", "pad", "crop"])
-@pytest.mark.parametrize("filter", ["area", "bilinear", "lanczos"])
+@pytest.mark.parametrize("filter", ["area", "bilinear", "bicubic", "lanczos"])
 @pytest.mark.parametrize("size", [(1, 1), (7, 300), (64, 64)])
 def test_any_size_comes_out_as_asked_within_range(fit, filter, size):
     for old in ((1, 1), (50, 90), (90, 50)):

@@ -170,6 +170,39 @@ def test_each_settings_has_its_own_store(folder, decoded):
     assert not np.array_equal(stores[0].get([0]), stores[1].get([0]))
 
 
+def test_the_filter_of_a_recipe_is_that_of_its_store_and_the_usual_one_keeps_old_stores():
+    from modicum.engine.inputs.preparation import store_settings
+    from modicum.engine.recipe.settings import ImageSettings
+
+    of_old_recipes = {
+        "height": 24, "width": 32, "channels": 3, "resize": "stretch", "filter": "area", "crop": "none", "window": None,
+        "pixels_version": 1, "oversampling": 2,
+    }  # fmt: skip
+    assert store_settings(ImageSettings(size=(24, 32))).as_dict() == of_old_recipes
+    image = photograph(0, 240, 320).transpose(2, 0, 1).astype(np.float32) / 255
+    made = {}
+    for name, kind in {"bilinear": 2, "bicubic": 3, "lanczos": 1}.items():
+        settings = store_settings(ImageSettings(size=(24, 32), filter=name))
+        made[name] = prepared(image, settings)
+        pillow = Image.fromarray(photograph(0, 240, 320)).resize((32, 24), kind)
+        assert np.abs(made[name].astype(int) - np.asarray(pillow).astype(int)).max() <= 2
+    assert not np.array_equal(made["bilinear"], made["bicubic"])
+    with pytest.raises(ValueError, match="filter"):
+        ImageSettings(filter="nearest")  # would alias
+
+
+def test_masks_take_the_nearest_pixel_whatever_the_filter(folder):
+    codes = np.random.default_rng(0).choice([0, 7, 250], (60, 80)).astype(np.uint8)
+    Image.fromarray(codes).save(folder.parent / "mask.png")
+    ref = ImageRef.parse("mask.png", folder.parent)
+    made = [
+        read_prepared(ref, StoreSettings(24, 32, channels=1, kind="label_map", filter=name))[1]
+        for name in ("area", "bilinear", "bicubic", "lanczos")
+    ]
+    assert set(np.unique(made[0])) <= {0, 7, 250}
+    assert all(np.array_equal(made[0], other) for other in made)
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [

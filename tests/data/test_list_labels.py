@@ -44,6 +44,58 @@ def test_fourteen_labels_a_line_are_those_of_chestx_ray14(tmp_path):
     assert made.table["split"].tolist() == ["train", "train", "test"]
 
 
+@pytest.mark.parametrize(
+    ("train", "test", "more"),
+    [
+        ("a.png 1\nb.png 0", "a.png 0\nc.png 1", {"overlaps": "keep"}),  # in two lists that are both kept
+        ("a.png 1\nb.png 0\na.png 0", "c.png 1", {}),  # twice in one list
+        (
+            "./a.png benign\nb.png benign",
+            "a malignant\nc.png benign",
+            {"overlaps": "keep"},
+        ),  # spelled otherwise
+        ("a.png 1 0\nb.png 0 0", "a.png 1 1\nc.png 0 1", {"overlaps": "keep"}),  # findings
+    ],
+)
+def test_two_labels_of_one_image_are_refused_with_both_lines(tmp_path, train, test, more):
+    data = images(tmp_path / "data", "a.png", "b.png", "c.png")
+    given = lists(tmp_path / "lists", train=train, test=test)
+    with pytest.raises(
+        InputError,
+        match=r"image '\S*a\S*' has two labels: '.*' in t\w+.txt row . and '.*' in train.txt row .",
+    ):
+        load_manifest(
+            data, split_lists=given, layout_options=more, classes=["x", "y"] if "1 0" in train else None
+        )
+
+
+def test_the_label_of_a_dropped_line_does_not_count_and_is_said(tmp_path):
+    """The test list keeps the image; the label of the list read last used to win."""
+    data = images(tmp_path / "data", "a.png", "b.png", "c.png", "d.png")
+    given = lists(
+        tmp_path / "lists",
+        train="a.png benign\nb.png malignant\nd.png benign",
+        val="a.png malignant",
+        test="c.png benign\nb.png malignant",
+    )
+    made = load_manifest(data, split_lists=given, layout_options={"overlaps": "drop"})
+    found = made.table.set_index("image")
+    assert found.loc["a.png", ["label", "split"]].tolist() == ["malignant", "val"]
+    assert found.loc["b.png", ["label", "split"]].tolist() == ["malignant", "test"]
+    (caution,) = [note for note in made.notes if note.startswith("caution: 1 image had other labels")]
+    assert "val.txt row 1" in caution
+
+
+def test_one_image_in_two_lists_with_one_label_or_none_in_one_of_them_is_no_contradiction(tmp_path):
+    data = images(tmp_path / "data", "a.png", "b.png", "c.png")
+    given = lists(tmp_path / "lists", train="a.png  x\nb.png y", test="a.png\nc.png,y\nc.png y")
+    made = load_manifest(data, split_lists=given, layout_options={"overlaps": "keep"})
+    assert set(zip(made.table["image"], made.table["label"], strict=True)) == {
+        ("a.png", "x"), ("b.png", "y"), ("c.png", "y"),
+    }  # fmt: skip
+    assert not any(note.startswith("caution") for note in made.notes)
+
+
 def test_five_labels_a_line_are_those_of_chexpert(tmp_path):
     name = "train/patient08465/study1/view2_lateral.jpg"
     data = images(tmp_path / "CheXpert-v1.0-small", name)

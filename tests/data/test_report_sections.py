@@ -116,6 +116,36 @@ def test_known_headers_need_no_blank_after_their_colon(text):
 
 
 @pytest.mark.parametrize(
+    "header",
+    [
+        "CHEST, TWO VIEWS",
+        "PORTABLE AP CHEST RADIOGRAPH",
+        "PA AND LATERAL CHEST",
+        "AP UPRIGHT AND LATERAL VIEWS OF THE CHEST",
+        "SINGLE FRONTAL VIEW",
+        "CHEST ",
+    ],
+)
+@pytest.mark.parametrize("text", ["Clear lungs.", '"Clear" lungs.', "(limited) clear lungs."])
+def test_headers_of_views_need_no_blank_after_their_colon_either(header, text):
+    assert split_sections(f"{header}:{text}\nIMPRESSION:Normal.") == {
+        "findings": text,
+        "impression": "Normal.",
+    }
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CHEST 2:1", "CT CHEST 10:30", "PA/LATERAL 3:4", "TWO VIEWS:10", "E:A RATIO OF CHEST", "ABDOMEN:Clear.",
+        "CHEST::", "Compared with CHEST VIEWS:same.",
+    ],
+)  # fmt: skip
+def test_numbers_after_views_and_other_unknown_names_are_no_headers(text):
+    assert split_sections(text) == {PREAMBLE: text}
+
+
+@pytest.mark.parametrize(
     "text", ["CT 10:30, E:A 1:2", "AT 10:30 CHEST 2:1", "STUDY 10:30 unchanged.", "Exam 2:1", "T2:T1 RATIO:3"]
 )
 def test_times_and_ratios_are_no_headers(text):
@@ -156,6 +186,8 @@ def test_made_reports_have_both_sections():
 def test_long_input_is_split_in_little_time():
     assert len(split_sections("A" * 40_000)[PREAMBLE]) == 40_000
     assert len(split_sections("FINDINGS: CHEST VIEW " * 2_000)) == 1
+    assert len(split_sections("CHEST PA PORTABLE LATERAL VIEW " * 2_000)) == 1
+    assert len(split_sections("PA CHEST VIEW\n" * 5_000)) == 1
 
 
 # --- sentences --------------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """DICOM segmentation objects: their pixels and geometry as other readers see them, and what must not be in them."""
 
+import logging
 import tracemalloc
 
 import numpy as np
@@ -68,6 +69,30 @@ def written(tmp_path, sources, stack, labels=LABELS, **options):
         assert made.add(source if isinstance(source, ImageRef) else ImageRef(source), regions)
     made.write(tmp_path / "out.dcm")
     return pydicom.dcmread(tmp_path / "out.dcm")
+
+
+@pytest.mark.parametrize("level", ["WARNING", "INFO", "DEBUG"])
+def test_highdicoms_log_stays_out_of_the_users(tmp_path, level, caplog):
+    """One object of many images: highdicom has lines for each, from any of its modules."""
+    header = packaged()
+    paths = []
+    for number in range(4):
+        header.SOPInstanceUID, header.InstanceNumber = f"1.2.3.{number}", number
+        header.ImagePositionPatient = [0, 0, 3 * number]
+        paths.append(tmp_path / f"{number}.dcm")
+        header.save_as(paths[-1])
+    stack = [regions_of((header.Rows, header.Columns)) for _ in paths]
+    with caplog.at_level(level):
+        written(tmp_path, paths, stack)
+    assert [record for record in caplog.records if record.name.startswith("highdicom")] == []
+    assert logging.getLogger("highdicom").level == logging.NOTSET
+
+
+def test_a_level_that_the_user_gave_highdicoms_log_stays(tmp_path, source, caplog):
+    with caplog.at_level("DEBUG", logger="highdicom"):
+        written(tmp_path, [source], [regions_of((128, 128) if "CT" in source.name else (64, 64))])
+        assert logging.getLogger("highdicom").level == logging.DEBUG
+    assert any(record.name.startswith("highdicom") for record in caplog.records)
 
 
 def by_source(path, uids, frames=None):

@@ -197,6 +197,71 @@ def test_with_equal_rewards_the_controller_does_not_move():
     assert all(torch.equal(tensor, before[name]) for name, tensor in search.controller.state_dict().items())
 
 
+# Rewards that are not finite
+
+
+def features_of(search: PolicySearch, spoiled: dict[int, float]) -> torch.Tensor:
+    """Features of three domains, [policies, 3, 4, 8], where policy ``j`` has one value that is not finite."""
+    features = torch.randn(search.config.policies, 3, 4, 8, generator=seeded(1))
+    for policy, value in spoiled.items():
+        features[policy, 1, 2, 3] = value
+    return features
+
+
+@pytest.mark.parametrize("learner", ["ppo", "reinforce"])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_reward_that_is_not_finite_is_skipped_and_said(value, learner, capsys):
+    torch.manual_seed(0)
+    search = PolicySearch(AadgConfig(learner=learner))
+    search.begin()
+    search.reward(features_of(search, {}))
+    search.reward(features_of(search, {2: value}))
+    search.end(4)
+    assert "AADG, epoch 5: 1 reward of 12 skipped" in capsys.readouterr().err
+    assert all(tensor.isfinite().all() for tensor in search.state_dict().values())
+    search.begin()  # raised: probability tensor contains nan
+    assert len(search.findings()["history"]) == 1
+
+
+def test_a_skipped_reward_is_no_penalty_but_counts_as_the_policys_mean():
+    whole, skipping = PolicySearch(AadgConfig()), PolicySearch(AadgConfig())
+    skipping.load_state_dict(whole.state_dict())
+    for search, spoiled in ((whole, {}), (skipping, {2: math.nan})):
+        torch.manual_seed(0)
+        search.begin()
+        search.reward(features_of(search, {}))
+        search.reward(features_of(search, spoiled))
+        search.end(0)
+    torch.testing.assert_close(skipping.past_rewards, whole.past_rewards)
+    torch.testing.assert_close(skipping.controller.state_dict(), whole.controller.state_dict())
+
+
+@pytest.mark.parametrize("spoiled", [6, 5])
+def test_without_two_rewards_to_compare_the_controller_rests(spoiled, capsys):
+    torch.manual_seed(0)
+    search = PolicySearch(AadgConfig())
+    before = {name: tensor.clone() for name, tensor in search.controller.state_dict().items()}
+    search.begin()
+    search.reward(features_of(search, dict.fromkeys(range(spoiled), math.nan)))
+    search.end(0)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in search.controller.state_dict().items())
+    assert search.findings()["history"][0]["rewards"][:spoiled] == [0.0] * spoiled
+    assert f"{spoiled} rewards of 6 skipped" in capsys.readouterr().err
+
+
+def test_sums_that_are_not_finite_from_an_earlier_versions_checkpoint_are_left_out(capsys):
+    search = PolicySearch(AadgConfig())
+    search.begin()
+    state = {name: value for name, value in search.state_dict().items() if "_rewards" not in name}
+    state |= {name: value for name, value in search.state_dict().items() if name.startswith("past_")}
+    state["rewards"] = torch.tensor([1.0, 2.0, math.nan, 4.0, 5.0, math.inf])
+    search.load_state_dict(state)
+    search.end(0)
+    assert search.past_rewards.tolist() == [[1, 2, 0, 4, 5, 0]]
+    assert all(parameter.isfinite().all() for parameter in search.controller.parameters())
+    assert "2 rewards" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "settings", [{"ppo_entropy": True}, {"learner": "reinforce", "entropy_weight": 1e-3}]
 )

@@ -111,6 +111,29 @@ def test_windows_are_cut_behind_the_policies():
     assert stage._copies(batch)["image"].shape == (3, 3, 48, 48)
 
 
+def test_the_releases_normalisation_is_two_settings_of_the_backbone():
+    """The command of the docs: pixels from -1 to 1."""
+    from modicum.engine.model import make_backbone
+    from modicum.engine.recipe.new_recipe import make_recipe
+
+    half = {"backbone.mean": [0.5] * 3, "backbone.std": [0.5] * 3}
+    recipe = make_recipe("data", "aadg", {"backbone": "test_resnet", "weights": "random", **half})
+    made = method(architecture="unet", decoder_width=16)
+    context = made.context
+    object.__setattr__(context, "backbone", lambda: make_backbone(recipe.backbone, (64, 64), 0, None))
+    network = Aadg(AadgConfig(architecture="unet", decoder_width=16), context).predictor()
+    black_and_white = torch.tensor([0.0, 1.0]).view(2, 1, 1, 1).expand(2, 3, 64, 64)
+    found = network.normalise(black_and_white)
+    assert torch.equal(found.amin((1, 2, 3)), torch.tensor([-1.0, 1.0]))
+    assert torch.equal(found.amax((1, 2, 3)), torch.tensor([-1.0, 1.0]))
+
+
+def test_small_copies_are_placed_as_set():
+    for placement in ("anywhere", "release"):
+        (operation,) = method(placement=placement).stages()[0].move.operations
+        assert operation.placement == placement
+
+
 def test_operations_are_dropped_alike_for_a_seed_and_named_in_the_findings():
     """At most 8 of the paper's 10: one alone is no choice. The kept ones are in the controller's size."""
 

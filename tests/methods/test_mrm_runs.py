@@ -58,6 +58,45 @@ def data(tmp_path_factory):
     return path
 
 
+@pytest.mark.parametrize("sections", [None, ["impression"]])
+def test_the_file_of_each_report_is_read_once(data, sections, tmp_path, monkeypatch):
+    """By the task, by the targets, by the fingerprint: one read."""
+    from collections import Counter
+
+    from modicum.data.reports import texts
+    from modicum.engine.fit import _prepared
+    from modicum.engine.recipe.new_recipe import make_recipe
+    from modicum.engine.run_folder import RunFolder
+
+    folder = tmp_path / "data"
+    table = pd.read_csv(data, dtype=str)
+    (folder / "texts").mkdir(parents=True)
+    for number, report in enumerate(table["report"]):
+        (folder / "texts" / f"{number}.txt").write_text(str(report))
+    table["report"] = [f"texts/{number}.txt" for number in range(len(table))]
+    table["image"] = [str(data.parent / name) for name in table["image"]]
+    table.to_csv(folder / "set.csv", index=False)
+    reads: Counter[str] = Counter()
+    original = texts._report_of
+
+    def counted(cell, *rest):
+        reads[cell] += 1
+        return original(cell, *rest)
+
+    monkeypatch.setattr(texts, "_report_of", counted)
+    settings = {**SMALL, **REPORT, "allow_outside": True} | (
+        {} if sections is None else {"sections": sections}
+    )
+    recipe = make_recipe(folder / "set.csv", "mrm", settings)
+    prepared, task = _prepared(recipe, RunFolder(tmp_path / "run"), tmp_path / "stores", 0)
+    targets = task.targets(prepared.manifest)
+    found = prepared.fingerprint()["reports"]
+    assert len(targets["tokens"]) == len(table)
+    assert found["count"] + found["set_aside"] == len(table)
+    assert set(reads.values()) == {1}
+    assert len(reads) == len(table)
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     return tmp_path_factory.mktemp("runs")

@@ -180,6 +180,47 @@ def test_vectors_are_not_pulled_to_zero_where_asked(name, config):
         assert group["weight_decay"] == (0.0 if vectors.pop() else 0.05)
 
 
+def decays(method) -> dict[str, float]:
+    """Weight decay of each parameter of a method's network."""
+    groups = optimizer_of(method, weight_decay=0.05).param_groups
+    by_id = {id(parameter): group["weight_decay"] for group in groups for parameter in group["params"]}
+    return {name: by_id[id(parameter)] for name, parameter in method.predictor().named_parameters()}
+
+
+@pytest.mark.parametrize("layer_decay", [1.0, 0.65])
+def test_decay_is_that_of_timms_grouping_where_embeddings_are_exempt(layer_decay):
+    """timm's param_groups_layer_decay with the network's own no_weight_decay(), as in MAE's fine-tuning."""
+    from timm.optim import param_groups_layer_decay
+
+    method = small("full", pool="mean", layer_decay=layer_decay, decay_vectors=False, decay_embeddings=False)
+    body = method.predictor().backbone.body
+    theirs = {
+        id(p): group["weight_decay"]
+        for group in param_groups_layer_decay(body, 0.05, no_weight_decay_list=body.no_weight_decay())
+        for p in group["params"]
+    }
+    expected = {name: theirs[id(p)] for name, p in method.predictor().named_parameters() if id(p) in theirs}
+    found = decays(method)
+    assert {name: found[name] for name in expected} == expected
+    assert found["_backbone.body.pos_embed"] == found["_backbone.body.cls_token"] == 0.0
+    assert found["head.1.weight"] == 0.05
+
+
+def test_embeddings_alone_are_exempt_where_asked_and_decay_as_before_by_default():
+    alone = decays(small("full", decay_embeddings=False))
+    assert sorted(name for name, decay in alone.items() if decay == 0) == [
+        "_backbone.body.cls_token",
+        "_backbone.body.pos_embed",
+    ]
+    as_before = decays(small("full", layer_decay=0.65, decay_vectors=False))
+    assert as_before["_backbone.body.pos_embed"] == as_before["_backbone.body.cls_token"] == 0.05
+
+
+def test_a_network_without_embeddings_has_none_to_exempt():
+    method = made("full", "test_resnet", 32, decay_embeddings=False)
+    assert set(decays(method).values()) == {0.05}
+
+
 def test_without_these_settings_parameters_are_grouped_as_before():
     groups = optimizer_of(small("full"), weight_decay=0.05).param_groups
     assert [group["weight_decay"] for group in groups] == [0.05, 0.05]

@@ -61,6 +61,61 @@ def test_published_networks_have_the_counts_of_their_parts():
     assert found == expected
 
 
+def test_the_releases_nice_gan_has_its_counts_in_every_mode():
+    """277,648,960 parameters of the generator, 277,814,401 with its encoder, 11,722,657 of the discriminator without a
+    cycle and 46,872,385 with one; 2,058,018 of registration."""
+    generator, with_encoder, judge, half_judge, registration = (
+        277_648_960,
+        277_814_401,
+        46_872_385,
+        11_722_657,
+        2_058_018,
+    )
+    expected = {
+        "nc": with_encoder + half_judge,
+        "nc+r": with_encoder + half_judge + registration,
+        "c": 2 * (generator + judge),
+        "c+r": 2 * (generator + judge) + registration,
+    }
+    with torch.device("meta"):
+        for mode, count in expected.items():
+            stage = RegGanStage(RegGanConfig(base="nice_gan", networks="release", mode=mode), (256, 256))
+            assert count_parameters(stage)[0] == count
+            kept = [stage.base.get_submodule(name) for name in stage.base.persistent_modules()]
+            assert mode.startswith("c") or sum(count_parameters(part)[0] for part in kept) == with_encoder
+        discriminator = RegGanStage(
+            RegGanConfig(base="nice_gan", networks="release"), (256, 256)
+        ).base.discriminator
+        scores = [tuple(score.shape) for score in discriminator(torch.empty(2, 1, 256, 256))]
+    # Of 7x7 padded to 9x9, a convolution of 3x3 leaves 7x7; one of 4x4 6x6.
+    assert scores == [(2, 1, 30, 30), (2, 1, 7, 7), (2, 1)]
+
+
+@pytest.mark.parametrize("mode", MODES_OF_ALL)
+def test_the_releases_nice_gan_learns_in_every_mode(mode):
+    torch.manual_seed(0)
+    config = RegGanConfig(mode=mode, base="nice_gan", networks="release", **TINY)
+    stage = RegGanStage(config, (SIDE, SIDE), (1, 1))
+    before = {name: value.detach().clone() for name, value in stage.named_parameters()}
+    optimizers = optimizers_of(stage)
+    for _ in range(2):  # the attention starts at 0, and what it weights learns from the second step on
+        losses = step(stage, pairs(2), optimizers)
+    assert all(math.isfinite(value) for value in losses.values())
+    assert not [
+        name
+        for name, value in stage.named_parameters()
+        if torch.equal(value, before[name]) and "bias" not in name
+    ]
+    assert stage(pairs(2)).shape == (2, 1, SIDE, SIDE)
+
+
+def test_the_releases_networks_are_of_nice_gan_alone_and_blocks_may_be_chosen():
+    with pytest.raises(ValueError, match=r"networks 'release' is for base 'nice_gan'.*'unit'"):
+        RegGanConfig(base="unit", networks="release")
+    assert RegGanConfig(base="nice_gan", networks="release").blocks_of_base == 7
+    assert RegGanConfig(base="nice_gan", networks="release", blocks=2).blocks_of_base == 2
+
+
 @pytest.mark.parametrize("base", OTHERS)
 def test_pairs_pixel_by_pixel_are_for_the_papers_networks(base):
     with pytest.raises(

@@ -96,7 +96,7 @@ def test_full_fine_tuning_of_the_same_benchmark():
     assert (mrm.training.weight_decay, mrm.training.augment) == (0, "radiograph")
     assert (mae.training.epochs, mae.training.lr, mae.training.optimizer) == (400, 1.25e-4, "adamw")
     assert (mae.training.weight_decay, mae.config["layer_decay"]) == (0.05, 0.65)
-    assert mae.config["decay_vectors"] is False
+    assert (mae.config["decay_vectors"], mae.config["decay_embeddings"]) == (False, False)
 
 
 @pytest.mark.parametrize("line", MRM.strip().splitlines())
@@ -113,6 +113,14 @@ def test_steps_of_mrm_are_met_to_half_an_epoch(line):
     assert (training.min_lr, recipe.seed, training.augment) == (0, 42, "radiograph")
     assert (recipe.config["pool"], recipe.config["drop_path"]) == ("mean", 0.1)
     assert recipe.data.label_fraction == percent / 100
+
+
+def test_files_are_resized_as_in_the_releases():
+    """Bicubically by Lian et al., as MAE does; bilinearly, torchvision's default, by MRM's own code."""
+    filters = {name: resolved(name).image.filter for name in shipped_recipes()}
+    assert {filters[name] for name in filters if name.startswith("cxr/mrm_")} == {"bilinear"}
+    assert {filters[name] for name in filters if not name.startswith("cxr/mrm_")} == {"bicubic"}
+    assert make_recipe("data", "full", {"weights": "random"}).image.filter == "area"
 
 
 def test_there_are_eighteen_of_lora_and_twelve_of_full_fine_tuning():

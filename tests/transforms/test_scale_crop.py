@@ -59,3 +59,47 @@ def test_masks_stay_on_their_pixels():
     out = Augmentation([RandomScaleCrop(size=40)])(batch, seeded())
     assert out["mask"].shape == (16, 1, 40, 40)
     assert ((out["image"][:, :1] > 0.5) != (out["mask"] > 0.5)).float().mean() < 0.01
+
+
+def spans(made: torch.Tensor, dim: int) -> torch.Tensor:
+    """First and last + 1 column (dim 3) or row (dim 2) that is not black, of each image: [images, 2]."""
+    seen = made.amax((1, 5 - dim)) > 0.5
+    first = seen.double().argmax(1)
+    return torch.stack((first, first + seen.sum(1)), 1)
+
+
+# What AADG's release does with Pillow: `(window - image) // 2 + 5` of black on all sides, then a crop.
+@pytest.mark.parametrize(
+    ("sides", "window", "factor"), [((32, 32), 32, 0.5), ((40, 40), 64, 1.0), ((30, 50), 60, 0.4)]
+)
+def test_as_the_release_places_them_small_images_stay_within_5_pixels_of_the_centre(sides, window, factor):
+    image = torch.ones(400, 1, *sides)
+    crop = RandomScaleCrop(p=1, factor=(factor, factor), size=window, placement="release")
+    made = crop({"image": image, "mask": image}, seeded())
+    assert torch.equal(made["mask"] > 0, made["image"] > 0.5)
+    smaller = min((2, 3), key=lambda dim: sides[dim - 2])
+    centre = (window - int(sides[smaller - 2] * factor)) // 2
+    first = spans(made["image"], smaller)[:, 0]
+    assert (first.min(), first.max()) == (centre - 5, centre + 5)
+    anywhere = crop.model_copy(update={"placement": "anywhere"})({"image": image}, seeded())["image"]
+    assert spans(anywhere, smaller)[:, 0].min() < centre - 5
+
+
+def test_as_the_release_a_small_width_lets_the_window_reach_beyond_the_height():
+    """80 x 40 in a window of 60: 10 + 5 pixels of black on all sides, also above and below."""
+    image = torch.ones(600, 1, 80, 40)
+    made = RandomScaleCrop(p=0, size=60, placement="release")({"image": image}, seeded())["image"]
+    rows = spans(made, 2)
+    assert set(rows[:, 0].tolist()) == set(range(16))
+    assert rows[:, 1].min() == 45
+    assert made.amax((1, 2))[:, :5].max() == 0
+
+
+@pytest.mark.parametrize(("sides", "factor"), [((48, 48), 1.5), ((40, 70), 1.0)])
+def test_images_that_fill_the_window_are_cut_alike_wherever_small_ones_go(sides, factor):
+    image = torch.rand(20, 3, *sides, generator=seeded())
+    made = [
+        RandomScaleCrop(factor=(factor, factor), size=40, placement=placement)({"image": image}, seeded())
+        for placement in ("anywhere", "release")
+    ]
+    assert torch.equal(made[0]["image"], made[1]["image"])

@@ -31,7 +31,7 @@ PILOT_SEED = 100
 LR = 3e-3
 WIDE: dict[str, Any] = {
     "batch_size": 2 * PER_DOMAIN * POLICIES,
-    "repeats_per_epoch": SHARED["passes"] * POLICIES,
+    "repeats_per_epoch": SHARED["repeats_per_epoch"] * POLICIES,
 }
 SEARCH: dict[str, Any] = {"policies": POLICIES, "search_lr_factor": 1.0}
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from modicum.data.checks.fingerprint import fingerprint, write_fingerprint
+from modicum.data.checks.identifiers import find_identifiers, identifier_warnings
 from modicum.data.checks.scan import scan
 from modicum.data.layouts import load_manifest
 from modicum.planning.inspect_table import inspect_tables
@@ -31,5 +32,7 @@ def inspect_data(data: str, reading: Mapping[str, Any], out: Path, workers: int 
     manifest = load_manifest(data, **reading, missing="keep")
     result = scan(manifest.refs(), workers=workers)
     found = fingerprint(manifest, result, box_options=reading.get("box_options"))
+    further = identifier_warnings(find_identifiers(manifest))
+    found["warnings"] += [{**vars(warning), "examples": list(warning.examples)} for warning in further]
     write_fingerprint(found, out)
     return Inspection(inspect_tables(found), len(result.broken))

@@ -37,8 +37,8 @@ class StoreSettings:
         width: columns of the result.
         channels: 1 converts colour to grey; 3 repeats grey.
         resize: ``stretch``, ``pad`` or ``crop``; see :func:`modicum.data.resize.fitted`.
-        filter: ``area``, ``bilinear`` or ``lanczos``; see :func:`modicum.data.resize.resized`. Label maps use
-            the nearest pixel.
+        filter: ``area``, ``bilinear``, ``bicubic`` or ``lanczos``; see :func:`modicum.data.resize.resized`. Label maps
+            use the nearest pixel.
         crop: ``fundus`` crops to the field of view first; see :mod:`modicum.data.fundus_crop`.
         window: centre and width in the file's own units (Hounsfield units, ...) for grey images of more than
             8 bits; None for the file's own window or the image's range.

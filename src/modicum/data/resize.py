@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float32
 from PIL import Image
 
-Filter = Literal["area", "bilinear", "lanczos", "nearest"]
+Filter = Literal["area", "bilinear", "bicubic", "lanczos", "nearest"]
 Fit = Literal["stretch", "pad", "crop"]
 FILTERS: tuple[str, ...] = get_args(Filter)
 FITS: tuple[str, ...] = get_args(Fit)
@@ -14,9 +14,11 @@ FITS: tuple[str, ...] = get_args(Fit)
 _PILLOW = {
     "area": Image.Resampling.BILINEAR,  # only if a side grows: there is no mean over less than a pixel
     "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
     "nearest": Image.Resampling.NEAREST,
 }
+_OVERSHOOTING = ("bicubic", "lanczos")
 
 
 def resized(
@@ -29,8 +31,9 @@ def resized(
         height: height of the result.
         width: width of the result.
         filter: ``area``, the mean over the exact area of a new pixel (OpenCV; bilinear if a side
-            grows); ``bilinear``, antialiased as in torchvision by default; ``lanczos``, the sharpest, which
-            overshoots at edges and is clipped to [0, 1]; ``nearest``, for label values, which must not be mixed.
+            grows); ``bilinear`` and ``bicubic``, antialiased as in Pillow and torchvision; ``lanczos``, the
+            sharpest; ``nearest``, for label values, which must not be mixed. ``bicubic`` and ``lanczos``
+            overshoot at edges and are clipped to [0, 1].
     """
     old_height, old_width = pixels.shape[1:]
     if (old_height, old_width) == (height, width):
@@ -43,7 +46,7 @@ def resized(
         kind = _PILLOW[filter]
         planes = [np.asarray(Image.fromarray(plane).resize((width, height), kind)) for plane in pixels]
     result = np.stack(planes).astype(np.float32, copy=False)
-    return np.clip(result, 0, 1, out=result) if filter == "lanczos" else result
+    return np.clip(result, 0, 1, out=result) if filter in _OVERSHOOTING else result
 
 
 def fitted(

@@ -4,12 +4,14 @@ import codecs
 import csv
 import gzip
 import io
+import re
 import zlib
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,8 +19,51 @@ from modicum.data.long_cells import long_cells
 from modicum.errors import InputError
 from modicum.wording import listed
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 # Appended as a last line: an unclosed quotation mark would swallow it into its cell.
 _END = "end of the table"
+
+
+# What spreadsheets take for a formula, and cells that were made safe and look like it.
+_FORMULA = re.compile(r"'*[=+\-@\t\r\uff1d\uff0b\uff0d\uff20]")
+
+
+def spreadsheet_safe(cell: str) -> str:
+    """A cell of a CSV file that no spreadsheet runs as a formula: with an apostrophe before ``=``, ``+``, ``-``, ``@``.
+
+    Numbers stay. :func:`as_written` takes the apostrophe away again.
+
+    >>> spreadsheet_safe("=1+1"), spreadsheet_safe("-1.5"), as_written(spreadsheet_safe("=1+1"))
+    ("'=1+1", '-1.5', '=1+1')
+    """
+    return f"'{cell}" if _FORMULA.match(cell) and not _is_number(cell) else cell
+
+
+def safe_cells(table: "pd.DataFrame") -> "pd.DataFrame":
+    """The table with every text, also the columns' names, made :func:`spreadsheet_safe`; numbers stay."""
+    from pandas.api.types import is_object_dtype, is_string_dtype
+
+    texts = [column for column in table if is_object_dtype(table[column]) or is_string_dtype(table[column])]
+    safe: dict[str, list[object]] = {
+        str(column): [spreadsheet_safe(cell) if isinstance(cell, str) else cell for cell in table[column]]
+        for column in texts
+    }
+    return table.assign(**safe).rename(columns=lambda name: spreadsheet_safe(str(name)))
+
+
+def as_written(cell: str) -> str:
+    """The text that :func:`spreadsheet_safe` made a cell of."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return cell.strip() == cell
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 PACKAGES = (
     "modicum", "torch", "torchvision", "timm", "lightning", "numpy", "pandas", "pillow", "opencv-python-headless",
-    "pydicom", "nibabel", "kornia", "scikit-learn", "safetensors",
+    "pydicom", "nibabel", "safetensors",
 )  # fmt: skip
 
 

@@ -48,6 +48,11 @@ class FullConfig(MethodConfig):
         True,
         description="Whether weight decay also pulls biases, norms and other one-dimensional tensors (MAE: no).",
     )
+    decay_embeddings: bool = Field(
+        True,
+        description="Whether weight decay also pulls the class token, the positions and whatever else timm exempts for "
+        "the backbone (MAE: no).",
+    )
 
 
 class FineTuneStage(SupervisedStage):
@@ -60,11 +65,12 @@ class FineTuneStage(SupervisedStage):
 
     def parameter_groups(self) -> Sequence[Any]:
         config = self._config
-        if config.layer_decay < 1 or not config.decay_vectors:
+        if config.layer_decay < 1 or not (config.decay_vectors and config.decay_embeddings):
             return layerwise_groups(
                 self.network,
                 config.layer_decay,
                 decay_vectors=config.decay_vectors,
+                decay_embeddings=config.decay_embeddings,
                 backbone_lr_scale=config.backbone_lr_scale,
             )
         return [

@@ -21,7 +21,12 @@ def layer_number(name: str, depth: int) -> int:
 
 
 def layerwise_groups(
-    network: Classifier, layer_decay: float, *, decay_vectors: bool, backbone_lr_scale: float = 1.0
+    network: Classifier,
+    layer_decay: float,
+    *,
+    decay_vectors: bool,
+    decay_embeddings: bool = True,
+    backbone_lr_scale: float = 1.0,
 ) -> list[dict[str, Any]]:
     """The learnable parameters of a classifier as PyTorch groups, from the first layer to the head.
 
@@ -32,21 +37,26 @@ def layerwise_groups(
         network: its backbone is a plain vision transformer where ``layer_decay`` is not 1.
         layer_decay: factor on the rate from a layer to the one before it; 1 for the same rate everywhere.
         decay_vectors: whether weight decay pulls biases, norms and other one-dimensional tensors, too.
+        decay_embeddings: whether it pulls the class token, the positions and whatever else the backbone exempts
+            (``no_weight_decay`` in timm), too.
         backbone_lr_scale: another factor on the rates in the backbone.
     """
     body: nn.Module = network.backbone.body
     depth = len(body.blocks) if layer_decay < 1 else 0  # type: ignore[arg-type]
     layers = {id(tensor): layer_number(name, depth) for name, tensor in body.named_parameters()}
-    groups: dict[tuple[int, bool, bool], list[nn.Parameter]] = {}
+    exempt: set[str] = set() if decay_embeddings else set(getattr(body, "no_weight_decay", set)())
+    embeddings = {id(tensor) for name, tensor in body.named_parameters() if name in exempt}
+    groups: dict[tuple[int, bool, bool, bool], list[nn.Parameter]] = {}
     for parameter in learnable_parameters(network):
         in_head = id(parameter) not in layers
         layer = depth + 1 if in_head or layer_decay == 1 else layers[id(parameter)]
-        groups.setdefault((layer, in_head, parameter.ndim <= 1), []).append(parameter)
+        key = layer, in_head, parameter.ndim <= 1, id(parameter) in embeddings
+        groups.setdefault(key, []).append(parameter)
     return [
         {
-            "params": groups[layer, in_head, is_vector],
+            "params": groups[layer, in_head, is_vector, is_embedding],
             "lr_scale": layer_decay ** (depth + 1 - layer) * (1.0 if in_head else backbone_lr_scale),
-            **({"weight_decay": 0.0} if is_vector and not decay_vectors else {}),
+            **({"weight_decay": 0.0} if is_embedding or (is_vector and not decay_vectors) else {}),
         }
-        for layer, in_head, is_vector in sorted(groups)
+        for layer, in_head, is_vector, is_embedding in sorted(groups)
     ]

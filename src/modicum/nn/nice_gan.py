@@ -5,6 +5,7 @@ encoder's features instead of images.
 """
 
 from itertools import pairwise
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -16,6 +17,10 @@ from modicum.errors import InputError
 
 PUBLISHED_DEPTH = 2
 _SMALLEST_SIDE = 24
+
+Edges = Literal["reflect", "replicate"]
+"""How convolutions see beyond the border: mirrored, or the outermost pixels repeated."""
+_PADDING = {"reflect": nn.ReflectionPad2d, "replicate": nn.ReplicationPad2d}
 
 
 class InstanceLayerNorm(nn.Module):
@@ -69,11 +74,12 @@ class NiceEncoder(nn.Module):
     Args:
         in_channels: of the images.
         width: channels after the first convolution; twice as many come out.
+        edges: of its convolutions.
     """
 
-    def __init__(self, in_channels: int = 1, width: int = 64) -> None:
+    def __init__(self, in_channels: int = 1, width: int = 64, edges: Edges = "reflect") -> None:
         super().__init__()
-        self.body = nn.Sequential(*_halving(in_channels, width), *_halving(width, 2 * width))
+        self.body = nn.Sequential(*_halving(in_channels, width, edges), *_halving(width, 2 * width, edges))
         self.evidence = spectral_norm(nn.Linear(4 * width, 1, bias=False))
         self.mix = nn.Conv2d(4 * width, 2 * width, 1)
         self.attention = nn.Parameter(torch.zeros(1))
@@ -122,23 +128,34 @@ def global_depth(image_size: tuple[int, int]) -> int:
 class NiceDiscriminator(nn.Module):
     """How real an image looks: in patches, in large parts, and by the evidence of its features.
 
-    With one channel, width 64 and depth 2 it has 46,872,385 parameters.
+    With one channel, width 64 and depth 2 it has 46,872,385 parameters; RegGAN's release has another in modes without a
+    cycle: width 32, ``last_kernel=3``, ``edges="replicate"``, 11,722,657 parameters.
 
     Args:
         in_channels: of the images.
         width: channels after the first convolution; doubled three times for patches, five times for large parts.
         depth: see :func:`global_depth`.
+        edges: of all convolutions.
+        last_kernel: side of the last convolution over large parts.
     """
 
-    def __init__(self, in_channels: int = 1, width: int = 64, depth: int = PUBLISHED_DEPTH) -> None:
+    def __init__(
+        self,
+        in_channels: int = 1,
+        width: int = 64,
+        depth: int = PUBLISHED_DEPTH,
+        *,
+        edges: Edges = "reflect",
+        last_kernel: int = 4,
+    ) -> None:
         super().__init__()
-        self.encoder = NiceEncoder(in_channels, width)
-        self.shared = nn.Sequential(*_halving(2 * width, 4 * width))
-        self.patches = nn.Sequential(*_scoring(4 * width))
+        self.encoder = NiceEncoder(in_channels, width, edges)
+        self.shared = nn.Sequential(*_halving(2 * width, 4 * width, edges))
+        self.patches = nn.Sequential(*_scoring(4 * width, edges))
         deep = 4 * width * 2**depth
         widths = [4 * width * 2**number for number in range(depth + 1)]
-        halvings = [layer for before, after in pairwise(widths) for layer in _halving(before, after)]
-        self.parts = nn.Sequential(*halvings, *_scoring(deep))
+        halvings = [layer for before, after in pairwise(widths) for layer in _halving(before, after, edges)]
+        self.parts = nn.Sequential(*halvings, *_scoring(deep, edges, last_kernel))
 
     def forward(self, images: Float[Tensor, "b c h w"]) -> list[Tensor]:
         """Scores of patches ``[b, 1, rows, columns]`` (30x30 for 256x256), of large parts (6x6), and of evidence."""
@@ -163,6 +180,7 @@ class NiceGenerator(nn.Module):
         image_size: if set, scales and shifts of the blocks come from every pixel of the features and not from their
             means: the published full generator, for this one image size, with 268 million parameters more at 256x256.
         encoder_width: width of the encoder whose features are read; ``width`` where None.
+        edges: of the first and the last convolution; those between mirror.
     """
 
     def __init__(
@@ -172,13 +190,14 @@ class NiceGenerator(nn.Module):
         blocks: int = 6,
         image_size: tuple[int, int] | None = None,
         encoder_width: int | None = None,
+        edges: Edges = "reflect",
     ) -> None:
         super().__init__()
         inner = 4 * width
         self.pooled = image_size is None
         pixels = 1 if image_size is None else (image_size[0] // 4) * (image_size[1] // 4)
         self.head = nn.Sequential(
-            nn.ReflectionPad2d(1),
+            _PADDING[edges](1),
             nn.Conv2d(2 * (encoder_width or width), inner, 3),
             InstanceLayerNorm(inner),
             nn.ReLU(inplace=True),
@@ -195,7 +214,7 @@ class NiceGenerator(nn.Module):
         self.tail = nn.Sequential(
             *_doubling(inner),
             *_doubling(inner // 2),
-            nn.ReflectionPad2d(3),
+            _PADDING[edges](3),
             nn.Conv2d(width, out_channels, 7, bias=False),
             nn.Tanh(),
         )
@@ -226,18 +245,18 @@ class _ModulatedBlock(nn.Module):
         return features + self.second_norm(self.second(inner), scale, shift)
 
 
-def _halving(before: int, after: int) -> list[nn.Module]:
+def _halving(before: int, after: int, edges: Edges) -> list[nn.Module]:
     convolution = spectral_norm(nn.Conv2d(before, after, 4, stride=2))
-    return [nn.ReflectionPad2d(1), convolution, nn.LeakyReLU(0.2, inplace=True)]
+    return [_PADDING[edges](1), convolution, nn.LeakyReLU(0.2, inplace=True)]
 
 
-def _scoring(width: int) -> list[nn.Module]:
+def _scoring(width: int, edges: Edges, last_kernel: int = 4) -> list[nn.Module]:
     return [
-        nn.ReflectionPad2d(1),
+        _PADDING[edges](1),
         spectral_norm(nn.Conv2d(width, 2 * width, 4)),
         nn.LeakyReLU(0.2, inplace=True),
-        nn.ReflectionPad2d(1),
-        spectral_norm(nn.Conv2d(2 * width, 1, 4, bias=False)),
+        _PADDING[edges](1),
+        spectral_norm(nn.Conv2d(2 * width, 1, last_kernel, bias=False)),
     ]
 
 

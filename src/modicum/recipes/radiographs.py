@@ -90,7 +90,8 @@ def _recipes() -> Iterator[ShippedRecipe]:
         )
     config = {"pool": "mean", "drop_path": 0.1}
     yield _of_lian("full", "nih", 1, "mrm", 200, 0.01, config)
-    yield _of_lian("full", "nih", 1, "mae", 400, _absolute(5e-4), config | {"decay_vectors": False})
+    exempt = {"decay_vectors": False, "decay_embeddings": False}
+    yield _of_lian("full", "nih", 1, "mae", 400, _absolute(5e-4), config | exempt)
     for steps in MRM:
         yield _of_zhou(steps)
 
@@ -137,7 +138,7 @@ def _of_lian(
         f"{training['optimizer']} {lr:g}",
         source=LIAN,
         weights=_WEIGHTS[family],
-        values=_values(method, percent, family, training, config, seed=0),
+        values=_values(method, percent, family, training, config, seed=0, filter="bicubic"),
     )
 
 
@@ -163,7 +164,15 @@ def _of_zhou(row: StepSetting) -> ShippedRecipe:
         f"{training['epochs']} epochs ({row.steps:,} steps), sgd {row.lr:g}",
         source=ZHOU,
         weights=_WEIGHTS["mrm"],
-        values=_values("full", row.percent, "mrm", training, {"pool": "mean", "drop_path": 0.1}, seed=42),
+        values=_values(
+            "full",
+            row.percent,
+            "mrm",
+            training,
+            {"pool": "mean", "drop_path": 0.1},
+            seed=42,
+            filter="bilinear",
+        ),
     )
 
 
@@ -173,14 +182,21 @@ def _labels(data: str, percent: int) -> str:
 
 
 def _values(
-    method: str, percent: int, family: str, training: dict[str, Any], config: dict[str, Any], seed: int
+    method: str,
+    percent: int,
+    family: str,
+    training: dict[str, Any],
+    config: dict[str, Any],
+    *,
+    seed: int,
+    filter: str,
 ) -> dict[str, Any]:
     """Settings shared by all recipes: the network, its input, selection by the mean AUROC of all validation images."""
     mean, std = _STATISTICS[family]
     return {
         "method": method,
         "data": {"label_fraction": percent / 100},
-        "image": {"size": [224, 224], "resize": "crop"},
+        "image": {"size": [224, 224], "resize": "crop", "filter": filter},
         "backbone": {"name": "vit_base_patch16_224", "mean": [mean] * 3, "std": [std] * 3},
         "training": training | {"select": "best", "monitor": "auroc"},
         "config": config,

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from modicum.data.table_cells import as_written
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -231,10 +233,12 @@ def _table(path: Path, damaged: list[str]) -> "pd.DataFrame | None":
     if not path.is_file():
         return None
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        table = pd.read_csv(path, dtype=str, keep_default_na=False).rename(columns=as_written)
         for column in table.columns:
             if column.startswith("p_") or column == "score":
                 table[column] = pd.to_numeric(table[column], errors="coerce")
+            else:
+                table[column] = table[column].map(as_written)
         return table
     except (OSError, ValueError):  # pandas' own errors are ValueErrors
         damaged.append(path.name)

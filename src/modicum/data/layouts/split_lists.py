@@ -56,7 +56,7 @@ def apply_split_lists(
     options = options or LayoutOptions()
     rows = _Rows(manifest)
     lines_of_row: dict[int, dict[str, Listed]] = {}
-    labels: dict[int, tuple[str, str]] = {}
+    labels: dict[int, list[tuple[Listed, str]]] = {}
     absent: list[str] = []
     lines, notes = read_split_lists(lists)
     for line in lines:
@@ -65,7 +65,7 @@ def apply_split_lists(
             absent.append(f"{line.origin}: '{line.text}'")
             continue
         lines_of_row.setdefault(row, {}).setdefault(line.split, line)
-        labels[row] = (rest, line.origin)
+        labels.setdefault(row, []).append((line, rest))
     if absent and missing != "keep":
         raise InputError(
             f"{count_of(len(absent), 'listed image')} not found in {manifest.source} ({listed(absent)})",
@@ -75,14 +75,15 @@ def apply_split_lists(
         lists.name if isinstance(lists, Path) else lists[0].parent.name if len(lists) > 1 else lists[0].name
     )
     splits, more = _splits_of(lines_of_row, options)
-    notes = [f"splits are those listed in '{source}'", *notes, *more]
+    label_of_row, contrary = _labels_of(labels, splits)
+    notes = [f"splits are those listed in '{source}'", *notes, *more, *contrary]
     if absent:
         notes.append(f"left out: {count_of(len(absent), 'image')} listed in '{source}' that do not exist")
     if len(lines_of_row) < len(manifest):
         notes.append(
             f"left out: {count_of(len(manifest) - len(lines_of_row), 'image')} not listed in '{source}'"
         )
-    labelled = labels_of_lists(manifest, labels, source, options, classes)
+    labelled = labels_of_lists(manifest, label_of_row, source, options, classes)
     kept = [(row, split) for row in sorted(splits) for split in splits[row]]
     selected = labelled.subset(np.array([row for row, _ in kept], dtype=np.int64))
     return selected.with_columns(notes, split=text_column(split for _, split in kept))
@@ -125,6 +126,38 @@ def _splits_of(
     return {
         row: [next(split for split in _BEFORE if split in lines)] for row, lines in lines_of_row.items()
     }, notes
+
+
+def _labels_of(
+    lines: Mapping[int, Sequence[tuple[Listed, str]]], splits: Mapping[int, Sequence[str]]
+) -> tuple[dict[int, tuple[str, str]], list[str]]:
+    """The label of each row and its origin, from the lines that are kept, and notes.
+
+    Raises:
+        InputError: kept lines give one image two labels.
+    """
+    chosen: dict[int, tuple[str, str]] = {}
+    dropped: list[str] = []
+    for row, of_row in lines.items():
+        kept = [(line, label) for line, label in of_row if line.split in splits[row]]
+        labelled = [(line, label) for line, label in kept if label] or kept
+        first, label = labelled[0]
+        for other, text in labelled[1:]:
+            if text.split() != label.split():
+                raise InputError(
+                    f"image '{first.text.split()[0]}' has two labels: '{label}' in {first.origin} and '{text}' in "
+                    f"{other.origin}",
+                    "correct or remove one of the lines",
+                )
+        chosen[row] = (label, first.origin)
+        if any(label and text and text.split() != label.split() for _, text in of_row):
+            dropped.append(first.origin)
+    if not dropped:
+        return chosen, []
+    return chosen, [
+        f"caution: {count_of(len(dropped), 'image')} had other labels in the lists that they were dropped from "
+        f"({listed(dropped)} count)"
+    ]
 
 
 def read_split_lists(lists: Path | Sequence[Path]) -> tuple[list[Listed], list[str]]:

@@ -2,9 +2,9 @@
 
 A header is the text before a colon, in capitals, at the start of a line (``FINDINGS:``), or a known name in upper or
 lower case. If a report is written in one line, known names in capitals count anywhere. A blank must follow the colon
-of an unknown name, or times and ratios would be headers (``CT 10:30``). Names are
-normalised: ``CONCLUSION:`` is the impression, ``CHEST, TWO VIEWS:`` and the like the findings (after the
-report processing of LoVT, Müller et al., ECCV 2022, arXiv 2112.02889).
+of an unknown name, or times and ratios would be headers (``CT 10:30``); after a description of views anything but a
+number may (``CHEST, TWO VIEWS:Clear``). Names are normalised: ``CONCLUSION:`` is the impression, ``CHEST, TWO VIEWS:``
+and the like the findings (after the report processing of LoVT, Müller et al., ECCV 2022, arXiv 2112.02889).
 """
 
 import re
@@ -64,8 +64,15 @@ def _any_of(names: Iterable[str]) -> str:
 
 
 _KNOWN, _KNOWN_CAPITALS = _any_of(_CANONICAL), _any_of(name.upper() for name in _CANONICAL)
+_CAPITALS = r"[A-Z0-9 \t()/,&\-]{0,79}"
+# Headers of descriptions of views, after whose colon anything but a number may follow without a blank.
+_VIEWS_CAPITALS = (
+    rf"CHEST\b{_CAPITALS}|{_CAPITALS}\bPORTABLE\b{_CAPITALS}|{_CAPITALS}\b(?:VIEWS?|RADIOGRAPHS?)|"
+    rf"(?:PA|AP|FRONTAL)\b{_CAPITALS}\bLATERAL\b{_CAPITALS}"
+)
 _HEADER = re.compile(
     rf"^[ \t]*(?P<line>[A-Z][A-Z0-9 \t()/,&\-]{{1,79}})[ \t]*:(?=\s|$)"
+    rf"|^[ \t]*(?P<view>{_VIEWS_CAPITALS})[ \t]*:(?=[^\s\d:])"
     rf"|^[ \t]*(?P<known>(?i:{_KNOWN}))[ \t]*:"
     rf"|(?<=[\s.])(?P<inside>{_KNOWN_CAPITALS})[ \t]*:",
     re.MULTILINE,

@@ -7,6 +7,7 @@ among thousands is not an error: it is set aside, with its origin and a reason t
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from modicum.data.manifest import Manifest
 from modicum.data.reports.decoding import LONGEST, clean, decode_report
@@ -22,6 +23,8 @@ TEXT_SUFFIXES = (".txt", ".text", ".rpt")
 # Far more than any report: a volume named by mistake is not read into memory.
 _LARGEST_FILE = 1 << 20
 _NOT_UTF8 = "it is not UTF-8 and was read as Windows-1252"
+# By manifest and column, reports that someone still holds: task, targets and fingerprint of one run read each file once.
+_held: WeakKeyDictionary[Manifest, WeakValueDictionary[str, "Reports"]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,8 @@ def read_reports(manifest: Manifest, column: str = "report") -> Reports:
     """Reads the report of every row.
 
     Control characters are removed, removed words written as ``___``, and texts cut at :data:`LONGEST` characters, at a
-    blank. A row without a report is not listed; a cell of blanks is an empty report.
+    blank. A row without a report is not listed; a cell of blanks is an empty report. As long as the result is held, the
+    same manifest's files are not read again.
 
     Args:
         manifest: the data set.
@@ -110,6 +114,13 @@ def read_reports(manifest: Manifest, column: str = "report") -> Reports:
             f"{manifest.source or 'manifest'}: no column '{column}' with reports",
             f"pass for instance --report COLUMN (columns: {listed(manifest.table.columns, most=8)})",
         )
+    held = _held.setdefault(manifest, WeakValueDictionary())
+    if (read := held.get(column)) is None:
+        held[column] = read = _read_reports(manifest, column)
+    return read
+
+
+def _read_reports(manifest: Manifest, column: str) -> Reports:
     texts: list[str | None] = []
     set_aside: list[Unusual] = []
     changed: list[Unusual] = []

@@ -14,7 +14,9 @@ highdicom (extra ``dicom``) takes a second to import, and is imported only for w
 Sections (C....) are of the DICOM standard, PS3.3.
 """
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -45,6 +47,22 @@ _LONGEST_TEXT = 1024  # of a short text, ST
 def can_write_segmentation() -> bool:
     """Whether highdicom is installed."""
     return find_spec("highdicom") is not None
+
+
+@contextmanager
+def _quiet_highdicom() -> Iterator[None]:
+    """A context without highdicom's log of less than errors, which is a line or more for each image.
+
+    What the caller has set stays: only a logger without a level of its own is changed, and only inside.
+    """
+    logger = logging.getLogger("highdicom")
+    before = logger.level
+    if before == logging.NOTSET:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 @dataclass
@@ -134,7 +152,8 @@ class SegmentationObject:
         if not self._images:
             raise InputError(f"'{path.name}' was not written: it contains no image", "call add() first")
         try:
-            dataset = self._highdicom_object()
+            with _quiet_highdicom():
+                dataset = self._highdicom_object()
         except ValueError as error:
             reason = f"no segmentation object can be made from it ({error})"
             raise BrokenImageError(path.name, reason) from error

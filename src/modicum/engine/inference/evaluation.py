@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from modicum.atomic_files import atomic_file
 from modicum.data.manifest import Manifest
 from modicum.data.stores.image_store import ImageStore
+from modicum.data.table_cells import safe_cells
 from modicum.engine.devices import autocast
 from modicum.engine.inference.attribution import write_examples
 from modicum.engine.inference.dense_evaluation import score_dense, write_dense_examples
@@ -175,7 +176,7 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
         if path.suffix == ".parquet":
             table.to_parquet(file, index=False)
         else:
-            table.to_csv(file, index=False, float_format="%.9g")
+            safe_cells(table).to_csv(file, index=False, float_format="%.9g")
 
 
 def _groups(manifest: Manifest, rows: np.ndarray) -> list[str] | None:

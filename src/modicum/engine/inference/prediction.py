@@ -15,6 +15,7 @@ from modicum.atomic_files import raise_if_disk_full
 from modicum.data.image import ImageRef, MedicalImage
 from modicum.data.placement import placed
 from modicum.data.prepared import StoreSettings, expand, read_prepared
+from modicum.data.table_cells import safe_cells
 from modicum.engine.devices import autocast
 from modicum.engine.inference.maps import check_makes_maps, write_maps
 from modicum.engine.inference.predictor_calls import predictor_outputs
@@ -222,14 +223,14 @@ class TableWriter:
     def __enter__(self) -> "TableWriter":
         if self.path.suffix.lower() == ".csv":
             self._csv = self.part.open("w", encoding="utf-8", newline="")
-            self._csv.write(pd.DataFrame(columns=self._columns).to_csv(index=False))
+            self._csv.write(safe_cells(pd.DataFrame(columns=self._columns)).to_csv(index=False))
         return self
 
     def write(self, rows: pd.DataFrame) -> None:
         """Appends rows. Raises :class:`~modicum.errors.ResourceError` on a full disk."""
         try:
             if self._csv is not None:
-                self._csv.write(rows.to_csv(index=False, header=False, float_format="%.9g"))
+                self._csv.write(safe_cells(rows).to_csv(index=False, header=False, float_format="%.9g"))
                 self._csv.flush()
             else:
                 self._write_parquet(rows)

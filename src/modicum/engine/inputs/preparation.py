@@ -30,6 +30,7 @@ from modicum.data.layouts import load_manifest
 from modicum.data.manifest import Manifest
 from modicum.data.splits import carve_validation, ensure_splits
 from modicum.data.stores.image_store import ImageStore, StoreSettings
+from modicum.data.table_cells import as_written, spreadsheet_safe
 from modicum.engine.devices import process_rank
 from modicum.engine.inputs.boxes import located_boxes
 from modicum.engine.recipe.settings import DataSettings, ImageSettings, Recipe
@@ -121,7 +122,9 @@ def store_settings(
     image: ImageSettings, task: str = DEFAULT_TASK, options: Mapping[str, Any] | None = None
 ) -> StoreSettings:
     """Settings of the image store. Raises :class:`InputError` for settings that the task does not support."""
-    general = StoreSettings(*image.size, resize=image.resize, crop=image.crop, window=image.window)
+    general = StoreSettings(
+        *image.size, resize=image.resize, filter=image.filter, crop=image.crop, window=image.window
+    )
     return task_class(task).store_settings(general, options or {})
 
 
@@ -269,10 +272,12 @@ def write_broken(path: Path, broken: Sequence[BrokenImageError]) -> None:
     rows = [[error.image, error.reason] for error in broken]
     if path.is_file():
         with path.open(encoding="utf-8", newline="") as file:
-            known = list(csv.reader(file))[1:]
+            known = [[as_written(cell) for cell in row] for row in list(csv.reader(file))[1:]]
         rows = known + [row for row in rows if row not in known]
     text = io.StringIO()
-    csv.writer(text).writerows([["image", "reason"], *rows])
+    csv.writer(text).writerows(
+        [["image", "reason"], *([spreadsheet_safe(cell) for cell in row] for row in rows)]
+    )
     write_text(path, text.getvalue())
 
 

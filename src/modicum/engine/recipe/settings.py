@@ -108,6 +108,10 @@ class ImageSettings(Settings):
     size: tuple[int, int] = Field((224, 224), description="Height and width in pixels.")
     crop: Literal["none", "fundus"] = Field("none", description="Crop to the fundus disc first.")
     resize: Literal["stretch", "pad", "crop"] = Field("stretch", description="How the aspect ratio is met.")
+    filter: Literal["area", "bilinear", "bicubic", "lanczos"] = Field(
+        "area",
+        description="How pixels are combined in resizing, always with antialiasing. area: the mean over a new pixel.",
+    )
     window: tuple[float, float] | None = Field(
         None, description="DICOM window centre and width in the file's units."
     )

@@ -55,6 +55,11 @@ class AadgConfig(MethodConfig):
         "vessels, 1 to 1.5 for optic disc and cup).",
     )
     scale_probability: float = Field(0.8, ge=0, le=1, description="Share of images that are scaled.")
+    placement: Literal["anywhere", "release"] = Field(
+        "anywhere",
+        description="Where images smaller than their window are put: anywhere in it, or within 5 pixels of its centre, "
+        "as in the release.",
+    )
     patch: int | None = Field(
         256,
         ge=32,

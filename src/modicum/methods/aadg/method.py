@@ -131,7 +131,12 @@ def _loss(config: AadgConfig, context: Context) -> nn.Module:
 
 def _scale_crop(config: AadgConfig, image_size: tuple[int, int]) -> Augmentation:
     """The scaling and cropping of the copies after their policies."""
-    scale = {"name": "random_scale_crop", "p": config.scale_probability, "factor": config.scale}
+    scale = {
+        "name": "random_scale_crop",
+        "p": config.scale_probability,
+        "factor": config.scale,
+        "placement": config.placement,
+    }
     patch = None if config.patch is None else _at_most(config.patch, image_size)
     return Augmentation([scale], image_size, patch)
 

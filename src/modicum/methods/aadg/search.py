@@ -9,14 +9,16 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from modicum.losses import sinkhorn_divergence
 from modicum.methods.aadg.config import AadgConfig
 from modicum.methods.aadg.controller import Controller
 from modicum.methods.aadg.policy_gradient import normalised, ppo_loss, reinforce_loss
+from modicum.progress import say
 from modicum.transforms import POLICY_OPERATIONS
+from modicum.wording import count_of
 
 # One row an epoch of the search.
 _HISTORY = (
@@ -55,6 +57,8 @@ class PolicySearch(nn.Module):
         self.policies: Tensor
         self.log_prob: Tensor
         self.rewards: Tensor
+        self.finite_rewards: Tensor
+        self.skipped_rewards: Tensor
         self.operations: Tensor
         self.magnitudes: Tensor
         self.entropy: Tensor
@@ -65,6 +69,8 @@ class PolicySearch(nn.Module):
         self.register_buffer("policies", torch.zeros(many, decisions, dtype=torch.int64))
         self.register_buffer("log_prob", torch.zeros(many))
         self.register_buffer("rewards", torch.zeros(many))
+        self.register_buffer("finite_rewards", torch.zeros(many))
+        self.register_buffer("skipped_rewards", torch.zeros(many))
         self.register_buffer("operations", torch.zeros(len(config.operations)))
         self.register_buffer("magnitudes", torch.zeros(config.magnitudes))
         self.register_buffer("entropy", torch.zeros(()))
@@ -88,7 +94,8 @@ class PolicySearch(nn.Module):
         self.operations.copy_(sampled.operations)
         self.magnitudes.copy_(sampled.magnitudes)
         self.entropy.copy_(sampled.entropy.mean())
-        self.rewards.zero_()
+        for sums in (self.rewards, self.finite_rewards, self.skipped_rewards):
+            sums.zero_()
 
     def table(self) -> Int64[Tensor, "policies sub_policies length 2"]:
         """The policies as indices into :data:`~modicum.transforms.POLICY_OPERATIONS` and bins, on the CPU."""
@@ -101,6 +108,9 @@ class PolicySearch(nn.Module):
     def reward(self, features: Float[Tensor, "policies domains n width"]) -> None:
         """Adds to each policy's reward the distance between the domains under it, summed over all pairs.
 
+        A distance that is not finite (features that overflowed) is skipped and counted: one would make all of the
+        controller's weights NaN.
+
         Args:
             features: features of the same number of images of each domain.
         """
@@ -108,13 +118,38 @@ class PolicySearch(nn.Module):
         distances = sinkhorn_divergence(
             features[:, list(first)], features[:, list(second)], blur=self.config.blur
         )
-        self.rewards += distances.sum(1)
+        step = distances.sum(1)
+        finite = step.isfinite()
+        self.rewards += torch.where(finite, step, 0.0)
+        self.finite_rewards += finite
+        self.skipped_rewards += ~finite
 
     def end(self, epoch: int) -> None:
         """Trains the controller with the epoch's rewards and records them."""
-        _sum_over_processes(self.rewards)
-        self._learn(normalised(self.rewards))
+        for sums in (self.rewards, self.finite_rewards, self.skipped_rewards):
+            _sum_over_processes(sums)
+        missing = ~self.rewards.isfinite() | ((self.finite_rewards == 0) & (self.skipped_rewards > 0))
+        if self.skipped_rewards.any() or missing.any():
+            self._make_up_for_skipped(missing, epoch)
+        if not missing.any():
+            self._learn(normalised(self.rewards))
+        elif (~missing).sum() > 1:  # of fewer policies rewards do not say which is better
+            advantages = torch.zeros_like(self.rewards)
+            advantages[~missing] = normalised(self.rewards[~missing])
+            self._learn(advantages)
         self._record(epoch)
+
+    def _make_up_for_skipped(self, missing: Bool[Tensor, "policies"], epoch: int) -> None:
+        """Counts the mean of a policy's finite rewards in place of those skipped, so that sums compare; 0 without any."""
+        steps = (self.finite_rewards + self.skipped_rewards).max().clamp(min=1)
+        share = self.finite_rewards.clamp(min=1) / steps
+        whole = torch.where(self.skipped_rewards > 0, self.rewards / share, self.rewards)
+        self.rewards.copy_(torch.where(missing, 0.0, whole))
+        skipped = int(torch.maximum(self.skipped_rewards, missing.float()).sum())
+        say(
+            f"AADG, epoch {epoch + 1}: {count_of(skipped, 'reward')} of {int(steps) * len(self.rewards):,} skipped, as "
+            "the distance between the domains was not finite"
+        )
 
     def _record(self, epoch: int) -> None:
         # An epoch that is repeated after an interruption replaces its earlier record.
@@ -203,6 +238,9 @@ class PolicySearch(nn.Module):
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *rest: Any) -> None:
         """Loads a history of any length. Weights of an earlier epoch do not delete the records of later ones."""
         loaded = dict(state_dict)
+        # Checkpoints of earlier versions have no counts.
+        for name in ("finite_rewards", "skipped_rewards"):
+            loaded.setdefault(prefix + name, torch.zeros_like(self.get_buffer(name)))
         for name in _HISTORY:
             stored, current = state_dict.get(prefix + name), getattr(self, name)
             if stored is None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from modicum.methods.base import MethodConfig
 
@@ -12,6 +12,8 @@ BaseName = Literal["resnet", "nice_gan", "unit", "munit"]
 FakeSource = Literal["fresh", "same", "pool"]
 
 PUBLISHED_BLOCKS: Mapping[str, int] = {"resnet": 9, "nice_gan": 6, "unit": 4, "munit": 4}
+RELEASE_BLOCKS = 7
+"""Of NICE-GAN's generator in RegGAN's release."""
 
 # The training loop as published: Adam without weight decay, clipping or a schedule.
 TRAINING: Mapping[str, Any] = {
@@ -75,12 +77,19 @@ class RegGanConfig(MethodConfig):
     blocks: int | None = Field(
         None,
         ge=0,
-        description="Residual blocks of generators: 9 for resnet, 6 for nice_gan, 4 for unit and munit.",
+        description="Residual blocks of generators: 9 for resnet, 6 for nice_gan (7 in the release), 4 for unit and "
+        "munit.",
     )
     full_generator: bool = Field(
         False,
         description="nice_gan: scales and shifts from every position of the features instead of their means; 268 million "
         "parameters more at 256 pixels. NICE-GAN's release has both, RegGAN's this one.",
+    )
+    networks: Literal["light", "release"] = Field(
+        "light",
+        description="nice_gan: its paper's smaller setting (light), or those of RegGAN's release: full_generator with 7 "
+        "blocks (277,648,960 parameters at 256 pixels); in modes without a cycle, edges repeated instead of mirrored, "
+        "and a discriminator of half the width.",
     )
     discriminator_width: int = Field(
         64, ge=1, description="Channels of a discriminator after its first convolution."
@@ -133,6 +142,14 @@ class RegGanConfig(MethodConfig):
     )
     pool_size: int = Field(50, ge=1, description="Translations in the pool.")
 
+    @model_validator(mode="after")
+    def _networks_of_the_base(self) -> "RegGanConfig":
+        if self.networks == "release" and self.base != "nice_gan":
+            raise ValueError(
+                f"networks 'release' is for base 'nice_gan'; those of base '{self.base}' are the release's already"
+            )
+        return self
+
     @property
     def pairwise(self) -> bool:
         """Whether pairs are compared pixel by pixel, and the discriminator sees the source too."""
@@ -151,7 +168,9 @@ class RegGanConfig(MethodConfig):
     @property
     def blocks_of_base(self) -> int:
         """Residual blocks, resolved."""
-        return PUBLISHED_BLOCKS[self.base] if self.blocks is None else self.blocks
+        if self.blocks is not None:
+            return self.blocks
+        return RELEASE_BLOCKS if self.networks == "release" else PUBLISHED_BLOCKS[self.base]
 
     @property
     def fakes_of_mode(self) -> FakeSource:

@@ -21,6 +21,7 @@ from modicum.data.reports import (
     read_reports,
     train_tokenizer,
 )
+from modicum.data.table_cells import spreadsheet_safe
 from modicum.errors import InputError
 from modicum.tasks.base import Example, Scores, Task, TaskOptions
 from modicum.tasks.image_text.metric_table import METRICS
@@ -69,12 +70,15 @@ class ImageText(Task):
         tokenizer: ReportTokenizer | None = None,
         vocabulary: Vocabulary | None = None,
         reports: Reports | None = None,
+        whole: Reports | None = None,
     ) -> None:
         self.options = options
         self.kind = "images with reports" if options.report_length else "images"
         self._tokenizer = tokenizer
         self._vocabulary = vocabulary if tokenizer is None else tokenizer.vocabulary
         self._reports = reports
+        # Held, so that targets of the same manifest find what was read of its files.
+        self._whole = whole
 
     @classmethod
     def from_manifest(cls, manifest: Manifest, options: Mapping[str, Any]) -> "ImageText":
@@ -87,7 +91,8 @@ class ImageText(Task):
         settings = ImageTextOptions(**known)
         if not settings.report_length:
             return cls(settings)
-        reports = _read(manifest, settings)
+        whole = _read(manifest)
+        reports = _selected(whole, settings)
         rows = np.flatnonzero(manifest.table["split"].to_numpy() == "train")
         texts = reports.present(rows.tolist())
         if not texts:
@@ -97,8 +102,9 @@ class ImageText(Task):
                 "give training rows a report, or choose a method that learns from images alone",
             )
         if settings.vocabulary is not None:
-            return cls(settings, load_tokenizer(settings.vocabulary), reports=reports)
-        return cls(settings, train_tokenizer(texts, settings.vocabulary_size), reports=reports)
+            return cls(settings, load_tokenizer(settings.vocabulary), reports=reports, whole=whole)
+        tokenizer = train_tokenizer(texts, settings.vocabulary_size)
+        return cls(settings, tokenizer, reports=reports, whole=whole)
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any], num_classes: int | None = None) -> "ImageText":
@@ -158,7 +164,7 @@ class ImageText(Task):
         table = csv.writer(listed, lineterminator="\n")
         table.writerow(["place", "what", "reason"])
         for what, unusual in (("set aside", self._reports.set_aside), ("changed", self._reports.changed)):
-            table.writerows([item.origin, what, item.reason] for item in unusual)
+            table.writerows([spreadsheet_safe(item.origin), what, item.reason] for item in unusual)
         return {"tokenizer.json": self._tokenizer.to_json(), "reports.csv": listed.getvalue()}
 
     def targets(self, manifest: Manifest) -> dict[str, np.ndarray]:
@@ -169,7 +175,8 @@ class ImageText(Task):
         if not self.options.report_length:
             return {}
         assert self._tokenizer is not None, "an opened run tokenizes nothing"
-        encoded = self._tokenizer.encode(_read(manifest, self.options).texts, self.options.report_length)
+        reports = _selected(_read(manifest), self.options)
+        encoded = self._tokenizer.encode(reports.texts, self.options.report_length)
         return {"tokens": encoded.tokens, "tokens_mask": encoded.mask}
 
     def example_targets(self, count: int) -> dict[str, np.ndarray]:
@@ -219,14 +226,17 @@ class ImageText(Task):
         return []
 
 
-def _read(manifest: Manifest, options: ImageTextOptions) -> Reports:
+def _read(manifest: Manifest) -> Reports:
     if "report" not in manifest.table:
         columns = ", ".join(str(name) for name in manifest.table.columns)
         raise InputError(
             f"{manifest.source}: no column 'report' (columns: {columns})",
             "name the column of the table with --report COLUMN, or choose a method that learns from images alone",
         )
-    reports = read_reports(manifest)
+    return read_reports(manifest)
+
+
+def _selected(reports: Reports, options: ImageTextOptions) -> Reports:
     return reports.select(options.sections) if options.sections else reports
 
 

@@ -14,7 +14,7 @@ from modicum.methods.reggan.adversary import adversarial_losses, generator_loss,
 from modicum.methods.reggan.bases.base import Adversary, Base, difference, named
 from modicum.methods.reggan.config import RegGanConfig
 from modicum.nn import NiceDiscriminator, NiceEncoder, NiceGenerator
-from modicum.nn.nice_gan import global_depth
+from modicum.nn.nice_gan import Edges, global_depth
 
 
 class NiceGanBase(Base):
@@ -43,16 +43,24 @@ class NiceGanBase(Base):
         sources, targets = channels
         self.adversaries_first = config.cycle
         width, depth = config.discriminator_width, global_depth(image_size)
-        full = image_size if config.full_generator else None
-        # What generators read is as wide as what discriminators' encoders give.
-        inner = width if config.cycle else config.width
-        self.generator = NiceGenerator(targets, config.width, config.blocks_of_base, full, inner)
-        self.discriminator = NiceDiscriminator(targets, width, depth)
+        release = config.networks == "release"
+        full = image_size if config.full_generator or release else None
+        blocks = config.blocks_of_base
         if config.cycle:
-            self.back_generator = NiceGenerator(sources, config.width, config.blocks_of_base, full, inner)
+            # What generators read is as wide as what discriminators' encoders give.
+            self.generator = NiceGenerator(targets, config.width, blocks, full, width)
+            self.discriminator = NiceDiscriminator(targets, width, depth)
+            self.back_generator = NiceGenerator(sources, config.width, blocks, full, width)
             self.back_discriminator = NiceDiscriminator(sources, width, depth)
+            return
+        edges: Edges = "replicate" if release else "reflect"
+        self.generator = NiceGenerator(targets, config.width, blocks, full, edges=edges)
+        if release:
+            half = max(1, width // 2)
+            self.discriminator = NiceDiscriminator(targets, half, depth, edges=edges, last_kernel=3)
         else:
-            self.encoder = NiceEncoder(sources, config.width)
+            self.discriminator = NiceDiscriminator(targets, width, depth)
+        self.encoder = NiceEncoder(sources, config.width, edges)
 
     def persistent_modules(self) -> tuple[str, ...]:
         return ("back_discriminator.encoder" if self.config.cycle else "encoder", "generator")
