@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from modicum.data.layouts.given_images import GivenReading
 from modicum.engine.devices import chosen_device
 from modicum.engine.inference.alignment import Alignment, align
 from modicum.engine.inference.dense_output import PSEUDONYM
@@ -74,15 +75,23 @@ class Run:
         *,
         batch_size: int | None = None,
         device: str | None = None,
-        columns: Mapping[str, str] | None = None,
+        columns: Mapping[str, Any] | None = None,
         allow_outside: bool = False,
+        image_folder: str | Path | None = None,
+        split: str | None = None,
+        split_lists: str | Path | None = None,
+        pairs: tuple[str, str] | None = None,
         native: bool = False,
         tile: int | None = None,
         overlap: float = 0.25,
         pseudonym: str = PSEUDONYM,
         maps: str | Path | None = None,
+        probabilities: bool = False,
     ) -> PredictionSummary:
         """Predicts images, folders of images, or the images of a data set.
+
+        A table, a folder with a table or of a known layout means the images that it names, as for :func:`load`; any
+        other folder means all images below it.
 
         Numbers go into a CSV or Parquet file, a row an image; pictures (translations, masks) into a folder, beside a
         table: see :mod:`modicum.engine.inference.dense_output` for what becomes of which format.
@@ -94,30 +103,37 @@ class Run:
             batch_size: images in one forward pass; that of the training by default.
             device: where to compute.
             columns: of a table: ``{"image": "file"}`` names the column with the paths; ``patient`` and ``eye`` reach
-                methods that decide over several images.
+                methods that decide over several images. By default those of the training, where a table has them.
             allow_outside: of a table: accept paths that leave its folder.
+            image_folder: of a table: folder that its image paths are relative to.
+            split: of a data set: rows to take, such as ``test``; all by default.
+            split_lists: of a data set: folder with lists of train, val and test images.
+            pairs: of a folder: words that tell images from targets; those of the training where they fit.
             native: of pictures: predict at the size of each file instead of the size in training, in tiles.
             tile: side of the tiles in pixels; that of the training by default.
             overlap: of neighbouring tiles, as a share of their side, from 0 to below 1.
             pseudonym: stands for the patient in DICOM files.
             maps: folder for the maps that the method makes of each image, where it makes some.
+            probabilities: of masks: write the probability map of each class beside them.
 
         Raises:
             InputError: nothing to predict, or the run cannot be used. Broken images are rows with an ``error``.
         """
         given = [images] if isinstance(images, str | Path) else list(images)
+        to_maps = None if maps is None else Path(maps)
         settings = PredictionSettings(
-            batch_size, device, native, tile, overlap, pseudonym, None if maps is None else Path(maps)
+            batch_size, device, native, tile, overlap, pseudonym, to_maps, probabilities
         )
-        return predict_run(
-            self.folder,
-            self.weights,
-            given,
-            None if out is None else Path(out),
-            settings,
+        reading = GivenReading(
             columns=columns,
+            images=image_folder,
+            split=split,
+            split_lists=split_lists,
+            pairs=pairs,
             allow_outside=allow_outside,
         )
+        to = None if out is None else Path(out)
+        return predict_run(self.folder, self.weights, given, to, settings, reading)
 
     def align(
         self,

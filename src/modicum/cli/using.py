@@ -6,17 +6,14 @@ from typing import Annotated
 import typer
 
 from modicum.console.options import (
-    AllowOutside,
     Data,
     Device,
-    EyeColumn,
-    ImageColumn,
-    Patient,
     Reading,
     RunPath,
     Workers,
     reads_data,
 )
+from modicum.errors import InputError
 
 FrozenWeights = Annotated[
     str | None,
@@ -28,6 +25,7 @@ FrozenWeights = Annotated[
 Pseudonym = Annotated[str, typer.Option(help="Patient name and ID to write into DICOM files.")]
 
 
+@reads_data
 def predict(
     run: RunPath,
     images: Annotated[
@@ -42,8 +40,10 @@ def predict(
             help="CSV or Parquet file (default predictions.csv), or for predicted images a folder (default predictions).",
         ),
     ] = None,
-    image: ImageColumn = None,
-    allow_outside: AllowOutside = False,
+    split: Annotated[
+        str | None, typer.Option(help="Split of the data set to predict, such as test; all by default.")
+    ] = None,
+    reading: Reading = Reading(),  # noqa: B008 - a value
     batch_size: Annotated[
         int | None, typer.Option(help="Images in a batch; as in training by default.")
     ] = None,
@@ -59,14 +59,16 @@ def predict(
     overlap: Annotated[
         float, typer.Option(help="Overlap of neighbouring tiles, as a share of their side.")
     ] = 0.25,
-    patient: Patient = None,
-    eye: EyeColumn = None,
     maps: Annotated[
         Path | None,
         typer.Option(
             help="Folder for the maps that some methods make of each image (what is abnormal, say)."
         ),
     ] = None,
+    probabilities: Annotated[
+        bool,
+        typer.Option("--probabilities", help="Write the probability map of each class beside the masks."),
+    ] = False,
     pseudonym: Pseudonym = "predicted",
     weights: FrozenWeights = None,
     device: Device = None,
@@ -74,7 +76,8 @@ def predict(
     """Predict images: writes a table with one row each, or images and a table; exit code 3 if some are broken.
 
     A NIfTI file becomes a NIfTI file with the same geometry, a DICOM image a derived DICOM image, anything else
-    PNG. Files of an earlier prediction are replaced.
+    PNG. Files of an earlier prediction are replaced. A table, or a folder with a table or of a known layout, means the
+    images that it names, as for the other commands.
 
     [bold]Examples[/bold]
 
@@ -87,22 +90,23 @@ def predict(
     from modicum.api import Run
     from modicum.wording import count_of
 
+    settings = reading.settings
+    if settings.pop("box_options", None) is not None:
+        raise InputError("--box-options: predictions are made without boxes", "leave it out")
     done = Run.open(run, weights).predict(
         images,
         out,
         batch_size=batch_size,
         device=device,
-        columns={
-            role: column
-            for role, column in (("image", image), ("patient", patient), ("eye", eye))
-            if column is not None
-        },
+        split=split,
         maps=maps,
-        allow_outside=allow_outside,
+        probabilities=probabilities,
         native=native,
         tile=tile,
         overlap=overlap,
         pseudonym=pseudonym,
+        image_folder=settings.pop("images", None),
+        **settings,
     )
     typer.echo(f"{count_of(done.predicted, 'image')} predicted, {done.broken} broken: {done.out}")
     if done.broken:

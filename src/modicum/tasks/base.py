@@ -354,6 +354,12 @@ class DenseTask(Task):
         """Where each class of :attr:`foreground` is predicted."""
         return np.zeros((0, *activated.shape[1:]), dtype=bool)
 
+    def probabilities(
+        self, activated: Float[np.ndarray, "channels height width"]
+    ) -> Float[np.ndarray, "classes height width"]:
+        """The probability of each class of :attr:`foreground`."""
+        return activated[:0]
+
     @abstractmethod
     def summary(
         self, activated: Float[np.ndarray, "channels height width"], spacing: tuple[float, float] | None

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from modicum.data.layouts.columns import split_of
-from modicum.data.manifest import OTHER_SPLIT, SPLITS, Manifest
+from modicum.data.layouts.asked_split import rows_of_split, splits_of
+from modicum.data.manifest import SPLITS, Manifest
 from modicum.data.processes import usable_cores
 from modicum.engine.devices import chosen_device
 from modicum.engine.inference.evaluation import evaluate_rows
@@ -149,18 +149,6 @@ def rows_to_evaluate(manifest: Manifest, split: str | None) -> tuple[Manifest, s
     Raises:
         InputError: there is no such split.
     """
-    table = manifest.table
-    # Words that are none of the known splits can be asked for by name.
-    columns = [name for name in ("split", OTHER_SPLIT) if name in table]
-    splits = {word for name in columns for word in table[name].dropna()}
-    if split in {"all", ""} or (split is None and "test" not in splits):
-        return manifest, None
-    split = split or "test"
-    if split not in splits:
-        split = split_of(split) or split
-    if split not in splits:
-        there = ", ".join(sorted(splits)) or "none"
-        raise InputError(
-            f"{manifest.source}: there is no split '{split}'", f"splits: {there}; or pass --split all"
-        )
-    return manifest.subset((table[columns] == split).any(axis=1).to_numpy(dtype=bool)), split
+    if split is None and "test" in splits_of(manifest):
+        split = "test"
+    return rows_of_split(manifest, split)
