@@ -28,9 +28,12 @@ Pseudonym = Annotated[str, typer.Option(help="Patient name and ID to write into 
 @reads_data
 def predict(
     run: RunPath,
-    images: Annotated[
+    given: Annotated[
         list[str],
-        typer.Argument(help="Images, volumes, folders of them, or a table, datalist or NPZ file."),
+        typer.Argument(
+            metavar="IMAGES",
+            help="Images, volumes, folders of them, or data sets: a table, folder, datalist or NPZ file.",
+        ),
     ],
     out: Annotated[
         Path | None,
@@ -94,7 +97,7 @@ def predict(
     if settings.pop("box_options", None) is not None:
         raise InputError("--box-options: predictions are made without boxes", "leave it out")
     done = Run.open(run, weights).predict(
-        images,
+        given,
         out,
         batch_size=batch_size,
         device=device,
