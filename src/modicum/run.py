@@ -6,7 +6,12 @@ from typing import Any
 
 from modicum.data.layouts.given_images import GivenReading
 from modicum.engine.devices import chosen_device
-from modicum.engine.inference.alignment import Alignment, align
+from modicum.engine.inference.alignment import (
+    Alignment,
+    align,
+    check_aligned_outputs,
+    largest_known_displacement,
+)
 from modicum.engine.inference.dense_output import PSEUDONYM
 from modicum.engine.inference.evaluate_run import EvaluationSettings, evaluate_run
 from modicum.engine.inference.evaluation import dense_predictor
@@ -160,6 +165,7 @@ class Run:
             InputError: the run has no registration, or the two do not fit each other.
             BrokenImageError: one of them cannot be read.
         """
+        check_aligned_outputs(image, target, Path(out), None if field is None else Path(field))
         recipe, task, method = load_method(self.folder, self.weights)
         if not isinstance(task, DenseTask):
             raise InputError(
@@ -175,6 +181,7 @@ class Run:
             None if field is None else Path(field),
             made_by=f"{self.folder.name} ({recipe.method})",
             pseudonym=pseudonym,
+            learned=largest_known_displacement(self.folder),
         )
 
     def export(self, out: str | Path | None = None, *, form: Form = "auto", part: str | None = None) -> Path:

@@ -153,10 +153,13 @@ def align(
     from modicum.wording import count_of
 
     done = Run.open(run).align(image, target, out, field=field, device=device, pseudonym=pseudonym)
+    moved = "aligned, moved" if done.moved else "compared, nothing to move was found: displaced"
     typer.echo(
-        f"{count_of(done.slices, 'slice')} aligned, moved by {done.mean:.2f} pixels on average, {done.max:.2f} at most, "
+        f"{count_of(done.slices, 'slice')} {moved} by {done.mean:.2f} pixels on average, {done.max:.2f} at most, "
         f"{100 * done.folded:.2f} % folded"
     )
+    if (remark := done.remark) is not None:
+        typer.echo(f"note: {remark}")
     typer.echo(f"image: {done.out}")
     typer.echo(f"field: {done.field}")
 
