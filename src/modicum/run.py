@@ -23,6 +23,7 @@ from modicum.engine.recipe.settings import Recipe
 from modicum.engine.run_folder import RunFolder, read_json
 from modicum.errors import InputError
 from modicum.methods import Method
+from modicum.output_paths import check_output
 from modicum.tasks import DenseTask
 
 
@@ -221,6 +222,7 @@ class Run:
         workers: int | None = None,
         stores: str | Path | None = None,
         write_report: bool = True,
+        out: str | Path | None = None,
         **settings: Any,
     ) -> dict[str, Any]:
         """Evaluates the model on labelled data; writes ``evaluations/<name>/`` and refreshes the report.
@@ -234,6 +236,8 @@ class Run:
             workers: processes that decode images.
             stores: folder of decoded images.
             write_report: whether to refresh ``report.html``.
+            out: folder for the evaluation, in place of the run folder, which stays as it is (in an archive, say): neither
+                its metrics nor its report know of the evaluation.
             settings: ``columns``, ``pairs``, ``images``, ``split_lists``, ``allow_outside`` where they differ from the
                 run's.
 
@@ -242,14 +246,22 @@ class Run:
         """
         given = {key: value for key, value in settings.items() if value is not None}
         kept = None if stores is None else Path(stores)
-        asked = EvaluationSettings(split, name, device, skip_broken, workers, kept, given)
+        to = None if out is None else Path(out)
+        asked = EvaluationSettings(split, name, device, skip_broken, workers, kept, given, to)
         content = evaluate_run(self.folder, self.weights, data, asked)
-        if write_report:
+        if write_report and out is None:
             self.report()
         return content
 
-    def report(self) -> Path:
-        """Writes ``report.html``, one self-contained page, and returns its path."""
+    def report(self, out: str | Path | None = None) -> Path:
+        """Writes the report, one self-contained page, and returns its path.
+
+        Args:
+            out: the file; ``report.html`` in the run folder by default.
+        """
         from modicum.report import build
 
-        return build(self.path)
+        if out is None:
+            return build(self.path)
+        check_output("--out", Path(out), self.folder.files_but_report)
+        return build(self.path, Path(out))

@@ -176,6 +176,12 @@ def evaluate(
         bool, typer.Option("--skip-broken", help="Skip broken images instead of stopping.")
     ] = False,
     name: Annotated[str | None, typer.Option("--name", "-n", help="Name of the evaluation.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="Folder for the evaluation; the run and its report stay as they are then."
+        ),
+    ] = None,
     weights: FrozenWeights = None,
     device: Device = None,
     workers: Workers = None,
@@ -199,14 +205,20 @@ def evaluate(
         device=device,
         skip_broken=skip_broken,
         workers=workers,
+        out=out,
         **reading.settings,
     )
     for line in evaluation_summary(content, opened.metrics["task"]):
         typer.echo(line)
-    typer.echo(f"report: {opened.folder.report}")
+    typer.echo(f"report: {opened.folder.report}" if out is None else f"evaluation: {out}")
 
 
-def report(run: RunPath) -> None:
+def report(
+    run: RunPath,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="HTML file; report.html in the run folder by default.")
+    ] = None,
+) -> None:
     """Write the report again: one self-contained HTML page.
 
     [bold]Example[/bold]
@@ -215,9 +227,13 @@ def report(run: RunPath) -> None:
     """
     # Not through modicum.api: PyTorch takes seconds to load, and the page does not need it.
     from modicum.engine.run_folder import RunFolder
+    from modicum.output_paths import check_output
     from modicum.report import build
 
-    typer.echo(str(build(RunFolder.open(run).path)))
+    folder = RunFolder.open(run)
+    if out is not None:
+        check_output("--out", out, folder.files_but_report)
+    typer.echo(str(build(folder.path, out)))
 
 
 def export(

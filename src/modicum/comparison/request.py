@@ -15,7 +15,7 @@ from modicum.comparison.protocols import PROTOCOLS, check_protocol
 from modicum.comparison.sweeps import Sweeps, Variant, named_sweeps, variants_of
 from modicum.engine.recipe.new_recipe import make_recipe, usual_task
 from modicum.engine.recipe.settings import Recipe
-from modicum.errors import InputError
+from modicum.errors import InputError, did_you_mean
 from modicum.methods import method_class, method_entries
 from modicum.tasks import DenseTask, task_class
 
@@ -94,7 +94,7 @@ class Request:
         shared, method_settings = _by_method(_plain(settings), methods)
         lrs = _learning_rates(lrs, shared, method_settings)
         swept = named_sweeps(_plain(sweep or {}))
-        _check_sweeps(swept, shared, method_settings, lrs)
+        _check_sweeps(swept, shared, method_settings, lrs, methods)
         explicit = {_last(key) for key in (*shared, *swept)}
         budget = _budget(methods, shared.get("task"))
         if explicit & {"image_size", "size"}:
@@ -230,6 +230,7 @@ def _check_sweeps(
     shared: Mapping[str, Any],
     method_settings: Mapping[str, Mapping[str, Any]],
     lrs: Sequence[float],
+    methods: Sequence[str],
 ) -> None:
     """Checks that swept settings are not also set.
 
@@ -237,6 +238,7 @@ def _check_sweeps(
         InputError: one is also set, or is controlled by the comparison itself.
     """
     for key in swept:
+        check_head(key, methods)
         last = _last(key)
         if remedy := _RESERVED.get(last):
             raise InputError(f"'{last}' cannot be swept in a comparison", remedy)
@@ -258,6 +260,7 @@ def _by_method(
     for key, value in settings.items():
         head, dot, rest = key.partition(".")
         if not dot or head not in method_names:
+            check_head(key, methods)
             shared[key] = value
         elif head in methods:
             by_method.setdefault(head, {})[rest] = value
@@ -271,6 +274,22 @@ def _by_method(
             if remedy := _RESERVED.get(_last(key)):
                 raise InputError(f"'{_last(key)}' cannot be set in a comparison", remedy)
     return shared, by_method
+
+
+def check_head(key: str, methods: Sequence[str]) -> None:
+    """Checks that ``HEAD.key`` begins with a part of a recipe, a stage or a method.
+
+    Raises:
+        InputError: it does not: ``liner.lr`` would be taken for the ``lr`` of all methods.
+    """
+    head, dot, _ = key.partition(".")
+    stages = {stage for name in methods for stage in method_class(name).stage_training}
+    known = {*Recipe.model_fields, *stages, *method_entries()}
+    if dot and head not in known:
+        raise InputError(
+            f"setting '{key}': '{head}' is no method, stage or part of a recipe",
+            did_you_mean(head, [*methods, *stages, *Recipe.model_fields]),
+        )
 
 
 def _learning_rates(

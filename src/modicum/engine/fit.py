@@ -16,6 +16,7 @@ from modicum.data.stores.image_store import ImageStore
 from modicum.distributed import wait_for_all
 from modicum.engine.checkpoint import save_tensors
 from modicum.engine.devices import be_deterministic, chosen_device, memory_error, out_of_memory, process_rank
+from modicum.engine.early_checks import check_recipe, check_rows
 from modicum.engine.environment import environment
 from modicum.engine.frozen_backbone import weights_origin
 from modicum.engine.inference.calibration import calibrated_task, check_calibration
@@ -96,8 +97,7 @@ def _as_user_error(error: BaseException, recipe: Recipe, folder: RunFolder) -> B
 
 def _start_run(recipe: Recipe, folder: RunFolder, resume: bool) -> None:
     # A run that failed before its first step holds nothing: the corrected command may take its place.
-    kept = folder.history.is_file() or (folder.checkpoints.is_dir() and any(folder.checkpoints.iterdir()))
-    empty = folder.status.get("state") == "failed" and not kept
+    empty = folder.status.get("state") == "failed" and not folder.learned_something
     if folder.recipe.is_file() and not empty:
         if not resume:
             raise InputError(
@@ -149,6 +149,7 @@ def _record_end(folder: RunFolder, error: BaseException) -> None:
 
 def _fit(recipe: Recipe, folder: RunFolder, stores: Path, workers: int, began: float) -> dict[str, Any]:
     device = chosen_device(recipe.device)
+    check_recipe(recipe)
     be_deterministic(recipe.training.deterministic)
     prepared, task = _prepared(recipe, folder, stores, workers)
     targets = task.targets(prepared.manifest)
@@ -187,7 +188,10 @@ def _fit(recipe: Recipe, folder: RunFolder, stores: Path, workers: int, began: f
 
 def _prepared(recipe: Recipe, folder: RunFolder, stores: Path, workers: int) -> tuple[PreparedData, Task]:
     """The data with everything that is read besides the images, and the task."""
-    prepared = prepare(recipe, folder, stores, workers)
+    going_on = folder.checkpoints.is_dir()  # it has been checked when it began
+    prepared = prepare(
+        recipe, folder, stores, workers, lambda rows: None if going_on else check_rows(recipe, rows)
+    )
     task = task_for(prepared.manifest, recipe)
     check_calibration(task, prepared)
     check_monitor(task.metric(recipe.training.monitor or task.monitor))

@@ -64,6 +64,17 @@ class RunFolder:
         return [path for path in (*own, *further) if path.is_file()]
 
     @property
+    def files_but_report(self) -> list[Path]:
+        """As :meth:`files`, without the report, which is written anew at any time."""
+        return [path for path in self.files() if path != self.report]
+
+    @property
+    def learned_something(self) -> bool:
+        """Whether there is anything to resume from: a step in the history, or a checkpoint."""
+        kept = self.checkpoints.is_dir() and any(self.checkpoints.iterdir())
+        return kept or self.history.is_file() or self.weights.is_file()
+
+    @property
     def resume_hint(self) -> str:
         """How to go on with an unfinished run."""
         runs = self.path.parent

@@ -55,6 +55,8 @@ class Task(ABC):
     """All metrics that tasks of this kind may report (:mod:`modicum.tasks.metric`)."""
     needs_labels: ClassVar[bool] = True
     """Whether images without a label are left out where others have one."""
+    made_of_the_table: ClassVar[bool] = True
+    """Whether :meth:`from_manifest` reads the table and a few masks at most, so that it may be called twice."""
     levels: ClassVar[int] = 256
     """Number of grey levels of stored images; see :class:`~modicum.data.prepared.StoreSettings`."""
     kind: str
@@ -64,6 +66,11 @@ class Task(ABC):
     @abstractmethod
     def from_manifest(cls, manifest: Manifest, options: Mapping[str, Any]) -> "Task":
         """Infers classes and kind from a manifest. Raises :class:`~modicum.errors.InputError` if it cannot."""
+
+    @classmethod
+    def check_columns(cls, manifest: Manifest, options: Mapping[str, Any]) -> None:
+        """Raises :class:`~modicum.errors.InputError` where a manifest lacks a column that :meth:`from_manifest` needs."""
+        return
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any], num_classes: int | None = None) -> "Task":

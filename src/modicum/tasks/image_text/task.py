@@ -62,6 +62,7 @@ class ImageText(Task):
     Options: ClassVar[type[TaskOptions]] = ImageTextOptions
     metric_table: ClassVar[tuple[Metric, ...]] = METRICS
     needs_labels: ClassVar[bool] = False
+    made_of_the_table: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -87,6 +88,7 @@ class ImageText(Task):
         settings = ImageTextOptions(**known)
         if not settings.report_length:
             return cls(settings)
+        cls.check_columns(manifest, options)
         reports = _read(manifest, settings)
         rows = np.flatnonzero(manifest.table["split"].to_numpy() == "train")
         texts = reports.present(rows.tolist())
@@ -99,6 +101,15 @@ class ImageText(Task):
         if settings.vocabulary is not None:
             return cls(settings, load_tokenizer(settings.vocabulary), reports=reports)
         return cls(settings, train_tokenizer(texts, settings.vocabulary_size), reports=reports)
+
+    @classmethod
+    def check_columns(cls, manifest: Manifest, options: Mapping[str, Any]) -> None:
+        if options.get("report_length") and "report" not in manifest.table:
+            columns = ", ".join(str(name) for name in manifest.table.columns)
+            raise InputError(
+                f"{manifest.source}: no column 'report' (columns: {columns})",
+                "name the column of the table with --report COLUMN, or choose a method that learns from images alone",
+            )
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any], num_classes: int | None = None) -> "ImageText":
@@ -220,12 +231,6 @@ class ImageText(Task):
 
 
 def _read(manifest: Manifest, options: ImageTextOptions) -> Reports:
-    if "report" not in manifest.table:
-        columns = ", ".join(str(name) for name in manifest.table.columns)
-        raise InputError(
-            f"{manifest.source}: no column 'report' (columns: {columns})",
-            "name the column of the table with --report COLUMN, or choose a method that learns from images alone",
-        )
     reports = read_reports(manifest)
     return reports.select(options.sections) if options.sections else reports
 
