@@ -6,6 +6,8 @@ take are said before.
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from modicum.data.held_out import hold_out
 from modicum.data.manifest import Manifest
 from modicum.engine.devices import check_launched
@@ -49,6 +51,7 @@ def check_rows(recipe: Recipe, manifest: Manifest) -> None:
         manifest = hold_out(manifest, recipe.data.held_out)
     manifest = with_parts(manifest, recipe)
     if not task_class(recipe.task).made_of_the_table:
+        _check_networks(recipe, task_class(recipe.task).from_options(recipe.options), None)
         return
     task = task_for(manifest, recipe)
     check_calibrated_rows(task, int((manifest.table["split"] == "val").sum()))
@@ -56,10 +59,18 @@ def check_rows(recipe: Recipe, manifest: Manifest) -> None:
     _check_networks(recipe, task, manifest)
 
 
-def _check_networks(recipe: Recipe, task: Task, manifest: Manifest) -> None:
-    """Makes the networks once, with their weights, and lets them go again."""
-    train = (manifest.table["split"] == "train").to_numpy(dtype=bool)
-    targets = {name: values[train] for name, values in task.targets(manifest).items()}
+def _check_networks(recipe: Recipe, task: Task, manifest: Manifest | None) -> None:
+    """Makes the networks once, with their weights, and lets them go again.
+
+    Args:
+        recipe: of the training.
+        task: of the data, or one with the same settings.
+        manifest: rows with a split; None where the task is not the data's own.
+    """
+    targets: dict[str, np.ndarray] = {}
+    if manifest is not None:
+        train = (manifest.table["split"] == "train").to_numpy(dtype=bool)
+        targets = {name: values[train] for name, values in task.targets(manifest).items()}
     try:
         with undisturbed_generators(), quietly():
             make_method(recipe, task, targets, _no_statistics, _no_reference)
