@@ -106,7 +106,7 @@ def test_a_run_is_not_replaced_by_one_that_reads_it(home, old):
                 home / "labels.csv", "full", name="old", runs=old.parent, overwrite=True,
                 **{key: value for key, value in {**QUICK, **more}.items() if value is not None},
             )  # fmt: skip
-    with pytest.raises(InputError, match="from which '.*manifest.csv' is read"):
+    with pytest.raises(InputError, match=r"from which '.*manifest\.csv' is read"):
         fit(old / "manifest.csv", "linear", name="old", runs=old.parent, overwrite=True, **QUICK)
     assert (old / "mark").exists()
 
