@@ -9,7 +9,7 @@ def main() -> None:
     debug = _take_flag("--debug") or os.environ.get("MODICUM_DEBUG", "") not in {"", "0"}
     quiet = _take_flag("--quiet")
     from modicum.errors import ModicumError
-    from modicum.output_paths import from_os_error
+    from modicum.output_paths import system_error
     from modicum.progress import set_quiet
 
     set_quiet(quiet)
@@ -28,15 +28,12 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(141)
-    except OSError as error:
-        if debug:
-            raise
-        known = from_os_error(error)
-        _complain(f"error: {known}")
-        sys.exit(known.exit_code)
     except Exception as error:
         if debug:
             raise
+        if (known := system_error(error)) is not None:
+            _complain(f"error: {known}")
+            sys.exit(known.exit_code)
         _complain(f"internal error: {type(error).__name__}: {error} (run again with --debug and report it)")
         sys.exit(1)
 

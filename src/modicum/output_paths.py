@@ -65,6 +65,15 @@ def is_same(path: Path, other: Path) -> bool:
         return os.path.realpath(path) == os.path.realpath(other)
 
 
+def system_error(error: BaseException) -> ModicumError | None:
+    """What the operating system or Python's file functions refused, in one line; None for any other error."""
+    if isinstance(error, OSError):
+        return from_os_error(error)
+    if isinstance(error, ValueError) and "null byte" in str(error):
+        return InputError("a path has a NUL byte in it", "correct the path (in the command, table or recipe)")
+    return None
+
+
 def from_os_error(error: OSError, path: Path | str | None = None, option: str = "") -> ModicumError:
     """What the operating system says of a file, in one line with a remedy.
 

@@ -302,6 +302,19 @@ def test_the_facts_never_go_over_what_was_read(out, said, modicum, data):
     assert before == ((data / "labels.csv").read_bytes(), (data / "images/3.png").read_bytes())
 
 
+def test_a_nul_byte_in_a_path_is_one_line(modicum, data, tmp_path):
+    (data / "labels.csv").write_text("image,label\nimages/a\0b/0.png,a\nimages/1.png,b\n")
+    for words in (("fit", data, *QUICK), ("inspect", data, "--workers", 0)):
+        code, text = modicum(*words)
+        assert code in (2, 3)
+        assert "internal error" not in text
+        assert "Traceback" not in text
+    (tmp_path / "x.yaml").write_text('training: {augment: "a\\0.yaml"}\n')
+    code, text = modicum("fit", data, *QUICK, "--recipe", "x.yaml", "--weights", "a\0b.pth")
+    assert code == 2
+    assert "internal error" not in text
+
+
 def test_an_epoch_is_a_line_where_there_is_no_terminal(modicum, data):
     code, text = modicum("fit", data, *QUICK, "--set", "resamples=10", "--epochs", 2)
     assert code == 0

@@ -34,7 +34,7 @@ from modicum.engine.training.run_stages import Learned, StagesResult, run_stages
 from modicum.errors import InputError, InterruptedRunError, ModicumError
 from modicum.methods import ExtractStage, Method, TrainStage
 from modicum.nn import count_parameters, learnable_parameters
-from modicum.output_paths import from_os_error
+from modicum.output_paths import system_error
 from modicum.progress import say, set_quiet
 from modicum.tasks import Task, task_class
 from modicum.tasks.metric import check_monitor
@@ -83,8 +83,8 @@ def _as_user_error(error: BaseException, recipe: Recipe, folder: RunFolder) -> B
         return error
     if isinstance(error, KeyboardInterrupt):
         return InterruptedRunError("stopped", folder.resume_hint)
-    if isinstance(error, OSError):
-        return from_os_error(error)
+    if (known := system_error(error)) is not None:
+        return known
     if out_of_memory(error):
         return memory_error("training", recipe.training.batch_size, recipe.image.size)
     if "more than 1 value per channel" in str(error):
