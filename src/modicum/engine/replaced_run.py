@@ -38,6 +38,7 @@ def old_run_aside(recipe: Recipe, folder: RunFolder) -> Iterator[None]:
     with folder.locked():
         pass  # raises if another process is using it
     aside = place_aside(folder)
+    forget_old_run(folder)  # of a new run that was killed between its end and this
     if aside.exists():  # the run under the name is the unfinished new one of an earlier try
         shutil.rmtree(folder.path)
     else:
