@@ -15,7 +15,7 @@ Values go back to the units of the training targets where these are known; see :
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import count, groupby
 from pathlib import Path
@@ -165,6 +165,7 @@ class DenseOutput:
     def _volume(self, job: Job, shown: Bar) -> list[dict[str, Any]]:
         first, rows = job.refs[0], []
         masks = self.predictor.task.output_kind == "label_map"
+        maps: AbstractContextManager[Any] = nullcontext() if self._maps is None else self._maps.volume(job)
         self.predictor.network_input(first)  # so that the volume's range is computed once, not by each thread
         with (
             nifti_writer(
@@ -174,7 +175,7 @@ class DenseOutput:
                 kind="labels" if masks else "source",
                 window=None if masks else self._window,
             ) as volume,
-            nullcontext() if self._maps is None else self._maps.volume(job) as write_maps,
+            maps as write_maps,
         ):
             for predicted in self.predictor.predict(enumerate(job.refs)):
                 shown.advance()
