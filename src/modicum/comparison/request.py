@@ -287,7 +287,7 @@ def check_head(key: str, methods: Sequence[str]) -> None:
     known = {*Recipe.model_fields, *stages, *method_entries()}
     if dot and head not in known:
         raise InputError(
-            f"setting '{key}': '{head}' is no method, stage or part of a recipe",
+            f"unknown setting '{key}': '{head}' is no method, stage or part of a recipe",
             did_you_mean(head, [*methods, *stages, *Recipe.model_fields]),
         )
 
