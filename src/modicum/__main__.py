@@ -10,6 +10,7 @@ def main() -> None:
     debug = _take_flag("--debug") or os.environ.get("MODICUM_DEBUG", "") not in {"", "0"}
     quiet = _take_flag("--quiet")
     from modicum.errors import ModicumError
+    from modicum.output_paths import system_error
     from modicum.progress import set_quiet
 
     set_quiet(quiet)
@@ -35,6 +36,9 @@ def main() -> None:
             sys.exit(2)
         if debug:
             raise
+        if (known := system_error(error)) is not None:
+            _complain(f"error: {known}")
+            sys.exit(known.exit_code)
         _complain(f"internal error: {type(error).__name__}: {error} (run again with --debug and report it)")
         sys.exit(1)
 

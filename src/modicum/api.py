@@ -1,7 +1,7 @@
 """The Python API of modicum: ``load``, ``fit`` and ``Run``. The command line calls the same functions."""
 
-import shutil
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from modicum.engine.fit import check_same, fit_recipe
 from modicum.engine.recipe.given_recipe import given_recipe
 from modicum.engine.recipe.new_recipe import make_recipe, plain_name, run_name
 from modicum.engine.recipe.settings import Recipe
+from modicum.engine.replaced_run import forget_old_run, old_run_aside
 from modicum.engine.run_folder import STORES, RunFolder
 from modicum.errors import InputError
 from modicum.progress import say
@@ -60,7 +61,8 @@ def fit(
         name: name of the run folder in ``runs``; made from data and method by default.
         runs: folder of all runs.
         resume: resume an unfinished run with the same settings; starts a new run if there is none.
-        overwrite: delete a run folder with that name first.
+        overwrite: replace a run with that name. It goes when the new one is whole, and comes back if the new one fails
+            before it has learned anything.
         stores: folder of decoded images and features, shared by runs; ``runs/.stores`` by default.
         workers: processes that decode images; one a core by default.
         batch_size: images in a batch; ``"auto"`` is the largest whose predicted memory fits. The recipe keeps the
@@ -92,18 +94,20 @@ def fit(
         resolved = make_recipe(data, method, {**settings, "batch_size": chosen}, base)
         folder = RunFolder(Path(runs) / plain_name(name or run_name(data, base.title or resolved.method)))
         resolved = _within_memory(resolved, folder, resume, batch_size == "auto", memory)
-    if overwrite and not resume and process_rank() == 0 and folder.recipe.is_file():
-        _remove(folder)
     if resume and folder.status.get("state") == "finished":
         check_same(Recipe.read(folder.recipe), resolved, folder)
         return _packed(_completed(Run(folder), write_report), self_contained)
-    content = fit_recipe(
-        resolved,
-        folder,
-        resume=resume,
-        stores=Path(stores) if stores else folder.path.parent / STORES,
-        workers=usable_cores() if workers is None else workers,
-    )
+    replaces = overwrite and not resume and process_rank() == 0
+    with old_run_aside(resolved, folder) if replaces else nullcontext():
+        content = fit_recipe(
+            resolved,
+            folder,
+            resume=resume,
+            stores=Path(stores) if stores else folder.path.parent / STORES,
+            workers=usable_cores() if workers is None else workers,
+        )
+    if resume and content:
+        forget_old_run(folder)
     run = Run(folder)
     if content:  # only the first process of a distributed run writes
         if write_report:
@@ -198,9 +202,3 @@ def _within_memory(
     from modicum.planning.fit_to_memory import fit_to_memory
 
     return fit_to_memory(recipe, memory, choose=choose)
-
-
-def _remove(folder: RunFolder) -> None:
-    with folder.locked():
-        pass  # raises if another process is using it
-    shutil.rmtree(folder.path)

@@ -53,6 +53,18 @@ def say(message: str) -> None:
         Console(stderr=True, highlight=False, soft_wrap=True).print(message, markup=False)
 
 
+def say_without_bar(message: str) -> None:
+    """Prints a notice where no progress bar is shown: in log files, and in what a scheduler keeps."""
+    if not _shows_bars():
+        say(message)
+
+
+def _shows_bars() -> bool:
+    from rich.console import Console
+
+    return not _quiet and Console(stderr=True).is_terminal
+
+
 class Bar:
     """A silent progress bar: the interface that loops use, ``advance`` and ``note``."""
 
@@ -69,12 +81,10 @@ def bar(what: str, total: int | None) -> Iterator[Bar]:
         what: description, in two or three words.
         total: number of steps, or None if unknown.
     """
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    if _quiet or not console.is_terminal:
+    if not _shows_bars():
         yield Bar()
         return
+    from rich.console import Console
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -92,7 +102,7 @@ def bar(what: str, total: int | None) -> Iterator[Bar]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, console=console, transient=False) as progress:
+    with Progress(*columns, console=Console(stderr=True), transient=False) as progress:
         task = progress.add_task(what, total=total, note="")
 
         class RichBar(Bar):

@@ -4,8 +4,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from modicum.data.layouts.given_images import GivenReading
 from modicum.engine.devices import chosen_device
-from modicum.engine.inference.alignment import Alignment, align
+from modicum.engine.inference.alignment import (
+    Alignment,
+    align,
+    check_aligned_outputs,
+    largest_known_displacement,
+)
 from modicum.engine.inference.dense_output import PSEUDONYM
 from modicum.engine.inference.evaluate_run import EvaluationSettings, evaluate_run
 from modicum.engine.inference.evaluation import dense_predictor
@@ -17,6 +23,7 @@ from modicum.engine.recipe.settings import Recipe
 from modicum.engine.run_folder import RunFolder, read_table
 from modicum.errors import InputError
 from modicum.methods import Method
+from modicum.output_paths import check_output
 from modicum.tasks import DenseTask
 
 
@@ -74,15 +81,23 @@ class Run:
         *,
         batch_size: int | None = None,
         device: str | None = None,
-        columns: Mapping[str, str] | None = None,
+        columns: Mapping[str, Any] | None = None,
         allow_outside: bool = False,
+        image_folder: str | Path | None = None,
+        split: str | None = None,
+        split_lists: str | Path | None = None,
+        pairs: tuple[str, str] | None = None,
         native: bool = False,
         tile: int | None = None,
         overlap: float = 0.25,
         pseudonym: str = PSEUDONYM,
         maps: str | Path | None = None,
+        probabilities: bool = False,
     ) -> PredictionSummary:
         """Predicts images, folders of images, or the images of a data set.
+
+        A table, a folder with a table or of a known layout means the images that it names, as for :func:`load`; any
+        other folder means all images below it.
 
         Numbers go into a CSV or Parquet file, a row an image; pictures (translations, masks) into a folder, beside a
         table: see :mod:`modicum.engine.inference.dense_output` for what becomes of which format.
@@ -94,30 +109,37 @@ class Run:
             batch_size: images in one forward pass; that of the training by default.
             device: where to compute.
             columns: of a table: ``{"image": "file"}`` names the column with the paths; ``patient`` and ``eye`` reach
-                methods that decide over several images.
+                methods that decide over several images. By default those of the training, where a table has them.
             allow_outside: of a table: accept paths that leave its folder.
+            image_folder: of a table: folder that its image paths are relative to.
+            split: of a data set: rows to take, such as ``test``; all by default.
+            split_lists: of a data set: folder with lists of train, val and test images.
+            pairs: of a folder: words that tell images from targets; those of the training where they fit.
             native: of pictures: predict at the size of each file instead of the size in training, in tiles.
             tile: side of the tiles in pixels; that of the training by default.
             overlap: of neighbouring tiles, as a share of their side, from 0 to below 1.
             pseudonym: stands for the patient in DICOM files.
             maps: folder for the maps that the method makes of each image, where it makes some.
+            probabilities: of masks: write the probability map of each class beside them.
 
         Raises:
             InputError: nothing to predict, or the run cannot be used. Broken images are rows with an ``error``.
         """
         given = [images] if isinstance(images, str | Path) else list(images)
+        to_maps = None if maps is None else Path(maps)
         settings = PredictionSettings(
-            batch_size, device, native, tile, overlap, pseudonym, None if maps is None else Path(maps)
+            batch_size, device, native, tile, overlap, pseudonym, to_maps, probabilities
         )
-        return predict_run(
-            self.folder,
-            self.weights,
-            given,
-            None if out is None else Path(out),
-            settings,
+        reading = GivenReading(
             columns=columns,
+            images=image_folder,
+            split=split,
+            split_lists=split_lists,
+            pairs=pairs,
             allow_outside=allow_outside,
         )
+        to = None if out is None else Path(out)
+        return predict_run(self.folder, self.weights, given, to, settings, reading)
 
     def align(
         self,
@@ -144,6 +166,7 @@ class Run:
             InputError: the run has no registration, or the two do not fit each other.
             BrokenImageError: one of them cannot be read.
         """
+        check_aligned_outputs(image, target, Path(out), None if field is None else Path(field))
         recipe, task, method = load_method(self.folder, self.weights)
         if not isinstance(task, DenseTask):
             raise InputError(
@@ -159,6 +182,7 @@ class Run:
             None if field is None else Path(field),
             made_by=f"{self.folder.name} ({recipe.method})",
             pseudonym=pseudonym,
+            learned=largest_known_displacement(self.folder),
         )
 
     def export(self, out: str | Path | None = None, *, form: Form = "auto", part: str | None = None) -> Path:
@@ -198,6 +222,7 @@ class Run:
         workers: int | None = None,
         stores: str | Path | None = None,
         write_report: bool = True,
+        out: str | Path | None = None,
         **settings: Any,
     ) -> dict[str, Any]:
         """Evaluates the model on labelled data; writes ``evaluations/<name>/`` and refreshes the report.
@@ -211,6 +236,8 @@ class Run:
             workers: processes that decode images.
             stores: folder of decoded images.
             write_report: whether to refresh ``report.html``.
+            out: folder for the evaluation, in place of the run folder, which stays as it is (in an archive, say): neither
+                its metrics nor its report know of the evaluation.
             settings: ``columns``, ``pairs``, ``images``, ``split_lists``, ``allow_outside`` where they differ from the
                 run's.
 
@@ -219,14 +246,22 @@ class Run:
         """
         given = {key: value for key, value in settings.items() if value is not None}
         kept = None if stores is None else Path(stores)
-        asked = EvaluationSettings(split, name, device, skip_broken, workers, kept, given)
+        to = None if out is None else Path(out)
+        asked = EvaluationSettings(split, name, device, skip_broken, workers, kept, given, to)
         content = evaluate_run(self.folder, self.weights, data, asked)
-        if write_report:
+        if write_report and out is None:
             self.report()
         return content
 
-    def report(self) -> Path:
-        """Writes ``report.html``, one self-contained page, and returns its path."""
+    def report(self, out: str | Path | None = None) -> Path:
+        """Writes the report, one self-contained page, and returns its path.
+
+        Args:
+            out: the file; ``report.html`` in the run folder by default.
+        """
         from modicum.report import build
 
-        return build(self.path)
+        if out is None:
+            return build(self.path)
+        check_output("--out", Path(out), self.folder.files_but_report)
+        return build(self.path, Path(out))

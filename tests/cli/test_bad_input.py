@@ -127,6 +127,32 @@ CASES = {
     "unknown device": (["--device", "cuda:9"], "cuda:9"),
     "unknown leak policy": (["--leaks", "ignore"], "leaks.*'ignore'"),
     "size that is none": (["--image-size", "large"], "image.size"),
+    "transformer's method, other network": (["--method", "lora"], "needs a plain vision transformer"),
+    "more blocks than there are": (
+        ["--method", "partial", "--backbone", "test_vit", "--set", "blocks=99"],
+        "'test_vit' has 6 blocks",
+    ),
+    "weights of too few classes": (["--set", "class_weights=[1]"], "1 values for 2 classes"),
+    "shares above one": (["--set", "fractions=[0.5,0.5,0.5]"], "add up to 1"),
+    "held out of nothing": (["--set", "held_out=siteA"], "no column 'domain'"),
+    "no masks": (["--method", "segment"], "no column 'mask'"),
+    "no targets": (["--method", "reggan"], "no column 'target'"),
+    "no reports": (["--method", "mrm", "--backbone", "test_vit"], "no column 'report'"),
+    "size that is no multiple": (
+        ["--method", "mae", "--backbone", "test_vit", "--image-size", 33],
+        "not a multiple of the 16-pixel patches",
+    ),
+    "stage's augmentation": (
+        ["--set", "tune.augment=fundos"],
+        "fundos.*did you mean 'fundus'|no stage|unknown",
+    ),
+    "two machines on one": (["--set", "nodes=2"], "nodes=2, but this is one process.*torchrun --nnodes 2"),
+    "memory without a unit": (
+        ["--memory", "8"],
+        r"'8' is not a size \(of which unit\?\); write for instance 8GB",
+    ),
+    "folder of runs in a file": (["--runs", "FILE/runs"], "Not a directory|is a file"),
+    "name that is too long": (["--name", "n" * 300], "too long for this disk"),
 }
 
 
@@ -135,6 +161,7 @@ def test_one_line_that_says_what_to_do(modicum, data, case):
     import re
 
     options, expected = CASES[case]
+    options = [str(word).replace("FILE", str(data / "labels.csv")) for word in options]
     code, text = modicum("fit", data / "labels.csv", *QUICK, *options)
     assert code == 2, text
     assert "Traceback" not in text
@@ -144,6 +171,7 @@ def test_one_line_that_says_what_to_do(modicum, data, case):
     assert not (data.parent / "runs").exists() or not list(
         (data.parent / "runs").glob("*/weights.safetensors")
     )
+    assert not (data.parent / "runs/.stores").exists(), "images were decoded before it was said"
 
 
 def test_no_network_and_no_cached_weights(modicum, data, monkeypatch, tmp_path):
@@ -260,3 +288,75 @@ def test_debug_shows_the_traceback():
 def test_unknown_command_is_exit_code_2(modicum):
     code, _ = modicum("fitt", "data")
     assert code == 2
+
+
+def test_a_typing_mistake_before_the_dot_is_no_setting_of_all_methods(modicum, data):
+    for option, word in (("--set", "liner.lr=1"), ("--set", "fulll.epochs=3"), ("--sweep", "liner.lr=1,2")):
+        code, text = modicum("compare", data / "labels.csv", "--methods", "full,linear", option, word)
+        assert code == 2
+        head = word.partition(".")[0]
+        assert f"'{head}' is no method, stage or part of a recipe; did you mean" in text
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        PermissionError(13, "Permission denied"),
+        OSError(30, "Read-only file system"),
+        OSError(28, "No space left on device"),
+        OSError(36, "File name too long"),
+    ],
+)
+def test_what_the_system_refuses_is_one_line(modicum, data, monkeypatch, error):
+    from modicum import atomic_files
+
+    def refuse(self, *words, **more):
+        raise type(error)(error.errno, error.strerror, str(self))
+
+    monkeypatch.setattr(atomic_files.Path, "open", refuse)
+    code, text = modicum("inspect", data, "--out", "facts.json", "--workers", 0)
+    monkeypatch.undo()
+    assert (code, "internal error" in text, "Traceback" in text) == (2, False, False)
+    last = text.splitlines()[-1]
+    assert last.startswith("modicum: error: ")
+    assert ".tmp" not in last  # the name that the user knows
+    assert "; " in last
+
+
+@pytest.mark.parametrize(
+    ("out", "said"),
+    [
+        ("data/labels.csv", "is a file that is read"),
+        ("data/images/3.png", "is a file that is read"),
+        ("data", "is a folder; name a file"),
+        ("data/labels.csv/facts.json", "is a file, not a folder"),
+        ("x" * 300, "too long for this disk"),
+    ],
+)
+def test_the_facts_never_go_over_what_was_read(out, said, modicum, data):
+    before = (data / "labels.csv").read_bytes(), (data / "images/3.png").read_bytes()
+    code, text = modicum("inspect", data, "--out", out, "--workers", 0)
+    assert code == 2
+    assert said in text
+    assert before == ((data / "labels.csv").read_bytes(), (data / "images/3.png").read_bytes())
+
+
+def test_a_nul_byte_in_a_path_is_one_line(modicum, data, tmp_path):
+    (data / "labels.csv").write_text("image,label\nimages/a\0b/0.png,a\nimages/1.png,b\n")
+    for words in (("fit", data, *QUICK), ("inspect", data, "--workers", 0)):
+        code, text = modicum(*words)
+        assert code in (2, 3)
+        assert "internal error" not in text
+        assert "Traceback" not in text
+    (tmp_path / "x.yaml").write_text('training: {augment: "a\\0.yaml"}\n')
+    code, text = modicum("fit", data, *QUICK, "--recipe", "x.yaml", "--weights", "a\0b.pth")
+    assert code == 2
+    assert "internal error" not in text
+
+
+def test_an_epoch_is_a_line_where_there_is_no_terminal(modicum, data):
+    code, text = modicum("fit", data, *QUICK, "--set", "resamples=10", "--epochs", 2)
+    assert code == 0
+    lines = [line for line in text.splitlines() if "epoch" in line]
+    assert [line.split(":")[1].strip() for line in lines] == ["epoch 1 of 2", "epoch 2 of 2"]
+    assert all("loss" in line and "validation" in line for line in lines)

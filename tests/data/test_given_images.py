@@ -57,5 +57,6 @@ def test_nothing_there_is_an_error(two_folders):
     with pytest.raises(InputError, match=r"'c\.png' does not exist"):
         images_of(["c.png"])
     (two_folders / "empty").mkdir()
-    with pytest.raises(InputError, match="no images found"):
+    with pytest.raises(InputError, match="'empty' contains no images"):
         images_of(["empty"])
+    assert images_of(["empty", "b"])[0] == ["b/1.png"]

@@ -7,7 +7,8 @@ import pydicom
 import pytest
 from made_dense import Negative, Shifted, predictor_of, write_volume
 
-from modicum.engine.inference.alignment import align
+from modicum.engine.inference.alignment import align, largest_known_displacement
+from modicum.engine.run_folder import RunFolder, write_json
 from modicum.errors import InputError
 
 RNG = np.random.default_rng(0)
@@ -115,3 +116,59 @@ def test_pictures_that_do_not_fit_each_other_are_refused(tmp_path):
     assert "end it with .png" in said("x.png", "x.png", "m.jpg")
     assert "only of NIfTI volumes" in said("x.png", "x.png", "m.png", "f.nii.gz")
     assert not list(tmp_path.glob(".*"))
+
+
+def aligned(tmp_path, shift, learned):
+    for name in ("x.png", "y.png"):
+        cv2.imwrite(str(tmp_path / name), smooth())
+    files = [tmp_path / name for name in ("x.png", "y.png", "m.png")]
+    return align(predictor_of(Shifted(0.0, shift)), *files, made_by="made", learned=learned)
+
+
+def test_a_run_that_never_saw_misalignment_says_what_it_can_do(tmp_path):
+    done = aligned(tmp_path, 0.01, 0.2)
+    assert not done.moved
+    assert (
+        "this run found displacements of 0.20 pixels at most, so it has learned to move nothing"
+        in done.remark
+    )
+    assert "train on pairs that are misaligned" in done.remark
+    assert "learned to move nothing" in aligned(tmp_path, 2.0, 0.2).remark
+    assert "it may not find larger ones" in aligned(tmp_path, 0.01, 5.0).remark
+    assert aligned(tmp_path, 0.01, None).remark.startswith("to learn registration")
+    assert aligned(tmp_path, 2.0, 5.0).remark is None
+
+
+def test_what_a_run_has_moved_is_read_from_its_own_evaluations(tmp_path):
+    folder = RunFolder(tmp_path)
+    assert largest_known_displacement(folder) is None
+    records = [{"displacement": {"mean": 0.1, "max": 1.5, "folded": 0}}, {"image": "a.png"}]
+    write_json(folder.evaluation("val") / "examples" / "examples.json", records)
+    write_json(folder.evaluation("other") / "examples" / "examples.json", [{"displacement": {"max": 9.0}}])
+    assert largest_known_displacement(folder) == 1.5
+
+
+@pytest.mark.parametrize(
+    ("out", "field", "said"),
+    [
+        ("x.png", None, r"--out '.*x\.png' is a file that is read: it would be written over"),
+        ("y.png", None, r"--out '.*y\.png' is a file that is read"),
+        ("link.png", None, r"--out '.*link\.png' is a file that is read"),
+        ("m.png", "y.png", r"--field '.*y\.png' is a file that is read"),
+        ("m.png", "m.png", r"--field '.*m\.png' is --out too"),
+        ("sub/../x.png", None, r"is a file that is read"),
+    ],
+)
+def test_outputs_never_go_over_the_two_images(out, field, said, tmp_path):
+    for name in ("x.png", "y.png"):
+        cv2.imwrite(str(tmp_path / name), smooth())
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "link.png").hardlink_to(tmp_path / "x.png")
+    before = (tmp_path / "x.png").read_bytes(), (tmp_path / "y.png").read_bytes()
+    to_field = None if field is None else tmp_path / field
+    with pytest.raises(InputError, match=said):
+        align(
+            predictor_of(Shifted(1.0, 1.0)), tmp_path / "x.png", tmp_path / "y.png", tmp_path / out, to_field,
+            made_by="made",
+        )  # fmt: skip
+    assert before == ((tmp_path / "x.png").read_bytes(), (tmp_path / "y.png").read_bytes())

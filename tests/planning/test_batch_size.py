@@ -18,6 +18,10 @@ SMALL = {"backbone": "test_vit", "image_size": 64}
     ("text", "size"),
     [
         ("8GB", 8_000_000_000),
+        ("8G", 8_000_000_000),
+        ("8 g", 8_000_000_000),
+        ("500M", 500_000_000),
+        ("2T", 2_000_000_000_000),
         ("500 MB", 500_000_000),
         ("7.5GiB", 8_053_063_680),
         ("1kb", 1000),
@@ -29,7 +33,7 @@ def test_sizes_are_read_as_written(text, size):
     assert parse_memory(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "8", "GB", "eight GB", "-1GB", "0GB", "8 G", "1e9 B", "8GB extra"])
+@pytest.mark.parametrize("text", ["", "8", "GB", "eight GB", "-1GB", "0GB", "1e9 B", "8GB extra", "8Q"])
 def test_what_is_not_a_size_is_refused_with_an_example(text):
     with pytest.raises(InputError, match="8GB"):
         parse_memory(text)

@@ -6,17 +6,14 @@ from typing import Annotated
 import typer
 
 from modicum.console.options import (
-    AllowOutside,
     Data,
     Device,
-    EyeColumn,
-    ImageColumn,
-    Patient,
     Reading,
     RunPath,
     Workers,
     reads_data,
 )
+from modicum.errors import InputError
 
 FrozenWeights = Annotated[
     str | None,
@@ -28,11 +25,15 @@ FrozenWeights = Annotated[
 Pseudonym = Annotated[str, typer.Option(help="Patient name and ID to write into DICOM files.")]
 
 
+@reads_data
 def predict(
     run: RunPath,
-    images: Annotated[
+    given: Annotated[
         list[str],
-        typer.Argument(help="Images, volumes, folders of them, or a table, datalist or NPZ file."),
+        typer.Argument(
+            metavar="IMAGES",
+            help="Images, volumes, folders of them, or data sets: a table, folder, datalist or NPZ file.",
+        ),
     ],
     out: Annotated[
         Path | None,
@@ -42,8 +43,10 @@ def predict(
             help="CSV or Parquet file (default predictions.csv), or for predicted images a folder (default predictions).",
         ),
     ] = None,
-    image: ImageColumn = None,
-    allow_outside: AllowOutside = False,
+    split: Annotated[
+        str | None, typer.Option(help="Split of the data set to predict, such as test; all by default.")
+    ] = None,
+    reading: Reading = Reading(),  # noqa: B008 - a value
     batch_size: Annotated[
         int | None, typer.Option(help="Images in a batch; as in training by default.")
     ] = None,
@@ -59,14 +62,16 @@ def predict(
     overlap: Annotated[
         float, typer.Option(help="Overlap of neighbouring tiles, as a share of their side.")
     ] = 0.25,
-    patient: Patient = None,
-    eye: EyeColumn = None,
     maps: Annotated[
         Path | None,
         typer.Option(
             help="Folder for the maps that some methods make of each image (what is abnormal, say)."
         ),
     ] = None,
+    probabilities: Annotated[
+        bool,
+        typer.Option("--probabilities", help="Write the probability map of each class beside the masks."),
+    ] = False,
     pseudonym: Pseudonym = "predicted",
     weights: FrozenWeights = None,
     device: Device = None,
@@ -74,7 +79,8 @@ def predict(
     """Predict images: writes a table with one row each, or images and a table; exit code 3 if some are broken.
 
     A NIfTI file becomes a NIfTI file with the same geometry, a DICOM image a derived DICOM image, anything else
-    PNG. Files of an earlier prediction are replaced.
+    PNG. Files of an earlier prediction are replaced. A table, or a folder with a table or of a known layout, means the
+    images that it names, as for the other commands.
 
     [bold]Examples[/bold]
 
@@ -87,22 +93,23 @@ def predict(
     from modicum.api import Run
     from modicum.wording import count_of
 
+    settings = reading.settings
+    if settings.pop("box_options", None) is not None:
+        raise InputError("--box-options: predictions are made without boxes", "leave it out")
     done = Run.open(run, weights).predict(
-        images,
+        given,
         out,
         batch_size=batch_size,
         device=device,
-        columns={
-            role: column
-            for role, column in (("image", image), ("patient", patient), ("eye", eye))
-            if column is not None
-        },
+        split=split,
         maps=maps,
-        allow_outside=allow_outside,
+        probabilities=probabilities,
         native=native,
         tile=tile,
         overlap=overlap,
         pseudonym=pseudonym,
+        image_folder=settings.pop("images", None),
+        **settings,
     )
     typer.echo(f"{count_of(done.predicted, 'image')} predicted, {done.broken} broken: {done.out}")
     if done.broken:
@@ -146,10 +153,13 @@ def align(
     from modicum.wording import count_of
 
     done = Run.open(run).align(image, target, out, field=field, device=device, pseudonym=pseudonym)
+    moved = "aligned, moved" if done.moved else "compared, nothing to move was found: displaced"
     typer.echo(
-        f"{count_of(done.slices, 'slice')} aligned, moved by {done.mean:.2f} pixels on average, {done.max:.2f} at most, "
+        f"{count_of(done.slices, 'slice')} {moved} by {done.mean:.2f} pixels on average, {done.max:.2f} at most, "
         f"{100 * done.folded:.2f} % folded"
     )
+    if (remark := done.remark) is not None:
+        typer.echo(f"note: {remark}")
     typer.echo(f"image: {done.out}")
     typer.echo(f"field: {done.field}")
 
@@ -166,6 +176,12 @@ def evaluate(
         bool, typer.Option("--skip-broken", help="Skip broken images instead of stopping.")
     ] = False,
     name: Annotated[str | None, typer.Option("--name", "-n", help="Name of the evaluation.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="Folder for the evaluation; the run and its report stay as they are then."
+        ),
+    ] = None,
     weights: FrozenWeights = None,
     device: Device = None,
     workers: Workers = None,
@@ -189,14 +205,20 @@ def evaluate(
         device=device,
         skip_broken=skip_broken,
         workers=workers,
+        out=out,
         **reading.settings,
     )
     for line in evaluation_summary(content, opened.metrics["task"]):
         typer.echo(line)
-    typer.echo(f"report: {opened.folder.report}")
+    typer.echo(f"report: {opened.folder.report}" if out is None else f"evaluation: {out}")
 
 
-def report(run: RunPath) -> None:
+def report(
+    run: RunPath,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="HTML file; report.html in the run folder by default.")
+    ] = None,
+) -> None:
     """Write the report again: one self-contained HTML page.
 
     [bold]Example[/bold]
@@ -205,9 +227,13 @@ def report(run: RunPath) -> None:
     """
     # Not through modicum.api: PyTorch takes seconds to load, and the page does not need it.
     from modicum.engine.run_folder import RunFolder
+    from modicum.output_paths import check_output
     from modicum.report import build
 
-    typer.echo(str(build(RunFolder.open(run).path)))
+    folder = RunFolder.open(run)
+    if out is not None:
+        check_output("--out", out, folder.files_but_report)
+    typer.echo(str(build(folder.path, out)))
 
 
 def export(

@@ -7,8 +7,9 @@ from typing import Any
 
 from modicum.comparison.protocols import PROTOCOLS
 from modicum.comparison.sweeps import VARY, Sweeps
+from modicum.engine.recipe.settings import Recipe
 from modicum.errors import InputError, did_you_mean
-from modicum.methods import method_entries
+from modicum.methods import method_class, method_entries
 
 _SHORT = {"image_size": "image.size", "backbone": "backbone.name"}
 _RESERVED = {
@@ -39,6 +40,7 @@ def check_sweeps(
     shared: Mapping[str, Any],
     method_settings: Mapping[str, Mapping[str, Any]],
     lrs: Sequence[float],
+    methods: Sequence[str],
 ) -> None:
     """Checks that swept settings are not also set.
 
@@ -46,6 +48,7 @@ def check_sweeps(
         InputError: one is also set, or is controlled by the comparison itself.
     """
     for key in swept:
+        check_head(key, methods)
         last = last_part(key)
         if remedy := _RESERVED.get(last):
             raise InputError(f"'{last}' cannot be swept in a comparison", remedy)
@@ -69,6 +72,7 @@ def by_method(
     for key, value in settings.items():
         head, dot, rest = key.partition(".")
         if not dot or head not in method_names:
+            check_head(key, methods)
             shared[key] = value
         elif head in methods:
             by_method.setdefault(head, {})[rest] = value
@@ -82,6 +86,22 @@ def by_method(
             if remedy := _RESERVED.get(last_part(key)):
                 raise InputError(f"'{last_part(key)}' cannot be set in a comparison", remedy)
     return shared, by_method
+
+
+def check_head(key: str, methods: Sequence[str]) -> None:
+    """Checks that ``HEAD.key`` begins with a part of a recipe, a stage or a method.
+
+    Raises:
+        InputError: it does not: ``liner.lr`` would be taken for the ``lr`` of all methods.
+    """
+    head, dot, _ = key.partition(".")
+    stages = {stage for name in methods for stage in method_class(name).stage_training}
+    known = {*Recipe.model_fields, *stages, *method_entries()}
+    if dot and head not in known:
+        raise InputError(
+            f"unknown setting '{key}': '{head}' is no method, stage or part of a recipe",
+            did_you_mean(head, [*methods, *stages, *Recipe.model_fields]),
+        )
 
 
 def learning_rates(

@@ -97,7 +97,7 @@ class Request:
         shared, method_settings = by_method(plain_values(settings), methods)
         lrs = learning_rates(lrs, shared, method_settings)
         swept = named_sweeps(plain_values(sweep or {}))
-        check_sweeps(swept, shared, method_settings, lrs)
+        check_sweeps(swept, shared, method_settings, lrs, methods)
         explicit = {last_part(key) for key in (*shared, *swept)}
         check_vary(vary, swept, lrs, protocol)
         given = given_recipe(recipe)

@@ -9,6 +9,9 @@ from modicum.data.checks.fingerprint import fingerprint, write_fingerprint
 from modicum.data.checks.identifiers import find_identifiers, identifier_warnings
 from modicum.data.checks.scan import scan
 from modicum.data.layouts import load_manifest
+from modicum.data.processes import usable_cores
+from modicum.engine.inputs.inspected import inspected
+from modicum.output_paths import check_output
 from modicum.planning.inspect_table import inspect_tables
 
 
@@ -21,7 +24,7 @@ class Inspection:
 
 
 def inspect_data(data: str, reading: Mapping[str, Any], out: Path, workers: int | None) -> Inspection:
-    """Reads every image of a data set once and describes the data set.
+    """Reads every image of a data set once, and what lies beside it as ``fit`` does, and describes the data set.
 
     Args:
         data: what :func:`modicum.load` reads.
@@ -30,9 +33,14 @@ def inspect_data(data: str, reading: Mapping[str, Any], out: Path, workers: int 
         workers: processes that decode images.
     """
     manifest = load_manifest(data, **reading, missing="keep")
+    tables = [path for path in (Path(data), Path(data) / manifest.source) if path.is_file()]
+    check_output("--out", out, [*tables, *(ref.path for ref in manifest.refs() if ref.path.name == out.name)])
     result = scan(manifest.refs(), workers=workers)
     found = fingerprint(manifest, result, box_options=reading.get("box_options"))
-    further = identifier_warnings(find_identifiers(manifest))
-    found["warnings"] += [{**vars(warning), "examples": list(warning.examples)} for warning in further]
+    beside = inspected(manifest, result.facts, usable_cores() if workers is None else workers)
+    others = [*beside.warnings, *identifier_warnings(find_identifiers(manifest))]
+    further = [{**vars(warning), "examples": list(warning.examples)} for warning in others]
+    found["warnings"] = sorted([*further, *found["warnings"]], key=lambda warning: not warning["stops"])
+    found["notes"] += [note for note in beside.notes if note not in found["notes"]]
     write_fingerprint(found, out)
     return Inspection(inspect_tables(found), len(result.broken))

@@ -14,9 +14,6 @@ from modicum.errors import InputError
 
 Data = Annotated[str, typer.Argument(help="A table (CSV, TSV, Parquet), folder, MONAI datalist or NPZ file.")]
 RunPath = Annotated[Path, typer.Argument(help="A run folder, for instance runs/NAME.")]
-EyeColumn = Annotated[str | None, typer.Option("--eye", help=ROLES["eye"].help)]
-Patient = Annotated[str | None, typer.Option(help=ROLES["patient"].help)]
-ImageColumn = Annotated[str | None, typer.Option("--image", help=ROLES["image"].help)]
 BoxChoices = Annotated[
     str | None,
     typer.Option(

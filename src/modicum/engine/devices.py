@@ -48,6 +48,31 @@ def be_deterministic(deterministic: bool) -> None:
     torch.backends.cudnn.benchmark = not deterministic
 
 
+def check_launched(devices: int, nodes: int) -> None:
+    """Checks that the processes of a training on several machines have been started, which only a launcher can do.
+
+    Args:
+        devices: processes on each machine.
+        nodes: machines.
+
+    Raises:
+        InputError: nothing has started them, or another number than the settings say.
+    """
+    started = any(name in os.environ for name in ("WORLD_SIZE", "SLURM_NTASKS"))
+    by_hand = "MASTER_ADDR" in os.environ and "NODE_RANK" in os.environ
+    if nodes > 1 and not (started or by_hand):
+        raise InputError(
+            f"nodes={nodes}, but this is one process on one machine",
+            f"start it on each machine with torchrun --nnodes {nodes} --nproc-per-node {devices} -m modicum ..., "
+            "or with srun; or leave nodes out",
+        )
+    if started and devices * nodes > 1 and (world := process_world()) != devices * nodes:
+        raise InputError(
+            f"devices={devices} on nodes={nodes} are {devices * nodes} processes, and {world} were started",
+            "start as many (torchrun --nnodes, --nproc-per-node), or change --set devices and nodes",
+        )
+
+
 def process_rank() -> int:
     """Number of this process among those of a distributed run; 0 elsewhere."""
     for name in ("RANK", "SLURM_PROCID"):

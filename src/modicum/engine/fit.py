@@ -16,6 +16,7 @@ from modicum.data.stores.image_store import ImageStore
 from modicum.distributed import wait_for_all
 from modicum.engine.checkpoint import save_tensors
 from modicum.engine.devices import be_deterministic, chosen_device, memory_error, out_of_memory, process_rank
+from modicum.engine.early_checks import check_recipe, check_rows
 from modicum.engine.environment import environment
 from modicum.engine.frozen_backbone import weights_origin
 from modicum.engine.inference.calibration import calibrated_task, check_calibration
@@ -35,6 +36,7 @@ from modicum.engine.training.run_stages import Learned, StagesResult, run_stages
 from modicum.errors import InputError, InterruptedRunError, ModicumError
 from modicum.methods import ExtractStage, Method, TrainStage
 from modicum.nn import count_parameters, learnable_parameters
+from modicum.output_paths import system_error
 from modicum.progress import say, set_quiet
 from modicum.tasks import Task, task_class
 from modicum.tasks.metric import check_monitor
@@ -83,6 +85,8 @@ def _as_user_error(error: BaseException, recipe: Recipe, folder: RunFolder) -> B
         return error
     if isinstance(error, KeyboardInterrupt):
         return InterruptedRunError("stopped", folder.resume_hint)
+    if (known := system_error(error)) is not None:
+        return known
     if out_of_memory(error):
         return memory_error("training", recipe.training.batch_size, recipe.image.size)
     if "more than 1 value per channel" in str(error):
@@ -95,7 +99,7 @@ def _as_user_error(error: BaseException, recipe: Recipe, folder: RunFolder) -> B
 
 def start_run(recipe: Recipe, folder: RunFolder, resume: bool) -> None:
     # A run that failed before its first step holds nothing: the corrected command may take its place.
-    empty = folder.status.get("state") == "failed" and not _has_begun(folder)
+    empty = folder.status.get("state") == "failed" and not folder.learned_something
     if folder.recipe.is_file() and not empty:
         if not resume:
             raise InputError(
@@ -107,11 +111,6 @@ def start_run(recipe: Recipe, folder: RunFolder, resume: bool) -> None:
     write_text(folder.recipe, recipe.to_yaml())
     write_json(folder.environment, environment())
     folder.set_status("running")
-
-
-def _has_begun(folder: RunFolder) -> bool:
-    """Whether something was learned in a run folder."""
-    return folder.history.is_file() or (folder.checkpoints.is_dir() and any(folder.checkpoints.iterdir()))
 
 
 def check_same(stored: Recipe, asked: Recipe, folder: RunFolder) -> None:
@@ -142,7 +141,8 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def record_end(folder: RunFolder, error: BaseException) -> None:
-    with suppress(ModicumError):  # a full disk must not hide the error that is being reported
+    # A full disk or a folder that cannot be written must not hide the error that is being reported.
+    with suppress(ModicumError, OSError):
         if isinstance(error, InterruptedRunError):
             folder.set_status("interrupted")
             return
@@ -152,10 +152,11 @@ def record_end(folder: RunFolder, error: BaseException) -> None:
 
 def _fit(recipe: Recipe, folder: RunFolder, stores: Path, workers: int, began: float) -> dict[str, Any]:
     device = chosen_device(recipe.device)
+    check_recipe(recipe)
     be_deterministic(recipe.training.deterministic)
     prepared, task = prepared_data(recipe, folder, stores, workers)
     targets = task.targets(prepared.manifest)
-    if _has_begun(folder):
+    if folder.learned_something:
         check_same_data(folder, prepared, task)
     if process_rank() == 0:
         prepared.with_digests().save(folder.manifest)
@@ -221,7 +222,10 @@ def finish_run(
 
 def prepared_data(recipe: Recipe, folder: RunFolder, stores: Path, workers: int) -> tuple[PreparedData, Task]:
     """The data with everything that is read besides the images, and the task."""
-    prepared = prepare(recipe, folder, stores, workers)
+    going_on = folder.checkpoints.is_dir()  # it has been checked when it began
+    prepared = prepare(
+        recipe, folder, stores, workers, lambda rows: None if going_on else check_rows(recipe, rows)
+    )
     task = task_for(prepared.manifest, recipe)
     check_calibration(task, prepared)
     check_monitor(task.metric(recipe.training.monitor or task.monitor))

@@ -57,6 +57,23 @@ class RunFolder:
     report = property(lambda self: self.path / "report.html")
     status_file = property(lambda self: self.path / "status.json")
 
+    def files(self) -> list[Path]:
+        """The files that a run consists of and that nothing else may replace."""
+        own = (self.recipe, self.manifest, self.model, self.environment, self.fingerprint, self.history)
+        further = (self.weights, self.backbone, self.metrics, self.broken, self.report, self.status_file)
+        return [path for path in (*own, *further) if path.is_file()]
+
+    @property
+    def files_but_report(self) -> list[Path]:
+        """As :meth:`files`, without the report, which is written anew at any time."""
+        return [path for path in self.files() if path != self.report]
+
+    @property
+    def learned_something(self) -> bool:
+        """Whether there is anything to resume from: a step in the history, or a checkpoint."""
+        kept = self.checkpoints.is_dir() and any(self.checkpoints.iterdir())
+        return kept or self.history.is_file() or self.weights.is_file()
+
     @property
     def resume_hint(self) -> str:
         """How to go on with an unfinished run."""

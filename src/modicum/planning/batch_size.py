@@ -27,11 +27,12 @@ LARGEST = 1024
 """Largest batch size that is considered."""
 
 _UNITS = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
+_UNITS |= {unit[0]: factor for unit, factor in _UNITS.items()}  # 8G, as many tools write it
 _UNITS |= {"kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
 
 
 def parse_memory(text: str | int) -> int:
-    """Bytes from ``8GB``, ``500 MB`` or ``7.5GiB``; a number alone is bytes.
+    """Bytes from ``8GB``, ``8G``, ``500 MB`` or ``7.5GiB``; a number alone, which is no text, is bytes.
 
     Raises:
         InputError: not a size.
@@ -42,7 +43,10 @@ def parse_memory(text: str | int) -> int:
     unit = _UNITS.get(found[2].lower()) if found else None
     size = int(float(found[1]) * unit) if found and unit else 0
     if size <= 0:
-        raise InputError(f"memory '{text}' is not a size", "write for instance 8GB, 500MB or 7.5GiB")
+        unit_missing = "" if found or not text.strip().replace(".", "").isdigit() else " (of which unit?)"
+        raise InputError(
+            f"memory '{text}' is not a size{unit_missing}", "write for instance 8GB, 500MB or 7.5GiB"
+        )
     return size
 
 

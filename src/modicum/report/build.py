@@ -19,8 +19,12 @@ PICTURE_BYTES = 1_800_000
 """Size limit of all example images of a page together, as text; keeps the page under 3 MB."""
 
 
-def build(run_folder: Path) -> Path:
-    """Writes ``report.html`` into a run folder, finished or not, and returns its path.
+def build(run_folder: Path, out: Path | None = None) -> Path:
+    """Writes the report of a run folder, finished or not, and returns its path.
+
+    Args:
+        run_folder: of the run.
+        out: the file; ``report.html`` in the run folder by default.
 
     Only files of the folder are read. The same folder gives the same bytes.
 
@@ -28,7 +32,7 @@ def build(run_folder: Path) -> Path:
         InputError: the folder does not exist, or contains no files of a run.
         ResourceError: the disk is full.
     """
-    page = Path(run_folder) / "report.html"
+    page = Path(run_folder) / "report.html" if out is None else out
     write_text(page, render(Path(run_folder)))
     return page
 

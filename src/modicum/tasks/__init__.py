@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from modicum.tasks.base import Batch, DenseTask, Example, ImageLevelTask, Scores, Task
     from modicum.tasks.classification.task import Classification
-    from modicum.tasks.registry import TASKS, task_class, task_from_dict, task_of
+    from modicum.tasks.registry import TASKS, task_class, task_from_dict, task_of, tasks_of_columns
 
 DEFAULT_TASK = "classification"
 """The task of a recipe that names none."""
@@ -27,13 +27,16 @@ __all__ = [
     "task_class",
     "task_from_dict",
     "task_of",
+    "tasks_of_columns",
 ]
 
 _HOMES = {
     **dict.fromkeys(
         ("Batch", "DenseTask", "Example", "ImageLevelTask", "Scores", "Task"), "modicum.tasks.base"
     ),
-    **dict.fromkeys(("TASKS", "task_class", "task_from_dict", "task_of"), "modicum.tasks.registry"),
+    **dict.fromkeys(
+        ("TASKS", "task_class", "task_from_dict", "task_of", "tasks_of_columns"), "modicum.tasks.registry"
+    ),
     "Classification": "modicum.tasks.classification.task",
 }
 

@@ -57,6 +57,8 @@ class Task(ABC):
     """Whether images without a label are left out where others have one."""
     evaluated: ClassVar[bool] = True
     """Whether a finished run is evaluated on its validation and test images. An encoder predicts nothing."""
+    made_of_the_table: ClassVar[bool] = True
+    """Whether :meth:`from_manifest` reads the table and a few masks at most, so that it may be called twice."""
     levels: ClassVar[int] = 256
     """Number of grey levels of stored images; see :class:`~modicum.data.prepared.StoreSettings`."""
     kind: str
@@ -66,6 +68,11 @@ class Task(ABC):
     @abstractmethod
     def from_manifest(cls, manifest: Manifest, options: Mapping[str, Any]) -> "Task":
         """Infers classes and kind from a manifest. Raises :class:`~modicum.errors.InputError` if it cannot."""
+
+    @classmethod
+    def check_columns(cls, manifest: Manifest, options: Mapping[str, Any]) -> None:
+        """Raises :class:`~modicum.errors.InputError` where a manifest lacks a column that :meth:`from_manifest` needs."""
+        return
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any], num_classes: int | None = None) -> "Task":
@@ -370,6 +377,12 @@ class DenseTask(Task):
     ) -> Bool[np.ndarray, "classes height width"]:
         """Where each class of :attr:`foreground` is predicted."""
         return np.zeros((0, *activated.shape[1:]), dtype=bool)
+
+    def probabilities(
+        self, activated: Float[np.ndarray, "channels height width"]
+    ) -> Float[np.ndarray, "classes height width"]:
+        """The probability of each class of :attr:`foreground`."""
+        return activated[:0]
 
     @abstractmethod
     def summary(

@@ -1,9 +1,9 @@
 """Finds tasks by name."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from modicum.data.manifest import Manifest
+from modicum.data.manifest import LABELS_PREFIX, MASKS_PREFIX, Manifest
 from modicum.errors import InputError, did_you_mean
 from modicum.tasks.base import Task
 from modicum.tasks.classification.task import Classification
@@ -28,6 +28,20 @@ def task_of(manifest: Manifest, name: str, options: Mapping[str, Any]) -> Task:
         InputError: an unknown task, or a manifest without the columns that it needs.
     """
     return task_class(name).from_manifest(manifest, options)
+
+
+def tasks_of_columns(columns: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The tasks that a manifest's columns are for, by name, and the settings with which they read those columns."""
+    found: dict[str, dict[str, Any]] = {}
+    if "label" in columns or any(name.startswith(LABELS_PREFIX) for name in columns):
+        found[Classification.name] = {}
+    if "mask" in columns or any(name.startswith(MASKS_PREFIX) for name in columns):
+        found[Segmentation.name] = {}
+    if "target" in columns:
+        found[ImageToImage.name] = {}
+    if "report" in columns:
+        found[ImageText.name] = {"report_length": 64}
+    return found
 
 
 def task_from_dict(values: Mapping[str, Any]) -> Task:

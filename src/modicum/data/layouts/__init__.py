@@ -60,6 +60,7 @@ def load_manifest(
     allow_outside: bool = False,
     missing: Literal["error", "keep"] = "error",
     unlabelled: Literal["drop", "keep"] = "drop",
+    class_folders: bool = True,
 ) -> Manifest:
     """Reads a data set, and checks everything that can be checked without opening its images.
 
@@ -82,6 +83,7 @@ def load_manifest(
         missing: ``keep`` keeps rows whose file does not exist, so that they are reported with the broken
                 ones.
         unlabelled: ``keep`` keeps rows without a label in a table with labels.
+        class_folders: whether folders may be classes; otherwise a folder that nothing describes means all images below.
 
     Raises:
         InputError: invalid data; names the row, the value and the remedy.
@@ -100,14 +102,15 @@ def load_manifest(
                 layout,
                 options,
                 split_lists is not None,
+                class_folders,
             )
     if unlabelled == "drop" and manifest.source.endswith(".json"):
         manifest = set_aside_unlabelled(manifest)
     if split_lists is not None and "split" in manifest.table:
         # The lists replace the column, so its values need not be valid.
         manifest = replace(manifest, table=manifest.table.drop(columns="split"))
-    # An image named by the user is accepted even if a link leads outside.
-    allow_outside = allow_outside or _is_image(source)
+    # An image named by the user is accepted even if a link leads outside; so are all images of a folder.
+    allow_outside = allow_outside or _is_image(source) or not (class_folders or manifest.origins)
     manifest = confine(find_files(confine(tidy(manifest, classes), allow_outside)), allow_outside)
     if missing == "error" and split_lists is None:
         require_files(manifest)
@@ -208,10 +211,11 @@ def _read(
     layout: str | None,
     options: LayoutOptions,
     with_lists: bool,
+    class_folders: bool,
 ) -> Manifest:
     if source.is_dir():
         # Published lists bring the labels that the folders of images do not say.
-        by_folders = with_lists or layout == "folder"
+        by_folders = with_lists or layout == "folder" or not class_folders
         made = _read_folder(source, columns, images, None if layout == "folder" else options, by_folders)
         # A table or a data list says which files it means; a folder means all that it holds.
         return made if made.origins else replace(made, notes=[*made.notes, *unread_notes(source)])

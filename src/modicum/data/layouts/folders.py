@@ -121,7 +121,7 @@ def list_folder(folder: Path) -> tuple[list[Path], list[Path]]:
             f"folder '{folder}' cannot be read ({error.strerror})", "check its permissions"
         ) from None
     seen = [entry for entry in entries if not entry.name.startswith(".") and entry.name not in _IGNORED]
-    folders = [Path(entry.path) for entry in seen if entry.is_dir()]
+    folders = [Path(entry.path) for entry in seen if entry.is_dir() and not is_output(Path(entry.path))]
     # An array file is a data set, not an image.
     images = [
         path
@@ -129,6 +129,12 @@ def list_folder(folder: Path) -> tuple[list[Path], list[Path]]:
         if path.suffix.lower() != ".npz" and is_image_file(path)
     ]
     return images, folders
+
+
+def is_output(folder: Path) -> bool:
+    """Whether a folder among the images is a run, a comparison or predicted pictures, which are no data."""
+    made_of = ({"recipe.yaml", "status.json"}, {"compare.yaml"}, {"predictions.json", "predictions.csv"})
+    return any(all((folder / name).is_file() for name in names) for names in made_of)
 
 
 def images_below(folder: Path, above: tuple[str, ...] = ()) -> list[Path]:

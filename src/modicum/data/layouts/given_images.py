@@ -1,71 +1,193 @@
-"""Images named by the user for prediction: files, folders and data sets, in any mixture."""
+"""Images named by the user for prediction: files, folders and data sets, in any mixture.
+
+A folder, table or list means here what it means for every other command (:func:`~modicum.data.layouts.load_manifest`):
+where a table, a data list or a known layout says which files are the images, those are; masks and targets are not.
+"""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from modicum.data.image import ImageRef
 from modicum.data.layouts import load_manifest
+from modicum.data.layouts.asked_split import rows_of_split
 from modicum.data.layouts.npz import is_array_data
-from modicum.data.layouts.table import TABLE_SUFFIXES
-from modicum.data.readers import list_images
+from modicum.data.layouts.public import layout_of
+from modicum.data.layouts.table import TABLE_SUFFIXES, table_columns, table_in
+from modicum.data.manifest import Manifest, path_columns, split_reference
 from modicum.errors import InputError
 
 FACTS = ("patient", "eye", "domain")
 """What predictions that are decided over a set of images go by."""
 
 
+@dataclass(frozen=True)
+class GivenReading:
+    """How the data sets among the sources are read, as for other commands.
+
+    Attributes:
+        columns: of tables, the column of each role.
+        usual_columns: the same, where a table has such a column and ``columns`` does not say otherwise.
+        images: folder that a table's image paths are relative to.
+        split_lists: folder with lists of train/val/test images.
+        pairs: words that tell sources from targets in a folder.
+        usual_pairs: the same, where a folder has both.
+        split: rows to take; all by default.
+        allow_outside: accept references outside the data set's folder.
+    """
+
+    columns: Mapping[str, Any] | None = None
+    usual_columns: Mapping[str, Any] | None = None
+    images: str | Path | None = None
+    split_lists: str | Path | None = None
+    pairs: tuple[str, str] | None = None
+    usual_pairs: tuple[str, str] | None = None
+    split: str | None = None
+    allow_outside: bool = False
+
+
+@dataclass(frozen=True)
+class GivenImages:
+    """Images to predict, in their order.
+
+    Attributes:
+        names: for a table: relative to the folder or table if it is the only source; with several, they begin with
+            its path.
+        refs: where they are.
+        facts: what data sets say of each image: columns ``patient``, ``eye`` and ``domain``.
+        tables: the files that were read to find the images: tables, data lists, array files.
+        named_files: masks, targets and the like that data sets name beside the images.
+        notes: what the readers of data sets had to say.
+    """
+
+    names: list[str]
+    refs: list[ImageRef]
+    facts: pd.DataFrame
+    tables: list[Path]
+    named_files: list[Path]
+    notes: list[str]
+
+
+def given_images(sources: Sequence[str | Path], reading: GivenReading = GivenReading()) -> GivenImages:
+    """Lists images of files, folders and data sets.
+
+    Raises:
+        InputError: a path does not exist, there is no image at all, or a data set cannot be read.
+    """
+    names: list[str] = []
+    refs: list[ImageRef] = []
+    tables: list[Path] = []
+    named_files: list[Path] = []
+    notes: list[str] = []
+    facts: list[pd.DataFrame] = []
+    for item in sources:
+        path = Path(item)
+        if path.is_dir() and len(sources) > 1 and not any(path.iterdir()):
+            continue  # the others may have images
+        if path.is_dir() or _is_data_set(path):
+            manifest = _data_set(path, reading)
+            folder = path if path.is_dir() else path.parent
+            names += _named(manifest.refs(), folder if len(sources) > 1 else None)
+            refs += manifest.refs()
+            tables += _files_read(path, manifest)
+            named_files += _named_files(manifest)
+            notes += manifest.notes
+            facts.append(_facts(len(manifest), manifest.table))
+            continue
+        ref = ImageRef.parse(str(item), None)
+        if not ref.path.exists():
+            raise InputError(f"image '{item}' does not exist", "check the path")
+        if reading.split not in (None, "all", ""):
+            raise InputError(
+                f"'{item}' is an image, which has no split '{reading.split}'",
+                "pass a table or folder that has one, or leave out --split",
+            )
+        names.append(str(item))
+        refs.append(ref)
+        facts.append(_facts(1))
+    if not refs:
+        raise InputError("no images found", "pass image files, a folder of images, or a table")
+    joined = pd.concat(facts, ignore_index=True)
+    return GivenImages(names, refs, joined, tables, named_files, notes)
+
+
 def images_of(
     sources: Sequence[str | Path], *, columns: Mapping[str, str] | None = None, allow_outside: bool = False
 ) -> tuple[list[str], list[ImageRef]]:
-    """Lists images of files, folders and data sets: names for a table, and references.
-
-    Names are relative to the folder or table if it is the only one; with several, they begin with its path.
-
-    Raises:
-        InputError: a path does not exist, or there is no image at all.
-    """
-    names, refs, _ = images_with_facts(sources, columns=columns, allow_outside=allow_outside)
-    return names, refs
+    """Names and references of :func:`given_images`."""
+    images = given_images(sources, GivenReading(columns=columns, allow_outside=allow_outside))
+    return images.names, images.refs
 
 
-def images_with_facts(
-    sources: Sequence[str | Path], *, columns: Mapping[str, str] | None = None, allow_outside: bool = False
-) -> tuple[list[str], list[ImageRef], pd.DataFrame]:
-    """As :func:`images_of`, with what data sets say of each image: columns ``patient``, ``eye`` and ``domain``."""
-    names: list[str] = []
-    refs: list[ImageRef] = []
-    tables: list[pd.DataFrame] = []
-    for item in sources:
-        path = Path(item)
-        if path.is_dir():
-            images = [ImageRef(image, root=path) for image in list_images(path)]
-            names += _named(images, path if len(sources) > 1 else None)
-            refs += images
-            tables.append(_facts(len(images)))
-        elif _is_data_set(path):
-            is_table = path.suffix.lower() in TABLE_SUFFIXES
-            manifest = load_manifest(
-                path,
-                columns=columns if is_table else None,
-                allow_outside=allow_outside,
-                missing="keep",
-                unlabelled="keep",
-            )
-            names += _named(manifest.refs(), path.parent if len(sources) > 1 else None)
-            refs += manifest.refs()
-            tables.append(_facts(len(manifest), manifest.table))
-        else:
-            ref = ImageRef.parse(str(item), None)
-            if not ref.path.exists():
-                raise InputError(f"image '{item}' does not exist", "check the path")
-            names.append(str(item))
-            refs.append(ref)
-            tables.append(_facts(1))
-    if not refs:
-        raise InputError("no images found", "pass image files, a folder of images, or a table")
-    return names, refs, pd.concat(tables, ignore_index=True)
+def _data_set(path: Path, reading: GivenReading) -> Manifest:
+    """The images of a folder, table, data list or array file."""
+    pairs, columns = reading.pairs, _columns_of(path, reading)
+    images = None
+    if path.is_dir() or path.suffix.lower() in TABLE_SUFFIXES:
+        images = reading.images
+    if pairs is None and reading.usual_pairs is not None and path.is_dir() and not columns and images is None:
+        pairs = reading.usual_pairs if _holds_pairs(path, reading.usual_pairs) else None
+    manifest = load_manifest(
+        path,
+        columns=columns or None,
+        images=images,
+        split_lists=reading.split_lists,
+        pairs=pairs,
+        allow_outside=reading.allow_outside,
+        missing="keep",
+        unlabelled="keep",
+        class_folders=False,
+    )
+    return rows_of_split(manifest, reading.split)[0]
+
+
+def _columns_of(path: Path, reading: GivenReading) -> dict[str, Any]:
+    """The columns for a table, or for the table of a folder; nothing where there is none."""
+    given = dict(reading.columns or {})
+    if not path.is_dir():
+        table: Path | None = path if path.suffix.lower() in TABLE_SUFFIXES else None
+    elif layout_of(path) is not None and not given:
+        table = None
+    else:
+        table = _table_of(path, given or reading.usual_columns)
+    if table is None:
+        return {}
+    there = set(table_columns(table)) if reading.usual_columns else set()
+    usual = {role: name for role, name in (reading.usual_columns or {}).items() if name in there}
+    return {**usual, **given}
+
+
+def _table_of(folder: Path, columns: Mapping[str, Any] | None) -> Path | None:
+    try:
+        return table_in(folder, columns)
+    except InputError:  # several: said when the folder is read
+        return None
+
+
+def _holds_pairs(folder: Path, pairs: tuple[str, str]) -> bool:
+    """Whether a folder can be read as pairs of images and targets."""
+    try:
+        load_manifest(folder, pairs=pairs, missing="keep", unlabelled="keep")
+    except InputError:
+        return False
+    return True
+
+
+def _files_read(path: Path, manifest: Manifest) -> list[Path]:
+    """The files that a data set was read from: by its source's name, which is a file of the folder, or itself."""
+    if path.is_file():
+        return [path]
+    file = path / manifest.source
+    return [file] if file.is_file() else []
+
+
+def _named_files(manifest: Manifest) -> list[Path]:
+    beside = [column for column in path_columns(manifest.table) if column != "image"]
+    cells = (cell for column in beside for cell in manifest.table[column].dropna().unique())
+    return [manifest.root / split_reference(str(cell))[0] for cell in cells]
 
 
 def _facts(count: int, table: pd.DataFrame | None = None) -> pd.DataFrame:

@@ -209,12 +209,19 @@ def named_table_in(folder: Path) -> Path | None:
 
 
 def tables_of(folder: Path) -> list[Path]:
-    """The CSV, TSV and Parquet files of a folder by name."""
-    return [
+    """The CSV, TSV and Parquet files of a folder by name, without those that predictions were written to."""
+    found = [
         Path(entry.path)
         for entry in sorted(os.scandir(folder), key=lambda entry: entry.name)
         if entry.is_file() and not entry.name.startswith(".") and entry.name.lower().endswith(TABLE_SUFFIXES)
     ]
+    return [path for path in found if not is_prediction_table(path)]
+
+
+def is_prediction_table(path: Path) -> bool:
+    """Whether a table in a folder is one of ``modicum predict``, which says nothing new of the images in it."""
+    columns = table_columns(path)
+    return len(columns) > 2 and columns[0] == "image" and columns[-1] == "error"
 
 
 def _only(tables: Sequence[Path], folder: Path) -> Path | None:

@@ -25,11 +25,15 @@ from modicum.engine.inference.dense_output import PSEUDONYM, dicom_name
 from modicum.engine.inference.dense_prediction import DensePredictor
 from modicum.engine.inference.displacement import Displacement, estimated, registers
 from modicum.engine.inference.displacement_files import field_writer
+from modicum.engine.run_folder import RunFolder, read_json
 from modicum.errors import InputError
 from modicum.nn import warp
+from modicum.output_paths import check_output, is_same
 from modicum.progress import bar
 
 SUFFIX = "_aligned"
+LEAST_MOVE = 0.5
+"""Pixels: less is within what resampling does."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,8 @@ class Alignment:
         folded: share of pixels where the field folds.
         out: the image on the target's grid.
         field: the displacements.
+        learned: largest displacement that the run found on the examples of its own evaluations, in pixels of its image
+            size; None where it has none.
     """
 
     slices: int
@@ -51,6 +57,26 @@ class Alignment:
     folded: float
     out: Path
     field: Path
+    learned: float | None = None
+
+    @property
+    def moved(self) -> bool:
+        """Whether anything was moved by as much as half a pixel."""
+        return self.max >= LEAST_MOVE
+
+    @property
+    def remark(self) -> str | None:
+        """What the run can do, where it moved nothing or has never seen anything to move."""
+        unseen = self.learned is not None and self.learned < LEAST_MOVE
+        if self.moved and not unseen:
+            return None
+        learned = ""
+        if self.learned is not None:
+            learned = (
+                f"on its own examples this run found displacements of {self.learned:.2f} pixels at most, so "
+            )
+            learned += "it has learned to move nothing; " if unseen else "it may not find larger ones; "
+        return f"{learned}to learn registration, train on pairs that are misaligned as these are"
 
 
 @dataclass(frozen=True)
@@ -96,6 +122,7 @@ def align(
     *,
     made_by: str,
     pseudonym: str = PSEUDONYM,
+    learned: float | None = None,
 ) -> Alignment:
     """Aligns an image, or a volume slice by slice, with an image of the other modality.
 
@@ -107,9 +134,10 @@ def align(
         field: the displacements; by default next to ``out``, as NIfTI for NIfTI and as NPZ otherwise.
         made_by: name of the model, for descriptions.
         pseudonym: name of the patient in DICOM files.
+        learned: for the result, see :class:`Alignment`.
 
     Raises:
-        InputError: the run has no registration, or the two do not fit each other.
+        InputError: the run has no registration, the two do not fit each other, or the files to write are those to read.
         BrokenImageError: one cannot be read.
     """
     if not registers(predictor):
@@ -123,6 +151,7 @@ def align(
     if moving.volume is not None and fixed.volume is not None:
         require_same_grid(moving.volume, fixed.volume)
     field = field or _field_beside(out, moving)
+    check_aligned_outputs(image, target, out, field)
     first = moving.image(0)
     size = first.source.height, first.source.width
     numbers: list[Displacement] = []
@@ -142,7 +171,30 @@ def align(
             moved(index, replace(picture, pixels=pixels[0].clamp(0, 1).numpy()))
             shown.advance()
     mean, folded = (float(np.mean([getattr(one, name) for one in numbers])) for name in ("mean", "folded"))
-    return Alignment(len(numbers), mean, max(one.max for one in numbers), folded, out, field)
+    return Alignment(len(numbers), mean, max(one.max for one in numbers), folded, out, field, learned)
+
+
+def check_aligned_outputs(image: str | Path, target: str | Path, out: Path, field: Path | None) -> None:
+    """Raises InputError where the moved image or its field would go over one of the two images, or each other."""
+    inputs = [
+        Path(given) if Path(given).is_dir() else ImageRef.parse(str(given), None).path
+        for given in (image, target)
+    ]
+    check_output("--out", out, inputs, folder=inputs[0].is_dir())
+    if field is not None:
+        check_output("--field", field, inputs)
+        if is_same(field, out):
+            raise InputError(f"--field '{field}' is --out too", "choose another file for one of them")
+
+
+def largest_known_displacement(folder: RunFolder) -> float | None:
+    """The largest displacement among the examples of a run's evaluations, in pixels of its image size."""
+    found: list[float] = []
+    for split in ("val", "test"):
+        path = folder.evaluation(split) / "examples" / "examples.json"
+        examples = read_json(path) if path.is_file() else []
+        found += [float(example["displacement"]["max"]) for example in examples if "displacement" in example]
+    return max(found, default=None)
 
 
 def _in_file_pixels(

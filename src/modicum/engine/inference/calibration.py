@@ -15,7 +15,12 @@ from modicum.tasks import Task
 
 def check_calibration(task: Task, prepared: PreparedData) -> None:
     """Raises :class:`InputError` if a task is calibrated on validation images and there are none."""
-    if task.calibrates and not len(prepared.rows("val")):
+    check_calibrated_rows(task, len(prepared.rows("val")))
+
+
+def check_calibrated_rows(task: Task, count: int) -> None:
+    """The same for a number of validation images."""
+    if task.calibrates and not count:
         raise InputError(
             f"no image is in split 'val', and {task.calibrates} are to be chosen on validation images",
             "give some rows the split val, or raise the second of data.fractions (train, val, test)",

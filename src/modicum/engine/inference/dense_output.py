@@ -15,6 +15,7 @@ Values go back to the units of the training targets where these are known; see :
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import count, groupby
 from pathlib import Path
@@ -31,6 +32,7 @@ from modicum.data.writers import DerivedSeries, nifti_writer, write_labels, writ
 from modicum.engine.inference.dense_jobs import SUFFIX, Job
 from modicum.engine.inference.dense_prediction import DensePredictor, Predicted
 from modicum.engine.inference.prediction import PredictionSummary, TableWriter
+from modicum.engine.inference.probability_maps import ProbabilityMaps
 from modicum.engine.inference.segmentation_series import SegmentationSeries, in_writing_order, makes_objects
 from modicum.engine.run_folder import write_json
 from modicum.errors import BrokenImageError, InputError
@@ -53,6 +55,7 @@ class DenseOutput:
         out: the folder.
         made_by: name of the model, for descriptions.
         pseudonym: name of the patient in DICOM files.
+        probabilities: whether to write probability maps too, for tasks that predict classes.
         about: further facts for ``predictions.json``.
     """
 
@@ -60,9 +63,21 @@ class DenseOutput:
     out: Path
     made_by: str
     pseudonym: str = PSEUDONYM
+    probabilities: bool = False
     about: dict[str, Any] = field(default_factory=dict)
+    _maps: ProbabilityMaps | None = field(default=None, init=False, repr=False)
     _series: dict[str, DerivedSeries] = field(default_factory=dict, init=False, repr=False)
     _numbers: Iterator[int] = field(default_factory=lambda: count(1), init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.probabilities:
+            name = dicom_name(self.made_by)
+            self._maps = ProbabilityMaps(self.predictor.task, self.out, name, self.pseudonym)
+
+    def files(self, job: Job) -> list[Path]:
+        """The files of a job."""
+        further = [] if self._maps is None else self._maps.files(job)
+        return [self.out / file for file in (job.file, *further)]
 
     def write(self, jobs: Sequence[Job]) -> PredictionSummary:
         """Predicts all jobs into their files, and writes ``predictions.csv`` and ``predictions.json`` next to them.
@@ -130,7 +145,9 @@ class DenseOutput:
         try:
             if series is None:
                 self._write_single(job, self.predictor.task.to_file(kept))
-            else:
+            if self._maps is not None:
+                self._maps.write(job, kept)
+            if series is not None:
                 job = replace(job, file=series.add(job, kept))
         except BrokenImageError as at_writing:
             return {"image": job.name, "error": at_writing.reason}
@@ -148,14 +165,18 @@ class DenseOutput:
     def _volume(self, job: Job, shown: Bar) -> list[dict[str, Any]]:
         first, rows = job.refs[0], []
         masks = self.predictor.task.output_kind == "label_map"
+        maps: AbstractContextManager[Any] = nullcontext() if self._maps is None else self._maps.volume(job)
         self.predictor.network_input(first)  # so that the volume's range is computed once, not by each thread
-        with nifti_writer(
-            self.out / job.file,
-            like=first.path,
-            axis=2 if first.axis is None else first.axis,
-            kind="labels" if masks else "source",
-            window=None if masks else self._window,
-        ) as volume:
+        with (
+            nifti_writer(
+                self.out / job.file,
+                like=first.path,
+                axis=2 if first.axis is None else first.axis,
+                kind="labels" if masks else "source",
+                window=None if masks else self._window,
+            ) as volume,
+            maps as write_maps,
+        ):
             for predicted in self.predictor.predict(enumerate(job.refs)):
                 shown.advance()
                 if predicted.error is not None:
@@ -163,6 +184,8 @@ class DenseOutput:
                 image, kept = self._kept(predicted)
                 finished = self.predictor.task.to_file(kept)
                 volume.write(predicted.name, finished if masks else self._window.values(finished[0]))
+                if write_maps is not None:
+                    write_maps(predicted.name, kept)
                 rows.append(self._row(job, _slice_name(job, predicted.name), image, kept))
         return rows
 
@@ -253,6 +276,7 @@ class DenseOutput:
             "native": self.predictor.native,
             "tile": self.predictor.tile,
             "overlap": self.predictor.overlap if self.predictor.tile is not None else None,
+            **({} if self._maps is None else {"probabilities": self._maps.describe()}),
             **self.about,
         }
 
@@ -266,7 +290,7 @@ class DenseOutput:
                     "give its slices one by one: 'FILE#axis=2&index=N'",
                 )
         sources = {ref.path.resolve() for job in jobs for ref in job.refs[:1]}
-        files = [self.out / job.file for job in jobs if job.error is None]
+        files = [file for job in jobs if job.error is None for file in self.files(job)]
         there = [file for file in files if file.exists()]
         own = [file for file in there if file.resolve() in sources]
         if own:

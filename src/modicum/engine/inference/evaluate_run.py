@@ -1,14 +1,16 @@
 """Evaluates the model of a run on labelled data that may differ from those it was trained with."""
 
+import os
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from modicum.data.layouts.columns import split_of
-from modicum.data.manifest import OTHER_SPLIT, SPLITS, Manifest
+from modicum.data.layouts.asked_split import rows_of_split, splits_of
+from modicum.data.manifest import SPLITS, Manifest
 from modicum.data.processes import usable_cores
 from modicum.engine.devices import chosen_device
 from modicum.engine.inference.evaluation import evaluate_rows
@@ -19,9 +21,10 @@ from modicum.engine.inputs.preparation import PreparedData, read_manifest, store
 from modicum.engine.model import load_method
 from modicum.engine.recipe.new_recipe import plain_name
 from modicum.engine.recipe.settings import DataSettings, Recipe
-from modicum.engine.run_folder import RunFolder, read_table, write_json
+from modicum.engine.run_folder import STORES, RunFolder, read_table, write_json
 from modicum.engine.scoring import decide_fn
 from modicum.errors import InputError
+from modicum.output_paths import check_output
 from modicum.progress import say
 from modicum.tasks import DenseTask, Task
 
@@ -38,6 +41,7 @@ class EvaluationSettings:
     stores: Path | None = None
     reading: Mapping[str, Any] = field(default_factory=dict)
     """``columns``, ``pairs``, ``images``, ``split_lists``, ``allow_outside`` where they differ from the run's."""
+    out: Path | None = None
 
 
 def evaluate_run(
@@ -46,15 +50,19 @@ def evaluate_run(
     """Writes ``evaluations/<name>/`` and returns the content of its ``metrics.json``; see
     :meth:`modicum.run.Run.evaluate`.
     """
+    if settings.out is not None:
+        check_output("--out", settings.out, [Path(data), folder.path], folder=True)
     recipe, task, method = load_method(folder, weights)
     check_predicts(folder, task)
     own = reading(recipe.data, data, settings.skip_broken, settings.reading)
     recipe = recipe.model_copy(update={"data": own})
     manifest, split = rows_to_evaluate(read_manifest(recipe.data, recipe.task), settings.split)
     title = evaluation_name(settings.name, manifest.name, split)
-    place = folder.evaluation(title)
-    prepared = _prepared(manifest, task, recipe, settings, folder.stores, place / "broken.csv")
-    with folder.locked():
+    place = folder.evaluation(title) if settings.out is None else settings.out
+    prepared = _prepared(
+        manifest, task, recipe, settings, _stores(folder, settings.out), place / "broken.csv"
+    )
+    with folder.locked() if settings.out is None else nullcontext():
         content = evaluate_rows(
             method.predictor(),
             task,
@@ -72,7 +80,8 @@ def evaluate_run(
         )
         content |= seen_before(folder, prepared)
         write_json(place / "metrics.json", content)
-        _add_to_metrics(folder, title, content)
+        if settings.out is None:
+            _add_to_metrics(folder, title, content)
     for note in seen_notes(content):
         say(note)
     return content
@@ -96,6 +105,14 @@ def _prepared(
     if isinstance(task, DenseTask):
         return with_auxiliary_images(prepared, task, recipe, kept, cores, broken_csv)
     return prepared
+
+
+def _stores(folder: RunFolder, out: Path | None) -> Path:
+    """Where decoded images are kept: with those of the run, or beside ``out`` where nothing can be written there."""
+    own = folder.stores
+    if out is None or os.access(own if own.exists() else own.parent, os.W_OK):
+        return own
+    return out.absolute().parent / STORES
 
 
 def _add_to_metrics(folder: RunFolder, title: str, content: Mapping[str, Any]) -> None:
@@ -137,18 +154,6 @@ def rows_to_evaluate(manifest: Manifest, split: str | None) -> tuple[Manifest, s
     Raises:
         InputError: there is no such split.
     """
-    table = manifest.table
-    # Words that are none of the known splits can be asked for by name.
-    columns = [name for name in ("split", OTHER_SPLIT) if name in table]
-    splits = {word for name in columns for word in table[name].dropna()}
-    if split in {"all", ""} or (split is None and "test" not in splits):
-        return manifest, None
-    split = split or "test"
-    if split not in splits:
-        split = split_of(split) or split
-    if split not in splits:
-        there = ", ".join(sorted(splits)) or "none"
-        raise InputError(
-            f"{manifest.source}: there is no split '{split}'", f"splits: {there}; or pass --split all"
-        )
-    return manifest.subset((table[columns] == split).any(axis=1).to_numpy(dtype=bool)), split
+    if split is None and "test" in splits_of(manifest):
+        split = "test"
+    return rows_of_split(manifest, split)

@@ -1,25 +1,27 @@
 """Predicts images with the model of a run: numbers into a table, pictures into a folder."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from modicum.data.layouts.given_images import images_with_facts
+from modicum.data.layouts.given_images import FACTS, GivenImages, GivenReading, given_images
 from modicum.engine.devices import chosen_device
 from modicum.engine.inference.dense_jobs import planned, without_own_output
-from modicum.engine.inference.dense_output import PSEUDONYM, DenseOutput
+from modicum.engine.inference.dense_output import ACCOUNT, PSEUDONYM, TABLE, DenseOutput
 from modicum.engine.inference.evaluation import dense_predictor
 from modicum.engine.inference.prediction import PredictionSummary, TablePredictor
 from modicum.engine.inputs.preparation import store_settings
 from modicum.engine.known_rows import rows_of
 from modicum.engine.model import load_method
-from modicum.engine.recipe.settings import Recipe
+from modicum.engine.recipe.settings import DataSettings, Recipe
 from modicum.engine.run_folder import RunFolder
 from modicum.engine.scoring import decided
 from modicum.errors import InputError
 from modicum.methods import Method
-from modicum.tasks import DenseTask, ImageLevelTask, Task
+from modicum.output_paths import check_output
+from modicum.progress import say
+from modicum.tasks import DenseTask, ImageLevelTask, Task, task_class
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class PredictionSettings:
     overlap: float = 0.25
     pseudonym: str = PSEUDONYM
     maps: Path | None = None
+    probabilities: bool = False
 
 
 def predict_run(
@@ -41,30 +44,86 @@ def predict_run(
     given: Sequence[str | Path],
     out: Path | None,
     settings: PredictionSettings,
-    *,
-    columns: Mapping[str, str] | None = None,
-    allow_outside: bool = False,
+    reading: GivenReading = GivenReading(),  # noqa: B008 - a value
 ) -> PredictionSummary:
     """Predicts images, folders of images, or the images of a data set; see :meth:`modicum.run.Run.predict`.
 
     Raises:
-        InputError: nothing to predict, or the run cannot be used. Broken images are rows with an ``error``.
+        InputError: nothing to predict, predictions would go over what was read, or the run cannot be used. Broken
+            images are rows with an ``error``.
     """
-    names, refs, facts = images_with_facts(given, columns=columns, allow_outside=allow_outside)
+    recipe = Recipe.read(folder.recipe)
+    dense = issubclass(task_class(recipe.task), DenseTask)
+    place = out or Path("predictions" if dense else "predictions.csv")
+    _check_settings(recipe, dense, place, settings)
+    images = given_images(given, _as_the_run_reads(reading, recipe.data))
+    for note in images.notes:
+        say(note)
+    if not dense:
+        check_output("--out", place, [*images.tables, *folder.files()])
     recipe, task, method = load_method(folder, weights)
     check_predicts(folder, task)
     if isinstance(task, DenseTask):
-        place = out or Path("predictions")
         output = _dense_output(folder, recipe, task, method, place, settings)
-        names, refs = without_own_output(given, names, refs, place)
-        return output.write(planned(given, names, refs))
-    if settings.native or settings.tile is not None:
-        raise InputError(
-            f"--native and --tile are for pictures, not for task '{task.name}'", "leave them out"
-        )
+        names, refs = without_own_output(given, images.names, images.refs, place)
+        jobs = planned(given, names, refs)
+        _check_files(place, [file for job in jobs for file in output.files(job)], images)
+        return output.write(jobs)
     assert isinstance(task, ImageLevelTask)
     table = _table_predictor(recipe, task, method, settings)
-    return table.write(refs, rows_of(names, facts), out or Path("predictions.csv"))
+    return table.write(images.refs, rows_of(images.names, images.facts), place)
+
+
+def _check_settings(recipe: Recipe, dense: bool, place: Path, settings: PredictionSettings) -> None:
+    """What can be said before the images are listed and the networks are loaded."""
+    task = recipe.task
+    if not dense and (settings.native or settings.tile is not None):
+        raise InputError(f"--native and --tile are for pictures, not for task '{task}'", "leave them out")
+    if not dense and settings.probabilities:
+        raise InputError(
+            f"--probabilities is for masks; those of task '{task}' are in the table", "leave it out"
+        )
+    if not dense and place.suffix.lower() not in {".csv", ".parquet"}:
+        raise InputError(f"--out '{place}' has an unknown suffix", "end it with .csv or .parquet")
+    if not dense and not place.parent.is_dir():
+        raise InputError(f"--out '{place}': folder '{place.parent}' does not exist", "make it first")
+    if dense and settings.maps is not None:
+        raise InputError(f"--maps with predictions that are pictures ({task})", "leave --maps out")
+    if dense and (place.suffix.lower() in {".csv", ".parquet"} or place.is_file()):
+        raise InputError(
+            f"--out '{place}' is a file, and predictions of task '{task}' are pictures", "name a folder"
+        )
+    check_output("--out", place, folder=dense)
+    if settings.maps is not None:
+        check_output("--maps", settings.maps, folder=True)
+    if settings.tile is not None and settings.tile < 16:
+        raise InputError(f"--tile is {settings.tile}", "give a side in pixels from 16 on")
+    if not 0 <= settings.overlap < 1:
+        raise InputError(
+            f"--overlap is {settings.overlap:g}", "give a share of the tile from 0 to below 1, such as 0.25"
+        )
+    if settings.batch_size is not None and settings.batch_size < 1:
+        raise InputError(f"--batch-size is {settings.batch_size}", "give a number of images from 1 on")
+    chosen_device(settings.device or recipe.device)
+
+
+def _as_the_run_reads(reading: GivenReading, data: DataSettings) -> GivenReading:
+    """Names of columns and of pairs as in the training, where the data have them and nothing else is asked for."""
+    columns = {role: name for role, name in data.columns.items() if role in ("image", *FACTS)}
+    return replace(reading, usual_columns=columns, usual_pairs=data.pairs)
+
+
+def _check_files(place: Path, files: Sequence[Path], images: GivenImages) -> None:
+    """Raises InputError where a prediction would replace a file that was read, or that a table names."""
+    for name in (TABLE, ACCOUNT):
+        check_output("--out", place / name, images.tables)
+    named = {path.resolve() for path in images.named_files}
+    for file in files:
+        if file.exists() and file.resolve() in named:
+            raise InputError(
+                f"'{file}' is a file of the data set, and would be replaced by a prediction",
+                "choose another --out",
+            )
 
 
 def check_predicts(folder: RunFolder, task: Task) -> None:
@@ -100,22 +159,16 @@ def _dense_output(
     place: Path,
     settings: PredictionSettings,
 ) -> DenseOutput:
-    if settings.maps is not None:
-        raise InputError(f"--maps with predictions that are pictures ({task.name})", "leave --maps out")
-    if place.suffix.lower() in {".csv", ".parquet"} or place.is_file():
-        raise InputError(
-            f"--out '{place}' is a file, and predictions of task '{task.name}' are pictures",
-            "name a folder",
-        )
     device = chosen_device(settings.device or recipe.device)
     predictor = replace(
         dense_predictor(method.predictor(), task, recipe, device, method.tile()),
         batch_size=settings.batch_size or recipe.training.batch_size,
         native=settings.native,
         tile=_tile(settings.tile, settings.native, recipe.image.size, method.tile()),
-        overlap=_share(settings.overlap),
+        overlap=settings.overlap,
     )
-    return DenseOutput(predictor, place, f"{folder.name} ({recipe.method})", settings.pseudonym)
+    made_by = f"{folder.name} ({recipe.method})"
+    return DenseOutput(predictor, place, made_by, settings.pseudonym, settings.probabilities)
 
 
 def _tile(
@@ -124,14 +177,4 @@ def _tile(
     """Height and width of tiles: as given; else the method's own; at the files' own size, as in training."""
     if tile is None:
         return own or (trained if native else None)
-    if tile < 16:
-        raise InputError(f"--tile is {tile}", "give a side in pixels from 16 on")
     return tile, tile
-
-
-def _share(overlap: float) -> float:
-    if not 0 <= overlap < 1:
-        raise InputError(
-            f"--overlap is {overlap:g}", "give a share of the tile from 0 to below 1, such as 0.25"
-        )
-    return overlap

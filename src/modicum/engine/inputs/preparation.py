@@ -152,8 +152,21 @@ def stored(
     return manifest, store, store.indices_of(manifest.refs())
 
 
-def prepare(recipe: Recipe, folder: RunFolder, stores: Path, workers: int) -> PreparedData:
+def prepare(
+    recipe: Recipe,
+    folder: RunFolder,
+    stores: Path,
+    workers: int,
+    check: Callable[[Manifest], None] = lambda manifest: None,
+) -> PreparedData:
     """Reads the manifest, fills the store, splits by patient and checks for leaks.
+
+    Args:
+        recipe: the run's settings.
+        folder: of the run.
+        stores: where image stores are kept.
+        workers: processes that decode images.
+        check: is given the manifest before any image is decoded.
 
     Raises:
         InputError: whatever is wrong with the data, before any training.
@@ -161,6 +174,7 @@ def prepare(recipe: Recipe, folder: RunFolder, stores: Path, workers: int) -> Pr
     manifest = read_manifest(recipe.data, recipe.task)
     if issubclass(task_class(recipe.task), ImageLevelTask):
         task_for(manifest, recipe)  # labels that do not fit the loss are refused before any image is decoded
+    check(manifest)
     notes: list[str] = []
     manifest, store, positions = stored(
         manifest,

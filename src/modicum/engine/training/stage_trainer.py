@@ -36,7 +36,7 @@ from modicum.engine.training.validation import validate
 from modicum.errors import InterruptedRunError
 from modicum.methods.base import TrainStage
 from modicum.nn import learned_tensors
-from modicum.progress import Bar, bar, say
+from modicum.progress import Bar, bar, say, say_without_bar
 from modicum.tasks.base import Task
 from modicum.transforms import Augmentation
 
@@ -98,7 +98,7 @@ class StageTrainer:
             data,
             recipe.seed,
             augmentation if changes else None,
-            self.stop.reinstall,
+            self.stop.steps_begin,
             self._end_epoch,
             self._step_ended,
         )
@@ -173,7 +173,10 @@ class StageTrainer:
         self.module.restore_when_ready(restore)
 
     def _handling_interrupts(self) -> AbstractContextManager[None]:
-        return self.stop.install(lambda: self._bar.note("stopping after this step ..."))
+        return self.stop.install(
+            lambda: self._bar.note("stopping after this step ..."),
+            lambda: self.folder.set_status("interrupted"),
+        )
 
     # --- hooks of the module -----------------------------------------------------------------------------------
 
@@ -224,6 +227,7 @@ class StageTrainer:
         stop = bool(settings.patience and progress.epochs_without_improvement >= settings.patience)
         progress.finished = last or stop
         self.history.add(record)
+        self._tell(record)
         asked = self._all_stop()
         recent = time.monotonic() - self._last_checkpoint < SHORT and not settings.checkpoint_steps
         if progress.finished or asked or not recent:
@@ -234,6 +238,15 @@ class StageTrainer:
         if asked:
             raise self._interrupted(f"after epoch {progress.epoch}")
         return progress.finished
+
+    def _tell(self, record: dict[str, Any]) -> None:
+        """A line an epoch, for who has no progress bar to look at."""
+        words = [f"loss {record['train']['loss']:.3f}"]
+        value = record.get("val", {}).get(self.monitor)
+        if value is not None:
+            words.append(f"validation {self.monitor} {value:.3f}")
+        done = f"{self.stage.name}: epoch {record['epoch']} of {self.settings.epochs}"
+        say_without_bar(f"{done}: {', '.join(words)}, {self.module.progress.seconds:.0f} s in all")
 
     def _validate(self) -> dict[str, float]:
         with self._selected_weights():

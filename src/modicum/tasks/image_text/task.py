@@ -63,6 +63,7 @@ class ImageText(Task):
     Options: ClassVar[type[TaskOptions]] = ImageTextOptions
     metric_table: ClassVar[tuple[Metric, ...]] = METRICS
     needs_labels: ClassVar[bool] = False
+    made_of_the_table: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -91,7 +92,8 @@ class ImageText(Task):
         settings = ImageTextOptions(**known)
         if not settings.report_length:
             return cls(settings)
-        whole = _read(manifest)
+        cls.check_columns(manifest, options)
+        whole = read_reports(manifest)
         reports = _selected(whole, settings)
         rows = np.flatnonzero(manifest.table["split"].to_numpy() == "train")
         texts = reports.present(rows.tolist())
@@ -105,6 +107,15 @@ class ImageText(Task):
             return cls(settings, load_tokenizer(settings.vocabulary), reports=reports, whole=whole)
         tokenizer = train_tokenizer(texts, settings.vocabulary_size)
         return cls(settings, tokenizer, reports=reports, whole=whole)
+
+    @classmethod
+    def check_columns(cls, manifest: Manifest, options: Mapping[str, Any]) -> None:
+        if options.get("report_length") and "report" not in manifest.table:
+            columns = ", ".join(str(name) for name in manifest.table.columns)
+            raise InputError(
+                f"{manifest.source}: no column 'report' (columns: {columns})",
+                "name the column of the table with --report COLUMN, or choose a method that learns from images alone",
+            )
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any], num_classes: int | None = None) -> "ImageText":
@@ -175,7 +186,7 @@ class ImageText(Task):
         if not self.options.report_length:
             return {}
         assert self._tokenizer is not None, "an opened run tokenizes nothing"
-        reports = _selected(_read(manifest), self.options)
+        reports = _selected(read_reports(manifest), self.options)
         encoded = self._tokenizer.encode(reports.texts, self.options.report_length)
         return {"tokens": encoded.tokens, "tokens_mask": encoded.mask}
 
@@ -224,16 +235,6 @@ class ImageText(Task):
     def examples(self, scores: Scores, count: int) -> list[Example]:
         """Empty: a completed image is not a prediction."""
         return []
-
-
-def _read(manifest: Manifest) -> Reports:
-    if "report" not in manifest.table:
-        columns = ", ".join(str(name) for name in manifest.table.columns)
-        raise InputError(
-            f"{manifest.source}: no column 'report' (columns: {columns})",
-            "name the column of the table with --report COLUMN, or choose a method that learns from images alone",
-        )
-    return read_reports(manifest)
 
 
 def _selected(reports: Reports, options: ImageTextOptions) -> Reports:

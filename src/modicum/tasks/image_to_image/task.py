@@ -74,6 +74,7 @@ class ImageToImage(DenseTask):
     metric_table: ClassVar[tuple[Metric, ...]] = METRICS
     levels: ClassVar[int] = 65536
     output_kind: ClassVar[Literal["label_map", "image"]] = "image"
+    made_of_the_table: ClassVar[bool] = False
     target_image: ClassVar[str | None] = "target"
 
     def __init__(
@@ -99,12 +100,7 @@ class ImageToImage(DenseTask):
             name: value for name, value in options.items() if name in ImageToImageOptions.model_fields
         }
         settings = ImageToImageOptions(**own_options)
-        if "target" not in manifest.table:
-            columns = ", ".join(str(name) for name in manifest.table.columns)
-            raise InputError(
-                f"{manifest.source}: no column 'target' (columns: {columns})",
-                "name the column of the table with --target COLUMN, or lay the pairs out in two folders",
-            )
+        cls.check_columns(manifest, options)
         channels = settings.channels if settings.channels != "auto" else _channels(manifest, "image")
         target_channels = (
             settings.target_channels if settings.target_channels != "auto" else _channels(manifest, "target")
@@ -115,6 +111,15 @@ class ImageToImage(DenseTask):
         refs = manifest.subset(learned.to_numpy(dtype=bool)).refs("target")
         target_range = ValueRange.of_files(refs, settings.target_window, settings.intensity)
         return cls((channels, target_channels), settings, target_range)
+
+    @classmethod
+    def check_columns(cls, manifest: Manifest, options: Mapping[str, Any]) -> None:
+        if "target" not in manifest.table:
+            columns = ", ".join(str(name) for name in manifest.table.columns)
+            raise InputError(
+                f"{manifest.source}: no column 'target' (columns: {columns})",
+                "name the column of the table with --target COLUMN, or lay the pairs out in two folders",
+            )
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any], num_classes: int | None = None) -> "ImageToImage":

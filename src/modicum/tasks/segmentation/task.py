@@ -218,6 +218,11 @@ class Segmentation(DenseTask):
     ) -> Bool[np.ndarray, "classes height width"]:
         return self._foreground(self.regions(activated))
 
+    def probabilities(
+        self, activated: Float[np.ndarray, "channels height width"]
+    ) -> Float[np.ndarray, "classes height width"]:
+        return self._foreground(activated)
+
     def scores(self) -> SegmentationScores:
         return SegmentationScores(
             self.foreground, self.activate, exclusive=self.exclusive, threshold=self.options.threshold

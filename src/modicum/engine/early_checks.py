@@ -1,0 +1,88 @@
+"""Everything about a training that can be said before a single image is decoded.
+
+Decoding a data set may take an hour. A name that is mistyped, weights that are not there, a size that the network cannot
+take are said before.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from modicum.data.held_out import hold_out
+from modicum.data.manifest import Manifest
+from modicum.engine.devices import check_launched
+from modicum.engine.inference.calibration import check_calibrated_rows
+from modicum.engine.inputs.preparation import task_for, with_parts
+from modicum.engine.model import make_method
+from modicum.engine.randomness import undisturbed_generators
+from modicum.engine.recipe.settings import Recipe
+from modicum.errors import ModicumError
+from modicum.progress import quietly
+from modicum.tasks import Task, task_class
+from modicum.tasks.base import Batch
+from modicum.tasks.metric import check_monitor
+from modicum.transforms import parse_augmentation
+
+
+class _NeedsPixelsError(Exception):
+    """A method wants to know something of the images themselves."""
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Checks what needs no data at all.
+
+    Raises:
+        InputError: unknown augmentations, or processes that nothing has started.
+    """
+    check_launched(recipe.training.devices, recipe.training.nodes)
+    for settings in (recipe.training.model_dump(), *recipe.stages.values()):
+        if settings.get("augment") is not None:
+            parse_augmentation(settings["augment"])
+
+
+def check_rows(recipe: Recipe, manifest: Manifest) -> None:
+    """Checks the split, the task and the networks with the rows of a manifest whose images have not been opened.
+
+    Raises:
+        InputError: what would be raised after the images have been decoded.
+    """
+    task_class(recipe.task).check_columns(manifest, recipe.options)
+    if recipe.data.held_out is not None:
+        manifest = hold_out(manifest, recipe.data.held_out)
+    manifest = with_parts(manifest, recipe)
+    if not task_class(recipe.task).made_of_the_table:
+        _check_networks(recipe, task_class(recipe.task).from_options(recipe.options), None)
+        return
+    task = task_for(manifest, recipe)
+    check_calibrated_rows(task, int((manifest.table["split"] == "val").sum()))
+    check_monitor(task.metric(recipe.training.monitor or task.monitor))
+    _check_networks(recipe, task, manifest)
+
+
+def _check_networks(recipe: Recipe, task: Task, manifest: Manifest | None) -> None:
+    """Makes the networks once, with their weights, and lets them go again.
+
+    Args:
+        recipe: of the training.
+        task: of the data, or one with the same settings.
+        manifest: rows with a split; None where the task is not the data's own.
+    """
+    targets: dict[str, np.ndarray] = {}
+    if manifest is not None:
+        train = (manifest.table["split"] == "train").to_numpy(dtype=bool)
+        targets = {name: values[train] for name, values in task.targets(manifest).items()}
+    try:
+        with undisturbed_generators(), quietly():
+            make_method(recipe, task, targets, _no_statistics, _no_reference)
+    except ModicumError:
+        raise
+    except Exception:
+        return
+
+
+def _no_statistics() -> tuple[Sequence[float], Sequence[float]]:
+    raise _NeedsPixelsError
+
+
+def _no_reference() -> Batch:
+    raise _NeedsPixelsError
