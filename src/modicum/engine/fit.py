@@ -18,7 +18,7 @@ from modicum.engine.checkpoint import save_tensors
 from modicum.engine.devices import be_deterministic, chosen_device, memory_error, out_of_memory, process_rank
 from modicum.engine.environment import environment
 from modicum.engine.frozen_backbone import weights_origin
-from modicum.engine.inference.calibration import calibrated_task, check_calibration
+from modicum.engine.inference.calibration import Scored, calibrated_task, check_calibration
 from modicum.engine.inference.evaluation import evaluate_rows
 from modicum.engine.inputs.auxiliary_images import with_auxiliary_images
 from modicum.engine.inputs.preparation import PreparedData, pixel_statistics, prepare, task_for
@@ -26,7 +26,7 @@ from modicum.engine.inputs.reference import reference_reader
 from modicum.engine.inputs.stage_inputs import StageInputs
 from modicum.engine.model import backbone_in, check_backbone, further_images, learned_of, make_method
 from modicum.engine.recipe.settings import Recipe
-from modicum.engine.run_folder import RunFolder, write_json
+from modicum.engine.run_folder import RunFolder, read_json, write_json
 from modicum.engine.scoring import decide_fn
 from modicum.engine.training.results import NOTHING_LEARNED, total_time
 from modicum.engine.training.run_stages import Learned, StagesResult, run_stages
@@ -36,6 +36,7 @@ from modicum.nn import count_parameters, learnable_parameters
 from modicum.progress import say, set_quiet
 from modicum.tasks import Task, task_class
 from modicum.tasks.metric import check_monitor
+from modicum.wording import listed
 
 
 def fit_recipe(
@@ -148,6 +149,7 @@ def _fit(recipe: Recipe, folder: RunFolder, stores: Path, workers: int, began: f
     be_deterministic(recipe.training.deterministic)
     prepared, task = _prepared(recipe, folder, stores, workers)
     targets = task.targets(prepared.manifest)
+    _check_classes(folder, task)
     if process_rank() == 0:
         prepared.with_digests().save(folder.manifest)
         write_json(folder.fingerprint, {**prepared.fingerprint(), "notes": prepared.notes})
@@ -169,11 +171,11 @@ def _fit(recipe: Recipe, folder: RunFolder, stores: Path, workers: int, began: f
     stages = run_stages(method, recipe, folder, inputs, task, device)
     if process_rank() != 0:
         return {}
-    task = calibrated_task(task, method, recipe, prepared, device, stages.learned)
+    task, of_val = calibrated_task(task, method, recipe, prepared, device, stages.learned)
     weights_digest = save_tensors(folder.weights, learned_of(method))
     _write_model(recipe, folder, task, method, digest, weights_digest)
     content = _describe(recipe, folder, task, method, stages, inputs)
-    content["evaluations"] = _evaluate(recipe, folder, task, method, prepared, device, stages.learned)
+    content["evaluations"] = _evaluate(recipe, folder, task, method, prepared, device, stages.learned, of_val)
     content["time"]["fit_seconds"] = time.monotonic() - began
     write_json(folder.metrics, content)
     folder.set_status("finished")
@@ -193,6 +195,18 @@ def _prepared(recipe: Recipe, folder: RunFolder, stores: Path, workers: int) -> 
     broken_csv = folder.broken if process_rank() == 0 else None
     further = further_images(recipe)
     return with_auxiliary_images(prepared, task, recipe, stores, workers, broken_csv, further), task
+
+
+def _check_classes(folder: RunFolder, task: Task) -> None:
+    """An unfinished run's outputs have an order; going on with another would swap what they stand for."""
+    before = read_json(folder.model)["task"].get("classes") if folder.model.is_file() else None
+    now = task.to_dict().get("classes")
+    if before is not None and before != now:
+        raise InputError(
+            f"run '{folder.name}' was started with classes {listed(before, 8)}, in this order; now they are "
+            f"{listed(now or [], 8)}",
+            "resume with the same data, or start anew with --overwrite or another --name",
+        )
 
 
 def _write_artefacts(folder: RunFolder, texts: Mapping[str, str]) -> None:
@@ -272,6 +286,7 @@ def _evaluate(
     prepared: PreparedData,
     device: torch.device,
     learned: Learned | None,
+    of_val: Scored | None,
 ) -> dict[str, Any]:
     store: ImageStore = prepared.store
     found = {}
@@ -293,5 +308,6 @@ def _evaluate(
                 learned,
                 method.tile(),
                 decide_fn(method, prepared.manifest),
+                of_val if split == "val" else None,
             )
     return found

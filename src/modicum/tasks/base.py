@@ -230,6 +230,11 @@ class Task(ABC):
         """What :meth:`calibrated` is to choose on validation predictions, in a word or two; empty for nothing."""
         return ""
 
+    @property
+    def needs_calibration(self) -> bool:
+        """Whether there must be validation images for that; else what is not chosen keeps its default."""
+        return bool(self.calibrates)
+
     def calibrated(self, scores: Scores) -> "Task":
         """The task with settings chosen on the validation predictions, such as thresholds. Called once, after training.
 

@@ -46,6 +46,7 @@ def evaluate_rows(
     learned: tuple[TrainStage, StageData] | None = None,
     tile: Size | None = None,
     decide: DecideFn | None = None,
+    scored: tuple[Scores, Mapping[str, np.ndarray]] | None = None,
 ) -> dict[str, Any]:
     """Predicts rows of a manifest and writes ``predictions.csv``, ``metrics.json`` and ``examples/``.
 
@@ -54,6 +55,7 @@ def evaluate_rows(
             what is in a feature store need not be computed again.
         tile: of larger images, see :meth:`~modicum.methods.Method.tile`.
         decide: computes predictions from the outputs of all rows together; None if each output is a prediction.
+        scored: the rows' scores and further columns, where they were predicted already.
 
     Returns:
         The content of ``metrics.json``.
@@ -64,15 +66,17 @@ def evaluate_rows(
     if isinstance(task, DenseTask):
         dense = dense_predictor(network, task, recipe, device, tile)
         scores: Scores = score_dense(dense, manifest, rows, title)
+    elif scored is not None:
+        scores, further = scored
     else:
         scores, further = score_stored(
             network, task, recipe, manifest, store, store_positions, rows, device, title, learned, decide
         )
-    scored = scores.rows()
-    patients = _groups(manifest, scored)
+    scored_rows = scores.rows()
+    patients = _groups(manifest, scored_rows)
     estimates = scores.estimates(patients, recipe.resamples, recipe.seed)
     table = scores.table()
-    table.insert(0, "image", manifest.table["image"].to_numpy()[scored])
+    table.insert(0, "image", manifest.table["image"].to_numpy()[scored_rows])
     if patients is not None:
         table.insert(1, "patient", patients)
     write_table(folder / "predictions.csv", table.assign(**further))
@@ -80,7 +84,7 @@ def evaluate_rows(
         "schema": 1,
         "data": data_name,
         "split": split,
-        "images": len(scored),
+        "images": len(scored_rows),
         "patients": None if patients is None else len(set(patients)),
         "resampling_unit": "image" if patients is None else "patient",
         "resamples": recipe.resamples,
