@@ -31,7 +31,11 @@ def field_of_view(
         return None
     smooth = cv2.medianBlur(np.ascontiguousarray(brightest), 5)
     side = max(2, min(height, width) // 32)
-    corners = [smooth[rows, columns] for rows in (np.s_[:side], np.s_[-side:]) for columns in (np.s_[:side], np.s_[-side:])]
+    corners = [
+        smooth[rows, columns]
+        for rows in (np.s_[:side], np.s_[-side:])
+        for columns in (np.s_[:side], np.s_[-side:])
+    ]
     levels = [float(np.median(corner)) for corner in corners]
     # Three of four: a label or a light may stand in a corner.
     ground = sorted(levels)[2]

@@ -20,6 +20,7 @@ from modicum.engine.environment import environment
 from modicum.engine.frozen_backbone import weights_origin
 from modicum.engine.inference.calibration import Scored, calibrated_task, check_calibration
 from modicum.engine.inference.evaluation import evaluate_rows
+from modicum.engine.inference.fields_of_view import found_as_given
 from modicum.engine.inputs.auxiliary_images import with_auxiliary_images
 from modicum.engine.inputs.preparation import PreparedData, pixel_statistics, prepare, task_for
 from modicum.engine.inputs.reference import reference_reader
@@ -173,7 +174,7 @@ def _fit(recipe: Recipe, folder: RunFolder, stores: Path, workers: int, began: f
         return {}
     task, of_val = calibrated_task(task, method, recipe, prepared, device, stages.learned)
     weights_digest = save_tensors(folder.weights, learned_of(method))
-    _write_model(recipe, folder, task, method, digest, weights_digest)
+    _write_model(recipe, folder, task, method, digest, weights_digest, found_as_given(prepared, task))
     content = _describe(recipe, folder, task, method, stages, inputs)
     content["evaluations"] = _evaluate(recipe, folder, task, method, prepared, device, stages.learned, of_val)
     content["time"]["fit_seconds"] = time.monotonic() - began
@@ -215,12 +216,20 @@ def _write_artefacts(folder: RunFolder, texts: Mapping[str, str]) -> None:
 
 
 def _write_model(
-    recipe: Recipe, folder: RunFolder, task: Task, method: Method, frozen: str | None, weights: str | None
+    recipe: Recipe,
+    folder: RunFolder,
+    task: Task,
+    method: Method,
+    frozen: str | None,
+    weights: str | None,
+    fields: Mapping[str, Any] | None = None,
 ) -> None:
     digests = {"frozen_backbone_sha256": frozen, "weights_sha256": weights}
     content: dict[str, Any] = {"schema": 1, "task": task.to_dict(), **digests}
     if frozen is not None and (origin := weights_origin(recipe.backbone, folder)) is not None:
         content["frozen_backbone"] = origin
+    if fields is not None:
+        content["field_of_view"] = fields
     if (backbone := backbone_in(method.predictor())) is not None:
         # One that is made anew has timm's, whatever its weights were trained with.
         content["normalisation"] = backbone.normalisation

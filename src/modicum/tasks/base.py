@@ -274,6 +274,8 @@ class DenseTask(Task):
 
     needs_labels: ClassVar[bool] = False
     output_kind: ClassVar[Literal["label_map", "image"]]
+    region_column: ClassVar[str | None] = None
+    """The auxiliary image that says where pixels count: nothing is learned outside, and nothing is predicted there."""
     padding_value: ClassVar[float] = 0.0
     """The output for pixels outside the network's input (``resize="crop"``)."""
     target_image: ClassVar[str | None] = None

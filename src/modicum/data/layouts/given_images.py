@@ -9,11 +9,14 @@ from modicum.data.image import ImageRef
 from modicum.data.layouts import load_manifest
 from modicum.data.layouts.npz import is_array_data
 from modicum.data.layouts.table import TABLE_SUFFIXES
+from modicum.data.manifest import Manifest
 from modicum.data.readers import list_images
 from modicum.errors import InputError
 
 FACTS = ("patient", "eye", "domain")
 """What predictions that are decided over a set of images go by."""
+FIELD = "fov"
+"""Of pictures: the file of the field of view, an :class:`ImageRef`, or None."""
 
 
 def images_of(
@@ -33,7 +36,7 @@ def images_of(
 def images_with_facts(
     sources: Sequence[str | Path], *, columns: Mapping[str, str] | None = None, allow_outside: bool = False
 ) -> tuple[list[str], list[ImageRef], pd.DataFrame]:
-    """As :func:`images_of`, with what data sets say of each image: columns ``patient``, ``eye`` and ``domain``."""
+    """As :func:`images_of`, with what data sets say of images: columns ``patient``, ``eye``, ``domain`` and ``fov``."""
     names: list[str] = []
     refs: list[ImageRef] = []
     tables: list[pd.DataFrame] = []
@@ -55,7 +58,7 @@ def images_with_facts(
             )
             names += _named(manifest.refs(), path.parent if len(sources) > 1 else None)
             refs += manifest.refs()
-            tables.append(_facts(len(manifest), manifest.table))
+            tables.append(_facts(len(manifest), manifest.table).assign(**{FIELD: fields_given(manifest)}))
         else:
             ref = ImageRef.parse(str(item), None)
             if not ref.path.exists():
@@ -69,11 +72,19 @@ def images_with_facts(
 
 
 def _facts(count: int, table: pd.DataFrame | None = None) -> pd.DataFrame:
-    facts = pd.DataFrame(index=range(count), columns=list(FACTS), dtype=object)
+    facts = pd.DataFrame(index=range(count), columns=[*FACTS, FIELD], dtype=object)
+    facts[FIELD] = pd.Series([None] * count, dtype=object)
     for name in FACTS:
         if table is not None and name in table:
             facts[name] = table[name].to_numpy(dtype=object)
     return facts
+
+
+def fields_given(manifest: Manifest) -> pd.Series:
+    """The file of each image's field of view, where the table names one; else None."""
+    texts = manifest.table[FIELD] if FIELD in manifest.table else [None] * len(manifest)
+    files = [ImageRef.parse(text, manifest.root) if isinstance(text, str) else None for text in texts]
+    return pd.Series(files, dtype=object)
 
 
 def _is_data_set(path: Path) -> bool:

@@ -9,14 +9,16 @@ from typing import Any
 import numpy as np
 
 from modicum.data.layouts.columns import split_of
+from modicum.data.layouts.given_images import fields_given
 from modicum.data.manifest import OTHER_SPLIT, SPLITS, Manifest
 from modicum.data.processes import usable_cores
 from modicum.engine.devices import chosen_device
 from modicum.engine.inference.evaluation import evaluate_rows
+from modicum.engine.inference.fields_of_view import FieldsOfView, fields_of_run
 from modicum.engine.inference.predict_run import check_predicts
 from modicum.engine.inputs.auxiliary_images import with_auxiliary_images
 from modicum.engine.inputs.preparation import PreparedData, read_manifest, store_settings, stored
-from modicum.engine.model import load_method
+from modicum.engine.model import finished_model, load_method
 from modicum.engine.recipe.new_recipe import plain_name
 from modicum.engine.recipe.settings import DataSettings, Recipe
 from modicum.engine.run_folder import RunFolder, read_json, write_json
@@ -69,6 +71,7 @@ def evaluate_run(
             split,
             tile=method.tile(),
             decide=decide_fn(method, prepared.manifest),
+            regions=_regions(folder, task, prepared.manifest),
         )
         facts = prepared.store.facts
         content["seen"] = _seen(folder, (facts[position].sha256 for position in prepared.positions))
@@ -99,6 +102,14 @@ def _prepared(
     if isinstance(task, DenseTask):
         return with_auxiliary_images(prepared, task, recipe, kept, cores, broken_csv)
     return prepared
+
+
+def _regions(folder: RunFolder, task: Task, manifest: Manifest) -> FieldsOfView | None:
+    """Where the images may be predicted: as ``predict`` does, so that scores are those of its files."""
+    if not isinstance(task, DenseTask):
+        return None
+    files = zip(manifest.refs(), fields_given(manifest), strict=True)
+    return fields_of_run(finished_model(folder), {ref: file for ref, file in files if file is not None})
 
 
 def _add_to_metrics(folder: RunFolder, title: str, content: Mapping[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """Evaluates a trained network on a split and writes the results to the run folder."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from modicum.engine.devices import autocast
 from modicum.engine.inference.attribution import write_examples
 from modicum.engine.inference.dense_evaluation import score_dense, write_dense_examples
 from modicum.engine.inference.dense_prediction import DensePredictor, Size
+from modicum.engine.inference.fields_of_view import FieldsOfView
 from modicum.engine.inference.predictor_calls import draws_answers, predictor_outputs
 from modicum.engine.inputs.batches import StageData, Stored, loader
 from modicum.engine.inputs.preparation import store_settings
@@ -47,6 +49,7 @@ def evaluate_rows(
     tile: Size | None = None,
     decide: DecideFn | None = None,
     scored: tuple[Scores, Mapping[str, np.ndarray]] | None = None,
+    regions: FieldsOfView | None = None,
 ) -> dict[str, Any]:
     """Predicts rows of a manifest and writes ``predictions.csv``, ``metrics.json`` and ``examples/``.
 
@@ -56,6 +59,7 @@ def evaluate_rows(
         tile: of larger images, see :meth:`~modicum.methods.Method.tile`.
         decide: computes predictions from the outputs of all rows together; None if each output is a prediction.
         scored: the rows' scores and further columns, where they were predicted already.
+        regions: where images of a dense task may be predicted; None for everywhere.
 
     Returns:
         The content of ``metrics.json``.
@@ -64,7 +68,7 @@ def evaluate_rows(
     dense: DensePredictor | None = None
     further: Mapping[str, np.ndarray] = {}
     if isinstance(task, DenseTask):
-        dense = dense_predictor(network, task, recipe, device, tile)
+        dense = replace(dense_predictor(network, task, recipe, device, tile), regions=regions)
         scores: Scores = score_dense(dense, manifest, rows, title)
     elif scored is not None:
         scores, further = scored

@@ -5,20 +5,22 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from modicum.data.layouts.given_images import images_with_facts
+from modicum.data.layouts.given_images import FIELD, images_with_facts
 from modicum.engine.devices import chosen_device
 from modicum.engine.inference.dense_jobs import planned, without_own_output
 from modicum.engine.inference.dense_output import PSEUDONYM, DenseOutput
 from modicum.engine.inference.evaluation import dense_predictor
+from modicum.engine.inference.fields_of_view import fields_of_run
 from modicum.engine.inference.prediction import PredictionSummary, TablePredictor
 from modicum.engine.inputs.preparation import store_settings
 from modicum.engine.known_rows import rows_of
-from modicum.engine.model import load_method
+from modicum.engine.model import finished_model, load_method
 from modicum.engine.recipe.settings import Recipe
 from modicum.engine.run_folder import RunFolder
 from modicum.engine.scoring import decided
 from modicum.errors import InputError
 from modicum.methods import Method
+from modicum.progress import say
 from modicum.tasks import DenseTask, ImageLevelTask, Task
 
 
@@ -56,8 +58,15 @@ def predict_run(
     if isinstance(task, DenseTask):
         place = out or Path("predictions")
         output = _dense_output(folder, recipe, task, method, place, settings)
+        model = finished_model(folder)
+        fields = {ref: file for ref, file in zip(refs, facts[FIELD], strict=True) if file is not None}
+        output.predictor = replace(output.predictor, regions=fields_of_run(model, fields))
         names, refs = without_own_output(given, names, refs, place)
-        return output.write(planned(given, names, refs))
+        summary = output.write(planned(given, names, refs))
+        regions = output.predictor.regions
+        if regions is not None and (note := regions.note("field_of_view" in model)):
+            say(note)
+        return summary
     if settings.native or settings.tile is not None:
         raise InputError(
             f"--native and --tile are for pictures, not for task '{task.name}'", "leave them out"
