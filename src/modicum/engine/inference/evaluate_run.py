@@ -52,7 +52,10 @@ def evaluate_run(
     check_predicts(folder, task)
     own = reading(recipe.data, data, settings.skip_broken, settings.reading)
     recipe = recipe.model_copy(update={"data": own})
-    manifest, split = rows_to_evaluate(read_manifest(recipe.data, recipe.task), settings.split)
+    everything = read_manifest(recipe.data, recipe.task)
+    for note in everything.notes:  # rows without a label that are left out, findings that are unknown, ...
+        say(note)
+    manifest, split = rows_to_evaluate(everything, settings.split)
     title = evaluation_name(settings.name, manifest.name, split)
     place = folder.evaluation(title)
     prepared = _prepared(manifest, task, recipe, settings, folder.stores, place / "broken.csv")
@@ -116,6 +119,7 @@ def _add_to_metrics(folder: RunFolder, title: str, content: Mapping[str, Any]) -
     if not folder.metrics.is_file():
         raise InputError(f"run '{folder.name}' has no metrics yet", "finish it with --resume")
     overall = read_json(folder.metrics)
+    overall["evaluations"].pop(title, None)  # the newest is last: reports go by it
     overall["evaluations"][title] = dict(content)
     write_json(folder.metrics, overall)
 

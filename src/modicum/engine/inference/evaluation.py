@@ -95,6 +95,8 @@ def evaluate_rows(
         "confidence": CONFIDENCE,
         "metrics": {name: estimate.as_dict() for name, estimate in estimates.items()},
     }
+    if domains := _by_domain(scores, manifest, recipe):
+        content["domains"] = domains
     write_json(folder / "metrics.json", content)
     examples = task.examples(scores, count=8)
     if dense is not None:
@@ -184,6 +186,29 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
             table.to_parquet(file, index=False)
         else:
             table.to_csv(file, index=False, float_format="%.9g")
+
+
+def _by_domain(scores: Scores, manifest: Manifest, recipe: Recipe) -> dict[str, Any]:
+    """Scores of each domain on its own; empty where there are fewer than two."""
+    if "domain" not in manifest.table:
+        return {}
+    rows = scores.rows()
+    domains = manifest.table["domain"].iloc[rows].to_numpy(dtype=object)
+    known = sorted({str(domain) for domain in domains if not pd.isna(domain)})
+    found: dict[str, Any] = {}
+    for domain in known if len(known) > 1 else []:
+        inside = rows[domains.astype(str) == domain]
+        some = scores.of_rows(inside)
+        if some is None:
+            return {}
+        patients = _groups(manifest, inside)
+        estimates = some.estimates(patients, recipe.resamples, recipe.seed)
+        found[domain] = {
+            "images": len(inside),
+            "patients": None if patients is None else len(set(patients)),
+            "metrics": {name: estimate.as_dict() for name, estimate in estimates.items()},
+        }
+    return found
 
 
 def _groups(manifest: Manifest, rows: np.ndarray) -> list[str] | None:

@@ -61,6 +61,7 @@ METRICS = (
         "Agreement with the true grades beyond chance: 0 is chance, 1 is perfect. Two grades off weigh four times as "
         "much as one.",
         range=(-1.0, 1.0),
+        chance=0.0,
         in_brief=True,
     ),
     # Of severity scores alone.

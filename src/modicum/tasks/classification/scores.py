@@ -1,6 +1,7 @@
 """Collects the predictions of a classifier over one split."""
 
 from collections.abc import Callable, Sequence
+from copy import copy
 
 import numpy as np
 import pandas as pd
@@ -67,6 +68,11 @@ class ClassificationScores(Scores):
 
     def rows(self) -> np.ndarray:
         return self._raw()[0]
+
+    def of_rows(self, rows: np.ndarray) -> "ClassificationScores":
+        kept, some = np.isin(self.rows(), rows), copy(self)
+        some._parts = [(self._raw()[0][kept], self._raw()[1][kept], self._raw()[2][kept])]
+        return some
 
     def metrics(self) -> dict[str, float]:
         _, probabilities, truth = self._collected()
