@@ -247,3 +247,43 @@ def test_the_whole_demo_agrees_and_finds_what_it_says(tmp_path):
         counts = check_agreement(modicum.Run.open(tmp_path / name))
     assert counts[1][1] > 0.75 * sum(counts[1])
     assert counts[0][0] > 0.75 * sum(counts[0])
+
+
+# What evaluations leave out, and domains
+
+
+def test_evaluate_counts_what_it_leaves_out_and_names_a_remedy_that_it_has(run, tmp_path, capsys):
+    other = write_pictures(tmp_path / "other", ("no covid", "covid"), 40)
+    rows = pd.read_csv(other)
+    rows.loc[:2, "state"] = None
+    rows.to_csv(other, index=False)
+    capsys.readouterr()
+    content = run.evaluate(
+        other, split="all", name="blank", workers=0, columns={"label": "state"}, write_report=False
+    )
+    assert content["images"] == 37
+    assert "left out: 3 images without a label" in capsys.readouterr().err
+    for wrong in ("-1", "unknown"):
+        rows.loc[:2, "state"] = wrong
+        rows.to_csv(other, index=False)
+        with pytest.raises(InputError) as error:
+            run.evaluate(other, split="all", name="wrong", workers=0, columns={"label": "state"})
+        assert f"label '{wrong}' is not in no covid, covid (nor in 2 other rows)" in str(error.value)
+        assert "leave its label blank: it is then left out" in str(error.value)
+        assert "--classes" not in str(error.value)
+
+
+def test_domains_are_scored_one_by_one(run, tmp_path):
+    other = write_pictures(tmp_path / "other", ("no covid", "covid"), 80)
+    rows = pd.read_csv(other)
+    rows["domain"] = ["A"] * 50 + ["B"] * 29 + [None]
+    rows.to_csv(other, index=False)
+    content = run.evaluate(other, split="all", name="domains", workers=0, columns={"label": "state"})
+    table = table_of(run, "domains").merge(rows[["image", "domain"]], on="image")
+    assert {name: part["images"] for name, part in content["domains"].items()} == {"A": 50, "B": 29}
+    for name, part in content["domains"].items():
+        inside = table[table["domain"] == name]
+        right = (inside["truth"] == inside["prediction"]).mean()
+        assert part["metrics"]["accuracy"]["value"] == pytest.approx(right)
+    assert "Domain by domain" in (run.path / "report.html").read_text()
+    assert sum(line.startswith("domains: domain ") for line in run_summary(run.path)) == 2

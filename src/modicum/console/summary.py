@@ -10,6 +10,9 @@ from modicum.tasks.metric import no_better_than_baselines
 from modicum.tasks.metric_tables import metric_named
 from modicum.wording import count_of
 
+_MOST_DOMAINS = 12
+"""Of which a line each is printed; the report and ``metrics.json`` have all."""
+
 
 def run_summary(path: Path) -> list[str]:
     """The lines that `modicum fit` prints at its end."""
@@ -47,7 +50,9 @@ def evaluation_summary(content: Mapping[str, Any], task: str, first: str | None 
     values = {name: entry.get("value") for name, entry in found.items()}
     known = [metric_named(name, task) for name in found if "/" not in name]
     worse = no_better_than_baselines(known, values)
-    return [
-        f"{', '.join(headline(content, name) for name in names)}; {unit}",
-        *(f"note: {one}" for one in worse),
+    of_domains = [
+        f"domain {domain}: {', '.join(headline(part, name) for name in names)}; {count_of(part['images'], 'image')}"
+        for domain, part in content.get("domains", {}).items()
     ]
+    whole = f"{', '.join(headline(content, name) for name in names)}; {unit}"
+    return [whole, *of_domains[:_MOST_DOMAINS], *(f"note: {one}" for one in worse)]

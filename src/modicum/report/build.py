@@ -8,10 +8,10 @@ from markupsafe import Markup
 
 from modicum.atomic_files import write_text
 from modicum.errors import InputError
+from modicum.report.by_domain import domain_blocks
 from modicum.report.files import SET_TITLES, Evaluation, RunFiles, number, read_run
 from modicum.report.overview import cautions, hero, subtitle, tiles, versions
 from modicum.report.pictures import cards_of, split_cards
-from modicum.report.by_domain import domain_blocks
 from modicum.report.sections import Block, TaskSections
 from modicum.report.sections_by_task import sections_of
 from modicum.report.words import count, plural

@@ -219,7 +219,11 @@ def _among(statistic: Statistic, known: Int[np.ndarray, "known"], images: int) -
     terms = statistic.terms.tocsr(copy=True)
     terms.indices = known[terms.indices].astype(terms.indices.dtype)
     terms.resize((terms.shape[0], images))
-    return Statistic(terms, statistic.finish, statistic.reasons)
+    needs = {}
+    for name, groups in statistic.needs.items():
+        needs[name] = np.zeros((len(groups), images), dtype=bool)
+        needs[name][:, known] = groups
+    return Statistic(terms, statistic.finish, statistic.reasons, needs)
 
 
 def _check(

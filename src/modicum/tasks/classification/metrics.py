@@ -124,7 +124,9 @@ def ranking(
         "sensitivity_at_specificity": both,
         "average_precision": f"no image with {finding}",
     }
-    return Statistic(terms, finish, reasons)
+    sides = np.stack([positive, ~positive])
+    needs = {"auroc": sides, "sensitivity_at_specificity": sides, "average_precision": sides[:1]}
+    return Statistic(terms, finish, reasons, needs)
 
 
 def decisions(truth: Int[np.ndarray, "n"], predicted: Int[np.ndarray, "n"], num_classes: int) -> Statistic:
@@ -176,7 +178,13 @@ def decisions(truth: Int[np.ndarray, "n"], predicted: Int[np.ndarray, "n"], num_
         reasons[f"sensitivity/{index}"] = "no image of this class"
         reasons[f"specificity/{index}"] = "no image of another class"
         reasons[f"f1/{index}"] = "no image of this class, and none predicted"
-    return Statistic(terms, finish, reasons)
+    of_class = np.equal.outer(grades, truth)
+    needs = {"balanced_accuracy": of_class}
+    for index in range(num_classes):
+        needs[f"sensitivity/{index}"] = of_class[index : index + 1]
+        needs[f"specificity/{index}"] = ~of_class[index : index + 1]
+        needs[f"f1/{index}"] = of_class[index : index + 1]
+    return Statistic(terms, finish, reasons, needs)
 
 
 def majority(truth: Int[np.ndarray, "n"], num_classes: int) -> Statistic:

@@ -34,6 +34,7 @@ from modicum.tasks.classification.tables import prediction_columns, severity_col
 from modicum.tasks.classification.thresholds import Thresholds
 from modicum.tasks.loss_words import LOSS_SETTINGS, refuse_settings
 from modicum.tasks.metric import Metric
+from modicum.wording import count_of
 
 Kind = Literal["binary", "multi-class", "multi-label"]
 
@@ -263,9 +264,11 @@ class Classification(ImageLevelTask):
         labels = np.empty(len(manifest), dtype=np.int64)
         for row, value in enumerate(manifest.table["label"]):
             if str(value) not in number:
+                more = int((manifest.table["label"].astype(str) == str(value)).sum()) - 1
                 raise InputError(
-                    f"{manifest.describe_row(row)}: label '{value}' is not in {name_classes(self.classes)}",
-                    "fix the row, or name all classes with --classes",
+                    f"{manifest.describe_row(row)}: label '{value}' is not in {name_classes(self.classes)}"
+                    + (f" (nor in {count_of(more, 'other row')})" if more else ""),
+                    "fix the row, or leave its label blank: it is then left out",
                 )
             labels[row] = number[str(value)]
         return {"label": labels}
