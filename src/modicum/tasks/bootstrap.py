@@ -9,8 +9,8 @@ implementation that could disagree.
 Two images of one patient are not independent. Where patients are known, patients are drawn (with
 all their images), and the width of the interval reflects the number of patients.
 
-A resample on which a metric is not defined is left out, and the estimate says how many were. Below :data:`FEWEST` patients
-of a kind that the metric needs there is no interval: those resamples that happen to hold some say little.
+A resample on which a metric is not defined is left out, and the estimate says how many were. Below :data:`FEWEST`
+patients of a kind that the metric needs there is no interval: those resamples that happen to hold some say little.
 
 Percentile intervals have two limits. A metric at its bound (AUROC 1 on 20 images)
 gets an interval of no width: no resample can be worse than the data. A metric that sums absolute gaps, such as
