@@ -9,7 +9,6 @@ from typing import Any, ClassVar, Literal, cast
 import numpy as np
 import torch
 from jaxtyping import Float
-from pydantic import Field, PositiveFloat, field_validator
 from torch import Tensor
 
 from modicum.data.manifest import LABELS_PREFIX, Manifest, are_consecutive, name_classes
@@ -27,6 +26,7 @@ from modicum.tasks.classification.objectives import (
     weights_of,
 )
 from modicum.tasks.classification.operating_points import OperatingPoints, PointChoice, point_notes
+from modicum.tasks.classification.options import ClassificationOptions, no_positive, point_choice_of
 from modicum.tasks.classification.positive_class import negative_then_positive
 from modicum.tasks.classification.scores import ClassificationScores
 from modicum.tasks.classification.severity_scores import SeverityScores
@@ -37,37 +37,6 @@ from modicum.tasks.metric import Metric
 from modicum.wording import count_of
 
 Kind = Literal["binary", "multi-class", "multi-label"]
-
-
-class ClassificationOptions(TaskOptions):
-    """Settings of classification."""
-
-    specificity: float = Field(0.95, gt=0, lt=1, description="Where sensitivity is reported.")
-    thresholds: Literal["midpoints", "validation"] | list[float] = Field(
-        "midpoints",
-        description="Where a severity score (losses mse, mae, smooth_l1) goes over to the next grade: halfway, where "
-        "quadratic kappa is highest on the validation images, or the values in a list.",
-    )
-    positive: str | None = Field(
-        None,
-        description="Which of two classes is the positive one; by default the one that does not read as an absence "
-        "(no, normal, healthy, 0, ...), else the second in order.",
-    )
-    operating_point: Literal["balanced", "specificity", "half"] | list[float] = Field(
-        "balanced",
-        description="From which probability on a finding, or the positive one of two classes, is said: where balanced "
-        "accuracy, or sensitivity at 'specificity', is highest on the validation images; one half; or values in a list.",
-    )
-    temperature: Literal["validation"] | PositiveFloat = Field(
-        "validation",
-        description="What logits are divided by before they become probabilities: chosen on the validation images, or a "
-        "number (1: as the network gives them).",
-    )
-
-    @field_validator("positive", mode="before")
-    @classmethod
-    def _name(cls, value: Any) -> Any:
-        return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 class Classification(ImageLevelTask):
@@ -130,12 +99,12 @@ class Classification(ImageLevelTask):
         ``temperature``, and ``thresholds`` for the time when a loss wants a score.
         """
         specificity = float(options.get("specificity") or 0.95)
-        points = _point_choice(options)
+        points = point_choice_of(options)
         findings = manifest.findings
         positive = options.get("positive")
         if findings:
             if positive is not None:
-                raise _no_positive(positive, f"{len(findings)} findings")
+                raise no_positive(positive, f"{len(findings)} findings")
             names = options.get("classes") or findings
             return cls("multi-label", names, specificity=specificity, points=points)
         if "label" not in manifest.table:
@@ -160,7 +129,7 @@ class Classification(ImageLevelTask):
             given = bool(options.get("classes"))
             classes, note = negative_then_positive(classes, positive, in_given_order=given)
         elif positive is not None:
-            raise _no_positive(positive, f"{len(classes)} classes")
+            raise no_positive(positive, f"{len(classes)} classes")
         return cls(
             kind,
             classes,
@@ -379,15 +348,3 @@ class Classification(ImageLevelTask):
     def examples(self, scores: Scores, count: int) -> list[Example]:
         assert isinstance(scores, ClassificationScores)
         return scores.examples(count)
-
-
-def _point_choice(options: Mapping[str, Any]) -> PointChoice:
-    """What the options ask for; a task made without them decides at one half."""
-    at, temperature = options.get("operating_point") or "half", options.get("temperature") or 1.0
-    return PointChoice(at if isinstance(at, str) else tuple(map(float, at)), temperature)
-
-
-def _no_positive(positive: str, what: str) -> InputError:
-    return InputError(
-        f"positive class '{positive}': there are {what}, and one of two can be it", "leave it out"
-    )
