@@ -228,7 +228,7 @@ def test_an_unfinished_run_does_not_go_on_with_classes_in_another_order(run, dat
 
 
 def test_the_demo_ends_with_a_report_whose_parts_agree(tmp_path, monkeypatch):
-    monkeypatch.setattr(demo, "PATIENTS", 50)
+    monkeypatch.setattr(demo, "PATIENTS", 70)
     monkeypatch.setattr(demo, "IMAGE_SIZE", 48)
     monkeypatch.setattr(demo, "SIZES", {"demo": 32})
     monkeypatch.setattr(

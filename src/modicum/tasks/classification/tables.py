@@ -23,11 +23,10 @@ def prediction_columns(
     """
     table = pd.DataFrame({f"p_{name}": probabilities[:, index] for index, name in enumerate(classes)})
     names = np.array(classes, dtype=object)
-    said = predicted_classes(probabilities, kind, thresholds) if len(probabilities) else []
-    if kind == "multi-label":
-        prediction = ["|".join(names[row]) for row in said]
-    else:
-        prediction = list(names[said]) if len(probabilities) else []
+    prediction: list[str] = []
+    if len(probabilities):
+        said = predicted_classes(probabilities, kind, thresholds)
+        prediction = ["|".join(names[row]) for row in said] if kind == "multi-label" else list(names[said])
     table.insert(0, "prediction", prediction)
     return table
 
