@@ -95,8 +95,7 @@ def _as_user_error(error: BaseException, recipe: Recipe, folder: RunFolder) -> B
 
 def _start_run(recipe: Recipe, folder: RunFolder, resume: bool) -> None:
     # A run that failed before its first step holds nothing: the corrected command may take its place.
-    kept = folder.history.is_file() or (folder.checkpoints.is_dir() and any(folder.checkpoints.iterdir()))
-    empty = folder.status.get("state") == "failed" and not kept
+    empty = folder.status.get("state") == "failed" and not _holds_steps(folder)
     if folder.recipe.is_file() and not empty:
         if not resume:
             raise InputError(
@@ -107,6 +106,10 @@ def _start_run(recipe: Recipe, folder: RunFolder, resume: bool) -> None:
     write_text(folder.recipe, recipe.to_yaml())
     write_json(folder.environment, environment())
     folder.set_status("running")
+
+
+def _holds_steps(folder: RunFolder) -> bool:
+    return folder.history.is_file() or (folder.checkpoints.is_dir() and any(folder.checkpoints.iterdir()))
 
 
 def check_same(stored: Recipe, asked: Recipe, folder: RunFolder) -> None:
@@ -200,7 +203,9 @@ def _prepared(recipe: Recipe, folder: RunFolder, stores: Path, workers: int) -> 
 
 def _check_classes(folder: RunFolder, task: Task) -> None:
     """An unfinished run's outputs have an order; going on with another would swap what they stand for."""
-    before = read_json(folder.model)["task"].get("classes") if folder.model.is_file() else None
+    if not (folder.model.is_file() and _holds_steps(folder)):
+        return
+    before = read_json(folder.model)["task"].get("classes")
     now = task.to_dict().get("classes")
     if before is not None and before != now:
         raise InputError(
