@@ -69,7 +69,9 @@ def test_the_row_of_the_lowest_error_is_named_best(done):
     assert set(table["metric"]) == {"nmae"}
     best = table["score"].idxmin().removeprefix("reggan-")
     page = (done.path / "compare.html").read_text()
-    assert f"{best} scores best (NMAE {table['score'].min():.3f})" in page
+    shown = [f"{score:.3f}" for score in sorted(table["score"])]
+    alike = f"All score alike (NMAE {shown[0]})"
+    assert (alike if shown[0] == shown[-1] else f"{best} scores best (NMAE {shown[0]})") in page
     assert "Down and to the left is better" in page
     front = set(table.index[table["pareto"]].str.removeprefix("reggan-"))
     assert best in front

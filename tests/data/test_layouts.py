@@ -142,7 +142,8 @@ def test_a_label_outside_the_classes_is_named_with_its_row(tmp_path):
     with pytest.raises(InputError) as raised:
         load_manifest(tmp_path, classes=["0", "1", "2", "3", "4"])
     assert str(raised.value) == (
-        "labels.csv row 17: label '5' is not in 0..4; fix the row or pass --classes 0,1,2,3,4,5"
+        "labels.csv row 17: label '5' is not in 0..4; fix the row, leave its label blank (it is then left out), or train "
+        "with --classes 0,1,2,3,4,5"
     )
     assert load_manifest(tmp_path, classes=["0", "1", "2", "3", "4", "5"]).classes() == list("012345")
 

@@ -299,7 +299,8 @@ def test_a_task_lists_the_metrics_that_it_reports():
     task = Classification("multi-class", GRADES, specificity=0.975)
     assert task.higher_is_better("sensitivity_at_97.5_specificity")
     assert (
-        task.metric("sensitivity_at_97.5_specificity/mild").meaning == "found, with 2.5 false alarms in 100"
+        task.metric("sensitivity_at_97.5_specificity/mild").meaning
+        == "found, with 2.5 false alarms in 100, read from the ROC curve of these images"
     )
     assert not task.higher_is_better("log_loss")
 

@@ -16,6 +16,7 @@ from modicum.console.options import (
     ImageSize,
     Leaks,
     Memory,
+    Positive,
     Reading,
     Runs,
     Set,
@@ -53,6 +54,7 @@ def fit(
     memory: Memory = None,
     reading: Reading = Reading(),  # noqa: B008 - a value
     classes: Classes = None,
+    positive: Positive = None,
     crop: Crop = None,
     leaks: Leaks = None,
     skip_broken: SkipBroken = False,

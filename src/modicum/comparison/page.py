@@ -16,6 +16,7 @@ from modicum.comparison.table import columns, effect_texts, rows_of
 from modicum.report.figures import inline_svg, theme
 from modicum.report.sections_by_task import sections_of
 from modicum.report.words import metric_meaning, metric_text, metric_title, plural, sentence_list
+from modicum.tasks.metric_tables import metric_named
 
 
 def render(request: Request, folder: Path, results: Comparison) -> str:
@@ -98,13 +99,32 @@ def _sentence(request: Request, table: pd.DataFrame, measure: Measure | None) ->
         return ""
     ranked = scored.sort_values("score", ascending=not measure.higher_is_better, kind="stable")
     best = rows_of(ranked)[0]
+    text, title = metric_text(measure.metric, best["score"]), metric_title(measure.metric)
+    if not _better_than_guessing(measure, best["score"], _task(request)):
+        return (
+            f"Nothing here is better than guessing ({title} {text} at best), so no {_noun(request)} is ahead."
+        )
+    if metric_text(measure.metric, rows_of(ranked)[-1]["score"]) == text:
+        return f"All score alike ({title} {text}), so no {_noun(request)} is ahead."
     front = sentence_list([_short(request, name) for name in scored[scored["pareto"]]["method"]])
-    noun = "setting" if request.sweeps else "method"
+    chance = ", by one seed, which may be chance" if request.seeds == 1 else ""
     return (
-        f"{_short(request, best['method'])} scores best "
-        f"({metric_title(measure.metric)} {metric_text(measure.metric, best['score'])}). "
-        f"No other {noun} beats {front} in both score and memory."
+        f"{_short(request, best['method'])} scores best ({title} {text}){chance}. "
+        f"No other {_noun(request)} beats {front} in both score and memory."
     )
+
+
+def _noun(request: Request) -> str:
+    return "setting" if request.sweeps else "method"
+
+
+def _better_than_guessing(measure: Measure, score: float, task: str) -> bool:
+    """Whether a score is above what guessing comes to, or above the lowest there is where that depends on the data."""
+    if not measure.higher_is_better:
+        return True
+    known = metric_named(measure.metric, task)
+    floor = known.range[0] if known.chance is None else known.chance
+    return metric_text(measure.metric, max(score, floor)) != metric_text(measure.metric, floor)
 
 
 def _figure(request: Request, table: pd.DataFrame, measure: Measure | None) -> Markup | None:

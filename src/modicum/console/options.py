@@ -63,6 +63,12 @@ Memory = Annotated[
     str | None, typer.Option(help="Memory that training may use, for instance 8GB; with --batch-size auto.")
 ]
 Classes = Annotated[str | None, typer.Option(help="Class names in order, separated by commas.")]
+Positive = Annotated[
+    str | None,
+    typer.Option(
+        help="Which of two classes is the positive one; by default the one that does not deny (no, normal, 0)."
+    ),
+]
 Crop = Annotated[str | None, typer.Option(help="fundus: crop to the fundus disc first.")]
 Leaks = Annotated[
     str | None, typer.Option(help="Images that leak between splits: error, drop or allow; error by default.")
@@ -91,6 +97,7 @@ _SETTINGS = (
     "seed",
     "device",
     "augment",
+    "positive",
 )
 _COLUMN_OPTIONS = {role: "split_column" if role == "split" else role for role in ROLES}
 """Parameters that name the column of each role; ``--split`` is a split to evaluate."""

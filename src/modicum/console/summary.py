@@ -6,8 +6,12 @@ from typing import Any
 
 from modicum.engine.inference.evaluation import headline
 from modicum.engine.run_folder import RunFolder, memory_kind, read_json
+from modicum.tasks.metric import no_better_than_baselines
 from modicum.tasks.metric_tables import metric_named
 from modicum.wording import count_of
+
+_MOST_DOMAINS = 12
+"""Of which a line each is printed; the report and ``metrics.json`` have all."""
 
 
 def run_summary(path: Path) -> list[str]:
@@ -43,4 +47,12 @@ def evaluation_summary(content: Mapping[str, Any], task: str, first: str | None 
     unit = count_of(content["images"], "image")
     if content["patients"] is not None:
         unit += f" of {count_of(content['patients'], 'patient')}"
-    return [f"{', '.join(headline(content, name) for name in names)}; {unit}"]
+    values = {name: entry.get("value") for name, entry in found.items()}
+    known = [metric_named(name, task) for name in found if "/" not in name]
+    worse = no_better_than_baselines(known, values)
+    of_domains = [
+        f"domain {domain}: {', '.join(headline(part, name) for name in names)}; {count_of(part['images'], 'image')}"
+        for domain, part in content.get("domains", {}).items()
+    ]
+    whole = f"{', '.join(headline(content, name) for name in names)}; {unit}"
+    return [whole, *of_domains[:_MOST_DOMAINS], *(f"note: {one}" for one in worse)]

@@ -19,8 +19,9 @@ from modicum.engine.devices import be_deterministic, chosen_device, memory_error
 from modicum.engine.early_checks import check_recipe, check_rows
 from modicum.engine.environment import environment
 from modicum.engine.frozen_backbone import weights_origin
-from modicum.engine.inference.calibration import calibrated_task, check_calibration
+from modicum.engine.inference.calibration import Scored, calibrated_task, check_calibration
 from modicum.engine.inference.evaluation import evaluate_rows
+from modicum.engine.inference.fields_of_view import found_as_given
 from modicum.engine.inputs.auxiliary_images import with_auxiliary_images
 from modicum.engine.inputs.data_changes import AUXILIARY, check_same_data
 from modicum.engine.inputs.preparation import PreparedData, pixel_statistics, prepare, task_for
@@ -208,11 +209,11 @@ def finish_run(
         began: when the run began, by the monotonic clock.
     """
     prepared, device = inputs.prepared, inputs.device
-    task = calibrated_task(task, method, recipe, prepared, device, stages.learned)
+    task, of_val = calibrated_task(task, method, recipe, prepared, device, stages.learned)
     weights_digest = save_tensors(folder.weights, learned_of(method))
-    write_model(recipe, folder, task, method, frozen, weights_digest)
+    write_model(recipe, folder, task, method, frozen, weights_digest, found_as_given(prepared, task))
     content = _describe(recipe, folder, task, method, stages, inputs)
-    content["evaluations"] = _evaluate(recipe, folder, task, method, prepared, device, stages.learned)
+    content["evaluations"] = _evaluate(recipe, folder, task, method, prepared, device, stages.learned, of_val)
     content["time"]["fit_seconds"] = time.monotonic() - began
     write_json(folder.metrics, content)
     folder.set_status("finished")
@@ -244,12 +245,20 @@ def _write_artefacts(folder: RunFolder, texts: Mapping[str, str]) -> None:
 
 
 def write_model(
-    recipe: Recipe, folder: RunFolder, task: Task, method: Method, frozen: str | None, weights: str | None
+    recipe: Recipe,
+    folder: RunFolder,
+    task: Task,
+    method: Method,
+    frozen: str | None,
+    weights: str | None,
+    fields: Mapping[str, Any] | None = None,
 ) -> None:
     digests = {"frozen_backbone_sha256": frozen, "weights_sha256": weights}
     content: dict[str, Any] = {"schema": 1, "task": task.to_dict(), **digests}
     if frozen is not None and (origin := weights_origin(recipe.backbone, folder)) is not None:
         content["frozen_backbone"] = origin
+    if fields is not None:
+        content["field_of_view"] = fields
     if (backbone := backbone_in(method.predictor())) is not None:
         # One that is made anew has timm's, whatever its weights were trained with.
         content["normalisation"] = backbone.normalisation
@@ -315,6 +324,7 @@ def _evaluate(
     prepared: PreparedData,
     device: torch.device,
     learned: Learned | None,
+    of_val: Scored | None,
 ) -> dict[str, Any]:
     if not task.evaluated:
         return {}
@@ -338,5 +348,6 @@ def _evaluate(
                 learned,
                 method.tile(),
                 decide_fn(method, prepared.manifest),
+                of_val if split == "val" else None,
             )
     return found

@@ -8,10 +8,11 @@ from markupsafe import Markup
 
 from modicum.atomic_files import write_text
 from modicum.errors import InputError
+from modicum.report.by_domain import domain_blocks
 from modicum.report.files import SET_TITLES, Evaluation, RunFiles, number, read_run
 from modicum.report.overview import cautions, hero, subtitle, tiles, versions
 from modicum.report.pictures import cards_of, split_cards
-from modicum.report.sections import TaskSections
+from modicum.report.sections import Block, TaskSections
 from modicum.report.sections_by_task import sections_of
 from modicum.report.words import count, plural
 
@@ -76,6 +77,7 @@ def _page(run: RunFiles) -> dict[str, Any]:
     training = [*training_blocks(run), *policy_blocks(run)]
     dense_templates = ("losses.html.j2", "policies.html.j2")
     dense = sections.galleries is not None or any(block.template in dense_templates for block in training)
+    dense = dense or any(evaluation.info.get("domains") for evaluation in run.evaluations)
     return {
         "css": _css("report.css"),
         "own_css": _css("dense.css") if dense else "",
@@ -115,13 +117,23 @@ def _panel(run: RunFiles, sections: TaskSections, evaluation: Evaluation, index:
         "size": ", ".join(size),
         "note": _resampling(evaluation) if sections.galleries is None or _has_intervals(evaluation) else "",
         "seen": _seen(evaluation),
-        "blocks": sections.blocks(run, evaluation, f"e{index}"),
+        "blocks": [
+            *(blocks := sections.blocks(run, evaluation, f"e{index}")),
+            *_of_domains(run, evaluation, blocks),
+        ],
         "map": ", ".join(sorted({str(entry["map"]) for entry in evaluation.examples if entry.get("map")})),
         "mistakes": mistakes,
         "correct": correct,
         "galleries": galleries,
         "predicted": evaluation.predictions is not None,
     }
+
+
+def _of_domains(run: RunFiles, evaluation: Evaluation, blocks: list[Block]) -> list[Block]:
+    """The table of domains, where the task has none of its own."""
+    found = domain_blocks(evaluation, run.task_name)
+    own = {block.title for block in blocks}
+    return [block for block in found if block.title not in own]
 
 
 def _seen(evaluation: Evaluation) -> str:

@@ -8,6 +8,7 @@ from modicum.report.classification_words import about, cautions, counts, headlin
 from modicum.report.classified import Classified, classified
 from modicum.report.figures import inline_svg, small_curve
 from modicum.report.files import Evaluation, RunFiles, number
+from modicum.report.operating_points import points_text, thresholds_of_findings
 from modicum.report.sections import Block, TaskSections, score_block, whisker
 from modicum.report.severity import severity_block
 from modicum.report.words import interval, metric_title, percent, score
@@ -33,10 +34,10 @@ def blocks(run: RunFiles, evaluation: Evaluation, prefix: str) -> list[Block]:
         cards.append(severity_block(run, scored, prefix))
     beside = not scored.several and len(scored.classes) <= _SEVERAL
     if not scored.several:
-        cards += _confusion_blocks(scored)
+        cards += _confusion_blocks(run, scored)
     cards += score_block(evaluation, "half" if beside else "full")
     if run.kind != "binary" and scored.severity is None:
-        cards.append(_class_block(scored, evaluation, bands))
+        cards.append(_class_block(run, scored, evaluation, bands))
     return cards
 
 
@@ -147,7 +148,7 @@ def _calibration_block(scored: Classified, evaluation: Evaluation, prefix: str) 
     return Block("figure.html.j2", "Calibration", {"svg": svg, "legend": legend, "metric": note}, "third")
 
 
-def _confusion_blocks(scored: Classified) -> list[Block]:
+def _confusion_blocks(run: RunFiles, scored: Classified) -> list[Block]:
     from modicum.tasks.classification.curves import confusion_matrix
 
     size = len(scored.classes)
@@ -178,13 +179,14 @@ def _confusion_blocks(scored: Classified) -> list[Block]:
         "matrix": size <= _LARGEST_MATRIX,
         # Names that are too long for the row labels are listed above the table instead.
         "numbered": max(len(name) for name in scored.classes) > (3 if size > 3 else 12),
+        "rule": points_text(run) if scored.severity is None else "",
     }
     title = "What was taken for what"
     return [Block("confusion.html.j2", title, values, "half" if size <= _SEVERAL else "full")]
 
 
 def _class_block(
-    scored: Classified, evaluation: Evaluation, bands: dict[int, tuple[Any, Any] | None]
+    run: RunFiles, scored: Classified, evaluation: Evaluation, bands: dict[int, tuple[Any, Any] | None]
 ) -> Block:
     lows = [
         number(evaluation.metrics.get(f"auroc/{name}", {}).get(end))
@@ -192,10 +194,10 @@ def _class_block(
         for end in ("value", "low")
     ]
     start = 0.5 if all(low is None or low >= 0.5 for low in lows) else 0.0
-    rows = []
+    rows, thresholds = [], thresholds_of_findings(run)
     for index, name in enumerate(scored.classes):
         scores, positive, _ = scored.one(index)
-        says = scores >= 0.5 if scored.several else scored.predicted == index
+        says = scores >= thresholds[index] if scored.several else scored.predicted == index
         auroc = evaluation.metrics.get(f"auroc/{name}", {})
         precision = evaluation.metrics.get(f"average_precision/{name}", {})
         pair = bands[index]
@@ -219,7 +221,7 @@ def _class_block(
                 "prevalence": percent(100 * float(positive.mean()) if len(positive) else None),
             }
         )
-    note = "At a probability of one half or more." if scored.several else "As the most probable class."
+    note = points_text(run) if scored.several else "As the most probable class."
     title = "Finding by finding" if scored.several else "Class by class"
     return Block("classes.html.j2", title, {"rows": rows, "start": f"{start:g}", "note": note})
 

@@ -8,9 +8,10 @@ import numpy as np
 from modicum.report.classified import classified
 from modicum.report.figures import hundred
 from modicum.report.files import Evaluation, RunFiles, as_mapping, number
+from modicum.report.operating_points import chosen_on_validation as points_chosen
 from modicum.report.sections import Headline
 from modicum.report.severity import chosen_on_validation
-from modicum.report.words import of_hundred, plural, score, sensitivity_at, sentence_list
+from modicum.report.words import of_hundred, plural, score, sentence_list
 
 FEW = 50
 """Below this many images of a class, its intervals are too wide to rely on."""
@@ -44,12 +45,14 @@ def headline(run: RunFiles, evaluation: Evaluation) -> Headline:
 
 
 def _detection_headline(run: RunFiles, evaluation: Evaluation) -> Headline:
-    at = next((name for name in evaluation.metrics if sensitivity_at(name)), "")
-    sensitivity = evaluation.metrics.get(at, {})
-    value, alarms = number(sensitivity.get("value")), 100 - float(sensitivity_at(at) or 95)
-    if value is None:
+    sensitivity, specificity = (
+        _over_findings(run, evaluation, name) for name in ("sensitivity", "specificity")
+    )
+    value, left_alone = number(sensitivity.get("value")), number(specificity.get("value"))
+    if value is None or left_alone is None:
         return Headline("")
-    hits, rate = of_hundred(value), f"{alarms:g}"
+    alarms = {key: None if (v := number(specificity.get(key))) is None else 1 - v for key in ("low", "high")}
+    hits, rate = of_hundred(value), of_hundred(1 - left_alone)
     single = run.kind == "binary" and len(run.classes) == 2
     scored = classified(run, evaluation)
     if single and scored is not None:
@@ -62,23 +65,34 @@ def _detection_headline(run: RunFiles, evaluation: Evaluation) -> Headline:
     what = class_words(run, run.classes[1]) if single else "a finding"
     who = "" if single else f"Averaged over {len(run.classes)} findings: of"
     sentence = (
-        f"{who or 'Of'} 100 images with {what} it found about {hits}{_between(sensitivity)} "
-        f"at a false-alarm rate of {rate} in 100."
+        f"{who or 'Of'} 100 images with {what} it found about {hits}{_between(sensitivity)}; "
+        f"of 100 without, it took about {rate}"
+        f"{_between({'low': alarms['high'], 'high': alarms['low']})} for one."
     )
     if not single:
         sentence += _best_and_worst(run, evaluation)
-    hits_label, alarm_label = f"{hits} found", f"{rate} false {'alarm' if rate == '1' else 'alarms'}"
+    hits_label, alarm_label = f"{hits} found", plural(rate, "false alarm")
     pictures = [
         (
             hundred([("good", hits)], f"Of 100 images with {what}: {hits_label}"),
             [("", f"of 100 images with {what}"), ("good", hits_label), ("rest", f"{100 - hits} missed")],
         ),
         (
-            hundred([("bad", round(alarms))], f"Of 100 images without: {alarm_label}"),
+            hundred([("bad", rate)], f"Of 100 images without: {alarm_label}"),
             [("", "of 100 images without"), ("bad", alarm_label), ("rest", "the others left alone")],
         ),
     ]
-    return Headline(sentence, pictures, f"sensitivity at {sensitivity_at(at)} % specificity")
+    how = " at the threshold chosen on validation" if points_chosen(run) else ""
+    return Headline(sentence, pictures, f"sensitivity and specificity of its decisions{how}")
+
+
+def _over_findings(run: RunFiles, evaluation: Evaluation, metric: str) -> Mapping[str, Any]:
+    """A metric of decisions; of findings in an older run, the mean over the single ones, without an interval."""
+    if metric in evaluation.metrics:
+        return evaluation.metrics[metric]
+    each = [number(evaluation.metrics.get(f"{metric}/{name}", {}).get("value")) for name in run.classes]
+    defined = [value for value in each if value is not None]
+    return {"value": sum(defined) / len(defined)} if defined else {}
 
 
 def _named_rightly(run: RunFiles, evaluation: Evaluation) -> Headline:
@@ -154,6 +168,11 @@ def cautions(run: RunFiles, evaluation: Evaluation) -> list[str]:
     if evaluation.name == "val" and chosen_on_validation(run):
         sentences.append(
             "The scores at which grades begin were chosen on these images, so the grades are optimistic."
+        )
+    if evaluation.name == "val" and points_chosen(run):
+        sentences.append(
+            "Operating points and temperature were chosen on these images, so what was decided, and the calibration, "
+            "look better than they are."
         )
     return sentences
 

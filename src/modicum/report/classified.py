@@ -73,7 +73,10 @@ class Classified:
 
 
 def classified(run: RunFiles, evaluation: Evaluation) -> Classified | None:
-    """Reads the predictions; None if they are missing or do not fit the classes. Rows without truth are left out."""
+    """Reads the predictions; None if they are missing or do not fit the classes. Rows without truth are left out.
+
+    What was predicted is what the table says, so that no figure can decide by another rule than the predictions did.
+    """
     table, classes = evaluation.predictions, run.classes
     if table is None or not classes:
         return None
@@ -88,16 +91,20 @@ def classified(run: RunFiles, evaluation: Evaluation) -> Classified | None:
             return None
         columns = [pd.to_numeric(table[f"truth_{name}"], errors="coerce") for name in classes]
         truth = np.stack([column.to_numpy(dtype=float) for column in columns], axis=1)
+        predicted = probabilities.argmax(1)
     else:
         if "truth" not in table:
             return None
         known, truth = _numbers(table["truth"], classes)
         usable &= known
+        predicted = probabilities.argmax(1)
+        if "prediction" in table:
+            said, predicted = _numbers(table["prediction"], classes)
+            usable &= said
     if not usable.any():
         return None
     patients = _patients(table, evaluation, usable)
-    kept = probabilities[usable]
-    return Classified(classes, run.kind, truth[usable], kept, patients, kept.argmax(1))
+    return Classified(classes, run.kind, truth[usable], probabilities[usable], patients, predicted[usable])
 
 
 def of_severity(run: RunFiles) -> bool:

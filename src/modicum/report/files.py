@@ -118,10 +118,18 @@ class RunFiles:
 
     @property
     def main(self) -> Evaluation | None:
-        """The evaluation in the headline: the test set, otherwise other unseen data, otherwise the validation set."""
+        """The evaluation in the headline: the test set, otherwise the newest of other unseen data, otherwise the
+        validation set.
+        """
         scored = [evaluation for evaluation in self.evaluations if evaluation.metrics]
         order = {"test": 0, "val": 2, "train": 3}
-        return min(scored, key=lambda e: order.get(e.name, 3 if e.seen else 1), default=None)
+        # ``modicum evaluate`` puts the newest last; a folder that is not listed came from somewhere else.
+        when = {name: number for number, name in enumerate(as_mapping(self.metrics.get("evaluations")))}
+        return min(
+            scored,
+            key=lambda e: (order.get(e.name, 3 if e.seen else 1), -when.get(e.name, -1)),
+            default=None,
+        )
 
 
 def read_run(folder: Path) -> RunFiles:

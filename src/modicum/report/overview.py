@@ -20,6 +20,7 @@ from modicum.report.words import (
     plural,
     short_count,
 )
+from modicum.tasks.metric import no_better_than_baselines
 from modicum.tasks.metric_tables import metric_named
 
 _SMALL_ERRORS = 0.5
@@ -144,6 +145,10 @@ def cautions(run: RunFiles, sections: TaskSections) -> list[str]:
                 "The interval of the main score has no width. That is no certainty: these images are too few, "
                 "or too easy, for resampling to show what others would bring."
             )
+        values = {name: number(entry.get("value")) for name, entry in main.metrics.items()}
+        known = [metric_named(name, run.task_name) for name in main.metrics if "/" not in name]
+        worse = no_better_than_baselines(known, values)
+        sentences += [f"{one[:1].upper()}{one[1:]}." for one in worse]
         sentences += sections.cautions(run, main)
     if run.damaged:
         sentences.append(f"Could not be read and is left out: {', '.join(sorted(set(run.damaged)))}.")

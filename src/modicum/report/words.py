@@ -72,13 +72,6 @@ def _digits(name: str, value: float) -> str:
     return f"{value:.{metric_named(name).decimals}f}".replace("-", "−")
 
 
-def sensitivity_at(name: str) -> str | None:
-    """The percent in ``sensitivity_at_95_specificity``, otherwise None."""
-    if name.startswith("sensitivity_at_") and name.endswith("_specificity"):
-        return name.removeprefix("sensitivity_at_").removesuffix("_specificity")
-    return None
-
-
 def score(value: Any) -> str:
     """Formats a score with three decimals, or a dash if it is not a number."""
     numeric = number(value)

@@ -250,6 +250,11 @@ class Task(ABC):
         """What :meth:`calibrated` is to choose on validation predictions, in a word or two; empty for nothing."""
         return ""
 
+    @property
+    def needs_calibration(self) -> bool:
+        """Whether there must be validation images for that; else what is not chosen keeps its default."""
+        return bool(self.calibrates)
+
     def calibrated(self, scores: Scores) -> "Task":
         """The task with settings chosen on the validation predictions, such as thresholds. Called once, after training.
 
@@ -293,6 +298,8 @@ class DenseTask(Task):
 
     needs_labels: ClassVar[bool] = False
     output_kind: ClassVar[Literal["label_map", "image"]]
+    region_column: ClassVar[str | None] = None
+    """The auxiliary image that says where pixels count: nothing is learned outside, and nothing is predicted there."""
     padding_value: ClassVar[float] = 0.0
     """The output for pixels outside the network's input (``resize="crop"``)."""
     target_image: ClassVar[str | None] = None

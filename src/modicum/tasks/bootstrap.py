@@ -9,6 +9,9 @@ implementation that could disagree.
 Two images of one patient are not independent. Where patients are known, patients are drawn (with
 all their images), and the width of the interval reflects the number of patients.
 
+A resample on which a metric is not defined is left out, and the estimate says how many were. Below :data:`FEWEST`
+patients of a kind that the metric needs there is no interval: those resamples that happen to hold some say little.
+
 Percentile intervals have two limits. A metric at its bound (AUROC 1 on 20 images)
 gets an interval of no width: no resample can be worse than the data. A metric that sums absolute gaps, such as
 the calibration error, grows with noise; resamples are noisier than the data, so its interval lies too high.
@@ -23,7 +26,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from scipy import sparse
 
 from modicum.errors import InputError
@@ -31,6 +34,12 @@ from modicum.progress import Bar, bar
 
 Sums = Float[np.ndarray, "sums resamples"]
 Values = dict[str, Float[np.ndarray, "resamples"]]
+
+FEWEST = 5
+"""Patients (images, where patients are not known) with a condition, and as many without it, below which a metric that
+needs both gets no interval: with 4, 2 % of the resamples hold none of them, with 1, 37 %."""
+FEWEST_ALIKE = 10
+"""Patients below which an interval without width is none."""
 
 # 32 resamples a block: the weights of 10,000 images (2.5 MB) stay in the processor's cache.
 _BLOCK = 32
@@ -78,11 +87,14 @@ class Statistic:
         terms: sparse ``[sums, images]``: what each image adds to each sum.
         finish: from sums ``[sums, resamples]`` to metrics by name, each ``[resamples]``, NaN where undefined.
         reasons: by metric name, why it is undefined where it is.
+        needs: by metric name, groups of images ``[groups, images]`` of each of which it needs some, such as those with
+            and those without a finding; metrics that are defined on any images are not there.
     """
 
     terms: sparse.csr_array
     finish: Callable[[Sums], Values]
     reasons: Mapping[str, str] = field(default_factory=dict)
+    needs: Mapping[str, Bool[np.ndarray, "groups images"]] = field(default_factory=dict)
 
     def values(self, weights: Float[np.ndarray, "images resamples"]) -> Values:
         """The metrics for each column of ``weights``; a weight of 2 is the image counted twice."""
@@ -97,7 +109,10 @@ class Statistic:
             return {new: values[old] for old, new in names.items()}
 
         return replace(
-            self, finish=finish, reasons={names[k]: v for k, v in self.reasons.items() if k in names}
+            self,
+            finish=finish,
+            reasons={names[k]: v for k, v in self.reasons.items() if k in names},
+            needs={names[k]: v for k, v in self.needs.items() if k in names},
         )
 
 
@@ -177,10 +192,29 @@ def bootstrap(
             for name, values in _means(by_unit, counts, defined).items():
                 drawn[name].append(values)
             progress.advance(counts.shape[1])
+    few = _too_few(statistics, unit, defined)
     return {
-        name: _estimate(value, np.concatenate(drawn[name]), confidence, reasons.get(name, ""))
+        name: _estimate(
+            value, np.concatenate(drawn[name]), units, confidence, reasons.get(name, ""), few.get(name)
+        )
         for name, value in point.items()
     }
+
+
+def _too_few(
+    statistics: Sequence[Statistic], unit: Int[np.ndarray, "images"], defined: Mapping[str, Sequence[str]]
+) -> dict[str, int]:
+    """For each metric that rests on fewer than :data:`FEWEST` patients of a kind, how many; of a mean, the least."""
+    few: dict[str, int] = {}
+    for statistic in statistics:
+        for name, groups in statistic.needs.items():
+            least = min(len(np.unique(unit[group])) for group in groups)
+            if 0 < least < FEWEST:
+                few[name] = least
+    for mean, members in defined.items():
+        if of_members := [few[member] for member in members if member in few]:
+            few[mean] = min(of_members)
+    return few
 
 
 def group_numbers(groups: Sequence[object] | np.ndarray | None, images: int) -> Int[np.ndarray, "images"]:
@@ -233,14 +267,33 @@ def _means(
 
 
 def _estimate(
-    value: float, drawn: Float[np.ndarray, "resamples"], confidence: float, reason: str
+    value: float,
+    drawn: Float[np.ndarray, "resamples"],
+    units: int,
+    confidence: float,
+    reason: str,
+    few: int | None,
 ) -> Estimate:
     usable = drawn[~np.isnan(drawn)]
     undefined = len(drawn) - len(usable)
     if math.isnan(value) or not len(usable):
         return Estimate(value, undefined=undefined, reason=reason)
+    if few is not None:
+        said = f"no interval: it rests on {few} of a kind, {FEWEST} patients (or images) are the fewest"
+        return Estimate(value, undefined=undefined, reason=_joined(reason, said))
     low, high = np.quantile(usable, [(1 - confidence) / 2, (1 + confidence) / 2])
+    if low == high and units < FEWEST_ALIKE:
+        said = f"no interval: {units} patients (or images) that all say the same cannot show how it varies"
+        return Estimate(value, undefined=undefined, reason=_joined(reason, said))
+    if undefined:
+        reason = _joined(
+            reason, f"interval of the {len(usable):,} of {len(drawn):,} resamples where it is defined"
+        )
     return Estimate(value, float(low), float(high), undefined, reason)
+
+
+def _joined(*reasons: str) -> str:
+    return "; ".join(reason for reason in reasons if reason)
 
 
 def _reasons(

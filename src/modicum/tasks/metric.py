@@ -27,6 +27,7 @@ class Metric:
         range: the lowest and the highest possible value.
         unit: after the value, for instance ``dB``; empty for shares, and where it differs from data set to data set.
         decimals: number of decimals to show.
+        baseline: name of the metric that says what this one comes to without looking at the images; empty for none.
         chance: what guessing comes to on any data; None where that depends on the data.
         per_class: whether each of several classes has its own, ``<name>/<class>``.
         per_image: whether each image has its own, in a column of the predictions' table, and the metric is their mean.
@@ -42,6 +43,7 @@ class Metric:
     range: tuple[float, float] = (0.0, 1.0)
     unit: str = ""
     decimals: int = 3
+    baseline: str = ""
     chance: float | None = None
     per_class: bool = False
     per_image: bool = False
@@ -89,6 +91,24 @@ class Metric:
         above = class_name.removeprefix(">=")
         whose = f"“{class_name}”" if above == class_name else f"“{above}” or more"
         return replace(self, name=f"{self.name}/{class_name}", title=f"{self.title} of {whose}")
+
+
+def no_better_than_baselines(metrics: Iterable[Metric], values: Mapping[str, float | None]) -> list[str]:
+    """A sentence for each metric that is no better than its baseline on the same images.
+
+    Args:
+        metrics: which, higher is better in each.
+        values: of metrics by name. A baseline of 1, where all images are of one class, tells nothing.
+    """
+    sentences = []
+    for metric in metrics:
+        value, baseline = values.get(metric.name), values.get(metric.baseline)
+        if value is not None and baseline is not None and value <= baseline < 1:
+            sentences.append(
+                f"{metric.title.lower()} {value:.3f} is {'below' if value < baseline else 'no better than'} the "
+                f"{baseline:.3f} of saying the most common class for every image"
+            )
+    return sentences
 
 
 LOSS = Metric(

@@ -40,6 +40,10 @@ class Scores(ABC):
     def table(self) -> pd.DataFrame:
         """One row per scored image: truth, prediction, and probabilities."""
 
+    def of_rows(self, rows: np.ndarray) -> "Scores | None":
+        """The scores of some of the rows alone; None for scores that cannot be taken apart."""
+        return None
+
 
 class DenseScores(Scores):
     """Scores of predictions that are images; also accepts one image at a time, at its original size."""

@@ -170,9 +170,12 @@ def check_labels(manifest: Manifest, classes: Sequence[str]) -> None:
     wrong = labels.notna() & ~labels.isin(list(map(str, classes)))
     for row in np.flatnonzero(wrong)[:1]:
         label = labels.iloc[row]
+        more = int((labels == label).sum()) - 1
         raise InputError(
-            f"{manifest.describe_row(int(row))}: label '{label}' is not in {name_classes(list(classes))}",
-            f"fix the row or pass --classes {','.join([*map(str, classes), label])}",
+            f"{manifest.describe_row(int(row))}: label '{label}' is not in {name_classes(list(classes))}"
+            + (f" (nor in {count_of(more, 'other row')})" if more else ""),
+            "fix the row, leave its label blank (it is then left out), or train with "
+            f"--classes {','.join([*map(str, classes), label])}",
         )
 
 

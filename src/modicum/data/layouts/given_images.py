@@ -22,6 +22,8 @@ from modicum.errors import InputError
 
 FACTS = ("patient", "eye", "domain")
 """What predictions that are decided over a set of images go by."""
+FIELD = "fov"
+"""Of pictures: the file of the field of view, an :class:`ImageRef`, or None."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ def given_images(sources: Sequence[str | Path], reading: GivenReading = GivenRea
             tables += _files_read(path, manifest)
             named_files += _named_files(manifest)
             notes += manifest.notes
-            facts.append(_facts(len(manifest), manifest.table))
+            facts.append(_facts(len(manifest), manifest.table).assign(**{FIELD: fields_given(manifest)}))
             continue
         ref = ImageRef.parse(str(item), None)
         if not ref.path.exists():
@@ -191,11 +193,19 @@ def _named_files(manifest: Manifest) -> list[Path]:
 
 
 def _facts(count: int, table: pd.DataFrame | None = None) -> pd.DataFrame:
-    facts = pd.DataFrame(index=range(count), columns=list(FACTS), dtype=object)
+    facts = pd.DataFrame(index=range(count), columns=[*FACTS, FIELD], dtype=object)
+    facts[FIELD] = pd.Series([None] * count, dtype=object)
     for name in FACTS:
         if table is not None and name in table:
             facts[name] = table[name].to_numpy(dtype=object)
     return facts
+
+
+def fields_given(manifest: Manifest) -> pd.Series:
+    """The file of each image's field of view, where the table names one; else None."""
+    texts = manifest.table[FIELD] if FIELD in manifest.table else [None] * len(manifest)
+    files = [ImageRef.parse(text, manifest.root) if isinstance(text, str) else None for text in texts]
+    return pd.Series(files, dtype=object)
 
 
 def _is_data_set(path: Path) -> bool:

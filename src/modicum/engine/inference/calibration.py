@@ -1,5 +1,8 @@
 """Calibrates a task, such as its thresholds, on validation predictions of the selected weights; never on test images."""
 
+from collections.abc import Mapping
+
+import numpy as np
 import torch
 
 from modicum.engine.inference.evaluation import score_stored
@@ -11,6 +14,10 @@ from modicum.errors import InputError
 from modicum.methods import Method, TrainStage
 from modicum.progress import say
 from modicum.tasks import Task
+from modicum.tasks.base import Scores
+
+Scored = tuple[Scores, Mapping[str, np.ndarray]]
+"""Scores of rows, and further columns of their table."""
 
 
 def check_calibration(task: Task, prepared: PreparedData) -> None:
@@ -20,7 +27,7 @@ def check_calibration(task: Task, prepared: PreparedData) -> None:
 
 def check_calibrated_rows(task: Task, count: int) -> None:
     """The same for a number of validation images."""
-    if task.calibrates and not count:
+    if task.needs_calibration and not count:
         raise InputError(
             f"no image is in split 'val', and {task.calibrates} are to be chosen on validation images",
             "give some rows the split val, or raise the second of data.fractions (train, val, test)",
@@ -34,10 +41,11 @@ def calibrated_task(
     prepared: PreparedData,
     device: torch.device,
     learned: tuple[TrainStage, StageData] | None,
-) -> Task:
+) -> tuple[Task, Scored | None]:
     """Calibrates the task on the predictions of the selected weights for the validation rows.
 
-    Says what was chosen. A task that chooses nothing comes back as it is, and nothing is predicted.
+    Says what was chosen. A task that chooses nothing comes back as it is, and nothing is predicted; so does one whose
+    settings have a default, where there are no validation rows.
 
     Args:
         task: the trained task.
@@ -46,11 +54,17 @@ def calibrated_task(
         prepared: the run's data, of which the rows in ``val`` are read.
         device: where to compute.
         learned: see :func:`~modicum.engine.inference.evaluation.evaluate_rows`.
+
+    Returns:
+        The task, and the scores of the validation rows as it reads them, where they were predicted.
     """
-    if not task.calibrates:
-        return task
     rows = prepared.rows("val")
-    scores, _ = score_stored(
+    if not task.calibrates:
+        return task, None
+    if not len(rows):
+        say(f"no validation images: {task.calibrates} stay as they are by default")
+        return task, None
+    scores, further = score_stored(
         method.predictor(),
         task,
         recipe,
@@ -67,4 +81,6 @@ def calibrated_task(
     for note in chosen.notes:
         if note not in task.notes:
             say(note)
-    return chosen
+    read = chosen.scores()
+    read.merge([scores])
+    return chosen, (read, further)

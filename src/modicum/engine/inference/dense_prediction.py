@@ -16,6 +16,7 @@ from modicum.data.placement import placed
 from modicum.data.prepared import StoreSettings, expand, read_prepared
 from modicum.data.readers import read_image
 from modicum.engine.devices import autocast
+from modicum.engine.inference.fields_of_view import FieldsOfView
 from modicum.engine.inference.predictor_calls import predictor_outputs
 from modicum.engine.inputs.batches import to_unit_range
 from modicum.engine.inputs.decoding import Name, read_ahead
@@ -65,6 +66,7 @@ class DensePredictor:
         native: predict at the size of each file, independent of the size in training.
         seed: the run's seed, for stochastic predictors.
         adjacent: finds the adjacent slices of an image.
+        regions: where images may be predicted; None for everywhere.
         tell: called with the progress of an image that is predicted in tiles, in words.
     """
 
@@ -79,6 +81,7 @@ class DensePredictor:
     native: bool = False
     seed: int = 0
     adjacent: AdjacentSlices = field(default_factory=AdjacentSlices, compare=False, repr=False)
+    regions: FieldsOfView | None = field(default=None, compare=False, repr=False)
     tell: Callable[[str], None] = field(default=_silent, compare=False, repr=False)
 
     @torch.no_grad()
@@ -88,16 +91,30 @@ class DensePredictor:
         batch_size = 1 if self.native or self.tile is not None else self.batch_size
         for part in read_ahead(items, self._read, batch_size):
             good = [item for _, item in part if not isinstance(item, BrokenImageError)]
-            outputs = iter(self._outputs([one[1] for one in good], [one[3] for one in good]) if good else [])
+            outputs = iter(
+                self._outputs([one[1] for one in good], [str(one[3]) for one in good]) if good else []
+            )
             for name, item in part:
                 if isinstance(item, BrokenImageError):
                     yield Predicted(name, None, None, item)
                     continue
-                image, _, settings, _ = item
-                output = next(outputs)
-                yield Predicted(
-                    name, image, placed(image, settings).restored(output, self.task.padding_value)
-                )
+                image, _, settings, ref = item
+                activated = placed(image, settings).restored(next(outputs), self.task.padding_value)
+                try:
+                    yield Predicted(name, image, self._inside(ref, image, activated))
+                except BrokenImageError as error:
+                    yield Predicted(name, None, None, error)
+
+    def _inside(
+        self, ref: ImageRef, image: MedicalImage, activated: Float32[np.ndarray, "channels height width"]
+    ) -> Float32[np.ndarray, "channels height width"]:
+        """A prediction with nothing outside the image's field of view, if it has one."""
+        if self.regions is None:
+            return activated
+        inside = self.regions.inside(ref, image, (activated.shape[1], activated.shape[2]))
+        if inside is None:
+            return activated
+        return np.where(inside, activated, np.float32(self.task.padding_value))
 
     def network_input(self, ref: ImageRef) -> Float32[torch.Tensor, "1 image_channels height width"]:
         """An image (with its neighbours) as the network gets it, not yet on its device.
@@ -107,7 +124,7 @@ class DensePredictor:
         """
         return self._batch([self._read(ref)[1]])
 
-    def _read(self, ref: ImageRef) -> tuple[MedicalImage, np.ndarray, StoreSettings, str]:
+    def _read(self, ref: ImageRef) -> tuple[MedicalImage, np.ndarray, StoreSettings, ImageRef]:
         settings = replace(self.settings, channels=self.task.channels_alone)
         if self.native:
             size = read_image(
@@ -125,7 +142,7 @@ class DensePredictor:
                 record if at == own else read_prepared(one, settings)[1] for at, one in enumerate(around)
             ]
             record = np.concatenate(slices, axis=2)
-        return image, record, settings, str(ref)
+        return image, record, settings, ref
 
     def _batch(
         self, records: list[Shaped[np.ndarray, "height width stored_channels"]]

@@ -10,15 +10,17 @@ from typing import Any
 import numpy as np
 
 from modicum.data.layouts.asked_split import rows_of_split, splits_of
+from modicum.data.layouts.given_images import fields_given
 from modicum.data.manifest import SPLITS, Manifest
 from modicum.data.processes import usable_cores
 from modicum.engine.devices import chosen_device
 from modicum.engine.inference.evaluation import evaluate_rows
+from modicum.engine.inference.fields_of_view import FieldsOfView, fields_of_run
 from modicum.engine.inference.predict_run import check_predicts
 from modicum.engine.inference.seen_images import seen_before, seen_notes
 from modicum.engine.inputs.auxiliary_images import with_auxiliary_images
 from modicum.engine.inputs.preparation import PreparedData, read_manifest, store_settings, stored
-from modicum.engine.model import load_method
+from modicum.engine.model import finished_model, load_method
 from modicum.engine.recipe.new_recipe import plain_name
 from modicum.engine.recipe.settings import DataSettings, Recipe
 from modicum.engine.run_folder import STORES, RunFolder, read_table, write_json
@@ -56,7 +58,10 @@ def evaluate_run(
     check_predicts(folder, task)
     own = reading(recipe.data, data, settings.skip_broken, settings.reading)
     recipe = recipe.model_copy(update={"data": own})
-    manifest, split = rows_to_evaluate(read_manifest(recipe.data, recipe.task), settings.split)
+    everything = read_manifest(recipe.data, recipe.task)
+    for note in everything.notes:  # rows without a label that are left out, findings that are unknown, ...
+        say(note)
+    manifest, split = rows_to_evaluate(everything, settings.split)
     title = evaluation_name(settings.name, manifest.name, split)
     place = folder.evaluation(title) if settings.out is None else settings.out
     prepared = _prepared(
@@ -77,6 +82,7 @@ def evaluate_run(
             split,
             tile=method.tile(),
             decide=decide_fn(method, prepared.manifest),
+            regions=_regions(folder, task, prepared.manifest),
         )
         content |= seen_before(folder, prepared)
         write_json(place / "metrics.json", content)
@@ -115,12 +121,22 @@ def _stores(folder: RunFolder, out: Path | None) -> Path:
     return out.absolute().parent / STORES
 
 
+def _regions(folder: RunFolder, task: Task, manifest: Manifest) -> FieldsOfView | None:
+    """Where the images may be predicted: as ``predict`` does, so that scores are those of its files."""
+    if not isinstance(task, DenseTask):
+        return None
+    files = zip(manifest.refs(), fields_given(manifest), strict=True)
+    return fields_of_run(finished_model(folder), {ref: file for ref, file in files if file is not None})
+
+
 def _add_to_metrics(folder: RunFolder, title: str, content: Mapping[str, Any]) -> None:
     if not folder.metrics.is_file():
         raise InputError(f"run '{folder.name}' has no metrics yet", "finish it with --resume")
     overall = read_table(folder.metrics)
     evaluations = overall.get("evaluations")
-    overall["evaluations"] = {**(evaluations if isinstance(evaluations, dict) else {}), title: dict(content)}
+    others = dict(evaluations) if isinstance(evaluations, dict) else {}
+    others.pop(title, None)  # the newest is last: reports go by it
+    overall["evaluations"] = {**others, title: dict(content)}
     write_json(folder.metrics, overall)
 
 

@@ -1,6 +1,7 @@
 """Evaluates a trained network on a split and writes the results to the run folder."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from modicum.engine.devices import autocast
 from modicum.engine.inference.attribution import write_examples
 from modicum.engine.inference.dense_evaluation import score_dense, write_dense_examples
 from modicum.engine.inference.dense_prediction import DensePredictor, Size
+from modicum.engine.inference.fields_of_view import FieldsOfView
 from modicum.engine.inference.predictor_calls import draws_answers, predictor_outputs
 from modicum.engine.inputs.batches import StageData, Stored, loader
 from modicum.engine.inputs.preparation import store_settings
@@ -47,6 +49,8 @@ def evaluate_rows(
     learned: tuple[TrainStage, StageData] | None = None,
     tile: Size | None = None,
     decide: DecideFn | None = None,
+    scored: tuple[Scores, Mapping[str, np.ndarray]] | None = None,
+    regions: FieldsOfView | None = None,
 ) -> dict[str, Any]:
     """Predicts rows of a manifest and writes ``predictions.csv``, ``metrics.json`` and ``examples/``.
 
@@ -55,6 +59,8 @@ def evaluate_rows(
             what is in a feature store need not be computed again.
         tile: of larger images, see :meth:`~modicum.methods.Method.tile`.
         decide: computes predictions from the outputs of all rows together; None if each output is a prediction.
+        scored: the rows' scores and further columns, where they were predicted already.
+        regions: where images of a dense task may be predicted; None for everywhere.
 
     Returns:
         The content of ``metrics.json``.
@@ -63,17 +69,19 @@ def evaluate_rows(
     dense: DensePredictor | None = None
     further: Mapping[str, np.ndarray] = {}
     if isinstance(task, DenseTask):
-        dense = dense_predictor(network, task, recipe, device, tile)
+        dense = replace(dense_predictor(network, task, recipe, device, tile), regions=regions)
         scores: Scores = score_dense(dense, manifest, rows, title)
+    elif scored is not None:
+        scores, further = scored
     else:
         scores, further = score_stored(
             network, task, recipe, manifest, store, store_positions, rows, device, title, learned, decide
         )
-    scored = scores.rows()
-    patients = _groups(manifest, scored)
+    scored_rows = scores.rows()
+    patients = _groups(manifest, scored_rows)
     estimates = scores.estimates(patients, recipe.resamples, recipe.seed)
     table = scores.table()
-    table.insert(0, "image", manifest.table["image"].to_numpy()[scored])
+    table.insert(0, "image", manifest.table["image"].to_numpy()[scored_rows])
     if patients is not None:
         table.insert(1, "patient", patients)
     write_table(folder / "predictions.csv", table.assign(**further))
@@ -81,13 +89,15 @@ def evaluate_rows(
         "schema": 1,
         "data": data_name,
         "split": split,
-        "images": len(scored),
+        "images": len(scored_rows),
         "patients": None if patients is None else len(set(patients)),
         "resampling_unit": "image" if patients is None else "patient",
         "resamples": recipe.resamples,
         "confidence": CONFIDENCE,
         "metrics": {name: estimate.as_dict() for name, estimate in estimates.items()},
     }
+    if domains := _by_domain(scores, manifest, recipe):
+        content["domains"] = domains
     write_json(folder / "metrics.json", content)
     examples = task.examples(scores, count=8)
     if dense is not None:
@@ -177,6 +187,29 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
             table.to_parquet(file, index=False)
         else:
             safe_cells(table).to_csv(file, index=False, float_format="%.9g")
+
+
+def _by_domain(scores: Scores, manifest: Manifest, recipe: Recipe) -> dict[str, Any]:
+    """Scores of each domain on its own; empty where there are fewer than two."""
+    if "domain" not in manifest.table:
+        return {}
+    rows = scores.rows()
+    domains = manifest.table["domain"].iloc[rows].to_numpy(dtype=object)
+    known = sorted({str(domain) for domain in domains if not pd.isna(domain)})
+    found: dict[str, Any] = {}
+    for domain in known if len(known) > 1 else []:
+        inside = rows[domains.astype(str) == domain]
+        some = scores.of_rows(inside)
+        if some is None:
+            return {}
+        patients = _groups(manifest, inside)
+        estimates = some.estimates(patients, recipe.resamples, recipe.seed)
+        found[domain] = {
+            "images": len(inside),
+            "patients": None if patients is None else len(set(patients)),
+            "metrics": {name: estimate.as_dict() for name, estimate in estimates.items()},
+        }
+    return found
 
 
 def _groups(manifest: Manifest, rows: np.ndarray) -> list[str] | None:

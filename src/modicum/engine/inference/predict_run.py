@@ -5,15 +5,17 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from modicum.data.layouts.given_images import FACTS, GivenImages, GivenReading, given_images
+from modicum.data.image import ImageRef
+from modicum.data.layouts.given_images import FACTS, FIELD, GivenImages, GivenReading, given_images
 from modicum.engine.devices import chosen_device
 from modicum.engine.inference.dense_jobs import planned, without_own_output
 from modicum.engine.inference.dense_output import ACCOUNT, PSEUDONYM, TABLE, DenseOutput
 from modicum.engine.inference.evaluation import dense_predictor
+from modicum.engine.inference.fields_of_view import fields_of_run
 from modicum.engine.inference.prediction import PredictionSummary, TablePredictor
 from modicum.engine.inputs.preparation import store_settings
 from modicum.engine.known_rows import rows_of
-from modicum.engine.model import load_method
+from modicum.engine.model import finished_model, load_method
 from modicum.engine.recipe.settings import DataSettings, Recipe
 from modicum.engine.run_folder import RunFolder
 from modicum.engine.scoring import decided
@@ -65,10 +67,18 @@ def predict_run(
     check_predicts(folder, task)
     if isinstance(task, DenseTask):
         output = _dense_output(folder, recipe, task, method, place, settings)
+        model = finished_model(folder)
+        files = zip(images.refs, images.facts[FIELD], strict=True)
+        fields = {ref: file for ref, file in files if isinstance(file, ImageRef)}
+        output.predictor = replace(output.predictor, regions=fields_of_run(model, fields))
         names, refs = without_own_output(given, images.names, images.refs, place)
         jobs = planned(given, names, refs)
         _check_files(place, [file for job in jobs for file in output.files(job)], images)
-        return output.write(jobs)
+        summary = output.write(jobs)
+        regions = output.predictor.regions
+        if regions is not None and (note := regions.note("field_of_view" in model)):
+            say(note)
+        return summary
     assert isinstance(task, ImageLevelTask)
     table = _table_predictor(recipe, task, method, settings)
     return table.write(images.refs, rows_of(images.names, images.facts), place)

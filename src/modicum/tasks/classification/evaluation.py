@@ -9,8 +9,10 @@ from modicum.errors import InputError, did_you_mean
 from modicum.tasks.bootstrap import Estimate, Statistic, bootstrap, point_values
 from modicum.tasks.classification.metric_table import metrics_of
 from modicum.tasks.classification.metrics import (
+    MAJORITY,
     calibration,
     decisions,
+    majority,
     predicted_classes,
     ranking,
     sensitivity_name,
@@ -35,6 +37,7 @@ def evaluate(
     confidence: float = 0.95,
     seed: int = 0,
     specificity: float = 0.95,
+    thresholds: Sequence[float] = (),
 ) -> dict[str, Estimate]:
     """Every metric of :func:`metric_names`, with percentile intervals from resampled patients.
 
@@ -50,6 +53,8 @@ def evaluate(
         confidence: of the intervals.
         seed: of the resampling.
         specificity: where sensitivity is read.
+        thresholds: from which probabilities on classes are predicted, see
+            :func:`~modicum.tasks.classification.metrics.predicted_classes`.
 
     Returns:
         Estimates by name, in the order of :func:`metric_names`. An undefined metric is NaN and has a reason.
@@ -60,7 +65,7 @@ def evaluate(
     Raises:
         InputError: shapes do not fit, probabilities that are none, a class number out of range.
     """
-    statistics, means = _statistics(probabilities, truth, kind, classes, specificity)
+    statistics, means = _statistics(probabilities, truth, kind, classes, specificity, thresholds)
     estimates = bootstrap(
         statistics,
         len(probabilities),
@@ -81,9 +86,10 @@ def point_metrics(
     classes: Sequence[str],
     ordered: bool = False,
     specificity: float = 0.95,
+    thresholds: Sequence[float] = (),
 ) -> dict[str, float]:
     """The values of :func:`evaluate` without intervals: milliseconds, for the end of an epoch."""
-    statistics, means = _statistics(probabilities, truth, kind, classes, specificity)
+    statistics, means = _statistics(probabilities, truth, kind, classes, specificity, thresholds)
     values, _ = point_values(statistics, len(probabilities), means)
     return {name: values[name] for name in metric_names(kind, classes, ordered, specificity)}
 
@@ -106,27 +112,37 @@ def top_label(
 
 
 def _statistics(
-    probabilities: np.ndarray, truth: np.ndarray, kind: str, classes: Sequence[str], specificity: float
+    probabilities: np.ndarray,
+    truth: np.ndarray,
+    kind: str,
+    classes: Sequence[str],
+    specificity: float,
+    thresholds: Sequence[float] = (),
 ) -> tuple[list[Statistic], Means]:
     _check(probabilities, truth, kind, classes, specificity)
     probabilities = np.clip(probabilities.astype(np.float64), 0, 1)
     if kind == "multi-label":
-        return _multi_label(probabilities, truth, classes, specificity)
+        return _multi_label(probabilities, truth, classes, specificity, thresholds)
     truth = truth.astype(np.int64)
     if kind == "binary":
-        return _binary(probabilities, truth, classes, specificity)
+        return _binary(probabilities, truth, classes, specificity, thresholds)
     return _multi_class(probabilities, truth, classes, specificity)
 
 
 def _binary(
-    probabilities: Probabilities, truth: Int[np.ndarray, "n"], classes: Sequence[str], specificity: float
+    probabilities: Probabilities,
+    truth: Int[np.ndarray, "n"],
+    classes: Sequence[str],
+    specificity: float,
+    thresholds: Sequence[float],
 ) -> tuple[list[Statistic], Means]:
     ranks = ranking(probabilities[:, 1], truth == 1, specificity=specificity, finding=f"'{classes[1]}'")
-    decided = decisions(truth, predicted_classes(probabilities, "binary"), 2)
+    decided = decisions(truth, predicted_classes(probabilities, "binary", thresholds), 2)
     names = {"sensitivity/1": "sensitivity", "specificity/1": "specificity"}
     names |= {"accuracy": "accuracy", "balanced_accuracy": "balanced_accuracy"}
     names |= {f"f1/{index}": f"f1/{name}" for index, name in enumerate(classes)}
     statistics = [_named(ranks, "", specificity), decided.renamed(names), _two_way(probabilities, truth)]
+    statistics.append(majority(truth, 2))
     return statistics, {"macro_f1": [f"f1/{name}" for name in classes]}
 
 
@@ -150,6 +166,7 @@ def _multi_class(
     of_truth = np.take_along_axis(probabilities, truth[:, None], axis=1)[:, 0]
     squared = (probabilities**2).sum(axis=1) - 2 * of_truth + 1
     statistics.append(calibration(*top_label(probabilities, truth), squared, surprise_of(of_truth)))
+    statistics.append(majority(truth, len(classes)))
     members = {"balanced_accuracy": "sensitivity", "macro_f1": "f1"}
     members |= {m: m for m in ("auroc", "average_precision", sensitivity_name(specificity))}
     return statistics, {mean: [f"{metric}/{name}" for name in classes] for mean, metric in members.items()}
@@ -160,12 +177,13 @@ def _multi_label(
     truth: Num[np.ndarray, "n classes"],
     classes: Sequence[str],
     specificity: float,
+    thresholds: Sequence[float],
 ) -> tuple[list[Statistic], Means]:
     statistics: list[Statistic] = []
     for index, name in enumerate(classes):
         known = np.flatnonzero(~np.isnan(truth[:, index].astype(np.float64)))
         score, present = probabilities[known, index], truth[known, index].astype(np.int64)
-        says = predicted_classes(score[:, None], "multi-label")[:, 0].astype(np.int64)
+        says = predicted_classes(score[:, None], "multi-label", thresholds[index : index + 1])[:, 0]
         names = {"sensitivity/1": f"sensitivity/{name}", "specificity/1": f"specificity/{name}"}
         names |= {m: f"{m}/{name}" for m in ("accuracy", "balanced_accuracy")} | {"f1/1": f"macro_f1/{name}"}
         of_two = _two_way(np.stack([1 - score, score], axis=1), present)
@@ -175,8 +193,9 @@ def _multi_label(
                 f"/{name}",
                 specificity,
             ),
-            decisions(present, says, 2).renamed(names),
+            decisions(present, says.astype(np.int64), 2).renamed(names),
             of_two.renamed({metric: f"{metric}/{name}" for metric in ("brier", "ece", "log_loss")}),
+            majority(present, 2).renamed({MAJORITY: f"{MAJORITY}/{name}"}),
         ]
         statistics += [_among(statistic, known, len(truth)) for statistic in of_finding]
     summaries = [name for name in metric_names("multi-label", classes, False, specificity) if "/" not in name]
@@ -200,7 +219,11 @@ def _among(statistic: Statistic, known: Int[np.ndarray, "known"], images: int) -
     terms = statistic.terms.tocsr(copy=True)
     terms.indices = known[terms.indices].astype(terms.indices.dtype)
     terms.resize((terms.shape[0], images))
-    return Statistic(terms, statistic.finish, statistic.reasons)
+    needs = {}
+    for name, groups in statistic.needs.items():
+        needs[name] = np.zeros((len(groups), images), dtype=bool)
+        needs[name][:, known] = groups
+    return Statistic(terms, statistic.finish, statistic.reasons, needs)
 
 
 def _check(

@@ -26,7 +26,14 @@ METRICS = (
         "Accuracy",
         "right decisions",
         "The share of images that it named rightly.",
+        baseline="majority_accuracy",
         in_brief=True,
+    ),
+    Metric(
+        "majority_accuracy",
+        "Accuracy of the most common class",
+        "of saying that class for every image: what accuracy is to be compared with",
+        higher_is_better=None,
     ),
     Metric(
         "balanced_accuracy",
@@ -44,7 +51,7 @@ METRICS = (
     Metric(
         "sensitivity_at_{percent}_specificity",
         "Sensitivity at {percent} % specificity",
-        "found, with {rest} false alarms in 100",
+        "found, with {rest} false alarms in 100, read from the ROC curve of these images",
         per_class=True,
     ),
     Metric(
@@ -54,6 +61,7 @@ METRICS = (
         "Agreement with the true grades beyond chance: 0 is chance, 1 is perfect. Two grades off weigh four times as "
         "much as one.",
         range=(-1.0, 1.0),
+        chance=0.0,
         in_brief=True,
     ),
     # Of severity scores alone.
@@ -81,8 +89,8 @@ METRICS = (
         higher_is_better=False,
         range=(0.0, INFINITY),
     ),
-    Metric("sensitivity", "Sensitivity", "positives found at one half", per_class=True),
-    Metric("specificity", "Specificity", "negatives left alone at one half", per_class=True),
+    Metric("sensitivity", "Sensitivity", "positives found, as decided", per_class=True),
+    Metric("specificity", "Specificity", "negatives left alone, as decided", per_class=True),
 )
 _OF_ONE_CLASS = ("sensitivity", "specificity")
 
@@ -104,6 +112,8 @@ def metrics_of(
     if kind == "binary":
         return with_classes(table, ())
     found = with_classes(table, classes)
+    if kind == "multi-label":
+        return found
     return {name: metric for name, metric in found.items() if name not in _OF_ONE_CLASS}
 
 

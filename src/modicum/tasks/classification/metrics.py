@@ -15,7 +15,9 @@ Conventions, where the field has more than one:
 - Average precision is the step sum of precision over the rises of recall, without interpolation.
 - Sensitivity at a specificity is the highest sensitivity among all thresholds whose specificity is at least
   that.
-- The predicted class is the most probable one, the first on a tie; a finding is predicted from 0.5 on.
+- The predicted class is the most probable one, the first on a tie; a finding is predicted from 0.5 on. Where there are
+  operating points (:mod:`modicum.tasks.classification.operating_points`), the positive one of two classes and each
+  finding are predicted from their thresholds on.
 - F1 is 0 for a class that occurs and is never predicted; a class that neither occurs nor is predicted has
   none and is left out of the macro mean (scikit-learn with ``zero_division=np.nan``).
 - The multi-class Brier score is Brier's own: the sum over classes of squared differences (0 best, 2 worst),
@@ -25,7 +27,7 @@ Conventions, where the field has more than one:
   least one half.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Num
@@ -34,6 +36,7 @@ from scipy import sparse
 from modicum.tasks.bootstrap import Statistic, Sums, Values
 
 CALIBRATION_BINS = 15
+MAJORITY = "majority_accuracy"
 
 
 def sensitivity_name(specificity: float) -> str:
@@ -42,10 +45,17 @@ def sensitivity_name(specificity: float) -> str:
 
 
 def predicted_classes(
-    probabilities: Float[np.ndarray, "n classes"], kind: str
+    probabilities: Float[np.ndarray, "n classes"], kind: str, thresholds: Sequence[float] = ()
 ) -> Int[np.ndarray, "n"] | Bool[np.ndarray, "n classes"]:
-    """The most probable class (the first on a tie), or for ``multi-label`` the findings with ``p >= 0.5``."""
-    return probabilities >= 0.5 if kind == "multi-label" else probabilities.argmax(axis=1)
+    """The most probable class (the first on a tie), or for ``multi-label`` the findings with ``p >= 0.5``.
+
+    With thresholds, the second of two classes is predicted from the one of them on, and each finding from its own.
+    """
+    if kind == "multi-label":
+        return probabilities >= (np.asarray(thresholds) if len(thresholds) else 0.5)
+    if len(thresholds):
+        return (probabilities[:, 1] >= thresholds[0]).astype(np.int64)
+    return probabilities.argmax(axis=1)
 
 
 def confidence_bin(confidence: Float[np.ndarray, "n"], bins: int = CALIBRATION_BINS) -> Int[np.ndarray, "n"]:
@@ -114,7 +124,9 @@ def ranking(
         "sensitivity_at_specificity": both,
         "average_precision": f"no image with {finding}",
     }
-    return Statistic(terms, finish, reasons)
+    sides = np.stack([positive, ~positive])
+    needs = {"auroc": sides, "sensitivity_at_specificity": sides, "average_precision": sides[:1]}
+    return Statistic(terms, finish, reasons, needs)
 
 
 def decisions(truth: Int[np.ndarray, "n"], predicted: Int[np.ndarray, "n"], num_classes: int) -> Statistic:
@@ -166,7 +178,24 @@ def decisions(truth: Int[np.ndarray, "n"], predicted: Int[np.ndarray, "n"], num_
         reasons[f"sensitivity/{index}"] = "no image of this class"
         reasons[f"specificity/{index}"] = "no image of another class"
         reasons[f"f1/{index}"] = "no image of this class, and none predicted"
-    return Statistic(terms, finish, reasons)
+    of_class = np.equal.outer(grades, truth)
+    needs = {"balanced_accuracy": of_class}
+    for index in range(num_classes):
+        needs[f"sensitivity/{index}"] = of_class[index : index + 1]
+        needs[f"specificity/{index}"] = ~of_class[index : index + 1]
+        needs[f"f1/{index}"] = of_class[index : index + 1]
+    return Statistic(terms, finish, reasons, needs)
+
+
+def majority(truth: Int[np.ndarray, "n"], num_classes: int) -> Statistic:
+    """``majority_accuracy``: the accuracy of saying the most common class of these images for each of them."""
+    images = np.arange(len(truth))
+    terms = _terms([(truth, images, 1.0)], sums=num_classes, images=len(truth))
+
+    def finish(sums: Sums) -> Values:
+        return {MAJORITY: sums.max(axis=0) / sums.sum(axis=0)}
+
+    return Statistic(terms, finish, {MAJORITY: "no images"})
 
 
 def calibration(

@@ -1,14 +1,17 @@
 """Collects the predictions of a classifier over one split."""
 
 from collections.abc import Callable, Sequence
+from copy import copy
 
 import numpy as np
 import pandas as pd
+import torch
 from torch import Tensor
 
 from modicum.tasks.base import Batch, Example, Scores
 from modicum.tasks.bootstrap import Estimate
 from modicum.tasks.classification.evaluation import evaluate, point_metrics
+from modicum.tasks.classification.metrics import predicted_classes
 from modicum.tasks.classification.tables import prediction_columns, truth_columns
 
 
@@ -22,11 +25,13 @@ class ClassificationScores(Scores):
         ordered: bool,
         specificity: float,
         activate: Callable[[Tensor], Tensor],
+        decision_thresholds: Sequence[float] = (),
     ) -> None:
         self.kind = kind
         self.classes = tuple(classes)
         self.ordered = ordered
         self.specificity = specificity
+        self.decision_thresholds = tuple(decision_thresholds)
         self._activate = activate
         self._parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
 
@@ -34,31 +39,40 @@ class ClassificationScores(Scores):
         target = batch["labels" if self.kind == "multi-label" else "label"]
         # In single precision all logits above 17 have probability 1, and the order of sure images would be lost.
         outputs = outputs.detach().cpu().double()
-        self._parts.append(
-            (
-                batch["row"].cpu().numpy(),
-                self._activate(outputs).numpy(),
-                target.cpu().numpy(),
-            )
-        )
+        self._parts.append((batch["row"].cpu().numpy(), outputs.numpy(), target.cpu().numpy()))
 
     def merge(self, others: Sequence[Scores]) -> None:
         for other in others:
             assert isinstance(other, ClassificationScores)
             self._parts += other._parts
-        rows, probabilities, truth = self._collected()
+        rows, outputs, truth = self._raw()
         _, first = np.unique(rows, return_index=True)
-        self._parts = [(rows[first], probabilities[first], truth[first])]
+        self._parts = [(rows[first], outputs[first], truth[first])]
 
-    def _collected(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def outputs_and_truth(self) -> tuple[np.ndarray, np.ndarray]:
+        """The network's outputs ``[n, outputs]``, as they came, and the truth, in the order of :meth:`rows`."""
+        _, outputs, truth = self._raw()
+        return outputs, truth
+
+    def _raw(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         if len(self._parts) > 1:
-            rows, probabilities, truth = (np.concatenate(arrays) for arrays in zip(*self._parts, strict=True))
+            rows, outputs, truth = (np.concatenate(arrays) for arrays in zip(*self._parts, strict=True))
             order = np.argsort(rows, kind="stable")
-            self._parts = [(rows[order], probabilities[order], truth[order])]
+            self._parts = [(rows[order], outputs[order], truth[order])]
         return self._parts[0]
 
+    def _collected(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Rows, activated outputs and truth."""
+        rows, outputs, truth = self._raw()
+        return rows, self._activate(torch.from_numpy(outputs)).numpy(), truth
+
     def rows(self) -> np.ndarray:
-        return self._collected()[0]
+        return self._raw()[0]
+
+    def of_rows(self, rows: np.ndarray) -> "ClassificationScores":
+        kept, some = np.isin(self.rows(), rows), copy(self)
+        some._parts = [(self._raw()[0][kept], self._raw()[1][kept], self._raw()[2][kept])]
+        return some
 
     def metrics(self) -> dict[str, float]:
         _, probabilities, truth = self._collected()
@@ -69,6 +83,7 @@ class ClassificationScores(Scores):
             classes=self.classes,
             ordered=self.ordered,
             specificity=self.specificity,
+            thresholds=self.decision_thresholds,
         )
 
     def estimates(self, groups: Sequence[str] | None, resamples: int, seed: int) -> dict[str, Estimate]:
@@ -83,6 +98,7 @@ class ClassificationScores(Scores):
             resamples=resamples,
             seed=seed,
             specificity=self.specificity,
+            thresholds=self.decision_thresholds,
         )
 
     def table(self) -> pd.DataFrame:
@@ -90,7 +106,7 @@ class ClassificationScores(Scores):
         return pd.concat(
             [
                 truth_columns(truth, self.classes, self.kind),
-                prediction_columns(probabilities, self.classes, self.kind),
+                prediction_columns(probabilities, self.classes, self.kind, self.decision_thresholds),
             ],
             axis=1,
         )
@@ -117,7 +133,7 @@ class ClassificationScores(Scores):
         ]
 
     def _class_examples(self, probabilities: np.ndarray, truth: np.ndarray) -> list[Example]:
-        predicted = probabilities.argmax(1)
+        predicted = predicted_classes(probabilities, self.kind, self.decision_thresholds)
         return [
             Example(
                 row,
@@ -132,8 +148,9 @@ class ClassificationScores(Scores):
 
     def _finding_examples(self, probabilities: np.ndarray, truth: np.ndarray) -> list[Example]:
         examples = []
+        said = predicted_classes(probabilities, self.kind, self.decision_thresholds)
         for row, finding in zip(*np.nonzero(~np.isnan(truth)), strict=True):
-            present, predicted = truth[row, finding] > 0.5, probabilities[row, finding] >= 0.5
+            present, predicted = truth[row, finding] > 0.5, said[row, finding]
             if not present and not predicted:
                 continue  # a finding that is absent and not claimed shows nothing
             name = self.classes[finding]

@@ -16,7 +16,7 @@ from scipy import sparse
 from modicum.errors import InputError
 from modicum.tasks.bootstrap import Estimate, Statistic, Sums, Values, bootstrap, point_values
 from modicum.tasks.classification.metric_table import cut_name, severity_metrics_of
-from modicum.tasks.classification.metrics import decisions, ranking, sensitivity_name
+from modicum.tasks.classification.metrics import decisions, majority, ranking, sensitivity_name
 from modicum.tasks.classification.thresholds import Thresholds
 
 Severity = Float[np.ndarray, "n"]
@@ -97,6 +97,7 @@ def _statistics(
         of_grades = [(metric, *grade) for metric in OF_A_GRADE for grade in enumerate(classes)]
         names |= {f"{metric}/{number}": f"{metric}/{name}" for metric, number, name in of_grades}
     statistics = [decisions(truth, predicted, len(classes)).renamed(names), _distance(truth, predicted)]
+    statistics.append(majority(truth, len(classes)))
     statistics += [_cut(scores, truth, cut, classes, specificity) for cut in range(1, len(classes))]
     means = {"macro_f1": [f"f1/{name}" for name in classes]}
     if len(classes) == 2:

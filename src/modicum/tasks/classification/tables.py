@@ -6,22 +6,27 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from modicum.tasks.classification.metrics import predicted_classes
 from modicum.tasks.classification.thresholds import Thresholds
 
 
 def prediction_columns(
-    probabilities: Float[np.ndarray, "n classes"], classes: Sequence[str], kind: str
+    probabilities: Float[np.ndarray, "n classes"],
+    classes: Sequence[str],
+    kind: str,
+    thresholds: Sequence[float] = (),
 ) -> pd.DataFrame:
     """``prediction`` and one ``p_<class>`` column a class.
 
-    For findings (``multi-label``) the prediction lists those with a probability of 0.5 or more, joined by ``|``.
+    For findings (``multi-label``) the prediction lists those with a probability of 0.5 or more, joined by ``|``; with
+    thresholds, see :func:`~modicum.tasks.classification.metrics.predicted_classes`.
     """
     table = pd.DataFrame({f"p_{name}": probabilities[:, index] for index, name in enumerate(classes)})
     names = np.array(classes, dtype=object)
-    if kind == "multi-label":
-        prediction = ["|".join(names[row >= 0.5]) for row in probabilities]
-    else:
-        prediction = list(names[probabilities.argmax(1)]) if len(probabilities) else []
+    prediction: list[str] = []
+    if len(probabilities):
+        said = predicted_classes(probabilities, kind, thresholds)
+        prediction = ["|".join(names[row]) for row in said] if kind == "multi-label" else list(names[said])
     table.insert(0, "prediction", prediction)
     return table
 

@@ -10,7 +10,6 @@ from typing import Any, ClassVar, Literal, cast
 import numpy as np
 import torch
 from jaxtyping import Float
-from pydantic import Field
 from torch import Tensor
 
 from modicum.data.manifest import LABELS_PREFIX, Manifest, are_consecutive, name_classes
@@ -28,25 +27,18 @@ from modicum.tasks.classification.objectives import (
     validate_loss_settings,
     weights_of,
 )
+from modicum.tasks.classification.operating_points import OperatingPoints, PointChoice, point_notes
+from modicum.tasks.classification.options import ClassificationOptions, no_positive, point_choice_of
+from modicum.tasks.classification.positive_class import negative_then_positive
 from modicum.tasks.classification.scores import ClassificationScores
 from modicum.tasks.classification.severity_scores import SeverityScores
 from modicum.tasks.classification.tables import prediction_columns, severity_columns
 from modicum.tasks.classification.thresholds import Thresholds
 from modicum.tasks.loss_words import LOSS_SETTINGS, refuse_settings
 from modicum.tasks.metric import Metric
+from modicum.wording import count_of
 
 Kind = Literal["binary", "multi-class", "multi-label"]
-
-
-class ClassificationOptions(TaskOptions):
-    """Settings of classification."""
-
-    specificity: float = Field(0.95, gt=0, lt=1, description="Where sensitivity is reported.")
-    thresholds: Literal["midpoints", "validation"] | list[float] = Field(
-        "midpoints",
-        description="Where a severity score (losses mse, mae, smooth_l1) goes over to the next grade: halfway, where "
-        "quadratic kappa is highest on the validation images, or the values in a list.",
-    )
 
 
 class Classification(ImageLevelTask):
@@ -61,6 +53,8 @@ class Classification(ImageLevelTask):
         thresholds: the scores at which the next grade begins: ``midpoints`` (0.5, 1.5, ...), ``validation`` (chosen on
             validation predictions, see :meth:`calibrated`), or the values.
         order_assumed: the classes are taken as grades because of their names alone; :attr:`notes` says so.
+        points: how logits become probabilities and decisions, or how that is to be chosen on validation predictions.
+        positive_note: which of two classes is the positive one, and why.
 
     Raises:
         InputError: a score of findings or of classes without an order, or thresholds that do not fit the classes.
@@ -80,6 +74,8 @@ class Classification(ImageLevelTask):
         output: Output = "logits",
         thresholds: Thresholds | str | Sequence[float] = "midpoints",
         order_assumed: bool = False,
+        points: OperatingPoints | PointChoice | None = None,
+        positive_note: str = "",
     ) -> None:
         self.kind = kind
         self.classes = tuple(classes)
@@ -92,6 +88,11 @@ class Classification(ImageLevelTask):
         if output == "score":
             check_fits("mse", kind, ordered)
             self.thresholds = Thresholds.of(thresholds, len(self.classes))
+        self.positive_note = positive_note
+        self.point_choice = points if isinstance(points, PointChoice) else PointChoice()
+        self.points = (
+            points if isinstance(points, OperatingPoints) else self.point_choice.start(kind, self.classes)
+        )
 
     @classmethod
     def from_manifest(cls, manifest: Manifest, options: Mapping[str, Any]) -> "Classification":
@@ -99,12 +100,18 @@ class Classification(ImageLevelTask):
 
         Columns ``labels:<finding>`` make it multi-label; otherwise the ``label`` column decides. Options:
         ``classes`` (names in order), ``ordered`` (None: grades are classes that are consecutive whole numbers),
-        ``specificity``, and ``thresholds`` for the time when a loss wants a score.
+        ``positive`` (of two classes; see :func:`negative_then_positive`), ``specificity``, ``operating_point``,
+        ``temperature``, and ``thresholds`` for the time when a loss wants a score.
         """
         specificity = float(options.get("specificity") or 0.95)
+        points = point_choice_of(options)
         findings = manifest.findings
+        positive = options.get("positive")
         if findings:
-            return cls("multi-label", options.get("classes") or findings, specificity=specificity)
+            if positive is not None:
+                raise no_positive(positive, f"{len(findings)} findings")
+            names = options.get("classes") or findings
+            return cls("multi-label", names, specificity=specificity, points=points)
         if "label" not in manifest.table:
             columns = ", ".join(str(c) for c in manifest.table.columns)
             raise InputError(
@@ -123,6 +130,12 @@ class Classification(ImageLevelTask):
             ordered = len(classes) > 2 and are_consecutive(classes)
         kind: Kind = "binary" if len(classes) == 2 else "multi-class"
         is_ordered = bool(ordered) and kind == "multi-class"
+        note = ""
+        if kind == "binary":
+            given = bool(options.get("classes"))
+            classes, note = negative_then_positive(classes, positive, in_given_order=given)
+        elif positive is not None:
+            raise no_positive(positive, f"{len(classes)} classes")
         return cls(
             kind,
             classes,
@@ -130,6 +143,8 @@ class Classification(ImageLevelTask):
             specificity=specificity,
             thresholds=options.get("thresholds") or "midpoints",
             order_assumed=is_ordered and options.get("ordered") is None,
+            points=points,
+            positive_note=note,
         )
 
     @classmethod
@@ -140,7 +155,9 @@ class Classification(ImageLevelTask):
         return cls(kind, names, ordered=len(names) != 2, output="score" if num_classes == 1 else "logits")
 
     def to_dict(self) -> dict[str, Any]:
-        """Of a score also ``output``, ``thresholds`` and ``thresholds_from``; dictionaries without them are of logits."""
+        """Of a score also ``output``, ``thresholds`` and ``thresholds_from``; dictionaries without them are of logits,
+        which have ``operating_points`` where they were given or chosen.
+        """
         values = {
             "name": self.name,
             "kind": self.kind,
@@ -148,14 +165,16 @@ class Classification(ImageLevelTask):
             "ordered": self.ordered,
             "specificity": self.specificity,
         }
-        of_score = {} if self.thresholds is None else {"output": "score", **self.thresholds.as_dict()}
-        return values | of_score
+        if self.thresholds is None:
+            return values | self.points.as_dict()
+        return values | {"output": "score", **self.thresholds.as_dict()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Classification":
         plain = {key: values[key] for key in ("ordered", "specificity")}
         if values.get("output", "logits") == "logits":
-            return cls(values["kind"], values["classes"], **plain)
+            points = OperatingPoints.from_dict(values.get("operating_points"))
+            return cls(values["kind"], values["classes"], **plain, points=points)
         thresholds = Thresholds(tuple(values["thresholds"]), values["thresholds_from"])
         return cls(values["kind"], values["classes"], **plain, output="score", thresholds=thresholds)
 
@@ -167,6 +186,7 @@ class Classification(ImageLevelTask):
             specificity=self.specificity,
             output="score",
             thresholds=thresholds,
+            positive_note=self.positive_note,
         )
 
     @property
@@ -175,17 +195,21 @@ class Classification(ImageLevelTask):
 
     @property
     def notes(self) -> list[str]:
-        """That classes are taken as grades, where nobody said so; how scores become grades, where that was chosen on
-        validation predictions.
+        """Which class is the positive one; that classes are taken as grades, where nobody said so; how outputs become
+        decisions, where that was chosen on validation predictions.
         """
+        said = [self.positive_note] if self.positive_note else []
         if self.order_assumed:
-            return [order_note(self.classes)]
-        if self.thresholds is None or self.thresholds.source != "validation":
-            return []
+            said.append(order_note(self.classes))
+        if self.thresholds is None:
+            return [*said, *point_notes(self.points, self.kind, self.classes)]
+        if self.thresholds.source != "validation":
+            return said
         values = ", ".join(f"{value:.3g}" for value in self.thresholds.values)
-        return [
+        chosen = (
             f"scores become grades at {values}, where quadratic kappa is highest on the validation images"
-        ]
+        )
+        return [*said, chosen]
 
     @property
     def monitor(self) -> str:
@@ -218,9 +242,11 @@ class Classification(ImageLevelTask):
         labels = np.empty(len(manifest), dtype=np.int64)
         for row, value in enumerate(manifest.table["label"]):
             if str(value) not in number:
+                more = int((manifest.table["label"].astype(str) == str(value)).sum()) - 1
                 raise InputError(
-                    f"{manifest.describe_row(row)}: label '{value}' is not in {name_classes(self.classes)}",
-                    "fix the row, or name all classes with --classes",
+                    f"{manifest.describe_row(row)}: label '{value}' is not in {name_classes(self.classes)}"
+                    + (f" (nor in {count_of(more, 'other row')})" if more else ""),
+                    "fix the row, or leave its label blank: it is then left out",
                 )
             labels[row] = number[str(value)]
         return {"label": labels}
@@ -276,24 +302,48 @@ class Classification(ImageLevelTask):
 
     @property
     def calibrates(self) -> str:
-        return "thresholds" if self.thresholds is not None and self.thresholds.pending else ""
+        if self.thresholds is None:
+            return self.point_choice.pending(self.kind)
+        return "thresholds" if self.thresholds.pending else ""
+
+    @property
+    def needs_calibration(self) -> bool:
+        """Thresholds of a score are asked for; operating points have a default, and are chosen where they can be."""
+        return self.thresholds is not None and self.thresholds.pending
 
     def calibrated(self, scores: Scores) -> "Classification":
-        """The task with the thresholds that maximise quadratic kappa on the scores, where they are to be chosen."""
+        """The task with what is chosen on the scores: operating points and temperature, or of a severity score the
+        thresholds that maximise quadratic kappa.
+        """
         if not self.calibrates:
             return self
-        assert isinstance(scores, SeverityScores)
-        assert self.thresholds is not None
-        return self._with_score(self.thresholds.tuned(*scores.scores_and_truth()))
+        assert isinstance(scores, ClassificationScores)
+        if isinstance(scores, SeverityScores):
+            assert self.thresholds is not None
+            return self._with_score(self.thresholds.tuned(*scores.scores_and_truth()))
+        chosen = self.point_choice.chosen(
+            *scores.outputs_and_truth(), self.kind, self.classes, self.specificity
+        )
+        return Classification(
+            cast(Kind, self.kind),
+            self.classes,
+            ordered=self.ordered,
+            specificity=self.specificity,
+            points=chosen,
+            positive_note=self.positive_note,
+        )
 
     def activate(self, outputs: Float[Tensor, "*batch outputs"]) -> Float[Tensor, "*batch outputs"]:
-        """Logits to probabilities: sigmoid for findings, softmax for classes; a score stays what it is, in grades.
+        """Logits, divided by the temperature, to probabilities: sigmoid for findings, softmax for classes; a score stays
+        what it is, in grades.
 
         In single precision or the outputs' own.
         """
         outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
         if self.thresholds is not None:
             return outputs
+        if self.points.temperature != 1:
+            outputs = outputs / self.points.temperature
         return outputs.sigmoid() if self.kind == "multi-label" else outputs.softmax(-1)
 
     def averaged(self, outputs: Float[Tensor, "members n outputs"]) -> Float[Tensor, "n outputs"]:
@@ -308,13 +358,15 @@ class Classification(ImageLevelTask):
     def scores(self) -> ClassificationScores:
         if self.thresholds is not None:
             return SeverityScores(self.kind, self.classes, self.thresholds, self.specificity, self.activate)
-        return ClassificationScores(self.kind, self.classes, self.ordered, self.specificity, self.activate)
+        return ClassificationScores(
+            self.kind, self.classes, self.ordered, self.specificity, self.activate, self.points.thresholds
+        )
 
     def prediction_table(self, activated: Float[np.ndarray, "n outputs"]) -> Any:
         """Columns ``prediction`` and, a class, ``p_<class>``; of a score ``prediction`` and ``score``."""
         if self.thresholds is not None:
             return severity_columns(activated[:, 0], self.classes, self.thresholds)
-        return prediction_columns(activated, self.classes, self.kind)
+        return prediction_columns(activated, self.classes, self.kind, self.points.thresholds)
 
     def examples(self, scores: Scores, count: int) -> list[Example]:
         assert isinstance(scores, ClassificationScores)

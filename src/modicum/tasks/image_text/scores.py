@@ -1,6 +1,7 @@
 """Collects how well hidden parts of images and reports were completed over one split."""
 
 from collections.abc import Sequence
+from copy import copy
 
 import numpy as np
 import pandas as pd
@@ -44,6 +45,11 @@ class CompletionScores(Scores):
 
     def rows(self) -> np.ndarray:
         return np.array(sorted(self._values), dtype=np.int64)
+
+    def of_rows(self, rows: np.ndarray) -> "CompletionScores":
+        some = copy(self)
+        some._values = {row: self._values[row] for row in rows.tolist() if row in self._values}
+        return some
 
     def table(self) -> pd.DataFrame:
         """One row per scored image; the error of its patches is ``image_error``, as ``image`` is the name of the file."""

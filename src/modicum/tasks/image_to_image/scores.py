@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from copy import copy
 
 import numpy as np
 import pandas as pd
@@ -59,6 +60,11 @@ class TranslationScores(DenseScores):
 
     def rows(self) -> np.ndarray:
         return np.array(sorted(self._values), dtype=np.int64)
+
+    def of_rows(self, rows: np.ndarray) -> "TranslationScores":
+        some = copy(self)
+        some._values = {row: self._values[row] for row in rows.tolist() if row in self._values}
+        return some
 
     def table(self) -> pd.DataFrame:
         rows = [self._values[row] for row in self.rows().tolist()]

@@ -1,6 +1,7 @@
 """Collects the predictions of a segmentation over one split, in memory that does not grow with the images' size."""
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 
 import numpy as np
@@ -102,6 +103,11 @@ class SegmentationScores(DenseScores):
 
     def rows(self) -> np.ndarray:
         return np.array(sorted(self._images), dtype=np.int64)
+
+    def of_rows(self, rows: np.ndarray) -> "SegmentationScores":
+        some = copy(self)
+        some._images = {row: self._images[row] for row in rows.tolist() if row in self._images}
+        return some
 
     def metrics(self) -> dict[str, float]:
         images = self._collected()

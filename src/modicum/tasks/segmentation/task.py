@@ -65,6 +65,7 @@ class Segmentation(DenseTask):
     Options: ClassVar[type[TaskOptions]] = SegmentationOptions
     metric_table: ClassVar[tuple[Metric, ...]] = METRICS
     output_kind: ClassVar[Literal["label_map", "image"]] = "label_map"
+    region_column: ClassVar[str | None] = "fov"
 
     def __init__(self, kind: Kind, masks: Mapping[str, MaskCodes], options: SegmentationOptions) -> None:
         self.kind = kind
