@@ -20,9 +20,9 @@ from modicum.data.readers.content import format_of_content
 from modicum.data.readers.intensity import display_range, foreground, percentile_ends, spaced, span
 from modicum.data.readers.nifti_layout import MILLIMETRES, SliceLie
 from modicum.data.readers.request import Unreadable
+from modicum.data.slice_grid import grid_affine
 from modicum.errors import BrokenImageError, InputError
 
-_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 # Two grids are the same if no corner differs by more than this share of the smallest voxel side.
 _SAME_GRID = 0.1
 
@@ -37,7 +37,7 @@ class Volume:
             head; along the normal of the plane (DICOM), for axial slices from foot to head.
         shape: slices, rows and columns, upright as returned by the reader.
         affine: maps (slice, row, column) to millimetres to the right, front and head; None if
-            unknown. A single DICOM slice counts as 1 mm thick.
+            unknown. With a tilted gantry it is sheared. A single DICOM slice counts as 1 mm thick.
         modality: modality of DICOM files.
     """
 
@@ -53,7 +53,7 @@ class Volume:
 
     @property
     def spacing(self) -> tuple[float, float, float] | None:
-        """Millimetres between slices, between rows and between columns."""
+        """Millimetres between the first pixels of slices, between rows and between columns."""
         if self.affine is None:
             return None
         between, rows, columns = voxel_sizes(self.affine)
@@ -228,19 +228,14 @@ def _volume_of(slices: list[SliceHeader]) -> Volume:
             )
         refs = tuple(ImageRef(several.path, frame=frame) for frame in range(several.frames))
         return Volume("dicom", refs, (several.frames, *several.size), None, several.modality)
-    ordered, step = in_order(slices)
+    ordered = in_order(slices)[0]
     first = ordered[0]
     refs = tuple(ImageRef(slice_.path) for slice_ in ordered)
     affine = None
-    if first.position is not None and first.directions is not None and first.spacing is not None:
-        along_rows, along_columns = first.directions
-        affine = np.eye(4)
-        affine[:3, 0] = np.cross(along_rows, along_columns) * (step or 1.0)
-        # A step to the next row is along the columns, and vice versa (C.7.6.2.1.1).
-        affine[:3, 1] = along_columns * first.spacing[0]
-        affine[:3, 2] = along_rows * first.spacing[1]
-        affine[:3, 3] = first.position
-        affine = _LPS_TO_RAS @ affine
+    positions = [slice_.position for slice_ in ordered if slice_.position is not None]
+    if positions and first.directions is not None and first.spacing is not None:
+        names = [str(slice_.path) for slice_ in ordered]
+        affine = grid_affine(np.array(positions), first.directions, first.spacing, names)
     return Volume("dicom", refs, (len(refs), *first.size), affine, first.modality)
 
 
