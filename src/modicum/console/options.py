@@ -34,6 +34,13 @@ Images = Annotated[Path | None, typer.Option(help="Folder that image paths are r
 SplitLists = Annotated[
     Path | None, typer.Option(help="Folder with lists of train/val/test images that set the split.")
 ]
+Slices = Annotated[
+    str | None,
+    typer.Option(
+        help="Slices of volumes that become images: middle, all, labelled (where a mask is not 0) or every:N; of "
+        "segmentation labelled by default, of other tasks middle."
+    ),
+]
 AllowOutside = Annotated[
     bool, typer.Option("--allow-outside", help="Allow image paths outside the data folder.")
 ]
@@ -87,6 +94,7 @@ _SETTINGS = (
     "memory",
     "images",
     "split_lists",
+    "slices",
     "crop",
     "leaks",
     "skip_broken",
@@ -112,6 +120,7 @@ class Reading:
     pairs: Pairs = None
     images: Images = None
     split_lists: SplitLists = None
+    slices: Slices = None
     allow_outside: AllowOutside = False
 
     @property
@@ -128,6 +137,7 @@ class Reading:
             "box_options": None if self.box_options is None else box_options_given(self.box_options),
             "images": None if self.images is None else str(self.images),
             "split_lists": None if self.split_lists is None else str(self.split_lists),
+            "slices": self.slices,
             "allow_outside": self.allow_outside or None,
         }
         return {key: value for key, value in values.items() if value is not None}

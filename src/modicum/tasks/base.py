@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from modicum.batch import Batch
 from modicum.data.manifest import Manifest, class_order
 from modicum.data.prepared import StoreSettings
+from modicum.data.slices import USUAL
 from modicum.errors import InputError
 from modicum.tasks.auxiliary_image import AuxiliaryImage, example_picture
 from modicum.tasks.loss_words import LOSS_SETTINGS, refuse_settings
@@ -55,6 +56,8 @@ class Task(ABC):
     """All metrics that tasks of this kind may report (:mod:`modicum.tasks.metric`)."""
     needs_labels: ClassVar[bool] = True
     """Whether images without a label are left out where others have one."""
+    usual_slices: ClassVar[str] = USUAL
+    """The slices of volumes that are learned from by default; see :mod:`modicum.data.slices`."""
     levels: ClassVar[int] = 256
     """Number of grey levels of stored images; see :class:`~modicum.data.prepared.StoreSettings`."""
     kind: str

@@ -20,6 +20,7 @@ from modicum.data.checks.duplicates import contradictions, duplicate_groups, fac
 from modicum.data.checks.scan import ScanResult
 from modicum.data.image_facts import ImageFacts
 from modicum.data.manifest import COLUMNS, LABELS_PREFIX, SPLITS, Manifest, split_reference
+from modicum.data.slices import slice_notes
 from modicum.errors import InputError
 
 SCHEMA = 1
@@ -62,7 +63,7 @@ def fingerprint(
         **_repeats(manifest, by_row, stores),
         "broken": len(scanned.broken),
         "broken_files": [{"image": b.image, "reason": b.reason} for b in scanned.broken[:LISTED]],
-        "notes": list(manifest.notes),
+        "notes": [*manifest.notes, *slice_notes(manifest, by_row)],
     }
     found["warnings"] = [{**vars(w), "examples": list(w.examples)} for w in data_warnings(found)]
     return found

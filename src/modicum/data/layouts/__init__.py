@@ -31,6 +31,7 @@ from modicum.data.layouts.table import (
 )
 from modicum.data.layouts.unread_files import unread_notes
 from modicum.data.manifest import Manifest, name_classes, split_reference
+from modicum.data.slices import USUAL, with_slices
 from modicum.errors import InputError
 from modicum.wording import count_of, listed
 
@@ -60,6 +61,7 @@ def load_manifest(
     allow_outside: bool = False,
     missing: Literal["error", "keep"] = "error",
     unlabelled: Literal["drop", "keep"] = "drop",
+    slices: str = USUAL,
 ) -> Manifest:
     """Reads a data set, and checks everything that can be checked without opening its images.
 
@@ -78,10 +80,12 @@ def load_manifest(
         layout_options: options of layouts and split lists.
         pairs: names of image and target, of folders or volumes: ``("T1", "T2")``.
         box_options: how boxes are read where there is a choice.
-    allow_outside: accept references outside the data set's folder.
+        allow_outside: accept references outside the data set's folder.
         missing: ``keep`` keeps rows whose file does not exist, so that they are reported with the broken
-                ones.
+            ones.
         unlabelled: ``keep`` keeps rows without a label in a table with labels.
+        slices: of files with several slices of which a row names none: ``middle``, ``all``, ``labelled`` (where a mask
+            is not 0) or ``every:N``; see :mod:`modicum.data.slices`.
 
     Raises:
         InputError: invalid data; names the row, the value and the remedy.
@@ -126,7 +130,7 @@ def load_manifest(
         manifest = drop_unlabelled(manifest)
     if classes is not None:
         check_labels(manifest, classes)
-    return manifest
+    return with_slices(manifest, slices)
 
 
 def data_name(source: Path | str) -> str:

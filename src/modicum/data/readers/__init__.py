@@ -118,6 +118,35 @@ def nifti_header(path: Path) -> "NiftiLayout":
     return _read(ImageRef(path), read)
 
 
+def slices_of(ref: ImageRef) -> tuple[str, int]:
+    """The format of a file, and how many slices (or frames, or pages) a reference leaves open: 1 where it names one.
+
+    Pages of a TIFF count only where all have one size: else they are one image at several scales, or previews. Voxels
+    and pixels are not read.
+
+    Raises:
+        BrokenImageError: the file cannot be read.
+    """
+
+    def count(file: BinaryIO, form: str) -> tuple[str, int]:
+        named = ref.index is not None or (ref.frame is not None and form != "nifti")
+        if named or form not in ("nifti", "dicom", "tiff"):
+            return form, 1
+        if form == "nifti":
+            from modicum.data.readers.nifti_layout import nifti_layout
+
+            return form, nifti_layout(file).canonical_shape[2 if ref.axis is None else ref.axis]
+        if form == "dicom":
+            from modicum.data.readers.dicom import frames_of
+
+            return form, frames_of(file)
+        from modicum.data.readers.tiff import pages_of_one_size
+
+        return form, pages_of_one_size(file)
+
+    return _read(ref, count)
+
+
 def _reference(ref: ImageRef | str | Path) -> ImageRef:
     if isinstance(ref, str):
         return ImageRef.parse(ref)
@@ -285,4 +314,5 @@ __all__ = [
     "nifti_header",
     "read_dicom_values",
     "read_image",
+    "slices_of",
 ]

@@ -142,6 +142,15 @@ def read_header(file: BinaryIO, form: str, tags: list[str] | None) -> Dataset:
     return _header(file, None if tags is None else ["Rows", "Columns", *tags])
 
 
+def frames_of(file: BinaryIO) -> int:
+    """The number of frames of an image.
+
+    Raises:
+        Unreadable: it contains no image, or an unreadable number.
+    """
+    return _frames(read_header(file, "dicom", ["NumberOfFrames"]))
+
+
 def _header(file: BinaryIO, tags: list[Any] | None) -> Dataset:
     header = pydicom.dcmread(file, force=True, stop_before_pixels=True, specific_tags=tags)
     if "Rows" not in header or "Columns" not in header:

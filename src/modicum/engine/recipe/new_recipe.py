@@ -50,6 +50,7 @@ def make_recipe(
         if short in chosen:
             chosen[key] = chosen.pop(short)
     overridden(values, found.Config, chosen, options, tuple(found.stage_training))
+    values["data"].setdefault("slices", task_class(task).usual_slices)
     _name_backbone_of_run(values["backbone"])
     given.check_weights(values["backbone"])
     for part in (values["training"], *values["stages"].values()):

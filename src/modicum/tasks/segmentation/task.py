@@ -64,6 +64,7 @@ class Segmentation(DenseTask):
     name: ClassVar[str] = "segmentation"
     Options: ClassVar[type[TaskOptions]] = SegmentationOptions
     metric_table: ClassVar[tuple[Metric, ...]] = METRICS
+    usual_slices: ClassVar[str] = "labelled"
     output_kind: ClassVar[Literal["label_map", "image"]] = "label_map"
 
     def __init__(self, kind: Kind, masks: Mapping[str, MaskCodes], options: SegmentationOptions) -> None:
