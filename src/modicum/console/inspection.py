@@ -8,7 +8,6 @@ from typing import Any
 from modicum.data.checks.fingerprint import fingerprint, write_fingerprint
 from modicum.data.checks.scan import scan
 from modicum.data.layouts import load_manifest
-from modicum.data.slices import as_segmented
 from modicum.planning.inspect_table import inspect_tables
 
 
@@ -29,9 +28,7 @@ def inspect_data(data: str, reading: Mapping[str, Any], out: Path, workers: int 
         out: JSON file to write the facts to.
         workers: processes that decode images.
     """
-    manifest = load_manifest(data, **reading, missing="keep")
-    if "slices" not in reading:
-        manifest = as_segmented(manifest)
+    manifest = load_manifest(data, **{"slices": None, **reading}, missing="keep")
     result = scan(manifest.refs(), workers=workers)
     found = fingerprint(manifest, result, box_options=reading.get("box_options"))
     write_fingerprint(found, out)

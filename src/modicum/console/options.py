@@ -41,6 +41,13 @@ Slices = Annotated[
         "segmentation labelled by default, of other tasks middle."
     ),
 ]
+AlignGeometry = Annotated[
+    str | None,
+    typer.Option(
+        help="NIfTI volumes beside images (masks, targets) that lie elsewhere or have other pixels: refuse (default), or "
+        "resample them to the images' grids."
+    ),
+]
 AllowOutside = Annotated[
     bool, typer.Option("--allow-outside", help="Allow image paths outside the data folder.")
 ]
@@ -95,6 +102,7 @@ _SETTINGS = (
     "images",
     "split_lists",
     "slices",
+    "align_geometry",
     "crop",
     "leaks",
     "skip_broken",
@@ -121,6 +129,7 @@ class Reading:
     images: Images = None
     split_lists: SplitLists = None
     slices: Slices = None
+    align_geometry: AlignGeometry = None
     allow_outside: AllowOutside = False
 
     @property
@@ -138,6 +147,7 @@ class Reading:
             "images": None if self.images is None else str(self.images),
             "split_lists": None if self.split_lists is None else str(self.split_lists),
             "slices": self.slices,
+            "align_geometry": self.align_geometry,
             "allow_outside": self.allow_outside or None,
         }
         return {key: value for key, value in values.items() if value is not None}

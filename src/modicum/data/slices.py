@@ -11,11 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
+from modicum.data.alignment import SEGMENTATION, onto, place_of
 from modicum.data.image import ImageRef
 from modicum.data.image_facts import ImageFacts
 from modicum.data.manifest import Manifest, path_columns, split_reference
 from modicum.data.processes import in_processes, usable_cores
-from modicum.data.readers import read_image, slices_of
+from modicum.data.readers import placed_by, read_image, slices_of
 from modicum.data.readers.content import format_of_name
 from modicum.data.roles import MASKS_PREFIX
 from modicum.errors import BrokenImageError, InputError
@@ -32,7 +33,10 @@ _NOTHING = 1e-3  # as far as the codes of a mask may be from whole numbers
 
 @dataclass(frozen=True)
 class _File:
-    """A file, the format of its content, and how many slices the reference leaves open."""
+    """A file, the format of its content, and how many slices the reference leaves open.
+
+    0 of what is brought onto the image's grid, whichever slices it has (:mod:`modicum.data.alignment`).
+    """
 
     ref: ImageRef
     form: str
@@ -40,6 +44,8 @@ class _File:
 
     def slice(self, index: int) -> ImageRef:
         """One of its slices: of a NIfTI volume across its axis, of other files a frame."""
+        if self.count == 0:
+            return self.ref
         if self.form == "nifti":
             return replace(self.ref, axis=2 if self.ref.axis is None else self.ref.axis, index=index)
         return replace(self.ref, frame=index)
@@ -53,9 +59,15 @@ class _Stack:
     image: _File
     beside: dict[str, _File]
 
-    @property
-    def masks(self) -> list[_File]:
-        return [file for column, file in self.beside.items() if _is_mask(column)]
+    def masks_of(self, index: int) -> list[ImageRef]:
+        """The masks of one slice."""
+        masks = {column: file for column, file in self.beside.items() if _is_mask(column)}
+        found = [file.slice(index) for file in masks.values() if file.count]
+        placed = [(column, file) for column, file in masks.items() if not file.count]
+        place = place_of(self.image.slice(index)) if placed else None
+        if place is not None and place[1] is not None:
+            found += [onto(file.ref, column, place[1], place[2]) for column, file in placed]
+        return found
 
 
 def check_slices(words: str) -> str:
@@ -68,12 +80,13 @@ def check_slices(words: str) -> str:
     raise InputError(f"--slices '{words}' is not known", f"use {ALLOWED}")
 
 
-def with_slices(manifest: Manifest, words: str) -> Manifest:
+def with_slices(manifest: Manifest, words: str, alignment: str = "refuse") -> Manifest:
     """A row for each of the slices that are asked for, with a note of how many; other rows stay as they are.
 
     Args:
         manifest: its files exist, or are reported elsewhere.
         words: one of :data:`ALLOWED`. ``labelled`` are those where a mask holds something else than 0.
+        alignment: ``resample`` accepts NIfTI volumes of other grids beside the images.
 
     Raises:
         InputError: the words are not known, nothing beside the images says which slices are labelled, no slice is, or a
@@ -81,7 +94,11 @@ def with_slices(manifest: Manifest, words: str) -> Manifest:
     """
     if check_slices(words) == "middle":
         return manifest
-    stacks = [stack for row in range(len(manifest)) if (stack := _stack(manifest, row, words)) is not None]
+    stacks = [
+        stack
+        for row in range(len(manifest))
+        if (stack := _stack(manifest, row, words, alignment)) is not None
+    ]
     if not stacks:
         return manifest
     if words == "labelled":
@@ -94,12 +111,12 @@ def with_slices(manifest: Manifest, words: str) -> Manifest:
     return _unfolded(manifest, chosen, words)
 
 
-def as_segmented(manifest: Manifest) -> Manifest:
+def as_segmented(manifest: Manifest, alignment: str) -> Manifest:
     """With the slices that segmentation learns from by default, where there are masks; else why it stops."""
     if not any(_is_mask(column) for column in path_columns(manifest.table)):
         return manifest
     try:
-        return with_slices(manifest, "labelled")
+        return with_slices(manifest, "labelled", alignment)
     except InputError as error:
         return replace(
             manifest, notes=[*manifest.notes, f"segmentation would stop: {error.problem}; {error.remedy}"]
@@ -130,7 +147,7 @@ def slice_notes(manifest: Manifest, facts: Sequence[ImageFacts | None]) -> list[
     ]
 
 
-def _stack(manifest: Manifest, row: int, words: str) -> _Stack | None:
+def _stack(manifest: Manifest, row: int, words: str, alignment: str) -> _Stack | None:
     """A row that stands for several slices; None for all others, also where its file cannot be read."""
     image = _file(manifest, row, "image")
     if image is None or image.count < 2:
@@ -142,6 +159,9 @@ def _stack(manifest: Manifest, row: int, words: str) -> _Stack | None:
         file = _file(manifest, row, column)
         if file is None:
             return None
+        if file.form == SEGMENTATION or (file.form == "nifti" and alignment == "resample"):
+            beside[column] = replace(file, count=0)
+            continue
         if file.count == 1 and words == "labelled":
             return None  # one slice is labelled: the one that the row stands for
         if file.count != image.count:
@@ -167,7 +187,10 @@ def _file(manifest: Manifest, row: int, column: str) -> _File | None:
     if form not in _OF_SEVERAL:
         return _File(ref, form or "", 1)
     try:
-        return _File(ref, *slices_of(ref))
+        form, count = slices_of(ref)
+        if form == "dicom" and column != "image" and placed_by(ref)[0] == SEGMENTATION:
+            form = SEGMENTATION
+        return _File(ref, form, count)
     except BrokenImageError:
         return None
 
@@ -205,10 +228,11 @@ def _slices_with_labels(stack: _Stack) -> list[int] | None:
     count = stack.image.count
     labelled = np.zeros(count, bool)
     try:
-        for mask in stack.masks:
-            for index in np.flatnonzero(~labelled).tolist():
-                values = read_image(mask.slice(index), empty=True).values()
-                labelled[index] = bool((np.abs(values) > _NOTHING).any())
+        for index in range(count):
+            labelled[index] = any(
+                (np.abs(read_image(mask, empty=True).values()) > _NOTHING).any()
+                for mask in stack.masks_of(index)
+            )
     except BrokenImageError:
         return None
     return np.flatnonzero(labelled).tolist()

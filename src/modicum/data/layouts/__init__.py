@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from modicum.data.alignment import with_alignment
 from modicum.data.boxes.column import with_box_cells, with_box_file
 from modicum.data.boxes.options import BoxOptions
 from modicum.data.layouts.box_source import box_source
@@ -31,7 +32,7 @@ from modicum.data.layouts.table import (
 )
 from modicum.data.layouts.unread_files import unread_notes
 from modicum.data.manifest import Manifest, name_classes, split_reference
-from modicum.data.slices import USUAL, with_slices
+from modicum.data.slices import USUAL, as_segmented, with_slices
 from modicum.errors import InputError
 from modicum.wording import count_of, listed
 
@@ -61,7 +62,8 @@ def load_manifest(
     allow_outside: bool = False,
     missing: Literal["error", "keep"] = "error",
     unlabelled: Literal["drop", "keep"] = "drop",
-    slices: str = USUAL,
+    slices: str | None = USUAL,
+    align_geometry: str = "refuse",
 ) -> Manifest:
     """Reads a data set, and checks everything that can be checked without opening its images.
 
@@ -85,7 +87,9 @@ def load_manifest(
             ones.
         unlabelled: ``keep`` keeps rows without a label in a table with labels.
         slices: of files with several slices of which a row names none: ``middle``, ``all``, ``labelled`` (where a mask
-            is not 0) or ``every:N``; see :mod:`modicum.data.slices`.
+            is not 0) or ``every:N``; see :mod:`modicum.data.slices`. None: ``labelled`` where there are masks.
+        align_geometry: ``resample`` brings NIfTI volumes beside the images onto the images' grids; see
+            :mod:`modicum.data.alignment`.
 
     Raises:
         InputError: invalid data; names the row, the value and the remedy.
@@ -130,7 +134,12 @@ def load_manifest(
         manifest = drop_unlabelled(manifest)
     if classes is not None:
         check_labels(manifest, classes)
-    return with_slices(manifest, slices)
+    chosen = (
+        as_segmented(manifest, align_geometry)
+        if slices is None
+        else with_slices(manifest, slices, align_geometry)
+    )
+    return with_alignment(chosen, align_geometry)
 
 
 def data_name(source: Path | str) -> str:

@@ -113,7 +113,7 @@ def read_dicom(file: BinaryIO, request: Request) -> MedicalImage:
         mislabelled=format_of_name(request.ref.path) not in (None, "dicom"),
         spacing_from=field,
     )
-    return MedicalImage(pixels, spacing, source, value_range, _plane(header, frame))
+    return MedicalImage(pixels, spacing, source, value_range, place_of_frame(header, frame))
 
 
 def read_values(file: BinaryIO, form: str, request: Request) -> Float64[np.ndarray, "height width"]:
@@ -174,6 +174,18 @@ def _frame(file: BinaryIO, request: Request) -> tuple[Dataset, int, Stored]:
     frames = _frames(header)
     frame = request.choose("frame", request.ref.frame, frames, frames // 2)
     return header, frame, _decode(file, request.ref.path, header, frame)
+
+
+def decoded_frame(file: BinaryIO, request: Request, header: Dataset, frame: int) -> Stored:
+    """The stored values of a frame.
+
+    Raises:
+        Unreadable: it is larger than allowed, or no decoder reads it.
+    """
+    request.check_size(int(header.Rows), int(header.Columns))
+    _check_deflated(file, request.max_pixels * 8)
+    # Decoding starts behind the header.
+    return _decode(file, request.ref.path, _header(file, _TAGS), frame)
 
 
 def _frames(header: Dataset) -> int:
@@ -313,7 +325,7 @@ def _spacing(header: Dataset, frame: int) -> tuple[tuple[float, float] | None, s
     return None, None
 
 
-def _plane(header: Dataset, frame: int) -> Plane | None:
+def place_of_frame(header: Dataset, frame: int) -> Plane | None:
     """Where the frame lies (C.7.6.2, C.7.6.16.2.3 and 4); None where the file does not say it of each frame."""
     found = []
     for keyword, sequence, count in _PLACE:

@@ -100,6 +100,7 @@ def read_manifest(data: DataSettings, task: str) -> Manifest:
         missing="keep" if data.skip_broken else "error",
         unlabelled="drop" if task_class(task).needs_labels else "keep",
         slices=data.slices,
+        align_geometry=data.align_geometry,
     )
 
 

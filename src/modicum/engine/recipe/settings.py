@@ -72,6 +72,10 @@ class DataSettings(Settings):
         description=f"Of files with several slices: {ALLOWED}; labelled (where a mask is not 0) by default of "
         "segmentation, middle of others.",
     )
+    align_geometry: Literal["refuse", "resample"] = Field(
+        "refuse",
+        description="What to do with NIfTI volumes beside images that lie elsewhere or have other pixels.",
+    )
     classes: list[str] | None = Field(None, description="Class names in order; found in the data by default.")
     ordered: bool | None = Field(
         None, description="Classes are grades; by default where they are 0, 1, 2, ..."
