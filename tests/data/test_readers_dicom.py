@@ -568,7 +568,8 @@ def test_a_table_without_its_data_is_named(saved):
 
 @pytest.mark.parametrize("name", ["JPGExtended", "JPEG-lossy"])
 def test_jpeg_extended_of_12_bits_is_decoded_by_whoever_can(name):
-    # Values at these two places are those that pydicom's own tests have for another decoder (libjpeg).
+    # The values at these two places are those of pydicom's own tests (pixel_data references of these files, read by
+    # pylibjpeg-libjpeg). pydicom's decoders that are installed here, Pillow and its GDCM, refuse 12 bits.
     pytest.importorskip("gdcm")
     ds = pydicom.dcmread(packaged(name))
     image = read_image(packaged(name), intensity="range")

@@ -159,8 +159,8 @@ def test_only_the_slice_of_an_uncompressed_volume_is_read(saved, monkeypatch):
     volume = np.zeros((64, 64, 200), np.float32)
     path = saved(volume, name="large.nii")
     voxels = []
-    read = nifti._Volume._read
-    monkeypatch.setattr(nifti._Volume, "_read", lambda *given: voxels.append(read(*given)) or voxels[-1])
+    read = nifti.OpenVolume._read
+    monkeypatch.setattr(nifti.OpenVolume, "_read", lambda *given: voxels.append(read(*given)) or voxels[-1])
     read_image(path, window=(0, 1))
     assert [part.size for part in voxels] == [64 * 64]
 
@@ -176,8 +176,8 @@ def test_the_range_of_a_large_volume_is_found_in_slabs(saved, monkeypatch):
 
 def test_a_volume_is_decompressed_once_and_again_when_it_changes(saved, monkeypatch):
     calls = []
-    decompress = nifti._Volume._decompress
-    monkeypatch.setattr(nifti._Volume, "_decompress", lambda self: calls.append(1) or decompress(self))
+    decompress = nifti.OpenVolume._decompress
+    monkeypatch.setattr(nifti.OpenVolume, "_decompress", lambda self: calls.append(1) or decompress(self))
     monkeypatch.setattr("modicum.data.readers.recent.time.time_ns", lambda: 2**62)  # long after
     path = saved()
     for index in range(7):

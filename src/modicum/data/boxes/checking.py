@@ -57,6 +57,8 @@ class _Findings:
     clipped: int = 0
     assumed: int = 0
     turned: int = 0
+    in_volumes: int = 0
+    unsaid_slice: int = 0
 
 
 def checked_boxes(
@@ -83,7 +85,14 @@ def checked_boxes(
     _check_alike(manifest, given)
     findings = _Findings()
     rows: list[Boxes | None] = []
+    refs = manifest.refs()
     for row, (one, fact) in enumerate(zip(given, facts, strict=True)):
+        if one is not None and fact is not None and len(one):
+            ref = refs[row]
+            findings.in_volumes += fact.format == "nifti"
+            findings.unsaid_slice += (
+                fact.slices > 1 and ref.index is None and ref.frame is None and ref.array is None
+            )
         rows.append(
             None
             if one is None or fact is None
@@ -215,6 +224,16 @@ def _notes(findings: _Findings, options: BoxOptions) -> list[str]:
         }
         images = count_of(findings.assumed, "image")
         notes.append(f"boxes of {images} with an EXIF orientation {how[options.exif]}")
+    if findings.in_volumes:
+        notes.append(
+            f"boxes of {count_of(findings.in_volumes, 'NIfTI slice')} are taken as columns and rows of the upright "
+            "picture (front or head on top, the patient's right on the left), not as indices of the file's voxels"
+        )
+    if findings.unsaid_slice:
+        notes.append(
+            f"boxes of {count_of(findings.unsaid_slice, 'image')} with several slices are taken as of the one that is "
+            "read, the middle one (of a TIFF or GIF the first page); name another as 'scan.nii.gz#axis=2&index=80'"
+        )
     return notes
 
 

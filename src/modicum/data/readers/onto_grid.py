@@ -22,6 +22,7 @@ from modicum.data.readers.dicom_values import section, whole_number
 from modicum.data.readers.intensity import to_unit
 from modicum.data.readers.nifti import OpenVolume, place_of_slice, scaled, source_of
 from modicum.data.readers.nifti_layout import MILLIMETRES
+from modicum.data.readers.recent import Recent, file_key
 from modicum.data.readers.request import Request, Unreadable
 
 SEGMENTATION = (
@@ -30,6 +31,13 @@ SEGMENTATION = (
 )  # binary or fractional; label map
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _Size = tuple[int, int]
+_TAGS = [
+    *("SOPClassUID", "SegmentationType", "NumberOfFrames"),
+    *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"),
+    *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
+]
+# An object of many frames is asked for each of its images.
+_headers: Recent[Dataset] = Recent(8, lambda header: 1)
 
 
 def plane_and_size(file: BinaryIO, form: str, request: Request) -> tuple[str, Plane | None, _Size]:
@@ -38,7 +46,7 @@ def plane_and_size(file: BinaryIO, form: str, request: Request) -> tuple[str, Pl
         return form, *place_of_slice(file, request)
     if form != "dicom":
         return form, None, (0, 0)
-    header = read_header(file, form, None)
+    header = read_header(file, form, _TAGS)
     size = int(header.Rows), int(header.Columns)
     frames = max(1, whole_number(header, "NumberOfFrames") or 1)
     if request.ref.frame is None and str(header.get("SOPClassUID", "")) in SEGMENTATION:
@@ -87,7 +95,7 @@ def _of_volume(file: BinaryIO, request: Request, grid: Grid) -> MedicalImage:
 
 
 def _of_segments(file: BinaryIO, request: Request, grid: Grid) -> MedicalImage:
-    header = read_header(file, "dicom", None)
+    header = _headers.get(file_key(file), lambda: read_header(file, "dicom", _TAGS))
     if str(header.get("SOPClassUID", "")) not in SEGMENTATION:
         raise Unreadable(
             "is a DICOM file of one plane or of pictures, which is not brought onto another grid"
