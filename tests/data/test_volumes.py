@@ -166,6 +166,21 @@ def test_small_errors_of_each_step_may_not_add_up(tmp_path):
     assert "along their normal from its place" in said(paths)
 
 
+@pytest.mark.parametrize(
+    "directions", [[2, 0, 0, 0, 2, 0], [1, 0, 0, 0.5, 1, 0], [1, 0, 0, 0, 0, 0], [0, 1, 0, 0, 1, 0]]
+)
+def test_directions_that_are_no_unit_vectors_are_named(series, directions):
+    _, paths = series(ImageOrientationPatient=directions)
+    assert "ImageOrientationPatient is no pair of unit vectors" in said(paths)
+
+
+def test_directions_that_are_all_0_are_none(series):
+    _, paths = series(ImageOrientationPatient=[0] * 6)
+    volume = dicom_volume(sorted(paths))
+    assert [ref.path for ref in volume.refs] == paths
+    assert volume.affine is None
+
+
 def test_without_positions_the_instance_number_orders(series):
     _, paths = series(ImagePositionPatient=None)
     volume = dicom_volume(sorted(paths))

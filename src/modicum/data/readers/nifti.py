@@ -39,6 +39,7 @@ from modicum.data.readers.intensity import (
 from modicum.data.readers.nifti_layout import (
     MILLIMETRES,
     SliceLie,
+    has_sizes,
     header_of,
     orientation_of,
     shape_of,
@@ -70,7 +71,7 @@ def read_nifti(file: BinaryIO, request: Request) -> MedicalImage:
     picture = lie.upright(volume.slice(lie.across, lie.in_file(index, count)))
     pixels, value_range = scaled(picture, volume, request)
     sizes = voxel_sizes(volume.affine) * MILLIMETRES.get(volume.header.get_xyzt_units()[0], 1.0)
-    spacing = float(sizes[lie.rows]), float(sizes[lie.columns])
+    spacing = (float(sizes[lie.rows]), float(sizes[lie.columns])) if volume.has_sizes else None
     source = source_of(volume, request, picture.shape[:2], count)
     return MedicalImage(pixels, spacing, source, value_range, _plane(volume, lie, index))
 
@@ -87,7 +88,7 @@ def source_of(volume: "OpenVolume", request: Request, size: tuple[int, ...], sli
         slices=slices,
         mislabelled=format_of_name(request.ref.path) not in (None, "nifti"),
         orientation="".join(ornt2axcodes(volume.turn)),
-        spacing_from="pixdim",
+        spacing_from="pixdim" if volume.has_sizes else None,
     )
 
 
@@ -102,8 +103,10 @@ def place_of_slice(file: BinaryIO, request: Request) -> tuple[Plane | None, tupl
 
 
 def _plane(volume: "OpenVolume", lie: SliceLie, index: int) -> Plane | None:
-    """Where a slice lies; None where the file does not say (sform_code and qform_code are 0)."""
-    if not int(volume.header["sform_code"]) and not int(volume.header["qform_code"]):
+    """Where a slice lies; None where the file does not say (sform_code and qform_code are 0, or sizes are missing)."""
+    if not volume.has_sizes or (
+        not int(volume.header["sform_code"]) and not int(volume.header["qform_code"])
+    ):
         return None
     millimetres = MILLIMETRES.get(volume.header.get_xyzt_units()[0], 1.0)
     to_lps = np.diag([-millimetres, -millimetres, millimetres]) @ volume.affine[:3]
@@ -156,6 +159,7 @@ class OpenVolume:
         self._end = offset + math.prod(self.shape) * self.dtype.itemsize
         if not compressed and (file_size := os.fstat(file.fileno()).st_size) < self._end:
             raise Unreadable(f"ends too early: {file_size:,} of {self._end:,} bytes (truncated)")
+        self.has_sizes = has_sizes(self.header)
         self.affine, self.turn = orientation_of(self.header)
         slope, inter = self.header.get_slope_inter()
         self.is_float = self.dtype.kind == "f" or slope not in (None, 1.0) or inter not in (None, 0.0)
