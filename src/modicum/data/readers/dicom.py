@@ -29,7 +29,7 @@ from modicum.data.plane import Plane
 from modicum.data.readers import gdcm_process
 from modicum.data.readers.codestream import declared_size
 from modicum.data.readers.content import format_of_name
-from modicum.data.readers.dicom_values import grey_pixels, numbers, own_units, section, whole_number
+from modicum.data.readers.dicom_values import grey_pixels, is_empty, numbers, own_units, section, whole_number
 from modicum.data.readers.gdcm_process import DECODERS, UNSUPPORTED, WHOLE_FILE
 from modicum.data.readers.intensity import to_unit
 from modicum.data.readers.request import Request, Unreadable
@@ -173,7 +173,15 @@ def _frame(file: BinaryIO, request: Request) -> tuple[Dataset, int, Stored]:
     request.check_size(int(header.Rows), int(header.Columns))
     frames = _frames(header)
     frame = request.choose("frame", request.ref.frame, frames, frames // 2)
-    return header, frame, _decode(file, request.ref.path, header, frame)
+    try:
+        return header, frame, _decode(file, request.ref.path, header, frame)
+    except Unreadable:
+        raise
+    except Exception:
+        for keyword in ("PhotometricInterpretation", "SamplesPerPixel", "BitsStored", "PixelRepresentation"):
+            if keyword in header and is_empty(header, keyword):
+                raise Unreadable(f"its element {keyword} is empty, which decoding needs") from None
+        raise
 
 
 def decoded_frame(file: BinaryIO, request: Request, header: Dataset, frame: int) -> Stored:
@@ -189,7 +197,10 @@ def decoded_frame(file: BinaryIO, request: Request, header: Dataset, frame: int)
 
 
 def _frames(header: Dataset) -> int:
-    return max(1, whole_number(header, "NumberOfFrames") or 1)
+    frames = whole_number(header, "NumberOfFrames")
+    if frames is not None and frames < 0:
+        raise Unreadable(f"its element NumberOfFrames is {frames}")
+    return max(1, frames or 1)
 
 
 def _photometric(header: Dataset) -> str:
