@@ -211,8 +211,8 @@ class Run:
             workers: processes that decode images.
             stores: folder of decoded images.
             write_report: whether to refresh ``report.html``.
-            settings: ``columns``, ``pairs``, ``images``, ``split_lists``, ``slices``, ``align_geometry``, ``allow_outside`` where they
-                differ from the run's.
+            settings: ``columns``, ``pairs``, ``images``, ``split_lists``, ``slices``, ``align_geometry``,
+                ``allow_outside`` where they differ from the run's.
 
         Returns:
             The content of the evaluation's ``metrics.json``.
