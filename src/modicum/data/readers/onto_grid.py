@@ -151,12 +151,12 @@ def _frames_in(header: Dataset, grid: Grid) -> list[int]:
     allowed = SAME_PLACE * grid.plane.pixel()
     normal = np.cross(grid.plane.column_step, grid.plane.row_step)
     normal /= np.linalg.norm(normal)
-    depths, nearest = [], None
+    depths: list[float] = []
     for plane in planes:
         if plane is None:
             raise Unreadable("is a segmentation that does not say where its frames lie")
         depth = float((np.array(plane.origin) - grid.plane.origin) @ normal)
-        level = replace(plane, origin=tuple(np.array(plane.origin) - depth * normal))
+        level = Plane.of_vectors(np.array(plane.origin) - depth * normal, plane.row_step, plane.column_step)
         off = level.distance(grid.plane, grid.height, grid.width)
         if off > allowed:
             raise Unreadable(
