@@ -132,12 +132,8 @@ def slice_notes(manifest: Manifest, facts: Sequence[ImageFacts | None]) -> list[
     """
     counts = [
         fact.slices
-        for ref, fact in zip(manifest.refs(), facts, strict=True)
-        if fact is not None
-        and fact.slices > 1
-        and ref.frame is None
-        and ref.index is None
-        and ref.array is None
+        for text, fact in zip(manifest.table["image"], facts, strict=True)
+        if fact is not None and fact.slices > 1 and names_no_slice(text, fact)
     ]
     if not counts:
         return []
@@ -145,6 +141,14 @@ def slice_notes(manifest: Manifest, facts: Sequence[ImageFacts | None]) -> list[
         f"{count_of(len(counts), 'image')} of {len(manifest)} hold several slices ({sum(counts)} together), of which one "
         "each is read: the middle one (of a TIFF or GIF the first page); --slices all, labelled or every:N reads others"
     ]
+
+
+def names_no_slice(text: str, facts: ImageFacts) -> bool:
+    """Whether a reference leaves open which slice of its file is meant."""
+    ref = ImageRef.parse(text)
+    if ref.index is not None or ref.array is not None or ref.onto is not None:
+        return False
+    return ref.frame is None or facts.format == "nifti"  # there a frame is a volume of a series
 
 
 def _stack(manifest: Manifest, row: int, words: str, alignment: str) -> _Stack | None:

@@ -14,6 +14,7 @@ from modicum.data.boxes.options import BoxOptions
 from modicum.data.image_facts import ImageFacts
 from modicum.data.manifest import Manifest
 from modicum.data.readers.intensity import TURNED
+from modicum.data.slices import names_no_slice
 from modicum.errors import InputError
 from modicum.wording import count_of
 
@@ -85,14 +86,11 @@ def checked_boxes(
     _check_alike(manifest, given)
     findings = _Findings()
     rows: list[Boxes | None] = []
-    refs = manifest.refs()
     for row, (one, fact) in enumerate(zip(given, facts, strict=True)):
         if one is not None and fact is not None and len(one):
-            ref = refs[row]
             findings.in_volumes += fact.format == "nifti"
-            findings.unsaid_slice += (
-                fact.slices > 1 and ref.index is None and ref.frame is None and ref.array is None
-            )
+            text = str(manifest.table["image"].iloc[row])
+            findings.unsaid_slice += fact.slices > 1 and names_no_slice(text, fact)
         rows.append(
             None
             if one is None or fact is None
