@@ -138,11 +138,12 @@ def check_kind(header: Nifti1Header) -> None:
         raise Unreadable(f"its header declares {sides[0]} dimensions; 1 to 7 are allowed (damaged?)")
     shape = sides[1 : sides[0] + 1]
     try:
-        coloured = header.get_data_dtype().names is not None
+        kind_of_voxels = header.get_data_dtype()
     except Exception:
-        raise Unreadable(
-            f"its voxels are of data type {int(header['datatype'])}, which is not known"
-        ) from None
+        kind_of_voxels = np.dtype("V")
+    coloured = kind_of_voxels.names is not None
+    if kind_of_voxels.kind == "V" and not coloured:  # 0 and 1: unknown, and bits
+        raise Unreadable(f"its voxels are of data type {int(header['datatype'])}, which is not known")
     try:
         header.get_xyzt_units()
     except Exception:
