@@ -238,8 +238,8 @@ class Run:
             write_report: whether to refresh ``report.html``.
             out: folder for the evaluation, in place of the run folder, which stays as it is (in an archive, say): neither
                 its metrics nor its report know of the evaluation.
-            settings: ``columns``, ``pairs``, ``images``, ``split_lists``, ``allow_outside`` where they differ from the
-                run's.
+            settings: ``columns``, ``pairs``, ``images``, ``split_lists``, ``slices``, ``align_geometry``,
+                ``allow_outside`` where they differ from the run's.
 
         Returns:
             The content of the evaluation's ``metrics.json``.

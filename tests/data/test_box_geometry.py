@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
@@ -277,6 +278,19 @@ def test_a_turned_image_is_said_to_be_where_a_box_lies_outside(tmp_path):
         InputError, match=r"outside its image of 40 x 60 pixels \(width x height, of EXIF orientation 6"
     ):
         checked(table, {"a": [[45, 5, 58, 18]]})
+
+
+@pytest.mark.parametrize("ref", ["v.nii", "v.nii#axis=2&index=1"])
+def test_boxes_beside_a_volume_say_what_they_are_taken_for(tmp_path, ref):
+    nib.save(nib.Nifti1Image(np.ones((20, 30, 4), np.uint8), np.eye(4)), tmp_path / "v.nii")
+    (tmp_path / "data.csv").write_text(f'image,boxes\n{ref},"[[1, 2, 5, 6]]"\n')
+    manifest = load_manifest(tmp_path / "data.csv")
+    notes = " ".join(checked_boxes(manifest, scan(manifest.refs()).facts).notes)
+    assert "boxes of 1 NIfTI slice are taken as columns and rows of the upright picture" in notes
+    assert ("1 image with several slices" in notes) == (ref == "v.nii")
+    if ref == "v.nii":
+        with pytest.raises(InputError, match="its boxes do not say of which of 4 slices they are"):
+            load_manifest(tmp_path / "data.csv", slices="all")
 
 
 def test_classes_of_some_boxes_only_are_refused(tmp_path):

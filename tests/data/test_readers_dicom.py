@@ -502,6 +502,12 @@ def test_an_empty_element_leaves_the_word_to_the_next_rule(saved, empty):
     assert np.array_equal(image.pixels, plain.pixels)
 
 
+@pytest.mark.parametrize("half", [{"WindowCenter": 30}, {"WindowWidth": 30}])
+def test_half_a_window_is_none(saved, half):
+    """C.11.2.1.2 wants both; what is left is the image's own range."""
+    assert read_image(saved(**half)).value_range == (STORED.min(), STORED.max())
+
+
 def test_empty_rescaling_window_and_spacing_are_as_absent_ones(saved):
     image = read_image(saved(RescaleSlope="", RescaleIntercept="", WindowCenter="", WindowWidth=""))
     assert image.value_range == (STORED.min(), STORED.max())
@@ -522,7 +528,17 @@ def test_empty_rescaling_window_and_spacing_are_as_absent_ones(saved):
         ("PixelSpacing", "DS", b"0.7 ", "PixelSpacing has 1 value where 2"),
         ("PixelSpacing", "DS", b"0,7\\0,7 ", "PixelSpacing .* cannot be read"),
         ("PixelPaddingValue", "US", b"\x01", "PixelPaddingValue cannot be read"),
+        ("RescaleSlope", "DS", b"NaN ", "RescaleSlope cannot be read as numbers"),
+        ("RescaleSlope", "DS", b"inf ", "RescaleSlope cannot be read as numbers"),
+        ("ImagePositionPatient", "DS", b"a\\b\\c ", "ImagePositionPatient cannot be read"),
+        ("ImagePositionPatient", "DS", b"1\\2 ", "ImagePositionPatient has 2 values where 3"),
+        ("PixelSpacing", "DS", b"0.5x0.5 ", "PixelSpacing cannot be read"),
         ("NumberOfFrames", "IS", b"many", "NumberOfFrames cannot be read"),
+        ("NumberOfFrames", "IS", b"-1", "NumberOfFrames is -1"),
+        ("PhotometricInterpretation", "CS", b"", "PhotometricInterpretation is empty"),
+        ("PixelRepresentation", "US", b"", "PixelRepresentation is empty"),
+        ("BitsStored", "US", b"", "BitsStored is empty"),
+        ("SamplesPerPixel", "US", b"", "SamplesPerPixel is empty"),
         ("BitsStored", "US", b"\x01\x02\x03", "BitsStored cannot be read"),
     ],
 )
@@ -568,7 +584,8 @@ def test_a_table_without_its_data_is_named(saved):
 
 @pytest.mark.parametrize("name", ["JPGExtended", "JPEG-lossy"])
 def test_jpeg_extended_of_12_bits_is_decoded_by_whoever_can(name):
-    # Values at these two places are those that pydicom's own tests have for another decoder (libjpeg).
+    # The values at these two places are those of pydicom's own tests (pixel_data references of these files, read by
+    # pylibjpeg-libjpeg). pydicom's decoders that are installed here, Pillow and its GDCM, refuse 12 bits.
     pytest.importorskip("gdcm")
     ds = pydicom.dcmread(packaged(name))
     image = read_image(packaged(name), intensity="range")

@@ -2,6 +2,7 @@
 
 import gzip
 import itertools
+import re
 
 import nibabel as nib
 import numpy as np
@@ -159,8 +160,8 @@ def test_only_the_slice_of_an_uncompressed_volume_is_read(saved, monkeypatch):
     volume = np.zeros((64, 64, 200), np.float32)
     path = saved(volume, name="large.nii")
     voxels = []
-    read = nifti._Volume._read
-    monkeypatch.setattr(nifti._Volume, "_read", lambda *given: voxels.append(read(*given)) or voxels[-1])
+    read = nifti.OpenVolume._read
+    monkeypatch.setattr(nifti.OpenVolume, "_read", lambda *given: voxels.append(read(*given)) or voxels[-1])
     read_image(path, window=(0, 1))
     assert [part.size for part in voxels] == [64 * 64]
 
@@ -176,8 +177,8 @@ def test_the_range_of_a_large_volume_is_found_in_slabs(saved, monkeypatch):
 
 def test_a_volume_is_decompressed_once_and_again_when_it_changes(saved, monkeypatch):
     calls = []
-    decompress = nifti._Volume._decompress
-    monkeypatch.setattr(nifti._Volume, "_decompress", lambda self: calls.append(1) or decompress(self))
+    decompress = nifti.OpenVolume._decompress
+    monkeypatch.setattr(nifti.OpenVolume, "_decompress", lambda self: calls.append(1) or decompress(self))
     monkeypatch.setattr("modicum.data.readers.recent.time.time_ns", lambda: 2**62)  # long after
     path = saved()
     for index in range(7):
@@ -315,3 +316,34 @@ def test_an_offset_of_nifti_2_and_one_beyond_the_header(saved):
 
 def test_a_scaling_without_its_second_half_is_named(saved):
     assert "scl_inter is nan" in reason(with_header(saved(name="a.nii"), scl_slope=2, scl_inter=np.nan))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"datatype": 0}, "of data type 0, which is not known"),
+        ({"datatype": 999}, "of data type 999, which is not known"),
+        ({"xyzt_units": 7}, r"its unit of length or time is not known \(xyzt_units 7\)"),
+        ({"sform_code": 0, "qform_code": 1, "quatern_b": 2.0}, "its quaternion is not that of a rotation"),
+        ({"scl_slope": np.inf}, "its scl_slope is infinite"),
+    ],
+)
+def test_values_outside_what_the_format_allows_are_named(saved, changes, said):
+    assert re.search(said, reason(with_header(saved(name="a.nii"), **changes)))
+
+
+def test_a_line_of_values_is_no_image(saved):
+    """As FreeSurfer saves what lies on a surface, without any intent."""
+    assert "is a line of 2,562 values" in reason(saved(np.zeros((2562, 1, 1), np.float32) + 1, name="a.nii"))
+    assert read_image(saved(np.arange(9.0).reshape(9, 1, 1), name="b.nii")).pixels.size == 9
+    assert read_image(saved(np.arange(2562.0).reshape(1281, 2, 1), name="c.nii")).pixels.size == 2562
+
+
+@pytest.mark.parametrize("sizes", [[0, 0, 0], [1, np.nan, 1], [np.inf, 1, 1], [1, 1, 0]])
+def test_sizes_that_are_not_there_are_not_one_millimetre(saved, sizes):
+    path = with_header(saved(name="a.nii"), sform_code=0, qform_code=1, pixdim=[1, *sizes, 0, 0, 0, 0])
+    image = read_image(path)
+    assert (image.spacing, image.plane, image.source.spacing_from) == (None, None, None)
+    # An sform says the sizes too, and goes before.
+    known = with_header(saved(name="b.nii"), pixdim=[1, *sizes, 0, 0, 0, 0])
+    assert read_image(known).spacing is not None

@@ -106,6 +106,81 @@ def test_the_affine_is_that_of_the_standard(series):
     np.testing.assert_allclose(affine @ [slice_, row, column, 1], [-lps[0], -lps[1], lps[2], 1])
 
 
+def tilted(degrees, step=2.5):
+    """Positions of a CT with its gantry tilted: the table moves along z, while the slices' normal leans."""
+    angle = np.radians(degrees)
+    return {
+        "ImageOrientationPatient": [1, 0, 0, 0, float(np.cos(angle)), float(np.sin(angle))],
+        "ImagePositionPatient": lambda index: [-10.0, -20.0, 5 + step * index],
+    }
+
+
+SHEARED = {
+    "a tilt of 20 degrees": tilted(20),
+    "a tilt the other way": tilted(-15),
+    "a slant across the columns": {"ImagePositionPatient": lambda k: [-10 + 0.8 * k, -20.0, 5 + 2.5 * k]},
+    "sagittal, sliding down": {
+        "ImageOrientationPatient": [0, 1, 0, 0, 0, -1],
+        "ImagePositionPatient": lambda k: [-3.0 * k, 7.0, 7 - 1.5 * k],
+    },
+    "rounded to a tenth": {"ImagePositionPatient": lambda k: [-10.0, round(-20 + 0.43 * k, 1), 5 + 2.5 * k]},
+}
+
+
+@pytest.mark.parametrize("name", SHEARED)
+def test_every_slice_lies_where_its_own_header_says(series, name):
+    """The affine of a sheared series puts the first pixel of each slice at its ImagePositionPatient."""
+    _, paths = series(**SHEARED[name])
+    volume = dicom_volume(paths)
+    for index, ref in enumerate(volume.refs):
+        position = np.array(pydicom.dcmread(ref.path).ImagePositionPatient, float)
+        ras = (volume.affine @ [index, 0, 0, 1])[:3]
+        np.testing.assert_allclose(ras * [-1, -1, 1], position, atol=0.06 if "rounded" in name else 1e-6)
+        np.testing.assert_allclose(read_image(ref).plane.origin, ras * [-1, -1, 1], atol=0.06)
+
+
+NO_GRID = {
+    "one slice aside": lambda k: [-10 + 1.5 * (k == 3), -20.0, 5 + 2.5 * k],
+    "a bend": lambda k: [-10.0, -20 + 0.3 * k * k, 5 + 2.5 * k],
+    "zigzag": lambda k: [-10 + 0.6 * (k % 2), -20.0, 5 + 2.5 * k],
+}
+
+
+@pytest.mark.parametrize("name", NO_GRID)
+def test_slices_that_are_no_grid_are_refused_by_name(series, name):
+    _, paths = series(ImagePositionPatient=NO_GRID[name])
+    message = said(paths)
+    assert "from its place in a regular grid" in message
+    assert "mm are allowed" in message
+    assert ".dcm" in message
+    assert "Jane" not in message
+
+
+def test_small_errors_of_each_step_may_not_add_up(tmp_path):
+    """No two neighbours are more than a tenth from the usual step, yet the slices of the middle are far off."""
+    depths = np.cumsum(np.r_[0, np.repeat([2.3, 2.7], 8)])
+    paths = [
+        write_slice(tmp_path / f"{at}.dcm", at, np.ones((4, 4)), ImagePositionPatient=[0, 0, float(depth)])
+        for at, depth in enumerate(depths)
+    ]
+    assert "along their normal from its place" in said(paths)
+
+
+@pytest.mark.parametrize(
+    "directions", [[2, 0, 0, 0, 2, 0], [1, 0, 0, 0.5, 1, 0], [1, 0, 0, 0, 0, 0], [0, 1, 0, 0, 1, 0]]
+)
+def test_directions_that_are_no_unit_vectors_are_named(series, directions):
+    _, paths = series(ImageOrientationPatient=directions)
+    assert "ImageOrientationPatient is no pair of unit vectors" in said(paths)
+
+
+def test_directions_that_are_all_0_are_none(series):
+    _, paths = series(ImageOrientationPatient=[0] * 6)
+    volume = dicom_volume(sorted(paths))
+    assert [ref.path for ref in volume.refs] == paths
+    assert volume.affine is None
+
+
 def test_without_positions_the_instance_number_orders(series):
     _, paths = series(ImagePositionPatient=None)
     volume = dicom_volume(sorted(paths))

@@ -32,7 +32,7 @@ def inspect_data(data: str, reading: Mapping[str, Any], out: Path, workers: int 
         out: JSON file to write the facts to.
         workers: processes that decode images.
     """
-    manifest = load_manifest(data, **reading, missing="keep")
+    manifest = load_manifest(data, **{"slices": None, **reading}, missing="keep")
     tables = [path for path in (Path(data), Path(data) / manifest.source) if path.is_file()]
     check_output("--out", out, [*tables, *(ref.path for ref in manifest.refs() if ref.path.name == out.name)])
     result = scan(manifest.refs(), workers=workers)

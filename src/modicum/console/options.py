@@ -31,6 +31,20 @@ Images = Annotated[Path | None, typer.Option(help="Folder that image paths are r
 SplitLists = Annotated[
     Path | None, typer.Option(help="Folder with lists of train/val/test images that set the split.")
 ]
+Slices = Annotated[
+    str | None,
+    typer.Option(
+        help="Slices of volumes that become images: middle, all, labelled (where a mask is not 0) or every:N; of "
+        "segmentation labelled by default, of other tasks middle."
+    ),
+]
+AlignGeometry = Annotated[
+    str | None,
+    typer.Option(
+        help="NIfTI volumes beside images (masks, targets) that lie elsewhere or have other pixels: refuse (default), or "
+        "resample them to the images' grids."
+    ),
+]
 AllowOutside = Annotated[
     bool, typer.Option("--allow-outside", help="Allow image paths outside the data folder.")
 ]
@@ -90,6 +104,8 @@ _SETTINGS = (
     "memory",
     "images",
     "split_lists",
+    "slices",
+    "align_geometry",
     "crop",
     "leaks",
     "skip_broken",
@@ -116,6 +132,8 @@ class Reading:
     pairs: Pairs = None
     images: Images = None
     split_lists: SplitLists = None
+    slices: Slices = None
+    align_geometry: AlignGeometry = None
     allow_outside: AllowOutside = False
 
     @property
@@ -132,6 +150,8 @@ class Reading:
             "box_options": None if self.box_options is None else box_options_given(self.box_options),
             "images": None if self.images is None else str(self.images),
             "split_lists": None if self.split_lists is None else str(self.split_lists),
+            "slices": self.slices,
+            "align_geometry": self.align_geometry,
             "allow_outside": self.allow_outside or None,
         }
         return {key: value for key, value in values.items() if value is not None}

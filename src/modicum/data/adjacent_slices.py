@@ -2,7 +2,8 @@
 
 Adjacent slices are:
 
-- for a slice of a NIfTI volume, a frame of a DICOM file or a page of a TIFF: those of the same file;
+- for a slice of a NIfTI volume or a page of a TIFF: those of the same file;
+- for a frame of a DICOM file: those of the same file and weighting, by position in the body where they have one;
 - for a DICOM file of one frame: the files of its series in its folder, by position in the body;
 - for any other file: the files of its folder whose names differ only in the last number, ordered by it, also with
   gaps (``p07_009.png``, ``p07_010.png``, ``p07_012.png``).
@@ -14,6 +15,7 @@ import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from modicum.data.dicom_frames import frame_volumes
 from modicum.data.dicom_series import SliceHeader, in_order
 from modicum.data.image import ImageRef
 from modicum.data.readers import dicom_header, list_images, read_image
@@ -32,6 +34,7 @@ class AdjacentSlices:
     _names: dict[Path, dict[tuple[str, str], list[tuple[int, Path]]]] = field(
         default_factory=dict, repr=False
     )
+    _volumes: dict[Path, list[tuple[int, ...]]] = field(default_factory=dict, repr=False)
     _formats: dict[Path, str] = field(default_factory=dict, repr=False)
 
     def around(self, ref: ImageRef, count: int) -> tuple[ImageRef, ...]:
@@ -68,7 +71,18 @@ class AdjacentSlices:
                 replace(ref, axis=2 if ref.axis is None else ref.axis, index=index) for index in indices
             )
         at = ref.frame or 0
+        if form == "dicom":
+            frames = self._frames_with(ref.path, at, last + 1)
+            place = frames.index(at)
+            steps = range(place - count, place + count + 1)
+            return tuple(replace(ref, frame=frames[min(max(step, 0), len(frames) - 1)]) for step in steps)
         return tuple(replace(ref, frame=min(max(at + step, 0), last)) for step in range(-count, count + 1))
+
+    def _frames_with(self, path: Path, frame: int, count: int) -> tuple[int, ...]:
+        """The frames of the volume that a frame is of, in order."""
+        if path not in self._volumes:
+            self._volumes[path] = [volume.frames for volume in frame_volumes(path, count)]
+        return next(frames for frames in self._volumes[path] if frame in frames)
 
     def _of_series(self, path: Path) -> list[Path]:
         """The files of a DICOM file's series in its folder, in order."""

@@ -30,6 +30,7 @@ _TAGS = [
 ]
 # Direction cosines are written with about six decimals.
 _SAME_DIRECTION = 1e-3
+_SQUARE = 1e-2
 _SAME_SPACING = 1e-3
 # Positions are rounded by scanners; a gap deviates by more than this share of a step.
 _UNEVEN = 0.1
@@ -83,7 +84,7 @@ class SliceHeader:
             modality=str(header.get("Modality", "")).strip(),
             number=number,
             position=np.array(position[:3]) if position else None,
-            directions=np.array(directions[:6]).reshape(2, 3) if directions else None,
+            directions=_unit_vectors(path, directions),
             size=(int(header.Rows), int(header.Columns)),
             spacing=(spacing[0], spacing[1]) if spacing and min(spacing[:2]) > 0 else None,
             frames=frames or 1,
@@ -95,6 +96,19 @@ class SliceHeader:
         if self.position is None or self.directions is None:
             return None
         return float(np.cross(*self.directions) @ self.position)
+
+
+def _unit_vectors(path: Path, directions: list[float]) -> Float64[np.ndarray, "2 3"] | None:
+    """Two directions as arrays; None where there are none (all 0, as some software writes them)."""
+    if not any(directions[:6]):
+        return None
+    vectors = np.array(directions[:6]).reshape(2, 3)
+    if np.abs(vectors @ vectors.T - np.eye(2)).max() > _SQUARE:
+        raise BrokenImageError(
+            str(path),
+            "its ImageOrientationPatient is no pair of unit vectors at right angles, so that it has no place",
+        )
+    return vectors
 
 
 def in_order(slices: Iterable[SliceHeader]) -> tuple[list[SliceHeader], float | None]:

@@ -7,7 +7,7 @@ from urllib.parse import quote, unquote
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from modicum.data.plane import Plane
+from modicum.data.plane import Grid, Plane
 
 _NUMBERS = ("frame", "axis", "index")
 
@@ -27,6 +27,7 @@ class ImageRef:
         axis: NIfTI only: axis across which to slice, 0 left-right, 1 back-front, 2 foot-head.
         index: the slice along ``axis`` (NIfTI), or the item of ``array`` (NPZ), from 0.
         array: NPZ only: the array's name.
+        onto: the grid of another image that this one is brought onto, as :class:`~modicum.data.plane.Grid` writes it.
         root: the folder that the text form omits; not part of the image's identity.
     """
 
@@ -35,6 +36,7 @@ class ImageRef:
     axis: int | None = None
     index: int | None = None
     array: str | None = None
+    onto: str | None = None
     root: Path | None = field(default=None, compare=False, repr=False)
 
     @classmethod
@@ -58,6 +60,7 @@ class ImageRef:
         """The part of the file as text: ``#axis=2&index=80``; empty for the whole file."""
         parts = [] if self.array is None else [f"array={quote(self.array)}"]
         parts += [f"{key}={value}" for key in _NUMBERS if (value := getattr(self, key)) is not None]
+        parts += [] if self.onto is None else [f"onto={self.onto}"]
         return f"#{'&'.join(parts)}" if parts else ""
 
 
@@ -70,6 +73,8 @@ def _part(text: str) -> dict | None:
             return None
         if key == "array":
             selection[key] = unquote(value)
+        elif key == "onto" and Grid.is_text(value):
+            selection[key] = value
         elif key in _NUMBERS and value.isascii() and value.isdigit() and len(value) < 10:
             selection[key] = int(value)
         else:

@@ -1,5 +1,6 @@
 """Where a 2-D image lies in the patient, and whether two images lie at the same place."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ SAME_PLACE = 0.1
 """Two planes are the same where no corner is further off than this share of the smaller pixel side, in any direction."""
 SAME_SPACING = 0.01
 """Where only spacings are known: the share by which they may differ."""
+_GRID = re.compile(r"\d{1,6}x\d{1,6},(nearest|linear)(,-?[0-9.]+(e[-+]\d+)?){9}")
 _SQUARE = 1e-3  # direction cosines are written with six decimals or so
 
 
@@ -84,6 +86,42 @@ class Plane:
 
 def _vector(values: Sequence[float]) -> str:
     return f"({', '.join(f'{round(value, 3) + 0.0:g}' for value in values)})"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The pixels of an image in the patient, onto which another can be brought.
+
+    Attributes:
+        plane: where the first pixel and the steps are.
+        height: rows.
+        width: columns.
+        labels: whether the values brought onto it stand for something, and are never mixed.
+    """
+
+    plane: Plane
+    height: int
+    width: int
+    labels: bool = True
+
+    def __str__(self) -> str:
+        """As text in references: ``512x512,nearest,`` and the plane's nine numbers."""
+        numbers = ",".join(f"{value:.10g}" for value in self.plane.numbers())
+        return f"{self.height}x{self.width},{'nearest' if self.labels else 'linear'},{numbers}"
+
+    @classmethod
+    def of_text(cls, text: str) -> "Grid":
+        """The inverse of ``str()``."""
+        size, how, *numbers = text.split(",")
+        height, width = size.split("x")
+        return cls(
+            Plane.of_numbers([float(one) for one in numbers]), int(height), int(width), how == "nearest"
+        )
+
+    @staticmethod
+    def is_text(text: str) -> bool:
+        """Whether :meth:`of_text` can read a text."""
+        return _GRID.fullmatch(text) is not None
 
 
 def misplaced(

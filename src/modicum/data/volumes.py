@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float64
 from nibabel.affines import voxel_sizes
 
+from modicum.data.dicom_frames import frame_volumes
 from modicum.data.dicom_series import SliceHeader, in_order
 from modicum.data.image import ImageRef, MedicalImage
 from modicum.data.intensity_window import BACKGROUND, IntensityWindow
@@ -20,9 +21,9 @@ from modicum.data.readers.content import format_of_content
 from modicum.data.readers.intensity import display_range, foreground, percentile_ends, spaced, span
 from modicum.data.readers.nifti_layout import MILLIMETRES, SliceLie
 from modicum.data.readers.request import Unreadable
+from modicum.data.slice_grid import grid_affine
 from modicum.errors import BrokenImageError, InputError
 
-_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 # Two grids are the same if no corner differs by more than this share of the smallest voxel side.
 _SAME_GRID = 0.1
 
@@ -37,7 +38,7 @@ class Volume:
             head; along the normal of the plane (DICOM), for axial slices from foot to head.
         shape: slices, rows and columns, upright as returned by the reader.
         affine: maps (slice, row, column) to millimetres to the right, front and head; None if
-            unknown. A single DICOM slice counts as 1 mm thick.
+            unknown. With a tilted gantry it is sheared. A single DICOM slice counts as 1 mm thick.
         modality: modality of DICOM files.
     """
 
@@ -53,7 +54,7 @@ class Volume:
 
     @property
     def spacing(self) -> tuple[float, float, float] | None:
-        """Millimetres between slices, between rows and between columns."""
+        """Millimetres between the first pixels of slices, between rows and between columns."""
         if self.affine is None:
             return None
         between, rows, columns = voxel_sizes(self.affine)
@@ -158,14 +159,21 @@ def dicom_volume(paths: Iterable[Path]) -> Volume:
         BrokenImageError: a file is not a DICOM image.
         InputError: they are not one volume; see :func:`modicum.data.dicom_series.in_order`.
     """
-    return _volume_of([SliceHeader.read(path) for path in paths])
+    volumes = _volumes_of([SliceHeader.read(path) for path in paths])
+    if len(volumes) > 1:
+        raise InputError(
+            f"'{volumes[0].refs[0].path}' holds {len(volumes)} volumes (weightings, phases or stacks)",
+            "read them with find_volumes, or pass frames of one as single images",
+        )
+    return volumes[0]
 
 
 def find_volumes(paths: Iterable[Path], axis: int = 2) -> list[Volume]:
     """Finds the volumes in files and below folders: each NIfTI file, and DICOM files by series.
 
     Args:
-        paths: files, or folders to search; other files than NIfTI and DICOM in folders are ignored.
+        paths: files, or folders to search; other files than NIfTI and DICOM in folders are ignored. A file of several
+            frames may be several volumes, one for each weighting.
         axis: axis across which NIfTI volumes are sliced; see :func:`nifti_volumes`.
 
     Raises:
@@ -189,7 +197,7 @@ def find_volumes(paths: Iterable[Path], axis: int = 2) -> list[Volume]:
                 raise InputError(
                     f"'{file}' is {form.upper()}, not a volume", "pass NIfTI files, or DICOM series"
                 )
-    volumes += [_volume_of(slices) for slices in series.values()]
+    volumes += [volume for slices in series.values() for volume in _volumes_of(slices)]
     if not volumes:
         named = ", ".join(f"'{path}'" for path in paths) or "no path"
         raise InputError(f"no volume was found in {named}", "pass NIfTI files, or folders of DICOM series")
@@ -218,7 +226,8 @@ def require_same_grid(first: Volume, second: Volume) -> None:
         raise InputError(f"{pair} have different positions: their corners are {off:.3g} mm apart", remedy)
 
 
-def _volume_of(slices: list[SliceHeader]) -> Volume:
+def _volumes_of(slices: list[SliceHeader]) -> list[Volume]:
+    """The volume of a series, or those of one file of several frames."""
     several = next((slice_ for slice_ in slices if slice_.frames > 1), None)
     if several is not None:
         if len(slices) > 1:
@@ -226,22 +235,25 @@ def _volume_of(slices: list[SliceHeader]) -> Volume:
                 f"'{several.path}' has {several.frames} frames and cannot be a slice of a series",
                 "pass it separately",
             )
-        refs = tuple(ImageRef(several.path, frame=frame) for frame in range(several.frames))
-        return Volume("dicom", refs, (several.frames, *several.size), None, several.modality)
-    ordered, step = in_order(slices)
+        return [
+            Volume(
+                "dicom",
+                tuple(ImageRef(several.path, frame=frame) for frame in found.frames),
+                (len(found.frames), *several.size),
+                found.affine,
+                several.modality,
+            )
+            for found in frame_volumes(several.path, several.frames)
+        ]
+    ordered = in_order(slices)[0]
     first = ordered[0]
     refs = tuple(ImageRef(slice_.path) for slice_ in ordered)
     affine = None
-    if first.position is not None and first.directions is not None and first.spacing is not None:
-        along_rows, along_columns = first.directions
-        affine = np.eye(4)
-        affine[:3, 0] = np.cross(along_rows, along_columns) * (step or 1.0)
-        # A step to the next row is along the columns, and vice versa (C.7.6.2.1.1).
-        affine[:3, 1] = along_columns * first.spacing[0]
-        affine[:3, 2] = along_rows * first.spacing[1]
-        affine[:3, 3] = first.position
-        affine = _LPS_TO_RAS @ affine
-    return Volume("dicom", refs, (len(refs), *first.size), affine, first.modality)
+    positions = [slice_.position for slice_ in ordered if slice_.position is not None]
+    if positions and first.directions is not None and first.spacing is not None:
+        names = [str(slice_.path) for slice_ in ordered]
+        affine = grid_affine(np.array(positions), first.directions, first.spacing, names)
+    return [Volume("dicom", refs, (len(refs), *first.size), affine, first.modality)]
 
 
 def _format(path: Path) -> str:

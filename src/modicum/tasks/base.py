@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from modicum.batch import Batch
 from modicum.data.manifest import Manifest, class_order
 from modicum.data.prepared import StoreSettings
+from modicum.data.slices import USUAL
 from modicum.errors import InputError
 from modicum.tasks.auxiliary_image import AuxiliaryImage, example_picture
 from modicum.tasks.loss_words import LOSS_SETTINGS, refuse_settings
@@ -59,6 +60,8 @@ class Task(ABC):
     """Whether a finished run is evaluated on its validation and test images. An encoder predicts nothing."""
     made_of_the_table: ClassVar[bool] = True
     """Whether :meth:`from_manifest` reads the table and a few masks at most, so that it may be called twice."""
+    usual_slices: ClassVar[str] = USUAL
+    """The slices of volumes that are learned from by default; see :mod:`modicum.data.slices`."""
     levels: ClassVar[int] = 256
     """Number of grey levels of stored images; see :class:`~modicum.data.prepared.StoreSettings`."""
     kind: str

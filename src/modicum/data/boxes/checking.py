@@ -14,6 +14,7 @@ from modicum.data.boxes.options import BoxOptions
 from modicum.data.image_facts import ImageFacts
 from modicum.data.manifest import Manifest
 from modicum.data.readers.intensity import TURNED
+from modicum.data.slices import names_no_slice
 from modicum.errors import InputError
 from modicum.wording import count_of
 
@@ -57,6 +58,8 @@ class _Findings:
     clipped: int = 0
     assumed: int = 0
     turned: int = 0
+    in_volumes: int = 0
+    unsaid_slice: int = 0
 
 
 def checked_boxes(
@@ -84,6 +87,10 @@ def checked_boxes(
     findings = _Findings()
     rows: list[Boxes | None] = []
     for row, (one, fact) in enumerate(zip(given, facts, strict=True)):
+        if one is not None and fact is not None and len(one):
+            findings.in_volumes += fact.format == "nifti"
+            text = str(manifest.table["image"].iloc[row])
+            findings.unsaid_slice += fact.slices > 1 and names_no_slice(text, fact)
         rows.append(
             None
             if one is None or fact is None
@@ -215,6 +222,16 @@ def _notes(findings: _Findings, options: BoxOptions) -> list[str]:
         }
         images = count_of(findings.assumed, "image")
         notes.append(f"boxes of {images} with an EXIF orientation {how[options.exif]}")
+    if findings.in_volumes:
+        notes.append(
+            f"boxes of {count_of(findings.in_volumes, 'NIfTI slice')} are taken as columns and rows of the upright "
+            "picture (front or head on top, the patient's right on the left), not as indices of the file's voxels"
+        )
+    if findings.unsaid_slice:
+        notes.append(
+            f"boxes of {count_of(findings.unsaid_slice, 'image')} with several slices are taken as of the one that is "
+            "read, the middle one (of a TIFF or GIF the first page); name another as 'scan.nii.gz#axis=2&index=80'"
+        )
     return notes
 
 

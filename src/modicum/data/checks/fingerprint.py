@@ -22,6 +22,7 @@ from modicum.data.checks.near_duplicates import NearPair, NearSearch
 from modicum.data.checks.scan import ScanResult
 from modicum.data.image_facts import ImageFacts
 from modicum.data.manifest import COLUMNS, LABELS_PREFIX, SPLITS, Manifest, split_reference
+from modicum.data.slices import slice_notes
 from modicum.errors import InputError
 
 SCHEMA = 1
@@ -67,7 +68,7 @@ def fingerprint(
         **_repeats(manifest, by_row, copies.pairs),
         "broken": len(scanned.broken),
         "broken_files": [{"image": b.image, "reason": b.reason} for b in scanned.broken[:LISTED]],
-        "notes": [*manifest.notes, *copies.limits],
+        "notes": [*manifest.notes, *slice_notes(manifest, by_row), *copies.limits],
     }
     found["warnings"] = [{**vars(w), "examples": list(w.examples)} for w in data_warnings(found)]
     return found

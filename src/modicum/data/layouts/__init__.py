@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from modicum.data.alignment import with_alignment
 from modicum.data.boxes.column import with_box_cells, with_box_file
 from modicum.data.boxes.options import BoxOptions
 from modicum.data.layouts.box_source import box_source
@@ -31,6 +32,7 @@ from modicum.data.layouts.table import (
 )
 from modicum.data.layouts.unread_files import unread_notes
 from modicum.data.manifest import Manifest, name_classes, split_reference
+from modicum.data.slices import USUAL, as_segmented, with_slices
 from modicum.errors import InputError
 from modicum.wording import count_of, listed
 
@@ -61,6 +63,8 @@ def load_manifest(
     missing: Literal["error", "keep"] = "error",
     unlabelled: Literal["drop", "keep"] = "drop",
     class_folders: bool = True,
+    slices: str | None = USUAL,
+    align_geometry: str = "refuse",
 ) -> Manifest:
     """Reads a data set, and checks everything that can be checked without opening its images.
 
@@ -79,11 +83,15 @@ def load_manifest(
         layout_options: options of layouts and split lists.
         pairs: names of image and target, of folders or volumes: ``("T1", "T2")``.
         box_options: how boxes are read where there is a choice.
-    allow_outside: accept references outside the data set's folder.
+        allow_outside: accept references outside the data set's folder.
         missing: ``keep`` keeps rows whose file does not exist, so that they are reported with the broken
-                ones.
+            ones.
         unlabelled: ``keep`` keeps rows without a label in a table with labels.
         class_folders: whether folders may be classes; otherwise a folder that nothing describes means all images below.
+        slices: of files with several slices of which a row names none: ``middle``, ``all``, ``labelled`` (where a mask
+            is not 0) or ``every:N``; see :mod:`modicum.data.slices`. None: ``labelled`` where there are masks.
+        align_geometry: ``resample`` brings NIfTI volumes beside the images onto the images' grids; see
+            :mod:`modicum.data.alignment`.
 
     Raises:
         InputError: invalid data; names the row, the value and the remedy.
@@ -129,7 +137,12 @@ def load_manifest(
         manifest = drop_unlabelled(manifest)
     if classes is not None:
         check_labels(manifest, classes)
-    return manifest
+    chosen = (
+        as_segmented(manifest, align_geometry)
+        if slices is None
+        else with_slices(manifest, slices, align_geometry)
+    )
+    return with_alignment(chosen, align_geometry)
 
 
 def data_name(source: Path | str) -> str:

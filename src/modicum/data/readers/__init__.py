@@ -18,6 +18,7 @@ from jaxtyping import Float64, TypeCheckError
 
 from modicum.data.image import ImageRef, MedicalImage
 from modicum.data.intensity_window import INTENSITY_RULES, IntensityWindow
+from modicum.data.plane import Plane
 from modicum.data.readers.content import SUFFIX_FORMATS, format_of_content, format_of_name
 from modicum.data.readers.quiet import quiet
 from modicum.data.readers.request import Request, Unreadable
@@ -73,6 +74,10 @@ def read_image(
     check_intensity(intensity, window)
     ref = _reference(ref)
     request = Request(ref, window, at_least, max_pixels, intensity, empty)
+    if ref.onto is not None:
+        from modicum.data.readers.onto_grid import read_onto
+
+        return _read(ref, lambda file, form: read_onto(file, form, request))
     return _read(ref, lambda file, form: _reader(form)(file, request))
 
 
@@ -116,6 +121,49 @@ def nifti_header(path: Path) -> "NiftiLayout":
         return nifti_layout(file)
 
     return _read(ImageRef(path), read)
+
+
+def slices_of(ref: ImageRef) -> tuple[str, int]:
+    """The format of a file, and how many slices (or frames, or pages) a reference leaves open: 1 where it names one.
+
+    Pages of a TIFF count only where all have one size: else they are one image at several scales, or previews. Voxels
+    and pixels are not read.
+
+    Raises:
+        BrokenImageError: the file cannot be read.
+    """
+
+    def count(file: BinaryIO, form: str) -> tuple[str, int]:
+        named = ref.index is not None or ref.onto is not None or (ref.frame is not None and form != "nifti")
+        if named or form not in ("nifti", "dicom", "tiff"):
+            return form, 1
+        if form == "nifti":
+            from modicum.data.readers.nifti_layout import nifti_layout
+
+            return form, nifti_layout(file).canonical_shape[2 if ref.axis is None else ref.axis]
+        if form == "dicom":
+            from modicum.data.readers.dicom import frames_of
+
+            return form, frames_of(file)
+        from modicum.data.readers.tiff import pages_of_one_size
+
+        return form, pages_of_one_size(file)
+
+    return _read(ref, count)
+
+
+def placed_by(ref: ImageRef) -> tuple[str, Plane | None, tuple[int, int]]:
+    """The format of an image's file (``segmentation`` of a DICOM segmentation object), where it lies, and its size.
+
+    Its pixels are not read. A segmentation object of which no frame is named has no plane: its frames have.
+
+    Raises:
+        BrokenImageError: the file cannot be read.
+    """
+    from modicum.data.readers.onto_grid import plane_and_size
+
+    request = Request(ref, None, None, MAX_PIXELS)
+    return _read(ref, lambda file, form: plane_and_size(file, form, request))
 
 
 def _reference(ref: ImageRef | str | Path) -> ImageRef:
@@ -283,6 +331,8 @@ __all__ = [
     "is_image_file",
     "list_images",
     "nifti_header",
+    "placed_by",
     "read_dicom_values",
     "read_image",
+    "slices_of",
 ]

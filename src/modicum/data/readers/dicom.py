@@ -29,7 +29,7 @@ from modicum.data.plane import Plane
 from modicum.data.readers import gdcm_process
 from modicum.data.readers.codestream import declared_size
 from modicum.data.readers.content import format_of_name
-from modicum.data.readers.dicom_values import grey_pixels, numbers, own_units, section, whole_number
+from modicum.data.readers.dicom_values import grey_pixels, is_empty, numbers, own_units, section, whole_number
 from modicum.data.readers.gdcm_process import DECODERS, UNSUPPORTED, WHOLE_FILE
 from modicum.data.readers.intensity import to_unit
 from modicum.data.readers.request import Request, Unreadable
@@ -113,7 +113,7 @@ def read_dicom(file: BinaryIO, request: Request) -> MedicalImage:
         mislabelled=format_of_name(request.ref.path) not in (None, "dicom"),
         spacing_from=field,
     )
-    return MedicalImage(pixels, spacing, source, value_range, _plane(header, frame))
+    return MedicalImage(pixels, spacing, source, value_range, place_of_frame(header, frame))
 
 
 def read_values(file: BinaryIO, form: str, request: Request) -> Float64[np.ndarray, "height width"]:
@@ -142,6 +142,15 @@ def read_header(file: BinaryIO, form: str, tags: list[str] | None) -> Dataset:
     return _header(file, None if tags is None else ["Rows", "Columns", *tags])
 
 
+def frames_of(file: BinaryIO) -> int:
+    """The number of frames of an image.
+
+    Raises:
+        Unreadable: it contains no image, or an unreadable number.
+    """
+    return _frames(read_header(file, "dicom", ["NumberOfFrames"]))
+
+
 def _header(file: BinaryIO, tags: list[Any] | None) -> Dataset:
     header = pydicom.dcmread(file, force=True, stop_before_pixels=True, specific_tags=tags)
     if "Rows" not in header or "Columns" not in header:
@@ -164,11 +173,34 @@ def _frame(file: BinaryIO, request: Request) -> tuple[Dataset, int, Stored]:
     request.check_size(int(header.Rows), int(header.Columns))
     frames = _frames(header)
     frame = request.choose("frame", request.ref.frame, frames, frames // 2)
-    return header, frame, _decode(file, request.ref.path, header, frame)
+    try:
+        return header, frame, _decode(file, request.ref.path, header, frame)
+    except Unreadable:
+        raise
+    except Exception:
+        for keyword in ("PhotometricInterpretation", "SamplesPerPixel", "BitsStored", "PixelRepresentation"):
+            if keyword in header and is_empty(header, keyword):
+                raise Unreadable(f"its element {keyword} is empty, which decoding needs") from None
+        raise
+
+
+def decoded_frame(file: BinaryIO, request: Request, header: Dataset, frame: int) -> Stored:
+    """The stored values of a frame.
+
+    Raises:
+        Unreadable: it is larger than allowed, or no decoder reads it.
+    """
+    request.check_size(int(header.Rows), int(header.Columns))
+    _check_deflated(file, request.max_pixels * 8)
+    # Decoding starts behind the header.
+    return _decode(file, request.ref.path, _header(file, _TAGS), frame)
 
 
 def _frames(header: Dataset) -> int:
-    return max(1, whole_number(header, "NumberOfFrames") or 1)
+    frames = whole_number(header, "NumberOfFrames")
+    if frames is not None and frames < 0:
+        raise Unreadable(f"its element NumberOfFrames is {frames}")
+    return max(1, frames or 1)
 
 
 def _photometric(header: Dataset) -> str:
@@ -304,7 +336,7 @@ def _spacing(header: Dataset, frame: int) -> tuple[tuple[float, float] | None, s
     return None, None
 
 
-def _plane(header: Dataset, frame: int) -> Plane | None:
+def place_of_frame(header: Dataset, frame: int) -> Plane | None:
     """Where the frame lies (C.7.6.2, C.7.6.16.2.3 and 4); None where the file does not say it of each frame."""
     found = []
     for keyword, sequence, count in _PLACE:

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import numpy as np
-from jaxtyping import Float32, Shaped
+from jaxtyping import Float32, Float64, Shaped
 from nibabel.affines import voxel_sizes
 from nibabel.arrayproxy import ArrayProxy
 from nibabel.orientations import ornt2axcodes
@@ -39,6 +39,7 @@ from modicum.data.readers.intensity import (
 from modicum.data.readers.nifti_layout import (
     MILLIMETRES,
     SliceLie,
+    has_sizes,
     header_of,
     orientation_of,
     shape_of,
@@ -61,34 +62,51 @@ def read_nifti(file: BinaryIO, request: Request) -> MedicalImage:
         Unreadable: unusable content; other exceptions come from nibabel and mean damaged data.
     """
     request.allow_only("a NIfTI file", "frame", "axis", "index")
-    volume = _Volume(file, request)
+    volume = OpenVolume(file, request)
     axis = 2 if request.ref.axis is None else request.choose("axis", request.ref.axis, 3, 2)
     lie = SliceLie.of(volume.turn, axis)
     count = volume.shape[lie.across]
     index = request.choose("index", request.ref.index, count, count // 2)
     request.check_size(*(side for at, side in enumerate(volume.shape[:3]) if at != lie.across))
     picture = lie.upright(volume.slice(lie.across, lie.in_file(index, count)))
-    pixels, value_range = _scaled(picture, volume, request)
+    pixels, value_range = scaled(picture, volume, request)
     sizes = voxel_sizes(volume.affine) * MILLIMETRES.get(volume.header.get_xyzt_units()[0], 1.0)
-    spacing = float(sizes[lie.rows]), float(sizes[lie.columns])
-    source = Source(
+    spacing = (float(sizes[lie.rows]), float(sizes[lie.columns])) if volume.has_sizes else None
+    source = source_of(volume, request, picture.shape[:2], count)
+    return MedicalImage(pixels, spacing, source, value_range, _plane(volume, lie, index))
+
+
+def source_of(volume: "OpenVolume", request: Request, size: tuple[int, ...], slices: int) -> Source:
+    """Properties of a slice's file."""
+    return Source(
         path=request.ref.path,
         format="nifti",
         bits=volume.dtype.itemsize * 8,
         mode="RGB" if volume.dtype.names else volume.dtype.newbyteorder("=").name,
-        height=picture.shape[0],
-        width=picture.shape[1],
-        slices=count,
+        height=size[0],
+        width=size[1],
+        slices=slices,
         mislabelled=format_of_name(request.ref.path) not in (None, "nifti"),
         orientation="".join(ornt2axcodes(volume.turn)),
-        spacing_from="pixdim",
+        spacing_from="pixdim" if volume.has_sizes else None,
     )
-    return MedicalImage(pixels, spacing, source, value_range, _plane(volume, lie, index))
 
 
-def _plane(volume: "_Volume", lie: SliceLie, index: int) -> Plane | None:
-    """Where a slice lies; None where the file does not say (sform_code and qform_code are 0)."""
-    if not int(volume.header["sform_code"]) and not int(volume.header["qform_code"]):
+def place_of_slice(file: BinaryIO, request: Request) -> tuple[Plane | None, tuple[int, int]]:
+    """Where the slice of a request lies, and its rows and columns; voxels are not read."""
+    volume = OpenVolume(file, request)
+    axis = 2 if request.ref.axis is None else request.choose("axis", request.ref.axis, 3, 2)
+    lie = SliceLie.of(volume.turn, axis)
+    count = volume.shape[lie.across]
+    index = request.choose("index", request.ref.index, count, count // 2)
+    return _plane(volume, lie, index), (volume.shape[lie.rows], volume.shape[lie.columns])
+
+
+def _plane(volume: "OpenVolume", lie: SliceLie, index: int) -> Plane | None:
+    """Where a slice lies; None where the file does not say (sform_code and qform_code are 0, or sizes are missing)."""
+    if not volume.has_sizes or (
+        not int(volume.header["sform_code"]) and not int(volume.header["qform_code"])
+    ):
         return None
     millimetres = MILLIMETRES.get(volume.header.get_xyzt_units()[0], 1.0)
     to_lps = np.diag([-millimetres, -millimetres, millimetres]) @ volume.affine[:3]
@@ -102,9 +120,10 @@ def _plane(volume: "_Volume", lie: SliceLie, index: int) -> Plane | None:
     )
 
 
-def _scaled(
-    picture: Shaped[np.ndarray, "height width"], volume: "_Volume", request: Request
+def scaled(
+    picture: Shaped[np.ndarray, "height width"], volume: "OpenVolume", request: Request
 ) -> tuple[Float32[np.ndarray, "channels height width"], tuple[float, float]]:
+    """A slice in [0, 1] as the request wants it, and the values mapped to 0 and 1."""
     if picture.dtype.names:
         colours = np.stack([picture[name] for name in "RGB"], axis=-1)
         return to_unit(colours, 0.0, 255.0), (0.0, 255.0)
@@ -121,7 +140,7 @@ def _scaled(
     return pixels, ends
 
 
-class _Volume:
+class OpenVolume:
     """One volume of an open NIfTI file, for reading slices."""
 
     def __init__(self, file: BinaryIO, request: Request) -> None:
@@ -140,6 +159,7 @@ class _Volume:
         self._end = offset + math.prod(self.shape) * self.dtype.itemsize
         if not compressed and (file_size := os.fstat(file.fileno()).st_size) < self._end:
             raise Unreadable(f"ends too early: {file_size:,} of {self._end:,} bytes (truncated)")
+        self.has_sizes = has_sizes(self.header)
         self.affine, self.turn = orientation_of(self.header)
         slope, inter = self.header.get_slope_inter()
         self.is_float = self.dtype.kind == "f" or slope not in (None, 1.0) or inter not in (None, 0.0)
@@ -167,6 +187,23 @@ class _Volume:
     def _read(self, *where: Any) -> Shaped[np.ndarray, "*sides"]:
         series = (self._frame, *([0] * (len(self.shape) - 4))) if len(self.shape) > 3 else ()
         return np.asarray(self._proxy[(*where, *series)])
+
+    def sampled(
+        self, points: Float64[np.ndarray, "3 height width"], nearest: bool
+    ) -> Shaped[np.ndarray, "height width"]:
+        """Values at voxel coordinates; outside the volume 0 of labels, the least value of others."""
+        voxels = self._whole() if self._keep else self._read(slice(None), slice(None), slice(None))
+        if not nearest:
+            from scipy.ndimage import map_coordinates
+
+            return np.asarray(
+                map_coordinates(voxels.astype(np.float64), points, order=1, cval=float(np.nanmin(voxels)))
+            )
+        at = np.rint(points).astype(np.int64)
+        ends = np.array(voxels.shape).reshape(3, 1, 1) - 1
+        inside = ((at >= 0) & (at <= ends)).all(axis=0)
+        picture = voxels[tuple(np.clip(at, 0, ends))]
+        return np.where(inside, picture, np.zeros((), picture.dtype))
 
     def _whole(self) -> Volume:
         if self._read_volume is None:

@@ -30,6 +30,8 @@ _NO_IMAGES = (
 )
 _COLOURS = (2003, 2004)
 _OF_NODES = (2001, 2005)
+_LINE = 1000
+"""Voxels in one row from which on a volume of one row is no image: overlays of surfaces are written so."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,19 @@ def check_kind(header: Nifti1Header) -> None:
     if not 1 <= sides[0] <= 7:
         raise Unreadable(f"its header declares {sides[0]} dimensions; 1 to 7 are allowed (damaged?)")
     shape = sides[1 : sides[0] + 1]
-    coloured = header.get_data_dtype().names is not None
+    try:
+        kind_of_voxels = header.get_data_dtype()
+    except Exception:
+        kind_of_voxels = np.dtype("V")
+    coloured = kind_of_voxels.names is not None
+    if kind_of_voxels.kind == "V" and not coloured:  # 0 and 1: unknown, and bits
+        raise Unreadable(f"its voxels are of data type {int(header['datatype'])}, which is not known")
+    try:
+        header.get_xyzt_units()
+    except Exception:
+        raise Unreadable(
+            f"its unit of length or time is not known (xyzt_units {int(header['xyzt_units'])})"
+        ) from None
     surface = intent in _OF_NODES and all(side == 1 for side in shape[1:3])
     kind = _CIFTI if intent in _CIFTI_CODES else _NO_IMAGES.get(intent)
     if kind is not None and not (coloured and intent in _COLOURS and all(side == 1 for side in shape[4:])):
@@ -152,7 +166,11 @@ def check_kind(header: Nifti1Header) -> None:
         raise Unreadable(
             f"its header puts the voxels at byte {offset:g}; in one file they begin at {first} or behind (damaged?)"
         )
+    if sum(side > 1 for side in shape[:3]) == 1 and max(shape[:3]) >= _LINE:
+        raise Unreadable(f"is a line of {max(shape[:3]):,} values (of a surface?), not an image")
     slope, inter = float(header["scl_slope"]), float(header["scl_inter"])
+    if math.isinf(slope):  # NaN is what some write where nothing is scaled
+        raise Unreadable("its scl_slope is infinite: its values are not known")
     if math.isfinite(slope) and slope and not math.isfinite(inter):
         raise Unreadable(
             f"its scl_inter is {inter}, beside an scl_slope of {slope:g}: its values are not known"
@@ -167,11 +185,20 @@ def shape_of(header: Nifti1Header) -> tuple[int, ...]:
     return shape if len(shape) > 2 else (*shape, 1)
 
 
+def has_sizes(header: Nifti1Header) -> bool:
+    """Whether a header, as it is in the file, says how large its voxels are: in an sform, or as numbers above 0."""
+    sizes = np.abs(header["pixdim"][1 : 1 + min(3, int(header["dim"][0]))])
+    return int(header["sform_code"]) > 0 or bool((np.isfinite(sizes) & (sizes > 0)).all())
+
+
 def orientation_of(header: Nifti1Header) -> tuple[Float[np.ndarray, "4 4"], Float[np.ndarray, "3 2"]]:
     """The affine, and for each file axis its canonical axis and direction (1 or -1)."""
     sizes = np.abs(header["pixdim"][1:4])
     header["pixdim"][1:4] = np.where((sizes > 0) & np.isfinite(sizes), sizes, 1)
-    affine = np.asarray(header.get_best_affine(), np.float64)
+    try:
+        affine = np.asarray(header.get_best_affine(), np.float64)
+    except Exception:
+        raise Unreadable("its orientation is not usable: its quaternion is not that of a rotation") from None
     turn = io_orientation(affine) if np.isfinite(affine).all() else np.full((3, 2), np.nan)
     if np.isnan(turn).any():
         raise Unreadable("its orientation is not usable, so that left and right are not known")

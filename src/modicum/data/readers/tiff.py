@@ -92,6 +92,12 @@ def read_tiff(file: BinaryIO, request: Request) -> MedicalImage:
     return replace(image, pixels=pixels, value_range=image.value_range[::-1])
 
 
+def pages_of_one_size(file: BinaryIO) -> int:
+    """The number of pages; 1 where they differ in size."""
+    pages = _directories(file)
+    return len(pages) if len({(page[_HEIGHT], page[_WIDTH]) for page in pages}) == 1 else 1
+
+
 def _pillow_page(file: BinaryIO, page: int, bits: int) -> tuple[Decoded, str]:
     file.seek(0)
     try:

@@ -42,7 +42,7 @@ class EvaluationSettings:
     workers: int | None = None
     stores: Path | None = None
     reading: Mapping[str, Any] = field(default_factory=dict)
-    """``columns``, ``pairs``, ``images``, ``split_lists``, ``allow_outside`` where they differ from the run's."""
+    """``columns``, ``pairs``, ``images``, ``split_lists``, ``slices``, ... where they differ from the run's."""
     out: Path | None = None
 
 

@@ -28,6 +28,7 @@ from modicum.data.kept_together import forget_groups, with_copies_together
 from modicum.data.label_fraction import keep_label_fraction
 from modicum.data.layouts import load_manifest
 from modicum.data.manifest import Manifest
+from modicum.data.slices import slice_notes
 from modicum.data.splits import carve_validation, ensure_splits
 from modicum.data.stores.image_store import ImageStore, StoreSettings
 from modicum.data.table_cells import as_written, spreadsheet_safe
@@ -115,6 +116,8 @@ def read_manifest(data: DataSettings, task: str) -> Manifest:
         allow_outside=data.allow_outside,
         missing="keep" if data.skip_broken else "error",
         unlabelled="drop" if task_class(task).needs_labels else "keep",
+        slices=data.slices,
+        align_geometry=data.align_geometry,
     )
 
 
@@ -201,7 +204,9 @@ def prepare(
     if recipe.chooses_by_test():
         notes.append("the weights are chosen on the test images (select=oracle): their scores are too good")
     positions = store.indices_of(manifest.refs())
-    notes += contradiction_notes(manifest, [store.facts[position] for position in positions])
+    facts = [store.facts[position] for position in positions]
+    notes += contradiction_notes(manifest, facts)
+    notes += slice_notes(manifest, facts)
     options = BoxOptions.of(recipe.data.box_options)
     manifest, boxes, of_boxes = located_boxes(manifest, store, positions, options, workers)
     notes = [*manifest.notes, *notes, *of_boxes]

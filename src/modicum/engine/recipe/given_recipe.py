@@ -16,7 +16,15 @@ from modicum.engine.recipe.settings import OF_RUN, Recipe, Settings, with_presen
 from modicum.errors import InputError, did_you_mean
 from modicum.recipes import shipped_recipe
 
-KEPT_OF_DATA = ("label_fraction", "fractions", "split_seed", "leaks", "layout_options")
+KEPT_OF_DATA = (
+    "label_fraction",
+    "fractions",
+    "split_seed",
+    "leaks",
+    "layout_options",
+    "slices",
+    "align_geometry",
+)
 PARTS = ("options", "image", "backbone", "features", "training", "stages", "config")
 """Tables of a recipe whose settings are taken one by one."""
 

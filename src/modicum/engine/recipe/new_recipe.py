@@ -54,6 +54,7 @@ def make_recipe(
             chosen[key] = chosen.pop(short)
     overridden(values, found.Config, chosen, options, tuple(found.stage_training))
     _check_augmentation(values, found, chosen)
+    values["data"].setdefault("slices", task_class(task).usual_slices)
     _name_backbone_of_run(values["backbone"])
     given.check_weights(values["backbone"])
     for part in (values["training"], *values["stages"].values()):

@@ -15,6 +15,7 @@ from pydantic import (
     model_validator,
 )
 
+from modicum.data.slices import ALLOWED, USUAL, check_slices
 from modicum.errors import InputError, did_you_mean
 from modicum.tasks import DEFAULT_TASK
 
@@ -66,6 +67,15 @@ class DataSettings(Settings):
         None, description="Folder that image paths are relative to, if not the table's."
     )
     split_lists: str | None = Field(None, description="Folder of train/val/test lists that set the split.")
+    slices: str = Field(
+        USUAL,
+        description=f"Of files with several slices: {ALLOWED}; labelled (where a mask is not 0) by default of "
+        "segmentation, middle of others.",
+    )
+    align_geometry: Literal["refuse", "resample"] = Field(
+        "refuse",
+        description="What to do with NIfTI volumes beside images that lie elsewhere or have other pixels.",
+    )
     classes: list[str] | None = Field(None, description="Class names in order; found in the data by default.")
     ordered: bool | None = Field(
         None, description="Classes are grades; by default where they are 0, 1, 2, ..."
@@ -90,6 +100,11 @@ class DataSettings(Settings):
     leaks: Literal["error", "drop", "allow"] = Field("error", description="What to do with images that leak.")
     skip_broken: bool = Field(False, description="Set broken images aside instead of stopping.")
     allow_outside: bool = Field(False, description="Allow image paths outside the data folder.")
+
+    @field_validator("slices")
+    @classmethod
+    def _known_slices(cls, value: str) -> str:
+        return check_slices(value)
 
     @field_validator("held_out", mode="before")
     @classmethod

@@ -64,6 +64,7 @@ class Segmentation(DenseTask):
     name: ClassVar[str] = "segmentation"
     Options: ClassVar[type[TaskOptions]] = SegmentationOptions
     metric_table: ClassVar[tuple[Metric, ...]] = METRICS
+    usual_slices: ClassVar[str] = "labelled"
     output_kind: ClassVar[Literal["label_map", "image"]] = "label_map"
     region_column: ClassVar[str | None] = "fov"
 
