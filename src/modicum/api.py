@@ -139,7 +139,7 @@ def ensemble(
         stores: folder of decoded images; ``.stores`` beside the runs by default.
         workers: processes that decode images; one a core by default.
         device: where to compute.
-        overwrite: delete a run folder with that name first.
+        overwrite: replace a run of that name, which stays until the new one is whole.
         write_report: whether to write ``report.html``.
 
     Raises:
@@ -150,14 +150,13 @@ def ensemble(
     paths = [Path(run) for run in runs]
     place = Path(folder) if folder is not None else (paths[0].parent if paths else Path("runs"))
     made = RunFolder(place / plain_name(name))
-    if overwrite and made.recipe.is_file():
-        _remove(made)
     ensemble_runs(
         paths,
         made,
         stores=Path(stores) if stores else place / STORES,
         workers=usable_cores() if workers is None else workers,
         device=device,
+        overwrite=overwrite,
     )
     run = Run(made)
     if write_report:

@@ -38,8 +38,9 @@ def keep_together(manifest: Manifest, groups: Iterable[Sequence[int]]) -> Manife
             parent[member] = members[0]
     names = [root(patient) for patient in patients]
     joined = {name for name, patient in zip(names, patients, strict=True) if name != patient}
-    marks = [name if name in joined else None for name in names]
-    return replace(manifest, table=manifest.table.assign(**{KEPT_TOGETHER: marks}))
+    table = manifest.table.copy()
+    table[KEPT_TOGETHER] = [name if name in joined else None for name in names]
+    return replace(manifest, table=table)
 
 
 def with_copies_together(

@@ -46,11 +46,10 @@ def safe_cells(table: "pd.DataFrame") -> "pd.DataFrame":
     from pandas.api.types import is_object_dtype, is_string_dtype
 
     texts = [column for column in table if is_object_dtype(table[column]) or is_string_dtype(table[column])]
-    safe: dict[str, list[object]] = {
-        str(column): [spreadsheet_safe(cell) if isinstance(cell, str) else cell for cell in table[column]]
-        for column in texts
-    }
-    return table.assign(**safe).rename(columns=lambda name: spreadsheet_safe(str(name)))
+    safe = table.copy()
+    for column in texts:
+        safe[column] = [spreadsheet_safe(cell) if isinstance(cell, str) else cell for cell in table[column]]
+    return safe.rename(columns=lambda name: spreadsheet_safe(str(name)))
 
 
 def as_written(cell: str) -> str:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from modicum.engine.inference.export import network_card
 from modicum.engine.inputs.stage_inputs import StageInputs
 from modicum.engine.model import load_method, make_method
 from modicum.engine.recipe.settings import Recipe
+from modicum.engine.replaced_run import old_run_aside
 from modicum.engine.run_folder import RunFolder, write_json
 from modicum.engine.training.run_stages import StagesResult
 from modicum.errors import InputError
@@ -28,7 +30,13 @@ Opened = tuple[RunFolder, Recipe, Task, Method]
 
 
 def ensemble_runs(
-    runs: Sequence[Path], folder: RunFolder, *, stores: Path, workers: int, device: str | None = None
+    runs: Sequence[Path],
+    folder: RunFolder,
+    *,
+    stores: Path,
+    workers: int,
+    device: str | None = None,
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """Writes a run folder whose predictor is the mean of others; returns the content of ``metrics.json``.
 
@@ -41,6 +49,7 @@ def ensemble_runs(
         stores: folder of decoded images.
         workers: processes that decode images.
         device: where to compute.
+        overwrite: replace a run of that name, which stays until the new one is whole.
 
     Raises:
         InputError: fewer than two runs, runs that do not go together, or one that learned from another's validation or
@@ -51,12 +60,14 @@ def ensemble_runs(
         raise InputError(f"an ensemble of {count_of(len(runs), 'run')}", "name two or more runs")
     if len({path.resolve() for path in runs}) < len(runs):
         raise InputError("a run is named twice", "name each run once: it would count double")
+    if folder.path.resolve() in {path.resolve() for path in runs}:
+        raise InputError(f"run '{folder.name}' is one of those to be joined", "choose another --name")
     opened = [(RunFolder.open(path), *load_method(RunFolder.open(path))) for path in runs]
     for other in opened[1:]:
         _check_alike(opened[0], other)
         _check_unseen(opened[0], other)
     recipe = _recipe(opened, device)
-    with folder.locked():
+    with old_run_aside(recipe, folder) if overwrite else nullcontext(), folder.locked():
         start_run(recipe, folder, resume=False)
         try:
             return _make(recipe, folder, opened, stores, workers, began)

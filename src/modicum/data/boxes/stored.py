@@ -47,7 +47,7 @@ def selected(
     """
     kept = {}
     if options.above_score is not None and scores is not None:
-        kept["above_score"] = ~(scores <= options.above_score)
+        kept["above_score"] = np.logical_not(np.less_equal(scores, options.above_score))
     if options.max_side is not None:
         kept["max_side"] = (xyxy[:, 2:] - xyxy[:, :2] <= options.max_side).all(axis=1)
     if options.border is not None:
