@@ -1,5 +1,6 @@
 """The Python API of modicum: ``load``, ``fit`` and ``Run``. The command line calls the same functions."""
 
+import shutil
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
