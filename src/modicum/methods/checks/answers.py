@@ -21,7 +21,7 @@ CLOSE = 1e-4
 def check_saved(trial: Trial) -> None:
     """What is saved is what was learned: a run that is opened has the same tensors."""
     _, seen = trial.first
-    learned, opened = _tensors(seen.methods[0]), _tensors(trial.opened)
+    learned, opened = _tensors(seen.method), _tensors(trial.opened)
     for name, value in learned.items():
         other = opened.get(name)
         if other is None or other.shape != value.shape or not torch.equal(other, value):
