@@ -9,10 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modicum.data.layouts.public import (
+    aptos,
     chexpert,
     disc_cup,
+    eyepacs,
     image_masks,
+    lesion_set_grades,
     lesions,
+    messidor,
     nih,
     octa,
     pairs,
@@ -56,9 +60,18 @@ LAYOUTS = (
     PublicLayout("siim-pneumothorax", "", siim.is_siim, siim.read_siim),
     PublicLayout("covid-collection", "", radiographs.is_covid, radiographs.read_covid),
     PublicLayout("indiana", "", radiographs.is_indiana, radiographs.read_indiana),
+    PublicLayout("eyepacs", "grades", eyepacs.is_eyepacs, eyepacs.read_eyepacs),
+    PublicLayout("aptos-2019", "grades", aptos.is_aptos, aptos.read_aptos),
+    PublicLayout("messidor-2", "grades", messidor.is_messidor, messidor.read_messidor),
     PublicLayout("idrid", "lesions", lesions.is_idrid, lesions.read_idrid),
     PublicLayout("ddr", "lesions", lesions.is_ddr, lesions.read_ddr),
     PublicLayout("e-ophtha", "lesions", lesions.is_e_ophtha, lesions.read_e_ophtha),
+    PublicLayout(
+        "idrid-grading", "grades", lesion_set_grades.is_idrid_grading, lesion_set_grades.read_idrid_grading
+    ),
+    PublicLayout(
+        "ddr-grading", "grades", lesion_set_grades.is_ddr_grading, lesion_set_grades.read_ddr_grading
+    ),
     PublicLayout("drive", "vessels", vessels.is_drive, vessels.read_drive),
     PublicLayout("chase_db1", "vessels", vessels.is_chase, vessels.read_chase),
     PublicLayout("stare", "vessels", vessels.is_stare, vessels.read_stare),
