@@ -169,3 +169,15 @@ def test_a_grade_outside_the_classes_is_one_line(eyepacs, tmp_path):
             classes=list("01234"),
             **SETTINGS,
         )
+
+
+def test_a_grade_that_no_image_has_is_named_and_can_be_given(tmp_path, capsys):
+    data = graded(tmp_path / "data", list("0124" * 6))
+    given = {"name": "few", "runs": tmp_path, "fusion": False, **SETTINGS}
+    with pytest.raises(
+        InputError,
+        match=r"mse needs all grades, and no image has 3; if these are grades, name all .*--classes 0,1,2,3,4",
+    ):
+        modicum.fit(data, "dr_grading", **given)
+    made = modicum.fit(data, "dr_grading", classes=list("01234"), **given)
+    assert "quadratic_kappa" in made.metrics["evaluations"]["test"]["metrics"]
