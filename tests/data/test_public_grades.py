@@ -150,6 +150,17 @@ def test_a_name_of_two_files_is_one_line(tmp_path):
         load_manifest(tmp_path)
 
 
+def test_a_table_with_labels_or_a_split_of_its_own_is_not_overruled(tmp_path):
+    (eyepacs(tmp_path, solution=False) / "sampleSubmission.csv").unlink()
+    rows = ("10_left,0,sick,train", "10_right,0,well,train", "13_left,2,well,test", "13_right,4,sick,test")
+    write(tmp_path / "trainLabels.csv", "image,level,label,split", *rows)
+    made = load_manifest(tmp_path)
+    assert made.classes() == ["sick", "well"]
+    assert made.table["split"].tolist() == ["train", "train", "test", "test"]
+    write(aptos(tmp_path / "aptos") / "train.csv", "id_code,diagnosis,split", "000c1434d8d7,2,train")
+    assert load_manifest(tmp_path / "aptos").table["split"].tolist() == ["train"]
+
+
 # APTOS 2019 ----------------------------------------------------------------------------------------------------
 
 

@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 
 from modicum.data.layouts.folder_tables import head_of
-from modicum.data.layouts.public.chest_tables import read_lines, table_named
+from modicum.data.layouts.public.chest_tables import read_lines
 from modicum.data.layouts.public.contents import any_name
-from modicum.data.layouts.public.graded_rows import GradedPart, Photographs, grade_of, joined
+from modicum.data.layouts.public.graded_rows import GradedPart, Photographs, grade_of, joined, released_table
 from modicum.data.layouts.public.options import LayoutOptions
 from modicum.data.layouts.public.rows import LayoutRows
 
@@ -21,7 +21,7 @@ _PARTS = {
 
 def is_aptos(folder: Path) -> bool:
     """``train.csv`` with ``id_code`` and ``diagnosis`` (a number) beside ``train_images``."""
-    table = table_named(folder, _PARTS["train"][0], _COLUMNS)
+    table = released_table(folder, _PARTS["train"][0], _COLUMNS)
     if table is None or not any_name(folder, _PARTS["train"][1]):
         return False
     return all(re.fullmatch(r"\d+(\.0+)?", str(cell)) for cell in head_of(table)["diagnosis"].dropna())
@@ -39,7 +39,7 @@ def read_aptos(folder: Path, options: LayoutOptions) -> LayoutRows:
     photographs = Photographs(folder)
     parts = []
     for split, (pattern, where) in _PARTS.items():
-        table = table_named(folder, pattern, _COLUMNS)
+        table = released_table(folder, pattern, _COLUMNS)
         if table is None:
             continue
         part = GradedPart(table.name)

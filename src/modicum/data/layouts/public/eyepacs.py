@@ -6,8 +6,8 @@ from pathlib import Path
 
 from modicum.data.layouts.file_finder import without_ending
 from modicum.data.layouts.folder_tables import head_of
-from modicum.data.layouts.public.chest_tables import Line, read_lines, table_named
-from modicum.data.layouts.public.graded_rows import GradedPart, Photographs, grade_of, joined
+from modicum.data.layouts.public.chest_tables import Line, read_lines
+from modicum.data.layouts.public.graded_rows import GradedPart, Photographs, grade_of, joined, released_table
 from modicum.data.layouts.public.options import LayoutOptions
 from modicum.data.layouts.public.rows import LayoutRows
 from modicum.errors import InputError
@@ -82,7 +82,7 @@ def _split(line: Line) -> str:
 
 
 def _table(folder: Path, pattern: str) -> Path | None:
-    path = table_named(folder, pattern, _COLUMNS)
+    path = released_table(folder, pattern, _COLUMNS)
     if path is None:
         return None
     names = [without_ending(str(name))[0] for name in head_of(path).get("image", ())]

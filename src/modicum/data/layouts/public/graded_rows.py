@@ -6,13 +6,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from modicum.data.layouts.file_finder import FileFinder
+from modicum.data.layouts.public.chest_tables import table_named
 from modicum.data.layouts.public.rows import LayoutRows, Row
+from modicum.data.layouts.table import table_columns
 from modicum.data.readers.content import format_of_name
 from modicum.errors import InputError
 from modicum.wording import count_of, listed
 
 GRADES = ("0", "1", "2", "3", "4")
 """None, mild, moderate, severe and proliferative retinopathy."""
+
+
+def released_table(folder: Path, pattern: str, columns: Sequence[str]) -> Path | None:
+    """The table of a set as it is released; None where someone has given it a column of labels or splits."""
+    path = table_named(folder, pattern, columns)
+    if path is None or {"label", "labels", "split"} & {name.lower() for name in table_columns(path)}:
+        return None
+    return path
 
 
 @dataclass

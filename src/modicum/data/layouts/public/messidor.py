@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from modicum.data.layouts.file_finder import comparable, without_ending
-from modicum.data.layouts.public.chest_tables import Line, read_lines, table_named
-from modicum.data.layouts.public.graded_rows import GradedPart, Photographs, grade_of, joined
+from modicum.data.layouts.public.chest_tables import Line, read_lines
+from modicum.data.layouts.public.graded_rows import GradedPart, Photographs, grade_of, joined, released_table
 from modicum.data.layouts.public.options import LayoutOptions
 from modicum.data.layouts.public.rows import LayoutRows, Row
 from modicum.errors import InputError
@@ -18,7 +18,7 @@ _UNGRADABLE = ("0", "0.0")
 
 def is_messidor(folder: Path) -> bool:
     """``messidor_data.csv`` with ``image_id`` and ``adjudicated_dr_grade``, or ``messidor-2.csv`` with pairs."""
-    return any(table_named(folder, _GRADES, columns) is not None for columns in (_COLUMNS, _PAIR))
+    return any(released_table(folder, _GRADES, columns) is not None for columns in (_COLUMNS, _PAIR))
 
 
 def read_messidor(folder: Path, options: LayoutOptions) -> LayoutRows:
@@ -32,7 +32,7 @@ def read_messidor(folder: Path, options: LayoutOptions) -> LayoutRows:
     """
     photographs = Photographs(folder)
     pairs, pair_lines = _pairs(folder)
-    table = table_named(folder, _GRADES, _COLUMNS)
+    table = released_table(folder, _GRADES, _COLUMNS)
     if table is None:
         part = GradedPart("the table of pairs")
         for line in pair_lines:
@@ -70,7 +70,7 @@ def read_messidor(folder: Path, options: LayoutOptions) -> LayoutRows:
 
 def _pairs(folder: Path) -> tuple[dict[str, Row], list[Line]]:
     """Patient and eye by image, and the lines of the table of pairs; nothing where there is none."""
-    table = table_named(folder, _GRADES, _PAIR)
+    table = released_table(folder, _GRADES, _PAIR)
     lines = read_lines(table, _PAIR, "left") if table else []
     pairs: dict[str, Row] = {}
     for line in lines:
