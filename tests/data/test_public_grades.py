@@ -394,6 +394,14 @@ def test_sets_with_grades_together_are_domains(tmp_path):
     assert any(note.startswith("Messidor-2: left out: 1 ungradable image") for note in made.notes)
 
 
+def test_a_set_without_a_split_beside_one_with_a_split_says_what_can_be_done(tmp_path):
+    aptos(tmp_path / "APTOS")
+    eyepacs(tmp_path / "EyePACS")
+    made = load_manifest(tmp_path)
+    assert "no published split of APTOS: hold a domain out for the test (--set held_out=APTOS)" in made.notes
+    assert not any("no published split" in note for note in load_manifest(tmp_path / "EyePACS").notes)
+
+
 def test_a_set_of_another_name_below_is_found(tmp_path):
     eyepacs(tmp_path / "diabetic-retinopathy-detection")
     made = load_manifest(tmp_path)

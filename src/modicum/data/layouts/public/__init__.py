@@ -30,6 +30,7 @@ from modicum.data.layouts.public.options import LayoutOptions
 from modicum.data.layouts.public.rows import LayoutRows, prefixed
 from modicum.data.manifest import Manifest
 from modicum.errors import InputError, did_you_mean
+from modicum.wording import listed
 
 _MOST_SIDE_BY_SIDE = 30
 
@@ -140,11 +141,23 @@ def _side_by_side(folder: Path, options: LayoutOptions) -> Manifest | None:
     notes = [f"domains: {', '.join(path.name for path in layouts)}"]
     if families == {"lesions"}:
         notes += _keep_common_kinds(folder, parts)
+    notes += _without_split([path.name for path in layouts], parts)
     spare = [path.name for path in inner if path not in layouts]
     if spare:
         notes.append(f"left out: {', '.join(spare)}")
     rows = [row for part in parts for row in part.rows]
     return LayoutRows(rows, notes + [note for part in parts for note in part.notes]).manifest(folder)
+
+
+def _without_split(names: Sequence[str], parts: Sequence[LayoutRows]) -> list[str]:
+    """A note of sets without a split beside sets with one: a run needs one for all images."""
+    has_split = [any(row.get("split") for row in part.rows) for part in parts]
+    lacking = [name for name, has in zip(names, has_split, strict=True) if not has]
+    if not lacking or not any(has_split):
+        return []
+    return [
+        f"no published split of {listed(lacking)}: hold a domain out for the test (--set held_out={names[0]})"
+    ]
 
 
 def _keep_common_kinds(folder: Path, parts: Sequence[LayoutRows]) -> list[str]:
