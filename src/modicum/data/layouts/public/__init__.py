@@ -141,7 +141,7 @@ def _side_by_side(folder: Path, options: LayoutOptions) -> Manifest | None:
     notes = [f"domains: {', '.join(path.name for path in layouts)}"]
     if families == {"lesions"}:
         notes += _keep_common_kinds(folder, parts)
-    notes += _without_split([path.name for path in layouts], parts)
+    notes += _without_split(parts)
     spare = [path.name for path in inner if path not in layouts]
     if spare:
         notes.append(f"left out: {', '.join(spare)}")
@@ -149,14 +149,15 @@ def _side_by_side(folder: Path, options: LayoutOptions) -> Manifest | None:
     return LayoutRows(rows, notes + [note for part in parts for note in part.notes]).manifest(folder)
 
 
-def _without_split(names: Sequence[str], parts: Sequence[LayoutRows]) -> list[str]:
-    """A note of sets without a split beside sets with one: a run needs one for all images."""
-    has_split = [any(row.get("split") for row in part.rows) for part in parts]
-    lacking = [name for name, has in zip(names, has_split, strict=True) if not has]
-    if not lacking or not any(has_split):
+def _without_split(parts: Sequence[LayoutRows]) -> list[str]:
+    """A note of domains without a split beside others with one: a run needs one for all images."""
+    domains = {str(row["domain"]) for part in parts for row in part.rows}
+    divided = {str(row["domain"]) for part in parts for row in part.rows if row.get("split")}
+    lacking = sorted(domains - divided)
+    if not lacking or not divided:
         return []
     return [
-        f"no published split of {listed(lacking)}: hold a domain out for the test (--set held_out={names[0]})"
+        f"no published split of {listed(lacking)}: hold a domain out for the test (--set held_out={lacking[0]})"
     ]
 
 
