@@ -22,3 +22,9 @@ def test_a_line_names_a_test(line):
 
 def test_no_line_is_there_twice():
     assert sorted(set(LINES)) == sorted(LINES)
+
+
+def test_no_two_files_of_tests_have_the_same_name():
+    """Pytest takes the second for the first, and ends before any test is run."""
+    names = [path.name for path in TESTS.rglob("test_*.py")]
+    assert sorted(set(names)) == sorted(names)
