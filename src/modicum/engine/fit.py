@@ -62,14 +62,18 @@ def fit_recipe(
     """
     first = process_rank() == 0
     began = time.monotonic()
+    started = not first
     with folder.locked() if first else nullcontext():
-        if first:
-            start_run(recipe, folder, resume)
-        else:
+        if not first:
             set_quiet(True)
         try:
+            if first:
+                start_run(recipe, folder, resume)
+                started = True
             content = _fit(recipe, folder, stores, workers, began)
         except (KeyboardInterrupt, Exception) as error:
+            if not started and not isinstance(error, KeyboardInterrupt):
+                raise  # another run's folder stays as it is
             known = _as_user_error(error, recipe, folder)
             if first:
                 record_end(folder, known)
