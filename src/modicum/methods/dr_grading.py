@@ -156,7 +156,7 @@ class DrGrading(Method):
             "augment": "fundus_both_eyes",
         },
     }
-    image: ClassVar[Mapping[str, Any]] = {"size": 512, "crop": "fundus"}
+    image: ClassVar[Mapping[str, Any]] = {"size": 512, "crop": "fundus", "filter": "lanczos"}
     backbone: ClassVar[Mapping[str, Any]] = {
         "name": "resnet50",
         "mean": (0.425753653, 0.297374517, 0.212937579),

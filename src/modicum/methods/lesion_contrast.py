@@ -176,7 +176,7 @@ class LesionContrast(Method):
         "validate_every": 10,
     }
     stage_training: ClassVar[Mapping[str, Mapping[str, Any]]] = {"contrast": {}}
-    image: ClassVar[Mapping[str, Any]] = {"size": 512, "crop": "fundus"}
+    image: ClassVar[Mapping[str, Any]] = {"size": 512, "crop": "fundus", "filter": "lanczos"}
     backbone: ClassVar[Mapping[str, Any]] = {
         "name": "resnet50",
         "mean": (0.425753653, 0.297374517, 0.212937579),

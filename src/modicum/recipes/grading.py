@@ -47,7 +47,7 @@ PLAIN: dict[str, Any] = {"loss": "cross_entropy", "augment": "none", "schedule":
 def _values(size: int, fusion: bool, seed: int, training: dict[str, Any]) -> dict[str, Any]:
     return {
         "method": "dr_grading",
-        "image": {"size": [size, size], "crop": "fundus"},
+        "image": {"size": [size, size], "crop": "fundus", "filter": "lanczos"},
         "backbone": {"name": "resnet50", "mean": MEAN, "std": STD},
         "training": ONE_EYE | training,
         "stages": {"both_eyes": BOTH_EYES} if fusion else {},
@@ -87,7 +87,7 @@ RECIPES = (
         values={
             "method": "lesion_contrast",
             "data": {"box_options": {"max_side": 128.0, "border": 5.0, "above_score": 0.8}},
-            "image": {"size": [512, 512], "crop": "fundus"},
+            "image": {"size": [512, 512], "crop": "fundus", "filter": "lanczos"},
             "backbone": {"name": "resnet50", "mean": MEAN, "std": STD},
             "training": {
                 "optimizer": "sgd",
