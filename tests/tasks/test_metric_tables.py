@@ -126,7 +126,7 @@ def scored(name: str, good: float, seed: int) -> Scores:
 
 
 def test_every_kind_of_task_is_tried():
-    assert {type(task) for task in TASKS_MADE.values()} == set(TASKS.values())
+    assert {type(task) for task in TASKS_MADE.values()} == {kind for kind in TASKS.values() if kind.evaluated}
 
 
 @pytest.mark.parametrize("name", TASKS_MADE)
