@@ -21,6 +21,7 @@ from modicum.engine.frozen_backbone import weights_origin
 from modicum.engine.inference.calibration import calibrated_task, check_calibration
 from modicum.engine.inference.evaluation import evaluate_rows
 from modicum.engine.inputs.auxiliary_images import with_auxiliary_images
+from modicum.engine.inputs.boxes import numbered_for
 from modicum.engine.inputs.preparation import PreparedData, pixel_statistics, prepare, task_for
 from modicum.engine.inputs.reference import reference_reader
 from modicum.engine.inputs.stage_inputs import StageInputs
@@ -215,7 +216,8 @@ def prepared_data(recipe: Recipe, folder: RunFolder, stores: Path, workers: int)
     check_monitor(task.metric(recipe.training.monitor or task.monitor))
     for note in task.notes:
         say(note)
-    prepared = replace(prepared, notes=[*prepared.notes, *task.notes])
+    boxes = numbered_for(prepared.boxes, task)
+    prepared = replace(prepared, notes=[*prepared.notes, *task.notes], boxes=boxes)
     broken_csv = folder.broken if process_rank() == 0 else None
     further = further_images(recipe)
     return with_auxiliary_images(prepared, task, recipe, stores, workers, broken_csv, further), task
@@ -321,5 +323,6 @@ def _evaluate(
                 learned,
                 method.tile(),
                 decide_fn(method, prepared.manifest),
+                prepared.boxes,
             )
     return found

@@ -2,12 +2,13 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from modicum.data.boxes.options import BoxOptions
 from modicum.data.layouts.columns import split_of
 from modicum.data.manifest import OTHER_SPLIT, SPLITS, Manifest
 from modicum.data.processes import usable_cores
@@ -15,6 +16,7 @@ from modicum.engine.devices import chosen_device
 from modicum.engine.inference.evaluation import evaluate_rows
 from modicum.engine.inference.predict_run import check_predicts
 from modicum.engine.inputs.auxiliary_images import with_auxiliary_images
+from modicum.engine.inputs.boxes import located_boxes, numbered_for
 from modicum.engine.inputs.preparation import PreparedData, read_manifest, store_settings, stored
 from modicum.engine.model import load_method
 from modicum.engine.recipe.new_recipe import plain_name
@@ -48,7 +50,8 @@ def evaluate_run(
     """
     recipe, task, method = load_method(folder, weights)
     check_predicts(folder, task)
-    own = reading(recipe.data, data, settings.skip_broken, settings.reading)
+    with_boxes = task.box_classes is not None
+    own = reading(recipe.data, data, settings.skip_broken, settings.reading, with_boxes)
     recipe = recipe.model_copy(update={"data": own})
     manifest, split = rows_to_evaluate(read_manifest(recipe.data, recipe.task), settings.split)
     title = evaluation_name(settings.name, manifest.name, split)
@@ -69,6 +72,7 @@ def evaluate_run(
             split,
             tile=method.tile(),
             decide=decide_fn(method, prepared.manifest),
+            boxes=prepared.boxes,
         )
         facts = prepared.store.facts
         content["seen"] = _seen(folder, (facts[position].sha256 for position in prepared.positions))
@@ -96,6 +100,12 @@ def _prepared(
     images = store_settings(recipe.image, recipe.task, recipe.options)
     manifest, store, positions = stored(manifest, images, kept, cores, settings.skip_broken, broken_csv)
     prepared = PreparedData(manifest, store, positions, [])
+    if task.box_classes is not None:
+        options = BoxOptions.of(recipe.data.box_options)
+        manifest, boxes, notes = located_boxes(manifest, store, positions, options, cores)
+        for note in notes:
+            say(note)
+        prepared = replace(prepared, manifest=manifest, boxes=numbered_for(boxes, task))
     if isinstance(task, DenseTask):
         return with_auxiliary_images(prepared, task, recipe, kept, cores, broken_csv)
     return prepared
@@ -119,10 +129,20 @@ def _seen(folder: RunFolder, digests: Iterable[str]) -> dict[str, int]:
     return dict(Counter(splits[digest] for digest in digests if digest in splits))
 
 
-def reading(own: DataSettings, data: str | Path, skip_broken: bool, given: Mapping[str, Any]) -> DataSettings:
-    """How other data are read: as the run's own where nothing else is said and it applies."""
-    # Boxes are learned from, and nothing is measured by them; a file of them would not know other images.
-    columns = {role: column for role, column in own.columns.items() if role != "boxes"}
+def reading(
+    own: DataSettings, data: str | Path, skip_broken: bool, given: Mapping[str, Any], with_boxes: bool = False
+) -> DataSettings:
+    """How other data are read: as the run's own where nothing else is said and it applies.
+
+    Args:
+        own: of the run.
+        data: to evaluate.
+        skip_broken: whether images that cannot be read are set aside.
+        given: what the user says of these data.
+        with_boxes: whether boxes are measured by; else they are only learned from, and a file of them would not know
+            other images.
+    """
+    columns = {role: column for role, column in own.columns.items() if with_boxes or role != "boxes"}
     changed = {"source": str(data), "skip_broken": skip_broken, "images": None, "split_lists": None}
     changed |= {"columns": columns, **given}
     if not Path(data).is_dir():

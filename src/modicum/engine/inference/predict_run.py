@@ -7,6 +7,7 @@ from pathlib import Path
 
 from modicum.data.layouts.given_images import images_with_facts
 from modicum.engine.devices import chosen_device
+from modicum.engine.inference.box_prediction import BoxPredictor
 from modicum.engine.inference.dense_jobs import planned, without_own_output
 from modicum.engine.inference.dense_output import PSEUDONYM, DenseOutput
 from modicum.engine.inference.evaluation import dense_predictor
@@ -19,7 +20,7 @@ from modicum.engine.run_folder import RunFolder
 from modicum.engine.scoring import decided
 from modicum.errors import InputError
 from modicum.methods import Method
-from modicum.tasks import DenseTask, ImageLevelTask, Task
+from modicum.tasks import BoxListTask, DenseTask, ImageLevelTask, Task
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,11 @@ def predict_run(
         raise InputError(
             f"--native and --tile are for pictures, not for task '{task.name}'", "leave them out"
         )
+    if isinstance(task, BoxListTask):
+        if settings.maps is not None:
+            raise InputError(f"--maps with predictions that are boxes ({task.name})", "leave --maps out")
+        found = _box_predictor(recipe, task, method, settings)
+        return found.write(refs, names, out or Path("predictions.csv"))
     assert isinstance(task, ImageLevelTask)
     table = _table_predictor(recipe, task, method, settings)
     return table.write(refs, rows_of(names, facts), out or Path("predictions.csv"))
@@ -69,7 +75,7 @@ def predict_run(
 
 def check_predicts(folder: RunFolder, task: Task) -> None:
     """Raises InputError where a run has learned an encoder only."""
-    if not isinstance(task, DenseTask | ImageLevelTask):
+    if not isinstance(task, DenseTask | ImageLevelTask | BoxListTask):
         raise InputError(
             f"run '{folder.name}' has learned an encoder, which predicts nothing by itself",
             f"learn from it: modicum fit DATA --backbone run:{folder.path}",
@@ -89,6 +95,20 @@ def _table_predictor(
         recipe.seed,
         partial(decided, method) if method.decides_over == "set" else None,
         settings.maps,
+    )
+
+
+def _box_predictor(
+    recipe: Recipe, task: BoxListTask, method: Method, settings: PredictionSettings
+) -> BoxPredictor:
+    return BoxPredictor(
+        method.predictor(),
+        task,
+        store_settings(recipe.image, recipe.task, recipe.options),
+        settings.batch_size or recipe.training.batch_size,
+        recipe.training.precision,
+        chosen_device(settings.device or recipe.device),
+        recipe.seed,
     )
 
 
