@@ -109,17 +109,16 @@ def nms(boxes: "Tensor", scores: "Tensor", iou_threshold: float) -> "Tensor":
     import torch
 
     order = scores.argsort(descending=True, stable=True)
-    edges = boxes[order].to(torch.promote_types(boxes.dtype, torch.float32))
-    areas = (edges[:, 2:] - edges[:, :2]).prod(1)
-    removed = torch.zeros(len(edges), dtype=torch.bool).numpy()
+    x0, y0, x1, y1 = boxes[order].to(torch.promote_types(boxes.dtype, torch.float32)).unbind(1)
+    areas = (x1 - x0) * (y1 - y0)
+    removed = torch.zeros(len(areas), dtype=torch.bool).numpy()
     kept: list[int] = []
-    for start in range(0, len(edges), _BLOCK):
-        block = edges[start : start + _BLOCK, None]
-        sides = torch.minimum(block[..., 2:], edges[start:, 2:]) - torch.maximum(
-            block[..., :2], edges[start:, :2]
-        )
-        shared = sides.clamp(min=0).prod(-1)
-        unions = areas[start : start + _BLOCK, None] + areas[start:] - shared
+    for start in range(0, len(areas), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        width = torch.minimum(x1[block, None], x1[start:]) - torch.maximum(x0[block, None], x0[start:])
+        height = torch.minimum(y1[block, None], y1[start:]) - torch.maximum(y0[block, None], y0[start:])
+        shared = width.clamp_(min=0) * height.clamp_(min=0)
+        unions = areas[block, None] + areas[start:] - shared
         overlapping = (shared / unions > iou_threshold).cpu().numpy()
         for index in range(len(overlapping)):
             if not removed[start + index]:

@@ -93,7 +93,7 @@ class Placement:
         return (boxes - first) * scale + np.array([inner.left, inner.top] * 2)
 
     def source_boxes(self, boxes: Float[np.ndarray, "n 4"]) -> Float[np.ndarray, "n 4"]:
-        """Boxes in the network's input in pixels of the source, cut where the image ends: of :meth:`seen_boxes` the inverse.
+        """The inverse of :meth:`seen_boxes`: from the network's input to pixels of the source, cut where the image ends.
 
         A box that lies wholly beside the image has no area afterwards.
         """

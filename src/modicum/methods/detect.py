@@ -42,6 +42,10 @@ class DetectConfig(MethodConfig):
         "batch. auto: fixed where the backbone comes with weights.",
     )
     score_floor: float = Field(0.05, ge=0, lt=1, description="Boxes with a lower score are not given.")
+    proposals: int = Field(
+        1000, ge=1, description="Places of an image that are looked at, at most; fewer are quicker."
+    )
+    samples: int = Field(512, ge=2, description="Of these, places that are learned from in each image.")
     max_detections: int = Field(100, ge=1, description="The most boxes that are given of an image.")
     overlap: float = Field(
         0.5, gt=0, le=1, description="Of two boxes of one class that overlap by more, the lower one goes."
@@ -128,6 +132,8 @@ class Detect(Method):
             head_width=config.head_width,
             box_loss=config.box_loss,
             score_floor=config.score_floor,
+            proposals=config.proposals,
+            samples=config.samples,
             max_detections=config.max_detections,
             overlap=config.overlap,
         )

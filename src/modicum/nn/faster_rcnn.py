@@ -6,6 +6,7 @@ whose configuration is MMDetection's.
 """
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -36,6 +37,8 @@ class DetectorSettings:
         head_width: of the two layers that look at a box.
         box_loss: of the boxes' edges; ``smooth_l1`` is torchvision's.
         score_floor: detections with a lower score are left out.
+        proposals: the most places of an image that the heads look at; in training twice as many of each map are ranked.
+        samples: of these, places that the heads learn from; the proposals learn from half as many anchors.
         max_detections: the most that are kept of an image.
         overlap: intersection over union above which the lower of two detections of one class is left out.
     """
@@ -46,6 +49,8 @@ class DetectorSettings:
     head_width: int = 1024
     box_loss: BoxLoss = "l1"
     score_floor: float | int = 0.05
+    proposals: int = 1000
+    samples: int = 512
     max_detections: int = 100
     overlap: float = 0.5
 
@@ -205,17 +210,17 @@ def _proposals(settings: DetectorSettings, strides: tuple[int, ...]) -> nn.Modul
             self,
             objectness: Tensor,
             pred_bbox_deltas: Tensor,
-            labels: list[Tensor],
-            regression_targets: list[Tensor],
+            labels: Sequence[Tensor],
+            regression_targets: Sequence[Tensor],
         ) -> tuple[Tensor, Tensor]:
             if settings.box_loss == "smooth_l1":
                 return super().compute_loss(objectness, pred_bbox_deltas, labels, regression_targets)
-            positive, negative = (torch.cat(drawn) for drawn in self.fg_bg_sampler(labels))
+            positive, negative = (torch.cat(drawn) for drawn in self.fg_bg_sampler(list(labels)))
             hits = torch.where(positive)[0]
             sampled = torch.cat([hits, torch.where(negative)[0]])
-            off = (pred_bbox_deltas[hits] - torch.cat(regression_targets)[hits]).abs().sum()
+            off = (pred_bbox_deltas[hits] - torch.cat(list(regression_targets))[hits]).abs().sum()
             sure = functional.binary_cross_entropy_with_logits(
-                objectness.flatten()[sampled], torch.cat(labels)[sampled]
+                objectness.flatten()[sampled], torch.cat(list(labels))[sampled]
             )
             return sure, off / max(1, sampled.numel())
 
@@ -228,10 +233,10 @@ def _proposals(settings: DetectorSettings, strides: tuple[int, ...]) -> nn.Modul
         RPNHead(settings.channels, anchors.num_anchors_per_location()[0]),
         fg_iou_thresh=0.7,
         bg_iou_thresh=0.3,
-        batch_size_per_image=256,
+        batch_size_per_image=max(1, settings.samples // 2),
         positive_fraction=0.5,
-        pre_nms_top_n={"training": 2000, "testing": 1000},
-        post_nms_top_n={"training": 1000, "testing": 1000},
+        pre_nms_top_n={"training": 2 * settings.proposals, "testing": settings.proposals},
+        post_nms_top_n={"training": settings.proposals, "testing": settings.proposals},
         nms_thresh=0.7,
     )
 
@@ -268,7 +273,7 @@ def _heads(settings: DetectorSettings, num_classes: int, levels: int) -> nn.Modu
         FastRCNNPredictor(settings.head_width, num_classes + 1),
         fg_iou_thresh=0.5,
         bg_iou_thresh=0.5,
-        batch_size_per_image=512,
+        batch_size_per_image=settings.samples,
         positive_fraction=0.25,
         bbox_reg_weights=None,
         score_thresh=settings.score_floor,

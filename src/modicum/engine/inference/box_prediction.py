@@ -62,7 +62,7 @@ class BoxPredictor:
     seed: int = 0
 
     def write(self, refs: Sequence[ImageRef], names: Sequence[str], out: Path) -> PredictionSummary:
-        """Predicts images in their order and writes their boxes to ``out``: CSV or Parquet, or COCO's JSON, by its suffix.
+        """Predicts images in their order and writes their boxes to ``out``: CSV, Parquet or COCO's JSON, by its suffix.
 
         A table's rows are written as they come, to ``<out>.part``; a JSON file at the end.
 

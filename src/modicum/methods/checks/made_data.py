@@ -57,7 +57,7 @@ def _write_eyes(folder: Path) -> Path:
 
 
 def _write_lesions(folder: Path) -> Path:
-    """Eyes of 10 patients with boxes around lesions of two classes; healthy ones with none, and one of which nothing is said."""
+    """Eyes of 10 patients with boxes around lesions of two classes; of one eye nothing is said."""
     path = write_fundus_dataset(
         folder, 10, SIDE, seed=5, grade_probabilities=(1, 0, 0, 2, 0), fractions=_SHARES
     )

@@ -25,8 +25,8 @@ METRICS: tuple[Metric, ...] = (
         "map",
         "mAP",
         "average precision, mean over overlaps from 0.5 to 0.95 and classes; higher is better",
-        "The area under precision against recall, as COCO measures it, for boxes that overlap a true one by 0.5, 0.55, ... "
-        "0.95 (intersection over union). The mean of these, over classes.",
+        "The area under precision against recall, as COCO measures it, for boxes that overlap a true one by 0.5, 0.55, "
+        "... 0.95 (intersection over union). The mean of these, over classes.",
         per_class=True,
         in_brief=True,
     ),

@@ -99,8 +99,8 @@ class Detection(BoxListTask):
         if not self._unsaid:
             return []
         return [
-            f"of {self._unsaid:,} images nothing is said of boxes: they are neither learned from nor scored (an empty list, "
-            "or a row without numbers, says that there are none)"
+            f"of {self._unsaid:,} images nothing is said of boxes: they are neither learned from nor scored (an empty "
+            "list, or a row without numbers, says that there are none)"
         ]
 
     @property
