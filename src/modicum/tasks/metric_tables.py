@@ -10,6 +10,7 @@ from modicum.tasks.segmentation import metric_table as segmentation
 METRIC_TABLES: dict[str, tuple[Metric, ...]] = {
     "classification": classification.METRICS,
     "detection": detection.METRICS,
+    "encoder": (),
     "image-text": image_text.METRICS,
     "image-to-image": image_to_image.METRICS,
     "segmentation": segmentation.METRICS,

@@ -14,8 +14,8 @@ def sensitivity_name(rate: float) -> str:
 def _sensitivity(rate: float) -> Metric:
     return Metric(
         sensitivity_name(rate),
-        f"Sensitivity at {rate:g} false positives an image",
-        "share of the true boxes that are found where the score is as low as that allows; higher is better",
+        f"Sensitivity at {rate:g} FP an image",
+        f"share of the true boxes that are found at {rate:g} false positives an image; higher is better",
         in_brief=rate == 1,
     )
 
@@ -23,7 +23,7 @@ def _sensitivity(rate: float) -> Metric:
 METRICS: tuple[Metric, ...] = (
     Metric(
         "map",
-        "mAP",
+        "Mean average precision",
         "average precision, mean over overlaps from 0.5 to 0.95 and classes; higher is better",
         "The area under precision against recall, as COCO measures it, for boxes that overlap a true one by 0.5, 0.55, "
         "... 0.95 (intersection over union). The mean of these, over classes.",
@@ -32,14 +32,14 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric(
         "map_50",
-        "mAP at an overlap of 0.5",
+        "Mean average precision at 0.5",
         "average precision of boxes that overlap a true one by half; higher is better",
         per_class=True,
         in_brief=True,
     ),
     Metric(
         "map_75",
-        "mAP at an overlap of 0.75",
+        "Mean average precision at 0.75",
         "average precision of boxes that overlap a true one by three quarters; higher is better",
         per_class=True,
     ),
