@@ -114,7 +114,7 @@ def inspected(data, capsys, monkeypatch):
 
 
 def test_inspect_counts_boxes_of_masks(inspected):
-    assert "3 boxes in 2 images" in inspected()
+    assert "3 boxes around what is marked in the masks of 2 images (of 3)" in inspected()
 
 
 def test_a_folder_of_that_name_is_given_as_a_path(data):

@@ -218,6 +218,14 @@ def test_images_of_which_nothing_is_said_are_not_scored():
     assert scores.metrics()["map"] == 1
 
 
+def test_without_annotated_images_nothing_is_measured():
+    scores = scored([([miss(0.95)], [])], annotated=[False])
+    assert all(math.isnan(value) for value in scores.metrics().values())
+    estimates = scores.estimates(None, 10, 0)
+    assert {one.reason for one in estimates.values()} == {"no image has its boxes named"}
+    assert scores.examples(4) == []
+
+
 def test_pictures_show_what_is_right_wrong_and_missed():
     task = Detection(["lesion"])
     picture = np.zeros((100, 100, 3), np.uint8)
@@ -248,6 +256,11 @@ def test_classes_are_those_of_boxes_and_rows_without_a_word_are_counted(tmp_path
     ]
     assert "of 1 images nothing is said" in task.notes[0]
     assert Detection.from_dict(task.to_dict()).classes == task.classes
+
+
+def test_classes_named_by_the_user_are_refused(tmp_path):
+    with pytest.raises(InputError, match="--classes with detection"):
+        Detection.from_manifest(_manifest(tmp_path, ["[[1, 2, 3, 4]]"]), {"classes": ["a"]})
 
 
 @pytest.mark.parametrize("cells", [[np.nan, np.nan], ["[]", "[]"]])

@@ -119,4 +119,4 @@ def _of_row(parts: Sequence[tuple[str, np.ndarray, tuple[int, int]]], place: str
 
 def _note(given: dict[int, GivenBoxes], rows: int) -> str:
     boxes = count_of_boxes(sum(len(one) for one in given.values()))
-    return f"boxes are made around what is marked in masks: {boxes} in {count_of(len(given), 'image')} of {rows:,}"
+    return f"{boxes} around what is marked in the masks of {count_of(len(given), 'image')} (of {rows:,})"

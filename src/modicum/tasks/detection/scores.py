@@ -89,6 +89,8 @@ class DetectionScores(BoxListScores):
         return {name: values[name] for name in self._names()}
 
     def estimates(self, groups: Sequence[str] | None, resamples: int, seed: int) -> dict[str, Estimate]:
+        if not self._images:  # nothing is said of the boxes of any
+            return {name: Estimate(np.nan, reason="no image has its boxes named") for name in self._names()}
         found = bootstrap(
             self._statistics(),
             len(self._images),

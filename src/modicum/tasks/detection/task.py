@@ -58,6 +58,10 @@ class Detection(BoxListTask):
 
     @classmethod
     def from_manifest(cls, manifest: Manifest, options: Mapping[str, Any]) -> "Detection":
+        if options.get("classes"):
+            raise InputError(
+                "--classes with detection, whose classes are those of the boxes", "leave --classes out"
+            )
         given = given_boxes(manifest)
         if not any(boxes is not None and len(boxes) for boxes in given):
             raise InputError(
