@@ -213,6 +213,9 @@ def test_a_broken_image_is_a_row_with_an_error(run, data, tmp_path):
     assert (
         pd.read_csv(tmp_path / "p.csv").set_index("image").filter(like="bad", axis=0)["error"].notna().all()
     )
+    back = read_boxes(tmp_path / "p.csv")  # nothing is said of the image that could not be read
+    assert len(back.images) == 1
+    assert "left out: 1 row with an error" in " ".join(back.notes)
 
 
 def test_other_suffixes_and_maps_are_refused(run, data, tmp_path):

@@ -39,7 +39,8 @@ def predict(
         typer.Option(
             "--out",
             "-o",
-            help="CSV or Parquet file (default predictions.csv), or for predicted images a folder (default predictions).",
+            help="CSV or Parquet file (default predictions.csv), of boxes also JSON (COCO); for predicted images a folder "
+            "(default predictions).",
         ),
     ] = None,
     image: ImageColumn = None,
