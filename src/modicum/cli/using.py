@@ -39,8 +39,7 @@ def predict(
         typer.Option(
             "--out",
             "-o",
-            help="CSV or Parquet file (default predictions.csv), of boxes also JSON (COCO); for predicted images a folder "
-            "(default predictions).",
+            help="CSV or Parquet file (default predictions.csv), of boxes also COCO .json; of images a folder (predictions).",
         ),
     ] = None,
     image: ImageColumn = None,
