@@ -39,7 +39,8 @@ def predict(
         typer.Option(
             "--out",
             "-o",
-            help="CSV or Parquet file (default predictions.csv), of boxes also COCO .json; of images a folder (predictions).",
+            help="CSV or Parquet file (default predictions.csv), of boxes also COCO (.json); for predicted images a "
+            "folder (default predictions).",
         ),
     ] = None,
     image: ImageColumn = None,
