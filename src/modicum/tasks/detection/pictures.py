@@ -10,7 +10,7 @@ _SIDE = 640
 
 
 def boxed(
-    picture: UInt8[np.ndarray, "h w 3"], groups: list[tuple[Float[np.ndarray, "n 4"], Colour]]
+    picture: UInt8[np.ndarray, "h w 3"], groups: list[tuple[Float[np.ndarray, "_ 4"], Colour]]
 ) -> UInt8[np.ndarray, "h2 w2 3"]:
     """A picture, enlarged if it is small, with the outlines of boxes, each group in its colour.
 
