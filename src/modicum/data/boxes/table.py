@@ -64,7 +64,7 @@ def _without_errors(cells: Cells, name: str) -> tuple[Cells, list[str]]:
     if len(kept) == len(cells.rows):
         return cells, []
     note = f"{name}: left out: {count_of(len(cells.rows) - len(kept), 'row')} with an error"
-    rows, numbers = ([values[index] for index in kept] for values in (cells.rows, cells.numbers))
+    rows, numbers = [cells.rows[index] for index in kept], [cells.numbers[index] for index in kept]
     return replace(cells, rows=rows, numbers=numbers), [note]
 
 

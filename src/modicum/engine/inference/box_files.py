@@ -77,7 +77,8 @@ def coco_document(found: Sequence[FoundBoxes], classes: Sequence[str]) -> dict[s
     ``bbox`` is left, top, width and height in pixels, categories are numbered from 1.
     """
     readable = [one for one in found if one.error is None and one.size is not None]
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     number = {name: index for index, name in enumerate(classes, start=1)}
     for key, one in enumerate(readable, start=1):
         assert one.size is not None

@@ -53,7 +53,7 @@ class Detection(BoxListTask):
 
     def __init__(self, classes: list[str], options: DetectionOptions | None = None, unsaid: int = 0) -> None:
         self.classes = list(classes)
-        self.options = options or DetectionOptions()
+        self.options = options or DetectionOptions.model_validate({})
         self._unsaid = unsaid
 
     @classmethod
