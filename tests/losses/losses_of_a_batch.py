@@ -66,11 +66,7 @@ LOSSES = {
         s, s.flip(1) + r["x"], 5.0, present=r["label"] != 1, weights=(0.75, 0.25)
     ),
     "regions": lambda s, r: region_consistency(
-        sentences(s, r)[0],
-        sentences(s, r)[1].detach(),
-        sentences(s, r)[1],
-        sentences(s, r)[0],
-        r["label"] != 1,
+        *(sentences(s, r)[number] for number in (0, 0, 1, 1)), counted=r["label"] != 1
     ),
     "sentences": lambda s, r: sentence_contrast(*sentences(s, r), 5.0),
     "prototypes": lambda s, r: prototype_distance(*sentences(s, r)),

@@ -35,8 +35,8 @@ def image_text_contrast(
     Returns:
         The mean over rows with a report; 0, still attached to the graph, where there is none.
 
-    >>> one = torch.eye(4)
-    >>> round(image_text_contrast(one, one).item(), 6), round(image_text_contrast(one[:1].repeat(4, 1), one * 0 + 1).item(), 4)
+    >>> one, same = torch.eye(4), torch.ones(4, 2)
+    >>> round(image_text_contrast(one, one).item(), 6), round(image_text_contrast(same, same).item(), 4)
     (0.0, 1.3863)
     """
     with torch.autocast(images.device.type, enabled=False):

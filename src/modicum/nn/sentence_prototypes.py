@@ -37,10 +37,10 @@ class SentencePrototypes(nn.Module):
         """The mixtures. In training, weights have Gumbel noise, of PyTorch's global generator."""
         temperature = self.temperature if temperature is None else temperature
         logits = self.logits(sentences).float()
-        if self.training:
-            weights = F.gumbel_softmax(logits, temperature, dim=-1)
-        else:
-            weights = (logits / temperature).softmax(-1)
+        noisy = self.training
+        weights = (
+            F.gumbel_softmax(logits, temperature, dim=-1) if noisy else (logits / temperature).softmax(-1)
+        )
         return weights.to(self.prototypes.dtype) @ self.prototypes
 
     @torch.no_grad()

@@ -20,7 +20,7 @@ class TextConfig(MethodConfig):
 
     text_weights: str | None = Field(
         None,
-        description="Folder of a BERT (config.json, vocab.txt, model.safetensors), such as Bio_ClinicalBERT as published; "
+        description="Folder of a BERT (config.json, vocab.txt, model.safetensors), Bio_ClinicalBERT as published; "
         "its sizes and words are used. None: a BERT of the sizes below learns from the reports alone.",
     )
     text_width: int = Field(256, ge=1, description="Features of a token (768 as published).")
