@@ -60,6 +60,7 @@ def retrieve(
         **settings,
     )
     hits = sum(len(answer.hits) for answer in found.answers)
-    typer.echo(f"{count_of(hits, 'answer')} to {len(found.answers)} queries among {len(found.manifest)} rows")
+    queries = "1 query" if len(found.answers) == 1 else f"{len(found.answers)} queries"
+    typer.echo(f"{count_of(hits, 'answer')} to {queries} among {len(found.manifest)} rows")
     typer.echo(f"table: {out / 'retrieved.csv'}")
     typer.echo(f"page: {out / 'retrieved.html'}")

@@ -102,10 +102,11 @@ class RetrievalScores(Scores):
         kept = np.array([pair.has_text for pair in pairs], dtype=bool)
         chosen = [pair for pair in pairs if pair.has_text]
         images, texts = (
-            np.array([getattr(pair, name) for pair in chosen], dtype=np.float32) for name in ("image", "text")
+            np.array([getattr(pair, name) for pair in chosen], dtype=np.float32).reshape(len(chosen), -1)
+            for name in ("image", "text")
         )
-        reports = np.array([pair.report for pair in chosen])
-        findings = np.array([pair.findings for pair in chosen])
+        reports = np.array([pair.report for pair in chosen], dtype=np.int64)
+        findings = np.array([pair.findings for pair in chosen], dtype=np.int64)
         found = {}
         for name, queries, gallery in (
             (DIRECTIONS[0], images, texts),
