@@ -23,7 +23,8 @@ def is_chexpert_5x200(folder: Path) -> bool:
 def read_chexpert_5x200(folder: Path, options: LayoutOptions) -> LayoutRows:
     """Reads the list as PRIOR's authors give it.
 
-    By row number, ``image_path`` below CheXpert's root and a one-hot ``label``: one finding an image. All rows are of split ``test``.
+    By row number, ``image_path`` below CheXpert's root and a one-hot ``label``: one finding an image. All rows are
+    of split ``test``.
 
     Raises:
         InputError: there is no list, or it is of another kind.
