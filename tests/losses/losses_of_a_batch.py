@@ -6,6 +6,7 @@ from torch.nn import functional as F
 from modicum.distributed import gather_with_gradient
 from modicum.losses import (
     cross_entropy,
+    cross_modal_cluster_loss,
     grade_regression_loss,
     image_text_contrast,
     masked_bce_with_logits,
@@ -13,9 +14,11 @@ from modicum.losses import (
     pixel_bce_with_logits,
     pixel_cross_entropy,
     prototype_distance,
+    prototype_divergence,
     quadratic_kappa_loss,
     region_consistency,
     sentence_contrast,
+    set_distance,
     word_region_contrast,
 )
 
@@ -64,6 +67,13 @@ def sentences(scores: torch.Tensor, rows: dict[str, torch.Tensor]) -> tuple[torc
 LOSSES = {
     "image_text": lambda s, r: image_text_contrast(
         s, s.flip(1) + r["x"], 5.0, present=r["label"] != 1, weights=(0.75, 0.25)
+    ),
+    "clusters": lambda s, r: cross_modal_cluster_loss(
+        s, s.flip(1) + r["x"], WEIGHTS[:, None] * torch.eye(3) + 0.2, r["label"] != 1
+    ),
+    "sets": lambda s, r: set_distance(*sentences(s, r)[:2], r["label"] != 1),
+    "divergence": lambda s, r: prototype_divergence(
+        *sentences(s, r)[:2], torch.eye(3) + 0.1, sentences(s, r)[2]
     ),
     "regions": lambda s, r: region_consistency(
         *(sentences(s, r)[number] for number in (0, 0, 1, 1)), counted=r["label"] != 1

@@ -8,6 +8,8 @@ from torch.nn import functional as F
 
 from modicum.losses import (
     aligned_to_targets,
+    cross_modal_cluster_loss,
+    equal_assignment,
     image_text_contrast,
     match_sets,
     prototype_distance,
@@ -200,3 +202,26 @@ def test_reports_without_words_do_not_count():
     )
     loss.backward()
     assert words.grad.isfinite().all()
+
+
+# --- clusters ---------------------------------------------------------------------------------------------------------
+
+
+def test_clusters_are_equally_full_and_rows_without_a_report_in_none():
+    scores = random(40, 4) + torch.tensor([3.0, 0, 0, 0])  # nearest to the first, nearly all of them
+    counted = torch.arange(40) < 36
+    found = equal_assignment(scores, counted, epsilon=0.5, iterations=50)
+    torch.testing.assert_close(found.sum(1), counted.float())
+    torch.testing.assert_close(found.sum(0), torch.full((4,), 9.0), atol=0.05, rtol=0)
+
+
+def test_each_predicts_the_cluster_of_the_other():
+    images, texts, prototypes = random(8, 4).requires_grad_(), random(8, 4, seed=1), random(5, 4, seed=2)
+    near = [F.normalize(part) @ F.normalize(prototypes).T for part in (images, texts)]
+    everyone = torch.ones(8, dtype=torch.bool)
+    targets = [equal_assignment(part.detach(), everyone) for part in near]
+    by_hand = [F.cross_entropy(near[i] / 0.2, targets[1 - i]) for i in (0, 1)]
+    loss = cross_modal_cluster_loss(images, texts, prototypes)
+    assert loss.item() == pytest.approx(sum(by_hand).item() / 2, abs=1e-5)
+    loss.backward()
+    assert images.grad.abs().max() > 0

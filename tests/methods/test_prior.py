@@ -139,6 +139,14 @@ def test_same_reports_are_known_and_others_are_apart():
     assert not same_reports(torch.tensor([[5, 7], [7, 5]]))[0, 1]  # the order of words counts
 
 
+def test_convirt_can_share_prototypes_as_mgca_does():
+    (stage,) = made(ConVIRT, ConVIRTConfig, clusters=5).stages()
+    losses = stage.losses(pairs(4, 0))
+    assert list(losses) == ["contrast", "clusters"]
+    losses["clusters"].backward()
+    assert stage.clusters.grad.abs().max() > 0
+
+
 def test_convirt_reads_one_sentence():
     batch = pairs(2, 0)
     shown = one_sentence_of(batch["tokens_mask"], batch["sentence_index"], torch.tensor([0.0, 0.999]))

@@ -16,6 +16,7 @@ from modicum.losses.classification import (
     masked_bce_with_logits,
 )
 from modicum.losses.contrastive import NTXent, nt_xent
+from modicum.losses.cross_modal_clusters import cross_modal_cluster_loss, equal_assignment
 from modicum.losses.image_text import image_text_contrast
 from modicum.losses.local_alignment import region_consistency, sentence_contrast
 from modicum.losses.masked_modelling import (
@@ -65,7 +66,9 @@ __all__ = [
     "cldice_loss",
     "correction_loss",
     "cross_entropy",
+    "cross_modal_cluster_loss",
     "dice_loss",
+    "equal_assignment",
     "focal_loss",
     "foreground_weight",
     "grade_regression_loss",

@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from modicum.losses import image_text_contrast
+from modicum.losses import cross_modal_cluster_loss, image_text_contrast
 from modicum.methods.base import Context, MethodConfig
 from modicum.methods.image_text import (
     EncodedImages,
@@ -55,6 +55,13 @@ class ConVIRTConfig(TextConfig):
         True,
         description="Learn from one sentence drawn at random from each report, as published; else from all of it.",
     )
+    clusters: int = Field(
+        0,
+        ge=0,
+        description="Prototypes that images and texts share and predict of each other (MGCA, Wang et al., NeurIPS 2022: "
+        "500); 0 for none, as in ConVIRT.",
+    )
+    cluster_weight: float = Field(1.0, ge=0, description="Weight of the loss of these prototypes.")
 
 
 class ConVIRTModel(ImageTextModel):
@@ -103,6 +110,7 @@ class ConVIRTStage(PairStage):
     def __init__(self, network: ConVIRTModel, config: ConVIRTConfig) -> None:
         super().__init__(config.min_sentences)
         self.network, self.config = network, config
+        self.clusters = nn.Parameter(torch.randn(config.clusters, config.width)) if config.clusters else None
 
     def model(self) -> ImageTextModel:
         return self.network
@@ -125,7 +133,10 @@ class ConVIRTStage(PairStage):
             same=same,
             weights=(config.image_to_text, 1 - config.image_to_text),
         )
-        return {"contrast": loss}
+        if self.clusters is None:
+            return {"contrast": loss}
+        shared = cross_modal_cluster_loss(images.whole, texts.whole, self.clusters, (index > 0).any(1))
+        return {"contrast": loss, "clusters": config.cluster_weight * shared}
 
 
 def one_sentence_of(mask: Tensor, index: Tensor, draws: Float[Tensor, "b"]) -> Tensor:
