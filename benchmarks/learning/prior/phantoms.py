@@ -4,7 +4,7 @@
 
 For each seed and method: pre-training on the training part of made radiographs; retrieval on test images against chance;
 zero-shot AUROC of findings by prompts; AUROC of a logistic probe on the features with few labels. ``shuffled``
-learns from reports of other patients, ``random`` does not learn. Phantoms carry the ablation; they say nothing of patients.
+learns from reports of other patients, ``random`` does not learn. Phantoms carry the ablation and say nothing of patients.
 Results go into ``benchmarks/results/prior_phantoms.json`` as they come; what is there is not learned again.
 """
 

@@ -45,5 +45,5 @@ def finding_sets(manifest: Manifest) -> Int64[np.ndarray, "rows"]:
         return np.full(len(table), -1, dtype=np.int64)
     known = table[names]
     unknown = (known.isna() | (known.astype(str) == "")).all(axis=1).to_numpy()
-    rows = known.astype(str).agg("\x1f".join, axis=1)
-    return np.where(unknown, -1, rows.astype("category").cat.codes).astype(np.int64)
+    sets = known.astype(str).groupby(names, sort=True).ngroup().to_numpy()
+    return np.where(unknown, -1, sets).astype(np.int64)

@@ -152,7 +152,7 @@ def _searched(
         right = reports[part, None] == reports[None]
         best = np.where(right, scores, -np.inf).max(1)
         ranks[part] = 1 + ((scores >= best[:, None]) & ~right).sum(1)
-        order = np.argsort(-scores, axis=1, kind="stable")[:, : max(RANKS)]
+        order = _best(scores, max(RANKS))
         alike = findings[part, None] == findings[order]
         known = findings[part] >= 0
         for k in RANKS:
@@ -160,6 +160,16 @@ def _searched(
                 precisions[k][part] = np.where(known, alike[:, :k].mean(1), np.nan)
     _, inverse, counts = np.unique(reports, return_inverse=True, return_counts=True)
     return _Found(ranks, precisions, {k: chance_of_recall(counts[inverse], count, k) for k in RANKS})
+
+
+def _best(scores: Float[np.ndarray, "q n"], k: int) -> Int[np.ndarray, "q best"]:
+    """The places of the k highest scores of each row, the highest first."""
+    if k < scores.shape[1]:
+        places = np.argpartition(-scores, k - 1, axis=1)[:, :k]
+    else:
+        places = np.tile(np.arange(scores.shape[1]), (len(scores), 1))
+    order = np.argsort(-np.take_along_axis(scores, places, 1), axis=1, kind="stable")
+    return np.take_along_axis(places, order, 1)
 
 
 def chance_of_recall(right: Int[np.ndarray, "n"], count: int, k: int) -> Float[np.ndarray, "n"]:

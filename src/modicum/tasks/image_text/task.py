@@ -202,10 +202,15 @@ class ImageText(Task):
         return self._encoded[1]
 
     def with_artefacts(self, read: Callable[[str], str | None]) -> "ImageText":
-        """The task of an opened run with its tokenizer, so that other reports can be read."""
-        text = read(TOKENIZER)
-        if text is None or not self.options.report_length:
+        """The task of an opened run with its tokenizer, so that other reports can be read.
+
+        Raises:
+            InputError: the tokenizer is not there.
+        """
+        if not self.options.report_length:
             return self
+        if (text := read(TOKENIZER)) is None:
+            raise InputError(f"the run has no {TOKENIZER}, which knows its words", "restore the run folder")
         return ImageText(self.options, tokenizer_of_json(text))
 
     def artefacts(self) -> dict[str, str]:
