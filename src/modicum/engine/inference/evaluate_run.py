@@ -83,7 +83,7 @@ def evaluate_run(
     manifest, split = rows_to_evaluate(everything, settings.split)
     network, tile = method.predictor(), method.tile()
     if prompted is not None and settings.prompts is not None:
-        task = labelled_task(settings.prompts, manifest)
+        task = labelled_task(settings.prompts, everything)  # a split may lack a class
         exclusive = task.kind != "multi-label"
         if not exclusive:
             say(

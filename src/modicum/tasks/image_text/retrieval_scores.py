@@ -102,7 +102,7 @@ class RetrievalScores(Scores):
         kept = np.array([pair.has_text for pair in pairs], dtype=bool)
         chosen = [pair for pair in pairs if pair.has_text]
         images, texts = (
-            np.array([getattr(pair, name) for pair in chosen], dtype=np.float32).reshape(len(chosen), -1)
+            np.array([getattr(pair, name) for pair in chosen] or np.zeros((0, 1)), dtype=np.float32)
             for name in ("image", "text")
         )
         reports = np.array([pair.report for pair in chosen], dtype=np.int64)
