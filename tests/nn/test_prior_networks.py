@@ -29,20 +29,19 @@ def count(*modules):
     return sum(parameter.numel() for module in modules for parameter in module.parameters())
 
 
-def published(dead: bool):
-    """ResNet-50 with a grey stem and BERT-base, as in the release; with or without what it never uses."""
+def published():
+    """ResNet-50 with a grey stem and BERT-base, as in the release, with what it never uses."""
     with torch.device("meta"):
         backbone = Backbone("resnet50", (224, 224))
         images = RegionEncoder(backbone)
         backbone.body.conv1 = nn.Conv2d(1, 64, 7, 2, 3, bias=False)
-        texts = SentenceEncoder(Bert(WORDS, pooler=dead), dead_projection=dead)
-        bank = SentencePrototypes()
-        decoders = CrossModalReconstruction(images.grid, (224, 224), dead_words=WORDS if dead else 0)
-        return PriorNetwork(images, texts), bank, decoders
+        texts = SentenceEncoder(Bert(WORDS, pooler=True), dead_projection=True)
+        decoders = CrossModalReconstruction(images.grid, (224, 224), dead_words=WORDS)
+        return PriorNetwork(images, texts), SentencePrototypes(), decoders
 
 
 def test_parameters_are_those_of_the_release():
-    network, bank, decoders = published(dead=True)
+    network, bank, decoders = published()
     assert count(network.images.backbone) == 23_501_760
     assert count(network.images.pool) == 16_887_808
     assert count(network.images.local_projection) == count(network.images.global_projection) == 1_573_632
@@ -56,10 +55,18 @@ def test_parameters_are_those_of_the_release():
     assert count(decoders.sentences) - decoders.sentences.queries.numel() == 98_279_424
     assert decoders.sentences.queries.numel() == 12_288
     assert count(network, bank, decoders) == 279_429_427
+    words = decoders.sentences.embeddings.word_embeddings
+    never_used = count(network.texts.bert.pooler, network.texts.unused, words)
+    assert never_used == 23_450_112
+    assert 279_429_427 - never_used == 255_979_315
 
 
-def test_without_what_is_never_used_there_are_fewer():
-    assert count(*published(dead=False)) == 279_429_427 - 23_450_112 == 255_979_315
+def test_what_is_never_used_is_not_there_unless_it_is_asked_for():
+    with torch.device("meta"):
+        texts = SentenceEncoder(Bert(30, TINY), 16, 2)
+        assert texts.bert.pooler is None
+        assert texts.unused is None
+        assert not hasattr(SetDecoder(4, TINY).embeddings, "word_embeddings")
 
 
 def test_bert_answers_as_transformers_does(tmp_path):
