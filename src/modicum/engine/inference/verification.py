@@ -31,7 +31,9 @@ class Verification:
     damaged: int = 0
 
 
-def verify_stores(folder: RunFolder, recompute: int = 0, stores: Path | None = None) -> Verification:
+def verify_stores(
+    folder: RunFolder, recompute: int = 0, stores: Path | None = None, weights: str | None = None
+) -> Verification:
     """Reads all records of a run's stores and compares them with their checksums.
 
     Args:
@@ -39,14 +41,15 @@ def verify_stores(folder: RunFolder, recompute: int = 0, stores: Path | None = N
         recompute: number of records of each feature store, drawn at random, that are recomputed and compared. Above 0 all
             image files are read too, and compared with those that were decoded.
         stores: folder of its stores; by default next to the run, or next to the comparison that it belongs to.
+        weights: where those of the frozen backbone are now, if they have moved: a file, or ``run:FOLDER``.
 
     Raises:
-        InputError: the run is unfinished, its stores are not there, or ``recompute`` is below 0.
+        InputError: the run is unfinished, its stores or its frozen backbone are not there, or ``recompute`` is below 0.
     """
     if recompute < 0:
         raise InputError(f"--recompute {recompute} is below 0", "give a number of records")
     stores = _stores_of(folder, stores)
-    recipe, _, method = load_method(folder)
+    recipe, _, method = load_method(folder, weights)
     prepared = prepare(recipe, folder, stores, 0)
     found = Verification()
     damaged = prepared.store.verify()
