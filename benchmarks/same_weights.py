@@ -9,7 +9,7 @@ digests: ``weights`` (names, types, shapes and bytes), ``values`` (without the n
 keep it) and ``predictions`` (the numbers in the table of the test images). The bits are the same only on the same machine
 with the same versions, which the file names too. ``results/same_weights.json`` is from before the contract of methods,
 ``results/same_weights_grading.json`` from after it and the work on files and grading: of the 53 trainings in both, two
-differ, and are meant to (``lora-recipe`` resizes bicubically as published; in ``full-focal`` class weights reach the loss).
+differ, on purpose (``lora-recipe`` resizes bicubically as published; in ``full-focal`` class weights reach the loss).
 """
 
 import argparse
