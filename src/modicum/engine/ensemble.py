@@ -86,8 +86,8 @@ def _make(
     assert isinstance(method, Ensemble)
     for made, (_, _, _, learned) in zip(method.members, opened, strict=True):
         load_whole_state(made.predictor(), whole_state(learned.predictor()))
-        for own, stage in zip(made.stages(), learned.stages(), strict=True):
-            load_whole_state(own, whole_state(stage))
+        for made_stage, stage in zip(made.stages(), learned.stages(), strict=True):
+            load_whole_state(made_stage, whole_state(stage))
     targets = task.targets(prepared.manifest)
     inputs = StageInputs(recipe, prepared, task, targets, stores, chosen_device(recipe.device))
     return finish_run(recipe, folder, task, method, None, inputs, StagesResult(), began)
@@ -109,11 +109,12 @@ def _recipe(opened: Sequence[Opened], device: str | None) -> Recipe:
 
 def _check_alike(first: Opened, other: Opened) -> None:
     """Raises InputError where the outputs of two runs cannot be averaged."""
-    asked, found = ({**one[2].to_dict(), "thresholds": None} for one in (first, other))
-    for key in sorted({"name", "kind", "classes", "output"} & (set(asked) | set(found))):
-        if asked.get(key) != found.get(key):
+    asked, other_settings = ({**one[2].to_dict(), "thresholds": None} for one in (first, other))
+    for key in sorted({"name", "kind", "classes", "output"} & (set(asked) | set(other_settings))):
+        if asked.get(key) != other_settings.get(key):
             raise InputError(
-                f"runs '{first[0].name}' and '{other[0].name}' differ in {key}: {asked.get(key)} and {found.get(key)}",
+                f"runs '{first[0].name}' and '{other[0].name}' differ in {key}: {asked.get(key)} "
+                f"and {other_settings.get(key)}",
                 "join runs of the same task and classes",
             )
     for key, value in first[1].image.model_dump().items():

@@ -75,12 +75,12 @@ def fit_recipe(
         except (KeyboardInterrupt, Exception) as error:
             if not started and not isinstance(error, KeyboardInterrupt):
                 raise  # another run's folder stays as it is
-            known = _as_user_error(error, recipe, folder)
+            user_error = _as_user_error(error, recipe, folder)
             if first:
-                record_end(folder, known)
-            if known is error:
+                record_end(folder, user_error)
+            if user_error is error:
                 raise
-            raise known from error
+            raise user_error from error
         wait_for_all()
     return content
 
@@ -91,8 +91,8 @@ def _as_user_error(error: BaseException, recipe: Recipe, folder: RunFolder) -> B
         return error
     if isinstance(error, KeyboardInterrupt):
         return InterruptedRunError("stopped", folder.resume_hint)
-    if (known := system_error(error)) is not None:
-        return known
+    if (user_error := system_error(error)) is not None:
+        return user_error
     if out_of_memory(error):
         return memory_error("training", recipe.training.batch_size, recipe.image.size)
     if "more than 1 value per channel" in str(error):
@@ -152,8 +152,8 @@ def record_end(folder: RunFolder, error: BaseException) -> None:
         if isinstance(error, InterruptedRunError):
             folder.set_status("interrupted")
             return
-        known = isinstance(error, ModicumError)
-        folder.set_status("failed", error=str(error) if known else type(error).__name__)
+        is_user_error = isinstance(error, ModicumError)
+        folder.set_status("failed", error=str(error) if is_user_error else type(error).__name__)
 
 
 def _fit(recipe: Recipe, folder: RunFolder, stores: Path, workers: int, began: float) -> dict[str, Any]:
@@ -304,14 +304,14 @@ def _describe(
     }
     if (features := inputs.describe()) is not None:
         content["features"] = features
-    found = {}
+    described = {}
     for stage in method.stages():
         if not isinstance(stage, ExtractStage):
             _write_artefacts(folder, stage.artefacts())
             if findings := stage.findings():
-                found[stage.name] = findings
-    if found:
-        content["findings"] = found
+                described[stage.name] = findings
+    if described:
+        content["findings"] = described
     return content
 
 
@@ -335,11 +335,11 @@ def _evaluate(
     if not task.evaluated:
         return {}
     store: ImageStore = prepared.store
-    found = {}
+    evaluations = {}
     for split in ("val", "test"):
         rows = prepared.rows(split)
         if len(rows):
-            found[split] = evaluate_rows(
+            evaluations[split] = evaluate_rows(
                 method.predictor(),
                 task,
                 recipe,
@@ -357,4 +357,4 @@ def _evaluate(
                 of_val if split == "val" else None,
                 boxes=prepared.boxes,
             )
-    return found
+    return evaluations

@@ -84,8 +84,8 @@ def predict_run(
     if isinstance(task, BoxListTask):
         if settings.maps is not None:
             raise InputError(f"--maps with predictions that are boxes ({task.name})", "leave --maps out")
-        found = _box_predictor(recipe, task, method, settings)
-        return found.write(images.refs, images.names, place)
+        predictor = _box_predictor(recipe, task, method, settings)
+        return predictor.write(images.refs, images.names, place)
     assert isinstance(task, ImageLevelTask)
     table = _table_predictor(recipe, task, method, settings)
     return table.write(images.refs, rows_of(images.names, images.facts), place)
@@ -210,9 +210,9 @@ def _dense_output(
 
 
 def _tile(
-    tile: int | None, native: bool, trained: tuple[int, int], own: tuple[int, int] | None
+    tile: int | None, native: bool, trained: tuple[int, int], own_tile: tuple[int, int] | None
 ) -> tuple[int, int] | None:
     """Height and width of tiles: as given; else the method's own; at the files' own size, as in training."""
     if tile is None:
-        return own or (trained if native else None)
+        return own_tile or (trained if native else None)
     return tile, tile

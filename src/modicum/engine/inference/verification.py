@@ -51,16 +51,16 @@ def verify_stores(
     stores = _stores_of(folder, stores)
     recipe, _, method = load_method(folder, weights)
     prepared = prepare(recipe, folder, stores, 0)
-    found = Verification()
+    verification = Verification()
     damaged = prepared.store.verify()
-    found.damaged += damaged
+    verification.damaged += damaged
     line = f"images: {count_of(len(prepared.positions), 'record')}, {damaged} damaged"
     if recompute and (replaced := prepared.store.forget_replaced()):
         line += f"; {count_of(len(replaced), 'file')} replaced by another of the same size and time ({replaced[0].name})"
-        found.damaged += len(replaced)
-    found.lines.append(line)
+        verification.damaged += len(replaced)
+    verification.lines.append(line)
     if changes := data_changes(folder, prepared):
-        found.lines.append(f"data: not those that the run was trained on: {'; '.join(changes)}")
+        verification.lines.append(f"data: not those that the run was trained on: {'; '.join(changes)}")
     device = chosen_device(recipe.device)
     for stage in method.stages():
         if isinstance(stage, ExtractStage):
@@ -74,8 +74,8 @@ def verify_stores(
                 recipe.training.precision,
                 device,
             )
-            _verify_features(extraction, recompute, recipe.seed, found)
-    return found
+            _verify_features(extraction, recompute, recipe.seed, verification)
+    return verification
 
 
 def _stores_of(folder: RunFolder, given: Path | None) -> Path:
@@ -88,11 +88,11 @@ def _stores_of(folder: RunFolder, given: Path | None) -> Path:
     )
 
 
-def _verify_features(extraction: Extraction, recompute: int, seed: int, found: Verification) -> None:
+def _verify_features(extraction: Extraction, recompute: int, seed: int, verification: Verification) -> None:
     name = extraction.stage.name
     records = own_records(extraction, skip_damaged=False) or larger_records(extraction, skip_damaged=False)
     if records is None:
-        found.lines.append(
+        verification.lines.append(
             f"{name}: no store holds all of its records (computed for every batch, or deleted)"
         )
         return
@@ -100,11 +100,11 @@ def _verify_features(extraction: Extraction, recompute: int, seed: int, found: V
     store = records.read.store
     damaged = store.verify()
     store.report_damage(damaged)
-    found.damaged += len(damaged)
+    verification.damaged += len(damaged)
     line = f"{name}: {count_of(len(store), 'record')} in '{store.folder.name}', {len(damaged)} damaged"
     if recompute:
         line += _recomputed(extraction, records, recompute, seed, set(damaged))
-    found.lines.append(line)
+    verification.lines.append(line)
 
 
 def _recomputed(extraction: Extraction, records: Stored, count: int, seed: int, damaged: set[str]) -> str:

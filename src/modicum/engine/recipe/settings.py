@@ -308,15 +308,15 @@ class Recipe(Settings):
         Raises:
             InputError: an unknown setting, or a value out of range.
         """
-        own = {k: v for k, v in self.stages.get(stage, {}).items() if k not in STAGE_SOURCES}
-        if not own:
+        overrides = {k: v for k, v in self.stages.get(stage, {}).items() if k not in STAGE_SOURCES}
+        if not overrides:
             return self.training
-        if shared := sorted(set(own) & OF_THE_WHOLE_RUN):
+        if shared := sorted(set(overrides) & OF_THE_WHOLE_RUN):
             raise InputError(
                 f"stage {stage}: setting '{shared[0]}' is the same for all stages", f"set {shared[0]} itself"
             )
         settings: TrainingSettings = validated(
-            TrainingSettings, {**self.training.model_dump(), **own}, f"stage {stage}"
+            TrainingSettings, {**self.training.model_dump(), **overrides}, f"stage {stage}"
         )
         return settings
 
@@ -381,8 +381,8 @@ def validated(model: type[BaseModel], values: Mapping[str, Any], where: str) -> 
         path = [str(part) for part in first["loc"]]
         key = ".".join(path)
         if first["type"] == "extra_forbidden":
-            known = _fields_at(model, path[:-1])
-            raise InputError(f"{where}: unknown setting '{key}'", did_you_mean(path[-1], known)) from error
+            names = _fields_at(model, path[:-1])
+            raise InputError(f"{where}: unknown setting '{key}'", did_you_mean(path[-1], names)) from error
         if first["type"] == "missing":
             raise InputError(f"{where}: setting '{key}' is missing", "give it a value") from error
         message = first["msg"].removeprefix("Value error, ")
