@@ -10,13 +10,14 @@ import pandas as pd
 
 from modicum.data.manifest import Manifest
 from modicum.engine.devices import chosen_device
-from modicum.engine.fit import finish_run, prepared_data, record_end, start_run
+from modicum.engine.fit import finish_run, prepared_data
 from modicum.engine.inference.export import network_card
 from modicum.engine.inputs.stage_inputs import StageInputs
 from modicum.engine.model import load_method, make_method
 from modicum.engine.recipe.settings import Recipe
 from modicum.engine.replaced_run import old_run_aside
 from modicum.engine.run_folder import RunFolder, write_json
+from modicum.engine.run_state import record_end, start_run
 from modicum.engine.training.run_stages import StagesResult
 from modicum.errors import InputError
 from modicum.methods import Method

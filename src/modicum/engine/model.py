@@ -16,7 +16,8 @@ from modicum.engine.frozen_backbone import find_frozen_backbone, hold_backbone
 from modicum.engine.model_file import read_model, task_of_run
 from modicum.engine.randomness import seed_globals
 from modicum.engine.recipe.backbones import backbone_digest, make_backbone
-from modicum.engine.recipe.settings import Recipe, validated
+from modicum.engine.recipe.settings import Recipe
+from modicum.engine.recipe.validation import validated
 from modicum.engine.run_folder import RunFolder
 from modicum.errors import InputError
 from modicum.methods import Context, ExtractStage, Method, Stage, TrainStage, method_class

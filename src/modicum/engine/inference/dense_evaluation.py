@@ -21,7 +21,8 @@ from modicum.engine.run_folder import write_json
 from modicum.errors import InputError
 from modicum.progress import bar
 from modicum.tasks import DenseTask
-from modicum.tasks.base import AuxiliaryImage, DenseScores, Example
+from modicum.tasks.base import AuxiliaryImage, Example
+from modicum.tasks.scores import DenseScores
 
 
 def score_dense(predictor: DensePredictor, manifest: Manifest, rows: np.ndarray, title: str) -> DenseScores:

@@ -9,7 +9,8 @@ from modicum.data.roles import ROLES
 from modicum.engine.recipe.assignments import overridden
 from modicum.engine.recipe.augmentation_file import names_a_file, read_augmentation
 from modicum.engine.recipe.given_recipe import PARTS, GivenRecipe
-from modicum.engine.recipe.settings import OF_RUN, Recipe, validated
+from modicum.engine.recipe.settings import OF_RUN, Recipe
+from modicum.engine.recipe.validation import validated
 from modicum.engine.run_folder import RunFolder
 from modicum.errors import InputError, did_you_mean
 from modicum.methods import Method, method_class

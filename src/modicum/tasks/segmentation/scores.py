@@ -10,8 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from modicum.tasks.base import Batch, DenseScores, Example, Scores
+from modicum.tasks.base import Batch, Example, Scores
 from modicum.tasks.bootstrap import Estimate, bootstrap, point_values
+from modicum.tasks.scores import DenseScores
 from modicum.tasks.segmentation.metrics import (
     DISTANCES,
     ImageStatistics,
