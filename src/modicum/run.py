@@ -208,9 +208,9 @@ class Run:
         run = ImageTextRun.open(self.folder, self.weights, device, batch_size)
         given = {key: value for key, value in settings.items() if value is not None}
         data = data_of(run.recipe.data, among, given)
-        found = retrieve(run, asked, data, k, scored_by, sentences)
-        write_retrieved(folder, found, retrieved_table(found), run.settings)
-        return found
+        retrieved = retrieve(run, asked, data, k, scored_by, sentences)
+        write_retrieved(folder, retrieved, retrieved_table(retrieved), run.settings)
+        return retrieved
 
     def align(
         self,

@@ -48,7 +48,7 @@ def retrieve(
 
     settings = reading.settings
     settings.pop("box_options", None)
-    found = Run.open(run).retrieve(
+    retrieved = Run.open(run).retrieve(
         query,
         among,
         out,
@@ -59,8 +59,8 @@ def retrieve(
         device=device,
         **settings,
     )
-    hits = sum(len(answer.hits) for answer in found.answers)
-    queries = "1 query" if len(found.answers) == 1 else f"{len(found.answers)} queries"
+    hits = sum(len(answer.hits) for answer in retrieved.answers)
+    queries = "1 query" if len(retrieved.answers) == 1 else f"{len(found.answers)} queries"
     typer.echo(f"{count_of(hits, 'answer')} to {queries} among {len(found.manifest)} rows")
     typer.echo(f"table: {out / 'retrieved.csv'}")
     typer.echo(f"page: {out / 'retrieved.html'}")

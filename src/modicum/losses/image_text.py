@@ -42,15 +42,15 @@ def image_text_contrast(
     with torch.autocast(images.device.type, enabled=False):
         first, second = (F.normalize(gather_with_gradient(part.float()), dim=1) for part in (images, texts))
         logits = scale * (first @ second.T)
-        own = torch.eye(len(logits), dtype=torch.bool, device=logits.device)
-        hidden = torch.zeros_like(own)
-        counted = torch.ones_like(own[0])
+        diagonal = torch.eye(len(logits), dtype=torch.bool, device=logits.device)
+        hidden = torch.zeros_like(diagonal)
+        counted = torch.ones_like(diagonal[0])
         if present is not None:
             counted = gather_with_gradient(present.to(torch.uint8)).bool()
             hidden = hidden | ~counted[:, None] | ~counted[None]
         if same is not None:
             hidden = hidden | same.to(hidden.device)
-        logits = logits.masked_fill(hidden & ~own, -torch.inf)
+        logits = logits.masked_fill(hidden & ~diagonal, -torch.inf)
         target = torch.arange(len(logits), device=logits.device)
         by_image = F.cross_entropy(logits, target, reduction="none")
         by_text = F.cross_entropy(logits.T, target, reduction="none")

@@ -62,9 +62,9 @@ def sentence_contrast(
     with torch.autocast(contexts.device.type, enabled=False):
         first, second = F.normalize(contexts.float(), dim=2), F.normalize(sentences.float(), dim=2)
         logits = scale * first @ second.transpose(1, 2)
-        own = torch.eye(logits.shape[1], dtype=torch.bool, device=logits.device)
+        identity = torch.eye(logits.shape[1], dtype=torch.bool, device=logits.device)
         both = present[:, :, None] & present[:, None, :]
-        logits = logits.masked_fill(~both & ~own, -torch.inf)
+        logits = logits.masked_fill(~both & ~identity, -torch.inf)
         diagonal = logits.diagonal(dim1=1, dim2=2)
         losses = (logits.logsumexp(1) + logits.logsumexp(2)) / 2 - diagonal
         counts = present.sum(1)

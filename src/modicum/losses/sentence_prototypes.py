@@ -96,8 +96,8 @@ def prototype_divergence(
     with torch.autocast(sentences.device.type, enabled=False):
         rows = prototypes.float()
         target = F.log_softmax(sentences.float() @ rows.T, dim=2)
-        found = F.log_softmax(aligned.float() @ rows.T, dim=2)
-        divergences = (target.exp() * (target - found)).sum(2)
+        predicted_shares = F.log_softmax(aligned.float() @ rows.T, dim=2)
+        divergences = (target.exp() * (target - predicted_shares)).sum(2)
         return (divergences * present).sum() / _count(present.sum())
 
 

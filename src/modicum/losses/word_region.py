@@ -30,10 +30,10 @@ def word_region_similarity(
     regions = F.normalize(regions.float(), dim=2)
     words = F.normalize(words.float(), dim=2)
     columns = []
-    for own, counted in zip(words, mask, strict=True):
-        attention = (regions @ own.T / attention_temperature).softmax(1)  # over regions: [i, r, w]
+    for diagonal, counted in zip(words, mask, strict=True):
+        attention = (regions @ diagonal.T / attention_temperature).softmax(1)  # over regions: [i, r, w]
         read = attention.transpose(1, 2) @ regions
-        near = F.cosine_similarity(read, own[None], dim=2) / word_temperature
+        near = F.cosine_similarity(read, diagonal[None], dim=2) / word_temperature
         near = near.masked_fill(~counted[None], -torch.inf)
         near = near.where(counted.any(), torch.zeros_like(near))  # without a word, one value for all images
         columns.append(word_temperature * near.logsumexp(1))
@@ -62,11 +62,11 @@ def word_region_contrast(
         mask = gather_with_gradient(mask.to(torch.uint8)).bool()
         logits = word_region_similarity(regions, words, mask, *temperatures[:2]) / temperatures[2]
         counted = mask.any(1)
-        own = torch.eye(len(logits), dtype=torch.bool, device=logits.device)
+        diagonal = torch.eye(len(logits), dtype=torch.bool, device=logits.device)
         hidden = ~counted[:, None] | ~counted[None]
         if same is not None:
             hidden = hidden | same
-        logits = logits.masked_fill(hidden & ~own, -torch.inf)
+        logits = logits.masked_fill(hidden & ~diagonal, -torch.inf)
         target = torch.arange(len(logits), device=logits.device)
         both = [F.cross_entropy(part, target, reduction="none") for part in (logits, logits.T)]
         return (both[0] + both[1]).sum() / 2 / counted.sum().clamp_min(1)

@@ -70,11 +70,11 @@ class GLoRIAModel(ImageTextModel):
         self.report_length, self.max_sentences = config.report_length, config.max_sentences
 
     def images(self, images: Float[Tensor, "b c h w"]) -> EncodedImages:
-        found = self.backbone.feature_map(images)
-        cells = self.backbone.spatial(found)
+        features = self.backbone.feature_map(images)
+        cells = self.backbone.spatial(features)
         assert cells is not None
         return EncodedImages(
-            self.local_head(cells.flatten(2).transpose(1, 2)), self.global_head(self.backbone.pool(found))
+            self.local_head(cells.flatten(2).transpose(1, 2)), self.global_head(self.backbone.pool(features))
         )
 
     def texts(self, tokens: Any, mask: Any, index: Any) -> EncodedTexts:
@@ -119,9 +119,9 @@ class GLoRIAStage(PairStage):
         tokens, mask, index = report_of(batch)
         same = same_reports(tokens) if config.same_reports == "excluded" else None
         images, texts = self.network.images(batch["image"]), self.network.texts(tokens, mask, index)
-        found = {}
+        losses = {}
         if config.global_weight:
-            found["global"] = config.global_weight * image_text_contrast(
+            losses["global"] = config.global_weight * image_text_contrast(
                 images.whole,
                 texts.whole,
                 1 / config.temperature,
@@ -131,8 +131,8 @@ class GLoRIAStage(PairStage):
         if config.local_weight:
             temperatures = (config.attention_temperature, config.word_temperature, config.temperature)
             local = word_region_contrast(images.regions, texts.parts, texts.present, temperatures, same=same)
-            found["local"] = config.local_weight * local
-        return found
+            losses["local"] = config.local_weight * local
+        return losses
 
 
 class GLoRIA(ImageTextMethod):

@@ -46,10 +46,10 @@ class RegionEncoder(nn.Module):
         self, images: Float[Tensor, "b c h w"]
     ) -> tuple[Float[Tensor, "b r width"], Float[Tensor, "b width"]]:
         """Regions, row by row, and the whole of images in [0, 1]."""
-        found = self.backbone.spatial(self.backbone.feature_map(images))
-        assert found is not None
-        cells = found.flatten(2).transpose(1, 2)
-        local = cells if self.regions == "ordered" else found.flatten(1).reshape(cells.shape)
+        planes = self.backbone.spatial(self.backbone.feature_map(images))
+        assert planes is not None
+        cells = planes.flatten(2).transpose(1, 2)
+        local = cells if self.regions == "ordered" else planes.flatten(1).reshape(cells.shape)
         return self.local_projection(local), self.global_projection(self.pool(cells))
 
 
@@ -59,14 +59,14 @@ def grid_of(backbone: Backbone) -> tuple[int, int]:
     training = backbone.training
     backbone.eval()
     device = next(backbone.parameters()).device
-    found = backbone.spatial(backbone.feature_map(torch.zeros(1, 3, *backbone.image_size, device=device)))
+    planes = backbone.spatial(backbone.feature_map(torch.zeros(1, 3, *backbone.image_size, device=device)))
     backbone.train(training)
-    if found is None:
+    if planes is None:
         raise InputError(
             f"features of backbone '{backbone.name}' have no places, which regions need",
             "choose a network with a feature map, such as resnet50 or vit_base_patch16_224",
         )
-    return found.shape[2], found.shape[3]
+    return planes.shape[2], planes.shape[3]
 
 
 class SentenceEncoder(nn.Module):

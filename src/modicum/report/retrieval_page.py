@@ -31,7 +31,7 @@ figcaption{font-size:.85rem;overflow-wrap:anywhere}.query img{width:12rem}
 
 
 def write_retrieved(
-    folder: Path, found: Retrieved, rows: Sequence[Mapping[str, Any]], settings: StoreSettings
+    folder: Path, retrieved: Retrieved, rows: Sequence[Mapping[str, Any]], settings: StoreSettings
 ) -> None:
     """Writes ``retrieved.csv`` and ``retrieved.html``.
 
@@ -44,39 +44,39 @@ def write_retrieved(
     folder.mkdir(parents=True, exist_ok=True)
     table = safe_cells(pd.DataFrame(list(rows)))
     write_text(folder / "retrieved.csv", table.to_csv(index=False, float_format="%.9g"))
-    write_text(folder / "retrieved.html", page_of(found, settings))
+    write_text(folder / "retrieved.html", page_of(retrieved, settings))
 
 
-def page_of(found: Retrieved, settings: StoreSettings) -> str:
+def page_of(retrieved: Retrieved, settings: StoreSettings) -> str:
     """The page as text."""
-    refs = found.manifest.refs()
+    refs = retrieved.manifest.refs()
     pictures: list[list[Image | None]] = []
-    for answer in found.answers:
+    for answer in retrieved.answers:
         pictures.append([None if answer.image is None else _picture(answer.image, settings, None)])
         pictures += [[_picture(refs[hit.row], settings, hit.reading)] for hit in answer.hits]
     addresses = iter(address for (address,) in data_addresses(pictures, _BUDGET))
-    body = Markup("").join(_answer(answer, found, addresses) for answer in found.answers)
-    told = "" if found.sentences else "Sentences of reports are left out; --sentences shows them."
+    body = Markup("").join(_answer(answer, retrieved, addresses) for answer in retrieved.answers)
+    told = "" if retrieved.sentences else "Sentences of reports are left out; --sentences shows them."
     return str(
         Markup(
             '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Retrieved</title><style>{style}</style>'
             "</head><body><h1>Retrieved</h1><p>{count} rows were searched. {told}</p>{body}</body></html>\n"
-        ).format(style=Markup(_STYLE), count=len(found.manifest), told=told, body=body)
+        ).format(style=Markup(_STYLE), count=len(retrieved.manifest), told=told, body=body)
     )
 
 
-def _answer(answer: Answer, found: Retrieved, addresses: Any) -> Markup:
+def _answer(answer: Answer, retrieved: Retrieved, addresses: Any) -> Markup:
     picture = _image(next(addresses), f"query {answer.name}")
     query = Markup('<div class="query">{}</div>').format(picture) if picture else Markup("")
-    hits = Markup("").join(_hit(hit, found, next(addresses)) for hit in answer.hits)
+    hits = Markup("").join(_hit(hit, retrieved, next(addresses)) for hit in answer.hits)
     return Markup('<section><h2>{}</h2>{}<div class="hits">{}</div></section>').format(
         answer.name, query, hits
     )
 
 
-def _hit(hit: Hit, found: Retrieved, address: str) -> Markup:
-    name = str(found.manifest.table["image"].iloc[hit.row])
-    sentences = Markup("<br>").join(escape(sentence) for sentence in found.sentences.get(hit.row, []))
+def _hit(hit: Hit, retrieved: Retrieved, address: str) -> Markup:
+    name = str(retrieved.manifest.table["image"].iloc[hit.row])
+    sentences = Markup("<br>").join(escape(sentence) for sentence in retrieved.sentences.get(hit.row, []))
     caption = Markup("{}. {} ({:.3g})").format(hit.rank, name, hit.score)
     if sentences:
         caption += Markup("<br><small>{}</small>").format(sentences)

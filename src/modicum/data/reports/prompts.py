@@ -58,8 +58,8 @@ def read_prompts(path: Path | str) -> dict[str, list[str]]:
 
 def prompts_of(given: Mapping[str, str | Sequence[str]]) -> dict[str, list[str]]:
     """Prompts given as values: a text, or several, for each class. Raises :class:`InputError` for an empty one."""
-    found = {str(name): [t] if isinstance(t, str) else list(t) for name, t in given.items()}
-    for name, texts in found.items():
+    prompts = {str(name): [t] if isinstance(t, str) else list(t) for name, t in given.items()}
+    for name, texts in prompts.items():
         if not texts or not all(any(c.isalnum() for c in text) for text in texts):
             raise InputError(f"class '{name}' has no prompt", "give it a sentence")
-    return found
+    return prompts

@@ -99,9 +99,11 @@ def retrieve(
     if texts:
         answers |= _images_for(run, manifest, {number: queries[number] for number in texts}, k, scored)
     names = {n: str(images[n]) if n in images else f"text {texts.index(n) + 1}" for n in range(len(queries))}
-    found = [Answer(names[number], images.get(number), answers[number]) for number in range(len(queries))]
-    shown = {hit.row for answer in found for hit in answer.hits} if sentences else set()
-    return Retrieved(found, manifest, _sentences_of(manifest, shown))
+    all_answers = [
+        Answer(names[number], images.get(number), answers[number]) for number in range(len(queries))
+    ]
+    rows = {hit.row for answer in all_answers for hit in answer.hits} if sentences else set()
+    return Retrieved(all_answers, manifest, _sentences_of(manifest, rows))
 
 
 def _check(run: ImageTextRun, queries: Sequence[str], k: int, scored_by: str | None) -> None:
@@ -162,10 +164,10 @@ def _reports_for(
             f"{manifest.source}: no row has a report to find", "name the column with --report COLUMN"
         )
     scores: list[tuple[Tensor, Tensor | None]] = []
-    with bar("reading reports", len(rows)) as shown:
+    with bar("reading reports", len(rows)) as progress_bar:
         for encoded_texts in run.texts([texts[row] for row in rows]):
             scores.append(_scores(run, queries, encoded_texts, scored_by))
-            shown.advance(len(encoded_texts.whole))
+            progress_bar.advance(len(encoded_texts.whole))
     mixed = _mixed([part[0] for part in scores], [part[1] for part in scores], scored_by)
     return {number: _best(mixed[place], rows, k) for place, number in enumerate(numbers)}
 
@@ -183,22 +185,22 @@ def _images_for(
     scores: list[tuple[Tensor, Tensor | None]] = []
     rows: list[int] = []
     lost: list[str] = []
-    with bar("reading images", len(refs)) as shown:
+    with bar("reading images", len(refs)) as progress_bar:
         for indices, encoded, broken in run.images(refs):
             lost += [str(manifest.table["image"].iloc[index]) for index, _ in broken]
             if encoded is not None:
                 whole, local = _scores(run, encoded, queries, scored_by)
                 scores.append((whole.T, None if local is None else local.T))
                 rows += indices
-            shown.advance(len(indices) + len(broken))
+            progress_bar.advance(len(indices) + len(broken))
     if lost:
         say(f"{count_of(len(lost), 'image')} that cannot be read left out ({listed(lost)})")
     if not rows:
         raise InputError(f"{manifest.source}: no image can be read", "check the files")
     mixed = _mixed([part[0] for part in scores], [part[1] for part in scores], scored_by)
-    found = {number: _best(mixed[place], rows, k) for place, number in enumerate(texts)}
+    hits = {number: _best(mixed[place], rows, k) for place, number in enumerate(texts)}
     return {
-        number: _with_readings(run, queries, place, found[number], refs) for place, number in enumerate(texts)
+        number: _with_readings(run, queries, place, hits[number], refs) for place, number in enumerate(texts)
     }
 
 
@@ -210,13 +212,13 @@ def _with_readings(
     grid = run.model.grid
     if grid is None:
         return hits
-    own = EncodedTexts(*(part[place : place + 1] for part in queries))
+    query = EncodedTexts(*(part[place : place + 1] for part in queries))
     maps: dict[int, np.ndarray] = {}
     for indices, encoded, _ in run.images([refs[hit.row] for hit in hits]):
-        reading = None if encoded is None else run.model.reading(encoded, own)
+        reading = None if encoded is None else run.model.reading(encoded, query)
         if reading is None:
             return hits
-        mean = reading[:, 0][:, own.present[0]].float().mean(1).unflatten(1, grid).cpu().numpy()
+        mean = reading[:, 0][:, query.present[0]].float().mean(1).unflatten(1, grid).cpu().numpy()
         maps |= {hits[index].row: values for index, values in zip(indices, mean, strict=True)}
     return [Hit(hit.row, hit.rank, hit.score, maps.get(hit.row)) for hit in hits]
 
@@ -260,11 +262,11 @@ def _sentences_of(manifest: Manifest, rows: set[int]) -> dict[int, list[str]]:
     return {row: split_sentences(texts[row] or "") for row in rows}
 
 
-def retrieved_table(found: Retrieved) -> list[dict[str, Any]]:
+def retrieved_table(retrieved: Retrieved) -> list[dict[str, Any]]:
     """A row for each hit: query, rank, image, patient where known, score, and sentences where they were asked for."""
-    table = found.manifest.table
+    table = retrieved.manifest.table
     rows = []
-    for answer in found.answers:
+    for answer in retrieved.answers:
         for hit in answer.hits:
             row: dict[str, Any] = {
                 "query": answer.name,
@@ -274,16 +276,16 @@ def retrieved_table(found: Retrieved) -> list[dict[str, Any]]:
             if "patient" in table:
                 row["patient"] = table["patient"].iloc[hit.row]
             row["score"] = hit.score
-            if found.sentences:
-                row["sentences"] = " ".join(found.sentences.get(hit.row, []))
+            if retrieved.sentences:
+                row["sentences"] = " ".join(retrieved.sentences.get(hit.row, []))
             rows.append(row)
     return rows
 
 
-def data_of(own: DataSettings, source: str | Path, given: dict[str, Any]) -> DataSettings:
+def data_of(query: DataSettings, source: str | Path, given: dict[str, Any]) -> DataSettings:
     """How the searched data are read: as the run's own where nothing else is said, broken images left out."""
     columns = {
-        role: name for role, name in own.columns.items() if role in ("image", "report", "patient", "split")
+        role: name for role, name in query.columns.items() if role in ("image", "report", "patient", "split")
     }
     changed: dict[str, Any] = {
         "source": str(source),
@@ -292,4 +294,4 @@ def data_of(own: DataSettings, source: str | Path, given: dict[str, Any]) -> Dat
         "split_lists": None,
     }
     changed |= {"columns": columns, "pairs": None, **given}
-    return own.model_copy(update=changed)
+    return query.model_copy(update=changed)

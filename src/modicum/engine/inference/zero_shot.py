@@ -113,13 +113,13 @@ def labelled_task(prompts: Mapping[str, Sequence[str]], manifest: Manifest) -> C
         InputError: there are no labels, or a class has no prompt.
     """
     if findings := manifest.findings:
-        known = [name for name in findings if name in prompts]
-        if not known:
+        prompted = [name for name in findings if name in prompts]
+        if not prompted:
             raise InputError(
                 f"none of the findings of {manifest.source} has a prompt ({', '.join(findings[:6])})",
                 "name the classes of the prompts as the findings",
             )
-        return Classification("multi-label", known)
+        return Classification("multi-label", prompted)
     if "label" not in manifest.table:
         raise InputError(
             f"{manifest.source}: no column 'label' or 'labels' to compare with",

@@ -138,15 +138,15 @@ class AlignStage(PairStage):
         self, encoded: Encoded, contexts: tuple[Tensor, Tensor], global_weight: float
     ) -> dict[str, Tensor]:
         """``global``, ``local_image`` and ``local_text``, weighted; those of weight 0 are left out."""
-        config, network, found = self.config, self.network, {}
+        config, network, losses = self.config, self.network, {}
         of_sentences, of_regions = contexts
         if global_weight:
             scale = network.log_global_scale.exp()
-            found["global"] = global_weight * image_text_contrast(
+            losses["global"] = global_weight * image_text_contrast(
                 encoded.image, encoded.report, scale, present=encoded.has_report, same=encoded.same
             )
         if config.local_image_weight:
-            found["local_image"] = config.local_image_weight * region_consistency(
+            losses["local_image"] = config.local_image_weight * region_consistency(
                 network.predictor(encoded.regions),
                 encoded.regions,
                 network.predictor(of_regions),
@@ -154,10 +154,10 @@ class AlignStage(PairStage):
                 encoded.has_report,
             )
         if config.local_text_weight:
-            found["local_text"] = config.local_text_weight * sentence_contrast(
+            losses["local_text"] = config.local_text_weight * sentence_contrast(
                 of_sentences, encoded.used, encoded.present, network.log_local_scale.exp()
             )
-        return found
+        return losses
 
 
 class PrototypeStage(AlignStage):
@@ -192,8 +192,8 @@ class PrototypeStage(AlignStage):
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         encoded = self.encode(batch)
-        found = self.alignment(encoded, self.read(encoded), self.config.global_weight)
-        return found | self.near_prototypes(encoded)
+        losses = self.alignment(encoded, self.read(encoded), self.config.global_weight)
+        return losses | self.near_prototypes(encoded)
 
     def near_prototypes(self, encoded: Encoded) -> dict[str, Tensor]:
         """``prototype``: how far sentences are from their mixtures."""
@@ -230,13 +230,13 @@ class ReconstructStage(PrototypeStage):
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         encoded = self.encode(batch)
         contexts = self.read(encoded)
-        found = self.alignment(encoded, contexts, self.config.reconstruct_global_weight)
-        found |= self.near_prototypes(encoded)
+        losses = self.alignment(encoded, contexts, self.config.reconstruct_global_weight)
+        losses |= self.near_prototypes(encoded)
         if self.config.image_weight:
-            found["image"] = self.config.image_weight * self.image_distance(batch, encoded, contexts[1])
+            losses["image"] = self.config.image_weight * self.image_distance(batch, encoded, contexts[1])
         if config_needs_sentences(self.config):
-            found |= self.report_losses(encoded)
-        return found
+            losses |= self.report_losses(encoded)
+        return losses
 
     def image_distance(
         self, batch: Batch, encoded: Encoded, contexts: Float[Tensor, "b r d"]
@@ -251,21 +251,21 @@ class ReconstructStage(PrototypeStage):
         targets, present = padded(encoded.used, encoded.present, count)
         sentences, _ = padded(encoded.sentences, encoded.present, count)
         aligned = aligned_to_targets(self.decoders.sentences(encoded.regions), targets)
-        found = {
+        losses = {
             "sentences": config.sentence_weight * set_distance(aligned, targets, encoded.has_report),
             "divergence": config.divergence_weight
             * prototype_divergence(sentences, aligned, self.bank.prototypes, present),
         }
         if config.report_weight:
             predicted = self.network.texts.pool(self.bank(aligned), present)
-            found["report"] = config.report_weight * image_text_contrast(
+            losses["report"] = config.report_weight * image_text_contrast(
                 predicted,
                 encoded.report,
                 self.network.log_global_scale.exp(),
                 present=encoded.has_report,
                 same=encoded.same,
             )
-        return found
+        return losses
 
 
 def config_needs_sentences(config: PriorConfig) -> bool:

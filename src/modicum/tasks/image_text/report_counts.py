@@ -43,7 +43,7 @@ def finding_sets(manifest: Manifest) -> Int64[np.ndarray, "rows"]:
     ]
     if not names:
         return np.full(len(table), -1, dtype=np.int64)
-    known = table[names]
-    unknown = (known.isna() | (known.astype(str) == "")).all(axis=1).to_numpy()
-    sets = known.astype(str).groupby(names, sort=True).ngroup().to_numpy()
+    labels = table[names]
+    unknown = (labels.isna() | (labels.astype(str) == "")).all(axis=1).to_numpy()
+    sets = labels.astype(str).groupby(names, sort=True).ngroup().to_numpy()
     return np.where(unknown, -1, sets).astype(np.int64)

@@ -79,20 +79,20 @@ class RetrievalScores(Scores):
 
     def table(self) -> pd.DataFrame:
         """One row per scored image: the rank of its report, and of the image for its report; blank without a report."""
-        ranks = {f"{name}_rank": found.ranks for name, found in self._both().items()}
+        ranks = {f"{name}_rank": searched.ranks for name, searched in self._both().items()}
         return pd.DataFrame(ranks)
 
     def _values(self) -> dict[str, Float[np.ndarray, "rows"]]:
         """Each metric's value for each row; NaN where it has none."""
         columns: dict[str, np.ndarray] = {}
         both = self._both()
-        for name, found in both.items():
-            columns[f"{name}_mrr"] = 1 / found.ranks
+        for name, searched in both.items():
+            columns[f"{name}_mrr"] = 1 / searched.ranks
             for k in RANKS:
                 columns[f"{name}_recall_at_{k}"] = np.where(
-                    np.isnan(found.ranks), np.nan, (found.ranks <= k).astype(np.float64)
+                    np.isnan(searched.ranks), np.nan, (searched.ranks <= k).astype(np.float64)
                 )
-                columns[f"{name}_precision_at_{k}"] = found.precisions[k]
+                columns[f"{name}_precision_at_{k}"] = searched.precisions[k]
         first, second = (columns[f"{name}_mrr"] for name in DIRECTIONS)
         chance = next(iter(both.values())).chance
         return {"mrr": (first + second) / 2, **columns, **{f"chance_recall_at_{k}": chance[k] for k in RANKS}}
@@ -107,13 +107,13 @@ class RetrievalScores(Scores):
         )
         reports = np.array([pair.report for pair in chosen], dtype=np.int64)
         findings = np.array([pair.findings for pair in chosen], dtype=np.int64)
-        found = {}
+        by_direction = {}
         for name, queries, gallery in (
             (DIRECTIONS[0], images, texts),
             (DIRECTIONS[1], texts, images),
         ):
-            found[name] = _searched(queries, gallery, reports, findings).spread_over(kept)
-        return found
+            by_direction[name] = _searched(queries, gallery, reports, findings).spread_over(kept)
+        return by_direction
 
 
 class _Found(NamedTuple):
@@ -154,10 +154,10 @@ def _searched(
         ranks[part] = 1 + ((scores >= best[:, None]) & ~right).sum(1)
         order = _best(scores, max(RANKS))
         alike = findings[part, None] == findings[order]
-        known = findings[part] >= 0
+        is_labelled = findings[part] >= 0
         for k in RANKS:
             if count >= k:
-                precisions[k][part] = np.where(known, alike[:, :k].mean(1), np.nan)
+                precisions[k][part] = np.where(is_labelled, alike[:, :k].mean(1), np.nan)
     _, inverse, counts = np.unique(reports, return_inverse=True, return_counts=True)
     return _Found(ranks, precisions, {k: chance_of_recall(counts[inverse], count, k) for k in RANKS})
 

@@ -25,8 +25,9 @@ def is_open_i(folder: Path) -> bool:
 
 
 def _open_i_reports(folder: Path) -> Path | None:
-    found = inside(folder, "ecgen-radiology") or inside(folder, "nlmcxr_reports", "ecgen-radiology")
-    return found if found is not None and any(name.endswith(".xml") for name in names_in(found)) else None
+    reports = inside(folder, "ecgen-radiology") or inside(folder, "nlmcxr_reports", "ecgen-radiology")
+    has_files = reports is not None and any(name.endswith(".xml") for name in names_in(reports))
+    return reports if has_files else None
 
 
 def read_open_i(folder: Path, options: LayoutOptions) -> LayoutRows:
@@ -170,12 +171,12 @@ def read_padchest(folder: Path, options: LayoutOptions) -> LayoutRows:
         else:
             num_others += 1
     labels = [_labels(line) for line in lines]
-    every = sorted({name for found in labels for name in found or ()})
+    every = sorted({name for names in labels for name in names or ()})
     for name in options.findings or ():
         if name not in every:
             raise InputError(f"layout option findings: unknown finding '{name}'", did_you_mean(name, every))
     chosen: Sequence[str] = options.findings or every
-    for line, found in zip(lines, labels, strict=True):
+    for line, names in zip(lines, labels, strict=True):
         name = line["ImageID"]
         row: Row = {
             "image": files.get(name, folder / line.get("ImageDir") / name),
@@ -184,8 +185,8 @@ def read_padchest(folder: Path, options: LayoutOptions) -> LayoutRows:
             "view": line.get("Projection") or None,
             "report": line["Report"] or None,
         }
-        known = {finding: None if found is None else float(finding in found) for finding in chosen}
-        result.rows.append(row | {LABELS_PREFIX + finding: value for finding, value in known.items()})
+        findings = {finding: None if names is None else float(finding in names) for finding in chosen}
+        result.rows.append(row | {LABELS_PREFIX + finding: value for finding, value in findings.items()})
         result.origins.append(line.origin.removeprefix(f"{result.source} "))
         if not line.is_utf8:
             result.not_utf8.add(result.origins[-1])
@@ -223,8 +224,8 @@ def is_captions(folder: Path) -> bool:
 
 
 def _caption_tables(folder: Path) -> list[tuple[Path, str]]:
-    found = [(name, re.fullmatch(_CAPTIONS, name, re.IGNORECASE)) for name in names_in(folder)]
-    return [(folder / name, _SPLITS[match[1].lower()]) for name, match in found if match]
+    matches = [(name, re.fullmatch(_CAPTIONS, name, re.IGNORECASE)) for name in names_in(folder)]
+    return [(folder / name, _SPLITS[match[1].lower()]) for name, match in matches if match]
 
 
 def _caption_columns(path: Path) -> tuple[str, str] | None:
