@@ -85,6 +85,14 @@ def test_an_ablation_is_a_weight_of_nothing_or_a_stage_that_is_left_out():
     assert list(none.losses(pairs(4, 0))) == ["global", "local_image", "local_text", "prototype"]
 
 
+def test_weights_of_nothing_leave_no_parameter_without_a_gradient_in_data_parallel_training(monkeypatch):
+    monkeypatch.setattr("modicum.methods.image_text.pairs.processes", lambda: 2)
+    off = dict.fromkeys(("local_image_weight", "local_text_weight", "image_weight", "sentence_weight"), 0)
+    for stage in made(**off, divergence_weight=0, report_weight=0).stages():
+        total(stage.losses(pairs(4, 0))).backward()
+        assert all(parameter.grad is not None for parameter in stage.parameters())
+
+
 # --- what changes nothing ---------------------------------------------------------------------------------------------
 
 

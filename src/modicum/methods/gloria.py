@@ -23,7 +23,7 @@ from modicum.methods.image_text import (
     PairStage,
     TextConfig,
 )
-from modicum.methods.image_text.pairs import report_of, same_reports
+from modicum.methods.image_text.pairs import reaching_all, report_of, same_reports
 from modicum.methods.stages import Update
 from modicum.nn import Backbone, Bert
 from modicum.nn.region_encoder import grid_of
@@ -132,7 +132,7 @@ class GLoRIAStage(PairStage):
             temperatures = (config.attention_temperature, config.word_temperature, config.temperature)
             local = word_region_contrast(images.regions, texts.parts, texts.present, temperatures, same=same)
             losses["local"] = config.local_weight * local
-        return losses
+        return reaching_all(losses, self)
 
 
 class GLoRIA(ImageTextMethod):

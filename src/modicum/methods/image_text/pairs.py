@@ -5,7 +5,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from modicum.distributed import gather_with_gradient
+from modicum.distributed import gather_with_gradient, processes
 from modicum.errors import InputError
 from modicum.methods.image_text.model import ImageTextModel
 from modicum.methods.stages import Targets, TrainStage
@@ -42,6 +42,18 @@ class PairStage(TrainStage):
         has_text = (index > 0).any(1, keepdim=True)
         vectors = [F.normalize(part.whole.float(), dim=1) for part in (images, texts)]
         return torch.cat([*vectors, has_text.float()], 1)
+
+
+def reaching_all(losses: dict[str, Tensor], stage: TrainStage) -> dict[str, Tensor]:
+    """The same losses; under several processes, with a gradient of 0 to parameters that none of them needs.
+
+    Data-parallel training waits for the gradient of every parameter, and a weight of 0 leaves some without.
+    """
+    if processes() == 1:
+        return losses
+    nothing = sum(parameter.sum() for parameter in stage.parameters() if parameter.requires_grad) * 0.0
+    first = next(iter(losses))
+    return {**losses, first: losses[first] + nothing}
 
 
 def report_of(

@@ -21,7 +21,7 @@ from modicum.losses import (
     set_distance,
 )
 from modicum.methods.image_text import EncodedImages, EncodedTexts, ImageTextModel, PairStage
-from modicum.methods.image_text.pairs import report_of, same_reports, shuffled_sentences
+from modicum.methods.image_text.pairs import reaching_all, report_of, same_reports, shuffled_sentences
 from modicum.methods.prior.config import PriorConfig
 from modicum.methods.stages import Update
 from modicum.nn import CrossModalReconstruction, PriorNetwork, SentencePrototypes
@@ -110,7 +110,8 @@ class AlignStage(PairStage):
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         encoded = self.encode(batch)
-        return self.alignment(encoded, self.read(encoded), self.config.global_weight)
+        losses = self.alignment(encoded, self.read(encoded), self.config.global_weight)
+        return reaching_all(losses, self)
 
     def encode(self, batch: Batch) -> Encoded:
         """A batch through both encoders, its sentences in another order where the settings say so."""
@@ -193,7 +194,7 @@ class PrototypeStage(AlignStage):
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         encoded = self.encode(batch)
         losses = self.alignment(encoded, self.read(encoded), self.config.global_weight)
-        return losses | self.near_prototypes(encoded)
+        return reaching_all(losses | self.near_prototypes(encoded), self)
 
     def near_prototypes(self, encoded: Encoded) -> dict[str, Tensor]:
         """``prototype``: how far sentences are from their mixtures."""
@@ -236,7 +237,7 @@ class ReconstructStage(PrototypeStage):
             losses["image"] = self.config.image_weight * self.image_distance(batch, encoded, contexts[1])
         if config_needs_sentences(self.config):
             losses |= self.report_losses(encoded)
-        return losses
+        return reaching_all(losses, self)
 
     def image_distance(
         self, batch: Batch, encoded: Encoded, contexts: Float[Tensor, "b r d"]
