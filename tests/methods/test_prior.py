@@ -5,6 +5,7 @@ import torch
 from image_text_pairs import SIDE, pairs, vocabulary
 from torch import nn
 
+from modicum.errors import InputError
 from modicum.methods.base import Context
 from modicum.methods.convirt import ConVIRT, ConVIRTConfig, one_sentence_of
 from modicum.methods.gloria import GLoRIA, GLoRIAConfig
@@ -91,6 +92,13 @@ def test_weights_of_nothing_leave_no_parameter_without_a_gradient_in_data_parall
     for stage in made(**off, divergence_weight=0, report_weight=0).stages():
         total(stage.losses(pairs(4, 0))).backward()
         assert all(parameter.grad is not None for parameter in stage.parameters())
+
+
+def test_settings_that_leave_nothing_to_learn_are_refused():
+    with pytest.raises(InputError, match="the first stage would learn nothing"):
+        PriorConfig(global_weight=0, local_image_weight=0, local_text_weight=0)
+    with pytest.raises(InputError, match="queries is 16, and reports have 8 sentences at most"):
+        PriorConfig(max_sentences=8)
 
 
 # --- what changes nothing ---------------------------------------------------------------------------------------------

@@ -70,7 +70,12 @@ class PriorConfig(TextConfig):
     )
 
     @model_validator(mode="after")
-    def _queries_fit(self) -> "PriorConfig":
+    def _fits_together(self) -> "PriorConfig":
+        if not (self.global_weight or self.local_image_weight or self.local_text_weight):
+            raise InputError(
+                "global_weight, local_image_weight and local_text_weight are 0: the first stage would learn nothing",
+                "leave one of them at 1",
+            )
         if self.queries > self.max_sentences and self.last_stage == "reconstruct":
             raise InputError(
                 f"queries is {self.queries}, and reports have {self.max_sentences} sentences at most (max_sentences)",
