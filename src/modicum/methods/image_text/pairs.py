@@ -1,5 +1,6 @@
 """Stages that learn from pairs of an image and its report."""
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -27,7 +28,7 @@ class PairStage(TrainStage):
         super().__init__()
         self.min_sentences = max(1, min_sentences)
 
-    def learns_from(self, targets: Targets) -> Bool[Tensor, "rows"] | None:
+    def learns_from(self, targets: Targets) -> Bool[np.ndarray, "rows"] | None:
         return targets["sentence_index"].max(1) >= self.min_sentences
 
     def model(self) -> ImageTextModel:

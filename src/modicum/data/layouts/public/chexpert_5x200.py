@@ -6,7 +6,7 @@ from pathlib import Path
 from modicum.data.layouts.public.chest_tables import CHEXPERT_ORDER
 from modicum.data.layouts.public.contents import names_in
 from modicum.data.layouts.public.options import LayoutOptions
-from modicum.data.layouts.public.rows import LayoutRows
+from modicum.data.layouts.public.rows import LayoutRows, Row
 from modicum.errors import InputError
 
 
@@ -47,7 +47,8 @@ def read_chexpert_5x200(folder: Path, options: LayoutOptions) -> LayoutRows:
                 f"write a 1 and {len(CHEXPERT_ORDER) - 1} 0s, in the order {', '.join(CHEXPERT_ORDER)}",
             )
         patient = next((part for part in Path(image).parts if part.startswith("patient")), None)
-        row = {"image": folder / image, "label": CHEXPERT_ORDER[label.index(1)], "patient": patient}
-        result.rows.append({**row, "split": "test"})
+        finding = CHEXPERT_ORDER[label.index(1)]
+        row: Row = {"image": folder / image, "label": finding, "patient": patient, "split": "test"}
+        result.rows.append(row)
         result.origins.append(f"entry {key}")
     return result
