@@ -2,14 +2,13 @@
 
 import json
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
 
 from modicum.data.phantoms import write_fundus_dataset
+from warm_process import run
 
 # Kills its own process (SIGKILL: no handler, no clean-up) at the n-th call of a function.
 SCRIPT = """
@@ -57,8 +56,7 @@ EVALUATE = "modicum.engine.fit:evaluate_rows"
 
 
 def start(data, runs, name, where="nowhere", count=1, interrupt="kill"):
-    command = [sys.executable, "-c", SCRIPT, str(data), str(runs), name, where, str(count), interrupt]
-    return subprocess.run(command, capture_output=True, text=True, timeout=240)
+    return run("-c", SCRIPT, data, runs, name, where, count, interrupt)
 
 
 @pytest.fixture(scope="module")
