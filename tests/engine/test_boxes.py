@@ -224,7 +224,7 @@ def test_a_run_trains_and_validates_with_boxes(data, tmp_path, monkeypatch):
     run = modicum.fit(
         data / "labels.csv", "boxed", name="r", runs=tmp_path, boxes=str(data / "boxes.csv"), weights="random",
         backbone="test_resnet", image_size=TO, epochs=1, batch_size=4, resamples=0, augment="none", leaks="allow",
-        workers=0, device="cpu",
+        workers=0, device="cpu", write_report=False,
     )  # fmt: skip
     seen = OneBoxStage.last.seen
     rows = {int(row) for batch in seen for row in batch["row"] if "boxes" in batch}

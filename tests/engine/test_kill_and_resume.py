@@ -40,7 +40,7 @@ try:
     modicum.fit(
         data, "full", name=name, runs=runs, resume=True, backbone="test_resnet", weights="random", image_size=32,
         epochs=3, batch_size=4, lr=1e-3, ema_decay=0.9, augment="light", workers=0, resamples=50, dropout=0.3,
-        accumulate=2, checkpoint_steps=2, leaks="allow",
+        accumulate=2, checkpoint_steps=2, leaks="allow", write_report=False,
     )
 except InterruptedRunError as error:
     print(error)
