@@ -17,8 +17,10 @@ from modicum.engine.model import load_method
 from modicum.engine.recipe.settings import Recipe
 from modicum.engine.run_folder import RunFolder
 from modicum.errors import BrokenImageError, InputError
+from modicum.methods import Method, method_class, method_entries
 from modicum.methods.image_text import EncodedImages, EncodedTexts, ImageTextModel
 from modicum.tasks.image_text.task import TOKENIZER
+from modicum.wording import listed
 
 _TEXTS = 64
 
@@ -27,6 +29,11 @@ def text_of_artefact(folder: RunFolder, name: str) -> str | None:
     """The text of a file in a run folder, or None where there is none."""
     path = folder.path / name
     return path.read_text(encoding="utf-8") if path.is_file() else None
+
+
+def _methods_with_texts() -> list[str]:
+    """Names of the methods that learn images together with texts."""
+    return [name for name in method_entries() if method_class(name).image_text is not Method.image_text]
 
 
 @dataclass(frozen=True)
@@ -54,7 +61,7 @@ class ImageTextRun:
         if model is None:
             raise InputError(
                 f"run '{folder.name}' ({recipe.method}) has not learned images together with texts",
-                "use a run of prior, convirt or gloria",
+                f"use a run of {listed(_methods_with_texts())}",
             )
         text = text_of_artefact(folder, TOKENIZER)
         if text is None:
