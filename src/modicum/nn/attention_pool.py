@@ -46,9 +46,9 @@ class AttentionPool(nn.Module):
         keys = torch.cat([mean.to(tokens.dtype), tokens], 1)
         if self.positions is not None:
             keys = keys + self.positions
-        split = [
+        query, key, value = (
             part.unflatten(2, (self.heads, -1)).transpose(1, 2)
             for part in (self.query(keys[:, :1]), self.key(keys), self.value(keys))
-        ]
-        read = F.scaled_dot_product_attention(*split, attn_mask=mask)
+        )
+        read = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         return self.output(read.transpose(1, 2).flatten(2))[:, 0]

@@ -52,12 +52,14 @@ class _SelfAttention(nn.Module):
         self.query, self.key, self.value = (nn.Linear(size.width, size.width) for _ in range(3))
 
     def forward(self, queries: Tensor, keys: Tensor, mask: Tensor | None) -> Tensor:
-        split = [
+        query, key, value = (
             part.unflatten(2, (self.heads, -1)).transpose(1, 2)
             for part in (self.query(queries), self.key(keys), self.value(keys))
-        ]
+        )
         read = F.scaled_dot_product_attention(
-            *split,
+            query,
+            key,
+            value,
             attn_mask=None if mask is None else mask[:, None, None, :],
             dropout_p=self.share if self.training else 0.0,
         )

@@ -30,10 +30,10 @@ class PriorNetwork(nn.Module):
         super().__init__()
         self.images, self.texts = images, texts
         self.attention = LocalAttention(width)
-        self.predictor = nn.Sequential(
-            nn.Linear(width, max(1, width // 2)), nn.ReLU(inplace=True), nn.Linear(max(1, width // 2), width)
-        )
-        nn.init.normal_(self.predictor[0].weight, std=width**-0.5)
+        narrow = max(1, width // 2)
+        first = nn.Linear(width, narrow)
+        nn.init.normal_(first.weight, std=width**-0.5)
+        self.predictor = nn.Sequential(first, nn.ReLU(inplace=True), nn.Linear(narrow, width))
         self.log_global_scale, self.log_local_scale = (
             nn.Parameter(torch.tensor(math.log(1 / temperature))) for _ in range(2)
         )

@@ -1,7 +1,7 @@
 """Classification by prompts, without training: an image goes to the class whose texts it is nearest to."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -98,7 +98,7 @@ def prompt_classifier(
         )
     chosen = scored_by or ("both" if has_local else "global")
     counts = [len(prompts[name]) for name in classes]
-    return PromptClassifier(run.model, encoded, counts, cast(ScoredBy, chosen), exclusive)
+    return PromptClassifier(run.model, encoded, counts, chosen, exclusive)
 
 
 def prompted_task(prompts: Mapping[str, Sequence[str]]) -> Classification:
