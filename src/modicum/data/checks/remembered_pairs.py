@@ -16,7 +16,7 @@ FOLDER = "near-duplicates"
 """Folder of the files, in the folder of the stores."""
 FEWEST = 500
 """Minimum number of images for which a file is written."""
-_VERSION = 2  # of the search: increase when its results change
+_VERSION = 3  # of the search: increase when its results change
 
 
 def remembered(
