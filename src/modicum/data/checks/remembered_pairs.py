@@ -28,12 +28,16 @@ def remembered(
         stores: folder of the stores; None disables the cache.
         rows: everything that ``find`` depends on.
     """
-    row_list = list(rows)
-    if stores is None or len(row_list) < FEWEST:
+    if stores is None:
         return find()
-    digest = hashlib.sha256(json.dumps([_VERSION, row_list]).encode()).hexdigest()
-    path = stores / FOLDER / f"{digest[:32]}.json"
-    found = _read(path, len(row_list))
+    made, count = hashlib.sha256(str(_VERSION).encode()), 0
+    for row in rows:  # one at a time: there may be hundreds of thousands
+        made.update(json.dumps(row).encode())
+        count += 1
+    if count < FEWEST:
+        return find()
+    path = stores / FOLDER / f"{made.hexdigest()[:32]}.json"
+    found = _read(path, count)
     if found is None:
         found = find()
         path.parent.mkdir(parents=True, exist_ok=True)
