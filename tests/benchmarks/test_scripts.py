@@ -33,6 +33,7 @@ SMALLEST_SLOW: dict[str, tuple[list[str], dict[str, Any]]] = {
     "learning/aadg/policy_speed.py": ([], {}),
     "reggan_cost.py": (["--rounds", "1", "--only", "operations"], {}),
     "fpt_cost.py": (["--rounds", "1"], {}),
+    "scale.py": (["--images", "40", "60", "--parts", "inspect", "--out", "scale.json"], {}),
 }
 
 
