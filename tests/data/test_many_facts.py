@@ -12,6 +12,7 @@ from modicum.data.image_facts import ImageFacts
 from modicum.data.stores import image_catalogue
 from modicum.data.stores.image_catalogue import Catalogue
 
+pytestmark = pytest.mark.slow  # until the bounds have been measured
 ROWS = 3_000
 KEPT = 2_200
 """Bytes a row: 400,000 of them in less than 1 GB. The thumbnail is 1,057 of them, the two hashes 200."""
