@@ -38,3 +38,18 @@ def real_images():
         return path
 
     return folder
+
+
+SLOW = [
+    line
+    for line in (Path(__file__).parent / "slow_tests.txt").read_text(encoding="utf-8").splitlines()
+    if line and not line.startswith("#")
+]
+
+
+@pytest.hookimpl(tryfirst=True)  # before those marked slow are left out
+def pytest_collection_modifyitems(items):
+    """Marks what ``slow_tests.txt`` lists."""
+    for item in items:
+        if any(item.nodeid == line or item.nodeid.startswith((f"{line}::", f"{line}[")) for line in SLOW):
+            item.add_marker(pytest.mark.slow)

@@ -64,7 +64,8 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "features": Kind.FEATURES,
         **dict.fromkeys(("tokens", "tokens_mask"), Kind.TEXT),
         **dict.fromkeys(
-            ("label", "labels", "domain", "view", "missing", "box_classes", "box_scores"), Kind.TARGET
+            ("label", "labels", "domain", "view", "missing", "annotated", "box_classes", "box_scores"),
+            Kind.TARGET,
         ),
         "row": Kind.ROW,
     }

@@ -85,7 +85,7 @@ def test_the_line(modicum, data):
     code, text = modicum("fit", data, "--method", "liner")
     assert code == 2
     assert text.startswith("modicum: error: unknown method 'liner'; did you mean 'linear'? (known: ")
-    assert "full, linear" in text
+    assert "full, lesion_contrast, linear, lora" in text
 
 
 QUICK = (

@@ -63,6 +63,7 @@ def test_a_policy_that_is_not_there_is_one_line_before_any_training(modicum, dat
     assert "Traceback" not in errors
 
 
+@pytest.mark.slow
 def test_every_domain_is_held_out_and_named_in_the_table(modicum, data, tmp_path):
     code, out, errors = modicum(
         "compare", data, *TINY, "--methods", "full", "--seeds", 1, "--protocol", "leave-one-domain-out",

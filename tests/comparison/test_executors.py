@@ -46,6 +46,7 @@ def cluster():
         ray.shutdown()
 
 
+@pytest.mark.slow
 def test_ray_gives_the_same_table(cluster, images, done, tmp_path):
     found = compare(images, tmp_path, "ray", executor="ray")
     pd.testing.assert_frame_equal(found.table[SAME], done.table[SAME])
@@ -190,6 +191,7 @@ def test_a_cell_that_is_stopped_before_it_trains_is_interrupted_too(images, tmp_
     assert json.loads((tmp_path / "early" / "status.json").read_text()) == {"state": "interrupted"}
 
 
+@pytest.mark.slow
 def test_cells_stop_when_the_comparison_is_gone(images, tmp_path):
     running = start(
         images, tmp_path, "--epochs", "2000", "--parallel", "2", "--methods", "full", "--seeds", "1"

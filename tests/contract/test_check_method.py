@@ -17,6 +17,7 @@ SMALL = {
     "reggan": {"width": 4, "discriminator_width": 4, "registration_width": 4},
     "segment": {"decoder_width": 32},
     "aadg": {"decoder_width": 32, "batch_size": 4, "patch": 32, "search_after": 1, "policies": 2},
+    "detect": {"channels": 16, "head_width": 32},
     "mae": {"decoder_width": 16, "decoder_depth": 1, "decoder_heads": 2},
     "mrm": {"decoder_width": 16, "decoder_depth": 1, "decoder_heads": 2, "report_width": 16, "report_depth": 1,
             "report_heads": 2, "report_length": 24},
@@ -37,7 +38,16 @@ def made(tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize("name", sorted(method_entries()))
+ALIKE = (
+    "adapter", "adaptformer", "attention", "bitfit", "dora", "dtl", "fpt_plus", "lst", "partial", "side", "ssf", "vpt",
+)  # fmt: skip
+"""Methods whose stage is that of ``lora``, ``full`` or ``fpt``, which are held to the contract every time."""
+NAMES = [
+    pytest.param(name, marks=pytest.mark.slow) if name in ALIKE else name for name in sorted(method_entries())
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_every_method_keeps_the_contract(name, made):
     results = check_method(name, data=made(method_class(name).tasks[0]), **SMALL.get(name, {}))
     assert [result.check for result in results] == [check.__name__.removeprefix("check_") for check in CHECKS]
@@ -83,7 +93,12 @@ def registered(monkeypatch):
         (broken_methods.NothingForOne, "single_image", "of a single image is nan"),
         (broken_methods.ExplainsNothing, "attribution", "no example has a map"),
         (broken_methods.Counts, "resumes", "killed in batch .* of stage 'tune' and resumed"),
-        (broken_methods.EpochAttribute, "resumes", "killed in batch .* of stage 'tune' and resumed"),
+        pytest.param(
+            broken_methods.EpochAttribute,
+            "resumes",
+            "killed in batch .* of stage 'tune' and resumed",
+            marks=pytest.mark.slow,
+        ),
         (broken_methods.Unseeded, "resumes", "two trainings with the same seed have another tensor"),
     ],
 )

@@ -41,9 +41,9 @@ def test_ham10000_as_downloaded_is_read_by_its_table(tmp_path):
 
 def test_kaggle_folders_of_train_and_test_are_read_by_the_table_that_has_labels(tmp_path):
     touch(tmp_path, "train_images/a1.png", "train_images/b2.png", "test_images/c3.png")
-    (tmp_path / "train.csv").write_text("id_code,diagnosis\na1,0\nb2,4\n")
+    (tmp_path / "train.csv").write_text("id_code,dx\na1,0\nb2,4\n")
     (tmp_path / "test.csv").write_text("id_code\nc3\n")
-    (tmp_path / "sample_submission.csv").write_text("id_code,diagnosis\nc3,0\n")
+    (tmp_path / "sample_submission.csv").write_text("id_code,dx\nc3,0\n")
     made = load_manifest(tmp_path)
     assert made.table.to_dict("list") == {
         "image": ["train_images/a1.png", "train_images/b2.png"],

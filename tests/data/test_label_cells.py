@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from modicum.data.layouts import load_manifest
+from modicum.data.layouts.label_cells import label_cautions
 from modicum.errors import InputError
 
 
@@ -88,3 +89,25 @@ def test_labels_that_are_no_classes_are_cautioned_of(tmp_path, labels, word):
 )
 def test_classes_bring_no_caution(tmp_path, labels):
     assert load_manifest(table(tmp_path, labels)).notes == []
+
+
+@pytest.mark.parametrize(
+    ("labels", "absent", "named"),
+    [
+        ("0124", "3", "0,1,2,3,4"),
+        ("135", "2, 4", "1,2,3,4,5"),
+        ("0114", "2, 3", "0,1,2,3,4"),
+        ("01234", None, ""),  # all are there
+        ("04", None, ""),  # two classes, which need no order
+        ("358", None, ""),  # numbers of classes, not grades
+        ("abd", None, ""),
+    ],
+)
+def test_a_grade_that_no_image_has_is_cautioned_of(labels, absent, named):
+    notes = label_cautions(list(labels))
+    wanted = [
+        f"caution: no image has label {absent}, so that the others count as classes without an order; "
+        f"if they are grades, name all of them with --classes {named}"
+    ]
+    assert notes == (wanted if absent else [])
+    assert label_cautions(list(labels), classes=list("012345")) == []

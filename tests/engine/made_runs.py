@@ -16,6 +16,7 @@ from modicum.engine.run_folder import RunFolder, write_json
 from modicum.methods import FitStage
 from modicum.nn import learnable_parameters
 from modicum.tasks import Classification, Task
+from modicum.tasks.encoder import Encoder
 from modicum.tasks.image_text.task import ImageText, ImageTextOptions
 from modicum.tasks.image_to_image.task import ImageToImage, ImageToImageOptions
 from modicum.tasks.segmentation.targets import MaskCodes
@@ -56,6 +57,8 @@ def usual(method: str) -> tuple[Task, dict[str, Any]]:
         return ImageText(options, vocabulary=words), {**SMALL_ENCODER, **SMALL_REPORTS}
     if method in {"fpt", "fpt_plus"}:
         return CLASSES, SMALL_FPT
+    if method == "lesion_contrast":
+        return Encoder(), {"backbone": "test_resnet", "weights": "random", "image_size": 32}
     if method == "dr_grading":
         return GRADES, {"backbone": "test_resnet", "weights": "random", "image_size": 32}
     return CLASSES, {"backbone": "test_vit", "weights": "random", "image_size": 32}

@@ -127,6 +127,7 @@ def test_the_score_is_what_is_explained(run):
     assert found.isfinite().all()
 
 
+@pytest.mark.slow
 def test_a_comparison_of_objectives_puts_them_side_by_side(data, tmp_path):
     done = modicum.compare(
         data,

@@ -292,6 +292,7 @@ def test_a_classifier_trains_with_a_learned_policy_and_keeps_it_in_its_recipe(ru
 # Beside the baseline
 
 
+@pytest.mark.slow
 def test_a_comparison_holds_out_every_domain_for_both_methods(table, tmp_path):
     shared = {
         key: value for key, value in SMALL.items() if key not in {"search_after", "policies", "workers"}

@@ -64,7 +64,7 @@ def test_the_file_of_each_report_is_read_once(data, sections, tmp_path, monkeypa
     from collections import Counter
 
     from modicum.data.reports import texts
-    from modicum.engine.fit import _prepared
+    from modicum.engine.fit import prepared_data
     from modicum.engine.recipe.new_recipe import make_recipe
     from modicum.engine.run_folder import RunFolder
 
@@ -88,7 +88,7 @@ def test_the_file_of_each_report_is_read_once(data, sections, tmp_path, monkeypa
         {} if sections is None else {"sections": sections}
     )
     recipe = make_recipe(folder / "set.csv", "mrm", settings)
-    prepared, task = _prepared(recipe, RunFolder(tmp_path / "run"), tmp_path / "stores", 0)
+    prepared, task = prepared_data(recipe, RunFolder(tmp_path / "run"), tmp_path / "stores", 0)
     targets = task.targets(prepared.manifest)
     found = prepared.fingerprint()["reports"]
     assert len(targets["tokens"]) == len(table)

@@ -117,6 +117,7 @@ def test_auto_writes_a_number_into_the_recipe_says_it_and_resumes_with_it(images
     assert again.recipe.training.batch_size == chosen
 
 
+@pytest.mark.slow
 def test_auto_is_never_more_than_the_training_images(images, tmp_path):
     run = fit(images, tmp_path, batch_size="auto", memory="64GB")
     train = (modicum.load(images).table["split"] == "train").sum()

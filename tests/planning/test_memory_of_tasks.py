@@ -29,7 +29,7 @@ def test_prediction_equals_the_account_of_a_real_first_step_to_the_byte(case, ta
     assert found.accounted_bytes == memory["peak_bytes"]
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("accumulate", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_averages_and_accumulation_too(accumulate, task_data, tmp_path):
     _, method, settings = CASES["reggan c+r"]
     run = fitted(
@@ -43,6 +43,7 @@ def test_averages_and_accumulation_too(accumulate, task_data, tmp_path):
 
 
 @pytest.mark.parametrize("case", [name for name in CASES if name not in {"aadg", "mrm"}])
+@pytest.mark.slow
 def test_what_nobody_has_seen_takes_as_much_where_nothing_else_is_assumed(case, task_data):
     kind, method, settings = CASES[case]
     recipe = recipe_of(task_data(kind), method, settings)

@@ -36,6 +36,7 @@ def test_the_reference_is_the_published_table():
     assert recipe.backbone.mean == (0.425753653, 0.297374517, 0.212937579)
     assert recipe.backbone.std == (0.276702310, 0.202405274, 0.168624178)
     assert recipe.config == {"fusion": False}
+    assert recipe.image.filter == "lanczos", "as the release's tool crops and resizes"
 
 
 def test_both_eyes_are_learned_with_the_published_settings():

@@ -87,5 +87,6 @@ def test_nothing_is_said_where_it_was_decided_or_names_are_no_grades():
     for table, options in ((grades, {"ordered": True}), (grades, {"ordered": False}), (words, {})):
         assert Classification.from_manifest(table, options).notes == []
     assert Classification.from_manifest(grades, {"ordered": False}).monitor == "auroc"
-    assert Classification.from_manifest(classes(list("01" * 6)), {}).notes == []  # two classes have no grades
+    (said,) = Classification.from_manifest(classes(list("01" * 6)), {}).notes
+    assert "grade" not in said, "two classes have no grades; which is the positive one is said"
     assert Classification.from_manifest(classes(list("135" * 4)), {}).notes == []

@@ -240,7 +240,7 @@ def test_operations_can_be_named_spelled_out_or_given_as_they_are():
     [
         (
             "fundas",
-            r"unknown augmentation 'fundas'; did you mean 'fundus'\? \(known: chest, fundus, light, natural",
+            r"unknown augmentation 'fundas'; did you mean 'fundus'\? \(known: chest, fundus, fundus_both_eyes,",
         ),
         ("rotate", r"unknown augmentation 'rotate'; that is an operation: write it as a list, \[rotate\]"),
         (7, r"augmentation is 7; give a preset"),

@@ -40,7 +40,8 @@ def predict(
         typer.Option(
             "--out",
             "-o",
-            help="CSV or Parquet file (default predictions.csv), or for predicted images a folder (default predictions).",
+            help="CSV or Parquet file (default predictions.csv), of boxes also COCO (.json); for predicted images a "
+            "folder (default predictions).",
         ),
     ] = None,
     split: Annotated[

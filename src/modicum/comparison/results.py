@@ -16,7 +16,7 @@ from modicum.comparison.page import render
 from modicum.comparison.records import NAN, Measure, measure_of, read_record
 from modicum.comparison.request import Request
 from modicum.comparison.table import effects_markdown, markdown, method_table
-from modicum.engine.inference.evaluation import write_table
+from modicum.engine.inference.evaluation_table import write_table
 from modicum.progress import say
 
 

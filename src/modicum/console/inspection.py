@@ -10,7 +10,6 @@ from modicum.data.checks.identifiers import find_identifiers, identifier_warning
 from modicum.data.checks.scan import scan
 from modicum.data.layouts import load_manifest
 from modicum.data.processes import usable_cores
-from modicum.engine.inputs.inspected import inspected
 from modicum.output_paths import check_output
 from modicum.planning.inspect_table import inspect_tables
 
@@ -37,6 +36,9 @@ def inspect_data(data: str, reading: Mapping[str, Any], out: Path, workers: int 
     check_output("--out", out, [*tables, *(ref.path for ref in manifest.refs() if ref.path.name == out.name)])
     result = scan(manifest.refs(), workers=workers)
     found = fingerprint(manifest, result, box_options=reading.get("box_options"))
+    # The engine's checks load PyTorch, which takes seconds: not before the images have been read.
+    from modicum.engine.inputs.inspected import inspected
+
     beside = inspected(manifest, result.facts, usable_cores() if workers is None else workers)
     others = [*beside.warnings, *identifier_warnings(find_identifiers(manifest))]
     further = [{**vars(warning), "examples": list(warning.examples)} for warning in others]

@@ -33,6 +33,7 @@ SPLITS = ("train", "val", "test")
 OTHER_SPLIT = "other_split"
 """The column of words that a table has for splits and that are none of the known ones; no row of them is in a split."""
 REFERENCE = "reference"
+_MOST_GRADES = 10
 """The split of rows that are neither learned from nor scored: annotated examples that a method asks for."""
 # pandas 2 has no text type with NaN for "missing" that every 2.x knows.
 _TEXT: Any = "str" if int(pd.__version__.split(".")[0]) >= 3 else object
@@ -249,6 +250,15 @@ def are_consecutive(names: Sequence[str]) -> bool:
         return False
     first = int(names[0])
     return [int(name) for name in names] == list(range(first, first + len(names)))
+
+
+def all_grades(names: Sequence[str]) -> list[str]:
+    """Grades with those that no image has: 0 to 4 where 3 is missing; empty where none is, or they are not grades."""
+    numbers = sorted({int(name) for name in names}) if names and _are_whole(names) else []
+    if len(numbers) < 3 or numbers[0] not in (0, 1) or numbers[-1] > _MOST_GRADES:
+        return []
+    grades = range(numbers[0], numbers[-1] + 1)
+    return [] if len(grades) == len(numbers) else [str(number) for number in grades]
 
 
 def name_classes(names: Sequence[str]) -> str:

@@ -92,6 +92,19 @@ class Placement:
         first = np.array([visible.left, visible.top] * 2)
         return (boxes - first) * scale + np.array([inner.left, inner.top] * 2)
 
+    def source_boxes(self, boxes: Float[np.ndarray, "n 4"]) -> Float[np.ndarray, "n 4"]:
+        """The inverse of :meth:`seen_boxes`: from the network's input to pixels of the source, cut where the image ends.
+
+        A box that lies wholly beside the image has no area afterwards.
+        """
+        down, across = self.scale
+        visible, inner = self.visible, self.inner
+        cut = np.clip(boxes, np.array([inner.left, inner.top] * 2), np.array([inner.right, inner.bottom] * 2))
+        scale = np.array([across, down, across, down])
+        return (cut - np.array([inner.left, inner.top] * 2)) / scale + np.array(
+            [visible.left, visible.top] * 2
+        )
+
     def restored(
         self, output: Float32[np.ndarray, "channels height width"], fill: float | int = 0.0
     ) -> Float32[np.ndarray, "channels source_height source_width"]:

@@ -46,7 +46,8 @@ ROLES: dict[str, Role] = {
         Role("saliency", "Column with the saliency map of each image.", images=True),
         Role(
             "boxes",
-            "Column with the boxes of each image, or a file of them: CSV, COCO or plain JSON, YOLO's folder of labels.",
+            "Column with the boxes of each image, or a file of them: CSV, COCO or plain JSON, YOLO's folder of labels; "
+            "or masks: around what is marked in columns masks:CLASS.",
         ),
         Role("report", "Column with the reports: their texts, or names of text files."),
         Role("split", "Column with the split of each image: train, val or test."),

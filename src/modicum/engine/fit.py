@@ -23,6 +23,7 @@ from modicum.engine.inference.calibration import Scored, calibrated_task, check_
 from modicum.engine.inference.evaluation import evaluate_rows
 from modicum.engine.inference.fields_of_view import found_as_given
 from modicum.engine.inputs.auxiliary_images import with_auxiliary_images
+from modicum.engine.inputs.boxes import numbered_for
 from modicum.engine.inputs.data_changes import AUXILIARY, check_same_data
 from modicum.engine.inputs.preparation import PreparedData, pixel_statistics, prepare, task_for
 from modicum.engine.inputs.reference import reference_reader
@@ -62,14 +63,18 @@ def fit_recipe(
     """
     first = process_rank() == 0
     began = time.monotonic()
+    started = not first
     with folder.locked() if first else nullcontext():
-        if first:
-            start_run(recipe, folder, resume)
-        else:
+        if not first:
             set_quiet(True)
         try:
+            if first:
+                start_run(recipe, folder, resume)
+                started = True
             content = _fit(recipe, folder, stores, workers, began)
         except (KeyboardInterrupt, Exception) as error:
+            if not started and not isinstance(error, KeyboardInterrupt):
+                raise  # another run's folder stays as it is
             known = _as_user_error(error, recipe, folder)
             if first:
                 record_end(folder, known)
@@ -233,7 +238,8 @@ def prepared_data(recipe: Recipe, folder: RunFolder, stores: Path, workers: int)
     task_notes = [*task.notes, *task.cautions(prepared.manifest)]
     for note in task_notes:
         say(note)
-    prepared = replace(prepared, notes=[*prepared.notes, *task_notes])
+    boxes = numbered_for(prepared.boxes, task)
+    prepared = replace(prepared, notes=[*prepared.notes, *task_notes], boxes=boxes)
     broken_csv = folder.broken if process_rank() == 0 else None
     further = further_images(recipe)
     return with_auxiliary_images(prepared, task, recipe, stores, workers, broken_csv, further), task
@@ -349,5 +355,6 @@ def _evaluate(
                 method.tile(),
                 decide_fn(method, prepared.manifest),
                 of_val if split == "val" else None,
+                boxes=prepared.boxes,
             )
     return found

@@ -1,5 +1,6 @@
 """Answers that are decided over a set of images: both eyes of a patient, a test batch that is clustered."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -47,6 +48,13 @@ class Rows:
                 for patient, eye in zip(self.patients, self.eyes, strict=True)
             ],
             dtype=np.int64,
+        )
+
+    def repeated_eyes(self) -> int:
+        """How many eyes have several images, of which :meth:`fellow` takes the first."""
+        eyes = Counter(zip(self.patients, self.eyes, strict=True))
+        return sum(
+            count > 1 for (patient, eye), count in eyes.items() if patient is not None and eye in OTHER_EYE
         )
 
 

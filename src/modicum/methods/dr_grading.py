@@ -20,6 +20,7 @@ from modicum.methods.supervised import SupervisedStage
 from modicum.nn import Backbone, Classifier
 from modicum.nn.attribution import grad_cam, input_gradient
 from modicum.nn.maxout import fusion_head
+from modicum.recipes.grading import BOTH_EYES, MEAN, STD
 from modicum.tasks.base import Batch
 
 ONE_EYE = "one_eye"
@@ -147,21 +148,10 @@ class DrGrading(Method):
             "clip_norm": 0.0,
             "augment": "fundus",
         },
-        "both_eyes": {
-            "epochs": 50,
-            "batch_size": 64,
-            "lr": 0.02,
-            "schedule": "constant",
-            "clip_norm": 1.0,
-            "augment": "fundus_both_eyes",
-        },
+        "both_eyes": BOTH_EYES,
     }
-    image: ClassVar[Mapping[str, Any]] = {"size": 512, "crop": "fundus"}
-    backbone: ClassVar[Mapping[str, Any]] = {
-        "name": "resnet50",
-        "mean": (0.425753653, 0.297374517, 0.212937579),
-        "std": (0.276702310, 0.202405274, 0.168624178),
-    }
+    image: ClassVar[Mapping[str, Any]] = {"size": 512, "crop": "fundus", "filter": "lanczos"}
+    backbone: ClassVar[Mapping[str, Any]] = {"name": "resnet50", "mean": MEAN, "std": STD}
     decides_over: ClassVar[Literal["image", "set"]] = "set"
 
     def __init__(self, config: DrGradingConfig, context: Context) -> None:

@@ -18,6 +18,7 @@ from modicum.losses import nt_xent
 from modicum.methods.base import Context, Method, MethodConfig, Stage, TrainStage, Update
 from modicum.methods.stages import Targets
 from modicum.nn import Backbone
+from modicum.recipes.grading import LESION_CONTRAST, MEAN, STD
 from modicum.tasks.base import Batch
 from modicum.transforms import Augmentation
 from modicum.transforms.patches import Placement, cut_patches, patch_corners
@@ -160,28 +161,10 @@ class LesionContrast(Method):
     source: ClassVar[str] = "Huang et al., MICCAI 2021 (arXiv 2107.08274)"
     tasks: ClassVar[tuple[str, ...]] = ("encoder",)
     Config: ClassVar[type[MethodConfig]] = LesionContrastConfig
-    training: ClassVar[Mapping[str, Any]] = {
-        "optimizer": "sgd",
-        "momentum": 0.9,
-        "nesterov": True,
-        "weight_decay": 5e-4,
-        "lr": 0.02,
-        "epochs": 1000,
-        "batch_size": 768,
-        "schedule": "cosine",
-        "schedule_by": "epoch",
-        "warmup_epochs": 0,
-        "clip_norm": 0.0,
-        "augment": "none",
-        "validate_every": 10,
-    }
+    training: ClassVar[Mapping[str, Any]] = LESION_CONTRAST
     stage_training: ClassVar[Mapping[str, Mapping[str, Any]]] = {"contrast": {}}
-    image: ClassVar[Mapping[str, Any]] = {"size": 512, "crop": "fundus"}
-    backbone: ClassVar[Mapping[str, Any]] = {
-        "name": "resnet50",
-        "mean": (0.425753653, 0.297374517, 0.212937579),
-        "std": (0.276702310, 0.202405274, 0.168624178),
-    }
+    image: ClassVar[Mapping[str, Any]] = {"size": 512, "crop": "fundus", "filter": "lanczos"}
+    backbone: ClassVar[Mapping[str, Any]] = {"name": "resnet50", "mean": MEAN, "std": STD}
 
     def __init__(self, config: LesionContrastConfig, context: Context) -> None:
         super().__init__(config, context)

@@ -40,6 +40,21 @@ BOTH_EYES: dict[str, Any] = {
     "clip_norm": 1.0,
     "augment": "fundus_both_eyes",
 }
+LESION_CONTRAST: dict[str, Any] = {
+    "optimizer": "sgd",
+    "momentum": 0.9,
+    "nesterov": True,
+    "weight_decay": 5e-4,
+    "lr": 0.02,
+    "epochs": 1000,
+    "batch_size": 768,
+    "schedule": "cosine",
+    "schedule_by": "epoch",
+    "warmup_epochs": 0.0,
+    "clip_norm": 0.0,
+    "augment": "none",
+    "validate_every": 10,
+}
 PLAIN: dict[str, Any] = {"loss": "cross_entropy", "augment": "none", "schedule": "constant"}
 """What the reference adds, taken away: the start of the ablation. The publication's own start could not be read again."""
 
@@ -47,7 +62,7 @@ PLAIN: dict[str, Any] = {"loss": "cross_entropy", "augment": "none", "schedule":
 def _values(size: int, fusion: bool, seed: int, training: dict[str, Any]) -> dict[str, Any]:
     return {
         "method": "dr_grading",
-        "image": {"size": [size, size], "crop": "fundus"},
+        "image": {"size": [size, size], "crop": "fundus", "filter": "lanczos"},
         "backbone": {"name": "resnet50", "mean": MEAN, "std": STD},
         "training": ONE_EYE | training,
         "stages": {"both_eyes": BOTH_EYES} if fusion else {},
@@ -87,23 +102,9 @@ RECIPES = (
         values={
             "method": "lesion_contrast",
             "data": {"box_options": {"max_side": 128.0, "border": 5.0, "above_score": 0.8}},
-            "image": {"size": [512, 512], "crop": "fundus"},
+            "image": {"size": [512, 512], "crop": "fundus", "filter": "lanczos"},
             "backbone": {"name": "resnet50", "mean": MEAN, "std": STD},
-            "training": {
-                "optimizer": "sgd",
-                "momentum": 0.9,
-                "nesterov": True,
-                "weight_decay": 5e-4,
-                "lr": 0.02,
-                "epochs": 1000,
-                "batch_size": 768,
-                "schedule": "cosine",
-                "schedule_by": "epoch",
-                "warmup_epochs": 0.0,
-                "clip_norm": 0.0,
-                "augment": "none",
-                "validate_every": 10,
-            },
+            "training": LESION_CONTRAST,
             "config": {
                 "views": "lesions",
                 "patch": 128,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from modicum.tasks.base import Batch, DenseTask, Example, ImageLevelTask, Scores, Task
+    from modicum.tasks.box_lists import BoxListScores, BoxListTask
     from modicum.tasks.classification.task import Classification
     from modicum.tasks.registry import TASKS, task_class, task_from_dict, task_of, tasks_of_columns
 
@@ -18,6 +19,8 @@ __all__ = [
     "DEFAULT_TASK",
     "TASKS",
     "Batch",
+    "BoxListScores",
+    "BoxListTask",
     "Classification",
     "DenseTask",
     "Example",
@@ -34,6 +37,7 @@ _HOMES = {
     **dict.fromkeys(
         ("Batch", "DenseTask", "Example", "ImageLevelTask", "Scores", "Task"), "modicum.tasks.base"
     ),
+    **dict.fromkeys(("BoxListScores", "BoxListTask"), "modicum.tasks.box_lists"),
     **dict.fromkeys(
         ("TASKS", "task_class", "task_from_dict", "task_of", "tasks_of_columns"), "modicum.tasks.registry"
     ),

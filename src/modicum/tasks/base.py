@@ -173,6 +173,15 @@ class Task(ABC):
         return self.channels // (1 + 2 * self.adjacent_slices)
 
     @property
+    def box_classes(self) -> tuple[str, ...] | None:
+        """Names of the classes of boxes, in the order of their numbers; None for a task that knows nothing of boxes.
+
+        Of a task that has some, batches number the classes of boxes so, and evaluations bring ``boxes`` and
+        ``box_classes``.
+        """
+        return None
+
+    @property
     def shuffled(self) -> tuple[str, ...]:
         """Auxiliary images that are unpaired: in training each image gets another row's, redrawn in every epoch."""
         return ()

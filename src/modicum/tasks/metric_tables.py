@@ -1,6 +1,7 @@
 """Every task's metrics by the task's name, without PyTorch: for those who read a run's files."""
 
 from modicum.tasks.classification import metric_table as classification
+from modicum.tasks.detection import metric_table as detection
 from modicum.tasks.image_text import metric_table as image_text
 from modicum.tasks.image_to_image import metric_table as image_to_image
 from modicum.tasks.metric import Metric, find_metric
@@ -8,6 +9,8 @@ from modicum.tasks.segmentation import metric_table as segmentation
 
 METRIC_TABLES: dict[str, tuple[Metric, ...]] = {
     "classification": classification.METRICS,
+    "detection": detection.METRICS,
+    "encoder": (),
     "image-text": image_text.METRICS,
     "image-to-image": image_to_image.METRICS,
     "segmentation": segmentation.METRICS,

@@ -7,13 +7,14 @@ from modicum.data.manifest import LABELS_PREFIX, MASKS_PREFIX, Manifest
 from modicum.errors import InputError, did_you_mean
 from modicum.tasks.base import Task
 from modicum.tasks.classification.task import Classification
+from modicum.tasks.detection.task import Detection
 from modicum.tasks.encoder.task import Encoder
 from modicum.tasks.image_text.task import ImageText
 from modicum.tasks.image_to_image.task import ImageToImage
 from modicum.tasks.segmentation.task import Segmentation
 
 TASKS: dict[str, type[Task]] = {
-    task.name: task for task in (Classification, Encoder, ImageText, ImageToImage, Segmentation)
+    task.name: task for task in (Classification, Detection, Encoder, ImageText, ImageToImage, Segmentation)
 }
 
 

@@ -22,6 +22,7 @@ def main() -> None:
 
     set_quiet(True)
     outcome = run_cell(Job(**json.loads(line)))
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # nothing is left to stop, and the parent may go now
     answer.write(json.dumps(asdict(outcome)) + "\n")
     answer.flush()
 

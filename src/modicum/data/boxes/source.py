@@ -1,13 +1,15 @@
 """Boxes by row of a manifest, packed for batches."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int, Int64
 
 from modicum.data.boxes.boxes import Boxes
 from modicum.data.manifest import class_order
+from modicum.errors import InputError
+from modicum.wording import listed
 
 
 def padded(values: Sequence[np.ndarray], fill: float | int, tail: tuple[int, ...], dtype: type) -> np.ndarray:
@@ -86,6 +88,27 @@ class BoxSource:
         values, fill = arrays[name]
         parts = [values[self.starts[row] : self.starts[row + 1]] for row in rows]
         return padded(parts, fill, values.shape[1:], values.dtype.type)
+
+    def with_classes(self, names: Sequence[str]) -> "BoxSource":
+        """With the classes numbered in the order of these names. One that has no classes takes the only name.
+
+        Raises:
+            InputError: boxes are of a class that is not among them, or have no classes, and there are several.
+        """
+        if not self.class_names:
+            if len(names) > 1 and len(self.xyxy):
+                raise InputError(
+                    f"the boxes have no classes, and there are several: {listed(names, 8)}",
+                    "give each box its class",
+                )
+            return replace(self, class_names=tuple(names))
+        if unknown := [name for name in self.class_names if name not in names]:
+            raise InputError(
+                f"boxes are of class '{unknown[0]}', and known are {listed(names, 8)}",
+                "rename the class, or leave its boxes out",
+            )
+        number = np.array([names.index(name) for name in self.class_names], np.int64)
+        return replace(self, classes=number[self.classes], class_names=tuple(names))
 
     def subset(self, kept: Bool[np.ndarray, "rows"]) -> "BoxSource":
         """Of the rows where a mask is true; classes keep their indices."""

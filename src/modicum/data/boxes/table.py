@@ -1,5 +1,6 @@
 """Boxes of a CSV or TSV file with a row a box."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from modicum.data.boxes.given import GivenBoxes, edges_of, image_size
 from modicum.data.boxes.options import BoxOptions
 from modicum.data.table_cells import Cells, read_cells
 from modicum.errors import InputError
+from modicum.wording import count_of
 
 _BLANK = {"", "nan", "na", "n/a", "none", "null"}
 
@@ -21,7 +23,7 @@ def read_box_table(path: Path, options: BoxOptions) -> BoxFile:
     Raises:
         InputError: no or several columns of boxes, a cell that is not a number; with the row.
     """
-    cells = read_cells(path)
+    cells, notes = _without_errors(read_cells(path), path.name)
     columns = box_columns(cells.header, path.name, options.format)
     numbers = _numbers(cells, columns.edges, path.name)
     blank = np.array([_is_blank(row, columns.edges) for row in cells.rows], bool)
@@ -52,7 +54,18 @@ def read_box_table(path: Path, options: BoxOptions) -> BoxFile:
     said = ", ".join(cells.header[index] for index in columns.edges)
     note = f"{path.name}: boxes are in the columns {said} ({_MEANING[columns.format]})"
     places = {image: f"{path.name} row {cells.numbers[rows[0]]}" for image, rows in rows_of.items()}
-    return settled(BoxFile(path.name, images, places, [*cells.notes, note]))
+    return settled(BoxFile(path.name, images, places, [*cells.notes, *notes, note]))
+
+
+def _without_errors(cells: Cells, name: str) -> tuple[Cells, list[str]]:
+    """The rows of images that whoever wrote the table could read (column ``error``), and a note of the others."""
+    at = next((index for index, column in enumerate(cells.header) if column.lower() == "error"), None)
+    kept = [index for index, row in enumerate(cells.rows) if at is None or row[at].lower() in _BLANK]
+    if len(kept) == len(cells.rows):
+        return cells, []
+    note = f"{name}: left out: {count_of(len(cells.rows) - len(kept), 'row')} with an error"
+    rows, numbers = [cells.rows[index] for index in kept], [cells.numbers[index] for index in kept]
+    return replace(cells, rows=rows, numbers=numbers), [note]
 
 
 _MEANING = {

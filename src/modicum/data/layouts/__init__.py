@@ -10,6 +10,7 @@ import numpy as np
 
 from modicum.data.alignment import with_alignment
 from modicum.data.boxes.column import with_box_cells, with_box_file
+from modicum.data.boxes.from_masks import with_mask_boxes
 from modicum.data.boxes.options import BoxOptions
 from modicum.data.layouts.box_source import box_source
 from modicum.data.layouts.columns import tidy
@@ -75,7 +76,7 @@ def load_manifest(
         columns: for tables, the column for each role: ``{"image": "file", "label": "dr_grade"}``; several
             for ``labels`` are one finding each; ``""`` ignores the column of that name. Of any data set, ``boxes``
             can be a file of boxes instead, or a mapping of images to boxes; see
-            :func:`modicum.data.boxes.read_boxes`.
+            :func:`modicum.data.boxes.read_boxes`. ``masks``: boxes around what is marked in columns ``masks:CLASS``.
         images: for tables, the folder of the images, if not the table's own or ``images`` next to it.
         split_lists: a folder with published split lists (``*train*.txt``, ...), or the lists themselves.
         classes: all allowed labels, if set by the user.
@@ -123,7 +124,9 @@ def load_manifest(
     if missing == "error" and split_lists is None:
         require_files(manifest)
     refuse_repeats(manifest)
-    if boxes is not None:
+    if boxes == "masks":
+        manifest = with_mask_boxes(manifest)
+    elif boxes is not None:
         manifest = with_box_file(manifest, boxes, of_boxes)
     elif "boxes" in manifest.table:
         manifest = with_box_cells(manifest, of_boxes, allow_outside)

@@ -2,21 +2,24 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from modicum.data.boxes.from_masks import WORD as OF_MASKS
 from modicum.data.layouts.table import TABLE_SUFFIXES, table_columns, table_in
 from modicum.errors import InputError
 
 ROLE = "boxes"
 BoxesGiven = Path | Mapping[Any, Any]
+FromMasks = Literal["masks"]
 
 
 def box_source(
     source: Path, columns: Mapping[str, Any] | None
-) -> tuple[dict[str, Any] | None, BoxesGiven | None]:
+) -> tuple[dict[str, Any] | None, BoxesGiven | FromMasks | None]:
     """The columns that a user named without boxes that are no column, and the file (or mapping) of these boxes.
 
-    The name of a column goes before that of a file. A file is looked for as it is given, and beside the data.
+    The name of a column goes before ``masks`` (boxes are made of the columns ``masks:CLASS``), and that before the name
+    of a file: a folder beside the data is often called so. A file is looked for as it is given, and beside the data.
 
     Raises:
         InputError: it is neither.
@@ -33,6 +36,8 @@ def box_source(
         return dict(columns), None
     if given == "":
         return others, None
+    if given == OF_MASKS:
+        return others, "masks"
     folder = source if source.is_dir() else source.parent
     for path in (Path(given), folder / given):
         if path.exists():
@@ -40,7 +45,7 @@ def box_source(
     where = f"a column of {table.name} nor a file" if table is not None else "a file that is there"
     raise InputError(
         f"boxes '{given}' are {'neither' if table is not None else 'not'} {where}",
-        "name a column, or a CSV, COCO or JSON file, or YOLO's folder of labels",
+        "name a column, or a CSV, COCO or JSON file, YOLO's folder of labels, or masks for boxes around those",
     )
 
 

@@ -130,7 +130,7 @@ def tidy(manifest: Manifest, classes: Sequence[str] | None = None) -> Manifest:
             notes += more
     if "label" in table:
         table["label"] = _whole_numbers(table["label"])
-        notes += label_cautions(table["label"].dropna().tolist())
+        notes += label_cautions(table["label"].dropna().tolist(), classes)
     if "eye" in table:
         table["eye"], more = _eyes(manifest, table["eye"])
         notes += more

@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 
 import pandas as pd
 
+from modicum.data.manifest import all_grades
 from modicum.errors import InputError
 from modicum.wording import listed
 
@@ -105,10 +106,21 @@ def _between_commas(counts: Counter[str], source: str) -> str | None:
     return None
 
 
-def label_cautions(labels: Sequence[str]) -> list[str]:
-    """Notes on a column of labels that looks like measurements, ids or texts rather than classes."""
+def label_cautions(labels: Sequence[str], classes: Sequence[str] | None = None) -> list[str]:
+    """Notes on a column of labels that looks like measurements, ids or texts rather than classes, or lacks a grade.
+
+    Args:
+        labels: of all rows.
+        classes: all that there are, if the user has said so.
+    """
     count, unique = len(labels), set(labels)
-    return [*spelling_cautions(labels), *_kind_cautions(count, unique)]
+    grades = all_grades(sorted(unique)) if classes is None else []
+    absent = [name for name in grades if name not in unique]
+    lacking = [
+        f"caution: no image has label {listed(absent)}, so that the others count as classes without an order; "
+        f"if they are grades, name all of them with --classes {','.join(grades)}"
+    ]
+    return [*spelling_cautions(labels), *_kind_cautions(count, unique), *(lacking if absent else [])]
 
 
 def spelling_cautions(names: Sequence[str]) -> list[str]:

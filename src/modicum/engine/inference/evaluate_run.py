@@ -3,12 +3,13 @@
 import os
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from modicum.data.boxes.options import BoxOptions
 from modicum.data.layouts.asked_split import rows_of_split, splits_of
 from modicum.data.layouts.given_images import fields_given
 from modicum.data.manifest import SPLITS, Manifest
@@ -19,6 +20,7 @@ from modicum.engine.inference.fields_of_view import FieldsOfView, fields_of_run
 from modicum.engine.inference.predict_run import check_predicts
 from modicum.engine.inference.seen_images import seen_before, seen_notes
 from modicum.engine.inputs.auxiliary_images import with_auxiliary_images
+from modicum.engine.inputs.boxes import located_boxes, numbered_for
 from modicum.engine.inputs.preparation import PreparedData, read_manifest, store_settings, stored
 from modicum.engine.model import finished_model, load_method
 from modicum.engine.recipe.new_recipe import plain_name
@@ -56,7 +58,8 @@ def evaluate_run(
         check_output("--out", settings.out, [Path(data), folder.path], folder=True)
     recipe, task, method = load_method(folder, weights)
     check_predicts(folder, task)
-    own = reading(recipe.data, data, settings.skip_broken, settings.reading)
+    with_boxes = task.box_classes is not None
+    own = reading(recipe.data, data, settings.skip_broken, settings.reading, with_boxes)
     recipe = recipe.model_copy(update={"data": own})
     everything = read_manifest(recipe.data, recipe.task)
     for note in everything.notes:  # rows without a label that are left out, findings that are unknown, ...
@@ -83,6 +86,7 @@ def evaluate_run(
             tile=method.tile(),
             decide=decide_fn(method, prepared.manifest),
             regions=_regions(folder, task, prepared.manifest),
+            boxes=prepared.boxes,
         )
         content |= seen_before(folder, prepared)
         write_json(place / "metrics.json", content)
@@ -108,6 +112,12 @@ def _prepared(
     # A file that was replaced by another of the same size and time must not be scored by its old pixels.
     manifest, store, positions = stored(manifest, images, kept, cores, settings.skip_broken, broken_csv, True)
     prepared = PreparedData(manifest, store, positions, [], check_content=True)
+    if task.box_classes is not None:
+        options = BoxOptions.of(recipe.data.box_options)
+        manifest, boxes, notes = located_boxes(manifest, store, positions, options, cores)
+        for note in notes:
+            say(note)
+        prepared = replace(prepared, manifest=manifest, boxes=numbered_for(boxes, task))
     if isinstance(task, DenseTask):
         return with_auxiliary_images(prepared, task, recipe, kept, cores, broken_csv)
     return prepared
@@ -140,10 +150,20 @@ def _add_to_metrics(folder: RunFolder, title: str, content: Mapping[str, Any]) -
     write_json(folder.metrics, overall)
 
 
-def reading(own: DataSettings, data: str | Path, skip_broken: bool, given: Mapping[str, Any]) -> DataSettings:
-    """How other data are read: as the run's own where nothing else is said and it applies."""
-    # Boxes are learned from, and nothing is measured by them; a file of them would not know other images.
-    columns = {role: column for role, column in own.columns.items() if role != "boxes"}
+def reading(
+    own: DataSettings, data: str | Path, skip_broken: bool, given: Mapping[str, Any], with_boxes: bool = False
+) -> DataSettings:
+    """How other data are read: as the run's own where nothing else is said and it applies.
+
+    Args:
+        own: of the run.
+        data: to evaluate.
+        skip_broken: whether images that cannot be read are set aside.
+        given: what the user says of these data.
+        with_boxes: whether boxes are measured by; else they are only learned from, and a file of them would not know
+            other images.
+    """
+    columns = {role: column for role, column in own.columns.items() if with_boxes or role != "boxes"}
     changed = {"source": str(data), "skip_broken": skip_broken, "images": None, "split_lists": None}
     changed |= {"columns": columns, **given}
     if not Path(data).is_dir():

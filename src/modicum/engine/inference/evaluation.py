@@ -10,17 +10,19 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from modicum.atomic_files import atomic_file
+from modicum.data.boxes.source import BoxSource
 from modicum.data.manifest import Manifest
 from modicum.data.stores.image_store import ImageStore
-from modicum.data.table_cells import safe_cells
 from modicum.engine.devices import autocast
 from modicum.engine.inference.attribution import write_examples
+from modicum.engine.inference.box_evaluation import write_box_examples, write_found_boxes
 from modicum.engine.inference.dense_evaluation import score_dense, write_dense_examples
 from modicum.engine.inference.dense_prediction import DensePredictor, Size
+from modicum.engine.inference.evaluation_table import write_table
 from modicum.engine.inference.fields_of_view import FieldsOfView
 from modicum.engine.inference.predictor_calls import draws_answers, predictor_outputs
 from modicum.engine.inputs.batches import StageData, Stored, loader
+from modicum.engine.inputs.boxes import as_inputs
 from modicum.engine.inputs.preparation import store_settings
 from modicum.engine.randomness import seed_globals
 from modicum.engine.recipe.settings import Recipe
@@ -30,6 +32,7 @@ from modicum.methods.base import TrainStage
 from modicum.progress import bar
 from modicum.tasks import DenseTask, Task
 from modicum.tasks.base import Batch, Scores
+from modicum.tasks.box_lists import BoxListScores, BoxListTask
 
 CONFIDENCE = 0.95
 
@@ -51,8 +54,11 @@ def evaluate_rows(
     decide: DecideFn | None = None,
     scored: tuple[Scores, Mapping[str, np.ndarray]] | None = None,
     regions: FieldsOfView | None = None,
+    boxes: BoxSource | None = None,
 ) -> dict[str, Any]:
     """Predicts rows of a manifest and writes ``predictions.csv``, ``metrics.json`` and ``examples/``.
+
+    Where predictions are boxes, also ``boxes.csv`` and ``boxes.json`` (COCO).
 
     Args:
         learned: a stage that has just been trained and what it reads: its outputs are those of ``network``, and
@@ -61,6 +67,7 @@ def evaluate_rows(
         decide: computes predictions from the outputs of all rows together; None if each output is a prediction.
         scored: the rows' scores and further columns, where they were predicted already.
         regions: where images of a dense task may be predicted; None for everywhere.
+        boxes: of all rows of the manifest, for a task that is scored by boxes.
 
     Returns:
         The content of ``metrics.json``.
@@ -75,7 +82,18 @@ def evaluate_rows(
         scores, further = scored
     else:
         scores, further = score_stored(
-            network, task, recipe, manifest, store, store_positions, rows, device, title, learned, decide
+            network,
+            task,
+            recipe,
+            manifest,
+            store,
+            store_positions,
+            rows,
+            device,
+            title,
+            learned,
+            decide,
+            boxes,
         )
     scored_rows = scores.rows()
     patients = _groups(manifest, scored_rows)
@@ -100,7 +118,11 @@ def evaluate_rows(
         content["domains"] = domains
     write_json(folder / "metrics.json", content)
     examples = task.examples(scores, count=8)
-    if dense is not None:
+    if isinstance(task, BoxListTask):
+        assert isinstance(scores, BoxListScores)
+        write_found_boxes(folder, task, scores, manifest, store, store_positions)
+        write_box_examples(folder / "examples", task, scores, examples, manifest, store, store_positions)
+    elif dense is not None:
         write_dense_examples(folder / "examples", dense, examples, manifest)
     else:
         write_examples(
@@ -145,11 +167,14 @@ def score_stored(
     title: str,
     learned: tuple[TrainStage, StageData] | None,
     decide: DecideFn | None,
+    boxes: BoxSource | None = None,
 ) -> tuple[Scores, Mapping[str, np.ndarray]]:
     """Scores of one pass over stored images, or over the trained stage's inputs, and further columns of the table."""
     network.to(device).eval()
     if learned is None or draws_answers(network):  # the stage has no seeds for images
         images = {"image": Stored(store.get, store_positions[None])}
+        if boxes is not None and task.box_classes is not None:
+            images |= as_inputs(boxes, ("boxes", "box_classes"))
         data = StageData(images, task.targets(manifest), rows, rows[:0], rows[:0])
         names = manifest.table["image"].to_numpy()
 
@@ -178,15 +203,6 @@ def score_stored(
     decided_rows, decision = collected.decided(decide, scores)
     order = np.searchsorted(decided_rows, scores.rows())
     return scores, {name: np.asarray(values)[order] for name, values in decision.columns.items()}
-
-
-def write_table(path: Path, table: pd.DataFrame) -> None:
-    """Writes a table as CSV, or Parquet by its file extension, atomically."""
-    with atomic_file(path) as file:
-        if path.suffix == ".parquet":
-            table.to_parquet(file, index=False)
-        else:
-            safe_cells(table).to_csv(file, index=False, float_format="%.9g")
 
 
 def _by_domain(scores: Scores, manifest: Manifest, recipe: Recipe) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from modicum.data.image import ImageRef
 from modicum.data.layouts.given_images import FACTS, FIELD, GivenImages, GivenReading, given_images
 from modicum.engine.devices import chosen_device
+from modicum.engine.inference.box_prediction import BoxPredictor
 from modicum.engine.inference.dense_jobs import planned, without_own_output
 from modicum.engine.inference.dense_output import ACCOUNT, PSEUDONYM, TABLE, DenseOutput
 from modicum.engine.inference.evaluation import dense_predictor
@@ -23,7 +24,7 @@ from modicum.errors import InputError
 from modicum.methods import Method
 from modicum.output_paths import check_output
 from modicum.progress import say
-from modicum.tasks import DenseTask, ImageLevelTask, Task, task_class
+from modicum.tasks import BoxListTask, DenseTask, ImageLevelTask, Task, task_class
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,11 @@ def predict_run(
         if regions is not None and (note := regions.note("field_of_view" in model)):
             say(note)
         return summary
+    if isinstance(task, BoxListTask):
+        if settings.maps is not None:
+            raise InputError(f"--maps with predictions that are boxes ({task.name})", "leave --maps out")
+        found = _box_predictor(recipe, task, method, settings)
+        return found.write(images.refs, images.names, place)
     assert isinstance(task, ImageLevelTask)
     table = _table_predictor(recipe, task, method, settings)
     return table.write(images.refs, rows_of(images.names, images.facts), place)
@@ -138,7 +144,7 @@ def _check_files(place: Path, files: Sequence[Path], images: GivenImages) -> Non
 
 def check_predicts(folder: RunFolder, task: Task) -> None:
     """Raises InputError where a run has learned an encoder only."""
-    if not isinstance(task, DenseTask | ImageLevelTask):
+    if not isinstance(task, DenseTask | ImageLevelTask | BoxListTask):
         raise InputError(
             f"run '{folder.name}' has learned an encoder, which predicts nothing by itself",
             f"learn from it: modicum fit DATA --backbone run:{folder.path}",
@@ -158,6 +164,20 @@ def _table_predictor(
         recipe.seed,
         partial(decided, method) if method.decides_over == "set" else None,
         settings.maps,
+    )
+
+
+def _box_predictor(
+    recipe: Recipe, task: BoxListTask, method: Method, settings: PredictionSettings
+) -> BoxPredictor:
+    return BoxPredictor(
+        method.predictor(),
+        task,
+        store_settings(recipe.image, recipe.task, recipe.options),
+        settings.batch_size or recipe.training.batch_size,
+        recipe.training.precision,
+        chosen_device(settings.device or recipe.device),
+        recipe.seed,
     )
 
 

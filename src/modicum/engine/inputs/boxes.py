@@ -1,7 +1,7 @@
 """Boxes of prepared images: checked, and converted to pixels of the stored images."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -24,6 +24,7 @@ from modicum.data.stores.image_store import ImageStore
 from modicum.engine.inputs.batches import Stored
 from modicum.errors import BrokenImageError, InputError
 from modicum.progress import bar
+from modicum.tasks import Task
 from modicum.wording import count_of, listed
 
 
@@ -81,9 +82,22 @@ def box_inputs(
             f"stage '{stage}' learns from the scores of boxes, and they have none",
             "give boxes with scores, as a detector writes them",
         )
+    return as_inputs(boxes, dict.fromkeys([*wanted, *(["box_classes"] if "boxes" in wanted else [])]))
+
+
+def as_inputs(boxes: BoxSource, names: Iterable[str]) -> dict[str, Stored]:
+    """Arrays of boxes by their names in a batch, for all rows."""
     rows = np.arange(len(boxes.counts))
-    names = dict.fromkeys([*wanted, *(["box_classes"] if "boxes" in wanted else [])])
     return {name: Stored(partial(boxes.read, name), rows[None]) for name in names}
+
+
+def numbered_for(boxes: BoxSource | None, task: Task) -> BoxSource | None:
+    """Boxes with their classes in the task's order, where it has one.
+
+    Raises:
+        InputError: boxes are of a class that the task does not know.
+    """
+    return boxes if boxes is None or task.box_classes is None else boxes.with_classes(task.box_classes)
 
 
 def _moved(

@@ -21,6 +21,7 @@ from modicum.errors import InputError
 from modicum.methods import ExtractStage, FitStage, Stage, TrainStage
 from modicum.progress import say
 from modicum.tasks import Task
+from modicum.wording import count_of
 
 
 @dataclass
@@ -101,6 +102,8 @@ class StageInputs:
             of_row = {**(boxes if base == "boxes" else {}), **seen}
             inputs |= {prefix + other: source for other, source in of_row.items()}
         prefixes = {prefix_of(name) for name in stage.reads}
+        if FELLOW in prefixes:
+            self._say_repeated_eyes(stage.name, np.union1d(train_rows, val_rows))
         live = {name: source for name, source in inputs.items() if isinstance(source, LiveStage)}
         sources = {f"{prefix_of(name)}source": images for name in live}
         return StageData(
@@ -181,6 +184,14 @@ class StageInputs:
             inside = rows.take(part).fellow()
             fellows[part] = np.where(inside >= 0, part[inside], part)
         return fellows
+
+    def _say_repeated_eyes(self, stage: str, rows: np.ndarray) -> None:
+        repeated = rows_known(self.prepared.manifest).take(rows).repeated_eyes()
+        if repeated:
+            say(
+                f"{stage}: {count_of(repeated, 'eye')} with several images, each of which is graded; "
+                "beside the other eye the first in the table is shown"
+            )
 
     def _rows_to_select_by(self, stage: str) -> np.ndarray:
         if self.recipe.training_of(stage).select != "oracle":

@@ -56,6 +56,8 @@ class Schedule:
         self.settings = settings
         self._optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
         self._plateau = self._waiting_for_a_plateau() if settings.schedule == "plateau" else None
+        of_epochs = settings.schedule in ("exponential", "multi_step")
+        self._by_epoch = self._after_each_epoch() if of_epochs else []
 
     def factor(self, step: int, steps_per_epoch: int) -> float:
         """The factor on the peak rate at an optimiser step.
@@ -80,10 +82,10 @@ class Schedule:
             return lr_factor(place, total, warmup, floor=lowest)
         if self._plateau is not None:
             return max(lowest, float(self._optimizer.param_groups[0]["lr"]))
-        return max(lowest, self._after_epochs(step // steps_per_epoch))
+        return max(lowest, self._by_epoch[min(step // steps_per_epoch, settings.epochs)])
 
-    def _after_epochs(self, epochs: int) -> float:
-        """The factor after whole epochs, by PyTorch's own schedulers; these count from the start of the training."""
+    def _after_each_epoch(self) -> list[float]:
+        """The factors after 0, 1, ... epochs, by PyTorch's own schedulers, counted from the start of the training."""
         optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
         scheduler: LRScheduler
         if self.settings.schedule == "exponential":
@@ -91,9 +93,11 @@ class Schedule:
         else:
             scheduler = MultiStepLR(optimizer, list(self.settings.milestones), self._gamma)
         optimizer.step()  # without it, the scheduler warns of a wrong order
-        for _ in range(epochs):
+        factors = []
+        for _ in range(self.settings.epochs + 1):
+            factors.append(float(optimizer.param_groups[0]["lr"]))
             scheduler.step()
-        return float(optimizer.param_groups[0]["lr"])
+        return factors
 
     @property
     def _gamma(self) -> float:

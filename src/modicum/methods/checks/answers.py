@@ -10,7 +10,7 @@ from modicum.errors import InputError
 from modicum.methods.base import FitStage, Method
 from modicum.methods.checks.outcome import Broken, NotApplicable
 from modicum.methods.checks.trial import Trial
-from modicum.tasks import ImageLevelTask
+from modicum.tasks import BoxListTask, ImageLevelTask
 
 NOT_COMPARED = ("row", "prediction")
 """Columns of predictions: the row of the data that was evaluated; and what is a tie may be broken either way."""
@@ -21,7 +21,7 @@ CLOSE = 1e-4
 def check_saved(trial: Trial) -> None:
     """What is saved is what was learned: a run that is opened has the same tensors."""
     _, seen = trial.first
-    learned, opened = _tensors(seen.methods[0]), _tensors(trial.opened)
+    learned, opened = _tensors(seen.method), _tensors(trial.opened)
     for name, value in learned.items():
         other = opened.get(name)
         if other is None or other.shape != value.shape or not torch.equal(other, value):
@@ -72,6 +72,9 @@ def check_batches(trial: Trial) -> None:
     if trial.method.decides_over == "set":
         raise NotApplicable("decides_over is 'set'")
     together, alone = _predicted(trial, 3), _predicted(trial, 1)
+    if isinstance(trial.opened.context.task, BoxListTask):
+        _check_same_boxes(together, alone)
+        return
     first = together.iloc[0]
     for name in (str(name) for name in alone if pd.api.types.is_numeric_dtype(alone[name])):
         if not np.isclose(first[name], alone[name].iloc[0], atol=CLOSE, rtol=CLOSE, equal_nan=True):
@@ -81,10 +84,26 @@ def check_batches(trial: Trial) -> None:
             )
 
 
+def _check_same_boxes(together: pd.DataFrame, alone: pd.DataFrame) -> None:
+    """Raises Broken where the boxes of the first image are others in a batch."""
+    first = together[together["image"] == alone["image"].iloc[0]]
+    edges = ["x0", "y0", "x1", "y1", "score"]
+    same = len(first) == len(alone) and np.allclose(
+        first[edges], alone[edges], atol=CLOSE * 10, rtol=CLOSE * 10, equal_nan=True
+    )
+    if not same:
+        raise Broken(
+            f"{len(first)} boxes of an image in a batch of three are not the {len(alone)} that are found in it alone",
+            "compute each row by itself in evaluation mode",
+        )
+
+
 def check_single_image(trial: Trial) -> None:
     """A single image gets an answer, without anything known of its patient."""
     _needs_table(trial)
     table = _predicted(trial, 1)
+    if isinstance(trial.opened.context.task, BoxListTask):
+        return  # that it has no box is an answer too
     numbers = [str(name) for name in table if str(name).startswith("p_")] or [
         str(name) for name in table if pd.api.types.is_numeric_dtype(table[name]) and name != "error"
     ]
@@ -193,7 +212,7 @@ def _needs_scores(trial: Trial) -> None:
 
 
 def _needs_table(trial: Trial) -> None:
-    if not isinstance(trial.opened.context.task, ImageLevelTask):
+    if not isinstance(trial.opened.context.task, ImageLevelTask | BoxListTask):
         raise NotApplicable(
             f"predictions of task '{trial.opened.context.task.name}' are no numbers of one image"
         )

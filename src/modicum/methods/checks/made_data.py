@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
+from modicum.data.boxes import boxes_around
 from modicum.data.phantoms import write_chest_dataset, write_fundus_dataset, write_mr_dataset
 from modicum.errors import InputError, did_you_mean
 
@@ -55,6 +56,26 @@ def _write_eyes(folder: Path) -> Path:
     return _written(table, folder)
 
 
+def _write_lesions(folder: Path) -> Path:
+    """Eyes of 10 patients with boxes around lesions of two classes; of one eye nothing is said."""
+    path = write_fundus_dataset(
+        folder, 10, SIDE, seed=5, grade_probabilities=(1, 0, 0, 2, 0), fractions=_SHARES
+    )
+    table = pd.read_csv(path, dtype=str)
+    table["boxes"] = [_boxes_of_classes(folder / mask) for mask in table["lesions"]]
+    table.loc[table.index[table["split"] == "train"][-1], "boxes"] = ""
+    return _written(table.drop(columns=["label", "mask", "disc", "lesions"]), folder)
+
+
+def _boxes_of_classes(mask: Path) -> str:
+    """Boxes around dark and bright lesions (codes to 2, and above), as a cell of a table."""
+    codes = np.asarray(cv2.imread(str(mask), cv2.IMREAD_UNCHANGED))
+    parts = {"dark": (codes > 0) & (codes <= 2), "bright": codes > 2}
+    found = {name: boxes_around(np.where(marked, 255, 0).astype(np.uint8)) for name, marked in parts.items()}
+    names = [name for name, boxes in found.items() for _ in boxes]
+    return json.dumps({"boxes": np.concatenate(list(found.values())).tolist(), "classes": names})
+
+
 def _boxes_around(mask: Path) -> str:
     """Left, top, right and bottom of the three largest things that are marked, as a cell of a table."""
     marked = (np.asarray(cv2.imread(str(mask), cv2.IMREAD_UNCHANGED)) > 0).astype(np.uint8)
@@ -89,6 +110,7 @@ def _written(table: pd.DataFrame, folder: Path) -> Path:
 
 WRITERS: dict[str, Callable[[Path], Path]] = {
     "classification": _write_eyes,
+    "detection": _write_lesions,
     "encoder": _write_eyes,
     "segmentation": _write_vessels,
     "image-to-image": _write_pairs,

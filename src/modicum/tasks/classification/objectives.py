@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from modicum.data.manifest import name_classes
+from modicum.data.manifest import all_grades, name_classes
 from modicum.data.sampling import decayed_weights
 from modicum.errors import InputError
 from modicum.losses import (
@@ -22,6 +22,7 @@ from modicum.losses import (
 )
 from modicum.losses.ordered import GradeDistance
 from modicum.tasks.loss_words import loss_terms, refuse_settings
+from modicum.wording import listed
 
 Output = Literal["logits", "score"]
 OF_LOGITS = ("cross_entropy", "focal", "kappa")
@@ -101,8 +102,14 @@ def validate_loss_settings(settings: Mapping[str, Any], options: Mapping[str, An
         )
 
 
-def check_fits(words: str, kind: str, ordered: bool) -> None:
+def check_fits(words: str, kind: str, ordered: bool, classes: Sequence[str] = ()) -> None:
     """Whether the labels allow a loss. Two classes are ordered: the second is the positive one.
+
+    Args:
+        words: names of losses.
+        kind: of the labels.
+        ordered: whether the classes are grades.
+        classes: for the remedy where a grade is missing among them.
 
     Raises:
         InputError: findings and classes want different losses, and grades an order.
@@ -114,6 +121,12 @@ def check_fits(words: str, kind: str, ordered: bool) -> None:
         raise InputError(f"loss '{words}' does not fit {kind} labels", f"use {fit}")
     needs_order = sorted(names & {*OF_SCORE, "kappa"})
     if needs_order and kind == "multi-class" and not ordered:
+        if grades := all_grades(classes):
+            absent = [name for name in grades if name not in classes]
+            raise InputError(
+                f"loss '{words}': {' and '.join(needs_order)} needs all grades, and no image has {listed(absent)}",
+                f"if these are grades, name all of them with --classes {','.join(grades)}",
+            )
         raise InputError(
             f"loss '{words}': {' and '.join(needs_order)} needs grades, and these classes have no order",
             "pass --set ordered=true if they rise in the order of --classes, or use cross_entropy or focal",

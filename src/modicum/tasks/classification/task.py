@@ -274,7 +274,7 @@ class Classification(ImageLevelTask):
         """One output for losses of a severity score, a logit a class for others. Raises as :func:`check_fits`."""
         if words == "auto":
             return self
-        check_fits(words, self.kind, self.ordered)
+        check_fits(words, self.kind, self.ordered, self.classes)
         return self._with_score(self._thresholds) if output_of(words) == "score" else self
 
     def loss(self, targets: Mapping[str, np.ndarray], options: Mapping[str, Any]) -> OnBatch:

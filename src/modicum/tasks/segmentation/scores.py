@@ -123,7 +123,9 @@ class SegmentationScores(DenseScores):
         )
         notes = self._notes(images)
         return {
-            name: replace(estimates[name], reason=estimates[name].reason or notes.get(name, ""))
+            name: replace(
+                estimates[name], reason="; ".join(filter(None, (notes.get(name), estimates[name].reason)))
+            )
             for name in metric_names(self.classes)
             if name in estimates
         }

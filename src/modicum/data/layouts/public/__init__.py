@@ -9,10 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modicum.data.layouts.public import (
+    aptos,
     chexpert,
     disc_cup,
+    eyepacs,
     image_masks,
+    lesion_set_grades,
     lesions,
+    messidor,
     nih,
     octa,
     pairs,
@@ -26,6 +30,7 @@ from modicum.data.layouts.public.options import LayoutOptions
 from modicum.data.layouts.public.rows import LayoutRows, prefixed
 from modicum.data.manifest import Manifest
 from modicum.errors import InputError, did_you_mean
+from modicum.wording import listed
 
 _MOST_SIDE_BY_SIDE = 30
 
@@ -56,9 +61,18 @@ LAYOUTS = (
     PublicLayout("siim-pneumothorax", "", siim.is_siim, siim.read_siim),
     PublicLayout("covid-collection", "", radiographs.is_covid, radiographs.read_covid),
     PublicLayout("indiana", "", radiographs.is_indiana, radiographs.read_indiana),
+    PublicLayout("eyepacs", "grades", eyepacs.is_eyepacs, eyepacs.read_eyepacs),
+    PublicLayout("aptos-2019", "grades", aptos.is_aptos, aptos.read_aptos),
+    PublicLayout("messidor-2", "grades", messidor.is_messidor, messidor.read_messidor),
     PublicLayout("idrid", "lesions", lesions.is_idrid, lesions.read_idrid),
     PublicLayout("ddr", "lesions", lesions.is_ddr, lesions.read_ddr),
     PublicLayout("e-ophtha", "lesions", lesions.is_e_ophtha, lesions.read_e_ophtha),
+    PublicLayout(
+        "idrid-grading", "grades", lesion_set_grades.is_idrid_grading, lesion_set_grades.read_idrid_grading
+    ),
+    PublicLayout(
+        "ddr-grading", "grades", lesion_set_grades.is_ddr_grading, lesion_set_grades.read_ddr_grading
+    ),
     PublicLayout("drive", "vessels", vessels.is_drive, vessels.read_drive),
     PublicLayout("chase_db1", "vessels", vessels.is_chase, vessels.read_chase),
     PublicLayout("stare", "vessels", vessels.is_stare, vessels.read_stare),
@@ -127,11 +141,24 @@ def _side_by_side(folder: Path, options: LayoutOptions) -> Manifest | None:
     notes = [f"domains: {', '.join(path.name for path in layouts)}"]
     if families == {"lesions"}:
         notes += _keep_common_kinds(folder, parts)
+    notes += _without_split(parts)
     spare = [path.name for path in inner if path not in layouts]
     if spare:
         notes.append(f"left out: {', '.join(spare)}")
     rows = [row for part in parts for row in part.rows]
     return LayoutRows(rows, notes + [note for part in parts for note in part.notes]).manifest(folder)
+
+
+def _without_split(parts: Sequence[LayoutRows]) -> list[str]:
+    """A note of domains without a split beside others with one: a run needs one for all images."""
+    domains = {str(row["domain"]) for part in parts for row in part.rows}
+    divided = {str(row["domain"]) for part in parts for row in part.rows if row.get("split")}
+    lacking = sorted(domains - divided)
+    if not lacking or not divided:
+        return []
+    return [
+        f"no published split of {listed(lacking)}: hold a domain out for the test (--set held_out={lacking[0]})"
+    ]
 
 
 def _keep_common_kinds(folder: Path, parts: Sequence[LayoutRows]) -> list[str]:

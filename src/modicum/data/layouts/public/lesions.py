@@ -21,8 +21,9 @@ _IDRID_KINDS = {
     "SE": r"(\d\. ?)?soft exudates",
     "OD": r"(\d\. ?)?optic disc",
 }
-_IDRID_PARTS = {"train": r"(a\. ?)?training set", "test": r"(b\. ?)?testing set"}
-_IDRID_IMAGES, _IDRID_TRUTH = r"(1\. ?)?original images", r"(2\. ?)?all segmentation groundtruths"
+IDRID_PARTS = {"train": r"(a\. ?)?training set", "test": r"(b\. ?)?testing set"}
+IDRID_IMAGES, _IDRID_TRUTH = r"(1\. ?)?original images", r"(2\. ?)?all segmentation groundtruths"
+IDRID_GRADING, DDR_GRADING = r"(b\. ?)?disease grading", r"dr_?grading"
 _DDR_PARTS = ("train", "valid", "test")
 _DDR_TRUTH = r"(segmentation )?label"
 
@@ -30,7 +31,7 @@ _DDR_TRUTH = r"(segmentation )?label"
 def is_idrid(folder: Path) -> bool:
     """``1. Original Images`` and ``2. All Segmentation Groundtruths``, in ``A. Segmentation`` or directly."""
     base = inside(folder, r"(a\. ?)?segmentation") or folder
-    return inside(base, _IDRID_IMAGES) is not None and inside(base, _IDRID_TRUTH) is not None
+    return inside(base, IDRID_IMAGES) is not None and inside(base, _IDRID_TRUTH) is not None
 
 
 def read_idrid(folder: Path, options: LayoutOptions) -> LayoutRows:
@@ -38,8 +39,8 @@ def read_idrid(folder: Path, options: LayoutOptions) -> LayoutRows:
     base = inside(folder, r"(a\. ?)?segmentation") or folder
     result = LayoutRows([])
     kinds: dict[str, set[str]] = {}
-    for split, part in _IDRID_PARTS.items():
-        images = inside(base, _IDRID_IMAGES, part)
+    for split, part in IDRID_PARTS.items():
+        images = inside(base, IDRID_IMAGES, part)
         folders = {kind: inside(base, _IDRID_TRUTH, part, name) for kind, name in _IDRID_KINDS.items()}
         if images is not None:
             kinds[images.name] = {kind for kind, path in folders.items() if path is not None}
@@ -52,6 +53,7 @@ def read_idrid(folder: Path, options: LayoutOptions) -> LayoutRows:
                 "IDRiD",
             )
     _require_same_kinds("IDRiD", kinds)
+    result.notes += _where_grades_are(folder, IDRID_GRADING)
     return result
 
 
@@ -75,6 +77,7 @@ def read_ddr(folder: Path, options: LayoutOptions) -> LayoutRows:
             kinds[part] = {kind for kind, path in folders.items() if path is not None}
             _add(result, keyed(images_in(images), "(.+)"), folders, "(.+)", split_of(part), "DDR")
     _require_same_kinds("DDR", kinds)
+    result.notes += _where_grades_are(folder, DDR_GRADING)
     return result
 
 
@@ -110,6 +113,11 @@ def only_kinds(layout_rows: LayoutRows, kinds: set[str]) -> LayoutRows:
         for name in kinds_of(layout_rows) - kinds:
             row.pop(name, None)
     return layout_rows
+
+
+def _where_grades_are(folder: Path, name: str) -> list[str]:
+    grading = inside(folder, name)
+    return [] if grading is None else [f"the grades are in '{grading.name}': pass that folder for them"]
 
 
 def _require_same_kinds(name: str, kinds: Mapping[str, set[str]]) -> None:

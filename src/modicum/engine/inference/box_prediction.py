@@ -1,0 +1,122 @@
+"""Finds boxes in any number of images in bounded memory; a broken image is a row with an error."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from modicum.data.boxes.boxes import Boxes
+from modicum.data.image import ImageRef
+from modicum.data.placement import Placement, placed
+from modicum.data.prepared import StoreSettings, expand, read_prepared
+from modicum.engine.devices import autocast
+from modicum.engine.inference.box_files import (
+    COLUMNS,
+    NUMBERS,
+    FoundBoxes,
+    box_table,
+    check_box_file,
+    found_boxes,
+    write_coco,
+)
+from modicum.engine.inference.prediction import PredictionSummary, TableWriter
+from modicum.engine.inference.predictor_calls import predictor_outputs
+from modicum.engine.inputs.batches import to_unit_range
+from modicum.engine.inputs.decoding import read_ahead
+from modicum.errors import BrokenImageError
+from modicum.progress import bar, say
+from modicum.tasks.box_lists import BoxListTask
+
+_TOLD = 5
+
+
+@dataclass(frozen=True)
+class _Read:
+    record: np.ndarray
+    placement: Placement
+
+
+@dataclass(frozen=True)
+class BoxPredictor:
+    """Finds boxes in images and writes them in pixels of the images' files.
+
+    Attributes:
+        network: maps images to outputs ``[b, k, 6]``, see :class:`~modicum.tasks.box_lists.BoxListTask`.
+        task: names the classes.
+        settings: the preprocessing that the network was trained with.
+        batch_size: images in one forward pass.
+        precision: the run's precision setting.
+        device: where to compute.
+        seed: the run's seed, for stochastic predictors.
+    """
+
+    network: nn.Module
+    task: BoxListTask
+    settings: StoreSettings
+    batch_size: int
+    precision: str
+    device: torch.device
+    seed: int = 0
+
+    def write(self, refs: Sequence[ImageRef], names: Sequence[str], out: Path) -> PredictionSummary:
+        """Predicts images in their order and writes their boxes to ``out``: CSV, Parquet or COCO's JSON, by its suffix.
+
+        A table's rows are written as they come, to ``<out>.part``; a JSON file at the end.
+
+        Raises:
+            InputError: another suffix.
+        """
+        check_box_file(out)
+        self.network.to(self.device).eval()
+        if out.suffix.lower() == ".json":
+            every = [one for part in self._parts(refs, names) for one in part]
+            write_coco(out, every, self.task.box_classes)
+            return _summary(every, out)
+        broken = 0
+        with TableWriter(out, COLUMNS, NUMBERS) as table:
+            for part in self._parts(refs, names):
+                table.write(box_table(part))
+                broken += sum(one.error is not None for one in part)
+        return PredictionSummary(len(refs) - broken, broken, out)
+
+    @torch.no_grad()
+    def _parts(self, refs: Sequence[ImageRef], names: Sequence[str]) -> Iterator[list[FoundBoxes]]:
+        broken = 0
+        with bar("predicting", len(refs)) as shown:
+            for part in read_ahead(zip(names, refs, strict=True), self._read, self.batch_size):
+                read = [(name, one) for name, one in part if isinstance(one, _Read)]
+                outputs = iter(self._outputs(read) if read else ())
+                found = []
+                for name, one in part:
+                    if isinstance(one, BrokenImageError):
+                        found.append(FoundBoxes(name, Boxes.none(), error=one.reason))
+                        if (broken := broken + 1) <= _TOLD:
+                            say(f"broken: {name}: {one.reason}")
+                    else:
+                        found.append(found_boxes(name, self.task, next(outputs), one.placement))
+                yield found
+                shown.advance(len(part))
+                shown.note(f"{broken} broken" if broken else "")
+
+    def _outputs(self, read: Sequence[tuple[str, _Read]]) -> np.ndarray:
+        settings = self.settings
+        shape = (len(read), settings.height, settings.width, settings.channels)
+        pixels = np.empty(shape, dtype=settings.dtype)
+        for index, (_, one) in enumerate(read):
+            expand(one.record, pixels[index])
+        images = to_unit_range(torch.from_numpy(pixels).to(self.device))
+        with autocast(self.precision, self.device):
+            outputs = predictor_outputs(self.network, images, [name for name, _ in read], self.seed)
+        return self.task.activate(outputs.float()).cpu().numpy()
+
+    def _read(self, ref: ImageRef) -> _Read:
+        image, record = read_prepared(ref, self.settings)
+        return _Read(record, placed(image, self.settings))
+
+
+def _summary(found: Sequence[FoundBoxes], out: Path) -> PredictionSummary:
+    broken = sum(one.error is not None for one in found)
+    return PredictionSummary(len(found) - broken, broken, out)

@@ -1,0 +1,175 @@
+"""Detection: boxes with classes and scores."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from pydantic import Field
+from torch import Tensor, nn
+
+from modicum.data.boxes.column import COLUMN, given_boxes
+from modicum.data.manifest import Manifest, class_order
+from modicum.errors import InputError
+from modicum.tasks.base import Example, Scores, TaskOptions
+from modicum.tasks.box_lists import BoxListTask
+from modicum.tasks.detection.matching import matches
+from modicum.tasks.detection.metric_table import METRICS
+from modicum.tasks.detection.pictures import FALSE, HIT, MISSED, TRUE, boxed, split_by
+from modicum.tasks.detection.scores import DetectionScores
+from modicum.tasks.metric import Metric, with_classes
+
+ONE_CLASS = "object"
+"""The class of boxes that have none."""
+
+
+class DetectionOptions(TaskOptions):
+    """Settings of detection."""
+
+    hit_overlap: float = Field(
+        0.5, gt=0, le=1, description="Least intersection over union of a hit, for FROC, counts and pictures."
+    )
+    show_above: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="Score from which on boxes are counted and shown; files have all that are found.",
+    )
+
+
+class Detection(BoxListTask):
+    """Boxes around what is looked for. An image of whose boxes nothing is said is neither learned from nor scored.
+
+    Args:
+        classes: names of the classes of boxes, in the order of their numbers.
+        options: see :class:`DetectionOptions`.
+        unsaid: number of images of whose boxes nothing is said.
+    """
+
+    name: ClassVar[str] = "detection"
+    Options: ClassVar[type[TaskOptions]] = DetectionOptions
+    metric_table: ClassVar[tuple[Metric, ...]] = METRICS
+    kind = "boxes"
+
+    def __init__(self, classes: list[str], options: DetectionOptions | None = None, unsaid: int = 0) -> None:
+        self.classes = list(classes)
+        self.options = options or DetectionOptions.model_validate({})
+        self._unsaid = unsaid
+
+    @classmethod
+    def from_manifest(cls, manifest: Manifest, options: Mapping[str, Any]) -> "Detection":
+        if options.get("classes"):
+            raise InputError(
+                "--classes with detection, whose classes are those of the boxes", "leave --classes out"
+            )
+        given = given_boxes(manifest)
+        if not any(boxes is not None and len(boxes) for boxes in given):
+            raise InputError(
+                f"{manifest.source}: detection learns from boxes, and the data have none",
+                "name their column or file with --boxes, or --boxes masks where there are masks",
+            )
+        names = class_order(
+            {name for boxes in given for name in (boxes.class_names if boxes else None) or ()}
+        )
+        return cls(names or [ONE_CLASS], _own(options), sum(boxes is None for boxes in given))
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any], num_classes: int | None = None) -> "Detection":
+        return cls([f"class {number}" for number in range(num_classes or 1)], _own(options))
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Detection":
+        return cls(list(values["classes"]), DetectionOptions(**values["options"]))
+
+    def to_dict(self) -> dict[str, Any]:
+        options = self.options.model_dump(mode="json")
+        return {"name": self.name, "kind": self.kind, "classes": self.classes, "options": options}
+
+    @property
+    def box_classes(self) -> tuple[str, ...]:
+        return tuple(self.classes)
+
+    @property
+    def num_outputs(self) -> int:
+        """Number of classes of boxes."""
+        return len(self.classes)
+
+    def output_values(self) -> dict[str, Any]:
+        """What the numbers of each box are."""
+        return {"values": "boxes", "columns": ["left", "top", "right", "bottom", "score", "class"]}
+
+    @property
+    def notes(self) -> list[str]:
+        if not self._unsaid:
+            return []
+        return [
+            f"of {self._unsaid:,} images nothing is said of boxes: they are neither learned from nor scored (an empty "
+            "list, or a row without numbers, says that there are none)"
+        ]
+
+    @property
+    def monitor(self) -> str:
+        return "map_50"
+
+    def metrics(self) -> dict[str, Metric]:
+        return with_classes(self.metric_table, self.classes if len(self.classes) > 1 else ())
+
+    def targets(self, manifest: Manifest) -> dict[str, np.ndarray]:
+        """``annotated``: whether something is said of an image's boxes, be it that there are none.
+
+        Raises:
+            InputError: nothing is said of any.
+        """
+        annotated = np.array([boxes is not None for boxes in given_boxes(manifest)], bool)
+        if not annotated.any():
+            raise InputError(
+                f"{manifest.source}: column '{COLUMN}' says nothing of any image",
+                "name the column or file of boxes with --boxes",
+            )
+        return {"annotated": annotated}
+
+    def example_targets(self, count: int) -> dict[str, np.ndarray]:
+        return {"annotated": np.ones(count, bool)}
+
+    def sampling_labels(self, targets: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Whether an image's boxes are known: all rows that are learned from are sampled equally."""
+        return targets["annotated"].astype(np.int64)
+
+    def loss(self, targets: Mapping[str, np.ndarray], options: Mapping[str, Any]) -> nn.Module:
+        """Raises :class:`~modicum.errors.InputError`: the losses are the method's own."""
+        raise InputError(
+            f"task '{self.name}' has no loss of its own",
+            "choose a method of this task: `modicum methods` lists them",
+        )
+
+    def activate(self, outputs: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        return outputs
+
+    def scores(self) -> DetectionScores:
+        return DetectionScores(self.classes, self.options.hit_overlap, self.options.show_above)
+
+    def examples(self, scores: Scores, count: int) -> list[Example]:
+        assert isinstance(scores, DetectionScores)
+        return scores.examples(count)
+
+    def render(
+        self,
+        picture: UInt8[np.ndarray, "height width 3"],
+        found: Float[np.ndarray, "n 6"],
+        truth: Float[np.ndarray, "m 5"],
+    ) -> dict[str, UInt8[np.ndarray, "picture_height picture_width 3"]]:
+        """The image, what was found in it (right or wrong), and what is there (found or missed)."""
+        shown = found[found[:, 4] >= self.options.show_above]
+        hit = matches(shown, truth, (self.options.hit_overlap,))[0]
+        taken = np.isin(np.arange(len(truth)), hit)
+        return {
+            "image": boxed(picture, []),
+            "prediction": boxed(picture, split_by(shown[:, :4], hit >= 0, HIT, FALSE)),
+            "truth": boxed(picture, split_by(truth[:, :4], taken, TRUE, MISSED)),
+        }
+
+
+def _own(options: Mapping[str, Any]) -> DetectionOptions:
+    return DetectionOptions(
+        **{name: options[name] for name in DetectionOptions.model_fields if name in options}
+    )
