@@ -19,7 +19,7 @@ import torch
 
 ORDERED = (
     "full", "linear", "adapter", "adaptformer", "attention", "bitfit", "dora", "dtl", "lora", "lst", "partial", "side",
-    "ssf", "vpt", "fpt", "fpt_plus", "dr_grading", "segment",
+    "ssf", "vpt", "fpt", "fpt_plus", "dr_grading", "segment", "detect",
 )  # fmt: skip
 """Methods that draw nothing at random from image to image (with these settings): two processes do what one does."""
 DRAWING = ("lesion_contrast", "aadg", "mae", "mrm", "reggan")
@@ -32,6 +32,7 @@ OWN: dict[str, dict[str, Any]] = {
     "fpt_plus": {**VIT, "image_size": 64, "side_size": 32, "rho": 0.5},
     "dr_grading": VIT,
     "lesion_contrast": {"backbone": "test_resnet"},
+    "detect": {"backbone": "test_resnet", "image_size": 64, "channels": 16, "head_width": 32},
     "segment": {**VIT, "decoder_width": 32, "architecture": "upernet"},
     "aadg": {**MASKS, "patch": 32, "search_after": 1, "policies": 2},
     "mae": DECODER,
