@@ -55,6 +55,11 @@ def cell(
     }  # fmt: skip
 
 
+def identity(one: dict[str, Any]) -> tuple[str, str, int, int]:
+    """What tells one training from another."""
+    return one["data"], one["start"], one["epochs"], one["seed"]
+
+
 def chosen(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """A row a data set and start: the epochs with the best mean validation score, and their scores over seeds."""
     rows = []
@@ -97,13 +102,17 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     sets, weights = data_sets(options.data), str(options.weights.resolve())
-    cells = []
+    # What other seeds, sets and starts gave before is kept.
+    before = json.loads(options.out.read_text())["cells"] if options.out.is_file() else []
+    known = {identity(one): one for one in before}
     for seed in options.seeds:
         for start in options.starts:
             for name in options.sets:
                 for epochs in STARTS[start][1]:
-                    cells.append(cell(name, sets[name], start, weights, epochs, seed, options.runs))
-                    print(cells[-1], flush=True)
+                    one = cell(name, sets[name], start, weights, epochs, seed, options.runs)
+                    known[identity(one)] = one
+                    print(one, flush=True)
+                    cells = [known[key] for key in sorted(known)]
                     content = {"environment": environment(), "chosen": chosen(cells), "cells": cells}
                     write_text(options.out, json.dumps(content, indent=1, default=str) + "\n")
 
