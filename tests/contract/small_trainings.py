@@ -18,12 +18,14 @@ from modicum.methods import method_class
 import torch
 
 ORDERED = (
-    "full", "linear", "adapter", "adaptformer", "attention", "bitfit", "dora", "dtl", "lora", "lst", "partial", "side",
-    "ssf", "vpt", "fpt", "fpt_plus", "dr_grading", "segment", "detect",
+    "full", "adapter", "adaptformer", "attention", "bitfit", "dora", "dtl", "lora", "lst", "partial", "side",
+    "ssf", "vpt", "fpt", "fpt_plus", "dr_grading",
 )  # fmt: skip
 """Methods that draw nothing at random from image to image (with these settings): two processes do what one does."""
 DRAWING = ("lesion_contrast", "aadg", "mae", "mrm", "reggan")
 """Methods that draw masks, crops or policies in each process: as good as one process, not the same."""
+NORMALISING = ("linear", "segment", "detect")
+"""Methods with batch normalisation: each process has the statistics of its half of a batch."""
 VIT = {"backbone": "test_vit"}
 DECODER = {**VIT, "decoder_width": 16, "decoder_depth": 1, "decoder_heads": 2}
 MASKS = {"backbone": "test_resnet", "decoder_width": 32}
@@ -53,7 +55,7 @@ def settings_of(method: str) -> dict[str, Any]:
 def train_all(data: Path, runs: Path, batch_size: int, devices: int | None = None) -> None:
     """Trains every method into a run of its name."""
     tables = json.loads(data.read_text())
-    for method in (*ORDERED, *DRAWING):
+    for method in (*ORDERED, *NORMALISING, *DRAWING):
         own = {**settings_of(method), "batch_size": batch_size}
         if devices is not None:
             own["devices"] = devices

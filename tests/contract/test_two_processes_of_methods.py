@@ -10,14 +10,16 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from small_trainings import DRAWING, ORDERED
+from small_trainings import DRAWING, NORMALISING, ORDERED
 
 from modicum.methods import method_class, method_entries
 from modicum.methods.checks import write_made_data
 
 HERE = Path(__file__).parent
-TOLERANCE = {"fpt": 2e-3, "fpt_plus": 2e-3}
-"""Largest difference of a weight; sums over two halves differ in the last bits, which Adam makes larger."""
+ALL = (*ORDERED, *NORMALISING, *DRAWING)
+NEAR, SHARE = 5e-4, 0.9
+"""Most weights differ by less than half a step. Sums over two halves differ in the last bits, and where a gradient is
+nearly 0, Adam makes a whole step of that."""
 
 
 def launch(data: Path, runs: Path, processes: int) -> Path:
@@ -41,7 +43,7 @@ def runs(tmp_path_factory) -> dict[str, Path]:
     """Runs of one process, and of two calls of two."""
     out = tmp_path_factory.mktemp("methods")
     tables = {}
-    for task in {method_class(name).tasks[0] for name in (*ORDERED, *DRAWING)}:
+    for task in {method_class(name).tasks[0] for name in ALL}:
         (out / task).mkdir()
         tables[task] = str(write_made_data(task, out / task))
     data = out / "tables.json"
@@ -55,6 +57,12 @@ def learned(runs: Path, method: str) -> dict[str, torch.Tensor]:
     return load_file(runs / method / "weights.safetensors")
 
 
+def losses(runs: dict[str, Path], name: str, method: str) -> list[float]:
+    """Training losses of the epochs."""
+    lines = (runs[name] / method / "history.jsonl").read_text().splitlines()
+    return [record["train"]["loss"] for record in map(json.loads, lines) if record["kind"] == "epoch"]
+
+
 def scores(runs: Path, method: str) -> dict[str, dict[str, float]]:
     """Metrics by split."""
     evaluations = json.loads((runs / method / "metrics.json").read_text())["evaluations"]
@@ -66,11 +74,11 @@ def scores(runs: Path, method: str) -> dict[str, dict[str, float]]:
 
 def test_every_method_is_one_of_the_two_kinds():
     own = {name for name, entry in method_entries().items() if entry.value.startswith("modicum.")}
-    assert own == {*ORDERED, *DRAWING}
+    assert own == {*ALL}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", [*ORDERED, *DRAWING])
+@pytest.mark.parametrize("method", ALL)
 def test_two_calls_of_two_processes_learn_the_same_bits(runs, method):
     first, second = (learned(runs[name], method) for name in ("two", "again"))
     assert first.keys() == second.keys()
@@ -83,8 +91,9 @@ def test_two_calls_of_two_processes_learn_the_same_bits(runs, method):
 def test_two_processes_with_half_the_batch_each_learn_what_one_learns(runs, method):
     one, two = (learned(runs[name], method) for name in ("one", "two"))
     assert one.keys() == two.keys()
-    for name, value in one.items():
-        torch.testing.assert_close(value, two[name], atol=TOLERANCE.get(method, 5e-4), rtol=0, msg=name)
+    near = [((value - two[name]).abs() < NEAR).flatten() for name, value in one.items()]
+    assert torch.cat(near).float().mean() > SHARE
+    assert losses(runs, "two", method) == pytest.approx(losses(runs, "one", method), rel=2e-3, abs=1e-4)
     alone, together = scores(runs["one"], method), scores(runs["two"], method)
     assert alone.keys() == together.keys()
     for split, metrics in alone.items():
@@ -93,16 +102,9 @@ def test_two_processes_with_half_the_batch_each_learn_what_one_learns(runs, meth
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", DRAWING)
-def test_a_method_that_draws_in_each_process_learns_as_well(runs, method):
-    one, two = (
-        [
-            record["train"]["loss"]
-            for record in map(json.loads, (runs[name] / method / "history.jsonl").read_text().splitlines())
-            if record["kind"] == "epoch"
-        ]
-        for name in ("one", "two")
-    )
+@pytest.mark.parametrize("method", [*NORMALISING, *DRAWING])
+def test_a_method_that_draws_or_normalises_in_each_process_learns_as_well(runs, method):
+    one, two = (losses(runs, name, method) for name in ("one", "two"))
     assert len(one) == len(two)
     assert two == pytest.approx(one, rel=0.5)
     assert learned(runs["one"], method).keys() == learned(runs["two"], method).keys()

@@ -249,7 +249,7 @@ def _read(
         return read_table(source, columns, images)
     if columns or images is not None:
         raise InputError(
-            f"'{source.name}' is not a table (expected .csv, .tsv or .parquet)",
+            f"'{source.name}' is not a table (expected .csv, .tsv, .parquet or .jsonl)",
             "pass a table, or leave out columns and --images",
         )
     if suffix == ".json":
@@ -258,7 +258,7 @@ def _read(
         return read_npz(source)
     raise InputError(
         f"'{source.name}' is not a data set that can be read",
-        "pass a folder, or a .csv, .tsv, .parquet, .json or .npz file",
+        "pass a folder, or a .csv, .tsv, .parquet, .jsonl, .json or .npz file",
     )
 
 

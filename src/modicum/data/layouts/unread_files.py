@@ -13,12 +13,14 @@ _ARRAY = "save them as .npz with arrays train_images, train_labels, ..."
 _SLIDE = "export regions of them as PNG or TIFF"
 _VIDEO = "save their frames as PNG"
 _ARCHIVE = "unpack them"
+_SHEET = "if they describe the images, save them as CSV and give that"
 _REMEDIES = {
     **dict.fromkeys((".mha", ".mhd", ".nrrd", ".nhdr", ".mgz", ".mgh", ".mnc", ".hdr", ".par"), _VOLUME),
     **dict.fromkeys((".jp2", ".j2k", ".jpx", ".heic", ".heif", ".avif", ".svg", ".pdf", ".psd"), _PICTURE),
     **dict.fromkeys((".npy", ".mat", ".h5", ".hdf5", ".pkl", ".pt"), _ARRAY),
     **dict.fromkeys((".svs", ".ndpi", ".mrxs", ".scn", ".czi", ".vsi"), _SLIDE),
     **dict.fromkeys((".mp4", ".avi", ".mov", ".wmv", ".mkv"), _VIDEO),
+    **dict.fromkeys((".xlsx", ".xls", ".xlsm", ".ods", ".numbers", ".sav", ".rds"), _SHEET),
     **dict.fromkeys((".zip", ".tar", ".tgz", ".tar.gz", ".rar", ".7z"), _ARCHIVE),
 }
 
