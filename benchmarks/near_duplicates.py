@@ -283,6 +283,7 @@ def made_thumbnails(real: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
     return np.concatenate(parts).reshape(-1, THUMBNAIL, THUMBNAIL)
 
 
+PARTS = ("false_alarms", "size", "recall")
 PLANTED = ("JPEG 50", "half size", "crop 2 %", "crop 5 %", "brightness +10 %", "crop 2 %, JPEG 50")
 
 
@@ -323,6 +324,17 @@ def near_share(thumbnails: np.ndarray, most: int = 3000) -> float:
     )
 
 
+def machine() -> dict[str, Any]:
+    """What ran it, without names."""
+    return {
+        "system": f"{platform.system()} {platform.machine()}",
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "modicum": __version__,
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -330,28 +342,31 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--images", type=int, help="Most images of a set; all by default.")
     parser.add_argument("--sizes", type=int, nargs="*", default=[1_000, 10_000, 30_000, 100_000])
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--out", type=Path, default=RESULTS, help="What other parts gave before is kept.")
     arguments = parser.parse_args()
     set_quiet(True)
     cv2.setNumThreads(1)
     images, more = sources(arguments.data, arguments.images), radiographs_28(arguments.data)
-    result: dict[str, Any] = {
-        "machine": {
-            "system": f"{platform.system()} {platform.machine()}",
-            "cores": os.cpu_count(),
-            "python": platform.python_version(),
-            "modicum": __version__,
-            "date": datetime.now(UTC).date().isoformat(),
-        },
+    result: dict[str, Any] = json.loads(arguments.out.read_text()) if arguments.out.is_file() else {}
+    of_these = {
         "images": pd.Series([one.collection for one in images]).value_counts().to_dict(),
+        "most_of_a_set": arguments.images,
+        "machine": machine(),
     }
-    result["false_alarms"] = measure_false_alarms(images, more)
-    print(json.dumps(result["false_alarms"]), flush=True)
-    result["size"] = []
-    for row in measure_size(images, more, arguments.sizes):
-        print(json.dumps(row), flush=True)
-        result["size"].append(row)
-    result["recall"] = {str(side or "own"): measure_recall(images, side) for side in (64, None)}
+    if "false_alarms" in arguments.parts:
+        result["false_alarms"] = measure_false_alarms(images, more) | of_these
+        print(json.dumps(result["false_alarms"]), flush=True)
+    if "size" in arguments.parts:
+        rows = []
+        for row in measure_size(images, more, arguments.sizes):
+            print(json.dumps(row), flush=True)
+            rows.append(row)
+        result["size"] = {"rows": rows} | of_these
+    if "recall" in arguments.parts:
+        result["recall"] = {
+            str(side or "own"): measure_recall(images, side) for side in (64, None)
+        } | of_these
     arguments.out.write_text(json.dumps(result, indent=1) + "\n")
 
 

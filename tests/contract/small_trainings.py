@@ -18,12 +18,13 @@ from modicum.methods import method_class
 import torch
 
 ORDERED = (
-    "full", "adapter", "adaptformer", "attention", "bitfit", "dora", "dtl", "lora", "lst", "partial", "side",
-    "ssf", "vpt", "fpt", "fpt_plus", "dr_grading",
+    "full", "adapter", "attention", "bitfit", "dora", "dtl", "lst", "partial", "side", "ssf", "vpt", "dr_grading",
 )  # fmt: skip
 """Methods that draw nothing at random from image to image (with these settings): two processes do what one does."""
-DRAWING = ("lesion_contrast", "aadg", "mae", "mrm", "reggan")
-"""Methods that draw masks, crops or policies in each process: as good as one process, not the same."""
+DRAWING = (
+    "adaptformer", "lora", "fpt", "fpt_plus", "lesion_contrast", "aadg", "mae", "mrm", "reggan",
+)  # fmt: skip
+"""Methods that draw dropout, masks, crops or policies in each process: as good as one process, not the same."""
 NORMALISING = ("linear", "segment", "detect")
 """Methods with batch normalisation: each process has the statistics of its half of a batch."""
 VIT = {"backbone": "test_vit"}
