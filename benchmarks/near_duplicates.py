@@ -232,7 +232,9 @@ def small(image: Image.Image, side: int) -> Image.Image:
 
 
 def radiographs_28(data: Path) -> np.ndarray:
-    """28-pixel radiographs, as thumbnails."""
+    """28-pixel radiographs, as thumbnails; none where the set is not there."""
+    if not (data / "cxr_pneumoniamnist").is_dir():
+        return np.zeros((0, THUMBNAIL, THUMBNAIL), np.uint8)
     with np.load(data / "cxr_pneumoniamnist" / "pneumoniamnist_balanced.npz") as file:
         pictures = np.concatenate([file["train_images"], file["val_images"]])
     return np.stack([picture_of(one.astype(np.float32) / 255, THUMBNAIL) for one in pictures])
@@ -343,12 +345,18 @@ def main() -> None:
     parser.add_argument("--images", type=int, help="Most images of a set; all by default.")
     parser.add_argument("--sizes", type=int, nargs="*", default=[1_000, 10_000, 30_000, 100_000])
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--again", action="store_true", help="Measure again what was measured before.")
     parser.add_argument("--out", type=Path, default=RESULTS, help="What other parts gave before is kept.")
     arguments = parser.parse_args()
+    result: dict[str, Any] = json.loads(arguments.out.read_text()) if arguments.out.is_file() else {}
+    known = [part for part in arguments.parts if part in result]
+    if known and not arguments.again:
+        parser.error(
+            f"{arguments.out} has {', '.join(known)}: name other --parts, another --out, or pass --again"
+        )
     set_quiet(True)
     cv2.setNumThreads(1)
     images, more = sources(arguments.data, arguments.images), radiographs_28(arguments.data)
-    result: dict[str, Any] = json.loads(arguments.out.read_text()) if arguments.out.is_file() else {}
     of_these = {
         "images": pd.Series([one.collection for one in images]).value_counts().to_dict(),
         "most_of_a_set": arguments.images,

@@ -72,8 +72,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--most", type=int, default=10_000, help="Images at most.")
     parser.add_argument("--processes", type=int, nargs="+", default=[1, os.cpu_count() or 1])
+    parser.add_argument("--again", action="store_true", help="Measure again what was measured before.")
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
+    if arguments.out.is_file() and not arguments.again:
+        parser.error(f"{arguments.out} is there: name another --out, or pass --again")
     rounds = [
         one_round(arguments.images, arguments.processes, arguments.most) for _ in range(arguments.rounds)
     ]

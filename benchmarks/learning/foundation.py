@@ -83,7 +83,13 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--runs", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument(
+        "--again", action="store_true", help="Replace the table and the results that are there."
+    )
     options = parser.parse_args()
+    results = Path(__file__).parents[1] / "results" / "foundation.json"
+    if results.is_file() and not options.again:
+        parser.error(f"{results.name} is there: pass --again to replace it")
     cells = [
         run_cell(name, settings, method, seed, options.runs)
         for name, settings in data_sets(options.data).items()
@@ -98,7 +104,7 @@ def main() -> None:
         "environment": environment(),
         "cells": cells,
     }
-    (here.parent / "results" / "foundation.json").write_text(json.dumps(result, indent=1) + "\n")
+    results.write_text(json.dumps(result, indent=1) + "\n")
     table = markdown(cells)
     text = f"# `full` and `linear` on real images\n\n    {command}\n\n{table}\n"
     (here / "foundation.md").write_text(text)

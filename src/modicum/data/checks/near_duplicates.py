@@ -47,8 +47,8 @@ ALIKE = 0.85
 """Similarity of thumbnails from which a pair within :data:`RESEMBLES` bits is the same photograph.
 
 Of 4,467 real images (retinas, radiographs, skin, OCTA, MR) all 19 pairs of different patients within 24 bits have 0.997
-and more, and are the same file twice; the next pair has 28 bits and 0.80. Copies of 64-pixel pictures within 24 bits
-have 0.896 and more after JPEG at quality 50.
+and more; nobody has said of them whether they are one photograph. The next pair has 28 bits and 0.80. Copies of 64-pixel
+pictures within 24 bits have 0.896 and more after JPEG at quality 50.
 """
 # Beyond these numbers the search becomes stricter instead of slower.
 MOST_CANDIDATES = 200_000
