@@ -91,6 +91,11 @@ def test_sentences_between_commas_are_cautioned_of(tmp_path):
     )
 
 
+def test_signs_that_nobody_sees_are_cautioned_of():
+    cautions = label_cautions(["Mild", "Mild\u200b", "\ufeffMild"] * 4)
+    assert any("differ by case, blanks or signs only" in caution for caution in cautions)
+
+
 def test_a_comma_in_the_name_of_a_class_stays(tmp_path):
     path = table(tmp_path, ["carcinoma, squamous", "naevus", "carcinoma, squamous"])
     assert load_manifest(path).classes() == ["carcinoma, squamous", "naevus"]

@@ -522,6 +522,7 @@ def test_empty_rescaling_window_and_spacing_are_as_absent_ones(saved):
         ("RescaleSlope", "DS", b"one ", "RescaleSlope cannot be read as numbers"),
         ("RescaleSlope", "DS", b"0 ", "RescaleSlope is 0"),
         ("RescaleIntercept", "DS", b"  ", "RescaleIntercept is empty"),
+        ("RescaleIntercept", "DS", b"-1024\\0 ", "RescaleIntercept has several values"),
         ("WindowCenter", "DS", b"abc ", "WindowCenter cannot be read"),
         ("WindowWidth", "DS", b"\\400", "WindowWidth '.*400.*' cannot be read"),
         ("VOILUTFunction", "CS", b"CUBIC ", "VOILUTFunction is none of"),
