@@ -30,20 +30,20 @@ def remembered(
     """
     if stores is None:
         return find()
-    made, count = hashlib.sha256(str(_VERSION).encode()), 0
+    digest, count = hashlib.sha256(str(_VERSION).encode()), 0
     for row in rows:  # one at a time: there may be hundreds of thousands
-        made.update(json.dumps(row).encode())
+        digest.update(json.dumps(row).encode())
         count += 1
     if count < FEWEST:
         return find()
-    path = stores / FOLDER / f"{made.hexdigest()[:32]}.json"
-    found = _read(path, count)
-    if found is None:
-        found = find()
+    path = stores / FOLDER / f"{digest.hexdigest()[:32]}.json"
+    stored_pairs = _read(path, count)
+    if stored_pairs is None:
+        stored_pairs = find()
         path.parent.mkdir(parents=True, exist_ok=True)
-        pairs = [[pair.first, pair.second, pair.similarity] for pair in found.pairs]
-        write_text(path, json.dumps({"pairs": pairs, "limits": found.limits}))
-    return found
+        pairs = [[pair.first, pair.second, pair.similarity] for pair in stored_pairs.pairs]
+        write_text(path, json.dumps({"pairs": pairs, "limits": stored_pairs.limits}))
+    return stored_pairs
 
 
 def _read(path: Path, count: int) -> NearSearch | None:

@@ -51,14 +51,14 @@ def read_onto(file: BinaryIO, form: str, request: Request) -> MedicalImage:
     assert request.ref.onto is not None
     grid = Grid.of_text(request.ref.onto)
     request.check_size(grid.height, grid.width)
-    own = replace(request, ref=replace(request.ref, onto=None))
+    own_request = replace(request, ref=replace(request.ref, onto=None))
     if form == "nifti":
-        return _of_volume(file, own, grid)
+        return _of_volume(file, own_request, grid)
     if form == "dicom":
         if request.ref.frame is None and is_segmentation(read_header(file, form, ["SOPClassUID"])):
-            return of_segments(file, own, grid)
-        own.allow_only("a DICOM file", "frame")
-        return _of_frames(file, own, grid)
+            return of_segments(file, own_request, grid)
+        own_request.allow_only("a DICOM file", "frame")
+        return _of_frames(file, own_request, grid)
     raise Unreadable(
         f"is {form.upper()}, which does not say where it lies and cannot be brought onto another grid"
     )
