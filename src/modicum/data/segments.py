@@ -30,26 +30,26 @@ def with_segments(manifest: Manifest) -> Manifest:
     if "mask" not in manifest.table:
         return manifest
     texts = manifest.table["mask"].tolist()
-    found = _objects(texts, manifest.root)
-    if not found:
+    objects = _objects(texts, manifest.root)
+    if not objects:
         return manifest
-    fractional = sum(held.kind == "FRACTIONAL" for held in found.values())
+    fractional = sum(held.kind == "FRACTIONAL" for held in objects.values())
     notes = []
     if fractional:
         notes.append(
             f"{count_of(fractional, 'DICOM segmentation')} with fractions: what is marked is half of the largest value "
             "(MaximumFractionalValue) and more"
         )
-    others = any(isinstance(text, str) and text not in found for text in texts)
+    others = any(isinstance(text, str) and text not in objects for text in texts)
     classes = any(str(name).startswith(MASKS_PREFIX) for name in manifest.table)
-    if others or classes or not any(held.overlap for held in found.values()):
+    if others or classes or not any(held.overlap for held in objects.values()):
         return manifest.with_columns(notes)
-    numbers = {text: _numbers(held) for text, held in found.items()}
+    numbers = {text: _numbers(held) for text, held in objects.items()}
     labels = list(dict.fromkeys(label for one in numbers.values() for label in one))
     columns: dict[str, list[str | float]] = {
         f"{MASKS_PREFIX}{label}": [_cell(text, numbers, label) for text in texts] for label in labels
     }
-    overlapping = count_of(sum(held.overlap for held in found.values()), "DICOM segmentation")
+    overlapping = count_of(sum(held.overlap for held in objects.values()), "DICOM segmentation")
     notes.append(
         f"segments of {overlapping} overlap: a mask each "
         f"({listed([f'masks:{label}' for label in labels])}), several may be marked in a pixel"
@@ -61,15 +61,15 @@ def with_segments(manifest: Manifest) -> Manifest:
 def _objects(texts: list[object], root: Path) -> "dict[str, Segments]":
     """The segmentation objects among cells, apart from those of which a part is named."""
     places = list(dict.fromkeys(text for text in texts if isinstance(text, str) and _may_be(text)))
-    found = {}
+    objects = {}
     for text in track(places, "Looking for segmentations", len(places)) if len(places) > 100 else places:
         try:
             held = segments_of(ImageRef.parse(text, root))
         except BrokenImageError:
             continue  # is said where it is read
         if held is not None:
-            found[text] = held
-    return found
+            objects[text] = held
+    return objects
 
 
 def _may_be(text: str) -> bool:

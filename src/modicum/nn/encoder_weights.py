@@ -117,5 +117,5 @@ def _in_order(encoder_names: Iterable[str], available: Iterable[str]) -> dict[st
     counted = any(name.endswith(COUNTER) for name in available)
     wanted = [name for name in encoder_names if counted or not name.endswith(COUNTER)]
     filled: list[str | None] = [name for name in available if not name.startswith("classifier.")]
-    found = dict(zip(wanted, filled + [None] * len(wanted), strict=False))
-    return {name: found.get(name) for name in encoder_names}
+    source_names = dict(zip(wanted, filled + [None] * len(wanted), strict=False))
+    return {name: source_names.get(name) for name in encoder_names}

@@ -160,8 +160,8 @@ def _as_labels(table: pd.DataFrame, how: str) -> tuple[pd.DataFrame, list[str]]:
         all(mark not in how for mark in "|;,") and how != "as lists"
     ):  # the sign says nothing to what reads findings
         table["label"] = text_column(None if row is None else row for row in words)
-    shown = how.replace("\t", "\\t").replace("\n", "\\n")
-    notes = [f"column 'label' holds up to {most} labels a row, {shown}: read as findings"]
+    how_written = how.replace("\t", "\\t").replace("\n", "\\n")
+    notes = [f"column 'label' holds up to {most} labels a row, {how_written}: read as findings"]
     longest = max((word for row in words for word in row or ()), key=lambda word: len(word.split()))
     if len(longest.split()) >= _SENTENCE:
         notes.append(

@@ -82,8 +82,8 @@ class FileFinder:
 
         An ending may be left out, and be written otherwise as long as it is of the same format (``.JPG``, ``.jpeg``).
         """
-        found = self._find(text)
-        return found if found or "%" not in text else self._find(unquote(text))
+        matches = self._find(text)
+        return matches if matches or "%" not in text else self._find(unquote(text))
 
     def find_number(self, text: str) -> list[str]:
         """The files whose names are the same whole number as a text, with more or fewer zeros in front."""

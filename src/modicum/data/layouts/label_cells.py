@@ -148,10 +148,10 @@ def spelling_cautions(names: Sequence[str]) -> list[str]:
     counts = Counter(names)
     alike: dict[str, list[str]] = {}
     for name in sorted(counts):
-        seen = "".join(
+        visible = "".join(
             sign for sign in name if unicodedata.category(sign) != "Cf"
-        )  # of no width: not to be seen
-        plain = unicodedata.normalize("NFKC", seen).casefold()
+        )  # without signs of no width
+        plain = unicodedata.normalize("NFKC", visible).casefold()
         # A sign at the end says something: 'HER2-'.
         joined = plain if _NUMBER.fullmatch(plain) else re.sub(r"(?<=[^\W_])[\s_-]+(?=[^\W_])", "", plain)
         alike.setdefault(joined, []).append(name)

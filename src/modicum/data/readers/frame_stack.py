@@ -51,20 +51,20 @@ class FrameStack:
         Raises:
             Unreadable: a frame does not say where it lies, or they differ in orientation or pixel size.
         """
-        known = [plane for plane in planes if plane is not None]
-        if not known or len(known) < len(planes):
+        placed = [plane for plane in planes if plane is not None]
+        if not placed or len(placed) < len(planes):
             raise Unreadable("does not say where its frames lie")
-        first = known[0]
-        steps = np.array([(*plane.row_step, *plane.column_step) for plane in known])
+        first = placed[0]
+        steps = np.array([(*plane.row_step, *plane.column_step) for plane in placed])
         if np.abs(steps - steps[0]).max() > _SAME_STEP * first.pixel():
             raise Unreadable("has frames of several orientations or pixel sizes, which are no stack")
         normal = np.cross(first.column_step, first.row_step)
         normal /= np.linalg.norm(normal)
-        origins = np.array([plane.origin for plane in known])
+        origins = np.array([plane.origin for plane in placed])
         depths = (origins - origins[0]) @ normal
         order = np.argsort(depths, kind="stable")
         starts = np.r_[True, np.diff(depths[order]) > _SAME_DEPTH]
-        level_of = np.empty(len(known), np.int64)
+        level_of = np.empty(len(placed), np.int64)
         level_of[order] = np.cumsum(starts) - 1
         levels = depths[order][starts]
         if thickness is None:

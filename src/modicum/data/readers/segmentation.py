@@ -176,12 +176,12 @@ def _overlap(file: BinaryIO, request: Request, header: Dataset, kind: str) -> bo
     together = [frames for frames in by_place.values() if len(frames) > 1]
     pictures = decoded_frames(file, request, header, [frame for frames in together for frame in frames])
     for frames in together:
-        seen = None
+        together_marked = None
         for picture in (next(pictures) for _ in frames):
             marked = _marked(picture, header, kind)
-            if seen is not None and (seen & marked).any():
+            if together_marked is not None and (together_marked & marked).any():
                 return True
-            seen = marked if seen is None else seen | marked
+            together_marked = marked if together_marked is None else together_marked | marked
     return False
 
 
@@ -224,14 +224,14 @@ def _frames_in(header: Dataset, grid: Grid) -> list[int]:
                 f"the image: {grid.plane}; a frame: {plane} (--align-geometry resample brings it onto them)"
             )
         depths.append(depth)
-    found = [frame for frame, depth in enumerate(depths) if abs(depth) <= allowed]
+    frames = [frame for frame, depth in enumerate(depths) if abs(depth) <= allowed]
     nearest = min(abs(depth) for depth in depths)
-    if not found and nearest < 0.5 * _thickness(header, depths):
+    if not frames and nearest < 0.5 * _thickness(header, depths):
         raise Unreadable(
             f"is a segmentation whose nearest frame lies {nearest:.3g} mm from the image's plane ({allowed:.2g} mm are "
             f"allowed); the image: {grid.plane} (--align-geometry resample takes the nearest frame)"
         )
-    return found
+    return frames
 
 
 def _thickness(header: Dataset, depths: Sequence[float]) -> float:
