@@ -58,6 +58,8 @@ SETS = {
     "ct_mr_slices": (".", None, None, None),
 }
 """Folder, table and its columns of names and patients; without one each image is a patient."""
+RADIOGRAPHS = "cxr_covid"
+"""The set whose images are planted among others."""
 LARGEST = 800  # pixels; larger images are reduced first, as decoding at a reduced scale does
 Change = Callable[[Image.Image], Image.Image]
 
@@ -291,7 +293,7 @@ PLANTED = ("JPEG 50", "half size", "crop 2 %", "crop 5 %", "brightness +10 %", "
 
 def measure_size(images: list[Source], more: np.ndarray, counts: Sequence[int]) -> Iterator[dict[str, Any]]:
     """Copies of radiographs among ever more others: each image with one of the changes, in turn."""
-    chosen = [one for one in images if one.collection == "cxr_covid"]
+    chosen = [one for one in images if one.collection == RADIOGRAPHS]
     names = [PLANTED[row % len(PLANTED)] for row in range(len(chosen))]
     known, number = changes(), len(chosen)
     pictures = [picture(one.image) for one in chosen]

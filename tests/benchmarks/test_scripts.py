@@ -36,7 +36,7 @@ SMALLEST: dict[str, tuple[list[str], dict[str, Any]]] = {
             "--out",
             "near.json",
         ],
-        {"SETS": {"cxr_covid": ("pictures", None, None, None)}, "LARGEST": 128},
+        {"SETS": {"pictures": (".", None, None, None)}, "RADIOGRAPHS": "pictures", "LARGEST": 128},
     ),
 }
 SMALLEST_SLOW: dict[str, tuple[list[str], dict[str, Any]]] = {
