@@ -14,6 +14,7 @@ import pytest
 import torch
 
 ROOT = Path(__file__).parents[2] / "benchmarks"
+DOCS = ROOT.parent / "docs"
 SCRIPTS = {str(path.relative_to(ROOT)): path for path in sorted(ROOT.rglob("*.py"))}
 WITH_OPTIONS = [name for name, path in SCRIPTS.items() if "parse_args()" in path.read_text(encoding="utf-8")]
 
@@ -23,6 +24,21 @@ SMALLEST: dict[str, tuple[list[str], dict[str, Any]]] = {
     "startup.py": (["--repeats", "1", "--out", "startup.json"], {}),
     "local_alignment.py": (["--rounds", "1", "--batches", "2", "--reports", "50"], {"WIDTH": 32}),
     "learning/reggan/table.py": ([], {}),
+    "near_duplicates.py": (
+        [
+            str(DOCS),
+            "--images",
+            "2",
+            "--sizes",
+            "20",
+            "--parts",
+            "size",
+            "false_alarms",
+            "--out",
+            "near.json",
+        ],
+        {"SETS": {"pictures": (".", None, None, None)}, "RADIOGRAPHS": "pictures", "LARGEST": 128},
+    ),
 }
 SMALLEST_SLOW: dict[str, tuple[list[str], dict[str, Any]]] = {
     "bootstrap.py": (["--repeats", "1"], {}),
@@ -34,6 +50,11 @@ SMALLEST_SLOW: dict[str, tuple[list[str], dict[str, Any]]] = {
     "learning/aadg/policy_speed.py": ([], {}),
     "reggan_cost.py": (["--rounds", "1", "--only", "operations"], {}),
     "fpt_cost.py": (["--rounds", "1"], {}),
+    "store_processes.py": (
+        [str(DOCS), "--rounds", "1", "--most", "4", "--processes", "1", "2", "--out", "processes.json"],
+        {},
+    ),
+    "scale.py": (["--images", "40", "60", "--parts", "inspect", "--out", "scale.json"], {}),
 }
 
 
