@@ -25,7 +25,7 @@ DRAWING = (
     "adaptformer", "lora", "fpt", "fpt_plus", "lesion_contrast", "aadg", "mae", "mrm", "reggan", "prior", "convirt",
     "gloria",
 )  # fmt: skip
-"""Methods that draw dropout, masks, crops, sentences or policies in each process: as good as one process, not the same."""
+"""Methods that draw dropout, masks, crops, sentences or policies in each process: as good as one, not the same."""
 NORMALISING = ("linear", "segment", "detect")
 """Methods with batch normalisation: each process has the statistics of its half of a batch."""
 VIT = {"backbone": "test_vit"}
