@@ -16,6 +16,14 @@ from modicum.losses.classification import (
     masked_bce_with_logits,
 )
 from modicum.losses.contrastive import NTXent, nt_xent
+from modicum.losses.long_tail import (
+    LogitAdjustedCrossEntropy,
+    class_prior,
+    effective_weights,
+    ldam_loss,
+    ldam_margins,
+    logit_adjusted_cross_entropy,
+)
 from modicum.losses.masked_modelling import (
     masked_patch_loss,
     masked_token_loss,
@@ -28,6 +36,7 @@ from modicum.losses.ordered import (
     grade_regression_loss,
     quadratic_kappa_loss,
 )
+from modicum.losses.parametric_contrastive import GPaCoLoss, VectorQueue, gpaco_loss
 from modicum.losses.registration import correction_loss, foreground_weight, smoothness_loss
 from modicum.losses.segmentation import (
     SegmentationLoss,
@@ -44,23 +53,32 @@ from modicum.losses.weighted_sum import WeightedSum
 __all__ = [
     "CrossEntropy",
     "FocalLoss",
+    "GPaCoLoss",
     "GradeRegressionLoss",
+    "LogitAdjustedCrossEntropy",
     "MaskedBCEWithLogits",
     "NTXent",
     "QuadraticKappaLoss",
     "SegmentationLoss",
+    "VectorQueue",
     "WeightedSum",
+    "class_prior",
     "class_weights_from_counts",
     "cldice_loss",
     "correction_loss",
     "cross_entropy",
     "dice_loss",
+    "effective_weights",
     "focal_loss",
     "foreground_weight",
+    "gpaco_loss",
     "grade_regression_loss",
     "interpolation_penalty",
+    "ldam_loss",
+    "ldam_margins",
     "least_squares_discriminator_losses",
     "least_squares_generator_loss",
+    "logit_adjusted_cross_entropy",
     "masked_bce_with_logits",
     "masked_patch_loss",
     "masked_token_loss",

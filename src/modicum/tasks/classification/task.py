@@ -23,6 +23,7 @@ from modicum.tasks.classification.objectives import (
     check_fits,
     make_loss,
     output_of,
+    prior_of,
     usual_loss,
     validate_loss_settings,
     weights_of,
@@ -278,8 +279,9 @@ class Classification(ImageLevelTask):
         return self._with_score(self._thresholds) if output_of(words) == "score" else self
 
     def loss(self, targets: Mapping[str, np.ndarray], options: Mapping[str, Any]) -> OnBatch:
-        """The loss on a batch. Options: those of :data:`~modicum.tasks.loss_words.LOSS_SETTINGS`; ``auto`` is ``bce`` of
-        findings, ``cross_entropy`` of classes and ``mse`` of a score.
+        """The loss on a batch. Options: those of :data:`~modicum.tasks.loss_words.LOSS_SETTINGS`, and ``sampling``, whose
+        class shares ``logit_adjusted`` corrects for; ``auto`` is ``bce`` of findings, ``cross_entropy`` of classes and
+        ``mse`` of a score.
 
         Raises:
             InputError: the loss does not fit the labels or the outputs, or the class weights do not fit the classes.
@@ -298,7 +300,8 @@ class Classification(ImageLevelTask):
         asked = given["class_weights"] if len(self.classes) > 1 else "none"
         weights = weights_of(asked, targets, self.classes)
         decay = float(given["class_weights_decay"]) if given["class_weights"] == "dynamic" else None
-        return make_loss(words, weights, float(given["label_smoothing"]), decay)
+        prior = prior_of(words, targets, len(self.classes), str(given.get("sampling", "natural")))
+        return make_loss(words, weights, float(given["label_smoothing"]), decay, prior)
 
     @property
     def calibrates(self) -> str:
