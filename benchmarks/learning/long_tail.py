@@ -3,9 +3,10 @@
     python benchmarks/learning/long_tail.py --data DIR/skin_ham10000 --work DIR [--seeds 3] [--only NAME ...]
 
 Two training sets: as they come (``natural``), and thinned out to a ratio of 100 between the largest and the smallest
-class (``if100``). Validation and test images are the same for both. Each run keeps the weights of its best validation balanced
-accuracy: nothing was chosen on test images. A run that is there already is not trained again, and the results are written
-after each. Thumbnails show shape and contrast, not what a dermatologist looks at: the order of methods is the point.
+class (``if100``). Validation and test images are the same for both. Each run keeps the weights of its best validation
+balanced accuracy: nothing was chosen on test images. A run that is there already is not trained again, and the results
+are written after each. Thumbnails show shape and contrast, not what a dermatologist looks at: the order of methods
+is the point.
 """
 
 import argparse
@@ -85,8 +86,8 @@ def main() -> None:
                 )
                 if not finished(run):
                     modicum.fit(
-                        table, method=method, write_report=False, runs=run.parent, name=run.name, overwrite=True, seed=seed,
-                        stores=options.work / "stores", **{**COMMON, **own, **further},
+                        table, method=method, write_report=False, runs=run.parent, name=run.name,
+                        overwrite=True, seed=seed, stores=options.work / "stores", **{**COMMON, **own, **further},
                     )  # fmt: skip
                 collect(options.work / "runs", {**COMMON, **further}, tables)
 

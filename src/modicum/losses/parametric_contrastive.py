@@ -6,6 +6,8 @@ classifier: its logits, corrected by the prior of the classes, compete with simi
 both views.
 """
 
+import math
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -76,7 +78,7 @@ def gpaco_loss(
             len(others), device=vectors.device
         )
         hidden = itself | (other_labels == EMPTY)
-        weighted = (similar + torch.tensor(gamma, dtype=precise).log().item()).masked_fill(hidden, -torch.inf)
+        weighted = (similar + (math.log(gamma) if gamma else -math.inf)).masked_fill(hidden, -torch.inf)
         denominator = torch.cat([centres, weighted], 1).logsumexp(1)
         alike = (labels[:, None] == other_labels[None]) & ~hidden
         own = centres.gather(1, labels[:, None]).squeeze(1)
