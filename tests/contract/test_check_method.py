@@ -18,6 +18,8 @@ SMALL = {
     "segment": {"decoder_width": 32},
     "aadg": {"decoder_width": 32, "batch_size": 4, "patch": 32, "search_after": 1, "policies": 2},
     "detect": {"channels": 16, "head_width": 32},
+    "gpaco": {"queue": 16, "projection": 8, "projection_width": 16, "query_augment": "none", "key_augment": "none"},
+    "spmix": {"queue": 16, "projection": 8, "projection_width": 16, "query_augment": "none", "key_augment": "none"},
     "mae": {"decoder_width": 16, "decoder_depth": 1, "decoder_heads": 2},
     "mrm": {"decoder_width": 16, "decoder_depth": 1, "decoder_heads": 2, "report_width": 16, "report_depth": 1,
             "report_heads": 2, "report_length": 24},
@@ -39,9 +41,10 @@ def made(tmp_path_factory):
 
 
 ALIKE = (
-    "adapter", "adaptformer", "attention", "bitfit", "dora", "dtl", "fpt_plus", "lst", "partial", "side", "ssf", "vpt",
+    "adapter", "adaptformer", "attention", "bitfit", "dora", "dtl", "fpt_plus", "gpaco", "ldam", "lst", "mixed", "partial",
+    "side", "ssf", "vpt",
 )  # fmt: skip
-"""Methods whose stage is that of ``lora``, ``full`` or ``fpt``, which are held to the contract every time."""
+"""Methods whose stage is that of ``lora``, ``full``, ``fpt`` or ``spmix``, which are held to the contract every time."""
 NAMES = [
     pytest.param(name, marks=pytest.mark.slow) if name in ALIKE else name for name in sorted(method_entries())
 ]

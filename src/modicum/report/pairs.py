@@ -26,8 +26,8 @@ _ALTS = {
     "mixture": "What the network learns from",
 }
 _NOTE = (
-    "Pairs of the last epoch. The label is the foreground's; the share is its part of each patch, black for none and white "
-    "for all of it."
+    "Pairs of the last epoch. The label is the foreground's; the share is its part of each patch, black for none and "
+    "white for all of it."
 )
 
 
