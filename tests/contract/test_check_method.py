@@ -41,8 +41,8 @@ def made(tmp_path_factory):
 
 
 ALIKE = (
-    "adapter", "adaptformer", "attention", "bitfit", "dora", "dtl", "fpt_plus", "gpaco", "ldam", "lst", "mixed", "partial",
-    "side", "ssf", "vpt",
+    "adapter", "adaptformer", "attention", "bitfit", "dora", "dtl", "fpt_plus", "gpaco", "ldam", "lst", "mixed",
+    "partial", "side", "ssf", "vpt",
 )  # fmt: skip
 """Methods whose stage is that of ``lora``, ``full``, ``fpt`` or ``spmix``, which are held to the contract every time."""
 NAMES = [
