@@ -142,7 +142,13 @@ def test_controls_are_a_constant_and_saliency_of_other_images():
 def test_without_contrast_the_tasks_loss_sees_the_foregrounds_label():
     stage = stage_of(made(contrast=False, training={"loss": "auto"}))
     seen = {}
-    stage.loss = lambda outputs, part: seen.update(part, rows=len(outputs)) or outputs.sum()
+
+    class Loss(nn.Module):
+        def forward(self, outputs, part):
+            seen.update(part, rows=len(outputs))
+            return outputs.sum()
+
+    stage.loss = Loss()
     given = batch()
     stage.losses(given)
     assert torch.equal(seen["label"], given["partner_label"])
@@ -183,13 +189,13 @@ def test_saliency_is_computed_once_or_read_from_a_column():
     record = computed({"image": torch.rand(2, 3, 32, 32)})
     assert record.dtype == torch.uint8
     assert record.shape == (2, 32, 32, 1)
-    assert made(saliency="spectral_residual").stages()[0].settings() != computed.settings()
+    assert made(saliency_by="spectral_residual").stages()[0].settings() != computed.settings()
     for saliency in ("column", "mask"):
-        config = SPMixConfig(saliency=saliency)
+        config = SPMixConfig(saliency_by=saliency)
         (column,) = SPMix.auxiliary_images(config)
         assert (column.column, column.kind) == ("mask" if saliency == "mask" else "saliency", "saliency")
-        assert len(made(saliency=saliency).stages()) == 1
-    assert SPMix.auxiliary_images(SPMixConfig(saliency="mask", guide="constant")) == ()
+        assert len(made(saliency_by=saliency).stages()) == 1
+    assert SPMix.auxiliary_images(SPMixConfig(saliency_by="mask", guide="constant")) == ()
 
 
 def test_labels_fed_decide_the_prior():

@@ -69,7 +69,7 @@ def test_answers_need_no_saliency(run, lesions):
     assert list(stores.glob("features-*"))  # saliency of all images, once
     shutil.rmtree(stores)
     images = sorted(lesions.parent.glob("test*[0-9].png"))
-    assert len(run.predict(images)) == len(images)
+    assert run.predict(images).predicted == len(images)
 
 
 def test_the_report_shows_pairs_and_counts(run):
@@ -86,7 +86,7 @@ def test_the_report_shows_pairs_and_counts(run):
 
 
 def test_masks_in_a_column_guide_it_and_other_sizes_are_refused(lesions, tmp_path):
-    settings = {**SETTINGS, **SPMIX, "saliency": "mask", "mask": "lesion", "resamples": 0}
+    settings = {**SETTINGS, **SPMIX, "saliency_by": "mask", "mask": "lesion", "resamples": 0}
     found = modicum.fit(lesions, method="spmix", runs=tmp_path, name="mask", write_report=False, **settings)
     assert "saliency" not in json.loads((found.path / "metrics.json").read_text()).get("stages", {})
     odd = tmp_path / "odd"
@@ -95,7 +95,9 @@ def test_masks_in_a_column_guide_it_and_other_sizes_are_refused(lesions, tmp_pat
     with pytest.raises(InputError, match="its mask"):
         modicum.fit(odd / "table.csv", method="spmix", runs=tmp_path, name="odd", **settings)
     with pytest.raises(InputError, match="no column 'saliency'"):
-        modicum.fit(lesions, method="spmix", runs=tmp_path, name="none", **{**settings, "saliency": "column"})
+        modicum.fit(
+            lesions, method="spmix", runs=tmp_path, name="none", **{**settings, "saliency_by": "column"}
+        )
 
 
 def test_a_comparison_has_the_groups_beside_its_score(lesions, tmp_path):

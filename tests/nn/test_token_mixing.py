@@ -7,7 +7,7 @@ import torch
 from modicum.errors import InputError
 from modicum.nn import Backbone
 from modicum.nn.hybrid_vit import NAME
-from modicum.nn.token_mixing import has_tokens, mixed_at, mixed_pixels, mixing_layer
+from modicum.nn.token_mixing import has_tokens, mixed_at, mixed_features, mixed_pixels, mixing_layer
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +29,8 @@ def test_a_share_of_one_is_the_foregrounds_answer_and_of_zero_the_backgrounds(vi
     backbone = vit if where == "tokens" else cnn
     first, second = torch.rand(2, 3, 32, 32), torch.rand(2, 3, 32, 32)
     for value, alone in ((1, first), (0, second)):
-        with mixed_at(mixing_layer(backbone, where), shares(value)), torch.no_grad():
-            mixed = backbone(torch.cat([first, second]))
+        with torch.no_grad():
+            mixed = mixed_features(backbone, where, first, second, shares(value))
         with torch.no_grad():
             assert torch.equal(mixed, backbone(alone))
     assert torch.equal(mixed_pixels(first, second, shares(1), 16), first)
@@ -41,9 +41,8 @@ def test_networks_are_as_before_afterwards_also_after_an_error(vit):
     image = torch.rand(1, 3, 32, 32)
     with torch.no_grad():
         before = vit(image)
-    layer = mixing_layer(vit, "tokens")
-    with pytest.raises(ZeroDivisionError), mixed_at(layer, lambda grid: 1 / 0):
-        vit(torch.cat([image, image]))
+    with pytest.raises(ZeroDivisionError):
+        mixed_features(vit, "tokens", image, image, lambda grid: 1 / 0)
     with torch.no_grad():
         assert torch.equal(vit(image), before)
 
@@ -59,8 +58,8 @@ def test_tokens_are_mixed_row_by_row_on_the_networks_own_grid(vit):
     first, second = torch.rand(1, 3, 32, 32), torch.rand(1, 3, 32, 32)
     pasted = first.clone()
     pasted[:, :, :16, 16:] = second[:, :, :16, 16:]
-    with torch.no_grad(), mixed_at(mixing_layer(vit, "tokens"), share):
-        mixed = vit(torch.cat([first, second]))
+    with torch.no_grad():
+        mixed = mixed_features(vit, "tokens", first, second, share)
     assert grids == [(2, 2)]
     with torch.no_grad():
         assert torch.allclose(mixed, vit(pasted), atol=1e-5)

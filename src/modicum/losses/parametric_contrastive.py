@@ -83,7 +83,7 @@ def gpaco_loss(
         alike = (labels[:, None] == other_labels[None]) & ~hidden
         own = centres.gather(1, labels[:, None]).squeeze(1)
         own = (1 - label_smoothing) * own + label_smoothing * centres.mean(1)
-        number = alike.sum(1)
+        number = alike.sum(1).to(precise)
         of_others = similar.masked_fill(~alike, 0.0).sum(1) - number * denominator
         total = beta * (own - denominator) + alpha * of_others
         return -(total / (beta + alpha * number)).mean()

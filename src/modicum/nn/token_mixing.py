@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -72,6 +73,29 @@ def mixed_at(layer: nn.Module, ratio: Ratio) -> Iterator[None]:
         yield
     finally:
         handle.remove()
+
+
+def mixed_features(
+    backbone: Backbone,
+    where: str,
+    foreground: Float[Tensor, "n c h w"],
+    background: Float[Tensor, "n c h w"],
+    ratio: Ratio,
+) -> Float[Tensor, "n d"]:
+    """Features of mixtures: both halves go through the layers before the mixing in one batch.
+
+    Args:
+        backbone: any timm network.
+        where: see :func:`mixing_layer`.
+        foreground: images in ``[0, 1]`` whose label is kept.
+        background: as many others.
+        ratio: the foregrounds' shares for a grid.
+
+    Raises:
+        InputError: the network has no such layer.
+    """
+    with mixed_at(mixing_layer(backbone, where), ratio):
+        return backbone.body(backbone.normalise(torch.cat([foreground, background])))
 
 
 def mixed_pixels(

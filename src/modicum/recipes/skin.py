@@ -1,7 +1,7 @@
 """Published settings for long-tailed skin lesions.
 
-``skin/spmix``: "Saliency-guided and Patch-based Mixup for Long-tailed Skin Cancer Image Classification" (arXiv 2406.10801)
-and its code.
+``skin/spmix``: "Saliency-guided and Patch-based Mixup for Long-tailed Skin Cancer Image Classification" (arXiv
+2406.10801) and its code.
 """
 
 from modicum.recipes.shipped import ShippedRecipe
@@ -15,7 +15,7 @@ RECIPES = (
         name="skin/spmix",
         summary="SPMix as published: hybrid transformer at 224 px, AdamW 5e-6, batches of 16, 500 epochs",
         source=SOURCE,
-        weights="the supervised checkpoint that the authors start from; with ImageNet's for the ResNet alone, raise the rate",
+        weights=None,
         values={
             "method": "spmix",
             "image": {"size": [224, 224], "resize": "crop", "filter": "bilinear"},

@@ -105,7 +105,7 @@ def _grey(images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 1 h w"]:
     if images.shape[1] != 3:
         raise InputError(
             f"saliency is found in images of 1 or 3 channels, these have {images.shape[1]}",
-            "give saliency maps in a column (--saliency COLUMN, --set saliency=column)",
+            "give saliency maps in a column (--saliency COLUMN, --set saliency_by=column)",
         )
     weights = torch.tensor(_GREY, dtype=images.dtype, device=images.device).view(1, 3, 1, 1)
     return (images * weights).sum(1, keepdim=True)

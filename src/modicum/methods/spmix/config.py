@@ -63,7 +63,7 @@ class SPMixConfig(GPaCoConfig):
         False,
         description="Whether only images of a rarer class than their background's are mixed; others stay as they are.",
     )
-    saliency: Saliency = Field(
+    saliency_by: Saliency = Field(
         "fine_grained",
         description="Where saliency comes from: computed (fine_grained: differences from surroundings; "
         "spectral_residual), maps in the column saliency (column), or lesion masks in the column mask.",

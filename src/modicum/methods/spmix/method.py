@@ -107,7 +107,7 @@ class SPMix(GPaCo):
     def __init__(self, config: SPMixConfig, context: Context) -> None:
         super().__init__(config, context)
         self._saliency: SaliencyStage | None = None
-        computed = config.saliency if config.saliency in ("fine_grained", "spectral_residual") else None
+        computed = config.saliency_by if config.saliency_by in ("fine_grained", "spectral_residual") else None
         if computed is not None and config.guide != "constant" and config.mix != "none":
             self._saliency = SaliencyStage(computed, context.image_size)
 
@@ -115,9 +115,9 @@ class SPMix(GPaCo):
     def auxiliary_images(cls, config: SPMixConfig) -> tuple[AuxiliaryImage, ...]:  # type: ignore[override]
         if config.mix == "none" or config.guide == "constant":
             return ()
-        if config.saliency in ("column", "mask"):
+        if config.saliency_by in ("column", "mask"):
             # Also a mask is read as a map: of 0 and 255, or of codes, whose contrast is what counts.
-            column = "mask" if config.saliency == "mask" else "saliency"
+            column = "mask" if config.saliency_by == "mask" else "saliency"
             return (AuxiliaryImage(column, "saliency"),)
         return ()
 

@@ -14,7 +14,7 @@ from modicum.methods.base import TrainStage, Update
 from modicum.methods.spmix.config import GPaCoConfig, SPMixConfig
 from modicum.methods.spmix.pairs import Pair, keep_pairs, pairs_file
 from modicum.nn import Classifier
-from modicum.nn.token_mixing import mixed_at, mixed_pixels, mixing_layer
+from modicum.nn.token_mixing import mixed_features, mixed_pixels
 from modicum.tasks.base import Batch
 from modicum.transforms import Augmentation
 from modicum.transforms.patch_ratio import patch_ratio
@@ -124,8 +124,7 @@ class SPMixStage(TrainStage):
         self._keep(views, batch, ratio)
         if self.mix == "pixels":
             return encoder(mixed_pixels(foreground, background, ratio, self.mixing.patch))
-        with mixed_at(mixing_layer(encoder, self.mix), ratio):
-            return encoder(torch.cat([foreground, background]))
+        return mixed_features(encoder, self.mix, foreground, background, ratio)
 
     @torch.no_grad()
     def _ratio(
@@ -200,7 +199,7 @@ def projection_heads(
 
 def _map_of(config: SPMixConfig) -> str:
     """Name of the saliency in a batch."""
-    return "mask" if config.saliency == "mask" else "saliency"
+    return "mask" if config.saliency_by == "mask" else "saliency"
 
 
 def _reads(config: SPMixConfig | None) -> tuple[str, ...]:
