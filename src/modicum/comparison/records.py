@@ -108,12 +108,12 @@ class Record:
 
     def _further(self, measure: Measure | None) -> dict[str, float]:
         """``NAME``, ``NAME low`` and ``NAME high`` of each further metric."""
-        found: dict[str, float] = {}
+        values: dict[str, float] = {}
         for name in measure.further if measure else ():
             score = self._score(measure, name)
             ends = {name: "value", f"{name} low": "low", f"{name} high": "high"}
-            found |= {column: _float(score.get(key)) for column, key in ends.items()}
-        return found
+            values |= {column: _float(score.get(key)) for column, key in ends.items()}
+        return values
 
     def _validation_value(self, measure: Measure | None) -> float:
         """The validation value of the weights that were kept; for last weights, the metric at the end."""
@@ -187,7 +187,7 @@ def measure_of(records: Sequence[Record]) -> Measure | None:
                     cell_record.cell.fold for cell_record in records if cell_record.cell.fold is not None
                 )
             ),
-            tuple(name for name, known in task.metrics().items() if known.compared and name != metric),
+            tuple(name for name, entry in task.metrics().items() if entry.compared and name != metric),
         )
     return None
 

@@ -118,16 +118,16 @@ def _row(method: str, cells: pd.DataFrame, measure: Measure | None, folds: Seque
 
 def _further(done: pd.DataFrame, measure: Measure | None) -> dict[str, float]:
     """Mean, deviation over seeds and mean bounds of each further metric."""
-    found: dict[str, float] = {}
+    columns: dict[str, float] = {}
     for name in measure.further if measure else ():
         values = {part: done[f"{name}{part}"].astype(float).dropna() for part in ("", " low", " high")}
-        found |= {
+        columns |= {
             name: float(values[""].mean()) if len(values[""]) else NAN,
             f"{name}_std": _deviation(values[""]),
             f"{name} low": float(values[" low"].mean()) if len(values[" low"]) else NAN,
             f"{name} high": float(values[" high"].mean()) if len(values[" high"]) else NAN,
         }
-    return found
+    return columns
 
 
 def _scores_by_fold(done: pd.DataFrame, folds: Sequence[str]) -> pd.DataFrame:

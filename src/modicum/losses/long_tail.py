@@ -139,5 +139,5 @@ def ldam_loss(
         scale: of the cosines.
         class_weights: of the deferred re-weighting, see :func:`effective_weights`.
     """
-    own = F.one_hot(target.long(), cosines.shape[1]).to(cosines.dtype)
-    return cross_entropy(scale * (cosines - own * margins.to(cosines.dtype)), target, class_weights)
+    is_target = F.one_hot(target.long(), cosines.shape[1]).to(cosines.dtype)
+    return cross_entropy(scale * (cosines - is_target * margins.to(cosines.dtype)), target, class_weights)

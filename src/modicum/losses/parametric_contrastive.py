@@ -81,11 +81,11 @@ def gpaco_loss(
         weighted = (similar + (math.log(gamma) if gamma else -math.inf)).masked_fill(hidden, -torch.inf)
         denominator = torch.cat([centres, weighted], 1).logsumexp(1)
         alike = (labels[:, None] == other_labels[None]) & ~hidden
-        own = centres.gather(1, labels[:, None]).squeeze(1)
-        own = (1 - label_smoothing) * own + label_smoothing * centres.mean(1)
+        of_class = centres.gather(1, labels[:, None]).squeeze(1)
+        of_class = (1 - label_smoothing) * of_class + label_smoothing * centres.mean(1)
         number = alike.sum(1).to(precise)
         of_others = similar.masked_fill(~alike, 0.0).sum(1) - number * denominator
-        total = beta * (own - denominator) + alpha * of_others
+        total = beta * (of_class - denominator) + alpha * of_others
         return -(total / (beta + alpha * number)).mean()
 
 

@@ -100,8 +100,8 @@ class MixedStage(TrainStage):
         config, number = self._config, self.counts.to(torch.float32)
         shares = remix_shares(number[labels], number[others], share, config.remix_kappa, config.remix_tau)
         logs = outputs.float().log_softmax(1)
-        own, other = (-logs.gather(1, of[:, None]).squeeze(1) for of in (labels, others))
-        return (shares * own + (1 - shares) * other).mean()
+        first, second = (-logs.gather(1, of[:, None]).squeeze(1) for of in (labels, others))
+        return (shares * first + (1 - shares) * second).mean()
 
     def forward(self, batch: Batch) -> Tensor:
         return self.network(batch["image"])

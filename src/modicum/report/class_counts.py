@@ -20,25 +20,27 @@ def count_block(run: RunFiles, scored: Classified, prefix: str) -> list[Block]:
         return []
     groups = as_mapping(run.task.get("class_groups"))
     counts = training_counts(run, groups)
-    known = [name for name in scored.classes if counts.get(name, 0) > 0]
-    if len(known) < 2:
+    names = [name for name in scored.classes if counts.get(name, 0) > 0]
+    if len(names) < 2:
         return []
-    numbers = [counts[name] for name in known]
+    numbers = [counts[name] for name in names]
     if not groups and max(numbers) < STEEP * min(numbers):
         return []
     from modicum.tasks.classification.plots import count_figure
 
     shares = []
-    for name in known:
-        own = scored.truth == scored.classes.index(name)
-        shares.append(float((scored.predicted[own] == scored.truth[own]).mean()) if own.any() else np.nan)
+    for name in names:
+        of_class = scored.truth == scored.classes.index(name)
+        shares.append(
+            float((scored.predicted[of_class] == scored.truth[of_class]).mean()) if of_class.any() else np.nan
+        )
     limits = [int(limit) for key in ("tail_below", "head_above") if (limit := number(groups.get(key)))]
     words = "; ".join(
         f"{name}, {count} training images: {percent(100 * share)} % found"
-        for name, count, share in zip(known, numbers, shares, strict=True)
+        for name, count, share in zip(names, numbers, shares, strict=True)
         if np.isfinite(share)
     )
-    svg = inline_svg(count_figure(known, numbers, shares, limits), f"{prefix}-counts", words)
+    svg = inline_svg(count_figure(names, numbers, shares, limits), f"{prefix}-counts", words)
     note = "share found of each class, against its training images"
     return [
         Block(

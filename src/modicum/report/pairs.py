@@ -48,12 +48,12 @@ def pair_blocks(run: RunFiles) -> list[Block]:
         return []
     cards = []
     for pair, entry, addresses in zip(pairs, panels, data_addresses(pictures, _BUDGET), strict=True):
-        shown = [
+        row = [
             Panel(str(name), _ALTS.get(str(name), str(name)), address)
             for name, address in zip(entry, addresses, strict=True)
         ]
         title = f"{pair.get('foreground')} on {pair.get('background')}"
-        cards.append(PanelCard(title, (), shown))
+        cards.append(PanelCard(title, (), row))
     return [Block("pairs.html.j2", "Mixed pairs", {"gallery": Gallery("", _NOTE, cards)})]
 
 

@@ -93,9 +93,9 @@ def spectral_residual_saliency(images: Float[Tensor, "b c h w"]) -> Float[Tensor
     kernel = kernel / kernel.sum()
     energy = F.pad(energy, (8, 8, 8, 8), mode="replicate")
     energy = F.conv2d(F.conv2d(energy, kernel.view(1, 1, -1, 1)), kernel.view(1, 1, 1, -1))
-    found = F.interpolate(energy, grey.shape[2:], mode="bilinear", align_corners=False)
+    maps = F.interpolate(energy, grey.shape[2:], mode="bilinear", align_corners=False)
     flat = (grey.amax((2, 3), keepdim=True) - grey.amin((2, 3), keepdim=True)) < 1e-6
-    return _unit_range(found.masked_fill(flat, 0.0)).to(images.dtype)
+    return _unit_range(maps.masked_fill(flat, 0.0)).to(images.dtype)
 
 
 def _grey(images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 1 h w"]:

@@ -62,8 +62,8 @@ def keep_pairs(
     drawn = {name: _levels(values) for name, values in pictures.items()}
     numbers = zip(labels[0][:_COUNT].tolist(), labels[1][:_COUNT].tolist(), strict=True)
     return [
-        Pair(own, other, {name: values[row] for name, values in drawn.items()})
-        for row, (own, other) in enumerate(numbers)
+        Pair(label, other, {name: values[row] for name, values in drawn.items()})
+        for row, (label, other) in enumerate(numbers)
     ]
 
 
@@ -98,5 +98,5 @@ def _encoded(picture: UInt8[np.ndarray, "h w *channels"]) -> str:
         factor = _SIDE / max(picture.shape[:2])
         size = round(picture.shape[1] * factor), round(picture.shape[0] * factor)
         picture = cv2.resize(picture, size, interpolation=cv2.INTER_NEAREST)
-    shown = picture if picture.ndim == 2 else picture[:, :, ::-1]
-    return base64.b64encode(cv2.imencode(".png", shown)[1].tobytes()).decode("ascii")
+    bgr = picture if picture.ndim == 2 else picture[:, :, ::-1]
+    return base64.b64encode(cv2.imencode(".png", bgr)[1].tobytes()).decode("ascii")

@@ -43,5 +43,5 @@ class SaliencyStage(ExtractStage):
         return (maps * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
     def settings(self) -> dict[str, Any]:
-        own = {"half_sizes": list(self._half_sizes)} if self.detector == "fine_grained" else {}
-        return {"version": 1, "saliency": self.detector, **own}
+        sizes = {"half_sizes": list(self._half_sizes)} if self.detector == "fine_grained" else {}
+        return {"version": 1, "saliency": self.detector, **sizes}

@@ -106,10 +106,10 @@ class SPMixStage(TrainStage):
 
     def _views(self, batch: Batch) -> list[Batch]:
         """Each view of the images and all that lies on them; draws are from PyTorch's global generator."""
-        shown = {name: batch[name] for name in self.reads}
+        inputs = {name: batch[name] for name in self.reads}
         seeds = torch.randint(2**62, (len(self.augments),)).tolist()
         return [
-            augment(dict(shown), torch.Generator().manual_seed(seed))
+            augment(dict(inputs), torch.Generator().manual_seed(seed))
             for augment, seed in zip(self.augments, seeds, strict=True)
         ]
 
@@ -151,8 +151,8 @@ class SPMixStage(TrainStage):
         """Which mixtures are the foreground alone: under ``strict`` those whose background is of no larger class."""
         if self.mixing is None or not self.mixing.strict or self.counts is None:
             return None
-        own, other = (self.counts[part["label"]] for part in (self._labelled(batch), self._others(batch)))
-        return (own >= other).repeat(views)
+        count, other = (self.counts[part["label"]] for part in (self._labelled(batch), self._others(batch)))
+        return (count >= other).repeat(views)
 
     # --- pictures -----------------------------------------------------------------------------------------------
 

@@ -31,11 +31,11 @@ class ClassGroups:
         >>> ClassGroups(100, 20, {"nv": 500, "mel": 60, "df": 5}).members()
         {'head': ['nv'], 'medium': ['mel'], 'tail': ['df']}
         """
-        found: dict[str, list[str]] = {group: [] for group in GROUPS}
+        names: dict[str, list[str]] = {group: [] for group in GROUPS}
         for name, count in self.counts.items():
             group = "head" if count > self.head_above else "tail" if count < self.tail_below else "medium"
-            found[group].append(name)
-        return found
+            names[group].append(name)
+        return names
 
     def note(self) -> str:
         """The groups in a sentence."""

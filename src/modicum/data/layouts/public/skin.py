@@ -126,22 +126,22 @@ def _truth(folder: Path, name: str, word: str, classes: Sequence[str]) -> Path |
     """A table of diagnoses, beside the images or in a folder of its own name."""
     pattern = rf"{name}_{word}_GroundTruth\.csv"
     for place in (folder, *_folders(folder, rf"{name}_{word}_GroundTruth(\.csv)?")):
-        if (found := table_named(place, pattern, ("image", *classes))) is not None:
-            return found
+        if (table := table_named(place, pattern, ("image", *classes))) is not None:
+            return table
     return None
 
 
 def _lesions(folder: Path, name: str) -> Mapping[str, str]:
     """Lesions by image, from all tables of groupings or metadata that there are."""
-    found: dict[str, str] = {}
+    lesions: dict[str, str] = {}
     pattern = rf"{name}_\w+_(LesionGroupings|Metadata)\.csv"
     for place in (folder, *_folders(folder, rf"{name}_.*(GroundTruth|Metadata|LesionGroupings).*")):
         for entry in names_in(place):
             path = place / entry
             if re.fullmatch(pattern, entry, re.IGNORECASE) and {*_LESIONS} <= {*head_of(path)}:
                 lines = read_lines(path, _LESIONS, "image")
-                found |= {line["image"]: line["lesion_id"] for line in lines if line["lesion_id"]}
-    return found
+                lesions |= {line["image"]: line["lesion_id"] for line in lines if line["lesion_id"]}
+    return lesions
 
 
 def _folders(folder: Path, pattern: str) -> list[Path]:
