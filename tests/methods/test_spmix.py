@@ -82,8 +82,8 @@ def test_a_mixture_is_mostly_the_image_whose_label_it_has():
     stage.losses(given)
     with torch.no_grad():
         alone = stage.network(given["partner_image"])
-    assert torch.allclose(stage.contrast.logits[0], alone, atol=1e-6)
-    assert torch.allclose(stage.contrast.logits[1], alone, atol=1e-6)
+    assert torch.allclose(stage.contrast.logits[0], alone, atol=1e-5)
+    assert torch.allclose(stage.contrast.logits[1], alone, atol=1e-5)
 
 
 def test_the_classifier_sees_both_views():
@@ -223,9 +223,8 @@ def test_one_image_of_a_class_no_image_of_a_class_and_two_classes():
 
 def test_a_queue_longer_than_the_data_is_said(capsys):
     made(queue=100)
-    assert "the queue of 100 vectors is longer than the 9 training images" in " ".join(
-        capsys.readouterr().err.split() + capsys.readouterr().out.split()
-    )
+    out, err = capsys.readouterr()
+    assert "the queue of 100 vectors is longer than the 9 training images" in " ".join((out + err).split())
 
 
 def test_losses_without_effect_findings_and_missing_layers_are_refused():

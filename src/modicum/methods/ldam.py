@@ -59,15 +59,17 @@ class LdamStage(TrainStage):
     """Minimises the margin loss; the class weights of an epoch follow from its number."""
 
     name = "tune"
+    margins: Tensor
+    later_weights: Tensor
+    class_weights: Tensor
 
     def __init__(
-        self, network: Classifier, config: LdamConfig, counts: Sequence[int] | None, epochs: int
+        self, network: Classifier, config: LdamConfig, outputs: int, counts: Sequence[int] | None, epochs: int
     ) -> None:
         super().__init__()
         self.network = network
         self._config = config
         self._deferred_to = config.reweight_from * epochs
-        outputs = network.head.weight.shape[0]  # type: ignore[union-attr, index]
         alike = torch.ones(outputs)
         margins = alike if counts is None else ldam_margins(counts, config.margin)
         later = alike
@@ -117,7 +119,7 @@ class Ldam(Method):
         if "label" in context.targets:
             counts = np.bincount(context.targets["label"], minlength=outputs).tolist()
         epochs = int(context.stage_training.get("tune", {}).get("epochs", 1))
-        self._stage = LdamStage(network, config, counts, epochs)
+        self._stage = LdamStage(network, config, outputs, counts, epochs)
 
     def stages(self) -> Sequence[Stage]:
         return [self._stage]

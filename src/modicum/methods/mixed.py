@@ -60,6 +60,7 @@ class MixedStage(TrainStage):
 
     name = "tune"
     partner_sampling = "balanced"
+    counts: Tensor
 
     def __init__(self, network: Classifier, loss: nn.Module, config: MixedConfig, counts: Tensor) -> None:
         super().__init__()

@@ -37,16 +37,19 @@ def spmix_resnet50d_vit(pretrained: bool = False, **arguments: Any) -> nn.Module
         )
     stem = create_model("resnet50d", pretrained=pretrained, features_only=True, out_indices=(3,))
     settings = {"embed_dim": 768, "depth": 8, "num_heads": 8, "mlp_ratio": 3.0, "patch_size": 1}
-    network = VisionTransformer(embed_layer=partial(HybridEmbed, backbone=stem), **{**settings, **arguments})
+    network: Any = VisionTransformer(
+        embed_layer=partial(HybridEmbed, backbone=stem), **{**settings, **arguments}
+    )
     # Statistics of ImageNet, as its ResNet was trained with.
-    network.pretrained_cfg = network.default_cfg = {  # type: ignore[assignment]
+    network.pretrained_cfg = network.default_cfg = {
         "architecture": NAME,
         "input_size": (3, 224, 224),
         "mean": (0.485, 0.456, 0.406),
         "std": (0.229, 0.224, 0.225),
         "num_classes": 0,
     }
-    return network
+    made: nn.Module = network
+    return made
 
 
 def register() -> None:

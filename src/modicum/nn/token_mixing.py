@@ -43,14 +43,16 @@ def mixing_layer(backbone: Backbone, where: str) -> nn.Module:
                 f"backbone '{backbone.name}' has no patch tokens to mix",
                 "pass --set mix=pixels or mix=features, or a vision transformer",
             )
-        return backbone.body.patch_embed
+        embedding: nn.Module = backbone.body.patch_embed
+        return embedding
     stages = [stage for stage in getattr(backbone.body, "feature_info", []) if stage["reduction"] == STRIDE]
     if has_tokens(backbone) or not stages:
         raise InputError(
             f"backbone '{backbone.name}' has no feature map of stride {STRIDE} to mix",
             f"pass --set mix={'tokens' if has_tokens(backbone) else 'pixels'}",
         )
-    return backbone.body.get_submodule(stages[-1]["module"])
+    layer: nn.Module = backbone.body.get_submodule(stages[-1]["module"])
+    return layer
 
 
 @contextmanager
@@ -119,8 +121,8 @@ def mixed_pixels(
 def _grid(layer: nn.Module, output: Tensor) -> tuple[int, int, str]:
     """Rows and columns of a layer's output, and where its channels are."""
     if output.ndim == 3:
-        rows, columns = (int(side) for side in layer.grid_size)  # type: ignore[union-attr, arg-type]
-        return rows, columns, "sequence"
+        grid: Any = layer.grid_size
+        return int(grid[0]), int(grid[1]), "sequence"
     if str(getattr(layer, "output_fmt", "NCHW")).endswith("NHWC"):
         return output.shape[1], output.shape[2], "channels last"
     return output.shape[2], output.shape[3], "channels first"

@@ -41,6 +41,7 @@ class SPMixStage(TrainStage):
 
     name = "tune"
     partner_sampling = "balanced"
+    counts: Tensor | None
 
     def __init__(
         self,
@@ -67,7 +68,10 @@ class SPMixStage(TrainStage):
         )
         self.register_buffer("counts", counts, persistent=False)
         names = (config.query_augment, config.key_augment)[: 1 if contrast is None else 2]
-        self.augments = [Augmentation(name, image_size) for name in names]
+        kinds = (
+            {} if self.mixing is None else {_map_of(self.mixing): "saliency"}
+        )  # also a mask is read as a map
+        self.augments = [Augmentation(name, image_size, kinds=kinds) for name in names]
         self._classes = tuple(classes)
         self._pairs: list[Pair] | None = None
 
@@ -151,7 +155,8 @@ class SPMixStage(TrainStage):
         """Which mixtures are the foreground alone: under ``strict`` those whose background is of no larger class."""
         if self.mixing is None or not self.mixing.strict or self.counts is None:
             return None
-        count, other = (self.counts[part["label"]] for part in (self._labelled(batch), self._others(batch)))
+        counts = self.counts
+        count, other = (counts[part["label"]] for part in (self._labelled(batch), self._others(batch)))
         return (count >= other).repeat(views)
 
     # --- pictures -----------------------------------------------------------------------------------------------
