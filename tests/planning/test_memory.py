@@ -20,8 +20,8 @@ ALIKE = (
     "adapter", "adaptformer", "attention", "bitfit", "dora", "dtl", "fpt_plus", "gpaco", "ldam", "lst", "mixed",
     "partial", "side", "ssf", "vpt",
 )  # fmt: skip
-"""Methods whose stage is that of ``lora``, ``full``, ``fpt`` or ``spmix``, which are always looked at; as in the contract's
-test."""
+"""Methods whose stage is that of ``lora``, ``full``, ``fpt`` or ``spmix``, which are always looked at; as in the
+contract's test."""
 IN_TURN = [pytest.param(name, marks=pytest.mark.slow) if name in ALIKE else name for name in METHODS]
 VIT = "vit_base_patch16_224"
 
