@@ -64,12 +64,12 @@ def test_a_run_keeps_the_network_alone_and_counts_the_tail(run):
     }  # fmt: skip
 
 
-def test_answers_need_no_saliency(run, lesions):
+def test_answers_need_no_saliency(run, lesions, tmp_path):
     stores = run.path.parent / ".stores"
     assert list(stores.glob("features-*"))  # saliency of all images, once
     shutil.rmtree(stores)
     images = sorted(lesions.parent.glob("test*[0-9].png"))
-    assert run.predict(images).predicted == len(images)
+    assert run.predict(images, tmp_path / "answers.csv").predicted == len(images)
 
 
 def test_the_report_shows_pairs_and_counts(run):
