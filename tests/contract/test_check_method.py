@@ -20,6 +20,8 @@ SMALL = {
     "segment": {"decoder_width": 32},
     "aadg": {"decoder_width": 32, "batch_size": 4, "patch": 32, "search_after": 1, "policies": 2},
     "detect": {"channels": 16, "head_width": 32},
+    "gpaco": {"queue": 16, "projection": 8, "projection_width": 16, "query_augment": "none", "key_augment": "none"},
+    "spmix": {"queue": 16, "projection": 8, "projection_width": 16, "query_augment": "none", "key_augment": "none"},
     "mae": {"decoder_width": 16, "decoder_depth": 1, "decoder_heads": 2},
     "mrm": {"decoder_width": 16, "decoder_depth": 1, "decoder_heads": 2, "report_width": 16, "report_depth": 1,
             "report_heads": 2, "report_length": 24},
@@ -44,10 +46,10 @@ def made(tmp_path_factory):
 
 
 ALIKE = (
-    "adapter", "adaptformer", "attention", "bitfit", "dora", "dtl", "fpt_plus", "gloria", "lst", "partial", "side", "ssf",
-    "vpt",
+    "adapter", "adaptformer", "attention", "bitfit", "dora", "dtl", "fpt_plus", "gloria", "gpaco", "ldam", "lst", "mixed",
+    "partial", "side", "ssf", "vpt",
 )  # fmt: skip
-"""Methods whose stage is that of ``lora``, ``full``, ``fpt`` or ``convirt``, which are held to it every time."""
+"""Methods whose stage is that of ``lora``, ``full``, ``fpt``, ``convirt`` or ``spmix``, which are held every time."""
 NAMES = [
     pytest.param(name, marks=pytest.mark.slow) if name in ALIKE else name for name in sorted(method_entries())
 ]
