@@ -131,15 +131,15 @@ def cautions(run: RunFiles, evaluation: Evaluation) -> list[str]:
     images = int(number(threshold.get("images")) or 0)
     if threshold.get("from") == "validation" and images < FEW:
         sentences.append(
-            f"The threshold rests on {plural(images, 'normal validation image')}: the specificity on new images may differ "
-            "much from the one asked for."
+            f"The threshold rests on {plural(images, 'normal validation image')}: the specificity on new images may "
+            "differ much from the one asked for."
         )
     area = _value(evaluation, "auroc")
     high = number(evaluation.metrics.get("auroc", {}).get("high"))
     if area is not None and area < 0.5 and high is not None and high < 0.5:
         sentences.append(
-            f"AUROC is {score(area)}, below one half beyond chance: abnormal images score lower than normal ones here. The "
-            "score is the wrong way round for these data; turning it round by test images would be choosing by them."
+            f"AUROC is {score(area)}, below one half beyond chance: abnormal images score lower than normal ones here. "
+            "The score is the wrong way round for these data; turning it round by test images would be choosing by them."
         )
     return sentences
 
