@@ -204,7 +204,7 @@ def test_a_run_scores_grades_and_pixels_and_chooses_its_threshold_on_normal_imag
     assert task["threshold"]["images"] == 6
     val = pd.read_csv(run.path / "evaluations" / "val" / "predictions.csv", dtype={"truth": str})
     normal = val[val["truth"] == "0"]["score"]
-    assert (normal < task["threshold"]["value"]).all(), "95 % of 6 is all of them"
+    assert (normal <= task["threshold"]["value"] + 1e-6).all(), "95 % of 6 is all of them"
 
 
 def test_its_page_shows_scores_and_the_bank(run):
@@ -286,7 +286,7 @@ def test_cutpaste_changes_one_place_of_each_image(scar):
 
 
 def test_cutpaste_scores_by_the_mahalanobis_distance():
-    made = CutPaste(CutPasteConfig(shrinkage=1e-6), context())
+    made = CutPaste(CutPasteConfig(shrinkage=0.1), context())
     _, density = made.stages()
     predictor = made.predictor().eval()
     images = torch.rand(600, 3, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -297,9 +297,11 @@ def test_cutpaste_scores_by_the_mahalanobis_distance():
         features = predictor.encoder(images).double()
         density.finish()
         found = predictor(images)[:, 0].double()
-    away = features - features.mean(0)
-    expected = (away @ torch.linalg.pinv(away.T @ away / 600) * away).sum(1)
-    assert np.corrcoef(found, expected)[0, 1] > 0.99
+    away = (features - features.mean(0)).numpy()
+    covariance = np.cov(away.T, bias=True)
+    shrunk = 0.9 * covariance + 0.1 * np.trace(covariance) / len(covariance) * np.eye(len(covariance))
+    expected = [one @ np.linalg.solve(shrunk, one) for one in away]
+    assert np.allclose(found, expected, rtol=1e-3)
 
 
 def test_the_deviation_loss_is_its_formula():
