@@ -124,10 +124,11 @@ def ensure_splits(
     fractions: Sequence[float] = (0.7, 0.15, 0.15),
     seed: int = 0,
     val_fraction: float = 0.15,
+    one_class: bool = False,
 ) -> Manifest:
     """Ensures a split for training: completes and checks an existing one, or makes a new one by patient.
 
-    With a ``val_fraction`` of 0, there is no validation split.
+    With a ``val_fraction`` of 0, there is no validation split. With ``one_class`` all training images may have one label.
 
     Raises:
         InputError: an image is in no split; see :func:`split_by_patient`, :func:`carve_validation`, :func:`check_splits`.
@@ -143,7 +144,7 @@ def ensure_splits(
             manifest = carve_validation(manifest, val_fraction, seed)
     else:
         manifest = split_by_patient(manifest, fractions, seed)
-    check_splits(manifest, ("train", "val") if val_fraction > 0 else ("train",))
+    check_splits(manifest, ("train", "val") if val_fraction > 0 else ("train",), one_class)
     return manifest
 
 
@@ -172,11 +173,14 @@ def _split_all_but_reference(manifest: Manifest, fractions: Sequence[float], see
     return manifest.with_columns(made.notes[len(manifest.notes) :], split=splits)
 
 
-def check_splits(manifest: Manifest, required: Collection[str] = ("train", "val")) -> None:
+def check_splits(
+    manifest: Manifest, required: Collection[str] = ("train", "val"), one_class: bool = False
+) -> None:
     """Checks a split for training.
 
     Raises:
-        InputError: a required split is empty, a patient is in two splits, or training has a single class.
+        InputError: a required split is empty, a patient is in two splits, or training has a single class (which
+            ``one_class`` allows).
     """
     _require_images(manifest, required)
     shared = shared_patients(manifest)
@@ -186,7 +190,7 @@ def check_splits(manifest: Manifest, required: Collection[str] = ("train", "val"
             f"{manifest.source}: {count_of(len(shared), 'patient')} in several splits ({examples})",
             "correct the split, or leave it out to split by patient",
         )
-    if "train" in required and "label" in manifest.table and not manifest.findings:
+    if not one_class and "train" in required and "label" in manifest.table and not manifest.findings:
         classes = manifest.part("train").classes()
         if len(classes) == 1:
             raise InputError(

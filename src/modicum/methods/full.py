@@ -87,7 +87,7 @@ class Full(Method):
 
     name: ClassVar[str] = "full"
     summary: ClassVar[str] = "fine-tune every parameter; the reference, and the most memory"
-    tasks: ClassVar[tuple[str, ...]] = ("classification",)
+    tasks: ClassVar[tuple[str, ...]] = ("classification", "anomaly")
     Config: ClassVar[type[MethodConfig]] = FullConfig
 
     def __init__(self, config: FullConfig, context: Context) -> None:

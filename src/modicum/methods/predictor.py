@@ -33,7 +33,11 @@ class Draws(Protocol):
 
 @runtime_checkable
 class MakesMaps(Protocol):
-    """A predictor with maps of what it found (anomaly, quality), written next to the predictions on request."""
+    """A predictor with maps of what it found (anomaly, quality).
+
+    They are written next to the predictions on request, and shown over examples where there is no ``explain``. Scores
+    that measure maps by masks (:class:`~modicum.tasks.scores.MapScores`) take the first one.
+    """
 
     def maps(self, images: Float[Tensor, "b c h w"]) -> Mapping[str, Float[Tensor, "b rows columns"]]:
         """Named maps in ``[0, 1]``, of any resolution; they are resized to the image's size."""

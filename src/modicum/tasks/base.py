@@ -57,6 +57,8 @@ class Task(ABC):
     """Whether a finished run is evaluated on its validation and test images. An encoder predicts nothing."""
     made_of_the_table: ClassVar[bool] = True
     """Whether :meth:`from_manifest` reads the table and a few masks at most, so that it may be called twice."""
+    one_class: ClassVar[bool] = False
+    """Whether training images may all have the same label."""
     usual_slices: ClassVar[str] = USUAL
     """The slices of volumes that are learned from by default; see :mod:`modicum.data.slices`."""
     levels: ClassVar[int] = 256

@@ -101,6 +101,22 @@ class Statistic:
         with np.errstate(divide="ignore", invalid="ignore"):
             return self.finish(self.terms @ weights)
 
+    def among(self, rows: Int[np.ndarray, "some"], images: int) -> "Statistic":
+        """A statistic of some images as one of all images: the others add nothing.
+
+        Args:
+            rows: which of all images this statistic is of, in its order.
+            images: number of all images.
+        """
+        terms = self.terms.tocsr(copy=True)
+        terms.indices = rows[terms.indices].astype(terms.indices.dtype)
+        terms.resize((terms.shape[0], images))
+        needs = {}
+        for name, groups in self.needs.items():
+            needs[name] = np.zeros((len(groups), images), dtype=bool)
+            needs[name][:, rows] = groups
+        return replace(self, terms=terms, needs=needs)
+
     def renamed(self, names: Mapping[str, str]) -> "Statistic":
         """The same metrics under other names; those without a new name are left out."""
 

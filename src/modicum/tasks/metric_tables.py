@@ -1,5 +1,6 @@
 """Every task's metrics by the task's name, without PyTorch: for those who read a run's files."""
 
+from modicum.tasks.anomaly import metric_table as anomaly
 from modicum.tasks.classification import metric_table as classification
 from modicum.tasks.detection import metric_table as detection
 from modicum.tasks.image_text import metric_table as image_text
@@ -8,6 +9,7 @@ from modicum.tasks.metric import Metric, find_metric
 from modicum.tasks.segmentation import metric_table as segmentation
 
 METRIC_TABLES: dict[str, tuple[Metric, ...]] = {
+    "anomaly": anomaly.METRICS,
     "classification": classification.METRICS,
     "detection": detection.METRICS,
     "encoder": (),

@@ -5,6 +5,7 @@ from typing import Any
 
 from modicum.data.manifest import LABELS_PREFIX, MASKS_PREFIX, Manifest
 from modicum.errors import InputError, did_you_mean
+from modicum.tasks.anomaly.task import Anomaly
 from modicum.tasks.base import Task
 from modicum.tasks.classification.task import Classification
 from modicum.tasks.detection.task import Detection
@@ -14,7 +15,8 @@ from modicum.tasks.image_to_image.task import ImageToImage
 from modicum.tasks.segmentation.task import Segmentation
 
 TASKS: dict[str, type[Task]] = {
-    task.name: task for task in (Classification, Detection, Encoder, ImageText, ImageToImage, Segmentation)
+    task.name: task
+    for task in (Anomaly, Classification, Detection, Encoder, ImageText, ImageToImage, Segmentation)
 }
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from modicum.batch import Batch
@@ -63,6 +63,26 @@ class DenseScores(Scores):
             activated: the task's activation of the network's output, resized to the image's original size.
             truth: the result of :meth:`~modicum.tasks.dense.DenseTask.ground_truth`.
             spacing: millimetres between rows and between columns, where known.
+        """
+
+
+class MapScores(Scores):
+    """Scores of images that also measure a predictor's maps (:class:`~modicum.methods.predictor.MakesMaps`) by masks."""
+
+    @abstractmethod
+    def without_truth(self, row: int) -> bool:
+        """Whether a map of a row without a mask counts, as nothing is to be found in that image."""
+
+    @abstractmethod
+    def add_map(
+        self, row: int, values: Float[np.ndarray, "h w"], truth: Bool[np.ndarray, "h w"] | None
+    ) -> None:
+        """Adds the map of an image that has been scored.
+
+        Args:
+            row: its row of the manifest.
+            values: in ``[0, 1]``, at the size of the network's input.
+            truth: where the image is abnormal, at the same size; None for nowhere.
         """
 
 

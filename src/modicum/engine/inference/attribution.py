@@ -38,7 +38,8 @@ def attribution_map(
     grid. Networks without a spatial feature map, or with one of fewer than 3x3 cells, get the gradient of the
     output with respect to the pixels instead, largest over channels and smoothed. A network that knows better
     has a method ``explain(image, output)``, which gives a map and its name, or None (see
-    :class:`~modicum.methods.predictor.Explains`). None where the output does not depend on the pixels by gradients.
+    :class:`~modicum.methods.predictor.Explains`); one that only makes maps shows the first of them. None where the
+    output does not depend on the pixels by gradients.
 
     Args:
         network: the predictor.
@@ -52,6 +53,9 @@ def attribution_map(
         if (explain := getattr(network, "explain", None)) is not None:
             explained = explain(image, output)
             return None if explained is None else (_normalised(explained[0], image), explained[1])
+        if (maps := getattr(network, "maps", None)) is not None:
+            title, made = next(iter(maps(image).items()))
+            return _resized(made[:, None], image).clamp(0, 1), f"{title} map"
         if not by_gradient:
             return None
         if isinstance(network, Classifier):
@@ -65,10 +69,13 @@ def attribution_map(
 
 
 def _normalised(values: Tensor, image: Tensor) -> Float[Tensor, "h w"]:
-    resized = F.interpolate(values.detach().float(), image.shape[-2:], mode="bilinear", align_corners=False)[
-        0, 0
-    ]
+    resized = _resized(values, image)
     return resized / resized.max().clamp_min(1e-12)
+
+
+def _resized(values: Tensor, image: Tensor) -> Float[Tensor, "h w"]:
+    size = image.shape[-2:]
+    return F.interpolate(values.detach().float(), size, mode="bilinear", align_corners=False)[0, 0]
 
 
 def write_examples(

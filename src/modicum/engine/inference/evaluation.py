@@ -20,6 +20,7 @@ from modicum.engine.inference.dense_evaluation import score_dense, write_dense_e
 from modicum.engine.inference.dense_prediction import DensePredictor, Size
 from modicum.engine.inference.evaluation_table import write_table
 from modicum.engine.inference.fields_of_view import FieldsOfView
+from modicum.engine.inference.map_evaluation import score_maps
 from modicum.engine.inference.predictor_calls import draws_answers, predictor_outputs
 from modicum.engine.inputs.batches import StageData, Stored, loader
 from modicum.engine.inputs.boxes import as_inputs
@@ -33,6 +34,7 @@ from modicum.progress import bar
 from modicum.tasks import DenseTask, Task
 from modicum.tasks.base import Batch, Scores
 from modicum.tasks.box_lists import BoxListScores, BoxListTask
+from modicum.tasks.scores import MapScores
 
 CONFIDENCE = 0.95
 
@@ -95,6 +97,8 @@ def evaluate_rows(
             decide,
             boxes,
         )
+    if isinstance(scores, MapScores):
+        score_maps(scores, network, recipe, manifest, store, store_positions, device, title)
     scored_rows = scores.rows()
     patients = _groups(manifest, scored_rows)
     estimates = scores.estimates(patients, recipe.resamples, recipe.seed)

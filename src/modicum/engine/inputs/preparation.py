@@ -222,7 +222,9 @@ def with_parts(manifest: Manifest, recipe: Recipe) -> Manifest:
     seed = recipe.seed if data.split_seed is None else data.split_seed
     if data.held_out is not None and val:
         manifest = carve_validation(manifest, val / (train + val), seed, by_domain=True)
-    manifest = ensure_splits(manifest, data.fractions, seed, val_fraction=val / (train + val))
+    manifest = ensure_splits(
+        manifest, data.fractions, seed, val / (train + val), task_class(recipe.task).one_class
+    )
     return keep_label_fraction(manifest, data.label_fraction, seed)
 
 

@@ -110,7 +110,18 @@ def _written(table: pd.DataFrame, folder: Path) -> Path:
     return path
 
 
+def _write_normal(folder: Path) -> Path:
+    """Eyes as for classification, with masks of lesions in all of them; only healthy ones are learned from.
+
+    Column ``masks:lesions`` is blank where an eye is healthy.
+    """
+    path = _write_eyes(folder)
+    table = pd.read_csv(path, dtype=str)
+    return _written(table[(table["split"] != "train") | (table["label"] == "healthy")], folder)
+
+
 WRITERS: dict[str, Callable[[Path], Path]] = {
+    "anomaly": _write_normal,
     "classification": _write_eyes,
     "detection": _write_lesions,
     "encoder": _write_eyes,

@@ -223,7 +223,7 @@ def _multi_label(
             of_two.renamed({metric: f"{metric}/{name}" for metric in ("brier", "ece", "log_loss")}),
             majority(present, 2).renamed({MAJORITY: f"{MAJORITY}/{name}"}),
         ]
-        statistics += [_among(statistic, labelled, len(truth)) for statistic in of_finding]
+        statistics += [statistic.among(labelled, len(truth)) for statistic in of_finding]
     summaries = [name for name in metric_names("multi-label", classes, False, specificity) if "/" not in name]
     return statistics, {metric: [f"{metric}/{name}" for name in classes] for metric in summaries}
 
@@ -238,18 +238,6 @@ def _two_way(probabilities: Float[np.ndarray, "n 2"], truth: Int[np.ndarray, "n"
 def _named(ranks: Statistic, of_class: str, specificity: float) -> Statistic:
     names = {metric: f"{metric}{of_class}" for metric in ("auroc", "average_precision")}
     return ranks.renamed(names | {"sensitivity_at_specificity": f"{sensitivity_name(specificity)}{of_class}"})
-
-
-def _among(statistic: Statistic, labelled: Int[np.ndarray, "known"], images: int) -> Statistic:
-    """A statistic of some images as one of all images: the others add nothing."""
-    terms = statistic.terms.tocsr(copy=True)
-    terms.indices = labelled[terms.indices].astype(terms.indices.dtype)
-    terms.resize((terms.shape[0], images))
-    needs = {}
-    for name, groups in statistic.needs.items():
-        needs[name] = np.zeros((len(groups), images), dtype=bool)
-        needs[name][:, labelled] = groups
-    return Statistic(terms, statistic.finish, statistic.reasons, needs)
 
 
 def _check(

@@ -1,0 +1,1 @@
+"""Anomalies: how abnormal an image is, learned from normal ones."""
