@@ -37,8 +37,8 @@ def name_clusters(
 ) -> Naming:
     """Names two clusters.
 
-    The anomaly score is not monotone in quality: blur, for instance, makes an image simpler. It names nothing, and is only
-    compared.
+    The anomaly score is not monotone in quality: blur, for instance, makes an image simpler. It names nothing, and is
+    only compared.
 
     Args:
         groups: 0 or 1.

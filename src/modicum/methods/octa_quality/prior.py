@@ -19,8 +19,9 @@ TERMS = 2
 def quality_terms(images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b terms"]:
     """Contrast-to-noise ratio of the vessel band, and the band's energy; widths in pixels of the images.
 
-    The ratio is the standard deviation of (blur of 1 pixel minus blur of 4) over that of the noise, estimated by the median
-    absolute deviation of (image minus blur of 0.7). The energy is the standard deviation of (blur of 1 minus blur of 3).
+    The ratio is the standard deviation of (blur of 1 pixel minus blur of 4) over that of the noise, estimated by the
+    median absolute deviation of (image minus blur of 0.7). The energy is the standard deviation of (blur of 1
+    minus blur of 3).
 
     Args:
         images: in ``[0, 1]``; channels are averaged.

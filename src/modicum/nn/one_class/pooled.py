@@ -24,6 +24,14 @@ def pooled_features(maps: Maps) -> Float[Tensor, "b features"]:
     return torch.cat(parts, 1)
 
 
+def floored(std: Float[Tensor, "features"]) -> Float[Tensor, "features"]:
+    """Standard deviations to divide by: at least 1e-6, and a tenth of their median.
+
+    A channel that is dead in all fitted images would outweigh all others wherever it lives a little.
+    """
+    return std.clamp_min(max(1e-6, 0.1 * float(std.median())))
+
+
 def nearest_distances(
     queries: Float[Tensor, "n d"], bank: Float[Tensor, "m d"], neighbours: int, leave_self_out: bool = False
 ) -> Float[Tensor, "n"]:
@@ -68,8 +76,8 @@ def ledoit_wolf(vectors: Float64[Tensor, "n d"]) -> tuple[Float64[Tensor, "d d"]
 class PooledScorer(OneClassScorer):
     """How far the standardised pooled features of an image are from those of the images it was fitted to.
 
-    Standardisation by the fitted images' mean and standard deviation (floor 1e-6) matters most: without it features of
-    large variance hide all others.
+    Standardisation by the fitted images' mean and standard deviation matters most: without it features of large variance
+    hide all others.
 
     Args:
         channels: of the maps.
@@ -100,7 +108,7 @@ class PooledScorer(OneClassScorer):
         vectors = torch.cat(self._seen)
         self._seen = []
         self.mean = vectors.mean(0)
-        self.std = vectors.std(0, correction=0).clamp_min(1e-6)
+        self.std = floored(vectors.std(0, correction=0))
         standard = self.standardised(vectors)
         if self.distance == "knn":
             self.bank = standard
