@@ -18,6 +18,8 @@ SMALL = {
     "segment": {"decoder_width": 32},
     "aadg": {"decoder_width": 32, "batch_size": 4, "patch": 32, "search_after": 1, "policies": 2},
     "octa_quality": {"scorers": ["rd", "pooled"], "represent.epochs": 2},
+    "reconstruction": {"width": 4, "steps": 2, "code": 4},
+    "padim": {"channels": 8},
     "detect": {"channels": 16, "head_width": 32},
     "mae": {"decoder_width": 16, "decoder_depth": 1, "decoder_heads": 2},
     "mrm": {"decoder_width": 16, "decoder_depth": 1, "decoder_heads": 2, "report_width": 16, "report_depth": 1,

@@ -31,12 +31,8 @@ from modicum.methods.octa_quality.stages import FitScorers, HeldOutStage, Repres
 from modicum.nn.one_class import FeatureTaps
 from modicum.progress import say
 
-RIGID = [
-    {"name": "horizontal_flip", "p": 0.5},
-    {"name": "vertical_flip", "p": 0.5},
-    {"name": "quarter_turns"},
-]
-"""Neither blur nor noise nor contrast: they would teach that bad quality is good."""
+RIGID = [{"name": "horizontal_flip", "p": 0.5}, {"name": "vertical_flip", "p": 0.5}]
+"""With the stage's quarter turns. Neither blur nor noise nor contrast: they would teach that bad quality is good."""
 
 
 class QualityPredictor(nn.Module):
@@ -50,9 +46,12 @@ class QualityPredictor(nn.Module):
         with torch.no_grad():
             return self.features(images)
 
-    def explain(self, image: Float[Tensor, "1 c h w"], output: int) -> tuple[Tensor, str] | None:
-        """Nothing: pooled features are of the whole image."""
-        return None
+
+class WholeImagePredictor(QualityPredictor):
+    """A predictor that only knows the whole image."""
+
+    def explain(self, image: Float[Tensor, "1 c h w"], output: int) -> None:
+        """Nothing: pooled features have no place."""
 
 
 class MappingPredictor(QualityPredictor):
@@ -64,13 +63,10 @@ class MappingPredictor(QualityPredictor):
 
     @torch.no_grad()
     def maps(self, images: Float[Tensor, "b c h w"]) -> Mapping[str, Float[Tensor, "b rows columns"]]:
-        """Mean of the scorers' maps; 1 is twice the largest value of a usual held-out outstanding image, or more."""
+        """Mean over scorers of ``m / (m + s)``, with ``s`` the largest value of a usual held-out outstanding image."""
         _, maps = self.features.with_maps(images)
-        scaled = [(one / scale).clamp(0, 1) for one, scale in zip(maps, self.held_out.map_scale, strict=True)]
+        scaled = [one / (one + scale) for one, scale in zip(maps, self.held_out.map_scale, strict=True)]
         return {"low_quality": torch.stack(scaled).mean(0)}
-
-    def explain(self, image: Float[Tensor, "1 c h w"], output: int) -> tuple[Tensor, str] | None:
-        return self.maps(image)["low_quality"][:, None], "low quality"
 
 
 class OctaQuality(Method):
@@ -103,6 +99,7 @@ class OctaQuality(Method):
     image: ClassVar[Mapping[str, Any]] = {"size": 256}
     backbone: ClassVar[Mapping[str, Any]] = {"name": "wide_resnet50_2"}
     decides_over: ClassVar[Literal["image", "set"]] = "set"
+    one_class: ClassVar[bool] = True
 
     config: OctaQualityConfig
 
@@ -127,7 +124,7 @@ class OctaQuality(Method):
         self._predictor = (
             MappingPredictor(self._features, self._held_out)
             if self._features.has_maps
-            else QualityPredictor(self._features)
+            else WholeImagePredictor(self._features)
         )
 
     def stages(self) -> Sequence[Stage]:

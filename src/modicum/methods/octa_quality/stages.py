@@ -152,8 +152,7 @@ class HeldOutStage(FitStage):
         scores, outstanding = torch.cat(self._seen), torch.cat(self._outstanding)
         self.scores = scores[outstanding]
         if self._largest:
-            # twice the largest value of a usual outstanding image is shown as 1
-            self.map_scale = 2 * torch.cat(self._largest).median(0).values.clamp_min(1e-12)
+            self.map_scale = torch.cat(self._largest).median(0).values.clamp_min(1e-12)
         self._seen, self._largest, self._outstanding = [], [], []
         held = self.joined(self.scores)
         self.tau = held.quantile(self.config.quantile)
