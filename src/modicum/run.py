@@ -93,6 +93,8 @@ class Run:
         pseudonym: str = PSEUDONYM,
         maps: str | Path | None = None,
         probabilities: bool = False,
+        quality: str | Path | None = None,
+        drop: Sequence[str] = (),
     ) -> PredictionSummary:
         """Predicts images, folders of images, or the images of a data set.
 
@@ -121,6 +123,8 @@ class Run:
             pseudonym: stands for the patient in DICOM files.
             maps: folder for the maps that the method makes of each image, where it makes some.
             probabilities: of masks: write the probability map of each class beside them.
+            quality: ``run:FOLDER`` of a run that grades the images first; its table lies beside the predictions.
+            drop: classes of that run whose images are not predicted, such as ``ungradable``.
 
         Raises:
             InputError: nothing to predict, or the run cannot be used. Broken images are rows with an ``error``.
@@ -128,7 +132,16 @@ class Run:
         given = [images] if isinstance(images, str | Path) else list(images)
         to_maps = None if maps is None else Path(maps)
         settings = PredictionSettings(
-            batch_size, device, native, tile, overlap, pseudonym, to_maps, probabilities
+            batch_size,
+            device,
+            native,
+            tile,
+            overlap,
+            pseudonym,
+            to_maps,
+            probabilities,
+            None if quality is None else str(quality),
+            tuple(drop),
         )
         reading = GivenReading(
             columns=columns,

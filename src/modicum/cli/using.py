@@ -8,6 +8,8 @@ import typer
 from modicum.console.options import (
     Data,
     Device,
+    Drop,
+    Quality,
     Reading,
     RunPath,
     Workers,
@@ -74,6 +76,8 @@ def predict(
         typer.Option("--probabilities", help="Write the probability map of each class beside the masks."),
     ] = False,
     pseudonym: Pseudonym = "predicted",
+    quality: Quality = None,
+    drop: Drop = None,
     weights: FrozenWeights = None,
     device: Device = None,
 ) -> None:
@@ -109,6 +113,8 @@ def predict(
         tile=tile,
         overlap=overlap,
         pseudonym=pseudonym,
+        quality=quality,
+        drop=drop or (),
         image_folder=settings.pop("images", None),
         **settings,
     )

@@ -54,13 +54,22 @@ class RunFolder:
     backbone = property(lambda self: self.path / "backbone.safetensors")
     metrics = property(lambda self: self.path / "metrics.json")
     broken = property(lambda self: self.path / "broken.csv")
+    quality = property(lambda self: self.path / "quality.csv")
     report = property(lambda self: self.path / "report.html")
     status_file = property(lambda self: self.path / "status.json")
 
     def files(self) -> list[Path]:
         """The files that a run consists of and that nothing else may replace."""
         own = (self.recipe, self.manifest, self.model, self.environment, self.fingerprint, self.history)
-        further = (self.weights, self.backbone, self.metrics, self.broken, self.report, self.status_file)
+        further = (
+            self.weights,
+            self.backbone,
+            self.metrics,
+            self.broken,
+            self.quality,
+            self.report,
+            self.status_file,
+        )
         return [path for path in (*own, *further) if path.is_file()]
 
     @property

@@ -162,6 +162,7 @@ def prepare(
     stores: Path,
     workers: int,
     check: Callable[[Manifest], None] = lambda manifest: None,
+    choose: Callable[[Manifest], Manifest] = lambda manifest: manifest,
 ) -> PreparedData:
     """Reads the manifest, fills the store, splits by patient and checks for leaks.
 
@@ -171,6 +172,7 @@ def prepare(
         stores: where image stores are kept.
         workers: processes that decode images.
         check: is given the manifest before any image is decoded.
+        choose: sets rows aside whose images can be read (those of low quality, say).
 
     Raises:
         InputError: whatever is wrong with the data, before any training.
@@ -190,6 +192,7 @@ def prepare(
     )
     if store.broken:
         notes.append(f"{len(store.broken)} broken images were set aside (broken.csv).")
+    manifest = choose(manifest)
     if recipe.data.held_out is not None:
         manifest = hold_out(manifest, recipe.data.held_out)
     given = "split" in manifest.table and manifest.table["split"].notna().any()

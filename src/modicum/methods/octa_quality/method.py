@@ -31,6 +31,8 @@ from modicum.methods.octa_quality.stages import FitScorers, HeldOutStage, Repres
 from modicum.nn.one_class import FeatureTaps
 from modicum.progress import say
 
+WORDS = ("ungradable", "gradable", "outstanding")
+"""The grades 0, 1 and 2, for people and for ``--drop``."""
 RIGID = [{"name": "horizontal_flip", "p": 0.5}, {"name": "vertical_flip", "p": 0.5}]
 """With the stage's quarter turns. Neither blur nor noise nor contrast: they would teach that bad quality is good."""
 
@@ -173,7 +175,7 @@ class OctaQuality(Method):
             "score": scores,
             "tau": np.full(len(scores), tau),
             "outstanding": scores <= tau,
-            "quality": prior,
+            "prior": prior,
         }
         if len(self._grades.others) == 1:
             return shared
@@ -182,6 +184,7 @@ class OctaQuality(Method):
             "cluster": found.cluster,
             "margin": found.margin,
             "grade": found.grade,
+            "quality": np.array(WORDS, dtype=object)[found.grade],
             "rule": found.rule,
         }
 

@@ -1,6 +1,7 @@
 """Reconstruction of pixels: the classical one-class score, and the one that blur deceives."""
 
-import torch
+from itertools import pairwise
+
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -46,7 +47,7 @@ class PixelReconstruction(OneClassScorer):
         super().__init__()
         widths = [channels, *(width * 2**step for step in range(steps))]
         down: list[nn.Module] = []
-        for inside, outside in zip(widths[:-1], widths[1:], strict=True):
+        for inside, outside in pairwise(widths):
             down += [nn.Conv2d(inside, outside, 4, 2, 1), nn.BatchNorm2d(outside), nn.ReLU()]
         up: list[nn.Module] = [nn.Conv2d(code, widths[-1], 1), nn.ReLU()]
         for inside, outside in zip(widths[:0:-1], [*widths[-2:0:-1], width], strict=True):
