@@ -20,6 +20,7 @@ from modicum.nn.one_class import (
     pooled_features,
 )
 from modicum.nn.one_class.scorer import Maps
+from modicum.nn.spatial_transformer import without_autocast
 
 
 def make_scorer(name: str, taps: FeatureTaps, config: OctaQualityConfig) -> OneClassScorer:
@@ -90,7 +91,7 @@ class QualityFeatures(nn.Module):
         """Outputs, and the map of each scorer that has one."""
         size = (int(images.shape[2]), int(images.shape[3]))
         maps = self.taps(images)
-        with torch.autocast(images.device.type, enabled=False):  # distances need all their digits
+        with without_autocast(images.device):  # distances need all their digits
             found = [scorer(maps, size) for _, scorer in self.named]
             scores = torch.stack([one.score.float() for one in found], 1)
             outputs = torch.cat([scores, quality_terms(images), self._embedding(maps)], 1)

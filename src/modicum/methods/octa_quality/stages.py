@@ -1,5 +1,6 @@
 """Stages of quality assessment: fit to outstanding images, learn of them, set the threshold, prepare the clusters."""
 
+import random
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from modicum.methods.octa_quality.features import QualityFeatures
 from modicum.methods.stages import Targets
 from modicum.nn.one_class import FeatureTaps, PatchcoreScorer, ensemble_score
 from modicum.nn.one_class.dfr import DeepFeatureReconstruction
+from modicum.nn.spatial_transformer import without_autocast
 from modicum.tasks.base import Batch
 
 NO_OUTSTANDING = (
@@ -96,17 +98,17 @@ class RepresentStage(_OutstandingOnly, TrainStage):
     def _losses_of(self, name: str) -> Any:
         def losses(batch: Batch) -> dict[str, Tensor]:
             maps = self.taps(quarter_turns(batch["image"]))
-            with torch.autocast(batch["image"].device.type, enabled=False):
+            with without_autocast(batch["image"].device):
                 return {name: self.learners[name].losses(maps)}  # type: ignore[operator]
 
         return losses
 
 
 def quarter_turns(images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-    """Each image of a square batch turned by 0 to 3 right angles, drawn by PyTorch's generator; in training only."""
+    """Each image of a square batch turned by 0 to 3 right angles, drawn by Python's generator; in training only."""
     if not torch.is_grad_enabled() or images.shape[2] != images.shape[3]:
         return images
-    turns = torch.randint(4, (len(images),)).tolist()
+    turns = random.choices(range(4), k=len(images))  # numbers also in a dry run, whose tensors have no values
     return torch.stack([image.rot90(turn, (1, 2)) for image, turn in zip(images, turns, strict=True)])
 
 

@@ -14,6 +14,7 @@ from modicum.nn.one_class import OneClassScorer, PatchcoreScorer
 from modicum.nn.one_class.maps import blurred
 from modicum.nn.one_class.pixels import blur_ratio
 from modicum.nn.one_class.scorer import OneClassScore
+from modicum.nn.spatial_transformer import without_autocast
 from modicum.progress import say
 from modicum.tasks.anomaly.task import learns_from_normal
 from modicum.tasks.base import Batch
@@ -37,7 +38,7 @@ class Scoring(nn.Module):
     def forward(self, images: Float[Tensor, "b c h w"]) -> OneClassScore:
         maps = self.look(images)
         size = (int(images.shape[2]), int(images.shape[3]))
-        with torch.autocast(images.device.type, enabled=False):  # distances need all their digits
+        with without_autocast(images.device):  # distances need all their digits
             found: OneClassScore = self.scorer(maps, size)
         return found
 
@@ -68,7 +69,7 @@ class FitStageOfScorer(_NormalOnly, FitStage):
 
     def see(self, batch: Batch) -> None:
         maps = self.scoring.look(batch["image"])
-        with torch.autocast(batch["image"].device.type, enabled=False):
+        with without_autocast(batch["image"].device):
             self.scoring.scorer.see(maps, self._pass)
 
     def finish(self) -> bool:
@@ -98,7 +99,7 @@ class LearnStage(_NormalOnly, TrainStage):
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         maps = self.scoring.look(batch["image"])
-        with torch.autocast(batch["image"].device.type, enabled=False):
+        with without_autocast(batch["image"].device):
             return {"normal": self.scoring.scorer.losses(maps)}  # type: ignore[operator]
 
 
