@@ -4,9 +4,9 @@
 
 ``DIR`` is the folder ``octa_vessels``: 150 angiograms of 3 x 3 mm, all taken as outstanding. Subjects are split anew for
 every seed: 70 train, 30 validate, 50 test. Each image to test comes three times: as it is, gradable (one kind of
-degradation, mild) and ungradable (two kinds, strong). The kinds are blur, noise, motion, dimming and shadow. The supervised
-bound learns from degraded copies of the training images, of the first three kinds only: dimming and shadow are held
-out.
+degradation, mild) and ungradable (two kinds, strong). The kinds are blur, noise, motion, dimming and shadow. The
+supervised bound learns from degraded copies of the training images, of the first three kinds only: dimming and shadow
+are held out.
 """
 
 import argparse
