@@ -14,13 +14,16 @@ from modicum.engine.recipe.new_recipe import make_recipe
 from modicum.errors import InputError
 from modicum.recipes import shipped_recipes
 from modicum.tasks import TASKS, Task, task_class
-from modicum.tasks.base import DenseScores, Scores
+from modicum.tasks.anomaly.task import Anomaly
+from modicum.tasks.anomaly.threshold import Threshold
+from modicum.tasks.base import Scores
 from modicum.tasks.classification.task import Classification
 from modicum.tasks.detection.task import Detection
 from modicum.tasks.image_text.task import ImageText, ImageTextOptions
 from modicum.tasks.image_to_image.task import ImageToImage, ImageToImageOptions
 from modicum.tasks.metric import LOSS, Metric, check_monitor, find_metric
 from modicum.tasks.metric_tables import METRIC_TABLES, metric_named
+from modicum.tasks.scores import DenseScores
 from modicum.tasks.segmentation.targets import MaskCodes
 from modicum.tasks.segmentation.task import Segmentation, SegmentationOptions
 
@@ -41,6 +44,8 @@ TASKS_MADE: dict[str, Task] = {
     "exclusive masks": _segmentation("multi-class", ("background", "lung", "heart")),
     "overlapping masks": _segmentation("multi-label", ("disc", "cup")),
     "translation": ImageToImage((1, 1), ImageToImageOptions()),
+    "anomalies": Anomaly(("normal",), ("ill",), threshold=Threshold(1.0, "given")),
+    "anomalies in grades": Anomaly(("0",), ("1", "2"), threshold=Threshold(1.0, "given"), masks=True),
     "boxes": Detection(["lesion"]),
     "boxes of classes": Detection(["bright", "dark"]),
     "images": ImageText(ImageTextOptions()),
@@ -130,12 +135,30 @@ def _detected(task: Detection, good: float, rng: np.random.Generator) -> Scores:
     return collected
 
 
+def _abnormal(task: Anomaly, good: float, rng: np.random.Generator) -> Scores:
+    """Scores of images, and maps of half of them, that are the higher where something is, the larger ``good`` is."""
+    count = 4 * IMAGES
+    kinds = np.arange(count) % (1 + len(task.groups))
+    found = good * kinds + rng.normal(size=count) / (1 + good)
+    groups = torch.tensor(kinds[:, None] == 1 + np.arange(len(task.groups)))
+    scores = task.scores()
+    batch = {"label": torch.tensor(kinds > 0), "groups": groups, "row": torch.arange(count)}
+    scores.update(torch.tensor(found)[:, None], batch)
+    for row in range(30 if task.masks else 0):
+        mask = np.zeros((SIDE, SIDE), bool)
+        mask[3:6, 3:9] = mask[12:15, 12:15] = kinds[row] > 0
+        values = 1 / (1 + np.exp(-good * mask - rng.normal(size=mask.shape)))
+        scores.add_map(row, values, mask if kinds[row] else None)
+    return scores
+
+
 MAKERS: dict[type[Task], Callable[..., Scores]] = {
     Classification: _classified,
     Segmentation: _segmented,
     ImageToImage: _translated,
     ImageText: _completed,
     Detection: _detected,
+    Anomaly: _abnormal,
 }
 
 

@@ -10,6 +10,9 @@ torch.Size([4, 3, 96, 96])
 """
 
 from modicum.transforms.geometry import resize
+from modicum.transforms.lesion_bank import LesionBank
+from modicum.transforms.lesion_draws import LesionAugmentation, LesionRule
+from modicum.transforms.lesion_paste import LesionPaste
 from modicum.transforms.misaligned_pairs import Misalign, MisalignElastic
 from modicum.transforms.misalignment import AffineMisalignment, ElasticMisalignment
 from modicum.transforms.mixup import blend, mixup
@@ -60,6 +63,10 @@ __all__ = [
     "Grayscale",
     "HorizontalFlip",
     "Hue",
+    "LesionAugmentation",
+    "LesionBank",
+    "LesionPaste",
+    "LesionRule",
     "Misalign",
     "MisalignElastic",
     "Operation",
