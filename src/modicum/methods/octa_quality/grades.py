@@ -24,18 +24,22 @@ class Grades:
     others: tuple[int, ...]
 
 
-def grades_of(classes: Sequence[str], ordered: bool, best: str | None = None) -> Grades:
+def grades_of(
+    classes: Sequence[str], ordered: bool, best: str | None = None, made_up: bool = False
+) -> Grades:
     """Finds the outstanding class and the order of two others by their names, or by their order.
 
     Args:
         classes: names.
         ordered: whether they are grades, the lowest first.
         best: name of the outstanding one; found by default.
+        made_up: the classes stand for others (a prediction of memory): any order will do.
 
     Raises:
         InputError: it cannot be told, or there are more than three classes.
     """
     names = [name.strip().lower() for name in classes]
+    ordered = ordered or (made_up and best not in classes and not set(names) & set(BEST))
     if len(classes) > 3:
         raise InputError(
             f"quality has {len(classes)} classes ({listed(classes)})",

@@ -108,7 +108,9 @@ class OctaQuality(Method):
     def __init__(self, config: OctaQualityConfig, context: Context) -> None:
         super().__init__(config, context)
         facts = context.task.to_dict()
-        self._grades = grades_of(facts["classes"], bool(facts.get("ordered")), config.best)
+        self._grades = grades_of(
+            facts["classes"], bool(facts.get("ordered")), config.best, not context.has_data
+        )
         taps = FeatureTaps(context.backbone())
         if taps.network.random and context.has_data and set(config.scorers) <= {"rd", "dfr"}:
             say(
