@@ -53,7 +53,7 @@ def test_octa_25k_by_words_and_best_is_outstanding(tmp_path):
 
 def test_octa_25k_by_a_table_beside_the_images(tmp_path):
     folder = touch(tmp_path / "sOCTA-6x6", "a.png", "b.png", "c.png")
-    (folder / "labels.csv").write_text("name,label\na.png,0\nb,2\nc.png,gradable\n")
+    (folder / "grades.csv").write_text("name,label\na.png,0\nb,2\nc.png,gradable\n")
     made = load_manifest(folder)
     assert labels(made) == {"a.png": "0", "b.png": "2", "c.png": "1"}
 
@@ -63,8 +63,8 @@ def test_unknown_grades_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"folder 'excellent' .* is none of the grades"):
         load_manifest(folder)
     folder = touch(tmp_path / "octa", "a.png", "b.png")
-    (folder / "labels.csv").write_text("name,label\na.png,0\nb.png,3\n")
-    with pytest.raises(InputError, match=r"labels.csv row 3: label '3' is none of"):
+    (folder / "grades.csv").write_text("name,label\na.png,0\nb.png,3\n")
+    with pytest.raises(InputError, match=r"grades.csv row 3: label '3' is none of"):
         load_manifest(folder, layout="octa-25k")
 
 

@@ -120,10 +120,7 @@ def test_black_and_white_images_are_not_outstanding_and_nan_is_an_error(run, pla
     folder.mkdir()
     for name, level in (("black", 0), ("white", 255)):
         cv2.imwrite(str(folder / f"{name}.png"), np.full((64, 64), level, np.uint8))
-    values = np.full((64, 64), 0.5, np.float32)
-    values[3, 4] = np.nan
-    np.save(folder / "nan.npy", values)
-    cv2.imwrite(str(folder / "nan.tiff"), values)
+    cv2.imwrite(str(folder / "nan.tiff"), np.full((64, 64), np.nan, np.float32))
     run.predict([folder / name for name in ("black.png", "white.png", "nan.tiff")], place / "extremes.csv")
     table = pd.read_csv(place / "extremes.csv")
     assert table["outstanding"][:2].astype(str).tolist() == ["False", "False"]
@@ -207,9 +204,7 @@ def test_a_run_of_quality_sets_images_aside_before_another_learns(run, place, ca
     assert set(kept["image"]) == set(graded.loc[graded["quality"] == "outstanding", "image"])
     assert sum("_ungradable_" in name for name in kept["image"]) <= 1
     notes = modicum.engine.run_folder.read_table(gated.path / "fingerprint.json")["notes"]
-    assert any(
-        "of low quality (ungradable and gradable) by 'quality' were set aside" in note for note in notes
-    )
+    assert any("of low quality (ungradable, gradable) by 'quality' were set aside" in note for note in notes)
     listed = modicum.fit(table, "linear", name="listed", quality=gate, **settings)  # a list alone
     assert len(pd.read_csv(listed.path / "manifest.csv")) == 24
     gated.predict(folder, place / "gated.csv", quality=gate, drop=["ungradable", "gradable"])

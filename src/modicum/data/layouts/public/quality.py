@@ -76,6 +76,7 @@ def _grade_folders(place: _Place) -> dict[str, Path]:
 
 
 def _table(place: _Place) -> Path | None:
+    """A table of grades, to recognise a set by."""
     path = table_named(place.folder, _TABLE, _COLUMNS)
     if path is None:
         return None
@@ -110,7 +111,7 @@ def read_octa_25k(folder: Path, options: LayoutOptions) -> LayoutRows:
                 continue
             rows += [{"image": image, "label": CODES[name], **further} for image in images]
             origins += [f"folder '{path.name}'"] * len(images)
-        table = _table(place)
+        table = table_named(place.folder, _TABLE, _COLUMNS)
         if table is not None and not _grade_folders(place):
             found = _rows_of_table(place, table, further)
             rows += [row for row, _ in found]
