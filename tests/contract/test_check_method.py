@@ -42,9 +42,11 @@ def made(tmp_path_factory):
 
 
 ALIKE = (
-    "adapter", "adaptformer", "attention", "bitfit", "dora", "dtl", "fpt_plus", "lst", "partial", "side", "ssf", "vpt",
+    "adapter", "adaptformer", "attention", "bitfit", "dora", "dtl", "fpt_plus", "lst", "padim", "partial",
+    "reverse_distillation", "side", "ssf", "vpt",
 )  # fmt: skip
-"""Methods whose stage is that of ``lora``, ``full`` or ``fpt``, which are held to the contract every time."""
+"""Methods whose stage is that of ``lora``, ``full``, ``fpt``, ``patchcore`` or ``reconstruction``, which are held to the
+contract every time."""
 NAMES = [
     pytest.param(name, marks=pytest.mark.slow) if name in ALIKE else name for name in sorted(method_entries())
 ]
