@@ -38,7 +38,8 @@ class FeatureTaps(nn.Module):
     @property
     def network(self) -> Backbone:
         """The backbone itself."""
-        network: Backbone = self.backbone.module
+        network = self.backbone.module
+        assert isinstance(network, Backbone)
         return network
 
     @torch.no_grad()
