@@ -1,10 +1,11 @@
 """Which task contributes what to the page."""
 
-from modicum.report import classification, detection, image_to_image, segmentation
+from modicum.report import anomaly, classification, detection, image_to_image, segmentation
 from modicum.report.panels import galleries
 from modicum.report.sections import Headline, TaskSections, score_block
 
 _SECTIONS = {
+    "anomaly": anomaly.SECTIONS,
     "classification": classification.SECTIONS,
     "detection": detection.SECTIONS,
     "image-to-image": image_to_image.SECTIONS,

@@ -43,7 +43,8 @@ def cut_paste(
         extent = torch.stack([root * stretch, root / stretch], 1)
         angle = torch.zeros(count, dtype=torch.float64)
     limit = torch.tensor([width, height])
-    extent = torch.minimum(extent.round().long().clamp_min(1), limit)
+    # A scar of one pixel would vanish when it is turned.
+    extent = torch.minimum(extent.round().long().clamp_min(2), limit)
     corner, place = (
         torch.floor(uniform(count, (0.0, 1.0), generator, 2) * (limit - extent + 1)).long() for _ in range(2)
     )

@@ -70,7 +70,7 @@ class LesionBank(nn.Module):
     def from_masks(
         cls,
         images: Float[Tensor, "k c h w"] | Float[np.ndarray, "k c h w"],
-        masks: Mapping[str, Bool[np.ndarray, "k h w"]],
+        masks: Mapping[str, Bool[np.ndarray, "shots height width"]],
         least_area: int = 1,
     ) -> "LesionBank":
         """Cuts the lesions out of annotated images.

@@ -90,7 +90,7 @@ class LesionPaste(nn.Module):
         self,
         images: Float[Tensor, "b c h w"],
         seeds: Int64[Tensor, "b"],
-        organ: Bool[Tensor, "b h w"] | None = None,
+        organ: Bool[Tensor, "organs height width"] | None = None,
     ) -> Pasted:
         """Pastes into every image.
 
@@ -191,8 +191,10 @@ class LesionPaste(nn.Module):
         bank = self.bank
         height, width = bank.heights[lesion], bank.widths[lesion]
         y, x = torch.meshgrid(steps, steps, indexing="ij")
-        offsets = torch.stack([x, y], -1).to(inverse.dtype)
-        source = torch.einsum("nij,hwj->nhwi", inverse, offsets)
+        x, y = x.to(inverse.dtype)[None], y.to(inverse.dtype)[None]
+        # Written out: a matrix product may round otherwise in another batch.
+        turn = inverse[:, :, :, None, None]
+        source = torch.stack([turn[:, i, 0] * x + turn[:, i, 1] * y for i in (0, 1)], -1)
         middle = torch.stack([width - 1, height - 1], 1)[:, None, None].to(inverse.dtype) / 2
         at = source + middle
         low = at.floor()
