@@ -96,14 +96,14 @@ def test_what_is_no_bank_is_refused_in_one_line(images, masks, words):
 @pytest.fixture(scope="module")
 def many(bank) -> tuple[PasteDraws, Pastes]:
     draws = PasteDraws(bank, usual_rules(bank))
-    return draws, draws.draw(range(3000), (512, 512), [Organ((512, 512))] * 3000)
+    return draws, draws.draw(range(2000), (512, 512), [Organ((512, 512))] * 2000)
 
 
 def test_severity_decides_which_types_an_image_gets(many):
     _, found = many
     shares = [(found.severity <= 80).mean(), ((found.severity > 80) & (found.severity <= 90)).mean()]
     for share, expected in zip(shares, (81 / 101, 10 / 101), strict=True):
-        assert abs(share - expected) < 3 * np.sqrt(expected * (1 - expected) / 3000)
+        assert abs(share - expected) < 3 * np.sqrt(expected * (1 - expected) / 2000)
     kind = found_kinds(many)
     for severity, types in ((80, {0}), (81, {0, 1}), (91, {0, 1, 2}), (96, {0, 1, 2, 3})):
         images = np.flatnonzero(found.severity == severity)
@@ -118,7 +118,7 @@ def found_kinds(many) -> np.ndarray:
 
 def test_counts_are_uniform_between_their_limits(many):
     draws, found = many
-    counts = np.bincount(found.image[found_kinds(many) == 0], minlength=3000)
+    counts = np.bincount(found.image[found_kinds(many) == 0], minlength=2000)
     assert draws.counts(0) == (3, 9)
     assert (counts.min(), counts.max()) == (3, 9)
     assert stats.chisquare(np.bincount(counts)[3:]).pvalue > 0.001
@@ -157,11 +157,11 @@ def test_images_and_types_have_streams_of_their_own(bank):
 def test_an_organ_keeps_its_distance_and_where_there_is_none_nothing_is_pasted():
     mask = np.zeros((40, 60), bool)
     mask[5:35, 10:50] = True
-    points = Organ((40, 60), mask).points(np.random.default_rng(0), 2000, 4)
+    points = Organ((40, 60), mask).points(np.random.default_rng(0), 2000, 4.0)
     assert points[:, 0].min() >= 13
     assert points[:, 1].max() <= 31
     assert len(np.unique(points, axis=0)) > 600
-    assert len(Organ((40, 60), np.zeros((40, 60), bool)).points(np.random.default_rng(0), 5, 4)) == 0
+    assert len(Organ((40, 60), np.zeros((40, 60), bool)).points(np.random.default_rng(0), 5, 4.0)) == 0
 
 
 def test_rules_follow_how_common_unknown_types_are():
@@ -244,7 +244,9 @@ def test_nothing_lies_outside_the_organ(bank):
 def test_mask_and_lesion_move_together():
     bank = LesionBank.from_masks(image(0.9), {"lesion": ellipses([(30, 30)], (12, 6))})
     paste = LesionPaste(
-        bank, blend=1.0, augmentation=LesionAugmentation(gamma=(1, 1), brightness=(1, 1), shift=0, colour=0)
+        bank,
+        blend=1.0,
+        augmentation=LesionAugmentation(gamma=(1.0, 1.0), brightness=(1.0, 1.0), shift=0.0, colour=0.0),
     )
     made = paste(torch.zeros(20, 3, SIDE, SIDE), torch.arange(20))
     shown = made.image[:, 0] > 0
@@ -258,12 +260,12 @@ def test_areas_shrink_as_the_closed_form_says():
     share = []
     for rim in (0.5, 180 / 255):
         paste = LesionPaste(bank, rim=rim, keep_inside=False)
-        drawn = paste.draws.draw(range(200), (side, side), [Organ((side, side))] * 200)
+        drawn = paste.draws.draw(range(120), (side, side), [Organ((side, side))] * 120)
         first = {n: v[drawn.rank == 0] if n != "severity" else v for n, v in vars(drawn).items()}
         first["centre"] = np.full_like(first["centre"], side // 2)
-        made = paste.paste(torch.zeros(200, 3, side, side), Pastes(**first))
+        made = paste.paste(torch.zeros(120, 3, side, side), Pastes(**first))
         share.append(float((made.mask > 0).float().mean((1, 2)).mean()) * side * side / area)
-    assert share[0] == pytest.approx(0.5625, abs=0.03), "0.75 squared"
+    assert share[0] == pytest.approx(0.5625, abs=0.04), "0.75 squared"
     assert share[1] < share[0], "the release's threshold takes the rim away"
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def picture_sheet(
-    pictures: Sequence[Float[Tensor, "c h w"]], columns: int, side: int, gap: int = 2
+    pictures: Sequence[Float[Tensor, "_ _ _"]], columns: int, side: int, gap: int = 2
 ) -> UInt8[np.ndarray, "height width 3"]:
     """Pictures of any size in rows, each made as large as fits into a square; grey between them.
 

@@ -43,7 +43,7 @@ class LesionBank(nn.Module):
     def __init__(
         self,
         types: Sequence[str],
-        patches: Sequence[tuple[Float[np.ndarray, "c h w"], Bool[np.ndarray, "h w"]]],
+        patches: Sequence[tuple[Float[np.ndarray, "_ _ _"], Bool[np.ndarray, "_ _"]]],
         of_type: Sequence[int],
         shots: Sequence[int],
     ) -> None:

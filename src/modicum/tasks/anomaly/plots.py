@@ -12,7 +12,7 @@ _MOST_DOTS = 400
 
 
 def distribution_figure(
-    scores: Sequence[Float[np.ndarray, "n"]], names: Sequence[str], threshold: float | None
+    scores: Sequence[Float[np.ndarray, "_"]], names: Sequence[str], threshold: float | None
 ) -> Figure:
     """The scores of each group: every image a dot (of many, an even choice), the middle half, and the median.
 

@@ -159,8 +159,8 @@ class AnomalyScores(MapScores):
         scores, abnormal = self.scores_and_truth()
         called, truth = self._called(), self._truth(abnormal)
         order = np.argsort(np.where(np.isfinite(raw), raw, np.inf), kind="stable")
-        missed = [i for i in order if abnormal[i]]
-        alarms = [i for i in order[::-1] if not abnormal[i]]
+        missed = [i for i in order.tolist() if abnormal[i]]
+        alarms = [i for i in order[::-1].tolist() if not abnormal[i]]
         worst = _in_turn(missed, alarms, count)
         best = [i for i in _in_turn(missed[::-1], alarms[::-1], count // 2) if i not in worst]
         return [
