@@ -17,7 +17,7 @@ SMALL = {
     "reggan": {"width": 4, "discriminator_width": 4, "registration_width": 4},
     "segment": {"decoder_width": 32},
     "aadg": {"decoder_width": 32, "batch_size": 4, "patch": 32, "search_after": 1, "policies": 2},
-    "octa_quality": {"scorers": ["rd", "pooled"], "represent.epochs": 2},
+    "octa_quality": {"scorers": ["dfr", "pooled"], "dfr_width": 4},
     "reconstruction": {"width": 4, "steps": 2, "code": 4},
     "padim": {"channels": 8},
     "detect": {"channels": 16, "head_width": 32},
