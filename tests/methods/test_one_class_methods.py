@@ -61,7 +61,7 @@ def test_predictions_have_scores_decisions_and_maps(patchcore, place, data):
     assert all((place / "maps" / name).is_file() for name in table["map"])
     alone = modicum.Run.open(patchcore.path)
     alone.predict(place / "data" / table["image"][3], place / "one.csv")
-    assert pd.read_csv(place / "one.csv")["score"][0] == pytest.approx(table["score"][3], rel=1e-5)
+    assert pd.read_csv(place / "one.csv")["score"][0] == pytest.approx(table["score"][3], abs=1e-5)
 
 
 def test_the_threshold_comes_from_held_out_normals(patchcore):
@@ -78,11 +78,11 @@ def test_reconstruction_is_the_wrong_way_round_on_blurred_images_and_says_so(pla
         runs=place / "runs",
         width=8,
         steps=3,
-        epochs=30,
+        epochs=20,
         write_report=False,
         **SMALL,
     )
-    assert run.metrics["evaluations"]["test"]["metrics"]["auroc"] < 0.2
+    assert run.metrics["evaluations"]["test"]["metrics"]["auroc"]["value"] < 0.2
     assert run.metrics["findings"]["scale"]["blurred_copies_score_higher"] < 0.2
     said = capfd.readouterr()
     assert "score lower when they are blurred" in said.out + said.err
