@@ -1,5 +1,6 @@
 """Image quality on real angiograms with graded degradations: no quality labels against no-reference measures and labels.
 
+    python benchmarks/weights_of_efficientnet_lite.py --out lite0.safetensors
     python benchmarks/learning/octa_quality.py --data DIR --weights lite0.safetensors --runs /tmp/quality --seeds 3
 
 ``DIR`` is the folder ``octa_vessels``: 150 angiograms of 3 x 3 mm, all taken as outstanding. Subjects are split anew for
@@ -32,6 +33,8 @@ from modicum.methods.octa_quality import (
 SEEN, HELD_OUT = ("blur", "noise", "motion"), ("dim", "shadow")
 KINDS = (*SEEN, *HELD_OUT)
 GRADES = ("ungradable", "gradable", "outstanding")
+NORMALISATION = {"backbone.mean": [127 / 255] * 3, "backbone.std": [128 / 255] * 3}
+"""Of the published weights of EfficientNet-Lite0."""
 SCORERS: dict[str, dict[str, Any]] = {
     "pooled, kNN": {"scorers": ["pooled"]},
     "pooled, Mahalanobis": {"scorers": ["pooled"], "distance": "mahalanobis"},
@@ -185,6 +188,7 @@ def one_seed(args: argparse.Namespace, seed: int) -> dict[str, dict[str, Any]]:
         "write_report": False,
         "seed": seed,
         "resume": True,
+        **(NORMALISATION if args.backbone == "tf_efficientnet_lite0" else {}),
     }
     for name, config in SCORERS.items():
         if args.only and name not in args.only:

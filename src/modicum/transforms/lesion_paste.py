@@ -78,7 +78,8 @@ class LesionPaste(nn.Module):
         stream: int = 0,
     ) -> None:
         super().__init__()
-        limits = (blend, blend) if isinstance(blend, int | float) else tuple(blend)
+        low, high = (blend, blend) if isinstance(blend, int | float) else blend
+        limits = (float(low), float(high))
         if not 0 <= limits[0] <= limits[1] <= 1:
             raise InputError(f"blend is {blend}", "give a share from 0 to 1, or two rising ones, such as 0.7")
         self.bank = bank
