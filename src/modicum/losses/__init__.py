@@ -16,6 +16,9 @@ from modicum.losses.classification import (
     masked_bce_with_logits,
 )
 from modicum.losses.contrastive import NTXent, nt_xent
+from modicum.losses.cross_modal_clusters import cross_modal_cluster_loss, equal_assignment
+from modicum.losses.image_text import image_text_contrast
+from modicum.losses.local_alignment import region_consistency, sentence_contrast
 from modicum.losses.masked_modelling import (
     masked_patch_loss,
     masked_token_loss,
@@ -38,8 +41,16 @@ from modicum.losses.segmentation import (
     sigmoid_focal_loss,
     soft_skeleton,
 )
+from modicum.losses.sentence_prototypes import (
+    aligned_to_targets,
+    match_sets,
+    prototype_distance,
+    prototype_divergence,
+    set_distance,
+)
 from modicum.losses.sinkhorn import sinkhorn_divergence
 from modicum.losses.weighted_sum import WeightedSum
+from modicum.losses.word_region import word_region_contrast, word_region_similarity
 
 __all__ = [
     "CrossEntropy",
@@ -50,29 +61,41 @@ __all__ = [
     "QuadraticKappaLoss",
     "SegmentationLoss",
     "WeightedSum",
+    "aligned_to_targets",
     "class_weights_from_counts",
     "cldice_loss",
     "correction_loss",
     "cross_entropy",
+    "cross_modal_cluster_loss",
     "dice_loss",
+    "equal_assignment",
     "focal_loss",
     "foreground_weight",
     "grade_regression_loss",
+    "image_text_contrast",
     "interpolation_penalty",
     "least_squares_discriminator_losses",
     "least_squares_generator_loss",
     "masked_bce_with_logits",
     "masked_patch_loss",
     "masked_token_loss",
+    "match_sets",
     "normalised_patches",
     "nt_xent",
     "patch_errors",
     "pixel_bce_with_logits",
     "pixel_cross_entropy",
+    "prototype_distance",
+    "prototype_divergence",
     "quadratic_kappa_loss",
     "r1_penalty",
+    "region_consistency",
+    "sentence_contrast",
+    "set_distance",
     "sigmoid_focal_loss",
     "sinkhorn_divergence",
     "smoothness_loss",
     "soft_skeleton",
+    "word_region_contrast",
+    "word_region_similarity",
 ]

@@ -3,13 +3,13 @@
 import difflib
 
 from modicum.errors import InputError
-from modicum.recipes import grading, radiographs
+from modicum.recipes import grading, image_text, radiographs
 from modicum.recipes.shipped import ShippedRecipe
 
 
 def shipped_recipes() -> dict[str, ShippedRecipe]:
     """All of them by their names."""
-    return {recipe.name: recipe for recipe in (*radiographs.RECIPES, *grading.RECIPES)}
+    return {recipe.name: recipe for recipe in (*radiographs.RECIPES, *grading.RECIPES, *image_text.RECIPES)}
 
 
 def shipped_recipe(name: str) -> ShippedRecipe:
