@@ -107,6 +107,8 @@ class Run:
         probabilities: bool = False,
         prompts: str | Path | Mapping[str, str | Sequence[str]] | None = None,
         scored_by: str | None = None,
+        quality: str | Path | None = None,
+        drop: Sequence[str] = (),
     ) -> PredictionSummary:
         """Predicts images, folders of images, or the images of a data set.
 
@@ -138,6 +140,8 @@ class Run:
             prompts: of runs that have learned images together with texts: a table with columns ``class`` and ``prompt``,
                 or texts by class. The answer is the class whose texts an image is nearest to.
             scored_by: of prompts: ``global``, ``local`` or ``both`` (default, where the run has learned both).
+            quality: ``run:FOLDER`` of a run that grades the images first; its table lies beside the predictions.
+            drop: classes of that run whose images are not predicted, such as ``ungradable``.
 
         Raises:
             InputError: nothing to predict, or the run cannot be used. Broken images are rows with an ``error``.
@@ -155,6 +159,8 @@ class Run:
             probabilities,
             _prompts(prompts),
             scored_by,
+            None if quality is None else str(quality),
+            tuple(drop),
         )
         reading = GivenReading(
             columns=columns,

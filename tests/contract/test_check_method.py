@@ -19,6 +19,9 @@ SMALL = {
     "reggan": {"width": 4, "discriminator_width": 4, "registration_width": 4},
     "segment": {"decoder_width": 32},
     "aadg": {"decoder_width": 32, "batch_size": 4, "patch": 32, "search_after": 1, "policies": 2},
+    "octa_quality": {"scorers": ["dfr", "pooled"], "dfr_width": 4},
+    "reconstruction": {"width": 4, "steps": 2, "code": 4},
+    "padim": {"channels": 8},
     "detect": {"channels": 16, "head_width": 32},
     "gpaco": {"queue": 16, "projection": 8, "projection_width": 16, "query_augment": "none", "key_augment": "none"},
     "spmix": {"queue": 16, "projection": 8, "projection_width": 16, "query_augment": "none", "key_augment": "none"},
@@ -47,9 +50,10 @@ def made(tmp_path_factory):
 
 ALIKE = (
     "adapter", "adaptformer", "attention", "bitfit", "dora", "dtl", "fpt_plus", "gloria", "gpaco", "ldam", "lst", "mixed",
-    "partial", "side", "ssf", "vpt",
+    "padim", "partial", "reverse_distillation", "side", "ssf", "vpt",
 )  # fmt: skip
-"""Methods whose stage is that of ``lora``, ``full``, ``fpt``, ``convirt`` or ``spmix``, which are held every time."""
+"""Methods whose stage is that of ``lora``, ``full``, ``fpt``, ``convirt``, ``spmix``, ``patchcore`` or ``reconstruction``,
+which are held to the contract every time."""
 NAMES = [
     pytest.param(name, marks=pytest.mark.slow) if name in ALIKE else name for name in sorted(method_entries())
 ]

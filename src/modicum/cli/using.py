@@ -8,6 +8,8 @@ import typer
 from modicum.console.options import (
     Data,
     Device,
+    Drop,
+    Quality,
     Reading,
     RunPath,
     Workers,
@@ -89,6 +91,8 @@ def predict(
     prompts: Prompts = None,
     scored_by: ScoredBy = None,
     pseudonym: Pseudonym = "predicted",
+    quality: Quality = None,
+    drop: Drop = None,
     weights: FrozenWeights = None,
     device: Device = None,
 ) -> None:
@@ -126,6 +130,8 @@ def predict(
         tile=tile,
         overlap=overlap,
         pseudonym=pseudonym,
+        quality=quality,
+        drop=drop or (),
         image_folder=settings.pop("images", None),
         prompts=prompts,
         scored_by=scored_by,

@@ -88,6 +88,14 @@ Leaks = Annotated[
     str | None, typer.Option(help="Images that leak between splits: error, drop or allow; error by default.")
 ]
 SkipBroken = Annotated[bool, typer.Option("--skip-broken", help="Skip broken images instead of stopping.")]
+Quality = Annotated[
+    str | None,
+    typer.Option(help="run:FOLDER of a run that grades image quality: all images are graded by it first."),
+]
+Drop = Annotated[
+    list[str] | None,
+    typer.Option(help="With --quality: a class whose images are set aside, such as ungradable (repeatable)."),
+]
 Set = Annotated[
     list[str] | None,
     typer.Option(
@@ -109,6 +117,8 @@ _SETTINGS = (
     "crop",
     "leaks",
     "skip_broken",
+    "quality",
+    "drop",
     "allow_outside",
     "seed",
     "device",

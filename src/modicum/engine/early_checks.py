@@ -5,6 +5,7 @@ take are said before.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -15,13 +16,15 @@ from modicum.engine.inference.calibration import check_calibrated_rows
 from modicum.engine.inputs.preparation import task_for, with_parts
 from modicum.engine.model import make_method
 from modicum.engine.randomness import undisturbed_generators
-from modicum.engine.recipe.settings import Recipe
-from modicum.errors import ModicumError
+from modicum.engine.recipe.settings import OF_RUN, Recipe
+from modicum.engine.run_folder import RunFolder
+from modicum.errors import InputError, ModicumError
 from modicum.progress import quietly
 from modicum.tasks import Task, task_class
 from modicum.tasks.base import Batch
 from modicum.tasks.metric import check_monitor
 from modicum.transforms import parse_augmentation
+from modicum.wording import listed
 
 
 class _NeedsPixelsError(Exception):
@@ -32,9 +35,15 @@ def check_recipe(recipe: Recipe) -> None:
     """Checks what needs no data at all.
 
     Raises:
-        InputError: unknown augmentations, or processes that nothing has started.
+        InputError: unknown augmentations, processes that nothing has started, or no run to grade quality by.
     """
     check_launched(recipe.training.devices, recipe.training.nodes)
+    if recipe.data.quality is not None:
+        RunFolder.open(Path(recipe.data.quality.removeprefix(OF_RUN)))
+    elif recipe.data.drop:
+        raise InputError(
+            f"drop is {listed(recipe.data.drop)}, and nothing grades the images", "add --quality run:FOLDER"
+        )
     for settings in (recipe.training.model_dump(), *recipe.stages.values()):
         if settings.get("augment") is not None:
             parse_augmentation(settings["augment"])

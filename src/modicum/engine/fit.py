@@ -21,6 +21,7 @@ from modicum.engine.frozen_backbone import weights_origin
 from modicum.engine.inference.calibration import Scored, calibrated_task, check_calibration
 from modicum.engine.inference.evaluation import evaluate_rows
 from modicum.engine.inference.fields_of_view import found_as_given
+from modicum.engine.inference.quality_gate import chosen_rows
 from modicum.engine.inputs.auxiliary_images import with_auxiliary_images
 from modicum.engine.inputs.boxes import numbered_for
 from modicum.engine.inputs.data_changes import AUXILIARY, check_same_data
@@ -157,7 +158,12 @@ def prepared_data(recipe: Recipe, folder: RunFolder, stores: Path, workers: int)
     """The data with everything that is read besides the images, and the task."""
     going_on = folder.checkpoints.is_dir()  # it has been checked when it began
     prepared = prepare(
-        recipe, folder, stores, workers, lambda rows: None if going_on else check_rows(recipe, rows)
+        recipe,
+        folder,
+        stores,
+        workers,
+        lambda rows: None if going_on else check_rows(recipe, rows),
+        lambda rows: chosen_rows(recipe.data, recipe.device, rows, folder),
     )
     task = task_for(prepared.manifest, recipe)
     check_calibration(task, prepared)

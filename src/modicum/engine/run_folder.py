@@ -54,13 +54,15 @@ class RunFolder:
     backbone = property(lambda self: self.path / "backbone.safetensors")
     metrics = property(lambda self: self.path / "metrics.json")
     broken = property(lambda self: self.path / "broken.csv")
+    quality = property(lambda self: self.path / "quality.csv")
     report = property(lambda self: self.path / "report.html")
     status_file = property(lambda self: self.path / "status.json")
 
     def files(self) -> list[Path]:
         """The files that a run consists of and that nothing else may replace."""
         named = (self.recipe, self.manifest, self.model, self.environment, self.fingerprint, self.history)
-        further = (self.weights, self.backbone, self.metrics, self.broken, self.report, self.status_file)
+        tables = (self.metrics, self.broken, self.quality)
+        further = (self.weights, self.backbone, *tables, self.report, self.status_file)
         return [path for path in (*named, *further) if path.is_file()]
 
     @property

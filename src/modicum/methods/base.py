@@ -114,6 +114,7 @@ class Method(ABC):
         backbone: settings of the backbone that differ from the general defaults.
         decides_over: ``image``: each output is an answer. ``set``: :meth:`decide` finds answers from the outputs of all
             images of a split, or of all images to predict.
+        one_class: whether it learns from images of one class, so that all training images may have one label.
         augments: whether its stages see images that augmentation can change. False where they learn from features that
             are extracted once: a recipe then has ``augment: none``, and another augmentation is refused.
     """
@@ -128,6 +129,7 @@ class Method(ABC):
     image: ClassVar[Mapping[str, Any]] = {}
     backbone: ClassVar[Mapping[str, Any]] = {}
     decides_over: ClassVar[Literal["image", "set"]] = "image"
+    one_class: ClassVar[bool] = False
     augments: ClassVar[bool] = True
     backbone_name: str | None = None
     """The backbone that it asked for; set by the engine."""

@@ -16,7 +16,7 @@ A stage never sees a device, a file or a progress bar.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -210,11 +210,17 @@ class FitStage(_LearningStage):
     empty and assign them in :meth:`finish`. They are saved and loaded with the run. Rows come in the order of the
     data, in evaluation mode, without augmentation unless the stage's settings name one; several processes each see
     all rows and end with the same buffers.
+
+    Attributes:
+        split: the rows that it is shown: ``train``, or ``val`` where it needs images that nothing was fitted to (a
+            threshold on scores, which are too low on the images that a scorer was fitted to).
     """
+
+    split: Literal["train", "val"] = "train"
 
     @abstractmethod
     def see(self, batch: Batch) -> None:
-        """Takes one batch of training rows, on the stage's device, without gradients and with seeded generators."""
+        """Takes one batch of its rows, on the stage's device, without gradients and with seeded generators."""
 
     @abstractmethod
     def finish(self) -> bool | None:

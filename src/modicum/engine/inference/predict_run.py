@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
+
+import numpy as np
 
 from modicum.data.image import ImageRef
 from modicum.data.layouts.given_images import FACTS, FIELD, GivenImages, GivenReading, given_images
@@ -16,13 +17,14 @@ from modicum.engine.inference.evaluation import dense_predictor
 from modicum.engine.inference.fields_of_view import fields_of_run
 from modicum.engine.inference.image_text import ImageTextRun
 from modicum.engine.inference.prediction import PredictionSummary, TablePredictor
+from modicum.engine.inference.quality_gate import QualityGate
+from modicum.engine.inference.table_predictor import table_predictor
 from modicum.engine.inference.zero_shot import prompt_classifier, prompted_task
 from modicum.engine.inputs.preparation import store_settings
 from modicum.engine.known_rows import rows_of
 from modicum.engine.model import finished_model, load_method
 from modicum.engine.recipe.settings import DataSettings, Recipe
 from modicum.engine.run_folder import RunFolder
-from modicum.engine.scoring import decided
 from modicum.errors import InputError
 from modicum.methods import Method
 from modicum.output_paths import check_output
@@ -44,6 +46,8 @@ class PredictionSettings:
     probabilities: bool = False
     prompts: Mapping[str, Sequence[str]] | None = None
     scored_by: str | None = None
+    quality: str | None = None
+    drop: tuple[str, ...] = ()
 
 
 def predict_run(
@@ -67,6 +71,7 @@ def predict_run(
     images = given_images(given, _as_the_run_reads(reading, recipe.data))
     for note in images.notes:
         say(note)
+    images = _good_enough(images, place, settings)
     if not dense:
         check_output("--out", place, [*images.tables, *folder.files()])
     if settings.prompts is not None:
@@ -94,7 +99,7 @@ def predict_run(
         predictor = _box_predictor(recipe, task, method, settings)
         return predictor.write(images.refs, images.names, place)
     assert isinstance(task, ImageLevelTask)
-    table = _table_predictor(recipe, task, method, settings)
+    table = table_predictor(recipe, task, method, settings.batch_size, settings.device, settings.maps)
     return table.write(images.refs, rows_of(images.names, images.facts), place)
 
 
@@ -118,6 +123,8 @@ def _check_settings(recipe: Recipe, dense: bool, place: Path, settings: Predicti
             f"--out '{place}' is a file, and predictions of task '{task}' are pictures", "name a folder"
         )
     check_output("--out", place, folder=dense)
+    if settings.drop and settings.quality is None:
+        raise InputError("--drop without --quality", "name the run that grades quality: --quality run:FOLDER")
     if settings.maps is not None:
         check_output("--maps", settings.maps, folder=True)
     if settings.tile is not None and settings.tile < 16:
@@ -191,19 +198,19 @@ def check_predicts(folder: RunFolder, task: Task) -> None:
         )
 
 
-def _table_predictor(
-    recipe: Recipe, task: ImageLevelTask, method: Method, settings: PredictionSettings
-) -> TablePredictor:
-    return TablePredictor(
-        method.predictor(),
-        task,
-        store_settings(recipe.image, recipe.task, recipe.options),
-        settings.batch_size or recipe.training.batch_size,
-        recipe.training.precision,
-        chosen_device(settings.device or recipe.device),
-        recipe.seed,
-        partial(decided, method) if method.decides_over == "set" else None,
-        settings.maps,
+def _good_enough(images: GivenImages, place: Path, settings: PredictionSettings) -> GivenImages:
+    """The images that are good enough by an earlier run, whose grades are written beside the predictions."""
+    if settings.quality is None:
+        return images
+    out = place.with_name(f"{place.stem}_quality.csv")
+    check_output("--out", out, images.tables)
+    gate = QualityGate(settings.quality, settings.drop, settings.device)
+    kept = np.flatnonzero(gate.keep(images.refs, images.names, images.facts, out))
+    return replace(
+        images,
+        names=[images.names[index] for index in kept],
+        refs=[images.refs[index] for index in kept],
+        facts=images.facts.iloc[kept].reset_index(drop=True),
     )
 
 

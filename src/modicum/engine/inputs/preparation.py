@@ -37,6 +37,7 @@ from modicum.engine.inputs.boxes import located_boxes
 from modicum.engine.recipe.settings import DataSettings, ImageSettings, Recipe
 from modicum.engine.run_folder import RunFolder
 from modicum.errors import BrokenImageError, InputError
+from modicum.methods import method_class
 from modicum.progress import bar, say
 from modicum.tasks import DEFAULT_TASK, ImageLevelTask, Task, task_class, task_of
 
@@ -161,6 +162,7 @@ def prepare(
     stores: Path,
     workers: int,
     check: Callable[[Manifest], None] = lambda manifest: None,
+    choose: Callable[[Manifest], Manifest] = lambda manifest: manifest,
 ) -> PreparedData:
     """Reads the manifest, fills the store, splits by patient and checks for leaks.
 
@@ -170,6 +172,7 @@ def prepare(
         stores: where image stores are kept.
         workers: processes that decode images.
         check: is given the manifest before any image is decoded.
+        choose: sets rows aside whose images can be read (those of low quality, say).
 
     Raises:
         InputError: whatever is wrong with the data, before any training.
@@ -189,6 +192,7 @@ def prepare(
     )
     if store.broken:
         notes.append(f"{len(store.broken)} broken images were set aside (broken.csv).")
+    manifest = choose(manifest)
     if recipe.data.held_out is not None:
         manifest = hold_out(manifest, recipe.data.held_out)
     given = "split" in manifest.table and manifest.table["split"].notna().any()
@@ -222,9 +226,8 @@ def with_parts(manifest: Manifest, recipe: Recipe) -> Manifest:
     seed = recipe.seed if data.split_seed is None else data.split_seed
     if data.held_out is not None and val:
         manifest = carve_validation(manifest, val / (train + val), seed, by_domain=True)
-    manifest = ensure_splits(
-        manifest, data.fractions, seed, val / (train + val), task_class(recipe.task).one_class
-    )
+    one_class = task_class(recipe.task).one_class or method_class(recipe.method).one_class
+    manifest = ensure_splits(manifest, data.fractions, seed, val / (train + val), one_class)
     return keep_label_fraction(manifest, data.label_fraction, seed)
 
 

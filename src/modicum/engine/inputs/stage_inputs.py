@@ -73,10 +73,19 @@ class StageInputs:
 
     def check(self, stages: Sequence[Stage]) -> None:
         """Refuses a stage that can learn from no row before the first one learns. Raises InputError."""
-        train_rows = self.prepared.rows("train")
         for stage in stages:
             if not isinstance(stage, ExtractStage):
-                self._learned_from(stage, train_rows)
+                self._learned_from(stage, self._shown_to(stage))
+
+    def _shown_to(self, stage: TrainStage | FitStage) -> np.ndarray:
+        """Rows of the split that a stage learns from: the training rows, but for fit stages that ask for others."""
+        rows = self.prepared.rows(_split_of(stage))
+        if not len(rows):
+            raise InputError(
+                f"stage '{stage.name}' is fitted to {_SPLITS[_split_of(stage)]} images, and there are none",
+                "give the data some (--set fractions=0.7,0.15,0.15 where no split is given)",
+            )
+        return rows
 
     def of(self, stage: TrainStage | FitStage) -> StageData:
         """The data of a stage that is trained or fitted."""
@@ -132,7 +141,7 @@ class StageInputs:
         Raises:
             InputError: the stage can learn from none of the training rows.
         """
-        train_rows = self.prepared.rows("train")
+        train_rows = self._shown_to(stage)
         scored = getattr(stage, "scored", False)
         val_rows = self._rows_to_select_by(stage.name) if scored else self.prepared.rows("val")
         mask = self._learned_from(stage, train_rows)
@@ -140,7 +149,9 @@ class StageInputs:
             return train_rows, val_rows
         kept = train_rows[mask[train_rows]]
         if len(kept) < len(train_rows):
-            say(f"{stage.name}: learns from {len(kept)} of {len(train_rows)} training images")
+            say(
+                f"{stage.name}: learns from {len(kept)} of {len(train_rows)} {_SPLITS[_split_of(stage)]} images"
+            )
         return kept, val_rows if scored else val_rows[mask[val_rows]]
 
     def _learned_from(self, stage: TrainStage | FitStage, train_rows: np.ndarray) -> np.ndarray | None:
@@ -153,7 +164,7 @@ class StageInputs:
         mask = _checked(mask, stage.name, len(self.prepared.manifest))
         if not mask[train_rows].any():
             raise InputError(
-                f"stage '{stage.name}' can learn from none of the {len(train_rows)} training images",
+                f"stage '{stage.name}' can learn from none of the {len(train_rows)} {_SPLITS[_split_of(stage)]} images",
                 stage.learns_from_none
                 or "the method's page (modicum methods NAME) says which images it learns from",
             )
@@ -217,6 +228,13 @@ class StageInputs:
         sizes = [_bytes_per_image(made) for made in self._made.values() if isinstance(made, Stored)]
         live = [name for name, made in self._made.items() if isinstance(made, LiveStage)]
         return {"mode": "live" if live else "store", "live": live, "bytes_per_image": sum(sizes)}
+
+
+_SPLITS = {"train": "training", "val": "validation"}
+
+
+def _split_of(stage: Stage) -> str:
+    return stage.split if isinstance(stage, FitStage) else "train"
 
 
 def _checked(mask: object, stage: str, rows: int) -> np.ndarray:

@@ -98,12 +98,25 @@ class DataSettings(Settings):
     )
     leaks: Literal["error", "drop", "allow"] = Field("error", description="What to do with images that leak.")
     skip_broken: bool = Field(False, description="Set broken images aside instead of stopping.")
+    quality: str | None = Field(
+        None,
+        description="run:FOLDER that grades all images before anything else is done with them (quality.csv).",
+    )
+    drop: list[str] = Field(
+        default_factory=list,
+        description="Of quality: classes of images that are set aside, for instance [ungradable].",
+    )
     allow_outside: bool = Field(False, description="Allow image paths outside the data folder.")
 
     @field_validator("slices")
     @classmethod
     def _known_slices(cls, value: str) -> str:
         return check_slices(value)
+
+    @field_validator("drop", mode="before")
+    @classmethod
+    def _several(cls, value: Any) -> Any:
+        return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
     @field_validator("held_out", mode="before")
     @classmethod

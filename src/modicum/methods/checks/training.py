@@ -28,9 +28,11 @@ def check_rows(trial: Trial) -> None:
             raise Broken(
                 f"stage '{stage.name}' was shown no batch", "give data=... with rows that it learns from"
             )
-    train = set(np.flatnonzero(trial.rows()["split"].to_numpy() == "train").tolist())
+    splits = trial.rows()["split"].to_numpy()
+    shown = {stage.name: getattr(stage, "split", "train") for stage in seen.method.stages()}
     for name, masks in seen.masks.items():
         first, *others = masks
+        train = set(np.flatnonzero(splits == shown[name]).tolist())
         if first is None and all(other is None for other in others):
             mask = train
         elif not isinstance(first, np.ndarray) or first.dtype != bool:

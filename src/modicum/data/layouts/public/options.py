@@ -17,6 +17,8 @@ PUBLISHED = {
 POLICIES = ("ones", "zeros", "ignore")
 VIEWS = ("all", "frontal", "lateral")
 OVERLAPS = ("error", "drop", "keep")
+LABELS = ("quality", "grade")
+QUALITIES = ("good", "usable", "reject")
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ class LayoutOptions:
         overlaps: for an image in several split lists: ``error``, ``drop`` it from all but one (``test`` before ``val``
             before ``train``), or ``keep`` it in each, as published.
         relabel: corrections of labels in split lists: ``{"11": "1"}``.
+        label: of a set with two labels (EyeQ): ``quality`` or ``grade``.
+        qualities: of EyeQ, the images to keep: some of ``good``, ``usable`` and ``reject``; all by default.
         write_masks: write run-length encoded masks as PNG files into ``masks/`` below the data set.
     """
 
@@ -47,6 +51,8 @@ class LayoutOptions:
     axis: int = 2
     overlaps: str = "error"
     relabel: Mapping[str, str] | None = None
+    label: str = "quality"
+    qualities: Sequence[str] | None = None
     write_masks: bool = False
 
     def __post_init__(self) -> None:
@@ -58,6 +64,8 @@ class LayoutOptions:
             ("unmentioned", [self.unmentioned], POLICIES[1:]),
             ("views", [self.views], VIEWS),
             ("overlaps", [self.overlaps], OVERLAPS),
+            ("label", [self.label], LABELS),
+            ("qualities", self.qualities or [], QUALITIES),
         ):
             for value in values:
                 if value not in allowed:
