@@ -93,6 +93,8 @@ class Run:
         pseudonym: str = PSEUDONYM,
         maps: str | Path | None = None,
         probabilities: bool = False,
+        after: str | Path | None = None,
+        **answers: Any,
     ) -> PredictionSummary:
         """Predicts images, folders of images, or the images of a data set.
 
@@ -119,8 +121,12 @@ class Run:
             tile: side of the tiles in pixels; that of the training by default.
             overlap: of neighbouring tiles, as a share of their side, from 0 to below 1.
             pseudonym: stands for the patient in DICOM files.
-            maps: folder for the maps that the method makes of each image, where it makes some.
+            maps: folder for the maps that the method makes of each image, where it makes some. Of predicted images:
+                how far each pixel was changed, and what the method says of its answer.
             probabilities: of masks: write the probability map of each class beside them.
+            after: of predicted images: predict from the outputs of another enhancer in place of the images:
+                ``run:FOLDER``, or a folder of pictures with the images' names.
+            answers: settings of the method that only change what it answers, such as ``start=200`` of led.
 
         Raises:
             InputError: nothing to predict, or the run cannot be used. Broken images are rows with an ``error``.
@@ -128,7 +134,16 @@ class Run:
         given = [images] if isinstance(images, str | Path) else list(images)
         to_maps = None if maps is None else Path(maps)
         settings = PredictionSettings(
-            batch_size, device, native, tile, overlap, pseudonym, to_maps, probabilities
+            batch_size,
+            device,
+            native,
+            tile,
+            overlap,
+            pseudonym,
+            to_maps,
+            probabilities,
+            None if after is None else str(after),
+            answers,
         )
         reading = GivenReading(
             columns=columns,

@@ -16,6 +16,10 @@ from modicum.methods.checks import CHECKS, CheckResult, MethodCheckError, check_
 SMALL = {
     "reggan": {"width": 4, "discriminator_width": 4, "registration_width": 4},
     "segment": {"decoder_width": 32},
+    "led": {"unet_channels": [8, 8], "attention_levels": [], "blocks_per_level": 1, "steps": 2, "start": 200,
+            "generator_width": 4, "generator_blocks": 1, "discriminator_width": 4, "nce_places": 16, "nce_width": 8},
+    "cut": {"generator_width": 4, "generator_blocks": 1, "discriminator_width": 4, "nce_places": 16, "nce_width": 8},
+    "restoration_unet": {"unet_channels": [8, 8], "attention_levels": [], "blocks_per_level": 1},
     "aadg": {"decoder_width": 32, "batch_size": 4, "patch": 32, "search_after": 1, "policies": 2},
     "detect": {"channels": 16, "head_width": 32},
     "mae": {"decoder_width": 16, "decoder_depth": 1, "decoder_heads": 2},

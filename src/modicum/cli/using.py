@@ -1,7 +1,9 @@
 """Commands that use a run."""
 
+import inspect
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -22,7 +24,31 @@ FrozenWeights = Annotated[
         help="Where the run's frozen backbone is now, if it has moved: a file or run:FOLDER; checked by its SHA-256.",
     ),
 ]
+AnswerSettings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="KEY=VALUE (repeatable): a setting of the method that only changes its answers, such as start=200 of led.",
+    ),
+]
 Pseudonym = Annotated[str, typer.Option(help="Patient name and ID to write into DICOM files.")]
+
+
+def _answers(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of ``--set`` of a command that has options of its own. Raises InputError where they are meant."""
+    own = set(inspect.signature(predict).parameters) | {
+        "images",
+        "columns",
+        "split_lists",
+        "pairs",
+        "image_folder",
+    }
+    for key in given:
+        if key in own:
+            raise InputError(
+                f"--set {key}: '{key}' is a separate option", f"pass --{key.replace('_', '-')} instead"
+            )
+    return dict(given)
 
 
 @reads_data
@@ -73,6 +99,13 @@ def predict(
         bool,
         typer.Option("--probabilities", help="Write the probability map of each class beside the masks."),
     ] = False,
+    after: Annotated[
+        str | None,
+        typer.Option(
+            help="Predict images from the outputs of another enhancer: run:FOLDER, or a folder of pictures."
+        ),
+    ] = None,
+    settings_given: AnswerSettings = None,
     pseudonym: Pseudonym = "predicted",
     weights: FrozenWeights = None,
     device: Device = None,
@@ -90,8 +123,11 @@ def predict(
       modicum predict runs/brains-reggan patient07_T1.nii.gz --out translated/
 
       modicum predict runs/brains-reggan series/ --native --tile 256 --overlap 0.25
+
+      modicum predict runs/eyes-led photographs/ --after run:runs/eyes-cut --set start=200 --maps changes/
     """
     from modicum.api import Run
+    from modicum.engine.recipe.assignments import parse_assignments
     from modicum.wording import count_of
 
     settings = reading.settings
@@ -110,7 +146,9 @@ def predict(
         overlap=overlap,
         pseudonym=pseudonym,
         image_folder=settings.pop("images", None),
+        after=after,
         **settings,
+        **_answers(parse_assignments(settings_given or [])),
     )
     typer.echo(f"{count_of(done.predicted, 'image')} predicted, {done.broken} broken: {done.out}")
     if done.broken:

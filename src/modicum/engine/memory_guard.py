@@ -20,7 +20,7 @@ from modicum.nn import learnable_parameters
 
 WORTH_A_LOOK = 2**26
 """Bytes of a tensor from which on the available memory is looked up, which takes longer than making a small one."""
-STATE_TENSORS: Mapping[str, int] = {"adamw": 2, "sgd": 1}
+STATE_TENSORS: Mapping[str, int] = {"adamw": 2, "adam": 2, "sgd": 1}
 """Tensors of a parameter's size that an optimiser keeps."""
 
 

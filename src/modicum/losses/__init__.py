@@ -28,6 +28,7 @@ from modicum.losses.ordered import (
     grade_regression_loss,
     quadratic_kappa_loss,
 )
+from modicum.losses.patch_nce import patch_nce
 from modicum.losses.registration import correction_loss, foreground_weight, smoothness_loss
 from modicum.losses.segmentation import (
     SegmentationLoss,
@@ -67,6 +68,7 @@ __all__ = [
     "normalised_patches",
     "nt_xent",
     "patch_errors",
+    "patch_nce",
     "pixel_bce_with_logits",
     "pixel_cross_entropy",
     "quadratic_kappa_loss",

@@ -2,6 +2,8 @@
 
 from modicum.nn.backbones import Backbone, load_backbone_weights
 from modicum.nn.classifier import Classifier, linear_head
+from modicum.nn.conditional_unet import ConditionalUnet
+from modicum.nn.cut_generator import CutGenerator
 from modicum.nn.feature_codec import FeatureCodec
 from modicum.nn.fine_grained import FineGrainedSideNetwork, PromptFusion
 from modicum.nn.flip_averaging import FlipAveraged
@@ -21,6 +23,7 @@ from modicum.nn.masked_record_model import MaskedAutoencoder, MaskedRecordModel
 from modicum.nn.mixstyle import MixStyle, insert_mixstyle
 from modicum.nn.munit import MunitDecoder, MunitStyleEncoder
 from modicum.nn.nice_gan import NiceDiscriminator, NiceEncoder, NiceGenerator
+from modicum.nn.noise_schedule import NoiseSchedule
 from modicum.nn.normalisation import Normalisation
 from modicum.nn.patch_decoder import PatchDecoder
 from modicum.nn.patch_discriminator import PatchDiscriminator
@@ -38,6 +41,8 @@ from modicum.nn.vit_pyramid import VitPyramid
 __all__ = [
     "Backbone",
     "Classifier",
+    "ConditionalUnet",
+    "CutGenerator",
     "FeatureCodec",
     "FineGrainedSideNetwork",
     "FlipAveraged",
@@ -55,6 +60,7 @@ __all__ = [
     "NiceDiscriminator",
     "NiceEncoder",
     "NiceGenerator",
+    "NoiseSchedule",
     "Normalisation",
     "PatchDecoder",
     "PatchDiscriminator",

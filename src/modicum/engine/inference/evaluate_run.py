@@ -11,12 +11,11 @@ import numpy as np
 
 from modicum.data.boxes.options import BoxOptions
 from modicum.data.layouts.asked_split import rows_of_split, splits_of
-from modicum.data.layouts.given_images import fields_given
 from modicum.data.manifest import SPLITS, Manifest
 from modicum.data.processes import usable_cores
 from modicum.engine.devices import chosen_device
 from modicum.engine.inference.evaluation import evaluate_rows
-from modicum.engine.inference.fields_of_view import FieldsOfView, fields_of_run
+from modicum.engine.inference.fields_of_view import fields_of_rows
 from modicum.engine.inference.predict_run import check_predicts
 from modicum.engine.inference.seen_images import seen_before, seen_notes
 from modicum.engine.inputs.auxiliary_images import with_auxiliary_images
@@ -85,7 +84,7 @@ def evaluate_run(
             split,
             tile=method.tile(),
             decide=decide_fn(method, prepared.manifest),
-            regions=_regions(folder, task, prepared.manifest),
+            regions=fields_of_rows(prepared.manifest, finished_model(folder), task),
             boxes=prepared.boxes,
         )
         content |= seen_before(folder, prepared)
@@ -129,14 +128,6 @@ def _stores(folder: RunFolder, out: Path | None) -> Path:
     if out is None or os.access(own if own.exists() else own.parent, os.W_OK):
         return own
     return out.absolute().parent / STORES
-
-
-def _regions(folder: RunFolder, task: Task, manifest: Manifest) -> FieldsOfView | None:
-    """Where the images may be predicted: as ``predict`` does, so that scores are those of its files."""
-    if not isinstance(task, DenseTask):
-        return None
-    files = zip(manifest.refs(), fields_given(manifest), strict=True)
-    return fields_of_run(finished_model(folder), {ref: file for ref, file in files if file is not None})
 
 
 def _add_to_metrics(folder: RunFolder, title: str, content: Mapping[str, Any]) -> None:

@@ -19,7 +19,7 @@ from modicum.engine.inference.box_evaluation import write_box_examples, write_fo
 from modicum.engine.inference.dense_evaluation import score_dense, write_dense_examples
 from modicum.engine.inference.dense_prediction import DensePredictor, Size
 from modicum.engine.inference.evaluation_table import write_table
-from modicum.engine.inference.fields_of_view import FieldsOfView
+from modicum.engine.inference.fields_of_view import FieldsOfView, fields_of_rows
 from modicum.engine.inference.predictor_calls import draws_answers, predictor_outputs
 from modicum.engine.inputs.batches import StageData, Stored, loader
 from modicum.engine.inputs.boxes import as_inputs
@@ -76,6 +76,8 @@ def evaluate_rows(
     dense: DensePredictor | None = None
     further: Mapping[str, np.ndarray] = {}
     if isinstance(task, DenseTask):
+        if regions is None and task.finds_region:
+            regions = fields_of_rows(manifest, {}, task)
         dense = replace(dense_predictor(network, task, recipe, device, tile), regions=regions)
         scores: Scores = score_dense(dense, manifest, rows, title)
     elif scored is not None:

@@ -1,27 +1,33 @@
 """Predicts images with the model of a run: numbers into a table, pictures into a folder."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 from modicum.data.image import ImageRef
 from modicum.data.layouts.given_images import FACTS, FIELD, GivenImages, GivenReading, given_images
 from modicum.engine.devices import chosen_device
 from modicum.engine.inference.box_prediction import BoxPredictor
-from modicum.engine.inference.dense_jobs import planned, without_own_output
+from modicum.engine.inference.dense_jobs import Job, planned, without_own_output
+from modicum.engine.inference.dense_maps import DenseMaps
 from modicum.engine.inference.dense_output import ACCOUNT, PSEUDONYM, TABLE, DenseOutput
+from modicum.engine.inference.earlier_outputs import EarlierOutputs, keep, outputs_in
 from modicum.engine.inference.evaluation import dense_predictor
 from modicum.engine.inference.fields_of_view import fields_of_run
 from modicum.engine.inference.prediction import PredictionSummary, TablePredictor
+from modicum.engine.inference.predictor_calls import map_names_of
 from modicum.engine.inputs.preparation import store_settings
 from modicum.engine.known_rows import rows_of
 from modicum.engine.model import finished_model, load_method
-from modicum.engine.recipe.settings import DataSettings, Recipe
+from modicum.engine.recipe.settings import OF_RUN, DataSettings, Recipe
 from modicum.engine.run_folder import RunFolder
 from modicum.engine.scoring import decided
 from modicum.errors import InputError
 from modicum.methods import Method
+from modicum.methods.predictor import TilesItself
 from modicum.output_paths import check_output
 from modicum.progress import say
 from modicum.tasks import BoxListTask, DenseTask, ImageLevelTask, Task, task_class
@@ -39,6 +45,8 @@ class PredictionSettings:
     pseudonym: str = PSEUDONYM
     maps: Path | None = None
     probabilities: bool = False
+    after: str | None = None
+    answers: Mapping[str, Any] = field(default_factory=dict)
 
 
 def predict_run(
@@ -64,18 +72,23 @@ def predict_run(
         say(note)
     if not dense:
         check_output("--out", place, [*images.tables, *folder.files()])
-    recipe, task, method = load_method(folder, weights)
+    recipe, task, method = load_method(folder, weights, settings.answers)
     check_predicts(folder, task)
+    if method.caution:
+        say(f"caution: {method.caution}")
     if isinstance(task, DenseTask):
         output = _dense_output(folder, recipe, task, method, place, settings)
         model = finished_model(folder)
         files = zip(images.refs, images.facts[FIELD], strict=True)
         fields = {ref: file for ref, file in files if isinstance(file, ImageRef)}
-        output.predictor = replace(output.predictor, regions=fields_of_run(model, fields))
+        output.predictor = replace(output.predictor, regions=fields_of_run(model, fields, task))
         names, refs = without_own_output(given, images.names, images.refs, place)
         jobs = planned(given, names, refs)
         _check_files(place, [file for job in jobs for file in output.files(job)], images)
-        summary = output.write(jobs)
+        with TemporaryDirectory(prefix="modicum-") as temporary:
+            earlier = _earlier(settings, task, jobs, names, refs, Path(temporary))
+            output.predictor = replace(output.predictor, earlier=earlier)
+            summary = output.write(jobs)
         regions = output.predictor.regions
         if regions is not None and (note := regions.note("field_of_view" in model)):
             say(note)
@@ -103,8 +116,10 @@ def _check_settings(recipe: Recipe, dense: bool, place: Path, settings: Predicti
         raise InputError(f"--out '{place}' has an unknown suffix", "end it with .csv or .parquet")
     if not dense and not place.parent.is_dir():
         raise InputError(f"--out '{place}': folder '{place.parent}' does not exist", "make it first")
-    if dense and settings.maps is not None:
+    if dense and settings.maps is not None and _output_kind(task) != "image":
         raise InputError(f"--maps with predictions that are pictures ({task})", "leave --maps out")
+    if settings.after is not None and _output_kind(task) != "image":
+        raise InputError(f"--after is for runs that make images, not for task '{task}'", "leave it out")
     if dense and (place.suffix.lower() in {".csv", ".parquet"} or place.is_file()):
         raise InputError(
             f"--out '{place}' is a file, and predictions of task '{task}' are pictures", "name a folder"
@@ -121,6 +136,12 @@ def _check_settings(recipe: Recipe, dense: bool, place: Path, settings: Predicti
     if settings.batch_size is not None and settings.batch_size < 1:
         raise InputError(f"--batch-size is {settings.batch_size}", "give a number of images from 1 on")
     chosen_device(settings.device or recipe.device)
+
+
+def _output_kind(task: str) -> str | None:
+    """What files of a dense task hold; None for other tasks."""
+    found = task_class(task)
+    return found.output_kind if issubclass(found, DenseTask) else None
 
 
 def _as_the_run_reads(reading: GivenReading, data: DataSettings) -> GivenReading:
@@ -190,15 +211,71 @@ def _dense_output(
     settings: PredictionSettings,
 ) -> DenseOutput:
     device = chosen_device(settings.device or recipe.device)
+    network = method.predictor() if settings.after is None else method.predictor_behind()
+    tile = _tile(settings.tile, settings.native, recipe.image.size, method.tile())
+    if tile is not None and isinstance(network, TilesItself):
+        overlap = int(settings.overlap * tile[0]), int(settings.overlap * tile[1])
+        network, tile = network.with_tiles(tile, overlap), None
     predictor = replace(
-        dense_predictor(method.predictor(), task, recipe, device, method.tile()),
+        dense_predictor(network, task, recipe, device, method.tile()),
         batch_size=settings.batch_size or recipe.training.batch_size,
         native=settings.native,
-        tile=_tile(settings.tile, settings.native, recipe.image.size, method.tile()),
+        tile=tile,
         overlap=settings.overlap,
+        with_maps=settings.maps is not None,
     )
     made_by = f"{folder.name} ({recipe.method})"
-    return DenseOutput(predictor, place, made_by, settings.pseudonym, settings.probabilities)
+    maps = None
+    if settings.maps is not None:
+        maps = DenseMaps(settings.maps, map_names_of(network), predictor.settings)
+    return DenseOutput(
+        predictor,
+        place,
+        made_by,
+        settings.pseudonym,
+        settings.probabilities,
+        {} if settings.after is None else {"after": settings.after},
+        maps,
+        method.caution,
+    )
+
+
+def _earlier(
+    settings: PredictionSettings,
+    task: DenseTask,
+    jobs: Sequence[Job],
+    names: Sequence[str],
+    refs: Sequence[ImageRef],
+    temporary: Path,
+) -> EarlierOutputs | None:
+    """What ``--after`` names: a folder of outputs, or those that another run makes now.
+
+    Raises:
+        InputError: there is no such run or folder, images without an output, or outputs of another kind.
+    """
+    if settings.after is None:
+        return None
+    if (volume := next((job for job in jobs if job.whole), None)) is not None:
+        raise InputError(f"--after: '{volume.name}' is a volume", "give its slices one by one")
+    if task.adjacent_slices:
+        raise InputError("--after: the run sees adjacent slices, which have no outputs", "leave --after out")
+    if not settings.after.startswith(OF_RUN):
+        return outputs_in(Path(settings.after), names, refs)
+    folder = RunFolder.open(Path(settings.after.removeprefix(OF_RUN)))
+    recipe, other, method = load_method(folder)
+    if not isinstance(other, DenseTask) or other.output_kind != "image" or other.num_outputs != task.channels:
+        raise InputError(
+            f"--after run '{folder.name}' (task {other.name}) does not make images of {task.channels} channels",
+            "name a run of task image-to-image whose outputs are like this run's images",
+        )
+    device = chosen_device(settings.device or recipe.device)
+    predictor = dense_predictor(method.predictor(), other, recipe, device, method.tile())
+    files: dict[ImageRef, Path] = {}
+    say(f"first run '{folder.name}' predicts, then this one from its outputs")
+    for predicted in predictor.predict((ref, ref) for job in jobs for ref in job.refs if job.error is None):
+        if predicted.activated is not None:
+            files[predicted.name] = keep(temporary / f"{len(files):06d}", predicted.activated)
+    return EarlierOutputs(files, f"run '{folder.name}'")
 
 
 def _tile(

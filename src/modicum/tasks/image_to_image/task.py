@@ -47,6 +47,11 @@ class ImageToImageOptions(TaskOptions):
     target_window: tuple[float, float] | None = Field(
         None, description="Centre and width, in the targets' own units, of the values that become 0 to 1."
     )
+    field_of_view: Literal["none", "found"] = Field(
+        "none",
+        description="found: predictions are black outside the field of view, which is given (column fov) or found in the "
+        "photograph.",
+    )
     adjacent_slices: int = Field(
         0,
         ge=0,
@@ -160,6 +165,10 @@ class ImageToImage(DenseTask):
     @property
     def adjacent_slices(self) -> int:
         return self.options.adjacent_slices
+
+    @property
+    def finds_region(self) -> bool:
+        return self.options.field_of_view == "found"
 
     @property
     def value_range(self) -> ValueRange | None:
