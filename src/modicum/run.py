@@ -238,6 +238,9 @@ class Run:
         stores: str | Path | None = None,
         write_report: bool = True,
         out: str | Path | None = None,
+        after: str | Path | None = None,
+        judges: Sequence[str] = (),
+        answers: Mapping[str, Any] | None = None,
         **settings: Any,
     ) -> dict[str, Any]:
         """Evaluates the model on labelled data; writes ``evaluations/<name>/`` and refreshes the report.
@@ -253,6 +256,10 @@ class Run:
             write_report: whether to refresh ``report.html``.
             out: folder for the evaluation, in place of the run folder, which stays as it is (in an archive, say): neither
                 its metrics nor its report know of the evaluation.
+            after: of predicted images: predict from the outputs of another enhancer, as for :meth:`predict`.
+            judges: of predicted images: runs (``run:FOLDER``) that segment or classify, which are evaluated on images,
+                outputs and targets, by the masks and labels of the data.
+            answers: settings of the method that only change what it answers, as for :meth:`predict`.
             settings: ``columns``, ``pairs``, ``images``, ``split_lists``, ``slices``, ``align_geometry``,
                 ``allow_outside`` where they differ from the run's.
 
@@ -262,7 +269,19 @@ class Run:
         given = {key: value for key, value in settings.items() if value is not None}
         kept = None if stores is None else Path(stores)
         to = None if out is None else Path(out)
-        asked = EvaluationSettings(split, name, device, skip_broken, workers, kept, given, to)
+        asked = EvaluationSettings(
+            split,
+            name,
+            device,
+            skip_broken,
+            workers,
+            kept,
+            given,
+            to,
+            None if after is None else str(after),
+            tuple(judges),
+            answers or {},
+        )
         content = evaluate_run(self.folder, self.weights, data, asked)
         if write_report and out is None:
             self.report()

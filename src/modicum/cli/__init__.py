@@ -5,10 +5,11 @@ from typing import Annotated
 import typer
 
 from modicum.cli.about import doctor, methods, recipes
+from modicum.cli.answering import evaluate, predict
 from modicum.cli.comparing import compare
 from modicum.cli.data import inspect, phantoms
 from modicum.cli.training import demo, fit
-from modicum.cli.using import align, ensemble, evaluate, export, pack, predict, report, verify
+from modicum.cli.using import align, ensemble, export, pack, report, verify
 
 app = typer.Typer(
     name="modicum",

@@ -67,7 +67,7 @@ class NoiseSchedule(nn.Module):
         return signal * noise - spread * x
 
     def loss_weights(
-        self, times: Int64[Tensor, "b"], weighting: Weighting, clip: float
+        self, times: Int64[Tensor, "b"], weighting: Weighting, clip: float | int
     ) -> Float[Tensor, "b"]:
         """Weights of the squared errors.
 

@@ -119,6 +119,10 @@ def pairs_note(evaluation: Evaluation) -> str:
     note = (
         f"{sentence_list(parts).capitalize()}, and where output and target differ" if "error" in names else ""
     )
+    if "change" in names:
+        note += (
+            "; " if note else ""
+        ) + "change is where output and source differ: what may have been invented or lost"
     if "field" in names:
         note += "; last the estimated displacement: a straight grid as it moves with the translation onto the target"
     return f"{note}. Press a row to enlarge it." if note else "Press a row to enlarge it."

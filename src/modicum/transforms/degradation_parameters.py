@@ -196,7 +196,7 @@ def _draw_blur(generator: torch.Generator) -> Blur:
     return Blur(sigma=sigma, kernel=(max(across, 3) if down == 1 else across, down))
 
 
-def _uniform(low: float, high: float, generator: torch.Generator) -> float:
+def _uniform(low: float | int, high: float | int, generator: torch.Generator) -> float:
     return low + (high - low) * float(torch.rand((), generator=generator, dtype=torch.float64))
 
 
@@ -205,7 +205,7 @@ def _whole(low: int, high: int, generator: torch.Generator) -> int:
     return low + int(torch.randint(high - low + 1, (), generator=generator))
 
 
-def odd_width(number: float) -> int:
+def odd_width(number: float | int) -> int:
     """The number itself, rounded down, or one more if it is even."""
     whole = max(1, int(number))
     return whole + 1 - whole % 2

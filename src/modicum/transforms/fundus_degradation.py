@@ -34,6 +34,7 @@ from modicum.transforms.degradation_parameters import (
 
 __all__ = ["COMBINATIONS", "Degradation", "degrade", "draw_degradation", "visible_field"]
 
+Number = float | int
 _DARK_MEAN = 0.25
 """Mean of an image up to which it gets no dark area."""
 _LARGEST_SPOT = 0.05
@@ -45,7 +46,7 @@ _SEEN = 10 / 255
 def degrade(
     image: Float[Tensor, "channels height width"],
     parameters: Degradation,
-    mask: Bool[Tensor, "height width"] | None = None,
+    mask: Bool[Tensor, "rows columns"] | None = None,
 ) -> Float[Tensor, "channels height width"]:
     """A degraded image, exactly 0 outside the field of view; the same for the same parameters.
 
@@ -132,7 +133,7 @@ def _with_spot(image: Tensor, spot: Spot, reference: int) -> Tensor:
     return (image + _blurred(disc[None] * level, (across, down), sigma)).clamp(0, 1)
 
 
-def _disc(like: Tensor, centre: tuple[float, float], radius: float) -> Bool[Tensor, "height width"]:
+def _disc(like: Tensor, centre: tuple[Number, Number], radius: Number) -> Bool[Tensor, "height width"]:
     """Pixels of an image that lie within a circle."""
     height, width = like.shape[-2:]
     across = torch.arange(width, device=like.device) - centre[0]
@@ -145,7 +146,7 @@ def _as_channels(colour: Sequence[float], image: Tensor) -> Tensor:
     return (values if len(image) == 3 else values.mean()[None])[:, None, None]
 
 
-def _blurred(image: Tensor, widths: tuple[float, float], sigma: float) -> Tensor:
+def _blurred(image: Tensor, widths: tuple[Number, Number], sigma: Number) -> Tensor:
     """Blurs by a Gaussian that is cut to a width across and one down; pixels that the cut halves count as a part."""
     planes = image[:, None]
     for width, shape in ((widths[0], (1, 1, 1, -1)), (widths[1], (1, 1, -1, 1))):
@@ -160,7 +161,7 @@ def _blurred(image: Tensor, widths: tuple[float, float], sigma: float) -> Tensor
     return planes[:, 0]
 
 
-def _cut_gaussian(width: float, sigma: float, like: Tensor) -> Float[Tensor, "taps"]:
+def _cut_gaussian(width: Number, sigma: Number, like: Tensor) -> Float[Tensor, "taps"]:
     """Odd whole widths have just so many taps; of others, the outermost count by their share."""
     reach = max(0, math.ceil(width / 2 - 0.5 - 1e-9))
     offset = torch.arange(-reach, reach + 1, device=like.device, dtype=like.dtype)

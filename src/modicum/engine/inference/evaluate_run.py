@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,10 @@ from modicum.data.layouts.asked_split import rows_of_split, splits_of
 from modicum.data.manifest import SPLITS, Manifest
 from modicum.data.processes import usable_cores
 from modicum.engine.devices import chosen_device
+from modicum.engine.inference.behind import earlier_outputs
 from modicum.engine.inference.evaluation import evaluate_rows
 from modicum.engine.inference.fields_of_view import fields_of_rows
+from modicum.engine.inference.judges import OutputFiles, check_judges, judged
 from modicum.engine.inference.predict_run import check_predicts
 from modicum.engine.inference.seen_images import seen_before, seen_notes
 from modicum.engine.inputs.auxiliary_images import with_auxiliary_images
@@ -45,6 +48,9 @@ class EvaluationSettings:
     reading: Mapping[str, Any] = field(default_factory=dict)
     """``columns``, ``pairs``, ``images``, ``split_lists``, ``slices``, ... where they differ from the run's."""
     out: Path | None = None
+    after: str | None = None
+    judges: tuple[str, ...] = ()
+    answers: Mapping[str, Any] = field(default_factory=dict)
 
 
 def evaluate_run(
@@ -55,8 +61,9 @@ def evaluate_run(
     """
     if settings.out is not None:
         check_output("--out", settings.out, [Path(data), folder.path], folder=True)
-    recipe, task, method = load_method(folder, weights)
+    recipe, task, method = load_method(folder, weights, settings.answers)
     check_predicts(folder, task)
+    check_judges(settings.judges, task)
     with_boxes = task.box_classes is not None
     own = reading(recipe.data, data, settings.skip_broken, settings.reading, with_boxes)
     recipe = recipe.model_copy(update={"data": own})
@@ -69,16 +76,25 @@ def evaluate_run(
     prepared = _prepared(
         manifest, task, recipe, settings, _stores(folder, settings.out), place / "broken.csv"
     )
-    with folder.locked() if settings.out is None else nullcontext():
+    device = chosen_device(settings.device or recipe.device)
+    with (
+        folder.locked() if settings.out is None else nullcontext(),
+        TemporaryDirectory(prefix="modicum-") as temporary,
+    ):
+        made = OutputFiles(Path(temporary) / "outputs")
+        earlier = None
+        if settings.after is not None:
+            names, refs = prepared.manifest.table["image"].tolist(), prepared.manifest.refs()
+            earlier = earlier_outputs(settings.after, task, names, refs, device, Path(temporary))
         content = evaluate_rows(
-            method.predictor(),
+            method.predictor() if earlier is None else method.predictor_behind(),
             task,
             recipe,
             prepared.manifest,
             prepared.store,
             prepared.positions,
             np.arange(len(prepared.manifest)),
-            chosen_device(settings.device or recipe.device),
+            device,
             place,
             prepared.manifest.name,
             split,
@@ -86,7 +102,15 @@ def evaluate_run(
             decide=decide_fn(method, prepared.manifest),
             regions=fields_of_rows(prepared.manifest, finished_model(folder), task),
             boxes=prepared.boxes,
+            earlier=earlier,
+            on_output=made.write if settings.judges else None,
         )
+        if settings.after is not None:
+            content["after"] = settings.after
+        if settings.judges:
+            content["judges"] = judged(
+                settings.judges, prepared.manifest, made, task, settings, Path(temporary), evaluate_run
+            )
         content |= seen_before(folder, prepared)
         write_json(place / "metrics.json", content)
         if settings.out is None:

@@ -10,11 +10,11 @@ from typing import Any
 from modicum.data.image import ImageRef
 from modicum.data.layouts.given_images import FACTS, FIELD, GivenImages, GivenReading, given_images
 from modicum.engine.devices import chosen_device
+from modicum.engine.inference.behind import earlier_outputs
 from modicum.engine.inference.box_prediction import BoxPredictor
-from modicum.engine.inference.dense_jobs import Job, planned, without_own_output
+from modicum.engine.inference.dense_jobs import planned, without_own_output
 from modicum.engine.inference.dense_maps import DenseMaps
 from modicum.engine.inference.dense_output import ACCOUNT, PSEUDONYM, TABLE, DenseOutput
-from modicum.engine.inference.earlier_outputs import EarlierOutputs, keep, outputs_in
 from modicum.engine.inference.evaluation import dense_predictor
 from modicum.engine.inference.fields_of_view import fields_of_run
 from modicum.engine.inference.prediction import PredictionSummary, TablePredictor
@@ -22,7 +22,7 @@ from modicum.engine.inference.predictor_calls import map_names_of
 from modicum.engine.inputs.preparation import store_settings
 from modicum.engine.known_rows import rows_of
 from modicum.engine.model import finished_model, load_method
-from modicum.engine.recipe.settings import OF_RUN, DataSettings, Recipe
+from modicum.engine.recipe.settings import DataSettings, Recipe
 from modicum.engine.run_folder import RunFolder
 from modicum.engine.scoring import decided
 from modicum.errors import InputError
@@ -86,8 +86,12 @@ def predict_run(
         jobs = planned(given, names, refs)
         _check_files(place, [file for job in jobs for file in output.files(job)], images)
         with TemporaryDirectory(prefix="modicum-") as temporary:
-            earlier = _earlier(settings, task, jobs, names, refs, Path(temporary))
-            output.predictor = replace(output.predictor, earlier=earlier)
+            if settings.after is not None:
+                if (volume := next((job for job in jobs if job.whole), None)) is not None:
+                    raise InputError(f"--after: '{volume.name}' is a volume", "give its slices one by one")
+                device = output.predictor.device
+                earlier = earlier_outputs(settings.after, task, names, refs, device, Path(temporary))
+                output.predictor = replace(output.predictor, earlier=earlier)
             summary = output.write(jobs)
         regions = output.predictor.regions
         if regions is not None and (note := regions.note("field_of_view" in model)):
@@ -238,44 +242,6 @@ def _dense_output(
         maps,
         method.caution,
     )
-
-
-def _earlier(
-    settings: PredictionSettings,
-    task: DenseTask,
-    jobs: Sequence[Job],
-    names: Sequence[str],
-    refs: Sequence[ImageRef],
-    temporary: Path,
-) -> EarlierOutputs | None:
-    """What ``--after`` names: a folder of outputs, or those that another run makes now.
-
-    Raises:
-        InputError: there is no such run or folder, images without an output, or outputs of another kind.
-    """
-    if settings.after is None:
-        return None
-    if (volume := next((job for job in jobs if job.whole), None)) is not None:
-        raise InputError(f"--after: '{volume.name}' is a volume", "give its slices one by one")
-    if task.adjacent_slices:
-        raise InputError("--after: the run sees adjacent slices, which have no outputs", "leave --after out")
-    if not settings.after.startswith(OF_RUN):
-        return outputs_in(Path(settings.after), names, refs)
-    folder = RunFolder.open(Path(settings.after.removeprefix(OF_RUN)))
-    recipe, other, method = load_method(folder)
-    if not isinstance(other, DenseTask) or other.output_kind != "image" or other.num_outputs != task.channels:
-        raise InputError(
-            f"--after run '{folder.name}' (task {other.name}) does not make images of {task.channels} channels",
-            "name a run of task image-to-image whose outputs are like this run's images",
-        )
-    device = chosen_device(settings.device or recipe.device)
-    predictor = dense_predictor(method.predictor(), other, recipe, device, method.tile())
-    files: dict[ImageRef, Path] = {}
-    say(f"first run '{folder.name}' predicts, then this one from its outputs")
-    for predicted in predictor.predict((ref, ref) for job in jobs for ref in job.refs if job.error is None):
-        if predicted.activated is not None:
-            files[predicted.name] = keep(temporary / f"{len(files):06d}", predicted.activated)
-    return EarlierOutputs(files, f"run '{folder.name}'")
 
 
 def _tile(

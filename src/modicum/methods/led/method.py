@@ -74,7 +74,8 @@ class Led(Method):
     @classmethod
     def task_options(cls, config: MethodConfig) -> Mapping[str, Any]:
         assert isinstance(config, LedConfig)
-        options: dict[str, Any] = {"field_of_view": "found" if config.field_of_view else "none"}
+        found = "found" if config.field_of_view else "none"
+        options: dict[str, Any] = {"field_of_view": found, "change": True}
         if config.degrade == "pairs":
             options["pairing"] = "rows"
         return options

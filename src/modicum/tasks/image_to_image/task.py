@@ -16,6 +16,7 @@ from modicum.data.readers import read_image
 from modicum.errors import BrokenImageError, InputError
 from modicum.tasks.base import AuxiliaryImage, Batch, DenseTask, Example, Scores, TaskOptions
 from modicum.tasks.image_to_image.metric_table import METRICS
+from modicum.tasks.image_to_image.metrics import sharpness
 from modicum.tasks.image_to_image.pictures import comparison_pictures
 from modicum.tasks.image_to_image.scores import TranslationScores
 from modicum.tasks.metric import Metric
@@ -51,6 +52,10 @@ class ImageToImageOptions(TaskOptions):
         "none",
         description="found: predictions are black outside the field of view, which is given (column fov) or found in the "
         "photograph.",
+    )
+    change: bool = Field(
+        False,
+        description="Whether reports show how far each pixel was changed; for outputs that are the image itself, enhanced.",
     )
     adjacent_slices: int = Field(
         0,
@@ -217,7 +222,8 @@ class ImageToImage(DenseTask):
     def summary(
         self, activated: Float[np.ndarray, "channels height width"], spacing: tuple[float, float] | None
     ) -> dict[str, float]:
-        return {"mean": float(activated.mean()), "std": float(activated.std())}
+        mean, std = float(activated.mean()), float(activated.std())
+        return {"mean": mean, "std": std, "sharpness": sharpness(activated)}
 
     def render(
         self,
@@ -225,7 +231,8 @@ class ImageToImage(DenseTask):
         activated: Float[np.ndarray, "channels height width"],
         truth: Mapping[str, np.ndarray] | None,
     ) -> dict[str, UInt8[np.ndarray, "picture_height picture_width 3"]]:
-        return comparison_pictures(image, activated, None if truth is None else truth["target"])
+        target = None if truth is None else truth["target"]
+        return comparison_pictures(image, activated, target, change=self.options.change)
 
     def examples(self, scores: Scores, count: int) -> list[Example]:
         assert isinstance(scores, TranslationScores)
