@@ -7,7 +7,7 @@ import typer
 from modicum.cli.about import doctor, methods, recipes
 from modicum.cli.answering import evaluate, predict
 from modicum.cli.comparing import compare
-from modicum.cli.data import inspect, phantoms
+from modicum.cli.data import degrade, inspect, phantoms
 from modicum.cli.training import demo, fit
 from modicum.cli.using import align, ensemble, export, pack, report, verify
 
@@ -57,6 +57,7 @@ for command in (
     recipes,
     doctor,
     phantoms,
+    degrade,
     demo,
 ):
     app.command()(command)

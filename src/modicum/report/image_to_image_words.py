@@ -77,6 +77,11 @@ def grey_scale(error: float, label: str) -> Markup:
 def cautions(run: RunFiles, evaluation: Evaluation) -> list[str]:
     """Cautions about the scores of one evaluation."""
     sentences = patient_cautions(evaluation)
+    if as_mapping(run.recipe.get("options")).get("change"):
+        sentences.append(
+            "Enhanced images: vessels and lesions may have been invented or removed. Keep the original beside each, and "
+            "look at where the two differ."
+        )
     if unpaired(run):
         sentences.append(
             "Learned without pairs. Scores still compare each translation with the target of its row: where the two do "

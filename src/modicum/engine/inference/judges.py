@@ -20,6 +20,7 @@ from modicum.engine.model_file import task_of_run
 from modicum.engine.recipe.settings import OF_RUN
 from modicum.engine.run_folder import RunFolder
 from modicum.errors import InputError
+from modicum.progress import quietly
 from modicum.tasks import DenseTask, ImageLevelTask, Task
 
 KINDS = {"image": "input", "output": "output", "target": "target"}
@@ -112,7 +113,9 @@ def judged(
                     judges=(),
                     answers={},
                 )
-                verdicts[kind] = {"metrics": evaluate(folder, None, place / f"{kind}.csv", asked)["metrics"]}
+                with quietly():
+                    content = evaluate(folder, None, place / f"{kind}.csv", asked)
+                verdicts[kind] = {"metrics": content["metrics"]}
             else:
                 verdicts[kind] = {"shares": _shares(folder, place, kind, settings.device)}
         found[folder.name] = {"task": other.name, "run": judge, **verdicts}

@@ -55,7 +55,7 @@ class ImageToImageOptions(TaskOptions):
     )
     change: bool = Field(
         False,
-        description="Whether reports show how far each pixel was changed; for outputs that are the image itself, enhanced.",
+        description="Whether reports show how far each pixel was changed; for outputs that are the enhanced image.",
     )
     adjacent_slices: int = Field(
         0,
