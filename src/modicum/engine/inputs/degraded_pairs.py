@@ -45,8 +45,8 @@ def write_degraded_pairs(
 ) -> Path:
     """Writes pairs of degraded images and the images as they were, and a table of them.
 
-    The table has ``image`` (degraded), ``target``, ``fov``, ``kind`` (blur, spots, illumination as three bits), and what the
-    data say besides, masks copied. Parameters of each degradation are in a JSON file beside it, for
+    The table has ``image`` (degraded), ``target``, ``fov``, ``kind`` (three bits for blur, spots, illumination), and what
+    the data say besides, masks copied. Parameters of each degradation are in a JSON file beside it, for
     :class:`~modicum.transforms.degradation_parameters.Degradation`. Images keep their size; both of a pair are black
     outside the field of view.
 

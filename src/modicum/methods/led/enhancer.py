@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from modicum.nn import ConditionalUnet, NoiseSchedule
+from modicum.nn import NoiseSchedule
 from modicum.nn.diffusion_sampling import Predict, SamplingPlan, sample
 from modicum.nn.tiles import tiled
 
@@ -25,7 +25,7 @@ class Enhancer(nn.Module):
     draws = True
 
     def __init__(
-        self, network: ConditionalUnet, schedule: NoiseSchedule, plan: SamplingPlan, samples: int = 1
+        self, network: nn.Module, schedule: NoiseSchedule, plan: SamplingPlan, samples: int = 1
     ) -> None:
         super().__init__()
         self.network = network
