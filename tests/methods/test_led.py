@@ -7,6 +7,7 @@ from modicum.engine.training.averaging import AveragedParameters
 from modicum.errors import InputError
 from modicum.losses import patch_nce
 from modicum.methods.led import CutSettings, CutStage, Enhancer, EnhanceStage, LedConfig, PairSource
+from modicum.methods.led.familiarity import Familiarity
 from modicum.nn import CutGenerator, NoiseSchedule, ResnetGenerator
 from modicum.nn.cut_generator import BilinearDoubling, encoder_features, feature_widths
 from modicum.nn.diffusion_sampling import SamplingPlan
@@ -176,6 +177,20 @@ def test_a_preview_with_averaged_weights_leaves_the_training_weights_bit_by_bit(
         assert not torch.equal(weight, now)
     assert torch.equal(weight, now)
     assert not torch.equal(weight, before)
+
+
+def test_images_unlike_those_of_the_training_are_told_apart():
+    known = Familiarity(3, (16, 16))
+    assert not known.unlike(images()).any()  # nothing was observed
+    first, second = 0.3 + 0.2 * images(20, 16), 0.3 + 0.2 * images(12, 16, 1)
+    known.observe(first)
+    known.observe(second)
+    measured = known.measure(torch.cat([first, second]))
+    assert torch.allclose(known.mean, measured.mean(0))
+    assert torch.allclose((known.squares / known.count).sqrt(), measured.std(0, correction=0))
+    assert not known.unlike(first).any()
+    odd = torch.stack([torch.zeros(3, 32, 32), torch.ones(3, 32, 32)])
+    assert known.unlike(odd).all()
 
 
 # --- stage A ----------------------------------------------------------------------------------------------------------

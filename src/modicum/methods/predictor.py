@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 
@@ -53,6 +53,14 @@ class TilesItself(Protocol):
 
     def with_tiles(self, tile: tuple[int, int], overlap: tuple[int, int]) -> nn.Module:
         """A predictor for images of any size. Height and width of tiles, and their overlap, in pixels."""
+
+
+@runtime_checkable
+class KnowsItsImages(Protocol):
+    """A predictor of pictures that can tell images which are unlike those that it learned from."""
+
+    def unlike(self, images: Float[Tensor, "b c h w"]) -> Bool[Tensor, "b"]:
+        """Which are."""
 
 
 @runtime_checkable

@@ -22,6 +22,7 @@ from modicum.engine.inference.predictor_calls import map_names_of, outputs_with_
 from modicum.engine.inputs.batches import to_unit_range
 from modicum.engine.inputs.decoding import Name, read_ahead
 from modicum.errors import BrokenImageError, InputError
+from modicum.methods.predictor import KnowsItsImages
 from modicum.nn.tiles import tile_count, tiled
 from modicum.tasks import DenseTask
 
@@ -72,6 +73,7 @@ class DensePredictor:
         regions: where images may be predicted; None for everywhere.
         earlier: outputs of another run, which the network sees in place of the images; None for the images.
         with_maps: whether maps of the predictor come with its answers.
+        unlike: how many predicted images were unlike those that the network learned from, as far as it can tell.
         tell: called with the progress of an image that is predicted in tiles, in words.
     """
 
@@ -89,6 +91,7 @@ class DensePredictor:
     regions: FieldsOfView | None = field(default=None, compare=False, repr=False)
     earlier: EarlierOutputs | None = field(default=None, compare=False, repr=False)
     with_maps: bool = False
+    unlike: list[int] = field(default_factory=lambda: [0], compare=False, repr=False)
     tell: Callable[[str], None] = field(default=_silent, compare=False, repr=False)
 
     @torch.no_grad()
@@ -174,6 +177,8 @@ class DensePredictor:
         self, records: list[Shaped[np.ndarray, "height width stored_channels"]], names: list[str]
     ) -> Float32[np.ndarray, "batch channels height width"]:
         images = self._batch(records)
+        if isinstance(self.network, KnowsItsImages):
+            self.unlike[0] += int(self.network.unlike(images.to(self.device)).sum())
         tile = self._tile_of((images.shape[2], images.shape[3]))
         if tile is None:
             return self._forward(images, names).numpy()

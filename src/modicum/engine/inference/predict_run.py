@@ -31,6 +31,7 @@ from modicum.methods.predictor import TilesItself
 from modicum.output_paths import check_output
 from modicum.progress import say
 from modicum.tasks import BoxListTask, DenseTask, ImageLevelTask, Task, task_class
+from modicum.wording import count_of
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,8 @@ def predict_run(
                 earlier = earlier_outputs(settings.after, task, names, refs, device, Path(temporary))
                 output.predictor = replace(output.predictor, earlier=earlier)
             summary = output.write(jobs)
+        if unlike := output.predictor.unlike[0]:
+            say(f"{count_of(unlike, 'image')} unlike all that the run learned from: look at them before use")
         regions = output.predictor.regions
         if regions is not None and (note := regions.note("field_of_view" in model)):
             say(note)

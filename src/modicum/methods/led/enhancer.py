@@ -4,9 +4,10 @@ from copy import copy
 from dataclasses import replace
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
+from modicum.methods.led.familiarity import Familiarity
 from modicum.nn import NoiseSchedule
 from modicum.nn.diffusion_sampling import Predict, SamplingPlan, sample
 from modicum.nn.tiles import tiled
@@ -20,18 +21,25 @@ class Enhancer(nn.Module):
         schedule: the network's.
         plan: how images are sampled.
         samples: of each image; their mean is the answer.
+        familiarity: of the training images; None where nothing is known of them.
     """
 
     draws = True
 
     def __init__(
-        self, network: nn.Module, schedule: NoiseSchedule, plan: SamplingPlan, samples: int = 1
+        self,
+        network: nn.Module,
+        schedule: NoiseSchedule,
+        plan: SamplingPlan,
+        samples: int = 1,
+        familiarity: Familiarity | None = None,
     ) -> None:
         super().__init__()
         self.network = network
         self.schedule = schedule
         self.plan = plan
         self.samples = samples
+        self.familiarity = familiarity
         self.tile: tuple[int, int] | None = None
         self.overlap = (0, 0)
 
@@ -45,6 +53,12 @@ class Enhancer(nn.Module):
     ) -> Float[Tensor, "b c h w"]:
         """Enhanced images in [0, 1]; the same for the same image and seed."""
         return self.with_maps(images, seeds)[0]
+
+    def unlike(self, images: Float[Tensor, "b c h w"]) -> Bool[Tensor, "b"]:
+        """Which images are unlike those that it learned from."""
+        if self.familiarity is None:
+            return torch.zeros(len(images), dtype=torch.bool)
+        return self.familiarity.unlike(images)
 
     def with_maps(
         self, images: Float[Tensor, "b c h w"], seeds: Int64[Tensor, "b"]

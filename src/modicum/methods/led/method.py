@@ -68,7 +68,8 @@ class Led(Method):
                 config, "degrade", ("target", "image"), (channels, channels), epochs, scored=False
             )
         degrader = None if self._degrade is None else self._degrade.translator
-        self._enhance = EnhanceStage(config, channels, PairSource(config.degrade, config, degrader))
+        pairs = PairSource(config.degrade, config, degrader)
+        self._enhance = EnhanceStage(config, channels, pairs, context.image_size)
         self._behind = self._enhance.enhancer.started_at(config.start_behind)
 
     @classmethod
