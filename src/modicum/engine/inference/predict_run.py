@@ -11,6 +11,7 @@ from modicum.data.image import ImageRef
 from modicum.data.layouts.given_images import FACTS, FIELD, GivenImages, GivenReading, given_images
 from modicum.engine.devices import chosen_device
 from modicum.engine.inference.behind import earlier_outputs
+from modicum.engine.inference.box_files import check_box_file
 from modicum.engine.inference.box_prediction import BoxPredictor
 from modicum.engine.inference.dense_jobs import planned, without_own_output
 from modicum.engine.inference.dense_maps import DenseMaps
@@ -103,8 +104,8 @@ def predict_run(
     if isinstance(task, BoxListTask):
         if settings.maps is not None:
             raise InputError(f"--maps with predictions that are boxes ({task.name})", "leave --maps out")
-        found = _box_predictor(recipe, task, method, settings)
-        return found.write(images.refs, images.names, place)
+        predictor = _box_predictor(recipe, task, method, settings)
+        return predictor.write(images.refs, images.names, place)
     assert isinstance(task, ImageLevelTask)
     table = _table_predictor(recipe, task, method, settings)
     return table.write(images.refs, rows_of(images.names, images.facts), place)
@@ -119,10 +120,10 @@ def _check_settings(recipe: Recipe, dense: bool, place: Path, settings: Predicti
         raise InputError(
             f"--probabilities is for masks; those of task '{task}' are in the table", "leave it out"
         )
-    if not dense and place.suffix.lower() not in {".csv", ".parquet"}:
-        raise InputError(f"--out '{place}' has an unknown suffix", "end it with .csv or .parquet")
-    if not dense and not place.parent.is_dir():
-        raise InputError(f"--out '{place}': folder '{place.parent}' does not exist", "make it first")
+    if issubclass(task_class(task), BoxListTask):
+        check_box_file(place)
+    elif not dense:
+        _check_table(place)
     if dense and settings.maps is not None and _output_kind(task) != "image":
         raise InputError(f"--maps with predictions that are pictures ({task})", "leave --maps out")
     if settings.after is not None and _output_kind(task) != "image":
@@ -149,6 +150,13 @@ def _output_kind(task: str) -> str | None:
     """What files of a dense task hold; None for other tasks."""
     found = task_class(task)
     return found.output_kind if issubclass(found, DenseTask) else None
+
+
+def _check_table(place: Path) -> None:
+    if place.suffix.lower() not in {".csv", ".parquet"}:
+        raise InputError(f"--out '{place}' has an unknown suffix", "end it with .csv or .parquet")
+    if not place.parent.is_dir():
+        raise InputError(f"--out '{place}': folder '{place.parent}' does not exist", "make it first")
 
 
 def _as_the_run_reads(reading: GivenReading, data: DataSettings) -> GivenReading:
@@ -248,9 +256,9 @@ def _dense_output(
 
 
 def _tile(
-    tile: int | None, native: bool, trained: tuple[int, int], own: tuple[int, int] | None
+    tile: int | None, native: bool, trained: tuple[int, int], own_tile: tuple[int, int] | None
 ) -> tuple[int, int] | None:
     """Height and width of tiles: as given; else the method's own; at the files' own size, as in training."""
     if tile is None:
-        return own or (trained if native else None)
+        return own_tile or (trained if native else None)
     return tile, tile
