@@ -80,27 +80,7 @@ def predict_run(
         say(f"caution: {method.caution}")
     if isinstance(task, DenseTask):
         output = _dense_output(folder, recipe, task, method, place, settings)
-        model = finished_model(folder)
-        files = zip(images.refs, images.facts[FIELD], strict=True)
-        fields = {ref: file for ref, file in files if isinstance(file, ImageRef)}
-        output.predictor = replace(output.predictor, regions=fields_of_run(model, fields, task))
-        names, refs = without_own_output(given, images.names, images.refs, place)
-        jobs = planned(given, names, refs)
-        _check_files(place, [file for job in jobs for file in output.files(job)], images)
-        with TemporaryDirectory(prefix="modicum-") as temporary:
-            if settings.after is not None:
-                if (volume := next((job for job in jobs if job.whole), None)) is not None:
-                    raise InputError(f"--after: '{volume.name}' is a volume", "give its slices one by one")
-                device = output.predictor.device
-                earlier = earlier_outputs(settings.after, task, names, refs, device, Path(temporary))
-                output.predictor = replace(output.predictor, earlier=earlier)
-            summary = output.write(jobs)
-        if unlike := output.predictor.unlike[0]:
-            say(f"{count_of(unlike, 'image')} unlike all that the run learned from: look at them before use")
-        regions = output.predictor.regions
-        if regions is not None and (note := regions.note("field_of_view" in model)):
-            say(note)
-        return summary
+        return _predict_dense(output, finished_model(folder), given, images, settings)
     if isinstance(task, BoxListTask):
         if settings.maps is not None:
             raise InputError(f"--maps with predictions that are boxes ({task.name})", "leave --maps out")
@@ -109,6 +89,43 @@ def predict_run(
     assert isinstance(task, ImageLevelTask)
     table = _table_predictor(recipe, task, method, settings)
     return table.write(images.refs, rows_of(images.names, images.facts), place)
+
+
+def _predict_dense(
+    output: DenseOutput,
+    model: Mapping[str, Any],
+    given: Sequence[str | Path],
+    images: GivenImages,
+    settings: PredictionSettings,
+) -> PredictionSummary:
+    """Writes pictures, from the images or from what another run makes of them, and tells what to know of them."""
+    task, place = output.predictor.task, output.out
+    files = zip(images.refs, images.facts[FIELD], strict=True)
+    fields = {ref: file for ref, file in files if isinstance(file, ImageRef)}
+    output.predictor = replace(output.predictor, regions=fields_of_run(model, fields, task))
+    names, refs = without_own_output(given, images.names, images.refs, place)
+    jobs = planned(given, names, refs)
+    _check_files(place, [file for job in jobs for file in output.files(job)], images)
+    with TemporaryDirectory(prefix="modicum-") as temporary:
+        if settings.after is not None:
+            if (volume := next((job for job in jobs if job.whole), None)) is not None:
+                raise InputError(f"--after: '{volume.name}' is a volume", "give its slices one by one")
+            earlier = earlier_outputs(
+                settings.after,
+                task,
+                [job.name for job in jobs],
+                [job.refs[0] for job in jobs],
+                output.predictor.device,
+                Path(temporary),
+            )
+            output.predictor = replace(output.predictor, earlier=earlier)
+        summary = output.write(jobs)
+    if unlike := output.predictor.unlike[0]:
+        say(f"{count_of(unlike, 'image')} unlike all that the run learned from: look at them before use")
+    regions = output.predictor.regions
+    if regions is not None and (note := regions.note("field_of_view" in model or task.finds_region)):
+        say(note)
+    return summary
 
 
 def _check_settings(recipe: Recipe, dense: bool, place: Path, settings: PredictionSettings) -> None:
