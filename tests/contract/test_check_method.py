@@ -43,9 +43,10 @@ def made(tmp_path_factory):
 
 
 ALIKE = (
-    "adapter", "adaptformer", "attention", "bitfit", "dora", "dtl", "fpt_plus", "lst", "partial", "side", "ssf", "vpt",
+    "adapter", "adaptformer", "attention", "bitfit", "cut", "dora", "dtl", "fpt_plus", "lst", "partial",
+    "restoration_unet", "side", "ssf", "vpt",
 )  # fmt: skip
-"""Methods whose stage is that of ``lora``, ``full`` or ``fpt``, which are held to the contract every time."""
+"""Methods whose stage is that of ``lora``, ``full``, ``fpt`` or ``led``, which are held to the contract every time."""
 NAMES = [
     pytest.param(name, marks=pytest.mark.slow) if name in ALIKE else name for name in sorted(method_entries())
 ]

@@ -168,7 +168,7 @@ def test_a_photograph_without_a_disc_is_enhanced_all_over_and_that_is_said(led, 
 def test_a_colour_dicom_image_becomes_a_derived_one_that_says_what_it_is(led, photographs, tmp_path):
     from pydicom.data import get_testdata_file
 
-    dataset = pydicom.dcmread(get_testdata_file("color-px.dcm") or get_testdata_file("SC_rgb.dcm"))
+    dataset = pydicom.dcmread(get_testdata_file("SC_rgb_rle.dcm"))
     pixels = cv2.resize(np.asarray(Image.open(next(photographs.iterdir()))), (48, 40))
     dataset.Rows, dataset.Columns = 40, 48
     dataset.SamplesPerPixel, dataset.PhotometricInterpretation, dataset.PlanarConfiguration = 3, "RGB", 0

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float32
 
+from modicum.data.layouts.given_images import GivenReading
 from modicum.data.manifest import Manifest, path_columns
 from modicum.data.writers import write_png
 from modicum.engine.inference.predict_run import PredictionSettings, predict_run
@@ -157,7 +158,9 @@ def _table(manifest: Manifest, made: OutputFiles, column: str, task: Task) -> pd
 def _shares(folder: RunFolder, place: Path, kind: str, device: str | None) -> dict[str, float]:
     """The share of images that a classifier takes for each class."""
     out = place / "predictions.csv"
-    predict_run(folder, None, [place / f"{kind}.csv"], out, PredictionSettings(device=device))
+    reading = GivenReading(allow_outside=True)
+    with quietly():
+        predict_run(folder, None, [place / f"{kind}.csv"], out, PredictionSettings(device=device), reading)
     table = pd.read_csv(out, dtype={"prediction": str})
     if "prediction" not in table:
         raise InputError(
