@@ -170,12 +170,7 @@ def test_a_colour_dicom_image_becomes_a_derived_one_that_says_what_it_is(led, ph
 
     dataset = pydicom.dcmread(get_testdata_file("SC_rgb_rle.dcm"))
     pixels = cv2.resize(np.asarray(Image.open(next(photographs.iterdir()))), (48, 40))
-    dataset.Rows, dataset.Columns = 40, 48
-    dataset.SamplesPerPixel, dataset.PhotometricInterpretation, dataset.PlanarConfiguration = 3, "RGB", 0
-    dataset.BitsAllocated = dataset.BitsStored = 8
-    dataset.HighBit, dataset.PixelRepresentation = 7, 0
-    dataset.PixelData = pixels.tobytes()
-    dataset.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    dataset.set_pixel_data(np.ascontiguousarray(pixels), "RGB", 8)
     dataset.save_as(tmp_path / "eye.dcm", enforce_file_format=True)
     led.predict(tmp_path / "eye.dcm", tmp_path / "out", steps=2)
     made = pydicom.dcmread(tmp_path / "out" / "eye_predicted.dcm")
