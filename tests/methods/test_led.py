@@ -6,11 +6,13 @@ import torch
 from modicum.engine.training.averaging import AveragedParameters
 from modicum.errors import InputError
 from modicum.losses import patch_nce
-from modicum.methods.led import CutSettings, CutStage, Enhancer, EnhanceStage, LedConfig, PairSource
+from modicum.methods.base import Context
+from modicum.methods.led import CutSettings, CutStage, Enhancer, EnhanceStage, Led, LedConfig, PairSource
 from modicum.methods.led.familiarity import Familiarity
 from modicum.nn import CutGenerator, NoiseSchedule, ResnetGenerator
 from modicum.nn.cut_generator import BilinearDoubling, encoder_features, feature_widths
 from modicum.nn.diffusion_sampling import SamplingPlan
+from modicum.tasks.image_to_image.task import ImageToImage, ImageToImageOptions
 from modicum.transforms import Augmentation
 
 TINY = {"unet_channels": (8, 8), "attention_levels": (), "blocks_per_level": 1, "steps": 50}
@@ -294,3 +296,10 @@ def test_pools_that_are_too_small_are_refused():
 def test_settings_that_cannot_be_are_refused(settings, words):
     with pytest.raises(ValueError, match=words):
         LedConfig(**settings)
+
+
+def test_what_is_enhanced_has_the_channels_of_what_it_becomes():
+    task = ImageToImage((3, 1), ImageToImageOptions())
+    context = Context(task, lambda: None, {}, {}, image_size=(16, 16))
+    with pytest.raises(InputError, match="images of 3 and targets of 1 channels"):
+        Led(LedConfig(degrade="pairs", **TINY), context)
