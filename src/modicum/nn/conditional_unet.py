@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from math import gcd
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
@@ -54,7 +55,7 @@ class ConditionalUnet(nn.Module):
         from diffusers import UNet2DModel  # takes seconds to import
 
         attends = [level in attention_levels for level in range(1, levels + 1)]
-        self.body = UNet2DModel(
+        self.body: Any = UNet2DModel(
             in_channels=channels + condition_channels,
             out_channels=channels,
             block_out_channels=tuple(widths),

@@ -150,8 +150,8 @@ class DensePredictor:
             settings = replace(settings, height=size.height, width=size.width, resize="stretch")
         image, record = read_prepared(ref, settings)
         if self.earlier is not None:
-            size = image.source.height, image.source.width
-            record = prepared(self.earlier.pixels(ref, size), settings)
+            of_file = image.source.height, image.source.width
+            record = prepared(self.earlier.pixels(ref, of_file), settings)
         if self.task.adjacent_slices:
             try:
                 around = self.adjacent.around(ref, self.task.adjacent_slices)
