@@ -54,8 +54,10 @@ class ConditionalUnet(nn.Module):
             )
         from diffusers import UNet2DModel  # takes seconds to import
 
+        make: Any = UNet2DModel  # its modules are made in ways that type checkers cannot follow
+
         attends = [level in attention_levels for level in range(1, levels + 1)]
-        self.body: Any = UNet2DModel(
+        self.body = make(
             in_channels=channels + condition_channels,
             out_channels=channels,
             block_out_channels=tuple(widths),
