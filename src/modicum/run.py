@@ -109,6 +109,8 @@ class Run:
         scored_by: str | None = None,
         quality: str | Path | None = None,
         drop: Sequence[str] = (),
+        after: str | Path | None = None,
+        **answers: Any,
     ) -> PredictionSummary:
         """Predicts images, folders of images, or the images of a data set.
 
@@ -135,13 +137,17 @@ class Run:
             tile: side of the tiles in pixels; that of the training by default.
             overlap: of neighbouring tiles, as a share of their side, from 0 to below 1.
             pseudonym: stands for the patient in DICOM files.
-            maps: folder for the maps that the method makes of each image, where it makes some.
+            maps: folder for the maps that the method makes of each image, where it makes some. Of predicted images:
+                how far each pixel was changed, and what the method says of its answer.
             probabilities: of masks: write the probability map of each class beside them.
             prompts: of runs that have learned images together with texts: a table with columns ``class`` and ``prompt``,
                 or texts by class. The answer is the class whose texts an image is nearest to.
             scored_by: of prompts: ``global``, ``local`` or ``both`` (default, where the run has learned both).
             quality: ``run:FOLDER`` of a run that grades the images first; its table lies beside the predictions.
             drop: classes of that run whose images are not predicted, such as ``ungradable``.
+            after: of predicted images: predict from the outputs of another enhancer in place of the images:
+                ``run:FOLDER``, or a folder of pictures with the images' names.
+            answers: settings of the method that only change what it answers, such as ``start=200`` of led.
 
         Raises:
             InputError: nothing to predict, or the run cannot be used. Broken images are rows with an ``error``.
@@ -161,6 +167,8 @@ class Run:
             scored_by,
             None if quality is None else str(quality),
             tuple(drop),
+            None if after is None else str(after),
+            answers,
         )
         reading = GivenReading(
             columns=columns,
@@ -302,6 +310,9 @@ class Run:
         out: str | Path | None = None,
         prompts: str | Path | Mapping[str, str | Sequence[str]] | None = None,
         scored_by: str | None = None,
+        after: str | Path | None = None,
+        judges: Sequence[str] = (),
+        answers: Mapping[str, Any] | None = None,
         **settings: Any,
     ) -> dict[str, Any]:
         """Evaluates the model on labelled data; writes ``evaluations/<name>/`` and refreshes the report.
@@ -319,6 +330,10 @@ class Run:
                 its metrics nor its report know of the evaluation.
             prompts: as for :meth:`predict`: the labels of the data are compared with what the prompts say.
             scored_by: of prompts, as for :meth:`predict`.
+            after: of predicted images: predict from the outputs of another enhancer, as for :meth:`predict`.
+            judges: of predicted images: runs (``run:FOLDER``) that segment or classify, which are evaluated on images,
+                outputs and targets, by the masks and labels of the data.
+            answers: settings of the method that only change what it answers, as for :meth:`predict`.
             settings: ``columns``, ``pairs``, ``images``, ``split_lists``, ``slices``, ``align_geometry``,
                 ``allow_outside`` where they differ from the run's.
 
@@ -329,7 +344,19 @@ class Run:
         kept = None if stores is None else Path(stores)
         to = None if out is None else Path(out)
         asked = EvaluationSettings(
-            split, name, device, skip_broken, workers, kept, given, to, _prompts(prompts), scored_by
+            split,
+            name,
+            device,
+            skip_broken,
+            workers,
+            kept,
+            given,
+            to,
+            _prompts(prompts),
+            scored_by,
+            None if after is None else str(after),
+            tuple(judges),
+            answers or {},
         )
         content = evaluate_run(self.folder, self.weights, data, asked)
         if write_report and out is None:

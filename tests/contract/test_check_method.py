@@ -18,6 +18,10 @@ TEXT = {"text_width": 16, "text_depth": 1, "text_heads": 2, "text_hidden": 32, "
 SMALL = {
     "reggan": {"width": 4, "discriminator_width": 4, "registration_width": 4},
     "segment": {"decoder_width": 32},
+    "led": {"unet_channels": [8, 8], "attention_levels": [], "blocks_per_level": 1, "steps": 2, "start": 200,
+            "generator_width": 4, "generator_blocks": 1, "discriminator_width": 4, "nce_places": 16, "nce_width": 8},
+    "cut": {"generator_width": 4, "generator_blocks": 1, "discriminator_width": 4, "nce_places": 16, "nce_width": 8},
+    "restoration_unet": {"unet_channels": [8, 8], "attention_levels": [], "blocks_per_level": 1},
     "aadg": {"decoder_width": 32, "batch_size": 4, "patch": 32, "search_after": 1, "policies": 2},
     "octa_quality": {"scorers": ["dfr", "pooled"], "dfr_width": 4},
     "reconstruction": {"width": 4, "steps": 2, "code": 4},
@@ -49,11 +53,11 @@ def made(tmp_path_factory):
 
 
 ALIKE = (
-    "adapter", "adaptformer", "attention", "bitfit", "dora", "dtl", "fpt_plus", "gloria", "gpaco", "ldam", "lst", "mixed",
-    "padim", "partial", "reverse_distillation", "side", "ssf", "vpt",
+    "adapter", "adaptformer", "attention", "bitfit", "cut", "dora", "dtl", "fpt_plus", "gloria", "gpaco", "ldam", "lst",
+    "mixed", "padim", "partial", "restoration_unet", "reverse_distillation", "side", "ssf", "vpt",
 )  # fmt: skip
-"""Methods whose stage is that of ``lora``, ``full``, ``fpt``, ``convirt``, ``spmix``, ``patchcore`` or ``reconstruction``,
-which are held to the contract every time."""
+"""Methods whose stage is that of ``lora``, ``full``, ``fpt``, ``convirt``, ``spmix``, ``patchcore``, ``led`` or
+``reconstruction``, which are held to the contract every time."""
 NAMES = [
     pytest.param(name, marks=pytest.mark.slow) if name in ALIKE else name for name in sorted(method_entries())
 ]

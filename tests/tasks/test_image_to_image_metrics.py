@@ -23,7 +23,10 @@ from modicum.tasks.image_to_image.metrics import (
     psnr,
     psnr_foreground,
     psnr_release,
+    sharpness,
+    sharpness_error,
     ssim_foreground,
+    ssim_gaussian,
     ssim_release,
 )
 
@@ -154,6 +157,8 @@ def test_a_slice_is_perfectly_like_itself(seed, channels):
     assert psnr(real, real) == psnr_foreground(real, real) == psnr_release(real, real) == 100
     assert ssim_release(real, real) == pytest.approx(1)
     assert ssim_foreground(real, real) == pytest.approx(1)
+    assert ssim_gaussian(real, real) == pytest.approx(1)
+    assert sharpness_error(real, real) == 0
 
 
 def test_channels_count_alike():
@@ -170,7 +175,7 @@ def test_a_slice_of_background_alone_spoils_no_mean():
     made = noisy(real)
     for known, metric in MEASURES.items():
         values = [metric(made, real), metric(noisy(EMPTY), EMPTY)]
-        whole_slice = known.name in {"psnr", "ssim_release"}
+        whole_slice = known.name in {"psnr", "ssim_release", "ssim_gaussian"}
         assert math.isnan(values[1]) != whole_slice
         expected = sum(values) / 2 if whole_slice else values[0]
         assert mean_over_slices(values) == pytest.approx(expected)
@@ -189,3 +194,30 @@ def test_slices_that_cannot_be_compared_are_refused():
         nmae(head(), head()[:, :40])
     with pytest.raises(InputError, match="6x48"):
         ssim_release(head()[:6], head()[:6])
+
+
+def test_gaussian_ssim_is_its_papers_formula_in_windows_of_11_pixels():
+    made, real = noisy(head()), head()
+    weights = np.exp(-0.5 * ((np.arange(11) - 5) / 1.5) ** 2)
+    window = np.outer(weights, weights) / weights.sum() ** 2
+    values = []
+    for row, column in np.ndindex(38, 38):
+        x, y = (
+            (part.astype(float)[row : row + 11, column : column + 11] + 1) / 2 * 255 for part in (made, real)
+        )
+        mean_x, mean_y = (window * x).sum(), (window * y).sum()
+        var_x, var_y = (window * (x - mean_x) ** 2).sum(), (window * (y - mean_y) ** 2).sum()
+        covariance = (window * (x - mean_x) * (y - mean_y)).sum()
+        c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+        alike = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
+        values.append(alike / ((mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2)))
+    assert ssim_gaussian(made, real) == pytest.approx(np.mean(values), abs=1e-6)
+
+
+def test_half_the_contrast_is_two_powers_of_2_less_sharp():
+    # The variance of the Laplacian is a quarter.
+    real = head()
+    assert sharpness_error((real - 1) / 2, real) == pytest.approx(2, abs=0.3)
+    assert sharpness(real / 2) == pytest.approx(sharpness(real) / 4)
+    assert math.isnan(sharpness_error(real, EMPTY))
+    assert math.isnan(ssim_gaussian(real[:8, :8], real[:8, :8]))

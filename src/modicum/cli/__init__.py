@@ -5,11 +5,12 @@ from typing import Annotated
 import typer
 
 from modicum.cli.about import doctor, methods, recipes
+from modicum.cli.answering import evaluate, predict
 from modicum.cli.comparing import compare
-from modicum.cli.data import inspect, phantoms
+from modicum.cli.data import degrade, inspect, phantoms
 from modicum.cli.searching import retrieve
 from modicum.cli.training import demo, fit
-from modicum.cli.using import align, ensemble, evaluate, export, pack, predict, report, verify
+from modicum.cli.using import align, ensemble, export, pack, report, verify
 
 app = typer.Typer(
     name="modicum",
@@ -58,6 +59,7 @@ for command in (
     recipes,
     doctor,
     phantoms,
+    degrade,
     demo,
 ):
     app.command()(command)

@@ -62,3 +62,49 @@ def phantoms(
     from modicum.data.phantoms import write_phantoms
 
     typer.echo(str(write_phantoms(kind, folder, patients, size, seed)))
+
+
+@reads_data
+def degrade(
+    data: Data,
+    out: Annotated[Path, typer.Argument(help="Folder for the pairs and manifest.csv.")],
+    reading: Reading = Reading(),  # noqa: B008 - a value
+    kinds: Annotated[
+        str | None,
+        typer.Option(
+            help="Kinds by commas, each three bits for blur, spots, illumination: 100,011; all by default."
+        ),
+    ] = None,
+    per_image: Annotated[int, typer.Option(help="Degradations of each image.")] = 1,
+    reference: Annotated[
+        int, typer.Option(help="Side in pixels of the images that blur is stated for; smaller blurs more.")
+    ] = 512,
+    split: Annotated[str | None, typer.Option(help="Split to degrade, such as test; all by default.")] = None,
+    seed: Annotated[int, typer.Option(help="Random seed (default 0).")] = 0,
+) -> None:
+    """Degrade photographs by the classical model (uneven light, spots, blur): pairs to learn from or to test on.
+
+    [bold]Examples[/bold]
+
+      modicum degrade photographs/ pairs/
+
+      modicum degrade eyes/manifest.csv unseen/ --kinds 010,110 --split test
+    """
+    from modicum.engine.inputs.degraded_pairs import COMBINATIONS, write_degraded_pairs
+
+    settings = reading.settings
+    chosen = COMBINATIONS if kinds is None else tuple(word.strip() for word in kinds.split(","))
+    typer.echo(
+        str(
+            write_degraded_pairs(
+                data,
+                out,
+                kinds=chosen,
+                per_image=per_image,
+                reference=reference,
+                seed=seed,
+                split=split,
+                **settings,
+            )
+        )
+    )

@@ -56,3 +56,27 @@ def evaluation_summary(content: Mapping[str, Any], task: str, first: str | None 
     ]
     whole = f"{', '.join(headline(content, name) for name in names)}; {unit}"
     return [whole, *of_domains[:_MOST_DOMAINS], *(f"note: {one}" for one in worse)]
+
+
+def judge_summary(content: Mapping[str, Any]) -> list[str]:
+    """What judges say of images, outputs and targets, a line for each metric in brief or class."""
+    lines = []
+    for name, verdict in content.get("judges", {}).items():
+        kinds = [kind for kind in ("input", "output", "target") if kind in verdict]
+        if "shares" in verdict[kinds[0]]:
+            classes = sorted({label for kind in kinds for label in verdict[kind]["shares"]})
+            lines += [
+                f"judge {name}: '{label}' "
+                + ", ".join(f"{kind} {100 * verdict[kind]['shares'].get(label, 0.0):.0f} %" for kind in kinds)
+                for label in classes
+            ]
+            continue
+        task, found = verdict["task"], verdict[kinds[0]]["metrics"]
+        brief = [one for one in found if "/" not in one and metric_named(one, task).in_brief] or list(found)[
+            :3
+        ]
+        lines += [
+            f"judge {name}: " + ", ".join(f"{kind} {headline(verdict[kind], one)}" for kind in kinds)
+            for one in brief
+        ]
+    return lines

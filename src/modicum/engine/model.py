@@ -19,7 +19,7 @@ from modicum.engine.recipe.backbones import backbone_digest, make_backbone
 from modicum.engine.recipe.settings import Recipe
 from modicum.engine.recipe.validation import validated
 from modicum.engine.run_folder import RunFolder
-from modicum.errors import InputError
+from modicum.errors import InputError, did_you_mean
 from modicum.methods import Context, ExtractStage, Method, Stage, TrainStage, method_class
 from modicum.methods.base import FitStage, MethodConfig, no_reference, unknown_statistics
 from modicum.nn import Backbone, deduplicated, learned_tensors
@@ -121,19 +121,24 @@ def further_images(recipe: Recipe) -> tuple[AuxiliaryImage, ...]:
     return kind.auxiliary_images(validated(kind.Config, recipe.config, f"method {recipe.method}"))
 
 
-def load_method(folder: RunFolder, weights: str | None = None) -> tuple[Recipe, Task, Method]:
+def load_method(
+    folder: RunFolder, weights: str | None = None, answers: Mapping[str, Any] | None = None
+) -> tuple[Recipe, Task, Method]:
     """The method of a run with its learned weights.
 
     Args:
         folder: of the run.
         weights: where those of the frozen backbone are now: a file, or ``run:FOLDER``. By default they are looked for,
             see :func:`~modicum.engine.frozen_backbone.find_frozen_backbone`.
+        answers: settings of the method that only change what it answers (:attr:`Method.prediction_settings`).
 
     Raises:
         InputError: the run has not finished, its files are damaged, or the frozen backbone's weights are not found, or
             not the ones it was trained with.
     """
     recipe, model = Recipe.read(folder.recipe), finished_model(folder)
+    if answers:
+        recipe = answering_otherwise(recipe, answers)
     task = task_of_run(folder)
     made_from = recipe
     frozen = model["frozen_backbone_sha256"]
@@ -150,6 +155,24 @@ def load_method(folder: RunFolder, weights: str | None = None) -> tuple[Recipe, 
     check_backbone(method, frozen)
     load_learned(method, load_tensors(folder.weights, model["weights_sha256"]), folder.name)
     return recipe, task, method
+
+
+def answering_otherwise(recipe: Recipe, answers: Mapping[str, Any]) -> Recipe:
+    """A finished run's recipe with settings that only change what the method answers.
+
+    Raises:
+        InputError: another setting, which only a new training could change, or a value out of range.
+    """
+    found = method_class(recipe.method)
+    for name in answers:
+        if name not in found.prediction_settings:
+            known = found.prediction_settings
+            raise InputError(
+                f"--set {name}: a finished run of method '{recipe.method}' cannot change that",
+                did_you_mean(name, known) if known else "leave it out: its predictions have no settings",
+            )
+    config = validated(found.Config, {**recipe.config, **answers}, f"method {recipe.method}")
+    return recipe.model_copy(update={"config": config.model_dump(mode="json")})
 
 
 def finished_model(folder: RunFolder) -> dict[str, Any]:

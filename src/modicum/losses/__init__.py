@@ -40,6 +40,7 @@ from modicum.losses.ordered import (
     quadratic_kappa_loss,
 )
 from modicum.losses.parametric_contrastive import GPaCoLoss, VectorQueue, gpaco_loss
+from modicum.losses.patch_nce import patch_nce
 from modicum.losses.registration import correction_loss, foreground_weight, smoothness_loss
 from modicum.losses.segmentation import (
     SegmentationLoss,
@@ -101,6 +102,7 @@ __all__ = [
     "normalised_patches",
     "nt_xent",
     "patch_errors",
+    "patch_nce",
     "pixel_bce_with_logits",
     "pixel_cross_entropy",
     "prototype_distance",

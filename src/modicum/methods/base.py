@@ -115,6 +115,9 @@ class Method(ABC):
         decides_over: ``image``: each output is an answer. ``set``: :meth:`decide` finds answers from the outputs of all
             images of a split, or of all images to predict.
         one_class: whether it learns from images of one class, so that all training images may have one label.
+        caution: what whoever looks at its predictions must know, in a few words; it is told, and written beside them.
+        prediction_settings: names of its settings that only change what a finished run answers: ``modicum predict RUN
+            IMAGES --set NAME=VALUE``.
         augments: whether its stages see images that augmentation can change. False where they learn from features that
             are extracted once: a recipe then has ``augment: none``, and another augmentation is refused.
     """
@@ -130,6 +133,8 @@ class Method(ABC):
     backbone: ClassVar[Mapping[str, Any]] = {}
     decides_over: ClassVar[Literal["image", "set"]] = "image"
     one_class: ClassVar[bool] = False
+    caution: ClassVar[str] = ""
+    prediction_settings: ClassVar[tuple[str, ...]] = ()
     augments: ClassVar[bool] = True
     backbone_name: str | None = None
     """The backbone that it asked for; set by the engine."""
@@ -159,6 +164,11 @@ class Method(ABC):
         All that its answers depend on besides the configuration is in its parameters and persistent buffers: from these
         it is made again where it was exported. See :mod:`modicum.methods.predictor` for what else it may offer.
         """
+
+    def predictor_behind(self) -> nn.Module:
+        """What predicts from the outputs of another run in place of images (``modicum predict --after``); by default
+        the predictor itself."""
+        return self.predictor()
 
     def decide(self, outputs: Float[Tensor, "n outputs"], rows: Rows) -> Decision:
         """From the predictor's outputs for a set of images to the task's outputs, where ``decides_over`` is ``set``.

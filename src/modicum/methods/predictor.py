@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
-from jaxtyping import Float, Int64
-from torch import Tensor
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
 
 
 @runtime_checkable
@@ -29,6 +29,38 @@ class Draws(Protocol):
 
     def __call__(self, images: Float[Tensor, "b c h w"], seeds: Int64[Tensor, "b"]) -> Tensor:
         """Outputs; the same for the same image and seed."""
+
+
+@runtime_checkable
+class AnswersWithMaps(Protocol):
+    """A predictor of pictures that knows more of its answers than they show (how sure they are), found with them.
+
+    Attributes:
+        map_names: names of the maps.
+    """
+
+    map_names: tuple[str, ...]
+
+    def with_maps(
+        self, images: Float[Tensor, "b c h w"], seeds: Int64[Tensor, "b"]
+    ) -> tuple[Float[Tensor, "b channels h w"], Mapping[str, Float[Tensor, "b h w"]]]:
+        """Outputs, and maps in ``[0, 1]`` by name."""
+
+
+@runtime_checkable
+class TilesItself(Protocol):
+    """A predictor that sees large images in tiles by itself, where blending its outputs would not do."""
+
+    def with_tiles(self, tile: tuple[int, int], overlap: tuple[int, int]) -> nn.Module:
+        """A predictor for images of any size. Height and width of tiles, and their overlap, in pixels."""
+
+
+@runtime_checkable
+class KnowsItsImages(Protocol):
+    """A predictor of pictures that can tell images which are unlike those that it learned from."""
+
+    def unlike(self, images: Float[Tensor, "b c h w"]) -> Bool[Tensor, "b"]:
+        """Which are."""
 
 
 @runtime_checkable

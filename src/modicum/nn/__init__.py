@@ -4,6 +4,8 @@ from modicum.nn.attention_pool import AttentionPool
 from modicum.nn.backbones import Backbone, load_backbone_weights
 from modicum.nn.bert import Bert, BertSize, SetDecoder
 from modicum.nn.classifier import Classifier, linear_head
+from modicum.nn.conditional_unet import ConditionalUnet
+from modicum.nn.cut_generator import CutGenerator
 from modicum.nn.feature_codec import FeatureCodec
 from modicum.nn.fine_grained import FineGrainedSideNetwork, PromptFusion
 from modicum.nn.flip_averaging import FlipAveraged
@@ -24,6 +26,7 @@ from modicum.nn.masked_record_model import MaskedAutoencoder, MaskedRecordModel
 from modicum.nn.mixstyle import MixStyle, insert_mixstyle
 from modicum.nn.munit import MunitDecoder, MunitStyleEncoder
 from modicum.nn.nice_gan import NiceDiscriminator, NiceEncoder, NiceGenerator
+from modicum.nn.noise_schedule import NoiseSchedule
 from modicum.nn.normalisation import Normalisation
 from modicum.nn.patch_decoder import PatchDecoder
 from modicum.nn.patch_discriminator import PatchDiscriminator
@@ -47,7 +50,9 @@ __all__ = [
     "Bert",
     "BertSize",
     "Classifier",
+    "ConditionalUnet",
     "CrossModalReconstruction",
+    "CutGenerator",
     "FeatureCodec",
     "FineGrainedSideNetwork",
     "FlipAveraged",
@@ -67,6 +72,7 @@ __all__ = [
     "NiceDiscriminator",
     "NiceEncoder",
     "NiceGenerator",
+    "NoiseSchedule",
     "Normalisation",
     "PatchDecoder",
     "PatchDiscriminator",

@@ -153,7 +153,7 @@ class _Steps:
         self.read(batch)
         if settings.ema_decay:
             learnable = {name: p for name, p in stage.named_parameters() if p.requires_grad}
-            self.average = AveragedParameters(learnable, settings.ema_decay)
+            self.average = AveragedParameters(learnable, settings.ema_decay, settings.ema_power)
             memory.name(self.average.average.values(), "optimizer")
 
     def read(self, batch: Batch) -> None:

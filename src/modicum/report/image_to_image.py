@@ -9,6 +9,7 @@ from modicum.report.panels import galleries as panel_galleries
 from modicum.report.sections import Block, Gallery, TaskSections, score_block
 from modicum.report.words import percent, plural
 from modicum.tasks.image_to_image.metric_table import METRICS
+from modicum.tasks.metric_tables import metric_named
 
 _STOPS = 12
 
@@ -20,7 +21,7 @@ def blocks(run: RunFiles, evaluation: Evaluation, prefix: str) -> list[Block]:
     )
     # Cautions and headline have said why, where no score has an interval.
     scores = score_block(evaluation, "half" if of_patients else "full", common_reason=False)
-    return [*scores, *of_patients, *_displacement_block(run, evaluation)]
+    return [*scores, *of_patients, *_judge_blocks(evaluation), *_displacement_block(run, evaluation)]
 
 
 def galleries(run: RunFiles, evaluation: Evaluation, budget: int) -> list[Gallery]:
@@ -39,6 +40,36 @@ def _error_ramp() -> dict[str, str]:
         "low": "difference 0",
         "high": f"{100 * ERROR_AT_WHITE:g} % of the scale and more",
     }
+
+
+def _judge_blocks(evaluation: Evaluation) -> list[Block]:
+    """What other runs make of images, outputs and targets, a card each."""
+    blocks = []
+    for name, verdict in as_mapping(evaluation.info.get("judges")).items():
+        of_kinds = {kind: as_mapping(as_mapping(verdict).get(kind)) for kind in ("input", "output", "target")}
+        of_kinds = {kind: found for kind, found in of_kinds.items() if found}
+        measured = {kind: as_mapping(found.get("metrics")) for kind, found in of_kinds.items()}
+        shares = {kind: as_mapping(found.get("shares")) for kind, found in of_kinds.items()}
+        task = str(as_mapping(verdict).get("task"))
+        rows = []
+        for metric in dict.fromkeys(name for found in measured.values() for name in found if "/" not in name):
+            values = {
+                kind: number(as_mapping(found.get(metric)).get("value")) for kind, found in measured.items()
+            }
+            known = {kind: value for kind, value in values.items() if value is not None}
+            title = metric_named(metric, task).title
+            rows += [(title, _of_kinds(known), "") for _ in range(bool(known))]
+        for label in sorted({label for found in shares.values() for label in found}):
+            found = {kind: 100 * (number(one.get(label)) or 0.0) for kind, one in shares.items()}
+            rows.append((f"taken for {label}", _of_kinds(found, " %"), ""))
+        if rows:
+            note = f"Run {name} judges the images as they were, the outputs, and the targets where they are known."
+            blocks.append(Block("facts.html.j2", f"Judged by {name}", {"rows": rows, "note": note}))
+    return blocks
+
+
+def _of_kinds(values: dict[str, float], unit: str = "") -> str:
+    return " · ".join(f"{kind} {value:.3g}{unit}" for kind, value in values.items())
 
 
 def _displacement_block(run: RunFiles, evaluation: Evaluation) -> list[Block]:

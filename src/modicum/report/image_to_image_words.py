@@ -77,6 +77,11 @@ def grey_scale(error: float, label: str) -> Markup:
 def cautions(run: RunFiles, evaluation: Evaluation) -> list[str]:
     """Cautions about the scores of one evaluation."""
     sentences = patient_cautions(evaluation)
+    if as_mapping(run.recipe.get("options")).get("change"):
+        sentences.append(
+            "Enhanced images: vessels and lesions may have been invented or removed. Keep the original beside each, and "
+            "look at where the two differ."
+        )
     if unpaired(run):
         sentences.append(
             "Learned without pairs. Scores still compare each translation with the target of its row: where the two do "
@@ -119,6 +124,10 @@ def pairs_note(evaluation: Evaluation) -> str:
     note = (
         f"{sentence_list(parts).capitalize()}, and where output and target differ" if "error" in names else ""
     )
+    if "change" in names:
+        note += (
+            "; " if note else ""
+        ) + "change is where output and source differ: what may have been invented or lost"
     if "field" in names:
         note += "; last the estimated displacement: a straight grid as it moves with the translation onto the target"
     return f"{note}. Press a row to enlarge it." if note else "Press a row to enlarge it."

@@ -33,6 +33,11 @@ class DenseTask(Task):
     """Name of the auxiliary image that is the target of predictions, if there is one."""
 
     @property
+    def finds_region(self) -> bool:
+        """Whether the field of view of an image is looked for where none is given; predictions are black outside."""
+        return False
+
+    @property
     def value_range(self) -> ValueRange | None:
         """Physical values of 0 and 1 in ``image`` outputs; None if unknown, or for label maps."""
         return None

@@ -1,6 +1,6 @@
 """Scores dense predictions, each at its image's original size, and renders some of them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,9 +24,21 @@ from modicum.tasks import DenseTask
 from modicum.tasks.base import AuxiliaryImage, Example
 from modicum.tasks.scores import DenseScores
 
+OnOutput = Callable[[int, Float32[np.ndarray, "channels height width"]], None]
+"""Takes a row's number and its prediction, at the size of its file."""
 
-def score_dense(predictor: DensePredictor, manifest: Manifest, rows: np.ndarray, title: str) -> DenseScores:
-    """Predicts rows of a manifest and compares each with its ground truth, at the size of its file."""
+
+def score_dense(
+    predictor: DensePredictor,
+    manifest: Manifest,
+    rows: np.ndarray,
+    title: str,
+    on_output: OnOutput | None = None,
+) -> DenseScores:
+    """Predicts rows of a manifest and compares each with its ground truth, at the size of its file.
+
+    Each row's number and prediction is given to ``on_output`` too.
+    """
     task = predictor.task
     scores = task.scores()
     with bar(f"evaluating {title}", len(rows)) as progress:
@@ -35,6 +47,8 @@ def score_dense(predictor: DensePredictor, manifest: Manifest, rows: np.ndarray,
             assert predicted.activated is not None
             truth = read_truth(task, manifest, predicted.name, predicted.image)
             scores.add(predicted.name, predicted.activated, truth, predicted.image.spacing)
+            if on_output is not None:
+                on_output(predicted.name, predicted.activated)
             progress.advance()
     return scores
 

@@ -30,6 +30,7 @@ from modicum.data.image import MedicalImage
 from modicum.data.intensity_window import IntensityWindow
 from modicum.data.writers import DerivedSeries, nifti_writer, write_labels, write_png
 from modicum.engine.inference.dense_jobs import SUFFIX, Job
+from modicum.engine.inference.dense_maps import CHANGE, DenseMaps
 from modicum.engine.inference.dense_prediction import DensePredictor, Predicted
 from modicum.engine.inference.prediction import PredictionSummary, TableWriter
 from modicum.engine.inference.probability_maps import ProbabilityMaps
@@ -57,6 +58,8 @@ class DenseOutput:
         pseudonym: name of the patient in DICOM files.
         probabilities: whether to write probability maps too, for tasks that predict classes.
         about: further facts for ``predictions.json``.
+        maps: writes maps beside pictures; None for none.
+        caution: what readers of the files must know, for ``predictions.json`` and DICOM files.
     """
 
     predictor: DensePredictor
@@ -65,6 +68,8 @@ class DenseOutput:
     pseudonym: str = PSEUDONYM
     probabilities: bool = False
     about: dict[str, Any] = field(default_factory=dict)
+    maps: DenseMaps | None = None
+    caution: str = ""
     _maps: ProbabilityMaps | None = field(default=None, init=False, repr=False)
     _series: dict[str, DerivedSeries] = field(default_factory=dict, init=False, repr=False)
     _numbers: Iterator[int] = field(default_factory=lambda: count(1), init=False, repr=False)
@@ -77,7 +82,8 @@ class DenseOutput:
     def files(self, job: Job) -> list[Path]:
         """The files of a job."""
         further = [] if self._maps is None else self._maps.files(job)
-        return [self.out / file for file in (job.file, *further)]
+        maps = [] if self.maps is None else self.maps.files(job)
+        return [*(self.out / file for file in (job.file, *further)), *maps]
 
     def write(self, jobs: Sequence[Job]) -> PredictionSummary:
         """Predicts all jobs into their files, and writes ``predictions.csv`` and ``predictions.json`` next to them.
@@ -149,9 +155,10 @@ class DenseOutput:
                 self._maps.write(job, kept)
             if series is not None:
                 job = replace(job, file=series.add(job, kept))
+            means = {} if self.maps is None else self.maps.write(job, image, kept, dict(predicted.maps))
         except BrokenImageError as at_writing:
             return {"image": job.name, "error": at_writing.reason}
-        return self._row(job, job.name, image, kept)
+        return self._row(job, job.name, image, kept) | means
 
     def _volumes(self, jobs: list[Job], progress: Bar) -> Any:
         """Rows of volumes, a row a slice; one row with the error where a volume cannot be read."""
@@ -209,6 +216,7 @@ class DenseOutput:
                 ends, units, note = (0.0, 1.0), "US", "values are relative, from 0 to 1"
             else:
                 ends, units, note = value_range.ends, value_range.units, value_range.described
+            note = "; ".join(part for part in (self.caution, note) if part)
             self._series[job.series] = DerivedSeries(
                 dicom_name(self.made_by),
                 self.pseudonym,
@@ -252,7 +260,8 @@ class DenseOutput:
     def _summary_columns(self) -> list[str]:
         task = self.predictor.task
         nothing = np.zeros((task.num_outputs, 1, 1), np.float32)
-        return list(dict.fromkeys([*task.summary(nothing, None), *task.summary(nothing, (1.0, 1.0))]))
+        maps = [] if self.maps is None else [CHANGE, *self.maps.names]
+        return list(dict.fromkeys([*task.summary(nothing, None), *task.summary(nothing, (1.0, 1.0)), *maps]))
 
     def _account(self) -> dict[str, Any]:
         """Description of the files, for readers without this program."""
@@ -279,11 +288,15 @@ class DenseOutput:
             "tile": self.predictor.tile,
             "overlap": self.predictor.overlap if self.predictor.tile is not None else None,
             **({} if self._maps is None else {"probabilities": self._maps.describe()}),
+            **({} if self.maps is None else {"maps": self.maps.describe()}),
+            **({} if not self.caution else {"caution": self.caution}),
             **self.about,
         }
 
     def _check(self, jobs: Sequence[Job]) -> None:
         task = self.predictor.task
+        if self.maps is not None:
+            self.maps.check(list(jobs))
         if task.output_kind == "image" and task.num_outputs == 3:
             volume = next((job for job in jobs if job.whole), None)
             if volume is not None:

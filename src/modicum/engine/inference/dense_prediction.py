@@ -1,6 +1,6 @@
 """Dense predictions, at the size of the images that they are predicted from."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from math import ceil
 from typing import Generic
@@ -13,14 +13,16 @@ from torch import nn
 from modicum.data.adjacent_slices import AdjacentSlices
 from modicum.data.image import ImageRef, MedicalImage
 from modicum.data.placement import placed
-from modicum.data.prepared import StoreSettings, expand, read_prepared
+from modicum.data.prepared import StoreSettings, expand, prepared, read_prepared
 from modicum.data.readers import read_image
 from modicum.engine.devices import autocast
+from modicum.engine.inference.earlier_outputs import EarlierOutputs
 from modicum.engine.inference.fields_of_view import FieldsOfView
-from modicum.engine.inference.predictor_calls import predictor_outputs
+from modicum.engine.inference.predictor_calls import map_names_of, outputs_with_maps, predictor_outputs
 from modicum.engine.inputs.batches import to_unit_range
 from modicum.engine.inputs.decoding import Name, read_ahead
 from modicum.errors import BrokenImageError, InputError
+from modicum.methods.predictor import KnowsItsImages
 from modicum.nn.tiles import tile_count, tiled
 from modicum.tasks import DenseTask
 
@@ -38,12 +40,14 @@ class Predicted(Generic[Name]):
         image: as it was decoded; None for one that cannot be read.
         activated: the task's reading of the network's output ``[c, h, w]``, at the size of the image's file.
         error: why it cannot be read.
+        maps: what the predictor says of its answer, by name, at the same size; empty unless asked for.
     """
 
     name: Name
     image: MedicalImage | None
     activated: Float32[np.ndarray, "channels height width"] | None
     error: BrokenImageError | None = None
+    maps: Mapping[str, Float32[np.ndarray, "height width"]] = field(default_factory=dict)
 
 
 def _silent(text: str) -> None:
@@ -67,6 +71,9 @@ class DensePredictor:
         seed: the run's seed, for stochastic predictors.
         adjacent: finds the adjacent slices of an image.
         regions: where images may be predicted; None for everywhere.
+        earlier: outputs of another run, which the network sees in place of the images; None for the images.
+        with_maps: whether maps of the predictor come with its answers.
+        unlike: how many predicted images were unlike those that the network learned from, as far as it can tell.
         tell: called with the progress of an image that is predicted in tiles, in words.
     """
 
@@ -82,6 +89,9 @@ class DensePredictor:
     seed: int = 0
     adjacent: AdjacentSlices = field(default_factory=AdjacentSlices, compare=False, repr=False)
     regions: FieldsOfView | None = field(default=None, compare=False, repr=False)
+    earlier: EarlierOutputs | None = field(default=None, compare=False, repr=False)
+    with_maps: bool = False
+    unlike: list[int] = field(default_factory=lambda: [0], compare=False, repr=False)
     tell: Callable[[str], None] = field(default=_silent, compare=False, repr=False)
 
     @torch.no_grad()
@@ -101,9 +111,16 @@ class DensePredictor:
                 image, _, settings, ref = item
                 activated = placed(image, settings).restored(next(outputs), self.task.padding_value)
                 try:
-                    yield Predicted(name, image, self._inside(ref, image, activated))
+                    inside = self._inside(ref, image, activated)
+                    channels = len(activated) - len(self._map_names)
+                    maps = dict(zip(self._map_names, inside[channels:], strict=True))
+                    yield Predicted(name, image, inside[:channels], maps=maps)
                 except BrokenImageError as error:
                     yield Predicted(name, None, None, error)
+
+    @property
+    def _map_names(self) -> tuple[str, ...]:
+        return map_names_of(self.network) if self.with_maps else ()
 
     def _inside(
         self, ref: ImageRef, image: MedicalImage, activated: Float32[np.ndarray, "channels height width"]
@@ -132,6 +149,9 @@ class DensePredictor:
             ).source
             settings = replace(settings, height=size.height, width=size.width, resize="stretch")
         image, record = read_prepared(ref, settings)
+        if self.earlier is not None:
+            of_file = image.source.height, image.source.width
+            record = prepared(self.earlier.pixels(ref, of_file), settings)
         if self.task.adjacent_slices:
             try:
                 around = self.adjacent.around(ref, self.task.adjacent_slices)
@@ -157,6 +177,8 @@ class DensePredictor:
         self, records: list[Shaped[np.ndarray, "height width stored_channels"]], names: list[str]
     ) -> Float32[np.ndarray, "batch channels height width"]:
         images = self._batch(records)
+        if isinstance(self.network, KnowsItsImages):
+            self.unlike[0] += int(self.network.unlike(images.to(self.device)).sum())
         tile = self._tile_of((images.shape[2], images.shape[3]))
         if tile is None:
             return self._forward(images, names).numpy()
@@ -192,5 +214,8 @@ class DensePredictor:
         if self.device.type == "cuda":
             images = images.contiguous(memory_format=torch.channels_last)
         with autocast(self.precision, self.device):
-            outputs = predictor_outputs(self.network, images, names, self.seed)
-        return self.task.activate(outputs).float().cpu()
+            if not self._map_names:
+                outputs = predictor_outputs(self.network, images, names, self.seed)
+                return self.task.activate(outputs).float().cpu()
+            outputs, maps = outputs_with_maps(self.network, images, names, self.seed)
+        return torch.cat([self.task.activate(outputs).float(), maps.float()], 1).cpu()

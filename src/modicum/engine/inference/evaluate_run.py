@@ -6,19 +6,21 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
 from modicum.data.boxes.options import BoxOptions
 from modicum.data.layouts.asked_split import rows_of_split, splits_of
-from modicum.data.layouts.given_images import fields_given
 from modicum.data.manifest import SPLITS, Manifest
 from modicum.data.processes import usable_cores
 from modicum.engine.devices import chosen_device
+from modicum.engine.inference.behind import earlier_outputs
 from modicum.engine.inference.evaluation import evaluate_rows
-from modicum.engine.inference.fields_of_view import FieldsOfView, fields_of_run
+from modicum.engine.inference.fields_of_view import fields_of_rows
 from modicum.engine.inference.image_text import ImageTextRun, text_of_artefact
+from modicum.engine.inference.judges import OutputFiles, check_judges, judged
 from modicum.engine.inference.predict_run import check_predicts
 from modicum.engine.inference.seen_images import seen_before, seen_notes
 from modicum.engine.inference.zero_shot import labelled_task, prompt_classifier
@@ -56,6 +58,9 @@ class EvaluationSettings:
     prompts: Mapping[str, Sequence[str]] | None = None
     """Texts of each class: the labels of the data are compared with what these say, and not what the run has learned."""
     scored_by: str | None = None
+    after: str | None = None
+    judges: tuple[str, ...] = ()
+    answers: Mapping[str, Any] = field(default_factory=dict)
 
 
 def evaluate_run(
@@ -66,7 +71,7 @@ def evaluate_run(
     """
     if settings.out is not None:
         check_output("--out", settings.out, [Path(data), folder.path], folder=True)
-    recipe, task, method = load_method(folder, weights)
+    recipe, task, method = load_method(folder, weights, settings.answers)
     prompted = None
     if settings.prompts is not None:
         prompted = ImageTextRun.open(folder, weights, settings.device)
@@ -74,6 +79,7 @@ def evaluate_run(
         task = task.with_artefacts(partial(text_of_artefact, folder))
     else:
         check_predicts(folder, task)
+    check_judges(settings.judges, task)
     with_boxes = task.box_classes is not None
     data_settings = reading(recipe.data, data, settings.skip_broken, settings.reading, with_boxes)
     recipe = recipe.model_copy(update={"data": data_settings})
@@ -98,25 +104,42 @@ def evaluate_run(
     prepared = _prepared(
         manifest, task, recipe, settings, _stores(folder, settings.out), place / "broken.csv"
     )
-    with folder.locked() if settings.out is None else nullcontext():
+    device = chosen_device(settings.device or recipe.device)
+    with (
+        folder.locked() if settings.out is None else nullcontext(),
+        TemporaryDirectory(prefix="modicum-") as temporary,
+    ):
+        made = OutputFiles(Path(temporary) / "outputs")
+        earlier = None
+        if settings.after is not None:
+            names, refs = prepared.manifest.table["image"].tolist(), prepared.manifest.refs()
+            earlier = earlier_outputs(settings.after, task, names, refs, device, Path(temporary))
         content = evaluate_rows(
-            network,
+            network if earlier is None else method.predictor_behind(),
             task,
             recipe,
             prepared.manifest,
             prepared.store,
             prepared.positions,
             np.arange(len(prepared.manifest)),
-            chosen_device(settings.device or recipe.device),
+            device,
             place,
             prepared.manifest.name,
             split,
             learned=_learned_pairs(method, task, prepared) if task.scored_in_pairs else None,
             tile=tile,
             decide=decide_fn(method, prepared.manifest),
-            regions=_regions(folder, task, prepared.manifest),
+            regions=fields_of_rows(prepared.manifest, finished_model(folder), task),
             boxes=prepared.boxes,
+            earlier=earlier,
+            on_output=made.write if settings.judges else None,
         )
+        if settings.after is not None:
+            content["after"] = settings.after
+        if settings.judges:
+            content["judges"] = judged(
+                settings.judges, prepared.manifest, made, task, settings, Path(temporary), evaluate_run
+            )
         content |= seen_before(folder, prepared)
         write_json(place / "metrics.json", content)
         if settings.out is None:
@@ -166,14 +189,6 @@ def _stores(folder: RunFolder, out: Path | None) -> Path:
     if out is None or os.access(own_stores if own_stores.exists() else own_stores.parent, os.W_OK):
         return own_stores
     return out.absolute().parent / STORES
-
-
-def _regions(folder: RunFolder, task: Task, manifest: Manifest) -> FieldsOfView | None:
-    """Where the images may be predicted: as ``predict`` does, so that scores are those of its files."""
-    if not isinstance(task, DenseTask):
-        return None
-    files = zip(manifest.refs(), fields_given(manifest), strict=True)
-    return fields_of_run(finished_model(folder), {ref: file for ref, file in files if file is not None})
 
 
 def _add_to_metrics(folder: RunFolder, title: str, content: Mapping[str, Any]) -> None:

@@ -16,10 +16,11 @@ from modicum.data.stores.image_store import ImageStore
 from modicum.engine.devices import autocast
 from modicum.engine.inference.attribution import write_examples
 from modicum.engine.inference.box_evaluation import write_box_examples, write_found_boxes
-from modicum.engine.inference.dense_evaluation import score_dense, write_dense_examples
+from modicum.engine.inference.dense_evaluation import OnOutput, score_dense, write_dense_examples
 from modicum.engine.inference.dense_prediction import DensePredictor, Size
+from modicum.engine.inference.earlier_outputs import EarlierOutputs
 from modicum.engine.inference.evaluation_table import write_table
-from modicum.engine.inference.fields_of_view import FieldsOfView
+from modicum.engine.inference.fields_of_view import FieldsOfView, fields_of_rows
 from modicum.engine.inference.map_evaluation import score_maps
 from modicum.engine.inference.predictor_calls import draws_answers, predictor_outputs
 from modicum.engine.inputs.batches import StageData, Stored, loader
@@ -57,6 +58,8 @@ def evaluate_rows(
     scored: tuple[Scores, Mapping[str, np.ndarray]] | None = None,
     regions: FieldsOfView | None = None,
     boxes: BoxSource | None = None,
+    earlier: EarlierOutputs | None = None,
+    on_output: OnOutput | None = None,
 ) -> dict[str, Any]:
     """Predicts rows of a manifest and writes ``predictions.csv``, ``metrics.json`` and ``examples/``.
 
@@ -70,6 +73,8 @@ def evaluate_rows(
         scored: the rows' scores and further columns, where they were predicted already.
         regions: where images of a dense task may be predicted; None for everywhere.
         boxes: of all rows of the manifest, for a task that is scored by boxes.
+        earlier: of a dense task, outputs of another run that the network sees in place of the images.
+        on_output: of a dense task, takes each row's number and prediction.
 
     Returns:
         The content of ``metrics.json``.
@@ -78,8 +83,11 @@ def evaluate_rows(
     dense: DensePredictor | None = None
     further: Mapping[str, np.ndarray] = {}
     if isinstance(task, DenseTask):
+        if regions is None and task.finds_region:
+            regions = fields_of_rows(manifest, {}, task)
         dense = replace(dense_predictor(network, task, recipe, device, tile), regions=regions)
-        scores: Scores = score_dense(dense, manifest, rows, title)
+        dense = replace(dense, earlier=earlier)
+        scores: Scores = score_dense(dense, manifest, rows, title, on_output)
     elif scored is not None:
         scores, further = scored
     else:

@@ -15,6 +15,8 @@ from jaxtyping import Bool
 
 from modicum.data.field_of_view import field_of_view
 from modicum.data.image import ImageRef, MedicalImage
+from modicum.data.layouts.given_images import fields_given
+from modicum.data.manifest import Manifest
 from modicum.data.mask_codes import codes_of
 from modicum.data.readers import read_image
 from modicum.engine.inputs.preparation import PreparedData
@@ -116,14 +118,26 @@ def found_as_given(prepared: PreparedData, task: Task) -> dict[str, Any] | None:
     return {"images": len(chosen), "agreement": agreement, "finds": agreement >= AGREEMENT}
 
 
-def fields_of_run(model: Mapping[str, Any], given: Mapping[ImageRef, ImageRef]) -> FieldsOfView | None:
+def fields_of_run(
+    model: Mapping[str, Any], given: Mapping[ImageRef, ImageRef], task: Task
+) -> FieldsOfView | None:
     """The fields of view for a finished run's predictions; None where it learned everywhere and none are given.
 
     Args:
         model: the content of ``model.json``; that of an older run has no ``field_of_view``, and nothing is looked for.
         given: see :class:`FieldsOfView`.
+        task: may ask for them to be looked for, whatever was learned.
     """
     facts = model.get("field_of_view")
-    if facts is None and not given:
+    asked = isinstance(task, DenseTask) and task.finds_region
+    if facts is None and not given and not asked:
         return None
-    return FieldsOfView(given, bool(facts and facts.get("finds")))
+    return FieldsOfView(given, asked or bool(facts and facts.get("finds")))
+
+
+def fields_of_rows(manifest: Manifest, model: Mapping[str, Any], task: Task) -> FieldsOfView | None:
+    """:func:`fields_of_run` for the rows of a manifest."""
+    if not isinstance(task, DenseTask):
+        return None
+    files = zip(manifest.refs(), fields_given(manifest), strict=True)
+    return fields_of_run(model, {ref: file for ref, file in files if file is not None}, task)

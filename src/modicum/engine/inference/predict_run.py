@@ -1,22 +1,27 @@
 """Predicts images with the model of a run: numbers into a table, pictures into a folder."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 
 from modicum.data.image import ImageRef
 from modicum.data.layouts.given_images import FACTS, FIELD, GivenImages, GivenReading, given_images
 from modicum.engine.devices import chosen_device
+from modicum.engine.inference.behind import earlier_outputs
 from modicum.engine.inference.box_files import check_box_file
 from modicum.engine.inference.box_prediction import BoxPredictor
 from modicum.engine.inference.dense_jobs import planned, without_own_output
+from modicum.engine.inference.dense_maps import DenseMaps
 from modicum.engine.inference.dense_output import ACCOUNT, PSEUDONYM, TABLE, DenseOutput
 from modicum.engine.inference.evaluation import dense_predictor
 from modicum.engine.inference.fields_of_view import fields_of_run
 from modicum.engine.inference.image_text import ImageTextRun
 from modicum.engine.inference.prediction import PredictionSummary, TablePredictor
+from modicum.engine.inference.predictor_calls import map_names_of
 from modicum.engine.inference.quality_gate import QualityGate
 from modicum.engine.inference.table_predictor import table_predictor
 from modicum.engine.inference.zero_shot import prompt_classifier, prompted_task
@@ -27,9 +32,11 @@ from modicum.engine.recipe.settings import DataSettings, Recipe
 from modicum.engine.run_folder import RunFolder
 from modicum.errors import InputError
 from modicum.methods import Method
+from modicum.methods.predictor import TilesItself
 from modicum.output_paths import check_output
 from modicum.progress import say
 from modicum.tasks import BoxListTask, DenseTask, ImageLevelTask, Task, task_class
+from modicum.wording import count_of
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,8 @@ class PredictionSettings:
     scored_by: str | None = None
     quality: str | None = None
     drop: tuple[str, ...] = ()
+    after: str | None = None
+    answers: Mapping[str, Any] = field(default_factory=dict)
 
 
 def predict_run(
@@ -77,22 +86,13 @@ def predict_run(
     if settings.prompts is not None:
         prompted = _prompted(folder, weights, settings.prompts, settings)
         return prompted.write(images.refs, rows_of(images.names, images.facts), place)
-    recipe, task, method = load_method(folder, weights)
+    recipe, task, method = load_method(folder, weights, settings.answers)
     check_predicts(folder, task)
+    if method.caution:
+        say(f"caution: {method.caution}")
     if isinstance(task, DenseTask):
         output = _dense_output(folder, recipe, task, method, place, settings)
-        model = finished_model(folder)
-        files = zip(images.refs, images.facts[FIELD], strict=True)
-        fields = {ref: file for ref, file in files if isinstance(file, ImageRef)}
-        output.predictor = replace(output.predictor, regions=fields_of_run(model, fields))
-        names, refs = without_own_output(given, images.names, images.refs, place)
-        jobs = planned(given, names, refs)
-        _check_files(place, [file for job in jobs for file in output.files(job)], images)
-        summary = output.write(jobs)
-        regions = output.predictor.regions
-        if regions is not None and (note := regions.note("field_of_view" in model)):
-            say(note)
-        return summary
+        return _predict_dense(output, finished_model(folder), given, images, settings)
     if isinstance(task, BoxListTask):
         if settings.maps is not None:
             raise InputError(f"--maps with predictions that are boxes ({task.name})", "leave --maps out")
@@ -101,6 +101,43 @@ def predict_run(
     assert isinstance(task, ImageLevelTask)
     table = table_predictor(recipe, task, method, settings.batch_size, settings.device, settings.maps)
     return table.write(images.refs, rows_of(images.names, images.facts), place)
+
+
+def _predict_dense(
+    output: DenseOutput,
+    model: Mapping[str, Any],
+    given: Sequence[str | Path],
+    images: GivenImages,
+    settings: PredictionSettings,
+) -> PredictionSummary:
+    """Writes pictures, from the images or from what another run makes of them, and tells what to know of them."""
+    task, place = output.predictor.task, output.out
+    files = zip(images.refs, images.facts[FIELD], strict=True)
+    fields = {ref: file for ref, file in files if isinstance(file, ImageRef)}
+    output.predictor = replace(output.predictor, regions=fields_of_run(model, fields, task))
+    names, refs = without_own_output(given, images.names, images.refs, place)
+    jobs = planned(given, names, refs)
+    _check_files(place, [file for job in jobs for file in output.files(job)], images)
+    with TemporaryDirectory(prefix="modicum-") as temporary:
+        if settings.after is not None:
+            if (volume := next((job for job in jobs if job.whole), None)) is not None:
+                raise InputError(f"--after: '{volume.name}' is a volume", "give its slices one by one")
+            earlier = earlier_outputs(
+                settings.after,
+                task,
+                [job.name for job in jobs],
+                [job.refs[0] for job in jobs],
+                output.predictor.device,
+                Path(temporary),
+            )
+            output.predictor = replace(output.predictor, earlier=earlier)
+        summary = output.write(jobs)
+    if unlike := output.predictor.unlike[0]:
+        say(f"{count_of(unlike, 'image')} unlike all that the run learned from: look at them before use")
+    regions = output.predictor.regions
+    if regions is not None and (note := regions.note("field_of_view" in model or task.finds_region)):
+        say(note)
+    return summary
 
 
 def _check_settings(recipe: Recipe, dense: bool, place: Path, settings: PredictionSettings) -> None:
@@ -116,8 +153,10 @@ def _check_settings(recipe: Recipe, dense: bool, place: Path, settings: Predicti
         check_box_file(place)
     elif not dense:
         _check_table(place)
-    if dense and settings.maps is not None:
+    if dense and settings.maps is not None and _output_kind(task) != "image":
         raise InputError(f"--maps with predictions that are pictures ({task})", "leave --maps out")
+    if settings.after is not None and _output_kind(task) != "image":
+        raise InputError(f"--after is for runs that make images, not for task '{task}'", "leave it out")
     if dense and (place.suffix.lower() in {".csv", ".parquet"} or place.is_file()):
         raise InputError(
             f"--out '{place}' is a file, and predictions of task '{task}' are pictures", "name a folder"
@@ -136,6 +175,12 @@ def _check_settings(recipe: Recipe, dense: bool, place: Path, settings: Predicti
     if settings.batch_size is not None and settings.batch_size < 1:
         raise InputError(f"--batch-size is {settings.batch_size}", "give a number of images from 1 on")
     chosen_device(settings.device or recipe.device)
+
+
+def _output_kind(task: str) -> str | None:
+    """What files of a dense task hold; None for other tasks."""
+    found = task_class(task)
+    return found.output_kind if issubclass(found, DenseTask) else None
 
 
 def _check_table(place: Path) -> None:
@@ -237,15 +282,33 @@ def _dense_output(
     settings: PredictionSettings,
 ) -> DenseOutput:
     device = chosen_device(settings.device or recipe.device)
+    network = method.predictor() if settings.after is None else method.predictor_behind()
+    tile = _tile(settings.tile, settings.native, recipe.image.size, method.tile())
+    if tile is not None and isinstance(network, TilesItself):
+        overlap = int(settings.overlap * tile[0]), int(settings.overlap * tile[1])
+        network, tile = network.with_tiles(tile, overlap), None
     predictor = replace(
-        dense_predictor(method.predictor(), task, recipe, device, method.tile()),
+        dense_predictor(network, task, recipe, device, method.tile()),
         batch_size=settings.batch_size or recipe.training.batch_size,
         native=settings.native,
-        tile=_tile(settings.tile, settings.native, recipe.image.size, method.tile()),
+        tile=tile,
         overlap=settings.overlap,
+        with_maps=settings.maps is not None,
     )
     made_by = f"{folder.name} ({recipe.method})"
-    return DenseOutput(predictor, place, made_by, settings.pseudonym, settings.probabilities)
+    maps = None
+    if settings.maps is not None:
+        maps = DenseMaps(settings.maps, map_names_of(network), predictor.settings)
+    return DenseOutput(
+        predictor,
+        place,
+        made_by,
+        settings.pseudonym,
+        settings.probabilities,
+        {} if settings.after is None else {"after": settings.after},
+        maps,
+        method.caution,
+    )
 
 
 def _tile(

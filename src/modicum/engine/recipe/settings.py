@@ -225,6 +225,12 @@ class TrainingSettings(Settings):
     warmup_epochs: float = Field(1.0, ge=0, description="Linear warm-up from 0, counted in steps.")
     clip_norm: float = Field(1.0, ge=0, description="Largest gradient norm; 0 does not clip.")
     ema_decay: float = Field(0.0, ge=0, lt=1, description="Decay of averaged weights; 0 keeps none.")
+    ema_power: float = Field(
+        0.0,
+        ge=0,
+        description="How the decay of averaged weights grows: 1 - (1 + n)^-power at update n, at most ema_decay; 0: "
+        "(1 + n) / (10 + n).",
+    )
     select: Literal["best", "last", "oracle"] = Field(
         "best",
         description="Weights to keep: the best on validation images, or the last. oracle: the best on the test images, "

@@ -11,25 +11,32 @@ class AveragedParameters:
     """Keeps a moving average of the learnable parameters only (a frozen backbone is not copied).
 
     The decay is warmed up as ``min(decay, (1 + n) / (10 + n))`` at update ``n`` (from 0), so that early values do
-    not linger.
+    not linger; or as ``min(decay, 1 - (1 + n)^-power)``, as of diffusion models.
 
     Args:
         parameters: learnable parameters by name.
         decay: weight of the past, in ``[0, 1)``.
+        power: of the second way; 0 for the first.
     """
 
-    def __init__(self, parameters: Mapping[str, nn.Parameter], decay: float) -> None:
+    def __init__(self, parameters: Mapping[str, nn.Parameter], decay: float, power: float = 0.0) -> None:
         self._parameters = dict(parameters)
         self.decay = decay
+        self.power = power
         self.updates = 0
         self.average = {name: p.detach().clone() for name, p in self._parameters.items()}
 
     @torch.no_grad()
     def update(self) -> None:
         """Updates the average with the parameters' current values."""
-        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        decay = self.decay_at(self.updates)
         self.updates += 1
         torch._foreach_lerp_(list(self.average.values()), list(self._parameters.values()), 1 - decay)
+
+    def decay_at(self, updates: int) -> float:
+        """The decay of an update, counted from 0."""
+        ramp = 1 - (1 + updates) ** -self.power if self.power else (1 + updates) / (10 + updates)
+        return min(self.decay, ramp)
 
     @torch.no_grad()
     def load(self, average: Mapping[str, Tensor], updates: int) -> None:

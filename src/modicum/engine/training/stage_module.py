@@ -114,7 +114,7 @@ class StageModule(lightning.LightningModule):
     def on_fit_start(self) -> None:
         if self.settings.ema_decay:
             learnable = {name: p for name, p in self.stage.named_parameters() if p.requires_grad}
-            self.average = AveragedParameters(learnable, self.settings.ema_decay)
+            self.average = AveragedParameters(learnable, self.settings.ema_decay, self.settings.ema_power)
         if self._restore is not None:
             self._restore(self.plain_optimizers())
 

@@ -4,13 +4,16 @@ from collections.abc import Callable
 
 from modicum.tasks.image_to_image.metrics import (
     HIGHEST_PSNR,
+    LARGEST_SHARPNESS_ERROR,
     Made,
     Real,
     nmae,
     psnr,
     psnr_foreground,
     psnr_release,
+    sharpness_error,
     ssim_foreground,
+    ssim_gaussian,
     ssim_release,
 )
 from modicum.tasks.metric import Metric
@@ -75,5 +78,21 @@ MEASURES: dict[Metric, Callable[[Made, Real], float]] = {
         "1 is identical; recommended",
         "How alike small windows of the foreground look: 1 is identical.",
     ): ssim_foreground,
+    _ssim(
+        "ssim_gaussian",
+        "SSIM with a Gaussian window",
+        "background included, as papers on enhancement have it",
+    ): ssim_gaussian,
+    Metric(
+        "sharpness_error",
+        "Sharpness, off by powers of 2",
+        "of the foreground's Laplacian; 0 is as sharp as the target, 1 twice or half; lower is better",
+        "How far the variance of the Laplacian is from the target's: 0 is as sharp, 1 is twice or half as sharp. Noise "
+        "counts as sharpness.",
+        higher_is_better=False,
+        range=(0.0, LARGEST_SHARPNESS_ERROR),
+        decimals=2,
+        per_image=True,
+    ): sharpness_error,
 }
 METRICS = tuple(MEASURES)

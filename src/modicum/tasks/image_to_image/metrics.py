@@ -12,13 +12,15 @@ real foreground pixel of exactly that value is not seen. Undefined (a slice of b
 ``psnr``               the standard one: over the whole slice
 ``ssim_release``       scikit-image's defaults on the values as they are: the whole slice, background included
 ``ssim_foreground``    recommended: values on [0, 1], the mean over the foreground
+``ssim_gaussian``      of the whole slice, with the Gaussian window of its paper and of papers on enhancement
+``sharpness_error``    how many times sharper or smoother the foreground is, in powers of 2
 =====================  ===============================================================================================
 
 All PSNR are in dB with the whole scale as the peak, at most 100 (mean square errors below 1e-10 of it).
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -35,6 +37,8 @@ SCALE = 2.0
 HIGHEST_PSNR = 100.0
 WINDOW = 7
 """Side of the window of the structural similarity, in pixels."""
+GAUSSIAN_WINDOW, GAUSSIAN_SIGMA = 11, 1.5
+LARGEST_SHARPNESS_ERROR = 20.0
 
 
 def foreground(real: Real, background: float = BACKGROUND) -> Bool[np.ndarray, "real_height real_width"]:
@@ -117,6 +121,56 @@ def ssim_foreground(made: Made, real: Real, background: float = BACKGROUND) -> f
     return _mean(_similarity(unit[0], unit[1], 1.0)[..., inner])
 
 
+def ssim_gaussian(made: Made, real: Real) -> float:
+    """Structural similarity as in its paper (Wang et al., IEEE TIP 2004): a Gaussian window of 11x11 pixels, sigma 1.5.
+
+    On ``[0, 1]`` with a range of 1 (which is 0 to 255 with C1 = (0.01 * 255)^2), the mean over windows that lie in the
+    slice; NaN for slices smaller than one.
+    """
+    _check_shapes(made, real)
+    if min(real.shape[-2:]) < GAUSSIAN_WINDOW:
+        return math.nan
+    unit = [(_doubles(part) + 1) / SCALE for part in (made, real)]
+    reach = GAUSSIAN_WINDOW // 2
+
+    def local_mean(values: np.ndarray) -> np.ndarray:
+        for axis in (-1, -2):
+            values = ndimage.gaussian_filter1d(values, GAUSSIAN_SIGMA, axis, radius=reach)
+        return values[..., reach:-reach, reach:-reach]
+
+    return float(_index(unit[0], unit[1], local_mean, 1.0, 1.0).mean())
+
+
+def sharpness(image: Made, inside: Bool[np.ndarray, "height width"] | None = None) -> float:
+    """Variance of the Laplacian of the mean over channels, of values on ``[0, 1]``; NaN where nothing is inside.
+
+    Args:
+        image: a slice.
+        inside: pixels that count; those of the slice's border do not, nor those beside others.
+    """
+    grey = image.reshape(-1, *image.shape[-2:]).astype(np.float64).mean(0)
+    if min(grey.shape) < 3:
+        return math.nan
+    laplacian = 4 * grey[1:-1, 1:-1] - grey[:-2, 1:-1] - grey[2:, 1:-1] - grey[1:-1, :-2] - grey[1:-1, 2:]
+    if inside is None:
+        return float(laplacian.var())
+    inner = ndimage.binary_erosion(inside, np.ones((3, 3)))[1:-1, 1:-1]
+    return float(laplacian[inner].var()) if inner.any() else math.nan
+
+
+def sharpness_error(made: Made, real: Real, background: float = BACKGROUND) -> float:
+    """How far the sharpness of the foreground is from the real one's, as the power of 2 between them: 1 is twice or half.
+
+    NaN where the real one has no structure at all; 20 at most.
+    """
+    _check_shapes(made, real)
+    inside = foreground(real, background)
+    found, wanted = (sharpness((_doubles(part) + 1) / SCALE, inside) for part in (made, real))
+    if not wanted > 0:
+        return math.nan
+    return min(LARGEST_SHARPNESS_ERROR, abs(math.log2(max(found, 1e-12) / wanted)))
+
+
 def mean_over_slices(values: Iterable[float]) -> float:
     """The mean of a metric over slices, without those that have none; NaN only where no slice has one.
 
@@ -164,8 +218,18 @@ def _similarity(made: np.ndarray, real: np.ndarray, data_range: float) -> np.nda
         smooth = ndimage.uniform_filter1d(ndimage.uniform_filter1d(values, WINDOW, -1), WINDOW, -2)
         return smooth[..., margin:-margin, margin:-margin]
 
+    return _index(made, real, local_mean, WINDOW**2 / (WINDOW**2 - 1), data_range)
+
+
+def _index(
+    made: np.ndarray,
+    real: np.ndarray,
+    local_mean: Callable[[np.ndarray], np.ndarray],
+    sample: float,
+    data_range: float,
+) -> np.ndarray:
+    """The structural similarity of every window; ``sample`` corrects variances."""
     mean_made, mean_real = local_mean(made), local_mean(real)
-    sample = WINDOW**2 / (WINDOW**2 - 1)
     var_made = sample * (local_mean(made * made) - mean_made**2)
     var_real = sample * (local_mean(real * real) - mean_real**2)
     covariance = sample * (local_mean(made * real) - mean_made * mean_real)

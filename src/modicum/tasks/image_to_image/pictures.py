@@ -17,9 +17,15 @@ def comparison_pictures(
     image: Float[np.ndarray, "image_channels height width"],
     output: Float[np.ndarray, "channels height width"],
     target: Float[np.ndarray, "channels height width"] | None,
+    change: bool = False,
 ) -> dict[str, UInt8[np.ndarray, "height width 3"]]:
-    """Pictures by name, in display order; only source and output if there is no target."""
+    """Pictures by name, in display order; only source and output if there is no target.
+
+    With ``change``, also where the output differs from the image, in the colours of :func:`error_map`.
+    """
     pictures = {"source": _shown(image), "output": _shown(output)}
+    if change and image.shape == output.shape:
+        pictures["change"] = error_map(output, image)
     if target is not None:
         pictures |= {"target": _shown(target), "error": error_map(output, target)}
     return pictures

@@ -17,6 +17,7 @@ from modicum.errors import BrokenImageError, InputError
 from modicum.tasks.base import AuxiliaryImage, Batch, Example, Scores, TaskOptions
 from modicum.tasks.dense import DenseTask
 from modicum.tasks.image_to_image.metric_table import METRICS
+from modicum.tasks.image_to_image.metrics import sharpness
 from modicum.tasks.image_to_image.pictures import comparison_pictures
 from modicum.tasks.image_to_image.scores import TranslationScores
 from modicum.tasks.metric import Metric
@@ -47,6 +48,15 @@ class ImageToImageOptions(TaskOptions):
     )
     target_window: tuple[float, float] | None = Field(
         None, description="Centre and width, in the targets' own units, of the values that become 0 to 1."
+    )
+    field_of_view: Literal["none", "found"] = Field(
+        "none",
+        description="found: predictions are black outside the field of view, which is given (column fov) or found in the "
+        "photograph.",
+    )
+    change: bool = Field(
+        False,
+        description="Whether reports show how far each pixel was changed; for outputs that are the enhanced image.",
     )
     adjacent_slices: int = Field(
         0,
@@ -163,6 +173,10 @@ class ImageToImage(DenseTask):
         return self.options.adjacent_slices
 
     @property
+    def finds_region(self) -> bool:
+        return self.options.field_of_view == "found"
+
+    @property
     def value_range(self) -> ValueRange | None:
         return self.target_range
 
@@ -209,7 +223,8 @@ class ImageToImage(DenseTask):
     def summary(
         self, activated: Float[np.ndarray, "channels height width"], spacing: tuple[float, float] | None
     ) -> dict[str, float]:
-        return {"mean": float(activated.mean()), "std": float(activated.std())}
+        mean, std = float(activated.mean()), float(activated.std())
+        return {"mean": mean, "std": std, "sharpness": sharpness(activated)}
 
     def render(
         self,
@@ -217,7 +232,8 @@ class ImageToImage(DenseTask):
         activated: Float[np.ndarray, "channels height width"],
         truth: Mapping[str, np.ndarray] | None,
     ) -> dict[str, UInt8[np.ndarray, "picture_height picture_width 3"]]:
-        return comparison_pictures(image, activated, None if truth is None else truth["target"])
+        target = None if truth is None else truth["target"]
+        return comparison_pictures(image, activated, target, change=self.options.change)
 
     def examples(self, scores: Scores, count: int) -> list[Example]:
         assert isinstance(scores, TranslationScores)

@@ -1,0 +1,101 @@
+"""What LED's answers cost: time by start, network calls by sampler, memory of tiles.
+
+    python benchmarks/learning/led/cost.py [--run WORK/runs/led0 --pairs WORK/unseen/manifest.csv]
+
+Time and memory are ratios, of an untrained network of 64, 64 and 128 channels on one thread; each memory is the peak of a
+process of its own, less what it had before. With ``--run`` and ``--pairs`` the PSNR of samplers is measured too.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import modicum
+from modicum.engine.environment import environment
+from modicum.methods.led import Enhancer
+from modicum.nn import ConditionalUnet, NoiseSchedule
+from modicum.nn.diffusion_sampling import SamplingPlan
+
+TILE, OVERLAP = 128, 32
+CANVAS = 2 * TILE - OVERLAP
+SAMPLERS: dict[str, dict[str, Any]] = {
+    "ddim, 50 steps": {"sampler": "ddim", "steps": 50, "placement": "inside"},
+    "ddim, 15 steps": {"sampler": "ddim", "steps": 15, "placement": "inside"},
+    "dpm_solver, 15 steps": {"sampler": "dpm_solver", "steps": 15, "placement": "inside"},
+    "dpm_solver, 10 steps": {"sampler": "dpm_solver", "steps": 10, "placement": "inside"},
+}
+
+
+def enhancer(start: int, steps: int = 50) -> Enhancer:
+    """An untrained network."""
+    torch.manual_seed(0)
+    network = ConditionalUnet(widths=(64, 64, 128), attention_levels=()).eval()
+    return Enhancer(network, NoiseSchedule(), SamplingPlan(start, steps))
+
+
+@torch.no_grad()
+def seconds(start: int) -> float:
+    """Of one image of a tile's size."""
+    made, image = enhancer(start), torch.rand(1, 3, TILE // 2, TILE // 2)
+    made(image, torch.zeros(1, dtype=torch.int64))
+    began = time.perf_counter()
+    made(image, torch.zeros(1, dtype=torch.int64))
+    return time.perf_counter() - began
+
+
+@torch.no_grad()
+def peak(side: int, tiled: bool) -> int:
+    """Bytes that enhancing one image takes at its peak, in this process."""
+    made = enhancer(200, 5)
+    if tiled:
+        made = made.with_tiles((TILE, TILE), (OVERLAP, OVERLAP))
+    small = torch.rand(1, 3, 16, 16)
+    made(small, torch.zeros(1, dtype=torch.int64))  # libraries allocate at first use
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    made(torch.rand(1, 3, side, side), torch.zeros(1, dtype=torch.int64))
+    return 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--run", type=Path)
+    parser.add_argument("--pairs", type=Path)
+    parser.add_argument("--peak", help="SIDE,TILED: of one process")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    if options.peak:
+        side, tiled = options.peak.split(",")
+        print(peak(int(side), tiled == "1"))
+        return
+    found: dict[str, Any] = {"date": time.strftime("%Y-%m-%d"), "environment": environment()}
+    times = {start: min(seconds(start) for _ in range(3)) for start in (200, 800)}
+    found["time"] = {"seconds": times, "ratio": times[200] / times[800]}
+    peaks = {}
+    for name, side, tiled in (("one tile", TILE, 0), ("four tiles", CANVAS, 1), ("whole", CANVAS, 0)):
+        command = [sys.executable, __file__, "--peak", f"{side},{tiled}"]
+        peaks[name] = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    found["memory"] = {"bytes": peaks, "ratio": peaks["four tiles"] / peaks["one tile"]}
+    if options.run:
+        run = modicum.Run.open(options.run)
+        found["samplers"] = {}
+        for name, answers in SAMPLERS.items():
+            for start in (200, 800):
+                content = run.evaluate(
+                    options.pairs, split="test", out=options.run.parent / "cost", write_report=False, workers=0,
+                    answers={**answers, "start": start},
+                )  # fmt: skip
+                found["samplers"][f"{name}, start {start}"] = content["metrics"]["psnr_foreground"]["value"]
+    file = Path(__file__).parents[2] / "results" / "led_cost.json"
+    file.write_text(json.dumps(found, indent=1) + "\n")
+    print(json.dumps({key: value for key, value in found.items() if key != "environment"}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
