@@ -23,6 +23,8 @@ SMALL = {
     "reconstruction": {"width": 4, "steps": 2, "code": 4},
     "padim": {"channels": 8},
     "detect": {"channels": 16, "head_width": 32},
+    "gpaco": {"queue": 16, "projection": 8, "projection_width": 16, "query_augment": "none", "key_augment": "none"},
+    "spmix": {"queue": 16, "projection": 8, "projection_width": 16, "query_augment": "none", "key_augment": "none"},
     "mae": {"decoder_width": 16, "decoder_depth": 1, "decoder_heads": 2},
     "mrm": {"decoder_width": 16, "decoder_depth": 1, "decoder_heads": 2, "report_width": 16, "report_depth": 1,
             "report_heads": 2, "report_length": 24},
@@ -47,11 +49,11 @@ def made(tmp_path_factory):
 
 
 ALIKE = (
-    "adapter", "adaptformer", "attention", "bitfit", "dora", "dtl", "fpt_plus", "gloria", "lst", "padim", "partial",
-    "reverse_distillation", "side", "ssf", "vpt",
+    "adapter", "adaptformer", "attention", "bitfit", "dora", "dtl", "fpt_plus", "gloria", "gpaco", "ldam", "lst", "mixed",
+    "padim", "partial", "reverse_distillation", "side", "ssf", "vpt",
 )  # fmt: skip
-"""Methods whose stage is that of ``lora``, ``full``, ``fpt``, ``convirt``, ``patchcore`` or ``reconstruction``, which are
-held to the contract every time."""
+"""Methods whose stage is that of ``lora``, ``full``, ``fpt``, ``convirt``, ``spmix``, ``patchcore`` or ``reconstruction``,
+which are held to the contract every time."""
 NAMES = [
     pytest.param(name, marks=pytest.mark.slow) if name in ALIKE else name for name in sorted(method_entries())
 ]

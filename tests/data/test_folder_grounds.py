@@ -28,7 +28,7 @@ def ham(folder: Path) -> Path:
 
 
 def test_ham10000_as_downloaded_is_read_by_its_table(tmp_path):
-    made = load_manifest(ham(tmp_path / "ham"))
+    made = load_manifest(ham(tmp_path / "ham"), layout="folder")
     assert made.table["image"].tolist()[3:5] == [
         "HAM10000_images_part_1/ISIC_0003.jpg",
         "HAM10000_images_part_2/ISIC_0004.jpg",
@@ -37,6 +37,8 @@ def test_ham10000_as_downloaded_is_read_by_its_table(tmp_path):
     assert made.table["patient"].tolist() == [f"HAM_{n // 2}" for n in range(8)]
     assert made.notes[0] == "read as the table 'HAM10000_metadata.csv' in the folder"
     assert "label from column 'dx', patient from column 'lesion_id'" in made.notes[1]
+    by_layout = load_manifest(tmp_path / "ham").table
+    assert by_layout.equals(made.table[by_layout.columns])
 
 
 def test_kaggle_folders_of_train_and_test_are_read_by_the_table_that_has_labels(tmp_path):

@@ -5,6 +5,7 @@ from torch.nn import functional as F
 
 from modicum.distributed import gather_with_gradient
 from modicum.losses import (
+    GPaCoLoss,
     cross_entropy,
     cross_modal_cluster_loss,
     grade_regression_loss,
@@ -46,6 +47,14 @@ def contrast(scores: torch.Tensor, rows: dict[str, torch.Tensor]) -> torch.Tenso
     everyone, labels = gather_with_gradient(F.normalize(scores)), gather_with_gradient(rows["label"])
     same = (labels[:, None] == labels[None]).float()
     return (-(everyone @ everyone.T).log_softmax(1) * same).sum(1).mean()
+
+
+def parametric_contrast(scores: torch.Tensor, rows: dict[str, torch.Tensor]) -> torch.Tensor:
+    """GPaCo's of two views, with a queue that already holds vectors; the second step reads what the first enqueued."""
+    loss = GPaCoLoss(3, torch.tensor([0.6, 0.3, 0.1]), queue=5)
+    query, key = F.normalize(scores), F.normalize(scores + 0.3 * rows["x"])
+    first = loss(query, key, rows["label"], scores, 2 * scores)
+    return first + loss(query, key, rows["label"], scores, 2 * scores)
 
 
 def pixels(scores: torch.Tensor, rows: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -94,6 +103,7 @@ LOSSES = {
         pixels(s, r), F.one_hot(r["masks"][:, 0].long(), 3).movedim(3, 1).float(), r["inside"], WEIGHTS
     ),
     "contrast": contrast,
+    "parametric_contrast": parametric_contrast,
 }
 
 

@@ -17,9 +17,11 @@ from modicum.planning.memory import CUBLAS_WORKSPACES, predict
 SHIPPED = [name for name in method_entries() if not name.startswith("toy_")]
 METHODS = sorted(name for name in SHIPPED if "classification" in method_class(name).tasks)
 ALIKE = (
-    "adapter", "adaptformer", "attention", "bitfit", "dora", "dtl", "fpt_plus", "lst", "partial", "side", "ssf", "vpt",
+    "adapter", "adaptformer", "attention", "bitfit", "dora", "dtl", "fpt_plus", "gpaco", "ldam", "lst", "mixed",
+    "partial", "side", "ssf", "vpt",
 )  # fmt: skip
-"""Methods whose stage is that of ``lora``, ``full`` or ``fpt``, which are always looked at; as in the contract's test."""
+"""Methods whose stage is that of ``lora``, ``full``, ``fpt`` or ``spmix``, which are always looked at; as in the
+contract's test."""
 IN_TURN = [pytest.param(name, marks=pytest.mark.slow) if name in ALIKE else name for name in METHODS]
 VIT = "vit_base_patch16_224"
 

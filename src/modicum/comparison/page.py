@@ -8,6 +8,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from modicum.comparison.ablation import effects_figure
+from modicum.comparison.class_counts import class_accuracies, counts_figure
 from modicum.comparison.comparison import Comparison
 from modicum.comparison.pareto import pareto_figure
 from modicum.comparison.records import Measure
@@ -59,6 +60,7 @@ def render(request: Request, folder: Path, results: Comparison) -> str:
         "efficiencies": [column.title for column in shown_columns if column.title in ("PPE", "PME")],
         "up": measure is None or measure.higher_is_better,
         "figure": _figure(request, table, measure),
+        "counts": _counts(folder, results),
         "effects": _effects(results.effects, measure),
         "cells": [_cell(row, measure) for row in rows_of(cells)],
         "request": (folder / "compare.yaml").read_text(encoding="utf-8"),
@@ -141,6 +143,16 @@ def _figure(request: Request, table: pd.DataFrame, measure: Measure | None) -> M
         measure.higher_is_better,
     )
     return inline_svg(figure, "pareto", f"{title} against peak training memory, one point per method")
+
+
+def _counts(folder: Path, results: Comparison) -> Markup | None:
+    """Accuracy of each class against its number of images, where classes are in groups."""
+    methods = [str(name) for name in results.table["method"]]
+    counts, shares = class_accuracies(folder, results.cells, results.measure, methods)
+    if not shares:
+        return None
+    label = "Share found of each class, from the rarest to the most common, one line per method"
+    return inline_svg(counts_figure(counts, shares), "counts", label)
 
 
 def _effects(table: pd.DataFrame, measure: Measure | None) -> list[dict[str, Any]]:

@@ -31,6 +31,7 @@ class Measure:
         dense: whether predictions are images.
         of_full: whether memory can be compared with full fine-tuning, run here or predicted.
         folds: domains that were held out in turn.
+        further: metrics that are shown beside it.
     """
 
     metric: str
@@ -42,6 +43,7 @@ class Measure:
     dense: bool = False
     of_full: bool = True
     folds: tuple[str, ...] = ()
+    further: tuple[str, ...] = ()
 
     @property
     def efficiency(self) -> bool:
@@ -82,6 +84,7 @@ class Record:
             "score": _float(score.get("value")),
             "low": _float(score.get("low")),
             "high": _float(score.get("high")),
+            **self._further(measure),
             "selection_value": self._validation_value(measure),
             "learnable": self._number("parameters", "learnable"),
             "learnable_percent": self._number("parameters", "learnable_percent"),
@@ -96,12 +99,21 @@ class Record:
             "error": self.error,
         }
 
-    def _score(self, measure: Measure | None) -> Mapping[str, Any]:
+    def _score(self, measure: Measure | None, metric: str | None = None) -> Mapping[str, Any]:
         if measure is None:
             return {}
         evaluation = self.metrics.get("evaluations", {}).get(measure.split, {})
-        score: Mapping[str, Any] = evaluation.get("metrics", {}).get(measure.metric, {})
+        score: Mapping[str, Any] = evaluation.get("metrics", {}).get(metric or measure.metric, {})
         return score
+
+    def _further(self, measure: Measure | None) -> dict[str, float]:
+        """``NAME``, ``NAME low`` and ``NAME high`` of each further metric."""
+        values: dict[str, float] = {}
+        for name in measure.further if measure else ():
+            score = self._score(measure, name)
+            ends = {name: "value", f"{name} low": "low", f"{name} high": "high"}
+            values |= {column: _float(score.get(key)) for column, key in ends.items()}
+        return values
 
     def _validation_value(self, measure: Measure | None) -> float:
         """The validation value of the weights that were kept; for last weights, the metric at the end."""
@@ -175,6 +187,7 @@ def measure_of(records: Sequence[Record]) -> Measure | None:
                     cell_record.cell.fold for cell_record in records if cell_record.cell.fold is not None
                 )
             ),
+            tuple(name for name, entry in task.metrics().items() if entry.compared and name != metric),
         )
     return None
 

@@ -97,6 +97,7 @@ def _row(method: str, cells: pd.DataFrame, measure: Measure | None, folds: Seque
         **{f"score_std {fold}": _deviation(by_fold[fold].dropna()) for fold in folds},
         "low": mean("low"),
         "high": mean("high"),
+        **_further(done, measure),
         "lr": float(rates[0]) if len(rates) == 1 else NAN,
         "batch_size": mean("batch_size"),
         "learnable": mean("learnable"),
@@ -113,6 +114,20 @@ def _row(method: str, cells: pd.DataFrame, measure: Measure | None, folds: Seque
         "feature_bytes_per_image": mean("feature_bytes_per_image"),
         "error": str(failed["error"].iloc[0]) if len(failed) else "",
     }
+
+
+def _further(done: pd.DataFrame, measure: Measure | None) -> dict[str, float]:
+    """Mean, deviation over seeds and mean bounds of each further metric."""
+    columns: dict[str, float] = {}
+    for name in measure.further if measure else ():
+        values = {part: done[f"{name}{part}"].astype(float).dropna() for part in ("", " low", " high")}
+        columns |= {
+            name: float(values[""].mean()) if len(values[""]) else NAN,
+            f"{name}_std": _deviation(values[""]),
+            f"{name} low": float(values[" low"].mean()) if len(values[" low"]) else NAN,
+            f"{name} high": float(values[" high"].mean()) if len(values[" high"]) else NAN,
+        }
+    return columns
 
 
 def _scores_by_fold(done: pd.DataFrame, folds: Sequence[str]) -> pd.DataFrame:
@@ -140,6 +155,7 @@ def columns(measure: Measure | None) -> list[Column]:
     folds = measure.folds if measure else ()
     where = "mean over domains" if folds else measure.split if measure else ""
     name = f"{metric_title(measure.metric)} ({where})" if measure else "Score"
+    others = measure.further if measure else ()
     of_full, efficiency = (measure.of_full, measure.efficiency) if measure else (True, True)
     every = [
         Column("Method", lambda row: row["method"], numeric=False, essential=True),
@@ -147,6 +163,7 @@ def columns(measure: Measure | None) -> list[Column]:
         *(Column(fold, partial(_score, of=f" {fold}")) for fold in folds),
         Column(name, _score, essential=True),
         Column("95 % interval", _interval),
+        *(Column(metric_title(other), partial(_further_text, of=other)) for other in others),
         Column("Learned", lambda row: count(row["learnable"])),
         Column("Learned %", lambda row: percent(row["learnable_percent"]), essential=True),
         Column("Memory MiB", _memory, essential=True),
@@ -210,6 +227,16 @@ def _score(row: Mapping[str, Any], of: str = "") -> str:
     if math.isnan(spread):
         return metric_text(row["metric"], mean)
     return f"{metric_text(row['metric'], mean)} ± {metric_spread(row['metric'], spread)}"
+
+
+def _further_text(row: Mapping[str, Any], of: str) -> str:
+    """``0.412 ± 0.031 (0.33 to 0.49)``: a further metric with its deviation over seeds and its interval."""
+    text, spread = metric_text(of, row[of]), row[f"{of}_std"]
+    if not math.isnan(spread):
+        text += f" ± {metric_spread(of, spread)}"
+    if not math.isnan(row[f"{of} low"]):
+        text += f" ({metric_text(of, row[f'{of} low'])} to {metric_text(of, row[f'{of} high'])})"
+    return text
 
 
 def _interval(row: Mapping[str, Any]) -> str:

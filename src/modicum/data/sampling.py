@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 
 from modicum.errors import InputError, did_you_mean
 
-SamplingMode = Literal["natural", "balanced", "progressive", "round_robin"]
+SamplingMode = Literal["natural", "square_root", "balanced", "progressive", "round_robin"]
 SAMPLING_MODES: tuple[str, ...] = get_args(SamplingMode)
 
 
@@ -73,6 +73,7 @@ def epoch_order(
         labels: class numbers [n], or findings [n, findings] (see :func:`sample_weights`).
         mode: ``natural`` uses every image once, shuffled. ``balanced`` draws n images with replacement, so
             that each class has the same share (rare images are repeated, many common ones are not drawn).
+            ``square_root`` draws so that a class has a share by the square root of its number of images.
             ``progressive`` starts balanced and tends to natural shares over epochs. ``round_robin`` draws
             with replacement one image of each class in turn, as often as the largest class has images.
         seed: seed of the run, not below 0.
@@ -95,8 +96,35 @@ def epoch_order(
         weights = sample_weights(labels)
         if mode == "progressive":
             weights = decayed_weights(weights, epoch, decay)
+        elif mode == "square_root":
+            weights = np.sqrt(weights)
         order = _draw(weights, len(labels), generator)
     return order[rank::world_size][: len(labels) // world_size]
+
+
+def label_shares(counts: Int[np.ndarray, "classes"], mode: str) -> Float[np.ndarray, "classes"]:
+    """The expected share of each class among the images that a mode draws; 0 for a class without images.
+
+    Args:
+        counts: images of each class.
+        mode: of :func:`epoch_order`.
+
+    Raises:
+        InputError: unknown mode, or ``progressive``, whose shares change with the epochs.
+
+    >>> label_shares(np.array([90, 10, 0]), "balanced").tolist()
+    [0.5, 0.5, 0.0]
+    """
+    powers = {"natural": 1.0, "square_root": 0.5, "balanced": 0.0, "round_robin": 0.0}
+    if mode == "progressive":
+        raise InputError(
+            "sampling 'progressive' feeds other shares of the classes in every epoch, and a class prior is of one",
+            "use natural, square_root or balanced",
+        )
+    if mode not in powers:
+        raise InputError(f"unknown sampling '{mode}'", did_you_mean(mode, powers))
+    drawn = np.where(counts > 0, np.maximum(counts, 1).astype(np.float64) ** powers[mode], 0.0)
+    return drawn / max(drawn.sum(), 1e-300)
 
 
 def epoch_draws(labels: Shaped[np.ndarray, "n *findings"], mode: str, world_size: int = 1) -> int:

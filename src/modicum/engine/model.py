@@ -103,7 +103,7 @@ def method_parts(
         task,
         backbone,
         targets,
-        recipe.training.model_dump(include=set(LOSS_SETTINGS)),
+        recipe.training.model_dump(include={*LOSS_SETTINGS, "sampling"}),
         statistics,
         recipe.image.size,
         recipe.training.model_dump(),

@@ -19,6 +19,14 @@ from modicum.losses.contrastive import NTXent, nt_xent
 from modicum.losses.cross_modal_clusters import cross_modal_cluster_loss, equal_assignment
 from modicum.losses.image_text import image_text_contrast
 from modicum.losses.local_alignment import region_consistency, sentence_contrast
+from modicum.losses.long_tail import (
+    LogitAdjustedCrossEntropy,
+    class_prior,
+    effective_weights,
+    ldam_loss,
+    ldam_margins,
+    logit_adjusted_cross_entropy,
+)
 from modicum.losses.masked_modelling import (
     masked_patch_loss,
     masked_token_loss,
@@ -31,6 +39,7 @@ from modicum.losses.ordered import (
     grade_regression_loss,
     quadratic_kappa_loss,
 )
+from modicum.losses.parametric_contrastive import GPaCoLoss, VectorQueue, gpaco_loss
 from modicum.losses.registration import correction_loss, foreground_weight, smoothness_loss
 from modicum.losses.segmentation import (
     SegmentationLoss,
@@ -55,27 +64,36 @@ from modicum.losses.word_region import word_region_contrast, word_region_similar
 __all__ = [
     "CrossEntropy",
     "FocalLoss",
+    "GPaCoLoss",
     "GradeRegressionLoss",
+    "LogitAdjustedCrossEntropy",
     "MaskedBCEWithLogits",
     "NTXent",
     "QuadraticKappaLoss",
     "SegmentationLoss",
+    "VectorQueue",
     "WeightedSum",
     "aligned_to_targets",
+    "class_prior",
     "class_weights_from_counts",
     "cldice_loss",
     "correction_loss",
     "cross_entropy",
     "cross_modal_cluster_loss",
     "dice_loss",
+    "effective_weights",
     "equal_assignment",
     "focal_loss",
     "foreground_weight",
+    "gpaco_loss",
     "grade_regression_loss",
     "image_text_contrast",
     "interpolation_penalty",
+    "ldam_loss",
+    "ldam_margins",
     "least_squares_discriminator_losses",
     "least_squares_generator_loss",
+    "logit_adjusted_cross_entropy",
     "masked_bce_with_logits",
     "masked_patch_loss",
     "masked_token_loss",

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from modicum.errors import InputError, did_you_mean
 from modicum.nn.architecture_guess import likely_architecture
+from modicum.nn.hybrid_vit import register
 from modicum.nn.weight_names import (
     COUNTER,
     missing_words,
@@ -206,6 +207,7 @@ def _which_backbone(weights: Mapping[str, Tensor]) -> str:
 def _build(name: str, image_size: tuple[int, int], pretrained: bool, further: Mapping[str, Any]) -> Any:
     import timm
 
+    register()
     if name.startswith("hf-hub:"):
         is_timm_model = True
     else:

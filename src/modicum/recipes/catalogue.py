@@ -3,13 +3,14 @@
 import difflib
 
 from modicum.errors import InputError
-from modicum.recipes import grading, image_text, radiographs
+from modicum.recipes import grading, image_text, radiographs, skin
 from modicum.recipes.shipped import ShippedRecipe
 
 
 def shipped_recipes() -> dict[str, ShippedRecipe]:
     """All of them by their names."""
-    return {recipe.name: recipe for recipe in (*radiographs.RECIPES, *grading.RECIPES, *image_text.RECIPES)}
+    every = (*radiographs.RECIPES, *grading.RECIPES, *image_text.RECIPES, *skin.RECIPES)
+    return {recipe.name: recipe for recipe in every}
 
 
 def shipped_recipe(name: str) -> ShippedRecipe:

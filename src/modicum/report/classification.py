@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from modicum.report.class_counts import count_block
 from modicum.report.classification_words import about, cautions, counts, headline
 from modicum.report.classified import Classified, classified
 from modicum.report.figures import inline_svg, small_curve
@@ -35,6 +36,7 @@ def blocks(run: RunFiles, evaluation: Evaluation, prefix: str) -> list[Block]:
     beside = not scored.several and len(scored.classes) <= _SEVERAL
     if not scored.several:
         cards += _confusion_blocks(run, scored)
+    cards += count_block(run, scored, prefix)
     cards += score_block(evaluation, "half" if beside else "full")
     if run.kind != "binary" and scored.severity is None:
         cards.append(_class_block(run, scored, evaluation, bands))

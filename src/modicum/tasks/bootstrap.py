@@ -322,7 +322,9 @@ def _reasons(
     reasons = {n: why for statistic in statistics for n, why in statistic.reasons.items() if n in undefined}
     for name, members in means.items():
         missing = [member.partition("/")[2] or member for member in members if member not in defined[name]]
-        if missing:
+        if not members:
+            reasons[name] = "not defined: there is no class in this group"
+        elif missing:
             share = f"mean over {len(defined[name])} of {len(members)}"
             reasons[name] = (
                 f"{share if defined[name] else 'not defined'}: not defined for {', '.join(missing)}"

@@ -33,6 +33,7 @@ class Metric:
         per_image: whether each image has its own, in a column of the predictions' table, and the metric is their mean.
         in_training: whether it is measured on the validation images after each epoch, and can thus select weights.
         in_brief: whether it is among the few that sum up an evaluation in one line.
+        compared: whether a comparison has a column of it beside the metric that it is made by.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Metric:
     per_image: bool = False
     in_training: bool = True
     in_brief: bool = False
+    compared: bool = False
 
     @property
     def is_share(self) -> bool:

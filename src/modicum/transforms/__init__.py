@@ -17,6 +17,7 @@ from modicum.transforms.misaligned_pairs import Misalign, MisalignElastic
 from modicum.transforms.misalignment import AffineMisalignment, ElasticMisalignment
 from modicum.transforms.mixup import blend, mixup
 from modicum.transforms.operation import GeometricOperation, Operation, PhotometricOperation
+from modicum.transforms.patch_ratio import patch_ratio, patch_saliency
 from modicum.transforms.pipeline import OPERATIONS, Augmentation, describe_augmentation, parse_augmentation
 from modicum.transforms.policy import POLICY_OPERATIONS, Policy
 from modicum.transforms.presets import PRESETS
@@ -42,6 +43,7 @@ from modicum.transforms.random_photometry import (
     RandomErasing,
     Saturation,
 )
+from modicum.transforms.saliency import fine_grained_saliency, spectral_residual_saliency
 from modicum.transforms.scale_crop import RandomScaleCrop
 from modicum.transforms.views import VIEWS, apply_view, apply_views, apply_views_to_batch, parse_views
 
@@ -87,8 +89,12 @@ __all__ = [
     "apply_views_to_batch",
     "blend",
     "describe_augmentation",
+    "fine_grained_saliency",
     "mixup",
     "parse_augmentation",
     "parse_views",
+    "patch_ratio",
+    "patch_saliency",
     "resize",
+    "spectral_residual_saliency",
 ]

@@ -14,7 +14,13 @@ from modicum.transforms.random_geometry import (
     VerticalFlip,
     Zoom,
 )
-from modicum.transforms.random_photometry import ColorJitter, Gamma, Grayscale, RandomErasing
+from modicum.transforms.random_photometry import (
+    ColorJitter,
+    Gamma,
+    GaussianBlur,
+    Grayscale,
+    RandomErasing,
+)
 from modicum.transforms.scale_crop import RandomScaleCrop
 
 _RADIOGRAPH = (RandomResizedCrop(area=(0.08, 1.0), aspect=(3 / 4, 4 / 3)), HorizontalFlip())
@@ -70,6 +76,25 @@ PRESETS: Mapping[str, tuple[Operation, ...]] = MappingProxyType(
             RandomResizedCrop(area=(0.08, 1.0), aspect=(3 / 4, 4 / 3)),
             HorizontalFlip(),
             ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4),
+        ),
+        # The two views of SPMix (arXiv 2406.10801), which are those of GPaCo. Its RandAugment draws two of fourteen
+        # operations, each for half of the images; here the geometric ones among them, without shears, come with the same
+        # chance, once, and two photometric ones are of RandAugment's own list.
+        "skin_query": (
+            RandomResizedCrop(area=(0.08, 1.0), aspect=(3 / 4, 4 / 3)),
+            HorizontalFlip(),
+            Rotate(p=0.07, degrees=(-30, 30)),
+            Translate(p=0.14, fraction=0.45),
+            ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4),
+            RandAugment(p=0.5, length=1, strength=9),
+            RandAugment(p=0.5, length=1, strength=9),
+        ),
+        "skin_key": (
+            RandomResizedCrop(area=(0.08, 1.0), aspect=(3 / 4, 4 / 3)),
+            ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4),
+            Grayscale(p=0.2),
+            GaussianBlur(p=0.5, sigma=(0.1, 2.0), kernel_size=13),
+            HorizontalFlip(),
         ),
         # As in the fine-tuning of foundation models of radiographs, although it mirrors the heart: MRM
         # (Zhou et al., arXiv 2301.13155) and, on MRM's weights, Lian et al. (arXiv 2401.12215).

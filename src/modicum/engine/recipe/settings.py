@@ -235,7 +235,7 @@ class TrainingSettings(Settings):
         0, ge=0, description="Validations without a better value before stopping; 0 never stops."
     )
     validate_every: int = Field(1, ge=1, description="Epochs between validations.")
-    sampling: Literal["natural", "balanced", "progressive", "round_robin"] = "natural"
+    sampling: Literal["natural", "square_root", "balanced", "progressive", "round_robin"] = "natural"
     sampling_decay: float = Field(
         0.9,
         gt=0,
@@ -250,10 +250,10 @@ class TrainingSettings(Settings):
         description="By name, or a weighted sum such as smooth_l1+0.5*mse; auto: the task's usual one. The names of each "
         "task are in docs/losses.md.",
     )
-    class_weights: Literal["none", "balanced", "dynamic"] | list[float] = Field(
+    class_weights: Literal["none", "balanced", "dynamic", "effective"] | list[float] = Field(
         "none",
         description="How much each class counts in the loss: all alike; as if all had as many images; that at first, and "
-        "all alike in the end; or a number each.",
+        "all alike in the end; by the effective number of images (beta 0.9999); or a number each.",
     )
     class_weights_decay: float = Field(
         0.9,

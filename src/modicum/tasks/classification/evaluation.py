@@ -1,6 +1,6 @@
 """All metrics of a classifier together, with or without confidence intervals."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Num
@@ -38,6 +38,7 @@ def evaluate(
     seed: int = 0,
     specificity: float = 0.95,
     thresholds: Sequence[float] = (),
+    class_groups: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, Estimate]:
     """Every metric of :func:`metric_names`, with percentile intervals from resampled patients.
 
@@ -55,6 +56,7 @@ def evaluate(
         specificity: where sensitivity is read.
         thresholds: from which probabilities on classes are predicted, see
             :func:`~modicum.tasks.classification.metrics.predicted_classes`.
+        class_groups: classes of ``head``, ``medium`` and ``tail``; adds their mean accuracies, NaN of an empty group.
 
     Returns:
         Estimates by name, in the order of :func:`metric_names`. An undefined metric is NaN and has a reason.
@@ -65,7 +67,9 @@ def evaluate(
     Raises:
         InputError: shapes do not fit, probabilities that are none, a class number out of range.
     """
-    statistics, means = _statistics(probabilities, truth, kind, classes, specificity, thresholds)
+    statistics, means = _statistics(
+        probabilities, truth, kind, classes, specificity, thresholds, class_groups
+    )
     estimates = bootstrap(
         statistics,
         len(probabilities),
@@ -75,7 +79,8 @@ def evaluate(
         confidence=confidence,
         seed=seed,
     )
-    return {name: estimates[name] for name in metric_names(kind, classes, ordered, specificity)}
+    names = metric_names(kind, classes, ordered, specificity, bool(class_groups))
+    return {name: estimates[name] for name in names}
 
 
 def point_metrics(
@@ -87,18 +92,26 @@ def point_metrics(
     ordered: bool = False,
     specificity: float = 0.95,
     thresholds: Sequence[float] = (),
+    class_groups: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, float]:
     """The values of :func:`evaluate` without intervals: milliseconds, for the end of an epoch."""
-    statistics, means = _statistics(probabilities, truth, kind, classes, specificity, thresholds)
+    statistics, means = _statistics(
+        probabilities, truth, kind, classes, specificity, thresholds, class_groups
+    )
     values, _ = point_values(statistics, len(probabilities), means)
-    return {name: values[name] for name in metric_names(kind, classes, ordered, specificity)}
+    names = metric_names(kind, classes, ordered, specificity, bool(class_groups))
+    return {name: values[name] for name in names}
 
 
 def metric_names(
-    kind: str, classes: Sequence[str], ordered: bool = False, specificity: float = 0.95
+    kind: str,
+    classes: Sequence[str],
+    ordered: bool = False,
+    specificity: float = 0.95,
+    grouped: bool = False,
 ) -> list[str]:
     """What :func:`evaluate` returns, in order: the summaries, then ``<metric>/<class>`` class by class."""
-    return list(metrics_of(kind, classes, ordered, specificity))
+    return list(metrics_of(kind, classes, ordered, specificity, grouped))
 
 
 def top_label(
@@ -118,6 +131,7 @@ def _statistics(
     classes: Sequence[str],
     specificity: float,
     thresholds: Sequence[float] = (),
+    class_groups: Mapping[str, Sequence[str]] | None = None,
 ) -> tuple[list[Statistic], Means]:
     _check(probabilities, truth, kind, classes, specificity)
     probabilities = np.clip(probabilities.astype(np.float64), 0, 1)
@@ -125,8 +139,12 @@ def _statistics(
         return _multi_label(probabilities, truth, classes, specificity, thresholds)
     truth = truth.astype(np.int64)
     if kind == "binary":
-        return _binary(probabilities, truth, classes, specificity, thresholds)
-    return _multi_class(probabilities, truth, classes, specificity)
+        statistics, means = _binary(probabilities, truth, classes, specificity, thresholds)
+    else:
+        statistics, means = _multi_class(probabilities, truth, classes, specificity)
+    for group, members in (class_groups or {}).items():
+        means[f"{group}_accuracy"] = [f"sensitivity/{name}" for name in members]
+    return statistics, means
 
 
 def _binary(
@@ -141,7 +159,15 @@ def _binary(
     names = {"sensitivity/1": "sensitivity", "specificity/1": "specificity"}
     names |= {name: name for name in ("accuracy", "balanced_accuracy", "kappa")}
     names |= {f"f1/{index}": f"f1/{name}" for index, name in enumerate(classes)}
-    statistics = [_named(ranks, "", specificity), decided.renamed(names), _two_way(probabilities, truth)]
+    each = decided.renamed(
+        {f"sensitivity/{index}": f"sensitivity/{name}" for index, name in enumerate(classes)}
+    )
+    statistics = [
+        each,
+        _named(ranks, "", specificity),
+        decided.renamed(names),
+        _two_way(probabilities, truth),
+    ]
     statistics.append(majority(truth, 2))
     return statistics, {"macro_f1": [f"f1/{name}" for name in classes]}
 

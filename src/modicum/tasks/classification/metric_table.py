@@ -1,6 +1,7 @@
 """The metrics of classifiers in words and numbers; :mod:`modicum.tasks.classification.metrics` defines them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from modicum.tasks.metric import INFINITY, Metric, with_classes
 
@@ -47,6 +48,28 @@ METRICS = (
         "Macro F1",
         "found and right, every class alike",
         "The balance between finding and being right, averaged over classes.",
+    ),
+    # Of several classes whose groups are stated (head_above, tail_below).
+    Metric(
+        "head_accuracy",
+        "Accuracy of the head",
+        "mean over the classes with many training images",
+        "The share found of each common class, averaged.",
+        compared=True,
+    ),
+    Metric(
+        "medium_accuracy",
+        "Accuracy of the middle",
+        "mean over the classes between head and tail",
+        "The share found of each class that is neither common nor rare, averaged.",
+        compared=True,
+    ),
+    Metric(
+        "tail_accuracy",
+        "Accuracy of the tail",
+        "mean over the classes with few training images",
+        "The share found of each rare class, averaged.",
+        compared=True,
     ),
     Metric(
         "kappa",
@@ -101,10 +124,16 @@ METRICS = (
     Metric("specificity", "Specificity", "negatives left alone, as decided", per_class=True),
 )
 _OF_ONE_CLASS = ("sensitivity", "specificity")
+_OF_GROUPS = ("head_accuracy", "medium_accuracy", "tail_accuracy")
+_BESIDE_GROUPS = ("balanced_accuracy", "macro_f1")
 
 
 def metrics_of(
-    kind: str, classes: Sequence[str], ordered: bool = False, specificity: float = 0.95
+    kind: str,
+    classes: Sequence[str],
+    ordered: bool = False,
+    specificity: float = 0.95,
+    grouped: bool = False,
 ) -> dict[str, Metric]:
     """The metrics of a classifier by name: the summaries, then ``<metric>/<class>`` class by class.
 
@@ -113,8 +142,13 @@ def metrics_of(
         classes: names of the classes or findings.
         ordered: the classes are grades.
         specificity: where sensitivity is read.
+        grouped: the classes are in groups: head, medium and tail.
     """
     table = [metric.at(100 * specificity) for metric in METRICS if metric.name != "mae"]
+    if grouped:
+        table = [replace(m, compared=True) if m.name in _BESIDE_GROUPS else m for m in table]
+    else:
+        table = [metric for metric in table if metric.name not in _OF_GROUPS]
     if not (ordered and kind == "multi-class"):
         table = [metric for metric in table if metric.name != "quadratic_kappa"]
     if kind == "multi-label":
@@ -139,7 +173,7 @@ def severity_metrics_of(classes: Sequence[str], specificity: float = 0.95) -> di
         classes: names of the grades, rising. Of two, the second one's metrics are the summaries.
         specificity: where sensitivity is read, at the lowest cut.
     """
-    no_severity = ("average_precision", "brier", "ece", "log_loss")
+    no_severity = ("average_precision", "brier", "ece", "log_loss", *_OF_GROUPS)
     table = {m.name: m.at(100 * specificity) for m in METRICS if m.name not in no_severity}
     of_grades = [table.pop(name) for name in _OF_ONE_CLASS]
     if len(classes) == 2:

@@ -9,23 +9,25 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from modicum.data.manifest import all_grades, name_classes
-from modicum.data.sampling import decayed_weights
+from modicum.data.sampling import decayed_weights, label_shares
 from modicum.errors import InputError
 from modicum.losses import (
     CrossEntropy,
     FocalLoss,
     GradeRegressionLoss,
+    LogitAdjustedCrossEntropy,
     MaskedBCEWithLogits,
     QuadraticKappaLoss,
     WeightedSum,
     class_weights_from_counts,
+    effective_weights,
 )
 from modicum.losses.ordered import GradeDistance
 from modicum.tasks.loss_words import loss_terms, refuse_settings
 from modicum.wording import listed
 
 Output = Literal["logits", "score"]
-OF_LOGITS = ("cross_entropy", "focal", "kappa")
+OF_LOGITS = ("cross_entropy", "focal", "kappa", "logit_adjusted")
 """Of a logit a class."""
 OF_SCORE: dict[str, GradeDistance] = {
     "mse": "mean_square_error",
@@ -35,6 +37,8 @@ OF_SCORE: dict[str, GradeDistance] = {
 """Of one output an image, its severity in grades."""
 OF_FINDINGS = ("bce",)
 """Of a logit a finding."""
+_SMOOTHED = ("cross_entropy", "logit_adjusted")
+"""Losses that label_smoothing is for."""
 NAMES = (*OF_LOGITS, *OF_SCORE, *OF_FINDINGS)
 
 
@@ -83,7 +87,7 @@ def validate_loss_settings(settings: Mapping[str, Any], options: Mapping[str, An
     """
     words = settings.get("loss", "auto")
     names = set() if words == "auto" else set(terms_of(words))
-    if names and "cross_entropy" not in names:
+    if names and not names & set(_SMOOTHED):
         refuse_settings(
             settings, ["label_smoothing"], f"loss '{words}' smooths no labels", "it goes with cross_entropy"
         )
@@ -138,6 +142,7 @@ def make_loss(
     class_weights: Float[Tensor, "classes"] | None = None,
     label_smoothing: float = 0.0,
     decay: float | None = None,
+    prior: Float[Tensor, "classes"] | None = None,
 ) -> "OnBatch":
     """Builds the loss of an expression in words, ``(outputs, batch) -> scalar``.
 
@@ -146,6 +151,7 @@ def make_loss(
         class_weights: one weight a class (of findings: a factor on present ones); None: all count the same.
         label_smoothing: of cross-entropy.
         decay: factor from an epoch to the next on what the weights have above 1; None: they stay as they are.
+        prior: share of each class among the labels that training feeds, for ``logit_adjusted``.
     """
     losses: dict[str, nn.Module] = {}
     for name in terms_of(words):
@@ -153,6 +159,8 @@ def make_loss(
             losses[name] = MaskedBCEWithLogits(class_weights)
         elif name == "focal":
             losses[name] = FocalLoss(class_weights=class_weights)
+        elif name == "logit_adjusted":
+            losses[name] = LogitAdjustedCrossEntropy(prior, class_weights, label_smoothing)
         elif name == "kappa":
             losses[name] = QuadraticKappaLoss(class_weights)
         elif name in OF_SCORE:
@@ -173,18 +181,25 @@ def weights_of(
     """Class weights as a user chose them.
 
     Args:
-        choice: ``none``, ``balanced``, ``dynamic`` (balanced at first), or one number a class.
+        choice: ``none``, ``balanced``, ``dynamic`` (balanced at first), ``effective``, or one number a class.
         targets: ``label`` or ``labels`` of the training rows; empty where nothing will be learned.
         classes: names of the classes or findings.
 
     Returns:
-        Of classes largest count / own count; of findings absent / present images.
+        Of classes largest count / own count, or by the effective number of images (Cui et al., CVPR 2019); of findings
+        absent / present images.
 
     Raises:
         InputError: not one number a class, or a class without images has to be weighted.
     """
     if choice is None or choice == "none" or not targets:
         return None  # without training rows nothing will be learned: a run opened for prediction
+    if choice == "effective":
+        if "labels" in targets:
+            raise InputError(
+                "class_weights=effective is for classes, and these are findings", "use class_weights=balanced"
+            )
+        return effective_weights(np.bincount(targets["label"], minlength=len(classes)).tolist())
     if choice in ("balanced", "dynamic"):
         if "labels" in targets:
             positives = np.nansum(targets["labels"], axis=0)
@@ -198,6 +213,20 @@ def weights_of(
             f"give one for each class, in the order {name_classes(classes)}",
         )
     return weights
+
+
+def prior_of(
+    words: str, targets: Mapping[str, np.ndarray], num_classes: int, sampling: str
+) -> Float[Tensor, "classes"] | None:
+    """The share of each class among the labels that training feeds, for a loss that corrects by it; else None.
+
+    Raises:
+        InputError: a sampling whose shares change from epoch to epoch.
+    """
+    if "logit_adjusted" not in terms_of(words) or "label" not in targets:
+        return None
+    counts = np.bincount(targets["label"], minlength=num_classes)
+    return torch.from_numpy(label_shares(counts, sampling)).float()
 
 
 class OnBatch(nn.Module):

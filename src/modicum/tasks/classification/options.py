@@ -35,6 +35,17 @@ class ClassificationOptions(TaskOptions):
         "number (1: as the network gives them).",
     )
 
+    head_above: int | None = Field(
+        None,
+        ge=0,
+        description="Of long tails: classes with more training images are the head, whose mean accuracy is reported.",
+    )
+    tail_below: int | None = Field(
+        None,
+        ge=0,
+        description="Of long tails: classes with fewer training images are the tail; those between are the medium ones.",
+    )
+
     @field_validator("positive", mode="before")
     @classmethod
     def _name(cls, value: Any) -> Any:

@@ -218,6 +218,36 @@ def severity_figure(
     return figure
 
 
+@_styled
+def count_figure(
+    classes: Sequence[str], counts: Sequence[int], shares: Sequence[float], limits: Sequence[int] = ()
+) -> Figure:
+    """The share found of each class against its number of training images, on a logarithmic axis.
+
+    Args:
+        classes: names.
+        counts: training images of each, above 0.
+        shares: found of each, 0 to 1; NaN where there was nothing to find.
+        limits: numbers of images at which a group begins.
+    """
+    figure = Figure(figsize=(4.5, 4.3), layout="constrained")
+    axes = figure.subplots()
+    for limit in limits:
+        axes.axvline(limit, color=MUTED, linewidth=1, dashes=(3, 3), gid="limit")
+    for index, (name, count, share) in enumerate(zip(classes, counts, shares, strict=True)):
+        axes.plot([count], [share], color=COLOURS[0], marker="o", markersize=6.5, gid=f"class-{index}")
+        axes.annotate(
+            name, (count, share), xytext=(0, 7), textcoords="offset points", ha="center", fontsize=9
+        )
+    axes.set_xscale("log")
+    axes.set_xlim(min(counts) / 2, max(counts) * 2)
+    _unit(axes.set_ylim, axes.set_yticks)
+    axes.set_ylim(-0.03, 1.1)
+    axes.set_xlabel("training images")
+    axes.set_ylabel("share found")
+    return figure
+
+
 def _square(xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(4.5, 4.3), layout="constrained")
     axes = figure.subplots()

@@ -1,6 +1,6 @@
 """Collects the predictions of a classifier over one split."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 
 import numpy as np
@@ -26,12 +26,14 @@ class ClassificationScores(Scores):
         specificity: float,
         activate: Callable[[Tensor], Tensor],
         decision_thresholds: Sequence[float] = (),
+        class_groups: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         self.kind = kind
         self.classes = tuple(classes)
         self.ordered = ordered
         self.specificity = specificity
         self.decision_thresholds = tuple(decision_thresholds)
+        self.class_groups = class_groups
         self._activate = activate
         self._parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
 
@@ -84,6 +86,7 @@ class ClassificationScores(Scores):
             ordered=self.ordered,
             specificity=self.specificity,
             thresholds=self.decision_thresholds,
+            class_groups=self.class_groups,
         )
 
     def estimates(self, groups: Sequence[str] | None, resamples: int, seed: int) -> dict[str, Estimate]:
@@ -99,6 +102,7 @@ class ClassificationScores(Scores):
             seed=seed,
             specificity=self.specificity,
             thresholds=self.decision_thresholds,
+            class_groups=self.class_groups,
         )
 
     def table(self) -> pd.DataFrame:

@@ -15,6 +15,7 @@ from torch import Tensor
 from modicum.data.manifest import LABELS_PREFIX, Manifest, are_consecutive, name_classes
 from modicum.errors import InputError
 from modicum.tasks.base import Example, ImageLevelTask, Scores, TaskOptions
+from modicum.tasks.classification.class_groups import ClassGroups, groups_of
 from modicum.tasks.classification.learnable_labels import class_cautions, finding_cautions, order_note
 from modicum.tasks.classification.metric_table import METRICS, metrics_of, severity_metrics_of
 from modicum.tasks.classification.objectives import (
@@ -23,6 +24,7 @@ from modicum.tasks.classification.objectives import (
     check_fits,
     make_loss,
     output_of,
+    prior_of,
     usual_loss,
     validate_loss_settings,
     weights_of,
@@ -55,6 +57,7 @@ class Classification(ImageLevelTask):
         order_assumed: the classes are taken as grades because of their names alone; :attr:`notes` says so.
         points: how logits become probabilities and decisions, or how that is to be chosen on validation predictions.
         positive_note: which of two classes is the positive one, and why.
+        groups: head, medium and tail, whose accuracies are reported; None for none.
 
     Raises:
         InputError: a score of findings or of classes without an order, or thresholds that do not fit the classes.
@@ -76,6 +79,7 @@ class Classification(ImageLevelTask):
         order_assumed: bool = False,
         points: OperatingPoints | PointChoice | None = None,
         positive_note: str = "",
+        groups: ClassGroups | None = None,
     ) -> None:
         self.kind = kind
         self.classes = tuple(classes)
@@ -89,6 +93,7 @@ class Classification(ImageLevelTask):
             check_fits("mse", kind, ordered)
             self.thresholds = Thresholds.of(thresholds, len(self.classes))
         self.positive_note = positive_note
+        self.groups = groups
         self.point_choice = points if isinstance(points, PointChoice) else PointChoice()
         self.points = (
             points if isinstance(points, OperatingPoints) else self.point_choice.start(kind, self.classes)
@@ -110,6 +115,7 @@ class Classification(ImageLevelTask):
         if findings:
             if positive is not None:
                 raise no_positive(positive, f"{len(findings)} findings")
+            _refuse_groups(options, "these are findings")
             names = options.get("classes") or findings
             return cls("multi-label", names, specificity=specificity, points=points)
         if "label" not in manifest.table:
@@ -145,6 +151,7 @@ class Classification(ImageLevelTask):
             order_assumed=is_ordered and options.get("ordered") is None,
             points=points,
             positive_note=note,
+            groups=groups_of(manifest, classes, options),
         )
 
     @classmethod
@@ -165,6 +172,8 @@ class Classification(ImageLevelTask):
             "ordered": self.ordered,
             "specificity": self.specificity,
         }
+        if self.groups is not None:
+            values["class_groups"] = self.groups.as_dict()
         if self.thresholds is None:
             return values | self.points.as_dict()
         return values | {"output": "score", **self.thresholds.as_dict()}
@@ -174,7 +183,8 @@ class Classification(ImageLevelTask):
         plain = {key: values[key] for key in ("ordered", "specificity")}
         if values.get("output", "logits") == "logits":
             points = OperatingPoints.from_dict(values.get("operating_points"))
-            return cls(values["kind"], values["classes"], **plain, points=points)
+            groups = ClassGroups.from_dict(values.get("class_groups"))
+            return cls(values["kind"], values["classes"], **plain, points=points, groups=groups)
         thresholds = Thresholds(tuple(values["thresholds"]), values["thresholds_from"])
         return cls(values["kind"], values["classes"], **plain, output="score", thresholds=thresholds)
 
@@ -199,6 +209,8 @@ class Classification(ImageLevelTask):
         decisions, where that was chosen on validation predictions.
         """
         lines = [self.positive_note] if self.positive_note else []
+        if self.groups is not None:
+            lines.append(self.groups.note())
         if self.order_assumed:
             lines.append(order_note(self.classes))
         if self.thresholds is None:
@@ -218,7 +230,7 @@ class Classification(ImageLevelTask):
     def metrics(self) -> dict[str, Metric]:
         if self.thresholds is not None:
             return severity_metrics_of(self.classes, self.specificity)
-        return metrics_of(self.kind, self.classes, self.ordered, self.specificity)
+        return metrics_of(self.kind, self.classes, self.ordered, self.specificity, self.groups is not None)
 
     def targets(self, manifest: Manifest) -> dict[str, np.ndarray]:
         """``label`` int64 ``[n]``, or ``labels`` float32 ``[n, findings]`` with NaN where unknown.
@@ -275,11 +287,16 @@ class Classification(ImageLevelTask):
         if words == "auto":
             return self
         check_fits(words, self.kind, self.ordered, self.classes)
-        return self._with_score(self._thresholds) if output_of(words) == "score" else self
+        if output_of(words) != "score":
+            return self
+        if self.groups is not None:
+            _refuse_groups(self.groups.as_dict(), f"loss '{words}' makes grades of a severity score")
+        return self._with_score(self._thresholds)
 
     def loss(self, targets: Mapping[str, np.ndarray], options: Mapping[str, Any]) -> OnBatch:
-        """The loss on a batch. Options: those of :data:`~modicum.tasks.loss_words.LOSS_SETTINGS`; ``auto`` is ``bce`` of
-        findings, ``cross_entropy`` of classes and ``mse`` of a score.
+        """The loss on a batch. Options: those of :data:`~modicum.tasks.loss_words.LOSS_SETTINGS`, and ``sampling``, whose
+        class shares ``logit_adjusted`` corrects for; ``auto`` is ``bce`` of findings, ``cross_entropy`` of classes and
+        ``mse`` of a score.
 
         Raises:
             InputError: the loss does not fit the labels or the outputs, or the class weights do not fit the classes.
@@ -298,7 +315,8 @@ class Classification(ImageLevelTask):
         asked = given["class_weights"] if len(self.classes) > 1 else "none"
         weights = weights_of(asked, targets, self.classes)
         decay = float(given["class_weights_decay"]) if given["class_weights"] == "dynamic" else None
-        return make_loss(words, weights, float(given["label_smoothing"]), decay)
+        prior = prior_of(words, targets, len(self.classes), str(given.get("sampling", "natural")))
+        return make_loss(words, weights, float(given["label_smoothing"]), decay, prior)
 
     @property
     def calibrates(self) -> str:
@@ -331,6 +349,7 @@ class Classification(ImageLevelTask):
             specificity=self.specificity,
             points=chosen,
             positive_note=self.positive_note,
+            groups=self.groups,
         )
 
     def activate(self, outputs: Float[Tensor, "*batch outputs"]) -> Float[Tensor, "*batch outputs"]:
@@ -359,7 +378,13 @@ class Classification(ImageLevelTask):
         if self.thresholds is not None:
             return SeverityScores(self.kind, self.classes, self.thresholds, self.specificity, self.activate)
         return ClassificationScores(
-            self.kind, self.classes, self.ordered, self.specificity, self.activate, self.points.thresholds
+            self.kind,
+            self.classes,
+            self.ordered,
+            self.specificity,
+            self.activate,
+            self.points.thresholds,
+            None if self.groups is None else self.groups.members(),
         )
 
     def prediction_table(self, activated: Float[np.ndarray, "n outputs"]) -> Any:
@@ -371,3 +396,10 @@ class Classification(ImageLevelTask):
     def examples(self, scores: Scores, count: int) -> list[Example]:
         assert isinstance(scores, ClassificationScores)
         return scores.examples(count)
+
+
+def _refuse_groups(options: Mapping[str, Any], reason: str) -> None:
+    if options.get("head_above") is not None or options.get("tail_below") is not None:
+        raise InputError(
+            f"head_above and tail_below group classes by their images, and {reason}", "leave them out"
+        )

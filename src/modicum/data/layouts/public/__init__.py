@@ -26,6 +26,7 @@ from modicum.data.layouts.public import (
     report_sets,
     rsna,
     siim,
+    skin,
     vessels,
 )
 from modicum.data.layouts.public.contents import images_in, subfolders
@@ -74,6 +75,10 @@ LAYOUTS = (
     PublicLayout("eyepacs", "grades", eyepacs.is_eyepacs, eyepacs.read_eyepacs),
     PublicLayout("aptos-2019", "grades", aptos.is_aptos, aptos.read_aptos),
     PublicLayout("messidor-2", "grades", messidor.is_messidor, messidor.read_messidor),
+    PublicLayout("ham10000", "skin", skin.is_ham10000, skin.read_ham10000),
+    PublicLayout("isic-2018", "skin", skin.is_isic_2018, skin.read_isic_2018),
+    PublicLayout("isic-2019", "skin", skin.is_isic_2019, skin.read_isic_2019),
+    PublicLayout("pad-ufes-20", "skin", skin.is_pad_ufes_20, skin.read_pad_ufes_20),
     PublicLayout("idrid", "lesions", lesions.is_idrid, lesions.read_idrid),
     PublicLayout("ddr", "lesions", lesions.is_ddr, lesions.read_ddr),
     PublicLayout("e-ophtha", "lesions", lesions.is_e_ophtha, lesions.read_e_ophtha),
