@@ -49,8 +49,8 @@ def made(tmp_path_factory):
 
 
 ALIKE = (
-    "adapter", "adaptformer", "attention", "bitfit", "dora", "dtl", "fpt_plus", "gloria", "gpaco", "ldam", "lst", "mixed",
-    "padim", "partial", "reverse_distillation", "side", "ssf", "vpt",
+    "adapter", "adaptformer", "attention", "bitfit", "dora", "dtl", "fpt_plus", "gloria", "gpaco", "ldam", "lst",
+    "mixed", "padim", "partial", "reverse_distillation", "side", "ssf", "vpt",
 )  # fmt: skip
 """Methods whose stage is that of ``lora``, ``full``, ``fpt``, ``convirt``, ``spmix``, ``patchcore`` or ``reconstruction``,
 which are held to the contract every time."""
