@@ -52,8 +52,8 @@ ALIKE = (
     "adapter", "adaptformer", "attention", "bitfit", "dora", "dtl", "fpt_plus", "gloria", "gpaco", "ldam", "lst",
     "mixed", "padim", "partial", "reverse_distillation", "side", "ssf", "vpt",
 )  # fmt: skip
-"""Methods whose stage is that of ``lora``, ``full``, ``fpt``, ``convirt``, ``spmix``, ``patchcore`` or ``reconstruction``,
-which are held to the contract every time."""
+"""Methods whose stage is that of ``lora``, ``full``, ``fpt``, ``convirt``, ``spmix``, ``patchcore`` or
+``reconstruction``, which are held to the contract every time."""
 NAMES = [
     pytest.param(name, marks=pytest.mark.slow) if name in ALIKE else name for name in sorted(method_entries())
 ]
