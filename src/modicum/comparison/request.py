@@ -15,6 +15,7 @@ from modicum.comparison.arguments import (
     check_vary,
     last_part,
     learning_rates,
+    overrides,
     plain_values,
     resolved_when_it_starts,
 )
@@ -134,10 +135,12 @@ class Request:
         """All settings of one cell of a row, as :func:`modicum.fit` takes them."""
         variant = self.variants[name]
         row_settings = {**self.method_settings.get(variant.method, {}), **variant.settings}
-        named = {last_part(key) for key in row_settings}
+        named = list(row_settings)
         if not method_class(variant.method).augments:
-            named.add("augment")  # it would change nothing: the table names the rows that have none
-        shared = {key: value for key, value in self.settings.items() if last_part(key) not in named}
+            named.append("augment")  # it would change nothing: the table names the rows that have none
+        shared = {
+            key: value for key, value in self.settings.items() if not any(overrides(one, key) for one in named)
+        }
         rate = {} if lr is None else {"lr": lr}
         held_out = {} if fold is None else {"held_out": fold}
         return {**shared, **row_settings, **rate, **held_out, "seed": seed}
