@@ -55,7 +55,12 @@ def test_a_learning_rate_as_a_setting_is_a_learning_rate():
 
 def test_the_rate_of_a_stage_is_a_setting_of_that_stage():
     request = Request.of(
-        "eyes.csv", ["dr_grading"], 1, (), {"one_eye.lr": 0.01, "both_eyes.lr": 0.1}, {"one_eye.augment": ["none"]}
+        "eyes.csv",
+        ["dr_grading"],
+        1,
+        (),
+        {"one_eye.lr": 0.01, "both_eyes.lr": 0.1},
+        {"one_eye.augment": ["none"]},
     )
     assert request.lrs == ()
     recipe = request.recipe_of("dr_grading-augment=none")

@@ -1,4 +1,4 @@
-"""Components of DR grading on real photographs, one at a time and then stacked: loss, sampling, augmentation, crop, both eyes.
+"""Components of DR grading on real photographs, one at a time, then stacked: loss, sampling, augmentation, crop, fusion.
 
     python benchmarks/learning/dr/grading.py --data DIR/fundus_dr_grading --work DIR [--weights FILE --backbone NAME]
 

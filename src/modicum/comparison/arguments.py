@@ -52,7 +52,9 @@ def check_sweeps(
         last = last_part(key)
         if remedy := _RESERVED.get(last):
             raise InputError(f"'{last}' cannot be swept in a comparison", remedy)
-        if any(same_setting(key, setting) for part in (shared, *method_settings.values()) for setting in part):
+        if any(
+            same_setting(key, setting) for part in (shared, *method_settings.values()) for setting in part
+        ):
             raise InputError(
                 f"'{last}' is both swept and set", f"pass either --sweep {key}=V1,V2 or --set {key}=VALUE"
             )
@@ -144,7 +146,7 @@ def last_part(key: str) -> str:
 
 
 def stage_of(key: str) -> str | None:
-    """The stage that a key ``STAGE.key`` is for; None for all stages. A key of one method stands without its name here."""
+    """The stage that a key ``STAGE.key`` is for, None for all stages. A key of one method stands without its name."""
     head, dot, _ = key.partition(".")
     return head if dot and head not in Recipe.model_fields else None
 

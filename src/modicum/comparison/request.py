@@ -139,7 +139,9 @@ class Request:
         if not method_class(variant.method).augments:
             named.append("augment")  # it would change nothing: the table names the rows that have none
         shared = {
-            key: value for key, value in self.settings.items() if not any(overrides(one, key) for one in named)
+            key: value
+            for key, value in self.settings.items()
+            if not any(overrides(one, key) for one in named)
         }
         rate = {} if lr is None else {"lr": lr}
         held_out = {} if fold is None else {"held_out": fold}

@@ -70,11 +70,12 @@ def _page(run: RunFiles) -> dict[str, Any]:
     from modicum.report.data_summary import data_values
     from modicum.report.figures import theme
     from modicum.report.policies import policy_blocks
+    from modicum.report.previews import preview_blocks
     from modicum.report.training import cost_values, training_blocks
 
     sections = sections_of(run.task_name)
     main = run.main
-    training = [*training_blocks(run), *policy_blocks(run)]
+    training = [*training_blocks(run), *policy_blocks(run), *preview_blocks(run)]
     dense_templates = ("losses.html.j2", "policies.html.j2")
     dense = sections.galleries is not None or any(block.template in dense_templates for block in training)
     dense = dense or any(evaluation.info.get("domains") for evaluation in run.evaluations)
