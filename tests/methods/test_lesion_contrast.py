@@ -174,7 +174,9 @@ def test_the_encoder_alone_starts_another_method(eyes, tmp_path):
     assert "What it learns from" in page
     sheet = cv2.imread(str(run.path / "previews" / "contrast.png"))
     side = 16 * 6  # enlarged until a view has 96 pixels
-    assert sheet.shape == (6 * (side + 4) - 4, 4 * (side + 4) - 4, 3), "six images, two views as cut and as augmented"
+    assert sheet.shape == (6 * (side + 4) - 4, 4 * (side + 4) - 4, 3), (
+        "six images, two views as cut and as augmented"
+    )
     assert (sheet[side : side + 4] == 255).all()
 
 

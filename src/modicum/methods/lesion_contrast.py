@@ -99,13 +99,12 @@ class ContrastStage(TrainStage):
         if self.config.views == "whole":
             return {"image": torch.cat([images, images])}, torch.arange(len(images))
         boxes, rows = self._boxes(batch)
-        chosen = images[rows.to(images.device)]
         size, side = (images.shape[2], images.shape[3]), self.config.patch
         cut = []
         for _ in range(2):
             draws = torch.rand(len(boxes), 2, dtype=boxes.dtype)
             corners = patch_corners(boxes, size, side, draws, self.config.placement)
-            cut.append(cut_patches(chosen, corners, side))
+            cut.append(cut_patches(images, corners, side, rows))
         return {"image": torch.cat(cut)}, rows
 
     def _boxes(self, batch: Batch) -> tuple[Float[Tensor, "pairs 4"], Int[Tensor, "pairs"]]:
