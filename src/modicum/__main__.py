@@ -36,9 +36,9 @@ def main() -> None:
             sys.exit(2)
         if debug:
             raise
-        if (known := system_error(error)) is not None:
-            _complain(f"error: {known}")
-            sys.exit(known.exit_code)
+        if (user_error := system_error(error)) is not None:
+            _complain(f"error: {user_error}")
+            sys.exit(user_error.exit_code)
         _complain(f"internal error: {type(error).__name__}: {error} (run again with --debug and report it)")
         sys.exit(1)
 

@@ -11,12 +11,13 @@ from modicum.data.layouts import load_manifest
 from modicum.data.manifest import Manifest
 from modicum.data.processes import usable_cores
 from modicum.engine.devices import process_rank
-from modicum.engine.fit import check_same, fit_recipe
+from modicum.engine.fit import fit_recipe
 from modicum.engine.recipe.given_recipe import given_recipe
 from modicum.engine.recipe.new_recipe import make_recipe, plain_name, run_name
 from modicum.engine.recipe.settings import Recipe
 from modicum.engine.replaced_run import forget_old_run, old_run_aside
 from modicum.engine.run_folder import STORES, RunFolder
+from modicum.engine.run_state import check_same
 from modicum.errors import InputError
 from modicum.progress import say
 from modicum.run import Run

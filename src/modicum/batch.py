@@ -215,8 +215,8 @@ def _check_shape(name: str, value: Any, kind: Kind, size: tuple[int, int] | None
             Kind.BOXES: "float [batch, boxes, 4]",
             Kind.POINTS: "float [batch, points, 2]",
         }
-        found = f"{str(value.dtype).removeprefix('torch.')} {list(shape)}"
-        raise InputError(f"'{name}' of kind {kind} is {found}", f"give {wanted[kind]}")
+        actual = f"{str(value.dtype).removeprefix('torch.')} {list(shape)}"
+        raise InputError(f"'{name}' of kind {kind} is {actual}", f"give {wanted[kind]}")
     if kind in PICTURES and size is not None and shape[-2:] != size:
         raise InputError(
             f"'{name}' is {shape[-2]} x {shape[-1]} pixels, and its image {size[0]} x {size[1]}",

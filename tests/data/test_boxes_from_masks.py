@@ -102,8 +102,9 @@ def test_boxes_of_masks_have_the_class_of_their_mask(data):
 
 
 @pytest.fixture
-def inspected(data, capsys, monkeypatch):
+def inspected(data, capsys, monkeypatch, tmp_path):
     def inspect():
+        monkeypatch.chdir(tmp_path)  # where `inspect` leaves its fingerprint
         monkeypatch.setenv("COLUMNS", "200")
         monkeypatch.setattr(sys, "argv", ["modicum", "inspect", str(data), "--boxes", "masks"])
         with suppress(SystemExit):

@@ -97,7 +97,7 @@ def test_warm_up_by_epoch_rises_by_whole_shares():
 
 
 def test_a_lowest_rate_above_the_first_is_refused():
-    from modicum.engine.recipe.settings import validated
+    from modicum.engine.recipe.validation import validated
 
     with pytest.raises(InputError, match="min_lr"):
         validated(TrainingSettings, {"lr": 1e-4, "schedule": "exponential", "min_lr": 1e-3}, "settings")

@@ -4,6 +4,8 @@ import re
 import shutil
 
 import pytest
+import timm
+from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 import modicum
@@ -66,3 +68,20 @@ def test_a_folder_without_stores_is_named_and_not_filled(cell, tmp_path):
         verify_stores(cell, stores=elsewhere)
     assert not elsewhere.exists()
     assert verify_stores(cell, stores=cell.path.parents[2] / ".stores").damaged == 0
+
+
+def test_a_backbone_that_has_moved_is_named_by_the_user(tmp_path):
+    kept = tmp_path / "kept.safetensors"
+    save_file(timm.create_model("test_vit").state_dict(), kept)
+    data = write_fundus_dataset(tmp_path, 6, 32, seed=3, masks=False, grade_probabilities=(1, 1, 0, 0, 0))
+    run = modicum.fit(
+        data, "linear", name="moved", runs=tmp_path / "runs", backbone="test_vit", weights=str(kept), image_size=32,
+        epochs=1, leaks="allow", resamples=0, workers=0, device="cpu",
+    )  # fmt: skip
+    kept.rename(tmp_path / "elsewhere.safetensors")
+    command = ["verify", str(run.path), "--recompute", "2"]
+    refused = CliRunner().invoke(app, command)
+    assert isinstance(refused.exception, InputError)
+    assert "--weights" in str(refused.exception)
+    done = CliRunner().invoke(app, [*command, "--weights", str(tmp_path / "elsewhere.safetensors")])
+    assert (done.exit_code, "2 records computed again" in done.output) == (0, True)

@@ -199,7 +199,7 @@ def test_what_is_found_is_boxes_again(run, data, tmp_path, name):
         assert one.scores is None or ((one.scores >= 0) & (one.scores <= 1)).all()
     table, plain = data.with_name("images.csv"), pd.read_csv(data)[["image", "split", "patient"]]
     plain[plain["image"].isin(images)].to_csv(table, index=False)
-    manifest = modicum.load_manifest(table, columns={"boxes": str(out)})
+    manifest = modicum.load(table, columns={"boxes": str(out)})
     assert manifest.table["boxes"].notna().all()
 
 

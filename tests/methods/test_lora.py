@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from modicum.engine.model import learned_of
-from modicum.engine.recipe.settings import validated
+from modicum.engine.recipe.validation import validated
 from modicum.errors import InputError
 from modicum.methods.lora import LoRAConfig
 from modicum.nn import Backbone, count_parameters

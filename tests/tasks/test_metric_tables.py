@@ -14,13 +14,14 @@ from modicum.engine.recipe.new_recipe import make_recipe
 from modicum.errors import InputError
 from modicum.recipes import shipped_recipes
 from modicum.tasks import TASKS, Task, task_class
-from modicum.tasks.base import DenseScores, Scores
+from modicum.tasks.base import Scores
 from modicum.tasks.classification.task import Classification
 from modicum.tasks.detection.task import Detection
 from modicum.tasks.image_text.task import ImageText, ImageTextOptions
 from modicum.tasks.image_to_image.task import ImageToImage, ImageToImageOptions
 from modicum.tasks.metric import LOSS, Metric, check_monitor, find_metric
 from modicum.tasks.metric_tables import METRIC_TABLES, metric_named
+from modicum.tasks.scores import DenseScores
 from modicum.tasks.segmentation.targets import MaskCodes
 from modicum.tasks.segmentation.task import Segmentation, SegmentationOptions
 

@@ -332,6 +332,7 @@ def verify(
         Path | None,
         typer.Option(help="Folder of the stores; .stores next to the run (or its comparison) by default."),
     ] = None,
+    weights: FrozenWeights = None,
 ) -> None:
     """Check the stores of a run: every record's checksum, and some records by recomputing. Exit code 3 if damaged.
 
@@ -344,7 +345,7 @@ def verify(
     from modicum.engine.inference.verification import verify_stores
     from modicum.engine.run_folder import RunFolder
 
-    verification = verify_stores(RunFolder.open(run), recompute=recompute, stores=stores)
+    verification = verify_stores(RunFolder.open(run), recompute=recompute, stores=stores, weights=weights)
     for line in verification.lines:
         typer.echo(line)
     if verification.damaged:

@@ -40,12 +40,12 @@ def stacked(request: Request, cells: Path) -> tuple[Variant, ...]:
     worths = _worths(plain, cells)
     rows: list[Variant] = []
     for method in request.methods:
-        own = [variant for variant in plain.variants.values() if variant.method == method]
-        reference = worths[own[0].name]
+        variants = [variant for variant in plain.variants.values() if variant.method == method]
+        reference = worths[variants[0].name]
         settings: dict[str, Any] = {}
         words: dict[str, str] = {}
-        for key in dict.fromkeys(key for variant in own for key in variant.settings):
-            rivals = [variant for variant in own if key in variant.settings]
+        for key in dict.fromkeys(key for variant in variants for key in variant.settings):
+            rivals = [variant for variant in variants if key in variant.settings]
             best = max(rivals, key=lambda variant: worths[variant.name])
             if worths[best.name] > reference:
                 settings |= best.settings
@@ -59,12 +59,12 @@ def stacked(request: Request, cells: Path) -> tuple[Variant, ...]:
 
 def _worths(request: Request, cells: Path) -> dict[str, float]:
     """The mean validation value of each row over its seeds, higher being better; minus infinity where one is missing."""
-    found: dict[str, list[float]] = {name: [] for name in request.variants}
+    worths: dict[str, list[float]] = {name: [] for name in request.variants}
     for cell in seed_cells(request, {}):
         folder = RunFolder(cells / cell.name)
         worth = validation_worth(folder) if folder.status.get("state") == "finished" else None
-        found[cell.variant].append(-math.inf if worth is None else worth)
-    return {name: float(np.mean(values)) for name, values in found.items()}
+        worths[cell.variant].append(-math.inf if worth is None else worth)
+    return {name: float(np.mean(values)) for name, values in worths.items()}
 
 
 def effects(request: Request, cells: pd.DataFrame, higher_is_better: bool) -> pd.DataFrame:
@@ -137,9 +137,9 @@ def effects_figure(table: pd.DataFrame, title: str) -> "Figure":
         axes = figure.subplots()
         axes.axvline(0, color=MUTED, linewidth=1.0)
         for place, row in zip(places, rows, strict=True):
-            known = not math.isnan(row["low"])
-            colour = COLOURS[0] if known and (row["low"] > 0 or row["high"] < 0) else MUTED
-            if known:
+            has_interval = not math.isnan(row["low"])
+            colour = COLOURS[0] if has_interval and (row["low"] > 0 or row["high"] < 0) else MUTED
+            if has_interval:
                 axes.plot([row["low"], row["high"]], [place, place], color=colour, linewidth=2.0)
             axes.plot(row["effect"], place, marker="D" if row["stacked"] else "o", color=colour, markersize=6)
         axes.set_yticks(places, [_line_name(row) for row in rows])

@@ -96,8 +96,8 @@ def check_head(key: str, methods: Sequence[str]) -> None:
     """
     head, dot, _ = key.partition(".")
     stages = {stage for name in methods for stage in method_class(name).stage_training}
-    known = {*Recipe.model_fields, *stages, *method_entries()}
-    if dot and head not in known:
+    setting_names = {*Recipe.model_fields, *stages, *method_entries()}
+    if dot and head not in setting_names:
         raise InputError(
             f"unknown setting '{key}': '{head}' is no method, stage or part of a recipe",
             did_you_mean(head, [*methods, *stages, *Recipe.model_fields]),

@@ -16,12 +16,12 @@ from modicum.comparison.results import Comparison, write_results
 from modicum.comparison.run_cell import Job
 from modicum.data.processes import usable_cores
 from modicum.engine.devices import chosen_device, process_rank
-from modicum.engine.fit import check_same
 from modicum.engine.inputs.preparation import read_manifest
 from modicum.engine.recipe.given_recipe import given_recipe
 from modicum.engine.recipe.new_recipe import plain_name, run_name
 from modicum.engine.recipe.settings import Recipe
 from modicum.engine.run_folder import STORES, RunFolder
+from modicum.engine.run_state import check_same
 from modicum.errors import InputError, InterruptedRunError
 from modicum.nn import Backbone
 from modicum.progress import say

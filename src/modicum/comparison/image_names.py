@@ -27,11 +27,11 @@ class ImageNames:
     @classmethod
     def of(cls, manifest: Manifest) -> "ImageNames":
         """The names in a manifest."""
-        found: set[str] = set()
+        names: set[str] = set()
         for column in path_columns(manifest.table.columns):
             for text in manifest.table[column].dropna().astype(str):
-                found |= _forms(text)
-        return cls(frozenset(found))
+                names |= _forms(text)
+        return cls(frozenset(names))
 
     def left_out_of(self, text: str) -> str:
         """The text with image names replaced; the reason stays.

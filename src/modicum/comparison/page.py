@@ -122,8 +122,8 @@ def _better_than_guessing(measure: Measure, score: float, task: str) -> bool:
     """Whether a score is above what guessing comes to, or above the lowest there is where that depends on the data."""
     if not measure.higher_is_better:
         return True
-    known = metric_named(measure.metric, task)
-    floor = known.range[0] if known.chance is None else known.chance
+    metric = metric_named(measure.metric, task)
+    floor = metric.range[0] if metric.chance is None else metric.chance
     return metric_text(measure.metric, max(score, floor)) != metric_text(measure.metric, floor)
 
 
@@ -148,22 +148,22 @@ def _effects(table: pd.DataFrame, measure: Measure | None) -> list[dict[str, Any
     if measure is None or table.empty:
         return []
     title = metric_title(measure.metric)
-    found: list[dict[str, Any]] = []
+    rendered: list[dict[str, Any]] = []
     for method, rows in table.groupby("method", sort=False):
-        shown = rows.dropna(subset=["effect"])
+        with_effect = rows.dropna(subset=["effect"])
         figure = None
-        if len(shown):
+        if len(with_effect):
             figure = inline_svg(
-                effects_figure(shown, title),
-                f"effects-{len(found)}",
+                effects_figure(with_effect, title),
+                f"effects-{len(rendered)}",
                 f"change of {title} by each setting of {method}, with intervals",
             )
         texts = [
             [row["setting"].rpartition(".")[2], row["value"], *effect_texts(row, measure.metric)]
             for row in rows_of(rows)
         ]
-        found.append({"method": method, "rows": texts, "figure": figure, "title": title})
-    return found
+        rendered.append({"method": method, "rows": texts, "figure": figure, "title": title})
+    return rendered
 
 
 def _cell(row: dict[str, Any], measure: Measure | None) -> dict[str, str]:

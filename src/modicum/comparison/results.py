@@ -37,19 +37,21 @@ def write_results(request: Request, folder: Path, errors: Mapping[str, str]) -> 
     table = method_table(
         list(request.variants), cells, measure, partial(_predicted_full_mib, request, measure), request.folds
     )
-    found = pd.DataFrame()
+    of_settings = pd.DataFrame()
     if request.vary != "every" and measure is not None:
-        found = effects(request, cells, measure.higher_is_better)
+        of_settings = effects(request, cells, measure.higher_is_better)
     cells, table = (_with_swept(rows, request) for rows in (cells, table))
-    done = Comparison(folder, table, cells, measure, cautions_of(request, records, table, measure), found)
-    if len(found):
-        write_table(folder / "effects.csv", found)
+    done = Comparison(
+        folder, table, cells, measure, cautions_of(request, records, table, measure), of_settings
+    )
+    if len(of_settings):
+        write_table(folder / "effects.csv", of_settings)
     write_table(folder / "cells.csv", cells)
     write_table(folder / "table.csv", table)
     notes = "".join(f"\n- {caution}" for caution in done.cautions)
     parts = [
         markdown(table, measure),
-        *([effects_markdown(found, measure)] if measure and len(found) else []),
+        *([effects_markdown(of_settings, measure)] if measure and len(of_settings) else []),
     ]
     write_text(folder / "table.md", "\n".join(parts) + (f"{notes}\n" if notes else ""))
     write_text(folder / "compare.html", render(request, folder, done))

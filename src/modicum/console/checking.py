@@ -14,6 +14,6 @@ def results_table(name: str) -> Table:
     """
     table = Table("check", "result", "what it holds", box=None, pad_edge=False, header_style="bold")
     for result in check_method(name):
-        said = "passed" if result.passed else f"not applicable: {result.not_applicable}"
-        table.add_row(result.check, Text(said), Text(result.promise))
+        outcome = "passed" if result.passed else f"not applicable: {result.not_applicable}"
+        table.add_row(result.check, Text(outcome), Text(result.promise))
     return table

@@ -35,14 +35,14 @@ def inspect_data(data: str, reading: Mapping[str, Any], out: Path, workers: int 
     tables = [path for path in (Path(data), Path(data) / manifest.source) if path.is_file()]
     check_output("--out", out, [*tables, *(ref.path for ref in manifest.refs() if ref.path.name == out.name)])
     result = scan(manifest.refs(), workers=workers)
-    found = fingerprint(manifest, result, box_options=reading.get("box_options"))
+    facts = fingerprint(manifest, result, box_options=reading.get("box_options"))
     # The engine's checks load PyTorch, which takes seconds: not before the images have been read.
     from modicum.engine.inputs.inspected import inspected
 
     beside = inspected(manifest, result.facts, usable_cores() if workers is None else workers)
     others = [*beside.warnings, *identifier_warnings(find_identifiers(manifest))]
     further = [{**vars(warning), "examples": list(warning.examples)} for warning in others]
-    found["warnings"] = sorted([*further, *found["warnings"]], key=lambda warning: not warning["stops"])
-    found["notes"] += [note for note in beside.notes if note not in found["notes"]]
-    write_fingerprint(found, out)
-    return Inspection(inspect_tables(found), len(result.broken))
+    facts["warnings"] = sorted([*further, *facts["warnings"]], key=lambda warning: not warning["stops"])
+    facts["notes"] += [note for note in beside.notes if note not in facts["notes"]]
+    write_fingerprint(facts, out)
+    return Inspection(inspect_tables(facts), len(result.broken))

@@ -188,16 +188,16 @@ def reads_data(command: Callable[..., None]) -> Callable[..., None]:
 def _reading_options() -> list[inspect.Parameter]:
     """The parameters of :class:`Reading`: a column for each role, then the rest."""
     hints = get_type_hints(Reading, include_extras=True)
-    found: dict[str, tuple[Any, Any]] = {}
+    options: dict[str, tuple[Any, Any]] = {}
     for role, name in _COLUMN_OPTIONS.items():
         option = typer.Option(
             f"--{name.replace('_', '-')}", help=ROLES[role].help, rich_help_panel="Columns of the data"
         )
-        found[name] = Annotated[str | None, option], None
-    found |= {one.name: (hints[one.name], one.default) for one in _others()}
+        options[name] = Annotated[str | None, option], None
+    options |= {one.name: (hints[one.name], one.default) for one in _others()}
     return [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-        for name, (annotation, default) in found.items()
+        for name, (annotation, default) in options.items()
     ]
 
 

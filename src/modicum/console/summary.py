@@ -41,15 +41,15 @@ def run_summary(path: Path) -> list[str]:
 
 def evaluation_summary(content: Mapping[str, Any], task: str, first: str | None = None) -> list[str]:
     """An evaluation's most telling metrics in one line, ``first`` the one that selected the weights."""
-    found = content["metrics"]
-    brief = [name for name in found if "/" not in name and metric_named(name, task).in_brief]
-    names = dict.fromkeys([first, *brief] if first in found else brief or list(found)[:3])
+    estimates = content["metrics"]
+    brief = [name for name in estimates if "/" not in name and metric_named(name, task).in_brief]
+    names = dict.fromkeys([first, *brief] if first in estimates else brief or list(estimates)[:3])
     unit = count_of(content["images"], "image")
     if content["patients"] is not None:
         unit += f" of {count_of(content['patients'], 'patient')}"
-    values = {name: entry.get("value") for name, entry in found.items()}
-    known = [metric_named(name, task) for name in found if "/" not in name]
-    worse = no_better_than_baselines(known, values)
+    values = {name: entry.get("value") for name, entry in estimates.items()}
+    metrics = [metric_named(name, task) for name in estimates if "/" not in name]
+    worse = no_better_than_baselines(metrics, values)
     of_domains = [
         f"domain {domain}: {', '.join(headline(part, name) for name in names)}; {count_of(part['images'], 'image')}"
         for domain, part in content.get("domains", {}).items()

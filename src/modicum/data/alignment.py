@@ -72,17 +72,17 @@ def with_alignment(manifest: Manifest, alignment: str) -> Manifest:
     changed = {column: manifest.table[column].tolist() for column in columns}
     counts = {SEGMENTATION: 0, "nifti": 0}
     kinds: dict[ImageRef, Place | None] = {}
-    with bar("comparing geometry", len(manifest)) as shown:
+    with bar("comparing geometry", len(manifest)) as progress:
         for row, image in enumerate(manifest.refs()):
             for column in columns:
                 text = changed[column][row]
                 if concerns(text):
                     ref = ImageRef.parse(text, manifest.root)
-                    found = _aligned(manifest.describe_row(row), image, ref, column, alignment, kinds)
-                    if found is not None:
-                        changed[column][row] = str(found[0])
-                        counts[found[1]] += 1
-            shown.advance()
+                    aligned = _aligned(manifest.describe_row(row), image, ref, column, alignment, kinds)
+                    if aligned is not None:
+                        changed[column][row] = str(aligned[0])
+                        counts[aligned[1]] += 1
+            progress.advance()
     notes = _notes(counts)
     return manifest.with_columns(notes, **changed) if notes else manifest
 
@@ -109,20 +109,24 @@ def _aligned(
         kinds.clear()  # images come once, and what lies beside may be of many of them
         kinds[ref] = beside
         kinds[image] = place_of(image)
-    own = kinds[image]
-    if own is None:
+    image_kind = kinds[image]
+    if image_kind is None:
         return None
     form, plane, size = beside
-    if own[1] is None:
+    if image_kind[1] is None:
         if form != SEGMENTATION:
             return None
         raise InputError(
             f"{place}: its {column} is a DICOM segmentation, and the image does not say where it lies",
             "name the frame of the image ('seg.dcm#frame=0'), or give DICOM or NIfTI images",
         )
-    if plane is not None and size == own[2] and misplaced((own[1], None), (plane, None), size) is None:
+    if (
+        plane is not None
+        and size == image_kind[2]
+        and misplaced((image_kind[1], None), (plane, None), size) is None
+    ):
         return None
-    return onto(ref, column, own[1], own[2]), form
+    return onto(ref, column, image_kind[1], image_kind[2]), form
 
 
 def _notes(counts: dict[str, int]) -> Sequence[str]:

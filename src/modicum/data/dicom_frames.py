@@ -118,10 +118,10 @@ def _repeat(group: Sequence[int], planes: Sequence[Plane]) -> tuple[int, int] | 
 
 
 def _grouped(group: Sequence[int], keys: Sequence[Hashable]) -> list[list[int]]:
-    found: dict[Hashable, list[int]] = {}
+    groups: dict[Hashable, list[int]] = {}
     for frame in group:
-        found.setdefault(keys[frame], []).append(frame)
-    return list(found.values())
+        groups.setdefault(keys[frame], []).append(frame)
+    return list(groups.values())
 
 
 def _groups_of(header: Dataset, frame: int, keyword: str) -> Dataset | None:
@@ -163,9 +163,9 @@ def _dimensions(header: Dataset, frames: int) -> list[Hashable] | None:
         for at, one in enumerate(header.DimensionIndexSequence)
         if int(one.get("DimensionIndexPointer", 0) or 0) not in _OF_PLACE
     ]
-    found: list[Hashable] = []
+    dimensions: list[Hashable] = []
     for frame in range(frames):
         content = _groups_of(header, frame, "FrameContentSequence")
         values = [] if content is None else numbers(content, "DimensionIndexValues")
-        found.append(tuple(values[at] for at in kept if at < len(values)))
-    return found
+        dimensions.append(tuple(values[at] for at in kept if at < len(values)))
+    return dimensions

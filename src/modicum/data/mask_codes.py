@@ -40,10 +40,10 @@ def codes_of(image: MedicalImage) -> UInt8[np.ndarray, "height width"]:
     if image.source.bits == 16 and whole.max() == 65535 and bool(((whole == 0) | (whole == 65535)).all()):
         return np.where(whole > 0, 255, 0).astype(np.uint8)
     if whole.min() < 0 or whole.max() > 255 or np.abs(whole - grey).max() > 1e-3:
-        found = np.unique(np.round(grey.astype(np.float64), 3))
+        codes = np.unique(np.round(grey.astype(np.float64), 3))
         raise BrokenImageError(
             str(image.source.path),
-            f"holds values that are no codes ({_some([f'{value:g}' for value in found])}); "
+            f"holds values that are no codes ({_some([f'{value:g}' for value in codes])}); "
             f"a mask has whole numbers from 0 to 255: {_HOW}",
         )
     return whole.astype(np.uint8)
@@ -77,10 +77,10 @@ def _red_codes(
     if not colours[:, 1:].any() and int(red.sum()) == 1:
         return np.where(np.rint(values[0]) > 0, 255, 0).astype(np.uint8)
     commonest = colours[np.argsort(-counts, kind="stable")]
-    found = _some([f"({r}, {g}, {b})" for r, g, b in commonest.tolist()])
+    colour_words = _some([f"({r}, {g}, {b})" for r, g, b in commonest.tolist()])
     raise BrokenImageError(
         str(image.source.path),
-        f"is in colour; a mask holds one code a pixel. Its colours are {found} (red, green, blue): {_HOW}",
+        f"is in colour; a mask holds one code a pixel. Its colours are {colour_words} (red, green, blue): {_HOW}",
     )
 
 

@@ -150,5 +150,5 @@ def misplaced(
         return None
     if np.allclose(spacing, other_spacing, rtol=SAME_SPACING, atol=0):
         return None
-    own, its = (f"{rows:g} x {columns:g} mm" for rows, columns in (spacing, other_spacing))
-    return f"has pixels of {its}, the image of {own}"
+    image_spacing, its = (f"{rows:g} x {columns:g} mm" for rows, columns in (spacing, other_spacing))
+    return f"has pixels of {its}, the image of {image_spacing}"

@@ -24,8 +24,8 @@ _AHEAD = 3
 
 def available_bytes() -> int:
     """The machine's memory that is available without swapping; all of it where the system does not report that."""
-    known = Path("/proc/meminfo")
-    for line in known.read_text().splitlines() if known.is_file() else []:
+    meminfo = Path("/proc/meminfo")
+    for line in meminfo.read_text().splitlines() if meminfo.is_file() else []:
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

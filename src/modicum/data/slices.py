@@ -62,12 +62,12 @@ class _Stack:
     def masks_of(self, index: int) -> list[ImageRef]:
         """The masks of one slice."""
         masks = {column: file for column, file in self.beside.items() if _is_mask(column)}
-        found = [file.slice(index) for file in masks.values() if file.count]
+        slices = [file.slice(index) for file in masks.values() if file.count]
         placed = [(column, file) for column, file in masks.items() if not file.count]
         place = place_of(self.image.slice(index)) if placed else None
         if place is not None and place[1] is not None:
-            found += [onto(file.ref, column, place[1], place[2]) for column, file in placed]
-        return found
+            slices += [onto(file.ref, column, place[1], place[2]) for column, file in placed]
+        return slices
 
 
 def check_slices(words: str) -> str:
@@ -215,17 +215,17 @@ def _labelled(manifest: Manifest, stacks: Sequence[_Stack]) -> list[list[int] | 
             "name the masks with --mask COLUMN, or pass --slices all, middle or every:N",
         )
     workers = 0 if len(stacks) < _FEW else usable_cores()
-    found: list[list[int] | None] = []
-    with bar("looking for labelled slices", len(stacks)) as shown:
+    labelled: list[list[int] | None] = []
+    with bar("looking for labelled slices", len(stacks)) as progress:
         for indices in in_processes(_slices_with_labels, stacks, workers, lambda stack: None, chunk=2):
-            found.append(indices)
-            shown.advance()
-    if not any(indices is None or indices for indices in found):
+            labelled.append(indices)
+            progress.advance()
+    if not any(indices is None or indices for indices in labelled):
         raise InputError(
             f"{manifest.source}: no slice of {count_of(len(stacks), 'volume')} is labelled: all masks are 0 or missing",
             "check the column of the masks, or pass --slices all",
         )
-    return found
+    return labelled
 
 
 def _slices_with_labels(stack: _Stack) -> list[int] | None:

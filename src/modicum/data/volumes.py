@@ -238,12 +238,12 @@ def _volumes_of(slices: list[SliceHeader]) -> list[Volume]:
         return [
             Volume(
                 "dicom",
-                tuple(ImageRef(several.path, frame=frame) for frame in found.frames),
-                (len(found.frames), *several.size),
-                found.affine,
+                tuple(ImageRef(several.path, frame=frame) for frame in volume.frames),
+                (len(volume.frames), *several.size),
+                volume.affine,
                 several.modality,
             )
-            for found in frame_volumes(several.path, several.frames)
+            for volume in frame_volumes(several.path, several.frames)
         ]
     ordered = in_order(slices)[0]
     first = ordered[0]

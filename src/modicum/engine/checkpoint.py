@@ -107,10 +107,10 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
 
 def checkpoint_folders(folder: Path, stage: str) -> list[Path]:
     """Checkpoints of a stage, oldest first."""
-    found = [
+    folders = [
         p for p in folder.glob(f"{stage}-*") if p.is_dir() and p.name.removeprefix(f"{stage}-").isdigit()
     ]
-    return sorted(found, key=lambda path: int(path.name.rsplit("-", 1)[1]))
+    return sorted(folders, key=lambda path: int(path.name.rsplit("-", 1)[1]))
 
 
 def newest_checkpoint(
@@ -123,8 +123,8 @@ def newest_checkpoint(
         stage: name of the stage.
         check: raises a KeyError, TypeError or ValueError for a checkpoint that the stage cannot go on from.
     """
-    found = checkpoint_folders(folder, stage)
-    for path in reversed(found):
+    folders = checkpoint_folders(folder, stage)
+    for path in reversed(folders):
         try:
             checkpoint = _read(path)
             if (checkpoint.stage, f"{stage}-{checkpoint.step:08d}") != (stage, path.name):
@@ -134,7 +134,7 @@ def newest_checkpoint(
             return checkpoint
         except InputError as error:
             say(f"Checkpoint '{path.name}' cannot be used ({error.problem}); trying the one before it.")
-    if found:
+    if folders:
         say(f"No checkpoint of stage '{stage}' can be used; it starts anew.")
     return None
 

@@ -10,13 +10,14 @@ import pandas as pd
 
 from modicum.data.manifest import Manifest
 from modicum.engine.devices import chosen_device
-from modicum.engine.fit import finish_run, prepared_data, record_end, start_run
+from modicum.engine.fit import finish_run, prepared_data
 from modicum.engine.inference.export import network_card
 from modicum.engine.inputs.stage_inputs import StageInputs
 from modicum.engine.model import load_method, make_method
 from modicum.engine.recipe.settings import Recipe
 from modicum.engine.replaced_run import old_run_aside
 from modicum.engine.run_folder import RunFolder, write_json
+from modicum.engine.run_state import record_end, start_run
 from modicum.engine.training.run_stages import StagesResult
 from modicum.errors import InputError
 from modicum.methods import Method
@@ -86,8 +87,8 @@ def _make(
     assert isinstance(method, Ensemble)
     for made, (_, _, _, learned) in zip(method.members, opened, strict=True):
         load_whole_state(made.predictor(), whole_state(learned.predictor()))
-        for own, stage in zip(made.stages(), learned.stages(), strict=True):
-            load_whole_state(own, whole_state(stage))
+        for made_stage, stage in zip(made.stages(), learned.stages(), strict=True):
+            load_whole_state(made_stage, whole_state(stage))
     targets = task.targets(prepared.manifest)
     inputs = StageInputs(recipe, prepared, task, targets, stores, chosen_device(recipe.device))
     return finish_run(recipe, folder, task, method, None, inputs, StagesResult(), began)
@@ -109,11 +110,12 @@ def _recipe(opened: Sequence[Opened], device: str | None) -> Recipe:
 
 def _check_alike(first: Opened, other: Opened) -> None:
     """Raises InputError where the outputs of two runs cannot be averaged."""
-    asked, found = ({**one[2].to_dict(), "thresholds": None} for one in (first, other))
-    for key in sorted({"name", "kind", "classes", "output"} & (set(asked) | set(found))):
-        if asked.get(key) != found.get(key):
+    asked, other_settings = ({**one[2].to_dict(), "thresholds": None} for one in (first, other))
+    for key in sorted({"name", "kind", "classes", "output"} & (set(asked) | set(other_settings))):
+        if asked.get(key) != other_settings.get(key):
             raise InputError(
-                f"runs '{first[0].name}' and '{other[0].name}' differ in {key}: {asked.get(key)} and {found.get(key)}",
+                f"runs '{first[0].name}' and '{other[0].name}' differ in {key}: {asked.get(key)} "
+                f"and {other_settings.get(key)}",
                 "join runs of the same task and classes",
             )
     for key, value in first[1].image.model_dump().items():

@@ -35,13 +35,13 @@ def environment() -> dict[str, Any]:
 
 def versions() -> dict[str, str | None]:
     """Installed versions of the packages that matter; None where one is absent."""
-    found: dict[str, str | None] = {}
+    by_package: dict[str, str | None] = {}
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            by_package[package] = version(package)
         except PackageNotFoundError:
-            found[package] = None
-    return found
+            by_package[package] = None
+    return by_package
 
 
 def _processor() -> str:

@@ -3,7 +3,7 @@
 import shutil
 import time
 from collections.abc import Mapping
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from modicum.atomic_files import remove_temporary, write_text
+from modicum.atomic_files import write_text
 from modicum.data.stores.image_store import ImageStore
 from modicum.distributed import wait_for_all
 from modicum.engine.checkpoint import save_tensors
-from modicum.engine.devices import be_deterministic, chosen_device, memory_error, out_of_memory, process_rank
+from modicum.engine.devices import be_deterministic, chosen_device, process_rank
 from modicum.engine.early_checks import check_recipe, check_rows
-from modicum.engine.environment import environment
 from modicum.engine.frozen_backbone import weights_origin
 from modicum.engine.inference.calibration import Scored, calibrated_task, check_calibration
 from modicum.engine.inference.evaluation import evaluate_rows
@@ -32,15 +31,14 @@ from modicum.engine.memory_guard import check_training_memory, tensors_within_me
 from modicum.engine.model import backbone_in, check_backbone, further_images, learned_of, make_method
 from modicum.engine.recipe.settings import Recipe
 from modicum.engine.run_folder import RunFolder, write_json
+from modicum.engine.run_state import as_user_error, record_end, start_run
 from modicum.engine.scoring import decide_fn
 from modicum.engine.training.results import NOTHING_LEARNED, total_time
 from modicum.engine.training.run_stages import Learned, StagesResult, run_stages
-from modicum.errors import InputError, InterruptedRunError, ModicumError
 from modicum.methods import ExtractStage, Method, TrainStage
 from modicum.nn import count_parameters, learnable_parameters
-from modicum.output_paths import system_error
 from modicum.progress import say, set_quiet
-from modicum.tasks import Task, task_class
+from modicum.tasks import Task
 from modicum.tasks.metric import check_monitor
 
 
@@ -75,85 +73,14 @@ def fit_recipe(
         except (KeyboardInterrupt, Exception) as error:
             if not started and not isinstance(error, KeyboardInterrupt):
                 raise  # another run's folder stays as it is
-            known = _as_user_error(error, recipe, folder)
+            user_error = as_user_error(error, recipe, folder)
             if first:
-                record_end(folder, known)
-            if known is error:
+                record_end(folder, user_error)
+            if user_error is error:
                 raise
-            raise known from error
+            raise user_error from error
         wait_for_all()
     return content
-
-
-def _as_user_error(error: BaseException, recipe: Recipe, folder: RunFolder) -> BaseException:
-    """What went wrong as an error for the user, where it is known how; else the error itself."""
-    if isinstance(error, ModicumError):
-        return error
-    if isinstance(error, KeyboardInterrupt):
-        return InterruptedRunError("stopped", folder.resume_hint)
-    if (known := system_error(error)) is not None:
-        return known
-    if out_of_memory(error):
-        return memory_error("training", recipe.training.batch_size, recipe.image.size)
-    if "more than 1 value per channel" in str(error):
-        return InputError(
-            "batch normalisation has nothing to normalise with one image in a batch",
-            "raise --batch-size, add images, or choose a backbone without batch normalisation",
-        )
-    return error
-
-
-def start_run(recipe: Recipe, folder: RunFolder, resume: bool) -> None:
-    # A run that failed before its first step holds nothing: the corrected command may take its place.
-    empty = folder.status.get("state") == "failed" and not folder.learned_something
-    if folder.recipe.is_file() and not empty:
-        if not resume:
-            raise InputError(
-                f"run folder '{folder.path}' exists already",
-                "pass --resume to go on with it, --name for another, or --overwrite to replace it",
-            )
-        check_same(Recipe.read(folder.recipe), recipe, folder)
-        remove_temporary(folder.path)  # of writes that a kill interrupted
-    write_text(folder.recipe, recipe.to_yaml())
-    write_json(folder.environment, environment())
-    folder.set_status("running")
-
-
-def check_same(stored: Recipe, asked: Recipe, folder: RunFolder) -> None:
-    """Going on with other settings would give weights that neither recipe describes."""
-    usual = task_class(stored.task).Options(**stored.options)  # options that are newer than the run
-    stored = stored.model_copy(update={"options": usual.model_dump(mode="json")})
-    before, now = _flat(stored.model_dump(mode="json")), _flat(asked.model_dump(mode="json"))
-    free = {
-        "device",
-        "training.workers",
-        "training.checkpoint_minutes",
-        "training.checkpoint_steps",
-        "resamples",
-    }
-    for key in sorted(set(before) | set(now)):
-        if key not in free and before.get(key) != now.get(key):
-            raise InputError(
-                f"run '{folder.name}' was started with {key}={before.get(key)!r}, now it is {now.get(key)!r}",
-                "resume with the same settings, or choose another --name",
-            )
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
-
-
-def record_end(folder: RunFolder, error: BaseException) -> None:
-    # A full disk or a folder that cannot be written must not hide the error that is being reported.
-    with suppress(ModicumError, OSError):
-        if isinstance(error, InterruptedRunError):
-            folder.set_status("interrupted")
-            return
-        known = isinstance(error, ModicumError)
-        folder.set_status("failed", error=str(error) if known else type(error).__name__)
 
 
 def _fit(recipe: Recipe, folder: RunFolder, stores: Path, workers: int, began: float) -> dict[str, Any]:
@@ -304,14 +231,14 @@ def _describe(
     }
     if (features := inputs.describe()) is not None:
         content["features"] = features
-    found = {}
+    described = {}
     for stage in method.stages():
         if not isinstance(stage, ExtractStage):
             _write_artefacts(folder, stage.artefacts())
             if findings := stage.findings():
-                found[stage.name] = findings
-    if found:
-        content["findings"] = found
+                described[stage.name] = findings
+    if described:
+        content["findings"] = described
     return content
 
 
@@ -335,11 +262,11 @@ def _evaluate(
     if not task.evaluated:
         return {}
     store: ImageStore = prepared.store
-    found = {}
+    evaluations = {}
     for split in ("val", "test"):
         rows = prepared.rows(split)
         if len(rows):
-            found[split] = evaluate_rows(
+            evaluations[split] = evaluate_rows(
                 method.predictor(),
                 task,
                 recipe,
@@ -357,4 +284,4 @@ def _evaluate(
                 of_val if split == "val" else None,
                 boxes=prepared.boxes,
             )
-    return found
+    return evaluations

@@ -119,8 +119,8 @@ def hold_backbone(folder: RunFolder, backbone: Backbone) -> Path:
 def _held(folder: RunFolder, settings: BackboneSettings, size: tuple[int, int]) -> Backbone:
     backbone = Backbone(settings.name, size)
     tensors = load_tensors(folder.backbone)
-    own = backbone.body.state_dict()
-    if set(own) != set(tensors) or any(own[name].shape != tensors[name].shape for name in own):
+    state = backbone.body.state_dict()
+    if set(state) != set(tensors) or any(state[name].shape != tensors[name].shape for name in state):
         raise InputError(
             f"'{folder.backbone.name}' of run '{folder.name}' does not fit backbone '{settings.name}'",
             f"restore the file, or delete it and run `modicum pack {folder.path} --weights FILE`",

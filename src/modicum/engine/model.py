@@ -16,7 +16,8 @@ from modicum.engine.frozen_backbone import find_frozen_backbone, hold_backbone
 from modicum.engine.model_file import read_model, task_of_run
 from modicum.engine.randomness import seed_globals
 from modicum.engine.recipe.backbones import backbone_digest, make_backbone
-from modicum.engine.recipe.settings import Recipe, validated
+from modicum.engine.recipe.settings import Recipe
+from modicum.engine.recipe.validation import validated
 from modicum.engine.run_folder import RunFolder
 from modicum.errors import InputError
 from modicum.methods import Context, ExtractStage, Method, Stage, TrainStage, method_class
@@ -62,9 +63,9 @@ def make_method(
         seed_globals(recipe.seed, "head")  # what is initialised next does not depend on the backbone's draws
         return made
 
-    found, config, context = method_parts(recipe, task, targets, backbone, statistics, reference, has_data)
+    kind, config, context = method_parts(recipe, task, targets, backbone, statistics, reference, has_data)
     seed_globals(recipe.seed, "method")
-    method = found(config, context)
+    method = kind(config, context)
     method.backbone_name = asked[0] if asked else None
     return method
 
@@ -86,18 +87,18 @@ def method_parts(
     Raises:
         InputError: the method does not serve the task, or its configuration is wrong.
     """
-    found = method_class(recipe.method)
-    if task.name not in found.tasks:
+    kind = method_class(recipe.method)
+    if task.name not in kind.tasks:
         raise InputError(
             f"method '{recipe.method}' does not serve task '{task.name}'",
-            f"it serves {', '.join(found.tasks)}",
+            f"it serves {', '.join(kind.tasks)}",
         )
-    if found.decides_over == "set" and not isinstance(task, ImageLevelTask):
+    if kind.decides_over == "set" and not isinstance(task, ImageLevelTask):
         raise InputError(
             f"method '{recipe.method}' decides over a set of images, which task '{task.name}' predicts one by one",
             "leave decides_over of the method as 'image'",
         )
-    config = validated(found.Config, recipe.config, f"method {recipe.method}")
+    config = validated(kind.Config, recipe.config, f"method {recipe.method}")
     context = Context(
         task,
         backbone,
@@ -106,18 +107,18 @@ def method_parts(
         statistics,
         recipe.image.size,
         recipe.training.model_dump(),
-        {name: recipe.training_of(name).model_dump() for name in found.stage_training},
+        {name: recipe.training_of(name).model_dump() for name in kind.stage_training},
         reference,
         recipe.seed,
         has_data,
     )
-    return found, config, context
+    return kind, config, context
 
 
 def further_images(recipe: Recipe) -> tuple[AuxiliaryImage, ...]:
     """The pictures that a recipe's method reads besides the task's own."""
-    found = method_class(recipe.method)
-    return found.auxiliary_images(validated(found.Config, recipe.config, f"method {recipe.method}"))
+    kind = method_class(recipe.method)
+    return kind.auxiliary_images(validated(kind.Config, recipe.config, f"method {recipe.method}"))
 
 
 def load_method(folder: RunFolder, weights: str | None = None) -> tuple[Recipe, Task, Method]:
@@ -140,8 +141,8 @@ def load_method(folder: RunFolder, weights: str | None = None) -> tuple[Recipe, 
         raise InputError(f"run '{folder.name}' holds all of its weights", "leave --weights out")
     if frozen is None:
         # All of the backbone is in the run's own weights: neither hub nor file is needed any more.
-        own = {"weights": "random", **(model.get("normalisation") or {})}
-        made_from = recipe.model_copy(update={"backbone": recipe.backbone.model_copy(update=own)})
+        stored = {"weights": "random", **(model.get("normalisation") or {})}
+        made_from = recipe.model_copy(update={"backbone": recipe.backbone.model_copy(update=stored)})
     find = partial(find_frozen_backbone, folder, recipe, model, weights, backbone_of_run)
     method = make_method(
         made_from, task, targets={}, has_data=False, find_backbone=None if frozen is None else find
@@ -193,11 +194,11 @@ def _kept_of(stage: Stage) -> dict[str, Tensor]:
 def load_learned(method: Method, tensors: Mapping[str, Tensor], run: str) -> None:
     """Puts learned tensors into a method's stages. Raises :class:`InputError` where they do not fit."""
     tensors = _load_fitted(method, tensors)
-    own = learned_of(method)
-    if set(own) != set(tensors) or any(own[name].shape != tensors[name].shape for name in own):
+    learned = learned_of(method)
+    if set(learned) != set(tensors) or any(learned[name].shape != tensors[name].shape for name in learned):
         raise InputError(f"the weights of run '{run}' do not fit its recipe", "restore the run folder")
     with torch.no_grad():
-        for name, tensor in own.items():
+        for name, tensor in learned.items():
             tensor.copy_(tensors[name])
 
 
@@ -206,9 +207,9 @@ def _load_fitted(method: Method, tensors: Mapping[str, Tensor]) -> dict[str, Ten
     for stage in method.stages():
         if isinstance(stage, FitStage):
             inside = f"{stage.name}."
-            own = {n.removeprefix(inside): t for n, t in tensors.items() if n.startswith(inside)}
+            of_stage = {n.removeprefix(inside): t for n, t in tensors.items() if n.startswith(inside)}
             with suppress(KeyError, AttributeError):  # an unknown name: told with all that does not fit
-                stage.load_fitted(own)
+                stage.load_fitted(of_stage)
     return dict(tensors)
 
 

@@ -66,10 +66,10 @@ def refuse_own_source(recipe: Recipe, folder: RunFolder) -> None:
     """Raises InputError where a new run would replace one that it reads from."""
     named = [recipe.data.source, recipe.backbone.weights, recipe.backbone.name, recipe.data.split_lists]
     named += [value for settings in recipe.stages.values() for value in settings.values()]
-    own = folder.path.resolve()
+    run_path = folder.path.resolve()
     for value in named:
         path = Path(str(value).removeprefix(OF_RUN)).resolve() if isinstance(value, str) else None
-        if path is not None and (path == own or path.is_relative_to(own)):
+        if path is not None and (path == run_path or path.is_relative_to(run_path)):
             raise InputError(
                 f"--overwrite would replace run '{folder.name}', from which '{value}' is read",
                 "choose another --name",

@@ -59,9 +59,9 @@ class RunFolder:
 
     def files(self) -> list[Path]:
         """The files that a run consists of and that nothing else may replace."""
-        own = (self.recipe, self.manifest, self.model, self.environment, self.fingerprint, self.history)
+        named = (self.recipe, self.manifest, self.model, self.environment, self.fingerprint, self.history)
         further = (self.weights, self.backbone, self.metrics, self.broken, self.report, self.status_file)
-        return [path for path in (*own, *further) if path.is_file()]
+        return [path for path in (*named, *further) if path.is_file()]
 
     @property
     def files_but_report(self) -> list[Path]:

@@ -49,11 +49,11 @@ def _copy(tensors: dict[str, Tensor], stage: Stage, run: str) -> None:
     if isinstance(stage, FitStage):
         stage.load_fitted(tensors)
         return
-    own = _tensors(stage)
+    own_tensors = _tensors(stage)
     odd = sorted(
         name
-        for name in set(own) | set(tensors)
-        if name not in own or name not in tensors or own[name].shape != tensors[name].shape
+        for name in set(own_tensors) | set(tensors)
+        if name not in own_tensors or name not in tensors or own_tensors[name].shape != tensors[name].shape
     )
     if odd:
         raise InputError(
@@ -62,5 +62,5 @@ def _copy(tensors: dict[str, Tensor], stage: Stage, run: str) -> None:
             "use the same settings of the network as that run's recipe.yaml",
         )
     with torch.no_grad():
-        for name, tensor in own.items():
+        for name, tensor in own_tensors.items():
             tensor.copy_(tensors[name])

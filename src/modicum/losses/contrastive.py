@@ -38,8 +38,8 @@ def nt_xent(
     logits = (vectors / temperature) @ vectors.T
     hidden = torch.eye(2 * count, dtype=torch.bool, device=logits.device)
     if not_negative is not None:
-        own = torch.eye(count, dtype=torch.bool, device=logits.device)
-        hidden = hidden | (not_negative.to(logits.device) & ~own).repeat(2, 2)
+        is_itself = torch.eye(count, dtype=torch.bool, device=logits.device)
+        hidden = hidden | (not_negative.to(logits.device) & ~is_itself).repeat(2, 2)
     partner = torch.arange(2 * count, device=logits.device).roll(count)
     return F.cross_entropy(logits.masked_fill_(hidden, -torch.inf), partner)  # in place: no second matrix
 

@@ -53,10 +53,10 @@ class FeaturesAndGrade(nn.Module):
         self, image: Float[Tensor, "1 c h w"], output: int
     ) -> tuple[Float[Tensor, "1 1 rows columns"], str] | None:
         """Where the eye's own grade comes from."""
-        if (found := grad_cam(self.network, image, output)) is not None:
-            return found, "Grad-CAM of this eye alone"
-        found = input_gradient(self.network, image, output)
-        return None if found is None else (found, "input gradient of this eye alone")
+        if (heat_map := grad_cam(self.network, image, output)) is not None:
+            return heat_map, "Grad-CAM of this eye alone"
+        heat_map = input_gradient(self.network, image, output)
+        return None if heat_map is None else (heat_map, "input gradient of this eye alone")
 
 
 class BothEyesStage(SupervisedStage):

@@ -88,7 +88,7 @@ def exported_method(card: Mapping[str, Any]) -> Method:
 
 def _made(card: Mapping[str, Any], facts: NetworkCard) -> Method:
     try:
-        found = method_class(facts.method)
+        kind = method_class(facts.method)
     except InputError as error:
         raise InputError(
             f"the card is of a network of method '{facts.method}', which is not installed",
@@ -103,10 +103,10 @@ def _made(card: Mapping[str, Any], facts: NetworkCard) -> Method:
         seed=facts.seed,
         has_data=False,
     )
-    config = found.Config.model_validate(facts.config)
+    config = kind.Config.model_validate(facts.config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(facts.seed)
-        return found(config, context)
+        return kind(config, context)
 
 
 @contextmanager
@@ -170,8 +170,8 @@ def _backbone(facts: NetworkCard) -> Backbone:
         raise InputError(f"backbone '{bad}' would have to be fetched", "export the run again")
     made = Backbone(name, facts.image_size, arguments=given.arguments)
     made.name = given.name
-    own = made.normalisation
-    made.set_normalisation(given.mean or own["mean"], given.std or own["std"])
+    normalisation = made.normalisation
+    made.set_normalisation(given.mean or normalisation["mean"], given.std or normalisation["std"])
     return made
 
 

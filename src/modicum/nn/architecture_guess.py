@@ -39,9 +39,9 @@ def likely_architecture(state: Mapping[str, Tensor]) -> str | None:
     for name in members:
         with torch.device("meta"):  # shapes alone
             expected = timm.create_model(name, num_classes=0).state_dict()
-        found = next((count for _, count in prefixes_of(state, expected)), 0)
+        matching = next((count for _, count in prefixes_of(state, expected)), 0)
         if (
-            found >= LIKELY * len(expected) and found > most
+            matching >= LIKELY * len(expected) and matching > most
         ):  # a smaller network may be a part of a larger one
-            best, most = name, found
+            best, most = name, matching
     return best

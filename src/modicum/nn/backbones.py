@@ -130,14 +130,14 @@ def load_backbone_weights(backbone: Backbone, weights: Mapping[str, Tensor], sou
     missing, wrong = _misfits(state, expected)
     if missing or wrong:
         raise _misfit(backbone, weights, source, missing, wrong)
-    found = {name: state[name] for name in expected}
-    if broken := not_finite(found):
+    taken = {name: state[name] for name in expected}
+    if broken := not_finite(taken):
         raise InputError(
             f"weights '{source}' have values that are not numbers (NaN or infinite) in {len(broken)} of their tensors "
             f"(for instance '{broken[0]}')",
             "take an earlier checkpoint, or copy the file again",
         )
-    backbone.body.load_state_dict(found)
+    backbone.body.load_state_dict(taken)
     backbone.random = False
 
 
@@ -154,7 +154,7 @@ def _under_another_prefix(
 ) -> dict[str, Tensor] | None:
     """The tensors under the prefix that most of the network's have, if they are all there; says which it is."""
     expected = backbone.body.state_dict()
-    prefixes = [found for found in prefixes_of(weights, expected) if found[0]]
+    prefixes = [prefix for prefix in prefixes_of(weights, expected) if prefix[0]]
     if not prefixes:
         return None
     state = _converted(without_prefix(weights, prefixes[0][0]), backbone)

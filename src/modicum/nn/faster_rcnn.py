@@ -122,10 +122,10 @@ class FasterRcnn(nn.Module):
         below, right = (-side % self.strides[-1] for side in images.shape[-2:])
         if below or right:
             normalised = functional.pad(normalised, (0, right, 0, below))
-        found = self.encoder.body.forward_intermediates(
+        features = self.encoder.body.forward_intermediates(
             normalised, indices=list(self._indices), intermediates_only=True
         )
-        return self.pyramid(OrderedDict((str(level), one) for level, one in enumerate(found)))
+        return self.pyramid(OrderedDict((str(level), one) for level, one in enumerate(features)))
 
     def losses(
         self,
@@ -153,9 +153,9 @@ class FasterRcnn(nn.Module):
         """Detections in evaluation mode, the best first: see :data:`PARTS`; NaN after the last."""
         maps, listed = self._seen(images)
         proposals, _ = self.rpn(listed, maps)
-        found, _ = self.heads(maps, proposals, listed.image_sizes)
+        detections, _ = self.heads(maps, proposals, listed.image_sizes)
         packed = images.new_full((len(images), self.settings.max_detections, PARTS), torch.nan)
-        for row, one in zip(packed, found, strict=True):
+        for row, one in zip(packed, detections, strict=True):
             count = len(one["scores"])
             row[:count, :4] = one["boxes"]
             row[:count, 4] = one["scores"]
@@ -191,11 +191,11 @@ def _levels(backbone: Backbone) -> tuple[tuple[int, ...], list[int], tuple[int, 
 def _up_to(module: nn.Module, path: str) -> list[nn.Parameter]:
     """Parameters of a module's children up to one, by its dotted name. Raises KeyError where there is none."""
     first, _, rest = path.partition(".")
-    found: list[nn.Parameter] = []
+    parameters: list[nn.Parameter] = []
     for name, child in module.named_children():
-        found += _up_to(child, rest) if name == first and rest else child.parameters()
+        parameters += _up_to(child, rest) if name == first and rest else child.parameters()
         if name == first:
-            return found
+            return parameters
     raise KeyError(path)
 
 

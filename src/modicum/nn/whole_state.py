@@ -35,20 +35,20 @@ def load_whole_state(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     Raises:
         InputError: names, shapes or types do not fit the network. It may be changed in part.
     """
-    own = {name: t for name, t in network.state_dict(keep_vars=True).items() if isinstance(t, Tensor)}
+    expected = {name: t for name, t in network.state_dict(keep_vars=True).items() if isinstance(t, Tensor)}
     names_of: dict[int, list[str]] = {}
-    for name, tensor in own.items():
+    for name, tensor in expected.items():
         names_of.setdefault(id(tensor), []).append(name)
     loaded, odd = set(), []
     for name, tensor in tensors.items():
-        current = own.get(name)
+        current = expected.get(name)
         if current is not None and current.shape == tensor.shape and current.dtype == tensor.dtype:
             current.copy_(tensor)
         elif not _replace_buffer(network, [name] if current is None else names_of[id(current)], tensor):
             odd.append(name)
             continue
         loaded.update([name] if current is None else names_of[id(current)])
-    odd += [name for name in own if name not in loaded and name not in tensors]
+    odd += [name for name in expected if name not in loaded and name not in tensors]
     if odd:
         raise InputError(
             f"{len(odd)} tensors do not fit the network (for instance '{min(odd)}')",

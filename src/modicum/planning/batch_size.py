@@ -39,11 +39,11 @@ def parse_memory(text: str | int) -> int:
     """
     if isinstance(text, int):
         text = f"{text} B"
-    found = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([a-zA-Z]+)\s*", text)
-    unit = _UNITS.get(found[2].lower()) if found else None
-    size = int(float(found[1]) * unit) if found and unit else 0
+    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([a-zA-Z]+)\s*", text)
+    unit = _UNITS.get(match[2].lower()) if match else None
+    size = int(float(match[1]) * unit) if match and unit else 0
     if size <= 0:
-        unit_missing = "" if found or not text.strip().replace(".", "").isdigit() else " (of which unit?)"
+        unit_missing = "" if match or not text.strip().replace(".", "").isdigit() else " (of which unit?)"
         raise InputError(
             f"memory '{text}' is not a size{unit_missing}", "write for instance 8GB, 500MB or 7.5GiB"
         )
@@ -130,59 +130,63 @@ class BatchSearch:
         too_many = most + 1
         while True:
             if self._fits(other):
-                (units, fits), known = (tried, other), (units, fits)
+                (units, fits), tried_before = (tried, other), (units, fits)
             else:
-                too_many, known = min(too_many, tried), (tried, other)
+                too_many, tried_before = min(too_many, tried), (tried, other)
             if units + 1 >= too_many:
                 return fits.batch, fits
-            tried = self._guess((units, fits), known, too_many)
+            tried = self._guess((units, fits), tried_before, too_many)
             other = self._at(tried)
 
     def _at(self, units: int) -> MemoryPrediction:
         return predicted(with_batch_size(self.recipe, units * self.unit), self.facts, self.device)
 
-    def _fits(self, found: MemoryPrediction) -> bool:
-        return found.needed_bytes <= self.budget
+    def _fits(self, prediction: MemoryPrediction) -> bool:
+        return prediction.needed_bytes <= self.budget
 
     def _guess(
-        self, fits: tuple[int, MemoryPrediction], known: tuple[int, MemoryPrediction], too_many: int
+        self, fits: tuple[int, MemoryPrediction], tried_before: tuple[int, MemoryPrediction], too_many: int
     ) -> int:
         """Where the line through two predictions meets the budget, among the sizes that are still open."""
-        slope = (known[1].needed_bytes - fits[1].needed_bytes) / (known[0] - fits[0])
+        slope = (tried_before[1].needed_bytes - fits[1].needed_bytes) / (tried_before[0] - fits[0])
         step = int((self.budget - fits[1].needed_bytes) / slope) if slope > 0 else too_many
         return min(max(fits[0] + step, fits[0] + 1), too_many - 1)
 
     def _smallest_that_fits(self, most: int) -> tuple[int, MemoryPrediction]:
         """Two images, or one where two are too many (batch normalisation cannot learn from one); or one unit."""
         units = min(2, most) if self.unit == 1 else 1
-        found = self._at(units)
-        if self._fits(found):
-            return units, found
+        prediction = self._at(units)
+        if self._fits(prediction):
+            return units, prediction
         if units > 1:
             try:
-                found = self._at(1)
+                prediction = self._at(1)
             except InputError:
                 pass
             else:
-                if self._fits(found):
-                    return 1, found
+                if self._fits(prediction):
+                    return 1, prediction
         height, width = self.recipe.image.size
         raise InputError(
             f"method '{self.recipe.method}' with backbone '{self.recipe.backbone.name}' needs "
-            f"{size_text(found.needed_bytes)} for {count_of(found.batch, 'image')} of {height}x{width} pixels; "
+            f"{size_text(prediction.needed_bytes)} for {count_of(prediction.batch, 'image')} of {height}x{width} pixels; "
             f"of {size_text(self.memory_bytes)} given, {size_text(max(0, self.budget))} can be used",
-            self._remedy(found.batch),
+            self._remedy(prediction.batch),
         )
 
     def _remedy(self, batch: int) -> str:
         """Other methods of the same task that fit, the most demanding first."""
         fitting: dict[str, int] = {}
-        own = self.recipe
-        general = {"backbone": own.backbone.name, "image_size": own.image.size, "batch_size": max(2, batch)}
+        asked = self.recipe
+        general = {
+            "backbone": asked.backbone.name,
+            "image_size": asked.image.size,
+            "batch_size": max(2, batch),
+        }
         for name in method_entries():
-            if name != own.method and own.task in method_class(name).tasks:
+            if name != asked.method and asked.task in method_class(name).tasks:
                 try:
-                    recipe = make_recipe("data", name, {**general, "task": own.task})
+                    recipe = make_recipe("data", name, {**general, "task": asked.task})
                     needed = predicted(recipe, self.facts, self.device).needed_bytes
                 except ModicumError:
                     continue

@@ -134,13 +134,13 @@ class ExampleInputs:
 
     def _auxiliary_images(self) -> list[AuxiliaryImage]:
         """The task's and the method's; of a pattern (``masks:*``) those that the data have."""
-        found = {one.column: one for one in self.facts.task.auxiliary_images}
+        by_column = {one.column: one for one in self.facts.task.auxiliary_images}
         for one in further_images(self.recipe):
             names = [one.column]
             if one.column.endswith("*"):
                 names = sorted(name for name in self.facts.columns if name.startswith(one.column[:-1]))
-            found = {**{name: replace(one, column=name) for name in names}, **found}
-        return list(found.values())
+            by_column = {**{name: replace(one, column=name) for name in names}, **by_column}
+        return list(by_column.values())
 
     def _stored_size(self) -> tuple[int, int]:
         settings = store_settings(self.recipe.image, self.recipe.task, self.recipe.options)

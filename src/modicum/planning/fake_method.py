@@ -47,12 +47,12 @@ def fake_method(recipe: Recipe, facts: DataFacts) -> Method:
     def backbone() -> Backbone:
         return Backbone(recipe.backbone.name, recipe.image.size)
 
-    found, config, context = method_parts(recipe, facts.task, facts.targets, backbone, has_data=False)
+    kind, config, context = method_parts(recipe, facts.task, facts.targets, backbone, has_data=False)
     try:
         with _MetaTensors():
-            return found(config, context)
+            return kind(config, context)
     except RuntimeError:  # its construction looks at values, as an initialisation by decomposition does
-        return found(config, context)
+        return kind(config, context)
 
 
 def replace_tensors(method: Method, place: str, values: KnownValues) -> None:
@@ -76,8 +76,8 @@ def replace_tensors(method: Method, place: str, values: KnownValues) -> None:
 
     for root in (*method.stages(), method.predictor()):
         for module in root.modules():
-            own: Any
-            for own in (module._parameters, module._buffers):
-                for name, tensor in own.items():
+            replacement: Any
+            for replacement in (module._parameters, module._buffers):
+                for name, tensor in replacement.items():
                     if tensor is not None:
-                        own[name] = new(tensor)
+                        replacement[name] = new(tensor)

@@ -49,21 +49,25 @@ def fit_to_memory(recipe: Recipe, memory: str | int | None, *, choose: bool) -> 
     if not choose:
         _check(recipe, facts, kind, usable_bytes(budget, reserve), of)
         return recipe
-    own = settings.batch_size
-    most = min(facts.rows, max(own, facts.rows // STEPS_IN_AN_EPOCH))
-    batch, found = BatchSearch(recipe, facts, kind, budget, reserve).largest(most)
-    hint = f"; --set accumulate={-(-own // batch)} keeps the method's steps of {own}" if batch < own else ""
-    say(f"batch size {batch}: predicted peak {found.needed_bytes / 2**30:.1f} GiB {of}{hint}")
+    asked = settings.batch_size
+    most = min(facts.rows, max(asked, facts.rows // STEPS_IN_AN_EPOCH))
+    batch, prediction = BatchSearch(recipe, facts, kind, budget, reserve).largest(most)
+    hint = (
+        f"; --set accumulate={-(-asked // batch)} keeps the method's steps of {asked}"
+        if batch < asked
+        else ""
+    )
+    say(f"batch size {batch}: predicted peak {prediction.needed_bytes / 2**30:.1f} GiB {of}{hint}")
     return with_batch_size(recipe, batch)
 
 
 def _check(recipe: Recipe, facts: DataFacts, device: Device, usable: int, of: str) -> None:
     """Says whether the recipe's own batch size fits. Training is not held up where that cannot be said."""
     try:
-        found = predicted(recipe, facts, device)
+        prediction = predicted(recipe, facts, device)
     except InputError as error:
         say(f"not known whether the memory suffices: {error.problem}")
         return
-    peak = f"batch size {found.batch}: predicted peak {found.needed_bytes / 2**30:.1f} GiB {of}"
-    fits = found.needed_bytes <= usable
+    peak = f"batch size {prediction.batch}: predicted peak {prediction.needed_bytes / 2**30:.1f} GiB {of}"
+    fits = prediction.needed_bytes <= usable
     say(peak if fits else f"{peak} is more than is safe; --batch-size auto chooses one that fits")

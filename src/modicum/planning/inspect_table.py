@@ -18,77 +18,80 @@ _LISTED = 12
 _NAMES = 6
 
 
-def inspect_tables(found: Mapping[str, Any]) -> list[RenderableType]:
+def inspect_tables(fingerprint: Mapping[str, Any]) -> list[RenderableType]:
     """The tables of ``modicum inspect``: files, patients, labels, then problems and their remedies.
 
     Args:
-        found: what :func:`modicum.data.checks.fingerprint.fingerprint` gave, or what was read from its file.
+        fingerprint: what :func:`modicum.data.checks.fingerprint.fingerprint` gave, or what was read from its file.
     """
-    parts: list[RenderableType] = [_title(found), _overview(found)]
-    if found["classes"]:
-        parts.append(_class_table(found["classes"]))
-    if found["findings"]:
-        parts.append(_finding_table(found["findings"]))
-    parts += _lists(found)
-    notes = [*found.get("notes", ()), *(found.get("boxes") or {}).get("notes", ())]
+    parts: list[RenderableType] = [_title(fingerprint), _overview(fingerprint)]
+    if fingerprint["classes"]:
+        parts.append(_class_table(fingerprint["classes"]))
+    if fingerprint["findings"]:
+        parts.append(_finding_table(fingerprint["findings"]))
+    parts += _lists(fingerprint)
+    notes = [*fingerprint.get("notes", ()), *(fingerprint.get("boxes") or {}).get("notes", ())]
     if notes:
         parts.append(_notes(notes))
-    parts.append(_warnings(found["warnings"]))
+    parts.append(_warnings(fingerprint["warnings"]))
     return [Padding(part, (0, 0, 1, 1)) for part in parts]
 
 
-def _title(found: Mapping[str, Any]) -> Text:
-    size = found["bytes"] / 2**20
-    facts = [count_of(found["images"], "image"), f"{size:,.0f} MiB" if size >= 10 else f"{size:.1f} MiB"]
-    if found["patients"]:
-        facts.insert(1, count_of(found["patients"], "patient"))
-    name = found["name"] or found["source"] or "data"
+def _title(fingerprint: Mapping[str, Any]) -> Text:
+    size = fingerprint["bytes"] / 2**20
+    facts = [
+        count_of(fingerprint["images"], "image"),
+        f"{size:,.0f} MiB" if size >= 10 else f"{size:.1f} MiB",
+    ]
+    if fingerprint["patients"]:
+        facts.insert(1, count_of(fingerprint["patients"], "patient"))
+    name = fingerprint["name"] or fingerprint["source"] or "data"
     return Text.assemble(
-        (name, "bold cyan"), "  ", (" · ".join(facts), "bold"), (f"  {found['source']}", "dim")
+        (name, "bold cyan"), "  ", (" · ".join(facts), "bold"), (f"  {fingerprint['source']}", "dim")
     )
 
 
-def _overview(found: Mapping[str, Any]) -> Table:
+def _overview(fingerprint: Mapping[str, Any]) -> Table:
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 3, 0, 0))
     table.add_column(style="dim", no_wrap=True)
     table.add_column()
-    for name, text in _overview_rows(found):
+    for name, text in _overview_rows(fingerprint):
         table.add_row(name, Text(text))
     return table
 
 
-def _overview_rows(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    if found["formats"]:
-        yield "format", _list({name.upper(): n for name, n in found["formats"].items()})
-        bits = ", ".join(sorted(found["bits"], key=int))
-        yield "pixels", f"{bits} bits; {_list(found['modes'])}"
-        yield "size", _sizes(found["height"], found["width"])
-    if found["spacing"]["known"]:
-        row, column = found["spacing"]["row"], found["spacing"]["column"]
+def _overview_rows(fingerprint: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    if fingerprint["formats"]:
+        yield "format", _list({name.upper(): n for name, n in fingerprint["formats"].items()})
+        bits = ", ".join(sorted(fingerprint["bits"], key=int))
+        yield "pixels", f"{bits} bits; {_list(fingerprint['modes'])}"
+        yield "size", _sizes(fingerprint["height"], fingerprint["width"])
+    if fingerprint["spacing"]["known"]:
+        row, column = fingerprint["spacing"]["row"], fingerprint["spacing"]["column"]
         text = f"{row['median']:.3g} × {column['median']:.3g} mm (median)"
-        missing = found["readable"] - found["spacing"]["known"]
+        missing = fingerprint["readable"] - fingerprint["spacing"]["known"]
         yield "spacing", text + (f"; not known of {missing:,}" if missing else "")
-    if found["intensity"]:
-        mean, overall = found["intensity"]["mean"], found["intensity"]["overall"]
+    if fingerprint["intensity"]:
+        mean, overall = fingerprint["intensity"]["mean"], fingerprint["intensity"]["overall"]
         yield (
             "grey levels",
             f"{overall['mean']:.2f} ± {overall['std']:.2f} of 1; means of images {mean['min']:.2f} to {mean['max']:.2f}",
         )
-    if found["classes"] is None and found["findings"] is None:
-        columns = found.get("columns")
+    if fingerprint["classes"] is None and fingerprint["findings"] is None:
+        columns = fingerprint.get("columns")
         given = f" ({listed(columns, _NAMES)})" if columns else ""
         yield "labels", f"none read; name their column{given} with --label, or several with --labels"
-    yield from _people_rows(found)
-    for name, text in (("domains", _list(found["domains"])), ("splits", _list(found["splits"]))):
+    yield from _people_rows(fingerprint)
+    for name, text in (("domains", _list(fingerprint["domains"])), ("splits", _list(fingerprint["splits"]))):
         if text:
             yield name, text
-    if found["reports"]:
-        yield "reports", _report_text(found["reports"])
-    if found.get("boxes"):
-        yield "boxes", _box_text(found["boxes"], found["images"])
+    if fingerprint["reports"]:
+        yield "reports", _report_text(fingerprint["reports"])
+    if fingerprint.get("boxes"):
+        yield "boxes", _box_text(fingerprint["boxes"], fingerprint["images"])
     for name in ("masks", "targets"):
-        if found[name]:
-            yield name, f"{found[name]:,}"
+        if fingerprint[name]:
+            yield name, f"{fingerprint[name]:,}"
 
 
 def _box_text(boxes: Mapping[str, Any], images: int) -> str:
@@ -106,19 +109,19 @@ def _report_text(reports: Mapping[str, Any]) -> str:
     return text + (f"; {lost:,} set aside" if lost else "")
 
 
-def _people_rows(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    if found["patients"] is None:
+def _people_rows(fingerprint: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    if fingerprint["patients"] is None:
         yield "patients", "not known: every image counts as a patient of its own"
         return
-    each = found["images_per_patient"]
+    each = fingerprint["images_per_patient"]
     several = f"{each['min']:g} to {each['max']:g}" if each["min"] != each["max"] else f"{each['min']:g}"
-    text = f"{found['patients']:,}, with {several} {'image' if several == '1' else 'images'} each"
-    if found["images_without_patient"]:
-        text += f"; {count_of(found['images_without_patient'], 'image')} without"
+    text = f"{fingerprint['patients']:,}, with {several} {'image' if several == '1' else 'images'} each"
+    if fingerprint["images_without_patient"]:
+        text += f"; {count_of(fingerprint['images_without_patient'], 'image')} without"
     yield "patients", text
-    if found["eyes"]:
-        pairs = "" if found["eye_pairs"] is None else f"; {count_of(found['eye_pairs'], 'pair')}"
-        yield "eyes", _list(found["eyes"]) + pairs
+    if fingerprint["eyes"]:
+        pairs = "" if fingerprint["eye_pairs"] is None else f"; {count_of(fingerprint['eye_pairs'], 'pair')}"
+        yield "eyes", _list(fingerprint["eyes"]) + pairs
 
 
 def _sizes(height: Mapping[str, float], width: Mapping[str, float]) -> str:
@@ -170,18 +173,18 @@ def _finding_table(findings: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> T
     return table
 
 
-def _lists(found: Mapping[str, Any]) -> Iterator[Table]:
+def _lists(fingerprint: Mapping[str, Any]) -> Iterator[Table]:
     """The files and pairs named by the warnings."""
-    if found["broken"]:
-        rows = [(item["image"], item["reason"]) for item in found["broken_files"]]
-        yield _listing(("broken file", "reason"), rows, found["broken"])
-    if found["leaks"]:
+    if fingerprint["broken"]:
+        rows = [(item["image"], item["reason"]) for item in fingerprint["broken_files"]]
+        yield _listing(("broken file", "reason"), rows, fingerprint["broken"])
+    if fingerprint["leaks"]:
         leaks = []
-        for item in found["leak_pairs"]:
+        for item in fingerprint["leak_pairs"]:
             what = item["kind"] if item["patient"] is None else f"{item['kind']} {item['patient']}"
             images = dict.fromkeys((item["first"], item["second"]))
             leaks.append((what, " and ".join(item["splits"]), "\n".join(images)))
-        yield _listing(("leak", "between", "images"), leaks, found["leaks"])
+        yield _listing(("leak", "between", "images"), leaks, fingerprint["leaks"])
 
 
 def _listing(heads: Sequence[str], rows: Sequence[Sequence[str]], total: int) -> Table:
@@ -235,6 +238,6 @@ def _list(counts: Mapping[str, int]) -> str:
     """``JPEG 300, PNG 141``; only the name where there is one kind."""
     if len(counts) == 1:
         return next(iter(counts))
-    shown = [f"{name} {count:,}" for name, count in list(counts.items())[:_NAMES]]
-    left = len(counts) - len(shown)
-    return ", ".join(shown) + (f" and {left} more" if left else "")
+    listed = [f"{name} {count:,}" for name, count in list(counts.items())[:_NAMES]]
+    left = len(counts) - len(listed)
+    return ", ".join(listed) + (f" and {left} more" if left else "")

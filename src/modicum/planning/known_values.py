@@ -118,19 +118,19 @@ class KnownValues(TorchDispatchMode):
             args = (args[0], self._as_numbers(args[1]), *args[2:])
         if func is aten._to_copy.default and _leaves_the_gpu(args[0], kwargs):
             return self._brought_back(args[0], kwargs)
-        known = {id(tensor): self.values(tensor) for tensor in _tensors((args, kwargs))}
-        complete = all(values is not None for values in known.values())
+        known_values = {id(tensor): self.values(tensor) for tensor in _tensors((args, kwargs))}
+        complete = all(values is not None for values in known_values.values())
         try:
             result = _run(func, args, kwargs)
         except Exception:
-            if not (complete and known):
+            if not (complete and known_values):
                 raise
-            return self._from_values(func, args, kwargs, known)
-        self._follow(func, args, kwargs, known if complete else None, result)
+            return self._from_values(func, args, kwargs, known_values)
+        self._follow(func, args, kwargs, known_values if complete else None, result)
         return result
 
     def _follow(
-        self, func: Any, args: Any, kwargs: Any, known: dict[int, Tensor | None] | None, result: Any
+        self, func: Any, args: Any, kwargs: Any, known_values: dict[int, Tensor | None] | None, result: Any
     ) -> None:
         """Notes what is known after an operation."""
         written = _written(func, args, kwargs)
@@ -140,13 +140,13 @@ class KnownValues(TorchDispatchMode):
             if not has_values(tensor) and not self._knows_storage(tensor)
         ]
         small = all(tensor.numel() <= LARGEST for tensor in (*made, *written))
-        if known is not None and small and (made or any(not has_values(tensor) for tensor in written)):
+        if known_values is not None and small and (made or any(not has_values(tensor) for tensor in written)):
             with _disable_current_modes():
-                computed = _with_values(func, args, kwargs, known)
+                computed = _with_values(func, args, kwargs, known_values)
             for tensor, values in zip(_tensors(result), _tensors(computed), strict=True):
                 if any(tensor is one for one in made):
                     self.know(tensor, values)
-        elif known is None or not small:
+        elif known_values is None or not small:
             for tensor in written:
                 self.forget(tensor)
             if func in _WHETHER_ALL and small:
@@ -155,11 +155,11 @@ class KnownValues(TorchDispatchMode):
                 for tensor in made:
                     self.know(tensor, yes)
 
-    def _from_values(self, func: Any, args: Any, kwargs: Any, known: dict[int, Tensor | None]) -> Any:
+    def _from_values(self, func: Any, args: Any, kwargs: Any, known_values: dict[int, Tensor | None]) -> Any:
         """Results whose shapes depend on values, which are known."""
         device = next(iter(_tensors((args, kwargs)))).device
         with _disable_current_modes():
-            computed = _with_values(func, args, kwargs, known)
+            computed = _with_values(func, args, kwargs, known_values)
         return tree_map(
             lambda leaf: self._without_values(leaf, device) if isinstance(leaf, Tensor) else leaf, computed
         )
@@ -194,18 +194,18 @@ class KnownValues(TorchDispatchMode):
 
     def _as_numbers(self, indices: Iterable[Tensor | None]) -> list[Tensor | None]:
         """Indices in which masks whose values are known are the numbers of what they select."""
-        found: list[Tensor | None] = []
+        parts: list[Tensor | None] = []
         for index in indices:
             values = (
                 self.values(index) if index is not None and index.dtype in (torch.bool, torch.uint8) else None
             )
             if index is None or values is None or has_values(index):
-                found.append(index)
+                parts.append(index)
                 continue
             with _disable_current_modes():
                 numbers = values.nonzero(as_tuple=True)
-            found += [self._without_values(number, index.device) for number in numbers]
-        return found
+            parts += [self._without_values(number, index.device) for number in numbers]
+        return parts
 
     def _brought_back(self, tensor: Tensor, kwargs: dict[str, Any]) -> Tensor:
         """A GPU's tensor on the CPU: what is known of it, or zeros."""
@@ -221,10 +221,10 @@ def _run(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     return torch.empty_like(args[0]) if func in _LIKE_FIRST else func(*args, **kwargs)
 
 
-def _with_values(func: Any, args: Any, kwargs: Any, known: dict[int, Tensor | None]) -> Any:
+def _with_values(func: Any, args: Any, kwargs: Any, known_values: dict[int, Tensor | None]) -> Any:
     """The operation on values, on the CPU."""
     args, kwargs = tree_map(
-        lambda leaf: known[id(leaf)] if isinstance(leaf, Tensor) else leaf, (args, kwargs)
+        lambda leaf: known_values[id(leaf)] if isinstance(leaf, Tensor) else leaf, (args, kwargs)
     )
     if "device" in kwargs:
         kwargs = {**kwargs, "device": torch.device("cpu"), "pin_memory": False}

@@ -157,8 +157,8 @@ def _is_float(value: Any) -> bool:
 
 def _operation(name: str) -> Callable[..., Any]:
     packet, _, overload = name.partition(".")
-    found: Callable[..., Any] = getattr(getattr(aten, packet), overload or "default")
-    return found
+    operation: Callable[..., Any] = getattr(getattr(aten, packet), overload or "default")
+    return operation
 
 
 def _below_autocast() -> Any:

@@ -14,12 +14,14 @@ def shipped_recipes() -> dict[str, ShippedRecipe]:
 
 def shipped_recipe(name: str) -> ShippedRecipe:
     """One of them. Raises :class:`~modicum.errors.InputError` with near names where there is none of that name."""
-    known = shipped_recipes()
-    if name not in known:
-        near = " or ".join(f"'{close}'" for close in difflib.get_close_matches(name, known, n=3, cutoff=0.5))
+    recipes = shipped_recipes()
+    if name not in recipes:
+        near = " or ".join(
+            f"'{close}'" for close in difflib.get_close_matches(name, recipes, n=3, cutoff=0.5)
+        )
         raise InputError(
             f"unknown recipe '{name}'",
             (f"did you mean {near}? " if near else "")
             + "`modicum recipes` lists all; a recipe file must end in .yaml",
         )
-    return known[name]
+    return recipes[name]

@@ -132,9 +132,9 @@ def _panel(run: RunFiles, sections: TaskSections, evaluation: Evaluation, index:
 
 def _of_domains(run: RunFiles, evaluation: Evaluation, blocks: list[Block]) -> list[Block]:
     """The table of domains, where the task has none of its own."""
-    found = domain_blocks(evaluation, run.task_name)
-    own = {block.title for block in blocks}
-    return [block for block in found if block.title not in own]
+    of_domains = domain_blocks(evaluation, run.task_name)
+    titles = {block.title for block in blocks}
+    return [block for block in of_domains if block.title not in titles]
 
 
 def _seen(evaluation: Evaluation) -> str:

@@ -20,11 +20,11 @@ def domain_blocks(evaluation: Evaluation, task: str) -> list[Block]:
     if len(domains) < 2 or not names:
         return []
     rows: list[tuple[float, dict[str, Any]]] = []
-    for domain, found in domains.items():
-        metrics = as_mapping(as_mapping(found).get("metrics"))
+    for domain, of_domain in domains.items():
+        metrics = as_mapping(as_mapping(of_domain).get("metrics"))
         entries = {name: as_mapping(metrics.get(name)) for name in names}
-        patients = number(found.get("patients"))
-        small = plural(int(number(found.get("images")) or 0), "image")
+        patients = number(of_domain.get("patients"))
+        small = plural(int(number(of_domain.get("images")) or 0), "image")
         cells = [
             {
                 "name": metric_title(name),

@@ -95,12 +95,12 @@ def classified(run: RunFiles, evaluation: Evaluation) -> Classified | None:
     else:
         if "truth" not in table:
             return None
-        known, truth = _numbers(table["truth"], classes)
-        usable &= known
+        has_truth, truth = _numbers(table["truth"], classes)
+        usable &= has_truth
         predicted = probabilities.argmax(1)
         if "prediction" in table:
-            said, predicted = _numbers(table["prediction"], classes)
-            usable &= said
+            has_prediction, predicted = _numbers(table["prediction"], classes)
+            usable &= has_prediction
     if not usable.any():
         return None
     patients = _patients(table, evaluation, usable)
@@ -116,8 +116,10 @@ def _graded(table: pd.DataFrame, classes: list[str], kind: str, evaluation: Eval
     if any(name not in table for name in ("truth", "prediction", "score")):
         return None
     severity = pd.to_numeric(table["score"], errors="coerce").to_numpy(dtype=float)
-    (known, truth), (said, predicted) = (_numbers(table[n], classes) for n in ("truth", "prediction"))
-    usable = known & said & np.isfinite(severity)
+    (has_truth, truth), (has_prediction, predicted) = (
+        _numbers(table[n], classes) for n in ("truth", "prediction")
+    )
+    usable = has_truth & has_prediction & np.isfinite(severity)
     if not usable.any():
         return None
     patients = _patients(table, evaluation, usable)
@@ -128,8 +130,8 @@ def _graded(table: pd.DataFrame, classes: list[str], kind: str, evaluation: Eval
 def _numbers(names: "pd.Series[str]", classes: list[str]) -> tuple[np.ndarray, np.ndarray]:
     """Which names are classes, and the number of each; 0 where it is none."""
     numbers = names.map({name: index for index, name in enumerate(classes)}).to_numpy(dtype=float)
-    known = np.isfinite(numbers)
-    return known, np.where(known, numbers, 0).astype(np.int64)
+    is_finite = np.isfinite(numbers)
+    return is_finite, np.where(is_finite, numbers, 0).astype(np.int64)
 
 
 def _patients(table: pd.DataFrame, evaluation: Evaluation, usable: np.ndarray) -> np.ndarray | None:

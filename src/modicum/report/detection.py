@@ -30,12 +30,12 @@ def about(run: RunFiles) -> str:
 
 def headline(run: RunFiles, evaluation: Evaluation) -> Headline:
     """Of a hundred true boxes those that are found at one false positive an image, and average precision."""
-    found, precision = (_value(evaluation, name) for name in (sensitivity_name(_AT), "map_50"))
-    if found is None:
+    sensitivity, precision = (_value(evaluation, name) for name in (sensitivity_name(_AT), "map_50"))
+    if sensitivity is None:
         return Headline(
             "" if precision is None else f"Average precision at an overlap of 0.5 is {score(precision)}."
         )
-    right = of_hundred(found)
+    right = of_hundred(sensitivity)
     sentence = f"Of 100 true boxes {right} are found, at {_AT:g} false positive an image."
     if precision is not None:
         sentence += f" Average precision at an overlap of 0.5 is {score(precision)}."
@@ -50,12 +50,12 @@ def blocks(run: RunFiles, evaluation: Evaluation, prefix: str) -> list[Block]:
         for rate in RATES
     ]
     confidence = {"confidence": f"{100 * (number(evaluation.info.get('confidence')) or 0.95):g}"}
-    found = [row for row in rates if row is not None]
+    given_rates = [row for row in rates if row is not None]
     parts = [
         Block(
             "scores.html.j2",
             "Sensitivity by false positives",
-            {"rows": found, **confidence},
+            {"rows": given_rates, **confidence},
             "half",
             "Share of the true boxes that are found where the threshold is as low as so many false positives allow.",
         )

@@ -45,8 +45,10 @@ def points_text(run: RunFiles) -> str:
             for name, value in zip(run.classes, thresholds_of_findings(run), strict=False)
             if value != HALF
         ]
-        own = f"its own probability on for {sentence_list(moved)}, " if moved else ""
-        sentences.append(f"A finding is said from {own}{'else from ' if own else ''}one half on")
+        own_points = f"its own probability on for {sentence_list(moved)}, " if moved else ""
+        sentences.append(
+            f"A finding is said from {own_points}{'else from ' if own_points else ''}one half on"
+        )
     else:
         sentences.append("The most probable class is said")
     if chosen_on_validation(run):

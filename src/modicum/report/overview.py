@@ -54,10 +54,16 @@ def hero(run: RunFiles) -> dict[str, Any]:
     confidence = number(main.info.get("confidence")) or 0.95
     low, value = number(entry.get("low")), number(entry.get("value"))
     least = min(end for end in (low, value, 1.0) if end is not None)
-    known = metric_named(metric, run.task_name)
-    start = known.chance if known.chance is not None and least >= known.chance else -1 if least < 0 else 0
+    described = metric_named(metric, run.task_name)
+    start = (
+        described.chance
+        if described.chance is not None and least >= described.chance
+        else -1
+        if least < 0
+        else 0
+    )
     most = max(end for end in (number(entry.get("high")), value, 0.0) if end is not None)
-    end = _SMALL_ERRORS if known.higher_is_better is False and most <= _SMALL_ERRORS else 1.0
+    end = _SMALL_ERRORS if described.higher_is_better is False and most <= _SMALL_ERRORS else 1.0
     reason = str(entry.get("reason") or "")
     return {
         "score": metric_text(metric, entry.get("value")),
@@ -146,8 +152,8 @@ def cautions(run: RunFiles, sections: TaskSections) -> list[str]:
                 "or too easy, for resampling to show what others would bring."
             )
         values = {name: number(entry.get("value")) for name, entry in main.metrics.items()}
-        known = [metric_named(name, run.task_name) for name in main.metrics if "/" not in name]
-        worse = no_better_than_baselines(known, values)
+        metrics = [metric_named(name, run.task_name) for name in main.metrics if "/" not in name]
+        worse = no_better_than_baselines(metrics, values)
         sentences += [f"{one[:1].upper()}{one[1:]}." for one in worse]
         sentences += sections.cautions(run, main)
     if run.damaged:

@@ -17,8 +17,8 @@ _SOURCES = {
 def thresholds_of(run: RunFiles) -> list[float]:
     """Where a score goes over to the next grade; empty where the run does not say."""
     values = run.task.get("thresholds")
-    found = [number(value) for value in values] if isinstance(values, list) else []
-    return [value for value in found if value is not None]
+    numbers = [number(value) for value in values] if isinstance(values, list) else []
+    return [value for value in numbers if value is not None]
 
 
 def thresholds_text(run: RunFiles) -> str:
@@ -27,8 +27,8 @@ def thresholds_text(run: RunFiles) -> str:
     if not values:
         return ""
     source = _SOURCES.get(str(run.task.get("thresholds_from")), "")
-    shown = ", ".join(f"{value:.3g}".replace("-", "−") for value in values)
-    return f"The next grade begins at a score of {shown}{f' ({source})' if source else ''}."
+    listed = ", ".join(f"{value:.3g}".replace("-", "−") for value in values)
+    return f"The next grade begins at a score of {listed}{f' ({source})' if source else ''}."
 
 
 def chosen_on_validation(run: RunFiles) -> bool:

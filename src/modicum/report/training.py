@@ -242,8 +242,8 @@ def _stage_rows(run: RunFiles) -> list[tuple[str, str, str]]:
         return []
     rows = []
     for name, entry in stages.items():
-        found, source = as_mapping(entry), as_mapping(as_mapping(entry).get("source"))
-        spent, selection = as_mapping(found.get("time")), as_mapping(found.get("selection"))
+        facts, source = as_mapping(entry), as_mapping(as_mapping(entry).get("source"))
+        spent, selection = as_mapping(facts.get("time")), as_mapping(facts.get("selection"))
         value = duration(spent.get("train_seconds")) if spent else "taken as it is"
         remarks = [f"from run {source['run']}"] if source.get("run") else []
         if epochs := number(spent.get("epochs")):

@@ -7,9 +7,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from modicum.tasks.base import Batch, DenseTask, Example, ImageLevelTask, Scores, Task
+    from modicum.tasks.base import Batch, Example, ImageLevelTask, Scores, Task
     from modicum.tasks.box_lists import BoxListScores, BoxListTask
     from modicum.tasks.classification.task import Classification
+    from modicum.tasks.dense import DenseTask
     from modicum.tasks.registry import TASKS, task_class, task_from_dict, task_of, tasks_of_columns
 
 DEFAULT_TASK = "classification"
@@ -34,14 +35,13 @@ __all__ = [
 ]
 
 _HOMES = {
-    **dict.fromkeys(
-        ("Batch", "DenseTask", "Example", "ImageLevelTask", "Scores", "Task"), "modicum.tasks.base"
-    ),
+    **dict.fromkeys(("Batch", "Example", "ImageLevelTask", "Scores", "Task"), "modicum.tasks.base"),
     **dict.fromkeys(("BoxListScores", "BoxListTask"), "modicum.tasks.box_lists"),
     **dict.fromkeys(
         ("TASKS", "task_class", "task_from_dict", "task_of", "tasks_of_columns"), "modicum.tasks.registry"
     ),
     "Classification": "modicum.tasks.classification.task",
+    "DenseTask": "modicum.tasks.dense",
 }
 
 

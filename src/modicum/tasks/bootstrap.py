@@ -279,12 +279,12 @@ def _estimate(
     if math.isnan(value) or not len(usable):
         return Estimate(value, undefined=undefined, reason=reason)
     if few is not None:
-        said = f"no interval: it rests on {few} of a kind, {FEWEST} patients (or images) are the fewest"
-        return Estimate(value, undefined=undefined, reason=_joined(reason, said))
+        why = f"no interval: it rests on {few} of a kind, {FEWEST} patients (or images) are the fewest"
+        return Estimate(value, undefined=undefined, reason=_joined(reason, why))
     low, high = np.quantile(usable, [(1 - confidence) / 2, (1 + confidence) / 2])
     if low == high and units < FEWEST_ALIKE:
-        said = f"no interval: {units} patients (or images) that all say the same cannot show how it varies"
-        return Estimate(value, undefined=undefined, reason=_joined(reason, said))
+        why = f"no interval: {units} patients (or images) that all say the same cannot show how it varies"
+        return Estimate(value, undefined=undefined, reason=_joined(reason, why))
     if undefined:
         reason = _joined(
             reason, f"interval of the {len(usable):,} of {len(drawn):,} resamples where it is defined"

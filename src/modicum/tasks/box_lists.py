@@ -42,9 +42,9 @@ class BoxListTask(Task):
     def scores(self) -> BoxListScores:
         """A fresh collector."""
 
-    def boxes(self, found: Float[np.ndarray, "k 6"]) -> Boxes:
+    def boxes(self, detections: Float[np.ndarray, "k 6"]) -> Boxes:
         """An image's outputs as boxes with names of classes and scores, without the rows of NaN."""
-        real = found[np.isfinite(found).all(axis=1)]
+        real = detections[np.isfinite(detections).all(axis=1)]
         return Boxes(
             real[:, :4].astype(np.float32),
             tuple(self.box_classes[int(number)] for number in real[:, 5]),
@@ -55,14 +55,14 @@ class BoxListTask(Task):
     def render(
         self,
         picture: UInt8[np.ndarray, "height width 3"],
-        found: Float[np.ndarray, "n 6"],
+        detections: Float[np.ndarray, "n 6"],
         truth: Float[np.ndarray, "m 5"],
     ) -> Mapping[str, UInt8[np.ndarray, "picture_height picture_width 3"]]:
         """Named pictures of one prediction for reports, in display order.
 
         Args:
             picture: the image as the network sees it.
-            found: boxes in its pixels, with score and class.
+            detections: boxes in its pixels, with score and class.
             truth: true boxes in its pixels, with class.
         """
 

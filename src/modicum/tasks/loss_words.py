@@ -14,12 +14,12 @@ LOSS_SETTINGS: Mapping[str, Any] = {
 """Training settings that define a task's loss, with their defaults."""
 
 
-def loss_terms(words: str, known: Sequence[str]) -> dict[str, float]:
+def loss_terms(words: str, known_names: Sequence[str]) -> dict[str, float]:
     """Factors of the terms of a loss: ``[factor*]name``, joined by ``+``.
 
     Args:
         words: for instance ``smooth_l1+0.5*mse``; spaces do not count.
-        known: valid names.
+        known_names: valid names.
 
     Returns:
         The factor of each name, in the order of the words.
@@ -33,9 +33,9 @@ def loss_terms(words: str, known: Sequence[str]) -> dict[str, float]:
     terms: dict[str, float] = {}
     for word in words.split("+"):
         factor, star, name = (piece.strip() for piece in word.rpartition("*"))
-        if name not in known:
+        if name not in known_names:
             where = f" in '{words}'" if name != words else ""
-            raise InputError(f"there is no loss '{name}'{where}", did_you_mean(name, known))
+            raise InputError(f"there is no loss '{name}'{where}", did_you_mean(name, known_names))
         if name in terms:
             raise InputError(f"loss '{words}' has '{name}' twice", f"give it one factor, such as 2*{name}")
         terms[name] = _factor(factor, words) if star else 1.0

@@ -83,8 +83,8 @@ class Metric:
             return self if name == self.name else None
         before, after = map(re.escape, self.name.split(_PERCENT))
         number = re.fullmatch(rf"{before}(\d+(?:\.\d+)?){after}", name)
-        found = self.at(float(number[1])) if number and 0 < float(number[1]) < 100 else None
-        return found if found is not None and found.name == name else None
+        metric = self.at(float(number[1])) if number and 0 < float(number[1]) < 100 else None
+        return metric if metric is not None and metric.name == name else None
 
     def of_class(self, class_name: str) -> "Metric":
         """That of one class, ``dice/cup``, or of a grade and those above it, ``auroc/>=2``."""
@@ -124,9 +124,9 @@ LOSS = Metric(
 def with_classes(metrics: Iterable[Metric], classes: Iterable[str]) -> dict[str, Metric]:
     """Metrics by name, in their order; then those of single classes, metric by metric and class by class."""
     metrics, classes = list(metrics), list(classes)
-    found = {metric.name: metric for metric in metrics}
+    by_name = {metric.name: metric for metric in metrics}
     of_classes = [metric.of_class(name) for metric in metrics if metric.per_class for name in classes]
-    return found | {metric.name: metric for metric in of_classes}
+    return by_name | {metric.name: metric for metric in of_classes}
 
 
 def find_metric(table: Iterable[Metric], name: str) -> Metric | None:
@@ -134,10 +134,10 @@ def find_metric(table: Iterable[Metric], name: str) -> Metric | None:
     base, of_a_class, class_name = name.partition("/")
     if base == LOSS.name and not of_a_class:
         return LOSS
-    found = next((match for metric in table if (match := metric.called(base)) is not None), None)
-    if found is None or (of_a_class and not found.per_class):
+    matched = next((match for metric in table if (match := metric.called(base)) is not None), None)
+    if matched is None or (of_a_class and not matched.per_class):
         return None
-    return found.of_class(class_name) if of_a_class else found
+    return matched.of_class(class_name) if of_a_class else matched
 
 
 def known_metric(metrics: Mapping[str, Metric], name: str, task: str) -> Metric:
@@ -188,8 +188,8 @@ def check_monitor_name(table: Iterable[Metric], name: str) -> None:
         InputError: no task of this kind has such a metric, or it cannot select weights.
     """
     table = list(table)
-    found = find_metric(table, name)
-    if found is None:
-        known = [metric.at(95.0).name for metric in table]
-        raise InputError(f"setting 'monitor': unknown metric '{name}'", did_you_mean(name, known))
-    check_monitor(found)
+    matched = find_metric(table, name)
+    if matched is None:
+        names = [metric.at(95.0).name for metric in table]
+        raise InputError(f"setting 'monitor': unknown metric '{name}'", did_you_mean(name, names))
+    check_monitor(matched)

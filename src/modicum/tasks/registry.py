@@ -33,16 +33,16 @@ def task_of(manifest: Manifest, name: str, options: Mapping[str, Any]) -> Task:
 
 def tasks_of_columns(columns: Sequence[str]) -> dict[str, dict[str, Any]]:
     """The tasks that a manifest's columns are for, by name, and the settings with which they read those columns."""
-    found: dict[str, dict[str, Any]] = {}
+    by_task: dict[str, dict[str, Any]] = {}
     if "label" in columns or any(name.startswith(LABELS_PREFIX) for name in columns):
-        found[Classification.name] = {}
+        by_task[Classification.name] = {}
     if "mask" in columns or any(name.startswith(MASKS_PREFIX) for name in columns):
-        found[Segmentation.name] = {}
+        by_task[Segmentation.name] = {}
     if "target" in columns:
-        found[ImageToImage.name] = {}
+        by_task[ImageToImage.name] = {}
     if "report" in columns:
-        found[ImageText.name] = {"report_length": 64}
-    return found
+        by_task[ImageText.name] = {"report_length": 64}
+    return by_task
 
 
 def task_from_dict(values: Mapping[str, Any]) -> Task:

@@ -61,7 +61,7 @@ class DenseScores(Scores):
         Args:
             row: its row of the manifest.
             activated: the task's activation of the network's output, resized to the image's original size.
-            truth: the result of :meth:`~modicum.tasks.base.DenseTask.ground_truth`.
+            truth: the result of :meth:`~modicum.tasks.dense.DenseTask.ground_truth`.
             spacing: millimetres between rows and between columns, where known.
         """
 

@@ -30,18 +30,18 @@ class BoxFile:
         return self.places.get(image, self.name)
 
 
-def settled(found: BoxFile) -> BoxFile:
+def settled(box_file: BoxFile) -> BoxFile:
     """The same with units for all boxes, and a note where these were recognised by the numbers.
 
     Raises:
         InputError: they cannot be.
     """
     given, units = with_units(
-        list(found.images.values()), [found.place(image) for image in found.images], found.name
+        list(box_file.images.values()), [box_file.place(image) for image in box_file.images], box_file.name
     )
-    notes = [] if units is None else [f"{found.name}: boxes are read as {said_units(units)}"]
-    images = dict(zip(found.images, given, strict=True))
-    return replace(found, images=images, notes=[*found.notes, *notes])
+    notes = [] if units is None else [f"{box_file.name}: boxes are read as {said_units(units)}"]
+    images = dict(zip(box_file.images, given, strict=True))
+    return replace(box_file, images=images, notes=[*box_file.notes, *notes])
 
 
 def said_units(units: str) -> str:

@@ -49,12 +49,12 @@ def read_coco(document: Any, name: str, options: BoxOptions) -> BoxFile:
             crowds += 1
             continue
         of_image.setdefault(_image_of(one, images, results, f"{name} {what}"), []).append((what, one))
-    found = {
+    by_image = {
         image: _boxes(some, sizes.get(image), classes, name, options) for image, some in of_image.items()
     }
-    _refuse_shares(found, name, options)
+    _refuse_shares(by_image, name, options)
     notes = [f"{name}: left out: {count_of_boxes(crowds)} around crowds (iscrowd)"] if crowds else []
-    return BoxFile(name, found, {image: f"{name} image '{image}'" for image in found}, notes)
+    return BoxFile(name, by_image, {image: f"{name} image '{image}'" for image in by_image}, notes)
 
 
 def _images(entries: Sequence[Any], name: str) -> tuple[dict[Any, str], dict[str, tuple[int, int]]]:
@@ -114,15 +114,15 @@ def _boxes(
         numbers[at] = box
         names.append(_class_of(one, classes, f"{name} {what}"))
     scores = [one.get("score") for _, one in annotations]
-    known = [name for name in names if name is not None]
-    if len(known) not in (0, len(names)):
+    named = [name for name in names if name is not None]
+    if len(named) not in (0, len(names)):
         raise InputError(f"{name}: some boxes have no category_id", "give one to each, or to none")
     if (given := sum(score is not None for score in scores)) not in (0, len(scores)):
         raise InputError(f"{name}: {len(scores) - given} boxes have no score", "give one to each, or to none")
     return GivenBoxes(
         edges_of(numbers, options.format or "xywh"),
         options.units or "pixels",
-        tuple(known) if known else None,
+        tuple(named) if named else None,
         np.array(scores, np.float64) if scores and given else None,
         size,
         name,
@@ -139,9 +139,9 @@ def _class_of(one: Mapping[str, Any], classes: Mapping[Any, str] | None, place: 
     return classes[key]
 
 
-def _refuse_shares(found: Mapping[str, GivenBoxes], name: str, options: BoxOptions) -> None:
+def _refuse_shares(images: Mapping[str, GivenBoxes], name: str, options: BoxOptions) -> None:
     """COCO's boxes are in pixels; a file of shares would give images full of boxes of one pixel."""
-    edges = [one.xyxy for one in found.values() if len(one)]
+    edges = [one.xyxy for one in images.values() if len(one)]
     if options.units is not None or not edges:
         return
     every = np.concatenate(edges)

@@ -30,15 +30,16 @@ def with_box_file(
     Raises:
         InputError: the file cannot be read, or an image of it is not exactly one of the manifest's.
     """
-    found = read_boxes(source, options)
-    image_of, notes = matched_rows(found, manifest, options)
+    box_file = read_boxes(source, options)
+    image_of, notes = matched_rows(box_file, manifest, options)
     cells = [
-        found.images[image_of[row]].to_cell() if row in image_of else np.nan for row in range(len(manifest))
+        box_file.images[image_of[row]].to_cell() if row in image_of else np.nan
+        for row in range(len(manifest))
     ]
     columns: dict[str, Any] = {COLUMN: cells}
     if COLUMN in manifest.table:
         columns[f"file_{COLUMN}"] = manifest.table[COLUMN]
-    return manifest.with_columns([*found.notes, *notes], **columns)
+    return manifest.with_columns([*box_file.notes, *notes], **columns)
 
 
 def with_box_cells(manifest: Manifest, options: BoxOptions, allow_outside: bool = False) -> Manifest:

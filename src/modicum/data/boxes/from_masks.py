@@ -40,8 +40,8 @@ def boxes_around(codes: UInt8[np.ndarray, "height width"]) -> Float64[np.ndarray
 
     marked = (codes > (1 if codes.max(initial=0) > 1 else 0)).astype(np.uint8)
     contours, _ = cv2.findContours(marked, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    found = np.array([cv2.boundingRect(contour) for contour in contours], np.float64).reshape(-1, 4)
-    edges = np.concatenate([found[:, :2] - 1, found[:, :2] + found[:, 2:]], axis=1)
+    rectangles = np.array([cv2.boundingRect(contour) for contour in contours], np.float64).reshape(-1, 4)
+    edges = np.concatenate([rectangles[:, :2] - 1, rectangles[:, :2] + rectangles[:, 2:]], axis=1)
     height, width = codes.shape
     edges = np.clip(edges, 0, [width, height, width, height])
     order = np.lexsort((edges[:, 0], edges[:, 1]))
@@ -76,12 +76,12 @@ def with_mask_boxes(manifest: Manifest, workers: int | None = None) -> Manifest:
         _read, [ref for _, _, ref in jobs], cores if len(jobs) > cores > 1 else 0, ended_its_process
     )
     by_row: dict[int, list[tuple[str, np.ndarray, tuple[int, int]]]] = {}
-    with bar("boxes around masks", len(jobs)) as shown:
+    with bar("boxes around masks", len(jobs)) as progress:
         for (row, column, _), answer in zip(jobs, answers, strict=True):
             if isinstance(answer, BrokenImageError):
                 raise answer
             by_row.setdefault(row, []).append((column.removeprefix(MASKS_PREFIX), *answer))
-            shown.advance()
+            progress.advance()
     given = {row: _of_row(parts, manifest.describe_row(row)) for row, parts in by_row.items()}
     cells = [given[row].to_cell() if row in given else np.nan for row in range(len(manifest))]
     return manifest.with_columns([_note(given, len(manifest))], boxes=cells)
@@ -108,9 +108,10 @@ def _boxes_and_size(ref: ImageRef) -> _Answer:
 def _of_row(parts: Sequence[tuple[str, np.ndarray, tuple[int, int]]], place: str) -> GivenBoxes:
     sizes = {size for _, _, size in parts}
     if len(sizes) > 1:
-        said = listed(f"{width} x {height}" for height, width in sorted(sizes))
+        listed_sizes = listed(f"{width} x {height}" for height, width in sorted(sizes))
         raise InputError(
-            f"{place}: its masks are {said} pixels (width x height)", "give all masks the image's size"
+            f"{place}: its masks are {listed_sizes} pixels (width x height)",
+            "give all masks the image's size",
         )
     names = tuple(name for name, boxes, _ in parts for _ in range(len(boxes)))
     edges = np.concatenate([boxes for _, boxes, _ in parts])

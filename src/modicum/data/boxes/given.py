@@ -72,23 +72,23 @@ class GivenBoxes:
 
     def to_cell(self) -> str:
         """The text of a table's cell that :func:`from_cell` reads."""
-        found: dict[str, Any] = {"boxes": _short(self.xyxy)}
-        found["format"] = "xyxy"
+        cell: dict[str, Any] = {"boxes": _short(self.xyxy)}
+        cell["format"] = "xyxy"
         if self.units is not None:
-            found["units"] = self.units
+            cell["units"] = self.units
         if self.class_names is not None:
-            found["classes"] = list(self.class_names)
+            cell["classes"] = list(self.class_names)
         if self.scores is not None:
-            found["scores"] = _short(self.scores)
+            cell["scores"] = _short(self.scores)
         if self.size is not None:
-            found["size"] = list(self.size)
+            cell["size"] = list(self.size)
         if self.source:
-            found["source"] = self.source
+            cell["source"] = self.source
         if self.numbers:
-            found["numbers"] = list(self.numbers)
+            cell["numbers"] = list(self.numbers)
         if self.upright:
-            found["upright"] = True
-        return json.dumps(found, ensure_ascii=False)
+            cell["upright"] = True
+        return json.dumps(cell, ensure_ascii=False)
 
 
 def is_json(text: str) -> bool:

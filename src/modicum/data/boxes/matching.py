@@ -54,7 +54,9 @@ class ImageIndex:
         return [row for row, count in zip(rows, common, strict=True) if count == max(common)]
 
 
-def matched_rows(found: BoxFile, manifest: Manifest, options: BoxOptions) -> tuple[dict[int, str], list[str]]:
+def matched_rows(
+    box_file: BoxFile, manifest: Manifest, options: BoxOptions
+) -> tuple[dict[int, str], list[str]]:
     """For rows of a manifest, what the file of boxes calls their image; and notes.
 
     An image without boxes may be missing in the manifest: nothing is lost then.
@@ -65,12 +67,13 @@ def matched_rows(found: BoxFile, manifest: Manifest, options: BoxOptions) -> tup
     index = ImageIndex(manifest)
     image_of: dict[int, str] = {}
     missing: list[str] = []
-    for image, boxes in found.images.items():
+    for image, boxes in box_file.images.items():
         rows = index.rows(image)
         if len(rows) > 1:
             texts = listed((f"'{manifest.table['image'].iloc[row]}'" for row in rows), 2)
             raise InputError(
-                f"{found.place(image)}: '{image}' can be {count_of(len(rows), 'image')} of {manifest.source} ({texts})",
+                f"{box_file.place(image)}: '{image}' can be {count_of(len(rows), 'image')} of {manifest.source} "
+                f"({texts})",
                 "write the path of the one that is meant",
             )
         if not rows:
@@ -78,7 +81,7 @@ def matched_rows(found: BoxFile, manifest: Manifest, options: BoxOptions) -> tup
             continue
         if rows[0] in image_of:
             raise InputError(
-                f"{found.name}: '{image_of[rows[0]]}' and '{image}' are both the image "
+                f"{box_file.name}: '{image_of[rows[0]]}' and '{image}' are both the image "
                 f"'{manifest.table['image'].iloc[rows[0]]}' of {manifest.source}",
                 "keep one of them, or write the path of the one that is meant",
             )
@@ -86,14 +89,15 @@ def matched_rows(found: BoxFile, manifest: Manifest, options: BoxOptions) -> tup
     if missing and (options.unmatched == "refuse" or not image_of):
         more = f" (and {count_of(len(missing) - 1, 'other image')})" if len(missing) > 1 else ""
         raise InputError(
-            f"{found.place(missing[0])}: no image of {manifest.source} is '{missing[0]}'{more}",
+            f"{box_file.place(missing[0])}: no image of {manifest.source} is '{missing[0]}'{more}",
             "write names as the data have them, or leave such images out with --box-options unmatched=drop",
         )
     if not missing:
         return image_of, []
-    lost = sum(len(found.images[image]) for image in missing)
+    lost = sum(len(box_file.images[image]) for image in missing)
     return image_of, [
-        f"{found.name}: left out: {count_of_boxes(lost)} of {count_of(len(missing), 'image')} that the data do not have"
+        f"{box_file.name}: left out: {count_of_boxes(lost)} of {count_of(len(missing), 'image')} "
+        "that the data do not have"
     ]
 
 

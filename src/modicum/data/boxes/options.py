@@ -67,10 +67,10 @@ class BoxOptions:
         """
         if isinstance(given, BoxOptions):
             return given
-        known = [field.name for field in fields(cls)]
+        names = [field.name for field in fields(cls)]
         for name in given or {}:
-            if name not in known:
-                raise InputError(f"'{name}' is not a box option", did_you_mean(str(name), known))
+            if name not in names:
+                raise InputError(f"'{name}' is not a box option", did_you_mean(str(name), names))
         return cls(**(given or {}))
 
     @classmethod

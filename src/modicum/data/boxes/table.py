@@ -51,8 +51,8 @@ def read_box_table(path: Path, options: BoxOptions) -> BoxFile:
             f"{path.name} row",
             tuple(cells.numbers[row] for row in kept),
         )
-    said = ", ".join(cells.header[index] for index in columns.edges)
-    note = f"{path.name}: boxes are in the columns {said} ({_MEANING[columns.format]})"
+    edge_names = ", ".join(cells.header[index] for index in columns.edges)
+    note = f"{path.name}: boxes are in the columns {edge_names} ({_MEANING[columns.format]})"
     places = {image: f"{path.name} row {cells.numbers[rows[0]]}" for image, rows in rows_of.items()}
     return settled(BoxFile(path.name, images, places, [*cells.notes, *notes, note]))
 
@@ -129,8 +129,8 @@ def _sizes(
     width, height = columns.size
     sizes = _numbers(cells, (height, width), name)
     if columns.beside_corners and not blank.all():
-        own = edges[:, [3, 2]] - edges[:, [1, 0]]
-        if np.allclose(sizes[~blank], own[~blank], atol=1e-3, equal_nan=True):
+        box_sizes = edges[:, [3, 2]] - edges[:, [1, 0]]
+        if np.allclose(sizes[~blank], box_sizes[~blank], atol=1e-3, equal_nan=True):
             return None  # the boxes' own, once more
     return sizes
 
@@ -140,16 +140,17 @@ def _one_size(
 ) -> tuple[int, int] | None:
     if sizes is None:
         return None
-    said = sizes[rows]
-    known = np.flatnonzero(np.isfinite(said).all(axis=1)).tolist()
-    for at in known:
-        if (said[at] != said[known[0]]).any():
+    given = sizes[rows]
+    complete = np.flatnonzero(np.isfinite(given).all(axis=1)).tolist()
+    for at in complete:
+        if (given[at] != given[complete[0]]).any():
             raise InputError(
-                f"{name} row {cells.numbers[rows[at]]}: width and height are {said[at, 1]:g} x {said[at, 0]:g}, in row "
-                f"{cells.numbers[rows[known[0]]]} of the same image {said[known[0], 1]:g} x {said[known[0], 0]:g}",
+                f"{name} row {cells.numbers[rows[at]]}: width and height are {given[at, 1]:g} x {given[at, 0]:g}, "
+                f"in row {cells.numbers[rows[complete[0]]]} of the same image {given[complete[0], 1]:g} x "
+                f"{given[complete[0], 0]:g}",
                 "call them w and h if they are the boxes', image_width and image_height if they are the image's",
             )
-    if not known:
+    if not complete:
         return None
-    height, width = said[known[0]].tolist()
-    return image_size(height, width, f"{name} row {cells.numbers[rows[known[0]]]}")
+    height, width = given[complete[0]].tolist()
+    return image_size(height, width, f"{name} row {cells.numbers[rows[complete[0]]]}")

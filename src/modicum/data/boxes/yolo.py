@@ -110,19 +110,19 @@ def class_names_for(folder: Path) -> Names:
     # Beside the files, or above them up to the folder that holds 'labels'; else one folder up.
     above = parts[::-1].index("labels") if "labels" in parts else 0
     for place in [folder.absolute(), *folder.absolute().parents][: above + 2]:
-        found: dict[str, Names] = {}
+        by_file: dict[str, Names] = {}
         if (place / CLASS_LIST).is_file():
             lines = read_text(place / CLASS_LIST)[0].rstrip().splitlines()
-            found[CLASS_LIST] = {number: line.strip() for number, line in enumerate(lines)}
+            by_file[CLASS_LIST] = {number: line.strip() for number, line in enumerate(lines)}
         for name in _DATA_FILES:
             if (place / name).is_file() and (names := names_of_data(place / name)):
-                found[name] = names
-        if len({tuple(sorted(names.items())) for names in found.values()}) > 1:
+                by_file[name] = names
+        if len({tuple(sorted(names.items())) for names in by_file.values()}) > 1:
             raise InputError(
-                f"{listed(found)} in '{place.name}' name different classes", "keep the one that is right"
+                f"{listed(by_file)} in '{place.name}' name different classes", "keep the one that is right"
             )
-        if found:
-            return next(iter(found.values()))
+        if by_file:
+            return next(iter(by_file.values()))
     return {}
 
 
@@ -147,15 +147,15 @@ def _of_files(name: str, folders: list[Path], options: BoxOptions, names: Names 
         raise InputError(
             f"'{name}' holds no text files of boxes", "give the folder of the text files, 'labels' with YOLO"
         )
-    known = {folder: names or class_names_for(folder) for folder in {path.parent for path in files}}
+    names_of_folder = {folder: names or class_names_for(folder) for folder in {path.parent for path in files}}
     images, places = {}, {}
     for path, image in files.items():
         if image in images:
             raise InputError(f"{name}: two files are called '{image}.txt'", "give one of the folders")
         places[image] = f"{image}.txt"
-        images[image] = read_yolo_file(path, options, known[path.parent], places[image])
+        images[image] = read_yolo_file(path, options, names_of_folder[path.parent], places[image])
     notes = []
-    if not all(known.values()):
+    if not all(names_of_folder.values()):
         notes = [f"{name}: no {CLASS_LIST} or data.yaml names the classes: their numbers are the names"]
     return BoxFile(name, images, places, [f"{name}: boxes of {count_of(len(images), 'text file')}", *notes])
 
@@ -178,9 +178,9 @@ def _class(word: str, names: Names, place: str) -> str:
     if not names:
         return str(int(word))
     if int(word) not in names:
-        known = f"{min(names)} to {max(names)}"
+        known_numbers = f"{min(names)} to {max(names)}"
         raise InputError(
-            f"{place}: class {word} has no name (named are {known})", "add its name, or correct it"
+            f"{place}: class {word} has no name (named are {known_numbers})", "add its name, or correct it"
         )
     return names[int(word)]
 

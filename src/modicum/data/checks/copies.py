@@ -142,21 +142,21 @@ def near_hashes(facts: Facts) -> list[str]:
 
 
 def resembling(
-    hashes: Sequence[str], known: Sequence[str], bits: int = RESEMBLES
+    hashes: Sequence[str], known_hashes: Sequence[str], bits: int = RESEMBLES
 ) -> Int64[np.ndarray, "n"] | None:
     """For each hash the index of the known one that it is nearest to, -1 where none is within a number of bits.
 
     Args:
         hashes: of :func:`near_hashes`.
-        known: the same.
+        known_hashes: the same.
         bits: number of bits that may differ.
 
     Returns:
         The indices; None where there are too many pairs to compare (:data:`MOST_COMPARED`).
     """
-    if len(hashes) * len(known) > MOST_COMPARED:
+    if len(hashes) * len(known_hashes) > MOST_COMPARED:
         return None
-    first, second = _from_hex(hashes), _from_hex(known)
+    first, second = _from_hex(hashes), _from_hex(known_hashes)
     nearest = np.full(len(hashes), -1, np.int64)
     usable = second.any(1)
     if not usable.any():

@@ -30,67 +30,67 @@ class DataWarning:
     examples: tuple[str, ...] = ()
 
 
-def data_warnings(found: Mapping[str, Any]) -> list[DataWarning]:
+def data_warnings(fingerprint: Mapping[str, Any]) -> list[DataWarning]:
     """The warnings that a fingerprint (as :func:`modicum.data.checks.fingerprint.fingerprint` makes it) gives cause for.
 
     Those that stop training come first.
     """
     every = [
-        *_file_warnings(found),
-        *_repeat_warnings(found),
-        *_label_warnings(found),
-        *_finding_warnings(found),
-        *_report_warnings(found),
-        *_box_warnings(found),
+        *_file_warnings(fingerprint),
+        *_repeat_warnings(fingerprint),
+        *_label_warnings(fingerprint),
+        *_finding_warnings(fingerprint),
+        *_report_warnings(fingerprint),
+        *_box_warnings(fingerprint),
     ]
     return sorted(every, key=lambda warning: not warning.stops)
 
 
-def _file_warnings(found: Mapping[str, Any]) -> Iterator[DataWarning]:
-    if found["broken"]:
+def _file_warnings(fingerprint: Mapping[str, Any]) -> Iterator[DataWarning]:
+    if fingerprint["broken"]:
         yield DataWarning(
-            f"{count_of(found['broken'], 'image')} cannot be read",
+            f"{count_of(fingerprint['broken'], 'image')} cannot be read",
             "repair or remove them, or pass --skip-broken to fit",
             stops=True,
-            examples=_first(f"{item['image']}: {item['reason']}" for item in found["broken_files"]),
+            examples=_first(f"{item['image']}: {item['reason']}" for item in fingerprint["broken_files"]),
         )
-    if found["mislabelled"]:
+    if fingerprint["mislabelled"]:
         yield DataWarning(
-            f"{count_of(found['mislabelled'], 'file')} of another format than the name says",
+            f"{count_of(fingerprint['mislabelled'], 'file')} of another format than the name says",
             "read all the same; rename them, other programs may refuse them",
             examples=_first(
-                f"{item['image']} is {item['format'].upper()}" for item in found["mislabelled_files"]
+                f"{item['image']} is {item['format'].upper()}" for item in fingerprint["mislabelled_files"]
             ),
         )
 
 
-def _repeat_warnings(found: Mapping[str, Any]) -> Iterator[DataWarning]:
-    if found["leaks"]:
+def _repeat_warnings(fingerprint: Mapping[str, Any]) -> Iterator[DataWarning]:
+    if fingerprint["leaks"]:
         yield DataWarning(
-            f"{count_of(found['leaks'], 'leak')} between splits",
+            f"{count_of(fingerprint['leaks'], 'leak')} between splits",
             "correct the split, or pass --leaks drop to fit, which takes the training side out",
             stops=True,
-            examples=_first(leak["text"] for leak in found["leak_pairs"]),
+            examples=_first(leak["text"] for leak in fingerprint["leak_pairs"]),
         )
-    if found.get("contradictions"):
+    if fingerprint.get("contradictions"):
         yield DataWarning(
-            f"{count_of(found['contradictions'], 'picture')} in the data under labels that contradict each other",
+            f"{count_of(fingerprint['contradictions'], 'picture')} in the data under labels that contradict each other",
             "correct the labels, or take these images out: nothing can be learned from them, and no score is right",
-            examples=_first(" = ".join(group[:3]) for group in found["contradiction_groups"]),
+            examples=_first(" = ".join(group[:3]) for group in fingerprint["contradiction_groups"]),
         )
-    if found["duplicates"]:
+    if fingerprint["duplicates"]:
         yield DataWarning(
-            f"{count_of(found['duplicates'], 'image')} identical to another",
+            f"{count_of(fingerprint['duplicates'], 'image')} identical to another",
             "remove the copies: what is there twice counts double",
-            examples=_first(" = ".join(group[:3]) for group in found["duplicate_groups"]),
+            examples=_first(" = ".join(group[:3]) for group in fingerprint["duplicate_groups"]),
         )
-    within = found["near_duplicates"] - found["leaks_by_kind"].get("near-duplicate", 0)
+    within = fingerprint["near_duplicates"] - fingerprint["leaks_by_kind"].get("near-duplicate", 0)
     if within > 0:
-        leaked = {frozenset((leak["first"], leak["second"])) for leak in found["leak_pairs"]}
-        pairs = [(pair["first"], pair["second"]) for pair in found["near_duplicate_pairs"]]
-        number = found.get("near_contradictions", 0)
+        leaked = {frozenset((leak["first"], leak["second"])) for leak in fingerprint["leak_pairs"]}
+        pairs = [(pair["first"], pair["second"]) for pair in fingerprint["near_duplicate_pairs"]]
+        number = fingerprint.get("near_contradictions", 0)
         contrary = f"; {count_of(number, 'pair')} under different labels" if number else ""
-        where = "under different patients" if found["patients"] else "in the data"
+        where = "under different patients" if fingerprint["patients"] else "in the data"
         yield DataWarning(
             f"{count_of(within, 'pair')} of nearly identical images {where}",
             "see whether they are one photograph; give them one patient, or remove one" + contrary,
@@ -100,36 +100,36 @@ def _repeat_warnings(found: Mapping[str, Any]) -> Iterator[DataWarning]:
         )
 
 
-def _label_warnings(found: Mapping[str, Any]) -> Iterator[DataWarning]:
-    if found["classes"] is None:
+def _label_warnings(fingerprint: Mapping[str, Any]) -> Iterator[DataWarning]:
+    if fingerprint["classes"] is None:
         return
-    counts = found["classes"]["all"]
+    counts = fingerprint["classes"]["all"]
     if len(counts) == 1:
         yield DataWarning(
             f"all labelled images are of one class, '{next(iter(counts))}'",
             "give images of two classes or more",
             stops=True,
         )
-    if found["unlabelled"]:
+    if fingerprint["unlabelled"]:
         yield DataWarning(
-            f"{count_of(found['unlabelled'], 'image')} without a label",
+            f"{count_of(fingerprint['unlabelled'], 'image')} without a label",
             "label them, or leave them out of the table",
         )
-    if (found["imbalance"] or 0) > STRONG_IMBALANCE:
+    if (fingerprint["imbalance"] or 0) > STRONG_IMBALANCE:
         large, small = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
         yield DataWarning(
-            f"class '{large}' has {found['imbalance']:.0f} times the images of class '{small}' "
+            f"class '{large}' has {fingerprint['imbalance']:.0f} times the images of class '{small}' "
             f"({counts[large]:,} to {counts[small]:,})",
             "try --set sampling=balanced or --set class_weights=balanced; judge by balanced accuracy or AUROC",
         )
-    unlearned = {n: c for n, c in counts.items() if c and not found["classes"].get("train", counts)[n]}
+    unlearned = {n: c for n, c in counts.items() if c and not fingerprint["classes"].get("train", counts)[n]}
     if unlearned:
         names = listed((f"'{name}' ({n} elsewhere)" for name, n in unlearned.items()), _LONGEST)
         yield DataWarning(
             f"no training image of class {names}",
             "it cannot be learned, and its images count as mistakes: add training images, split anew, or leave it out",
         )
-    for split, of_split in found["classes"].items():
+    for split, of_split in fingerprint["classes"].items():
         few = {name: n for name, n in of_split.items() if n < FEW_OF_A_CLASS}
         if split == "train":
             few = {name: n for name, n in few.items() if name not in unlearned}
@@ -142,8 +142,8 @@ def _label_warnings(found: Mapping[str, Any]) -> Iterator[DataWarning]:
             )
 
 
-def _finding_warnings(found: Mapping[str, Any]) -> Iterator[DataWarning]:
-    findings = found["findings"] or {}
+def _finding_warnings(fingerprint: Mapping[str, Any]) -> Iterator[DataWarning]:
+    findings = fingerprint["findings"] or {}
     splits = dict.fromkeys(split for parts in findings.values() for split in parts)
     learned = "train" if "train" in splits else "all"
     unknown = [f"'{n}'" for n, p in findings.items() if not p[learned]["positive"] + p[learned]["negative"]]
@@ -170,12 +170,12 @@ def _finding_warnings(found: Mapping[str, Any]) -> Iterator[DataWarning]:
             )
 
 
-def _report_warnings(found: Mapping[str, Any]) -> Iterator[DataWarning]:
+def _report_warnings(fingerprint: Mapping[str, Any]) -> Iterator[DataWarning]:
     remedies = {
         "set aside": "mend them, or go on: their images are learned from without a report",
         "changed": "see that they are read as they were meant",
     }
-    for item in found["reports"]["unusual"] if found["reports"] else ():
+    for item in fingerprint["reports"]["unusual"] if fingerprint["reports"] else ():
         yield DataWarning(
             f"{count_of(item['count'], 'report')} {item['what']}: {item['reason']}",
             remedies[item["what"]],
@@ -183,8 +183,8 @@ def _report_warnings(found: Mapping[str, Any]) -> Iterator[DataWarning]:
         )
 
 
-def _box_warnings(found: Mapping[str, Any]) -> Iterator[DataWarning]:
-    boxes = found.get("boxes")
+def _box_warnings(fingerprint: Mapping[str, Any]) -> Iterator[DataWarning]:
+    boxes = fingerprint.get("boxes")
     if boxes and boxes["problem"]:
         yield DataWarning(boxes["problem"], boxes["remedy"], stops=True)
 

@@ -73,14 +73,14 @@ def contradictions(manifest: Manifest, groups: Sequence[Sequence[int]]) -> list[
 
 def contradiction_notes(manifest: Manifest, facts: Facts) -> list[str]:
     """A note of pictures that are in the data under more than one label, for those who train on them."""
-    found = contradictions(manifest, duplicate_groups(manifest, facts))
-    if not found:
+    contradicting = contradictions(manifest, duplicate_groups(manifest, facts))
+    if not contradicting:
         return []
     images = manifest.table["image"]
-    first = " = ".join(images.iloc[row] for row in found[0][:3])
+    first = " = ".join(images.iloc[row] for row in contradicting[0][:3])
     return [
-        f"caution: {count_of(len(found), 'picture')} in the data under labels that contradict each other ({first}): "
-        "correct the labels or take them out"
+        f"caution: {count_of(len(contradicting), 'picture')} in the data under labels that contradict each other "
+        f"({first}): correct the labels or take them out"
     ]
 
 

@@ -51,7 +51,7 @@ def fingerprint(
     by_row = facts_by_row(manifest, scanned.facts)
     facts = [fact for fact in by_row if fact is not None]
     copies = search_copies(manifest, by_row, stores=stores) if near is None else NearSearch(list(near), [])
-    found: dict[str, Any] = {
+    content: dict[str, Any] = {
         "schema": SCHEMA,
         "name": manifest.name,
         "source": manifest.source,
@@ -70,17 +70,17 @@ def fingerprint(
         "broken_files": [{"image": b.image, "reason": b.reason} for b in scanned.broken[:LISTED]],
         "notes": [*manifest.notes, *slice_notes(manifest, by_row), *copies.limits],
     }
-    found["warnings"] = [{**vars(w), "examples": list(w.examples)} for w in data_warnings(found)]
-    return found
+    content["warnings"] = [{**vars(w), "examples": list(w.examples)} for w in data_warnings(content)]
+    return content
 
 
-def write_fingerprint(found: dict[str, Any], path: Path) -> None:
+def write_fingerprint(facts: dict[str, Any], path: Path) -> None:
     """Writes ``fingerprint.json`` in one step.
 
     Raises:
         ResourceError: the disk is full.
     """
-    write_text(Path(path), json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(Path(path), json.dumps(facts, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def quantiles(values: Iterable[int | float]) -> dict[str, int | float] | None:
@@ -141,8 +141,8 @@ def _people(manifest: Manifest) -> dict[str, Any]:
     images = table["patient"].value_counts()
     pairs = None
     if eyes:
-        known = table.dropna(subset=["patient", "eye"])
-        sides = known[known["eye"].isin(["L", "R"])].groupby("patient")["eye"].nunique()
+        complete = table.dropna(subset=["patient", "eye"])
+        sides = complete[complete["eye"].isin(["L", "R"])].groupby("patient")["eye"].nunique()
         pairs = int((sides == 2).sum())
     return {
         "patients": len(images),
@@ -161,9 +161,9 @@ def _task(manifest: Manifest) -> str | None:
 
 def _splits(manifest: Manifest) -> dict[str, int]:
     counts = _counts(manifest, "split")
-    found = {split: counts[split] for split in SPLITS if split in counts}
-    rest = len(manifest) - sum(found.values())
-    return {**found, "none": rest} if found and rest else found
+    ordered = {split: counts[split] for split in SPLITS if split in counts}
+    rest = len(manifest) - sum(ordered.values())
+    return {**ordered, "none": rest} if ordered and rest else ordered
 
 
 def _parts(manifest: Manifest) -> dict[str, pd.DataFrame]:
@@ -199,12 +199,12 @@ def _finding(table: pd.DataFrame, name: str) -> dict[str, Any]:
     """Counts, and the share of positives among the known."""
     values = table[LABELS_PREFIX + name]
     positive, negative = int((values == 1).sum()), int((values == 0).sum())
-    known = positive + negative
+    labelled = positive + negative
     return {
         "positive": positive,
         "negative": negative,
-        "unknown": len(values) - known,
-        "prevalence": _rounded(positive / known) if known else None,
+        "unknown": len(values) - labelled,
+        "prevalence": _rounded(positive / labelled) if labelled else None,
     }
 
 
@@ -225,16 +225,16 @@ def _reports(manifest: Manifest) -> dict[str, Any] | None:
     # Imports torch, for which a look at images does not wait.
     from modicum.data.reports import read_reports
 
-    found = read_reports(manifest)
-    texts = found.present()
+    reports = read_reports(manifest)
+    texts = reports.present()
     return {
         "count": len(texts),
         "words": quantiles(len(text.split()) for text in texts),
-        "set_aside": len(found.set_aside),
-        "changed": len(found.changed),
+        "set_aside": len(reports.set_aside),
+        "changed": len(reports.changed),
         "unusual": [
             {"what": what, "reason": reason, "count": len(places), "places": places[:LISTED]}
-            for (what, reason), places in found.by_reason().items()
+            for (what, reason), places in reports.by_reason().items()
         ],
     }
 
@@ -246,15 +246,15 @@ def _boxes(
     if "boxes" not in manifest.table:
         return None
     try:
-        found = checked_boxes(manifest, facts, options)
+        boxes = checked_boxes(manifest, facts, options)
     except InputError as error:
         given = int(manifest.table["boxes"].notna().sum())
         return {"images": given, "problem": error.problem, "remedy": error.remedy}
     return {
-        "images": found.images,
-        "count": found.count,
-        "classes": found.classes(),
-        "notes": found.notes,
+        "images": boxes.images,
+        "count": boxes.count,
+        "classes": boxes.classes(),
+        "notes": boxes.notes,
         "problem": None,
     }
 
@@ -264,7 +264,7 @@ def _repeats(
 ) -> dict[str, Any]:
     images = list(manifest.table["image"])
     groups = duplicate_groups(manifest, facts)
-    found = leaks(manifest, facts, near)
+    repeats = leaks(manifest, facts, near)
     contrary = contradictions(manifest, groups)
     return {
         "duplicates": sum(len(rows) - 1 for rows in groups),
@@ -277,10 +277,10 @@ def _repeats(
             {"first": images[p.first], "second": images[p.second], "similarity": round(p.similarity, 4)}
             for p in near[:LISTED]
         ],
-        "leaks": len(found),
-        "leaks_by_kind": _counted(leak.kind for leak in found),
+        "leaks": len(repeats),
+        "leaks_by_kind": _counted(leak.kind for leak in repeats),
         "leak_pairs": [
-            {**vars(leak), "splits": list(leak.splits), "text": str(leak)} for leak in found[:LISTED]
+            {**vars(leak), "splits": list(leak.splits), "text": str(leak)} for leak in repeats[:LISTED]
         ],
     }
 
@@ -290,11 +290,12 @@ def _with_labels(manifest: Manifest, rows: Sequence[int]) -> list[str]:
     table = manifest.table
     if manifest.findings:
         findings = {name: table[LABELS_PREFIX + name].to_numpy() for name in manifest.findings}
-        said = [", ".join(name for name, cells in findings.items() if cells[row] == 1) for row in rows]
+        labels = [", ".join(name for name, cells in findings.items() if cells[row] == 1) for row in rows]
     else:
-        said = [str(table["label"].iloc[row]) for row in rows]
+        labels = [str(table["label"].iloc[row]) for row in rows]
     return [
-        f"{table['image'].iloc[row]} ({label or 'no finding'})" for row, label in zip(rows, said, strict=True)
+        f"{table['image'].iloc[row]} ({label or 'no finding'})"
+        for row, label in zip(rows, labels, strict=True)
     ]
 
 

@@ -76,7 +76,7 @@ class Identifiers:
 
 def find_identifiers(manifest: Manifest) -> Identifiers:
     """Looks at the names of all rows, and into the files of pictures; files that cannot be read are passed over."""
-    found = Identifiers()
+    identifiers = Identifiers()
     patients = manifest.table["patient"].tolist() if "patient" in manifest.table else []
     seen: set[str] = set()
     for row, reference in enumerate(manifest.table["image"]):
@@ -87,20 +87,20 @@ def find_identifiers(manifest: Manifest) -> Identifiers:
         in_name = kinds_in(PurePosixPath(file).stem, _IN_NAMES)
         example = f"image {row + 1}" if in_name or kinds_in(file, _IN_NAMES) else file
         for kind in in_name:
-            found.add(f"file name: {kind}", example)
+            identifiers.add(f"file name: {kind}", example)
         for place, text in _texts(manifest.root / file):
             for kind in kinds_in(text, _IN_TEXT):
-                found.add(f"{place}: {kind}", example)
+                identifiers.add(f"{place}: {kind}", example)
     first_row = {
         patient: row for row, patient in reversed(list(enumerate(patients))) if isinstance(patient, str)
     }
     for patient, row in first_row.items():
         for kind in kinds_in(patient, _IN_NAMES):
-            found.add(f"patient id: {kind}", f"that of image {row + 1}")
-    return found
+            identifiers.add(f"patient id: {kind}", f"that of image {row + 1}")
+    return identifiers
 
 
-def identifier_warnings(found: Identifiers) -> list[DataWarning]:
+def identifier_warnings(identifiers: Identifiers) -> list[DataWarning]:
     """A warning a place and kind, without what was found."""
     return [
         DataWarning(
@@ -108,9 +108,9 @@ def identifier_warnings(found: Identifiers) -> list[DataWarning]:
             "remove it before the images are shared; modicum never copies it into a run's report or messages"
             if not kind.startswith(("file name", "patient id"))
             else "use pseudonyms; names and ids stand in tables, reports and messages",
-            examples=tuple(found.examples[kind]),
+            examples=tuple(identifiers.examples[kind]),
         )
-        for kind, number in found.counts.items()
+        for kind, number in identifiers.counts.items()
     ]
 
 

@@ -33,13 +33,13 @@ def remembered(
         return find()
     digest = hashlib.sha256(json.dumps([_VERSION, row_list]).encode()).hexdigest()
     path = stores / FOLDER / f"{digest[:32]}.json"
-    found = _read(path, len(row_list))
-    if found is None:
-        found = find()
+    stored_pairs = _read(path, len(row_list))
+    if stored_pairs is None:
+        stored_pairs = find()
         path.parent.mkdir(parents=True, exist_ok=True)
-        pairs = [[pair.first, pair.second, pair.similarity] for pair in found.pairs]
-        write_text(path, json.dumps({"pairs": pairs, "limits": found.limits}))
-    return found
+        pairs = [[pair.first, pair.second, pair.similarity] for pair in stored_pairs.pairs]
+        write_text(path, json.dumps({"pairs": pairs, "limits": stored_pairs.limits}))
+    return stored_pairs
 
 
 def _read(path: Path, count: int) -> NearSearch | None:

@@ -190,22 +190,22 @@ def _eyes(manifest: Manifest, eyes: pd.Series) -> tuple[pd.Series, list[str]]:
 def _splits(manifest: Manifest, table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """Splits as train, val and test; other words move to a column of their own, where they can be asked for."""
     splits = table["split"]
-    known = splits.map(lambda value: split_of(value) or np.nan, na_action="ignore")
-    is_other = splits.notna() & known.isna()
+    splits_read = splits.map(lambda value: split_of(value) or np.nan, na_action="ignore")
+    is_other = splits.notna() & splits_read.isna()
     if not is_other.any():
-        return table.assign(split=known), []
+        return table.assign(split=splits_read), []
     words = sorted(splits[is_other].unique())
     first = manifest.describe_row(int(np.flatnonzero(is_other)[0]))
     quoted = listed(f"'{word}'" for word in words)
     seen = f"{first}: split {quoted} is not train, val, test or reference"
     table = table.assign(**{OTHER_SPLIT: splits.where(is_other)})
-    if known.isna().all():
+    if splits_read.isna().all():
         table = table.drop(columns="split")
         return table, [f"{seen}, and no row is in one of these: the column is not used as the split"]
     note = (
         f"{seen}: {count_of(int(is_other.sum()), 'row')} in no split (evaluate --split {words[0]} takes them)"
     )
-    return table.assign(split=known), [note]
+    return table.assign(split=splits_read), [note]
 
 
 def finding_columns(table: pd.DataFrame, origins: Sequence[str], source: str) -> pd.DataFrame:

@@ -163,11 +163,11 @@ def near_matches(manifest: Manifest, names: Iterable[str]) -> str:
     """
     finder = FileFinder.below(manifest.root)
     near = (finder.near(name) for name in islice(names, 3))
-    found = next(filter(None, near), None)
-    if found is None:
+    nearest = next(filter(None, near), None)
+    if nearest is None:
         return ""
-    unread = format_of_name(Path(found)) in ("other", "npz")
-    return f"; '{found}' is there, " + (
+    unread = format_of_name(Path(nearest)) in ("other", "npz")
+    return f"; '{nearest}' is there, " + (
         "of a format that is not read: convert it" if unread else "did you mean it?"
     )
 

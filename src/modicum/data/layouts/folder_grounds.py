@@ -66,8 +66,8 @@ def _table_about(folder: Path, manifest: Manifest) -> tuple[Path, str] | None:
     if not tables:
         return None
     finder = FileFinder(split_reference(image)[0] for image in manifest.table["image"])
-    said = manifest.table["label"] if "label" in manifest.table else [""] * len(manifest)
-    labels = dict(zip(manifest.table["image"], said, strict=True))
+    cells = manifest.table["label"] if "label" in manifest.table else [""] * len(manifest)
+    labels = dict(zip(manifest.table["image"], cells, strict=True))
     for table in tables:
         named = naming_table([table], finder)
         if named is not None and not _repeats(table, named[1], finder, labels):
@@ -85,8 +85,8 @@ def _beside(folder: Path) -> Sequence[Path]:
 def _repeats(table: Path, column: str, finder: FileFinder, labels: dict[str, str]) -> bool:
     """Whether some column says of each image what its folder says."""
     head = head_of(table)
-    found = [finder.find(str(cell)) for cell in head[column]]
-    wanted = [labels.get(match[0]) if len(match) == 1 else None for match in found]
+    files = [finder.find(str(cell)) for cell in head[column]]
+    wanted = [labels.get(match[0]) if len(match) == 1 else None for match in files]
     return any(
         all(
             label is None or str(cell).casefold() == str(label).casefold()

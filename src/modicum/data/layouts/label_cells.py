@@ -49,8 +49,8 @@ def words_of(cell: str, mark: str) -> list[str]:
 
 def mark_of(cells: pd.Series) -> str:
     """The separator of a column that is known to hold several labels a cell."""
-    known = [cell for cell in cells.dropna() if list_in(cell) is None]
-    return next((mark for mark in MARKS if any(mark in cell for cell in known)), ";")
+    plain_cells = [cell for cell in cells.dropna() if list_in(cell) is None]
+    return next((mark for mark in MARKS if any(mark in cell for cell in plain_cells)), ";")
 
 
 def several_labels(cells: pd.Series, classes: Collection[str], source: str) -> str | None:

@@ -210,12 +210,12 @@ def named_table_in(folder: Path) -> Path | None:
 
 def tables_of(folder: Path) -> list[Path]:
     """The CSV, TSV and Parquet files of a folder by name, without those that predictions were written to."""
-    found = [
+    tables = [
         Path(entry.path)
         for entry in sorted(os.scandir(folder), key=lambda entry: entry.name)
         if entry.is_file() and not entry.name.startswith(".") and entry.name.lower().endswith(TABLE_SUFFIXES)
     ]
-    return [path for path in found if not is_prediction_table(path)]
+    return [path for path in tables if not is_prediction_table(path)]
 
 
 def is_prediction_table(path: Path) -> bool:

@@ -128,7 +128,7 @@ def unpacked_bytes(path: Path) -> dict[str, int]:
         Unreadable: a header is damaged, or says more than the archive holds.
         OSError, BadZipFile, zlib.error: the file is damaged.
     """
-    found = {}
+    sizes = {}
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
             with archive.open(member) as stream:
@@ -136,8 +136,8 @@ def unpacked_bytes(path: Path) -> dict[str, int]:
                 needed = math.prod(shape) * dtype.itemsize
                 if not dtype.hasobject and stream.tell() + needed > member.file_size:
                     raise Unreadable(f"array '{member.filename}' is shorter than it declares (truncated)")
-                found[member.filename.removesuffix(".npy")] = needed
-    return found
+                sizes[member.filename.removesuffix(".npy")] = needed
+    return sizes
 
 
 def _whole(

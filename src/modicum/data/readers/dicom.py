@@ -330,21 +330,21 @@ def _spacing(header: Dataset, frame: int) -> tuple[tuple[float, float] | None, s
     """Millimetres between rows and between columns, and the source field (10.7.1.3, C.7.6.16.2.1)."""
     measures = section(header, frame, "PixelMeasuresSequence")
     for keyword in _SPACINGS:
-        found = numbers(measures, keyword, 2) or numbers(header, keyword, 2)
-        if found and min(found[:2]) > 0:  # 0 is written by software that does not know it
-            return (found[0], found[1]), keyword
+        values = numbers(measures, keyword, 2) or numbers(header, keyword, 2)
+        if values and min(values[:2]) > 0:  # 0 is written by software that does not know it
+            return (values[0], values[1]), keyword
     return None, None
 
 
 def place_of_frame(header: Dataset, frame: int) -> Plane | None:
     """Where the frame lies (C.7.6.2, C.7.6.16.2.3 and 4); None where the file does not say it of each frame."""
-    found = []
+    places = []
     for keyword, sequence, count in _PLACE:
         part = section(header, frame, sequence)
         if part is header and keyword == "ImagePositionPatient" and _frames(header) > 1:
             return None  # of the first frame, or of all together
-        found.append(numbers(part, keyword, count) or numbers(header, keyword, count))
-    return Plane.of_dicom(*found)
+        places.append(numbers(part, keyword, count) or numbers(header, keyword, count))
+    return Plane.of_dicom(*places)
 
 
 def _check_deflated(file: BinaryIO, limit: int) -> None:

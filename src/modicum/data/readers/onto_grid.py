@@ -64,11 +64,11 @@ def read_onto(file: BinaryIO, form: str, request: Request) -> MedicalImage:
     assert request.ref.onto is not None
     grid = Grid.of_text(request.ref.onto)
     request.check_size(grid.height, grid.width)
-    own = replace(request, ref=replace(request.ref, onto=None))
+    own_request = replace(request, ref=replace(request.ref, onto=None))
     if form == "nifti":
-        return _of_volume(file, own, grid)
+        return _of_volume(file, own_request, grid)
     if form == "dicom":
-        return _of_segments(file, own, grid)
+        return _of_segments(file, own_request, grid)
     raise Unreadable(
         f"is {form.upper()}, which does not say where it lies and cannot be brought onto another grid"
     )
@@ -164,14 +164,14 @@ def _frames_in(header: Dataset, grid: Grid) -> list[int]:
                 f"the image: {grid.plane}; a frame: {plane}"
             )
         depths.append(depth)
-    found = [frame for frame, depth in enumerate(depths) if abs(depth) <= allowed]
+    frames = [frame for frame, depth in enumerate(depths) if abs(depth) <= allowed]
     nearest = min(abs(depth) for depth in depths)
-    if not found and nearest < 0.5 * _thickness(header, depths):
+    if not frames and nearest < 0.5 * _thickness(header, depths):
         raise Unreadable(
             f"is a segmentation whose nearest frame lies {nearest:.3g} mm from the image's plane ({allowed:.2g} mm are "
             f"allowed); the image: {grid.plane}"
         )
-    return found
+    return frames
 
 
 def _thickness(header: Dataset, depths: Sequence[float]) -> float:

@@ -48,7 +48,7 @@ def image_bytes(file: BinaryIO, request: Request) -> bytes:
     while index >= table.metadata.row_group(group).num_rows:
         index -= table.metadata.row_group(group).num_rows
         group += 1
-    key = (found, name, group) if (found := file_key(file)) else None
+    key = (key_of_file, name, group) if (key_of_file := file_key(file)) else None
     cells = _groups.get(key, lambda: table.read_row_group(group, columns=[name])[name])
     cell = cells[index].as_py()
     data = cell["bytes"] if isinstance(cell, dict) else cell

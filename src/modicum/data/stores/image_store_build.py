@@ -148,20 +148,20 @@ def replaced_files(
         state = states[ref.path]
         if ref.path not in keys and state is not None and (key := catalogue.key_of(item_of(ref), state)):
             keys[ref.path] = key.removesuffix(ref.part)
-    found = []
+    replaced = []
     with bar("checking files", len(keys)) as progress_bar:
         for path, digest in keys.items():
             state = states[path]
             with suppress(OSError):  # told when it is read
                 if state is not None and file_sha256(path, state) != digest:
-                    found.append(path)
+                    replaced.append(path)
             progress_bar.advance()
-    if found:
+    if replaced:
         say(
-            f"{count_of(len(found), 'file')} replaced by another of the same size and time ({found[0].name}): "
+            f"{count_of(len(replaced), 'file')} replaced by another of the same size and time ({replaced[0].name}): "
             "decoding again"
         )
-    return frozenset(found)
+    return frozenset(replaced)
 
 
 def _fill(

@@ -110,10 +110,10 @@ def _geometry_of(header: Dataset, frame: int | None, keyword: str) -> list[float
     sequence, count = _GEOMETRY[keyword]
     at = int(header.get("NumberOfFrames") or 1) // 2 if frame is None else frame
     try:
-        found = numbers(section(header, at, sequence), keyword) or numbers(header, keyword)
+        values = numbers(section(header, at, sequence), keyword) or numbers(header, keyword)
     except Unreadable:  # what cannot be read is not copied
         return []
-    return found if len(found) == count else []
+    return values if len(values) == count else []
 
 
 def _harmless(header: Dataset, keyword: str) -> bool:

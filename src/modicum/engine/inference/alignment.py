@@ -158,18 +158,18 @@ def align(
     with (
         field_writer(field, size, first.spacing, moving.volume) as fields,
         _moved(moving, first, out, made_by, pseudonym) as moved,
-        bar("aligning", len(moving.refs)) as shown,
+        bar("aligning", len(moving.refs)) as progress,
     ):
         for index, (ref, other) in enumerate(zip(moving.refs, fixed.refs, strict=True)):
             picture = moving.image(index)
             if moving.volume is None:
                 _check_sizes(picture, other)
-            found = _in_file_pixels(estimated(predictor, ref, other)[0], predictor, size)
-            numbers.append(Displacement.of(torch.from_numpy(found)[None]))
-            fields.write(index, found)
-            pixels = warp(torch.from_numpy(picture.pixels)[None], torch.from_numpy(found)[None])
+            displacement = _in_file_pixels(estimated(predictor, ref, other)[0], predictor, size)
+            numbers.append(Displacement.of(torch.from_numpy(displacement)[None]))
+            fields.write(index, displacement)
+            pixels = warp(torch.from_numpy(picture.pixels)[None], torch.from_numpy(displacement)[None])
             moved(index, replace(picture, pixels=pixels[0].clamp(0, 1).numpy()))
-            shown.advance()
+            progress.advance()
     mean, folded = (float(np.mean([getattr(one, name) for one in numbers])) for name in ("mean", "folded"))
     return Alignment(len(numbers), mean, max(one.max for one in numbers), folded, out, field, learned)
 
@@ -189,12 +189,14 @@ def check_aligned_outputs(image: str | Path, target: str | Path, out: Path, fiel
 
 def largest_known_displacement(folder: RunFolder) -> float | None:
     """The largest displacement among the examples of a run's evaluations, in pixels of its image size."""
-    found: list[float] = []
+    largest: list[float] = []
     for split in ("val", "test"):
         path = folder.evaluation(split) / "examples" / "examples.json"
         examples = read_json(path) if path.is_file() else []
-        found += [float(example["displacement"]["max"]) for example in examples if "displacement" in example]
-    return max(found, default=None)
+        largest += [
+            float(example["displacement"]["max"]) for example in examples if "displacement" in example
+        ]
+    return max(largest, default=None)
 
 
 def _in_file_pixels(
@@ -245,9 +247,9 @@ def _field_beside(out: Path, moving: _Picture) -> Path:
 
 def _check_sizes(image: MedicalImage, target: ImageRef) -> None:
     other = read_image(target, intensity="range", empty=True).source
-    own = image.source
-    if (own.height, own.width) != (other.height, other.width):
+    own_size = image.source
+    if (own_size.height, own_size.width) != (other.height, other.width):
         raise InputError(
-            f"the image is {own.height} x {own.width} pixels, '{target}' {other.height} x {other.width}",
+            f"the image is {own_size.height} x {own_size.width} pixels, '{target}' {other.height} x {other.width}",
             "resample one to the other's grid first",
         )

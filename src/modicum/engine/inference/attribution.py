@@ -55,11 +55,13 @@ def attribution_map(
         if not by_gradient:
             return None
         if isinstance(network, Classifier):
-            found = grad_cam(network, image, output)
-            if found is not None:
-                return _normalised(found, image), "Grad-CAM"
-        found = input_gradient(lambda pixels: predictor_outputs(network, pixels, [name], seed), image, output)
-    return None if found is None else (_normalised(found, image), "input gradient")
+            gradient_map = grad_cam(network, image, output)
+            if gradient_map is not None:
+                return _normalised(gradient_map, image), "Grad-CAM"
+        gradient_map = input_gradient(
+            lambda pixels: predictor_outputs(network, pixels, [name], seed), image, output
+        )
+    return None if gradient_map is None else (_normalised(gradient_map, image), "input gradient")
 
 
 def _normalised(values: Tensor, image: Tensor) -> Float[Tensor, "h w"]:
@@ -91,13 +93,13 @@ def write_examples(
         explained = attribution_map(network, image, example.output, name, seed, by_gradient)
         picture = fitted_picture(np.repeat(pixels[0], 3, axis=2) if pixels.shape[-1] == 1 else pixels[0])
         write_png(folder / f"{number:03d}.png", picture)
-        said = {"probability": example.probability} if example.score is None else {"score": example.score}
+        answer = {"probability": example.probability} if example.score is None else {"score": example.score}
         record: dict[str, Any] = {
             "image": name,
             "kind": example.kind,
             "truth": example.truth,
             "prediction": example.prediction,
-            **said,
+            **answer,
             "map": None,
             "picture": f"{number:03d}.png",
             "overlay": None,

@@ -30,15 +30,15 @@ def write_found_boxes(
     store_positions: np.ndarray,
 ) -> None:
     """Writes all boxes found in the rows that were scored, in pixels of their files: ``boxes.csv`` and ``boxes.json``."""
-    found = []
+    images = []
     for row in scores.rows().tolist():
         placement = placement_of(store.facts[store_positions[row]], store.settings)
         if placement is None:
             say("the store of images is of an earlier version: boxes are not written as files")
             return
-        found.append(found_boxes(str(manifest.table["image"].iloc[row]), task, scores.found(row), placement))
-    write_table(folder / BOX_TABLE, box_table(found).drop(columns="error"))
-    write_coco(folder / COCO, found, task.box_classes)
+        images.append(found_boxes(str(manifest.table["image"].iloc[row]), task, scores.found(row), placement))
+    write_table(folder / BOX_TABLE, box_table(images).drop(columns="error"))
+    write_coco(folder / COCO, images, task.box_classes)
 
 
 def write_box_examples(

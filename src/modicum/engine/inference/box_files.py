@@ -48,9 +48,9 @@ def found_boxes(
     return FoundBoxes(image, task.boxes(moved), placement.source)
 
 
-def box_table(found: Sequence[FoundBoxes]) -> pd.DataFrame:
+def box_table(images: Sequence[FoundBoxes]) -> pd.DataFrame:
     """A row a box; one without numbers for an image in which none was found, or that could not be read."""
-    rows = [row for one in found for row in _rows(one)]
+    rows = [row for one in images for row in _rows(one)]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -71,12 +71,12 @@ def _rows(one: FoundBoxes) -> Iterator[dict[str, Any]]:
         }
 
 
-def coco_document(found: Sequence[FoundBoxes], classes: Sequence[str]) -> dict[str, Any]:
+def coco_document(found_images: Sequence[FoundBoxes], classes: Sequence[str]) -> dict[str, Any]:
     """The same as a COCO document; images that could not be read are not in it.
 
     ``bbox`` is left, top, width and height in pixels, categories are numbered from 1.
     """
-    readable = [one for one in found if one.error is None and one.size is not None]
+    readable = [one for one in found_images if one.error is None and one.size is not None]
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     number = {name: index for index, name in enumerate(classes, start=1)}
@@ -104,9 +104,9 @@ def coco_document(found: Sequence[FoundBoxes], classes: Sequence[str]) -> dict[s
     return {"images": images, "annotations": annotations, "categories": categories}
 
 
-def write_coco(path: Path, found: Sequence[FoundBoxes], classes: Sequence[str]) -> None:
+def write_coco(path: Path, found_images: Sequence[FoundBoxes], classes: Sequence[str]) -> None:
     """Writes a COCO document, whole or not at all. Raises :class:`~modicum.errors.ResourceError` on a full disk."""
-    write_text(path, json.dumps(coco_document(found, classes), ensure_ascii=False, indent=1) + "\n")
+    write_text(path, json.dumps(coco_document(found_images, classes), ensure_ascii=False, indent=1) + "\n")
 
 
 def check_box_file(path: Path) -> None:

@@ -85,21 +85,21 @@ class BoxPredictor:
     @torch.no_grad()
     def _parts(self, refs: Sequence[ImageRef], names: Sequence[str]) -> Iterator[list[FoundBoxes]]:
         broken = 0
-        with bar("predicting", len(refs)) as shown:
+        with bar("predicting", len(refs)) as progress:
             for part in read_ahead(zip(names, refs, strict=True), self._read, self.batch_size):
                 read = [(name, one) for name, one in part if isinstance(one, _Read)]
                 outputs = iter(self._outputs(read) if read else ())
-                found = []
+                images = []
                 for name, one in part:
                     if isinstance(one, BrokenImageError):
-                        found.append(FoundBoxes(name, Boxes.none(), error=one.reason))
+                        images.append(FoundBoxes(name, Boxes.none(), error=one.reason))
                         if (broken := broken + 1) <= _TOLD:
                             say(f"broken: {name}: {one.reason}")
                     else:
-                        found.append(found_boxes(name, self.task, next(outputs), one.placement))
-                yield found
-                shown.advance(len(part))
-                shown.note(f"{broken} broken" if broken else "")
+                        images.append(found_boxes(name, self.task, next(outputs), one.placement))
+                yield images
+                progress.advance(len(part))
+                progress.note(f"{broken} broken" if broken else "")
 
     def _outputs(self, read: Sequence[tuple[str, _Read]]) -> np.ndarray:
         settings = self.settings
@@ -117,6 +117,6 @@ class BoxPredictor:
         return _Read(record, placed(image, self.settings))
 
 
-def _summary(found: Sequence[FoundBoxes], out: Path) -> PredictionSummary:
-    broken = sum(one.error is not None for one in found)
-    return PredictionSummary(len(found) - broken, broken, out)
+def _summary(images: Sequence[FoundBoxes], out: Path) -> PredictionSummary:
+    broken = sum(one.error is not None for one in images)
+    return PredictionSummary(len(images) - broken, broken, out)

@@ -21,20 +21,21 @@ from modicum.engine.run_folder import write_json
 from modicum.errors import InputError
 from modicum.progress import bar
 from modicum.tasks import DenseTask
-from modicum.tasks.base import AuxiliaryImage, DenseScores, Example
+from modicum.tasks.base import AuxiliaryImage, Example
+from modicum.tasks.scores import DenseScores
 
 
 def score_dense(predictor: DensePredictor, manifest: Manifest, rows: np.ndarray, title: str) -> DenseScores:
     """Predicts rows of a manifest and compares each with its ground truth, at the size of its file."""
     task = predictor.task
     scores = task.scores()
-    with bar(f"evaluating {title}", len(rows)) as shown:
-        for predicted in _predicted(replace(predictor, tell=shown.note), manifest, rows):
+    with bar(f"evaluating {title}", len(rows)) as progress:
+        for predicted in _predicted(replace(predictor, tell=progress.note), manifest, rows):
             assert predicted.image is not None
             assert predicted.activated is not None
             truth = read_truth(task, manifest, predicted.name, predicted.image)
             scores.add(predicted.name, predicted.activated, truth, predicted.image.spacing)
-            shown.advance()
+            progress.advance()
     return scores
 
 
@@ -52,7 +53,7 @@ def read_truth(
     Raises:
         InputError: a mask with values that mean nothing, of another size, or of another place in the patient.
     """
-    found: dict[str, np.ndarray] = {}
+    truths: dict[str, np.ndarray] = {}
     shape: tuple[int, int] | None = None
     absent: list[AuxiliaryImage] = []
     for auxiliary in task.auxiliary_images:
@@ -68,11 +69,11 @@ def read_truth(
             place = f"{manifest.describe_row(row)}: its {auxiliary.column}"
             check_same_place(PlacedImage.of_image(predicted), PlacedImage.of_image(image), place)
         shape = image.pixels.shape[1], image.pixels.shape[2]
-        found[auxiliary.column] = _values_of(auxiliary, image)
+        truths[auxiliary.column] = _values_of(auxiliary, image)
     if shape is not None:
-        found |= {one.column: np.full(shape, one.absent, np.uint8) for one in absent}
+        truths |= {one.column: np.full(shape, one.absent, np.uint8) for one in absent}
     try:
-        return task.ground_truth(found)
+        return task.ground_truth(truths)
     except InputError as error:
         raise InputError(f"{manifest.describe_row(row)}: {error.problem}", error.remedy) from error
 
@@ -111,9 +112,9 @@ def write_dense_examples(
         wanted = predictor.task.target_image
         if wanted in truth:
             image, target = (manifest.subset([example.row]).refs(name)[0] for name in ("image", wanted))
-            found = example_displacement(predictor, image, target)
-            if found is not None:
-                record["displacement"], pictures["field"] = found[0].as_dict(), found[1]
+            displacement = example_displacement(predictor, image, target)
+            if displacement is not None:
+                record["displacement"], pictures["field"] = displacement[0].as_dict(), displacement[1]
         panels = []
         for name, picture in pictures.items():
             file = f"{number:03d}_{name}.png"

@@ -80,13 +80,13 @@ def without_own_output(
     Raises:
         InputError: predictions would go to the images' own folder, or nothing is left.
     """
-    own = out.resolve()
+    own_folder = out.resolve()
     folders = [Path(item).resolve() for item in given if Path(item).is_dir()]
-    if own in folders:
+    if own_folder in folders:
         raise InputError(f"--out '{out}' is the folder of the images itself", "choose another folder")
-    if not any(own.is_relative_to(folder) for folder in folders):
+    if not any(own_folder.is_relative_to(folder) for folder in folders):
         return list(names), list(refs)
-    kept = [(name, ref) for name, ref in zip(names, refs, strict=True) if not _is_below(ref.path, own)]
+    kept = [(name, ref) for name, ref in zip(names, refs, strict=True) if not _is_below(ref.path, own_folder)]
     if len(kept) < len(refs):
         say(f"left out: {count_of(len(refs) - len(kept), 'file')} in '{out}', where predictions go")
     if not kept:

@@ -95,16 +95,16 @@ class DenseOutput:
         columns = ["image", "file", *self._summary_columns(), "error"]
         predicted = broken = 0
         total = sum(len(job.refs) for job in jobs)
-        with TableWriter(self.out / TABLE, columns) as table, bar("predicting", total) as shown:
-            self.predictor = replace(self.predictor, tell=shown.note)
+        with TableWriter(self.out / TABLE, columns) as table, bar("predicting", total) as progress:
+            self.predictor = replace(self.predictor, tell=progress.note)
             for rows_of, some in groupby(in_writing_order(self.predictor.task, jobs), self._way):
-                for rows in rows_of(list(some), shown):
+                for rows in rows_of(list(some), progress):
                     failed = [row for row in rows if row["error"] is not None]
                     for row in failed[: max(0, _TOLD - broken)]:
                         say(f"broken: {row['image']}: {row['error']}")
                     predicted, broken = predicted + len(rows) - len(failed), broken + len(failed)
                     table.write(pd.DataFrame(rows, columns=columns))
-                    shown.note(f"{broken} broken" if broken else "")
+                    progress.note(f"{broken} broken" if broken else "")
         return PredictionSummary(predicted, broken, self.out)
 
     def _way(self, job: Job) -> Callable[[list[Job], Bar], Any]:
@@ -112,14 +112,14 @@ class DenseOutput:
             return self._segmented
         return self._volumes if job.whole else self._singles
 
-    def _singles(self, jobs: list[Job], shown: Bar) -> Any:
+    def _singles(self, jobs: list[Job], progress: Bar) -> Any:
         """Rows of single images, one batch after another."""
         numbered = iter(self.predictor.predict((job, job.refs[0]) for job in jobs if job.error is None))
         for job in jobs:
             yield [self._single(job, None if job.error is not None else next(numbered))]
-            shown.advance(len(job.refs))
+            progress.advance(len(job.refs))
 
-    def _segmented(self, jobs: list[Job], shown: Bar) -> Any:
+    def _segmented(self, jobs: list[Job], progress: Bar) -> Any:
         """Rows of DICOM images whose masks become segmentation objects: those of a series when its files are whole."""
         task, name = self.predictor.task, dicom_name(self.made_by)
         assert makes_objects(task)
@@ -128,7 +128,7 @@ class DenseOutput:
             series, rows = SegmentationSeries(task, self.out, name, self.pseudonym, next(self._numbers)), []
             for job in some:
                 rows.append(self._single(job, next(predictions), series))
-                shown.advance()
+                progress.advance()
             failed = series.write()
             yield [
                 {"image": row["image"], "error": failed[row["file"]]} if row.get("file") in failed else row
@@ -153,16 +153,16 @@ class DenseOutput:
             return {"image": job.name, "error": at_writing.reason}
         return self._row(job, job.name, image, kept)
 
-    def _volumes(self, jobs: list[Job], shown: Bar) -> Any:
+    def _volumes(self, jobs: list[Job], progress: Bar) -> Any:
         """Rows of volumes, a row a slice; one row with the error where a volume cannot be read."""
         for job in jobs:
             try:
-                yield self._volume(job, shown)
+                yield self._volume(job, progress)
             except BrokenImageError as error:
                 reason = error.reason if error.image == str(job.refs[0]) else f"{error.image}: {error.reason}"
                 yield [{"image": job.name, "error": reason}]
 
-    def _volume(self, job: Job, shown: Bar) -> list[dict[str, Any]]:
+    def _volume(self, job: Job, progress: Bar) -> list[dict[str, Any]]:
         first, rows = job.refs[0], []
         masks = self.predictor.task.output_kind == "label_map"
         maps: AbstractContextManager[Any] = nullcontext() if self._maps is None else self._maps.volume(job)
@@ -178,7 +178,7 @@ class DenseOutput:
             maps as write_maps,
         ):
             for predicted in self.predictor.predict(enumerate(job.refs)):
-                shown.advance()
+                progress.advance()
                 if predicted.error is not None:
                     raise predicted.error
                 image, kept = self._kept(predicted)
@@ -202,13 +202,13 @@ class DenseOutput:
 
     def _series_of(self, job: Job) -> DerivedSeries:
         if job.series not in self._series:
-            known = self.predictor.task.value_range
+            value_range = self.predictor.task.value_range
             if self.predictor.task.output_kind == "label_map":
                 ends, units, note = (0.0, 255.0), "US", "values are the codes of a mask"
-            elif known is None:
+            elif value_range is None:
                 ends, units, note = (0.0, 1.0), "US", "values are relative, from 0 to 1"
             else:
-                ends, units, note = known.ends, known.units, known.described
+                ends, units, note = value_range.ends, value_range.units, value_range.described
             self._series[job.series] = DerivedSeries(
                 dicom_name(self.made_by),
                 self.pseudonym,
@@ -226,8 +226,8 @@ class DenseOutput:
         image, activated = predicted.image, predicted.activated
         assert image is not None
         assert activated is not None
-        known = self.predictor.task.value_range
-        if known is not None and known.background is not None:
+        value_range = self.predictor.task.value_range
+        if value_range is not None and value_range.background is not None:
             outside = background_of(image.pixels)
             if outside.shape == activated.shape[1:]:
                 activated = np.where(outside, np.float32(0), activated)
@@ -236,18 +236,18 @@ class DenseOutput:
     def _row(
         self, job: Job, name: str, image: MedicalImage, kept: Float[np.ndarray, "channels height width"]
     ) -> dict[str, Any]:
-        found = self.predictor.task.summary(kept, image.spacing)
-        return {"image": name, "file": str(job.file), **found, "error": None}
+        summary = self.predictor.task.summary(kept, image.spacing)
+        return {"image": name, "file": str(job.file), **summary, "error": None}
 
     @property
     def _window(self) -> IntensityWindow:
-        known = self.predictor.task.value_range
-        return _UNIT if known is None else known.window
+        value_range = self.predictor.task.value_range
+        return _UNIT if value_range is None else value_range.window
 
     @property
     def _bits(self) -> int:
-        known = self.predictor.task.value_range
-        return 8 if known is not None and known.bits <= 8 else 16
+        value_range = self.predictor.task.value_range
+        return 8 if value_range is not None and value_range.bits <= 8 else 16
 
     def _summary_columns(self) -> list[str]:
         task = self.predictor.task
@@ -256,16 +256,18 @@ class DenseOutput:
 
     def _account(self) -> dict[str, Any]:
         """Description of the files, for readers without this program."""
-        task, known = self.predictor.task, self.predictor.task.value_range
+        task, value_range = self.predictor.task, self.predictor.task.value_range
         objects = makes_objects(task)
         pixels: dict[str, Any] = {"kind": "codes", "dicom": "segmentation objects" if objects else "codes"}
         if task.output_kind == "image":
             top = 2**self._bits - 1
             pixels = {
                 "kind": "image",
-                "range": None if known is None else known.as_dict(),
+                "range": None if value_range is None else value_range.as_dict(),
                 "png_bits": self._bits,
-                "png_value": f"low + level / {top} * (high - low)" if known is not None else f"level / {top}",
+                "png_value": f"low + level / {top} * (high - low)"
+                if value_range is not None
+                else f"level / {top}",
             }
         return {
             "schema": 1,
@@ -292,10 +294,10 @@ class DenseOutput:
         sources = {ref.path.resolve() for job in jobs for ref in job.refs[:1]}
         files = [file for job in jobs if job.error is None for file in self.files(job)]
         there = [file for file in files if file.exists()]
-        own = [file for file in there if file.resolve() in sources]
-        if own:
+        own_files = [file for file in there if file.resolve() in sources]
+        if own_files:
             raise InputError(
-                f"'{own[0]}' would be replaced by a prediction of itself", "choose another --out"
+                f"'{own_files[0]}' would be replaced by a prediction of itself", "choose another --out"
             )
         if there:
             say(f"{count_of(len(there), 'file')} of an earlier prediction in '{self.out}' will be replaced")

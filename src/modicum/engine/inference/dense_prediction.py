@@ -137,9 +137,9 @@ class DensePredictor:
                 around = self.adjacent.around(ref, self.task.adjacent_slices)
             except InputError as error:  # a series that is not complete
                 raise BrokenImageError(str(ref), error.problem) from error
-            own = len(around) // 2
+            middle = len(around) // 2
             slices = [
-                record if at == own else read_prepared(one, settings)[1] for at, one in enumerate(around)
+                record if at == middle else read_prepared(one, settings)[1] for at, one in enumerate(around)
             ]
             record = np.concatenate(slices, axis=2)
         return image, record, settings, ref

@@ -59,8 +59,8 @@ def evaluate_run(
     recipe, task, method = load_method(folder, weights)
     check_predicts(folder, task)
     with_boxes = task.box_classes is not None
-    own = reading(recipe.data, data, settings.skip_broken, settings.reading, with_boxes)
-    recipe = recipe.model_copy(update={"data": own})
+    data_settings = reading(recipe.data, data, settings.skip_broken, settings.reading, with_boxes)
+    recipe = recipe.model_copy(update={"data": data_settings})
     everything = read_manifest(recipe.data, recipe.task)
     for note in everything.notes:  # rows without a label that are left out, findings that are unknown, ...
         say(note)
@@ -125,9 +125,9 @@ def _prepared(
 
 def _stores(folder: RunFolder, out: Path | None) -> Path:
     """Where decoded images are kept: with those of the run, or beside ``out`` where nothing can be written there."""
-    own = folder.stores
-    if out is None or os.access(own if own.exists() else own.parent, os.W_OK):
-        return own
+    own_stores = folder.stores
+    if out is None or os.access(own_stores if own_stores.exists() else own_stores.parent, os.W_OK):
+        return own_stores
     return out.absolute().parent / STORES
 
 
@@ -151,26 +151,30 @@ def _add_to_metrics(folder: RunFolder, title: str, content: Mapping[str, Any]) -
 
 
 def reading(
-    own: DataSettings, data: str | Path, skip_broken: bool, given: Mapping[str, Any], with_boxes: bool = False
+    run_data: DataSettings,
+    data: str | Path,
+    skip_broken: bool,
+    given: Mapping[str, Any],
+    with_boxes: bool = False,
 ) -> DataSettings:
     """How other data are read: as the run's own where nothing else is said and it applies.
 
     Args:
-        own: of the run.
+        run_data: settings of the run.
         data: to evaluate.
         skip_broken: whether images that cannot be read are set aside.
         given: what the user says of these data.
         with_boxes: whether boxes are measured by; else they are only learned from, and a file of them would not know
             other images.
     """
-    columns = {role: column for role, column in own.columns.items() if with_boxes or role != "boxes"}
+    columns = {role: column for role, column in run_data.columns.items() if with_boxes or role != "boxes"}
     changed = {"source": str(data), "skip_broken": skip_broken, "images": None, "split_lists": None}
     changed |= {"columns": columns, **given}
     if not Path(data).is_dir():
         changed.setdefault("pairs", None)  # a table names both itself
-    elif changed.get("pairs", own.pairs) is not None:
+    elif changed.get("pairs", run_data.pairs) is not None:
         changed["columns"] = given.get("columns", {})
-    return own.model_copy(update=changed)
+    return run_data.model_copy(update=changed)
 
 
 def evaluation_name(asked: str | None, data: str, split: str | None) -> str:

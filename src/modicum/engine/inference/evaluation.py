@@ -187,14 +187,14 @@ def score_stored(
         forward = stage.to(device).eval()
     batches = data.in_order(rows, recipe.training.batch_size)
     scores, collected = task.scores(), CollectedOutputs()
-    with bar(f"evaluating {title}", len(batches)) as shown:
+    with bar(f"evaluating {title}", len(batches)) as progress:
         score(
             lambda batch: (forward(batch), {}),
             loader(batches, 0, pin=False),
             scores.update if decide is None else collected.take,
             device,
             lambda: autocast(recipe.training.precision, device),
-            shown.advance,
+            progress.advance,
             data.on_device,
             lambda number: seed_globals("evaluate", recipe.seed, title, number),
         )
@@ -211,21 +211,21 @@ def _by_domain(scores: Scores, manifest: Manifest, recipe: Recipe) -> dict[str, 
         return {}
     rows = scores.rows()
     domains = manifest.table["domain"].iloc[rows].to_numpy(dtype=object)
-    known = sorted({str(domain) for domain in domains if not pd.isna(domain)})
-    found: dict[str, Any] = {}
-    for domain in known if len(known) > 1 else []:
+    names = sorted({str(domain) for domain in domains if not pd.isna(domain)})
+    by_domain: dict[str, Any] = {}
+    for domain in names if len(names) > 1 else []:
         inside = rows[domains.astype(str) == domain]
         some = scores.of_rows(inside)
         if some is None:
             return {}
         patients = _groups(manifest, inside)
         estimates = some.estimates(patients, recipe.resamples, recipe.seed)
-        found[domain] = {
+        by_domain[domain] = {
             "images": len(inside),
             "patients": None if patients is None else len(set(patients)),
             "metrics": {name: estimate.as_dict() for name, estimate in estimates.items()},
         }
-    return found
+    return by_domain
 
 
 def _groups(manifest: Manifest, rows: np.ndarray) -> list[str] | None:
@@ -241,9 +241,9 @@ def _groups(manifest: Manifest, rows: np.ndarray) -> list[str] | None:
 
 def headline(content: Mapping[str, Any], metric: str) -> str:
     """``auroc 0.93 (0.90-0.95)``: one metric of an evaluation in one line."""
-    found = content["metrics"].get(metric)
-    if not found or found["value"] is None or np.isnan(found["value"]):
+    estimate = content["metrics"].get(metric)
+    if not estimate or estimate["value"] is None or np.isnan(estimate["value"]):
         return f"{metric} undefined"
-    low, high = found["low"], found["high"]
+    low, high = estimate["low"], estimate["high"]
     interval = f" ({low:.3f}-{high:.3f})" if low is not None and not np.isnan(low) else ""
-    return f"{metric} {found['value']:.3f}{interval}"
+    return f"{metric} {estimate['value']:.3f}{interval}"

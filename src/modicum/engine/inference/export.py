@@ -235,12 +235,12 @@ def _compared(network: nn.Module, again: nn.Module, recipe: Recipe, task: Task) 
     with torch.random.fork_rng(devices=[]):
         expected = predictor_outputs(network, images, ["check"], recipe.seed)
         try:
-            found, problem = predictor_outputs(again.eval(), images, ["check"], recipe.seed), None
+            outputs, problem = predictor_outputs(again.eval(), images, ["check"], recipe.seed), None
         except Exception as error:  # of a network that is not whole, which may fail in any way
-            found, problem = expected.new_empty(0), error
+            outputs, problem = expected.new_empty(0), error
     scale = float(expected.abs().max().nan_to_num(1))
-    if expected.shape != found.shape or not torch.allclose(
-        expected, found, rtol=0, atol=_CLOSE * scale, equal_nan=True
+    if expected.shape != outputs.shape or not torch.allclose(
+        expected, outputs, rtol=0, atol=_CLOSE * scale, equal_nan=True
     ):
         raise InputError(
             f"the predictor of method '{recipe.method}' made again from its settings and tensors gives other outputs",

@@ -75,17 +75,17 @@ class FieldsOfView:
         """What was predicted inside a field of view alone, in a sentence; empty where there is nothing to say."""
         if not (learned_inside or self.counts["given"] or self.counts["found"]):
             return ""
-        said = [
+        parts = [
             f"{count_of(self.counts[how], 'field')} of view {how}"
             for how in ("given", "found")
             if self.counts[how]
         ]
         if self.counts["none"]:
-            said.append(
+            parts.append(
                 f"none for {count_of(self.counts['none'], 'image')}, predicted outside too, which was not learned "
                 "(name fields of view in a column 'fov' of a table)"
             )
-        return "; ".join(said) if len(said) > 0 else ""
+        return "; ".join(parts) if len(parts) > 0 else ""
 
 
 def found_as_given(prepared: PreparedData, task: Task) -> dict[str, Any] | None:
@@ -109,9 +109,9 @@ def found_as_given(prepared: PreparedData, task: Task) -> dict[str, Any] | None:
             ImageRef.parse(manifest.table[name].iloc[row], manifest.root) for name in ("image", column)
         )
         given = codes_of(read_image(file, empty=True)) != 0
-        found = field_of_view(read_image(image, empty=True).pixels)
-        same = found is not None and found.shape == given.shape
-        overlaps.append((found & given).sum() / max(1, (found | given).sum()) if same else 0.0)
+        field = field_of_view(read_image(image, empty=True).pixels)
+        same = field is not None and field.shape == given.shape
+        overlaps.append((field & given).sum() / max(1, (field | given).sum()) if same else 0.0)
     agreement = float(np.median(overlaps))
     return {"images": len(chosen), "agreement": agreement, "finds": agreement >= AGREEMENT}
 
@@ -123,7 +123,7 @@ def fields_of_run(model: Mapping[str, Any], given: Mapping[ImageRef, ImageRef]) 
         model: the content of ``model.json``; that of an older run has no ``field_of_view``, and nothing is looked for.
         given: see :class:`FieldsOfView`.
     """
-    known = model.get("field_of_view")
-    if known is None and not given:
+    facts = model.get("field_of_view")
+    if facts is None and not given:
         return None
-    return FieldsOfView(given, bool(known and known.get("finds")))
+    return FieldsOfView(given, bool(facts and facts.get("finds")))

@@ -8,6 +8,7 @@ from pathlib import Path
 from modicum.data.image import ImageRef
 from modicum.data.layouts.given_images import FACTS, FIELD, GivenImages, GivenReading, given_images
 from modicum.engine.devices import chosen_device
+from modicum.engine.inference.box_files import check_box_file
 from modicum.engine.inference.box_prediction import BoxPredictor
 from modicum.engine.inference.dense_jobs import planned, without_own_output
 from modicum.engine.inference.dense_output import ACCOUNT, PSEUDONYM, TABLE, DenseOutput
@@ -83,8 +84,8 @@ def predict_run(
     if isinstance(task, BoxListTask):
         if settings.maps is not None:
             raise InputError(f"--maps with predictions that are boxes ({task.name})", "leave --maps out")
-        found = _box_predictor(recipe, task, method, settings)
-        return found.write(images.refs, images.names, place)
+        predictor = _box_predictor(recipe, task, method, settings)
+        return predictor.write(images.refs, images.names, place)
     assert isinstance(task, ImageLevelTask)
     table = _table_predictor(recipe, task, method, settings)
     return table.write(images.refs, rows_of(images.names, images.facts), place)
@@ -99,10 +100,10 @@ def _check_settings(recipe: Recipe, dense: bool, place: Path, settings: Predicti
         raise InputError(
             f"--probabilities is for masks; those of task '{task}' are in the table", "leave it out"
         )
-    if not dense and place.suffix.lower() not in {".csv", ".parquet"}:
-        raise InputError(f"--out '{place}' has an unknown suffix", "end it with .csv or .parquet")
-    if not dense and not place.parent.is_dir():
-        raise InputError(f"--out '{place}': folder '{place.parent}' does not exist", "make it first")
+    if issubclass(task_class(task), BoxListTask):
+        check_box_file(place)
+    elif not dense:
+        _check_table(place)
     if dense and settings.maps is not None:
         raise InputError(f"--maps with predictions that are pictures ({task})", "leave --maps out")
     if dense and (place.suffix.lower() in {".csv", ".parquet"} or place.is_file()):
@@ -121,6 +122,13 @@ def _check_settings(recipe: Recipe, dense: bool, place: Path, settings: Predicti
     if settings.batch_size is not None and settings.batch_size < 1:
         raise InputError(f"--batch-size is {settings.batch_size}", "give a number of images from 1 on")
     chosen_device(settings.device or recipe.device)
+
+
+def _check_table(place: Path) -> None:
+    if place.suffix.lower() not in {".csv", ".parquet"}:
+        raise InputError(f"--out '{place}' has an unknown suffix", "end it with .csv or .parquet")
+    if not place.parent.is_dir():
+        raise InputError(f"--out '{place}': folder '{place.parent}' does not exist", "make it first")
 
 
 def _as_the_run_reads(reading: GivenReading, data: DataSettings) -> GivenReading:
@@ -202,9 +210,9 @@ def _dense_output(
 
 
 def _tile(
-    tile: int | None, native: bool, trained: tuple[int, int], own: tuple[int, int] | None
+    tile: int | None, native: bool, trained: tuple[int, int], own_tile: tuple[int, int] | None
 ) -> tuple[int, int] | None:
     """Height and width of tiles: as given; else the method's own; at the files' own size, as in training."""
     if tile is None:
-        return own or (trained if native else None)
+        return own_tile or (trained if native else None)
     return tile, tile

@@ -107,12 +107,12 @@ class TablePredictor:
         broken = 0
         with (
             TableWriter(out, self._columns(), self._numbers()) as table,
-            bar("predicting", len(refs)) as shown,
+            bar("predicting", len(refs)) as progress,
         ):
-            for part in self._parts(refs, names, shown):
-                found = pd.DataFrame() if part.outputs is None else self._answers(part.outputs)
-                found.index = pd.Index(part.good)
-                table.write(part.table.join(found).reindex(columns=self._columns()))
+            for part in self._parts(refs, names, progress):
+                answers = pd.DataFrame() if part.outputs is None else self._answers(part.outputs)
+                answers.index = pd.Index(part.good)
+                table.write(part.table.join(answers).reindex(columns=self._columns()))
                 broken += len(part.table) - len(part.good)
         return PredictionSummary(len(refs) - broken, broken, out)
 
@@ -120,8 +120,8 @@ class TablePredictor:
         self, refs: Sequence[ImageRef], names: Sequence[str], rows: Rows, out: Path
     ) -> PredictionSummary:
         assert self.decide is not None
-        with bar("predicting", len(refs)) as shown:
-            parts = list(self._parts(refs, names, shown))
+        with bar("predicting", len(refs)) as progress:
+            parts = list(self._parts(refs, names, progress))
         table = pd.concat([part.table for part in parts], ignore_index=True)
         outputs = [part.outputs for part in parts if part.outputs is not None]
         good = np.flatnonzero(table["error"].isna())
@@ -129,14 +129,14 @@ class TablePredictor:
         numbers = self._numbers()
         if outputs:
             decision = self.decide(torch.cat(outputs), rows.take(good))
-            found = self._answers(decision.outputs).assign(**decision.columns)
-            found.index = pd.Index(good)
+            answers = self._answers(decision.outputs).assign(**decision.columns)
+            answers.index = pd.Index(good)
             further = list(decision.columns)
             kinds = {name: np.asarray(values).dtype.kind for name, values in decision.columns.items()}
             numbers += [name for name, kind in kinds.items() if kind in "iuf"]
             for name in (name for name, kind in kinds.items() if kind == "b"):
-                found[name] = found[name].astype("boolean")  # which knows of rows without a value
-            table = table.join(found)
+                answers[name] = answers[name].astype("boolean")  # which knows of rows without a value
+            table = table.join(answers)
         columns = self._columns(further)
         with TableWriter(out, columns, numbers) as writer:
             writer.write(table.reindex(columns=columns))
@@ -156,7 +156,7 @@ class TablePredictor:
     def _answers(self, outputs: torch.Tensor) -> pd.DataFrame:
         return self.task.prediction_table(self.task.activate(outputs).cpu().numpy().astype(np.float64))
 
-    def _parts(self, refs: Sequence[ImageRef], names: Sequence[str], shown: Bar) -> Iterator[_Part]:
+    def _parts(self, refs: Sequence[ImageRef], names: Sequence[str], progress: Bar) -> Iterator[_Part]:
         """Batch by batch, the rows' names and errors, and the outputs of those that can be read."""
         broken = number = 0
         for part in read_ahead(zip(names, refs, strict=True), self._read, self.batch_size):
@@ -174,8 +174,8 @@ class TablePredictor:
                     table.loc[good, "map"] = files
             yield _Part(table, good, outputs)
             number += len(part)
-            shown.advance(len(part))
-            shown.note(f"{broken} broken" if broken else "")
+            progress.advance(len(part))
+            progress.note(f"{broken} broken" if broken else "")
 
     def _outputs(self, read: Sequence[_Read], number: int) -> tuple[torch.Tensor, list[str]]:
         """Outputs of one batch, on the CPU, and the names of its maps' files, if maps are written."""

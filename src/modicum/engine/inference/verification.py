@@ -31,7 +31,9 @@ class Verification:
     damaged: int = 0
 
 
-def verify_stores(folder: RunFolder, recompute: int = 0, stores: Path | None = None) -> Verification:
+def verify_stores(
+    folder: RunFolder, recompute: int = 0, stores: Path | None = None, weights: str | None = None
+) -> Verification:
     """Reads all records of a run's stores and compares them with their checksums.
 
     Args:
@@ -39,25 +41,26 @@ def verify_stores(folder: RunFolder, recompute: int = 0, stores: Path | None = N
         recompute: number of records of each feature store, drawn at random, that are recomputed and compared. Above 0 all
             image files are read too, and compared with those that were decoded.
         stores: folder of its stores; by default next to the run, or next to the comparison that it belongs to.
+        weights: where those of the frozen backbone are now, if they have moved: a file, or ``run:FOLDER``.
 
     Raises:
-        InputError: the run is unfinished, its stores are not there, or ``recompute`` is below 0.
+        InputError: the run is unfinished, its stores or its frozen backbone are not there, or ``recompute`` is below 0.
     """
     if recompute < 0:
         raise InputError(f"--recompute {recompute} is below 0", "give a number of records")
     stores = _stores_of(folder, stores)
-    recipe, _, method = load_method(folder)
+    recipe, _, method = load_method(folder, weights)
     prepared = prepare(recipe, folder, stores, 0)
-    found = Verification()
+    verification = Verification()
     damaged = prepared.store.verify()
-    found.damaged += damaged
+    verification.damaged += damaged
     line = f"images: {count_of(len(prepared.positions), 'record')}, {damaged} damaged"
     if recompute and (replaced := prepared.store.forget_replaced()):
         line += f"; {count_of(len(replaced), 'file')} replaced by another of the same size and time ({replaced[0].name})"
-        found.damaged += len(replaced)
-    found.lines.append(line)
+        verification.damaged += len(replaced)
+    verification.lines.append(line)
     if changes := data_changes(folder, prepared):
-        found.lines.append(f"data: not those that the run was trained on: {'; '.join(changes)}")
+        verification.lines.append(f"data: not those that the run was trained on: {'; '.join(changes)}")
     device = chosen_device(recipe.device)
     for stage in method.stages():
         if isinstance(stage, ExtractStage):
@@ -71,8 +74,8 @@ def verify_stores(folder: RunFolder, recompute: int = 0, stores: Path | None = N
                 recipe.training.precision,
                 device,
             )
-            _verify_features(extraction, recompute, recipe.seed, found)
-    return found
+            _verify_features(extraction, recompute, recipe.seed, verification)
+    return verification
 
 
 def _stores_of(folder: RunFolder, given: Path | None) -> Path:
@@ -85,11 +88,11 @@ def _stores_of(folder: RunFolder, given: Path | None) -> Path:
     )
 
 
-def _verify_features(extraction: Extraction, recompute: int, seed: int, found: Verification) -> None:
+def _verify_features(extraction: Extraction, recompute: int, seed: int, verification: Verification) -> None:
     name = extraction.stage.name
     records = own_records(extraction, skip_damaged=False) or larger_records(extraction, skip_damaged=False)
     if records is None:
-        found.lines.append(
+        verification.lines.append(
             f"{name}: no store holds all of its records (computed for every batch, or deleted)"
         )
         return
@@ -97,11 +100,11 @@ def _verify_features(extraction: Extraction, recompute: int, seed: int, found: V
     store = records.read.store
     damaged = store.verify()
     store.report_damage(damaged)
-    found.damaged += len(damaged)
+    verification.damaged += len(damaged)
     line = f"{name}: {count_of(len(store), 'record')} in '{store.folder.name}', {len(damaged)} damaged"
     if recompute:
         line += _recomputed(extraction, records, recompute, seed, set(damaged))
-    found.lines.append(line)
+    verification.lines.append(line)
 
 
 def _recomputed(extraction: Extraction, records: Stored, count: int, seed: int, damaged: set[str]) -> str:

@@ -64,6 +64,6 @@ def with_adjacent_slices(
         )
     store = store.with_channels(1)
     positions = np.stack([store.indices_of(some) for some in around])
-    own = positions[:, [task.adjacent_slices]]
-    positions = np.where(store.readable[positions], positions, own)
+    centre = positions[:, [task.adjacent_slices]]
+    positions = np.where(store.readable[positions], positions, centre)
     return replace(prepared, adjacent_slices=(SliceReader(store, positions), np.arange(len(refs))))

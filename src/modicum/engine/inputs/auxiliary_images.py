@@ -76,9 +76,9 @@ def with_auxiliary_images(
             lies elsewhere in the patient, or holds values that mean nothing.
     """
     prepared = replace(prepared, store=prepared.store.with_channels(task.channels_alone))
-    own = {auxiliary.column for auxiliary in task.auxiliary_images}
+    task_columns = {auxiliary.column for auxiliary in task.auxiliary_images}
     others = (one for pattern in further for one in _matching(pattern, prepared.manifest))
-    for auxiliary in (*task.auxiliary_images, *(one for one in others if one.column not in own)):
+    for auxiliary in (*task.auxiliary_images, *(one for one in others if one.column not in task_columns)):
         if auxiliary.column not in prepared.manifest.table:
             _check_required(prepared.manifest, auxiliary)
             continue
@@ -168,10 +168,10 @@ def _codes_held(
 ) -> Bool[np.ndarray, "rows 256"]:
     """Which codes occur in each stored auxiliary image."""
     held = np.zeros((len(positions), 256), dtype=bool)
-    with bar(f"checking {column}", len(positions)) as shown:
+    with bar(f"checking {column}", len(positions)) as progress:
         for row in range(len(positions)):
             held[row] = np.bincount(store.get(positions[[row]]).ravel(), minlength=256) > 0
-            shown.advance()
+            progress.advance()
     return held
 
 
@@ -201,8 +201,8 @@ def _check_places(
     """Checks that all have their images' size and lie where they do; notes what their files leave open."""
     images, others = prepared.store.facts, store.facts
     turned, silent = [], []
-    for row, (own, other) in enumerate(zip(prepared.positions, positions, strict=True)):
-        image, beside = images[own], others[other] if other >= 0 else None
+    for row, (image_record, other) in enumerate(zip(prepared.positions, positions, strict=True)):
+        image, beside = images[image_record], others[other] if other >= 0 else None
         if image is None or beside is None:
             continue
         check_same_place(

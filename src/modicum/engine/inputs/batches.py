@@ -230,8 +230,8 @@ class StageData:
         made: Batch = {}
         for name, compute in self.live.items():
             prefix = prefix_of(name)
-            own = without_prefix(batch, prefix) if prefix else batch
-            made[name] = compute({**own, "image": own["source"]})
+            images = without_prefix(batch, prefix) if prefix else batch
+            made[name] = compute({**images, "image": images["source"]})
         kept = {
             name: tensor for name, tensor in batch.items() if name.removeprefix(prefix_of(name)) != "source"
         }

@@ -51,12 +51,12 @@ def located_boxes(
     facts = _with_places(manifest, facts, store.settings, workers)
     checked = checked_boxes(manifest, facts, options)
     rows, notes = _moved(checked, facts, store.settings, options)
-    found = BoxSource.of_rows(rows)
-    said = f"{count_of_boxes(len(found.xyxy))} in {count_of(int((found.counts > 0).sum()), 'image')}"
-    said += f" of {len(manifest):,}"
-    if found.class_names:
-        said += f" ({listed((f'{name} {count:,}' for name, count in checked.classes().items()), 8)})"
-    return with_checked_cells(manifest, checked.rows), found, [said, *checked.notes, *notes]
+    source = BoxSource.of_rows(rows)
+    counted = f"{count_of_boxes(len(source.xyxy))} in {count_of(int((source.counts > 0).sum()), 'image')}"
+    counted += f" of {len(manifest):,}"
+    if source.class_names:
+        counted += f" ({listed((f'{name} {count:,}' for name, count in checked.classes().items()), 8)})"
+    return with_checked_cells(manifest, checked.rows), source, [counted, *checked.notes, *notes]
 
 
 def box_inputs(
@@ -119,9 +119,9 @@ def _moved(
         gone += int((~has_area).sum())
         small += int((has_area & ~kept).sum())
         cut += int((kept & ~inside).sum())
-        for rule, own in selected(xyxy, boxes.scores, placement, options).items():
-            by_rule[rule] += int((kept & ~own).sum())
-            kept = kept & own
+        for rule, passes in selected(xyxy, boxes.scores, placement, options).items():
+            by_rule[rule] += int((kept & ~passes).sum())
+            kept = kept & passes
         rows.append(Boxes(xyxy, boxes.class_names, boxes.scores).subset(kept))
     notes = []
     if cut:
@@ -159,19 +159,19 @@ def _with_places(
     ]
     if not unknown:
         return list(facts)
-    refs, known = manifest.refs(), list(facts)
+    refs, located = manifest.refs(), list(facts)
     todo = [refs[row] for row in unknown]
-    found = in_processes(partial(_place, settings), todo, workers if len(todo) > 1 else 0, ended_its_process)
-    with bar("finding where images were cut", len(todo)) as shown:
-        for row, answer in zip(unknown, found, strict=True):
+    places = in_processes(partial(_place, settings), todo, workers if len(todo) > 1 else 0, ended_its_process)
+    with bar("finding where images were cut", len(todo)) as progress:
+        for row, answer in zip(unknown, places, strict=True):
             if isinstance(answer, BrokenImageError):
                 raise answer
             orientation, decoded, cropped = answer
             fact = facts[row]
             assert fact is not None
-            known[row] = replace(fact, orientation=orientation, decoded=decoded, cropped=cropped)
-            shown.advance()
-    return known
+            located[row] = replace(fact, orientation=orientation, decoded=decoded, cropped=cropped)
+            progress.advance()
+    return located
 
 
 _Place = tuple[int, tuple[int, int], tuple[int, int, int, int] | None]

@@ -30,16 +30,16 @@ def check_same_data(folder: RunFolder, prepared: PreparedData, task: Task) -> No
         prepared: the data now.
         task: the task for them.
     """
-    found = data_changes(folder, prepared)
+    changes = data_changes(folder, prepared)
     if folder.model.is_file():
         classes = read_table(folder.model).get("task", {})
         before = classes.get("classes") if isinstance(classes, dict) else None
         now = task.to_dict().get("classes")
         if before is not None and now is not None and list(before) != list(now):
-            found.append(f"the classes were {listed(before, 8)}, now {listed(now, 8)}")
-    if found:
+            changes.append(f"the classes were {listed(before, 8)}, now {listed(now, 8)}")
+    if changes:
         raise InputError(
-            f"the data of run '{folder.name}' have changed since it was started: {'; '.join(found)}",
+            f"the data of run '{folder.name}' have changed since it was started: {'; '.join(changes)}",
             "restore them, or train anew (another --name, or --overwrite)",
         )
 
@@ -56,20 +56,20 @@ def manifest_changes(before: Manifest, now: Manifest) -> list[str]:
     """Differences of two tables; columns that one version of modicum keeps and another does not are not compared."""
     old, new = _by_image(before.table), _by_image(now.table)
     gone, added = (old.index.difference(new.index), new.index.difference(old.index))
-    found = []
+    changes = []
     if len(gone):
-        found.append(f"{count_of(len(gone), 'image')} gone ({gone[0][0]})")
+        changes.append(f"{count_of(len(gone), 'image')} gone ({gone[0][0]})")
     if len(added):
-        found.append(f"{count_of(len(added), 'image')} new ({added[0][0]})")
+        changes.append(f"{count_of(len(added), 'image')} new ({added[0][0]})")
     both = old.index.intersection(new.index)
     for column in old.columns:
         if column in new.columns and column != "near_hash":
-            found += _column_changes(str(column), old.loc[both, column], new.loc[both, column])
+            changes += _column_changes(str(column), old.loc[both, column], new.loc[both, column])
         elif column not in new.columns and column not in _DIGESTS:
-            found.append(f"column '{column}' is gone")
-    if not found and list(before.table["image"]) != list(now.table["image"]):
-        found.append("the order of the rows")  # which decides what is in a batch
-    return found
+            changes.append(f"column '{column}' is gone")
+    if not changes and list(before.table["image"]) != list(now.table["image"]):
+        changes.append("the order of the rows")  # which decides what is in a batch
+    return changes
 
 
 def _column_changes(column: str, old: pd.Series, new: pd.Series) -> list[str]:

@@ -136,8 +136,8 @@ def extracted(
     if mode == "live":
         say(f"{extraction.stage.name}: computed for every batch, as asked")
         return LiveStage(extraction)
-    if (found := own_records(extraction) or larger_records(extraction)) is not None:
-        return found
+    if (records := own_records(extraction) or larger_records(extraction)) is not None:
+        return records
     spec = record_spec(extraction)
     if mode == "auto" and (reason := _too_large(extraction, spec, disk_bytes)):
         say(f"{extraction.stage.name}: computed for every batch ({reason})")
@@ -210,11 +210,11 @@ def _add_missing(extraction: Extraction, writer: ShardWriter) -> None:
     # Hashing and writing take as long as a GPU's forward pass, so they run in parallel. On a CPU both would
     # need the same cores.
     ahead = Prefetched(_made(extraction, todo), lambda _: extraction.device.type != "cpu")
-    with bar(extraction.stage.name, len(seen)) as shown:
+    with bar(extraction.stage.name, len(seen)) as progress:
         for keys, records in ahead:
             for key, record in zip(keys, records, strict=True):
                 writer.add(key, record)
-            shown.advance(len(keys))
+            progress.advance(len(keys))
 
 
 def _made(
@@ -229,16 +229,16 @@ def _made(
 
 def _when_complete(place: Path, settings: Mapping[str, Any], keys: list[str]) -> ShardStore:
     """The store, when the first process has made everything part of it."""
-    found: list[ShardStore] = []
+    stores: list[ShardStore] = []
 
     def complete() -> bool:
         with suppress(ModicumError):  # not finalised yet
             store = ShardStore.open(place, settings)
-            found[:] = [store] if all(key in store for key in keys) else []
-        return bool(found)
+            stores[:] = [store] if all(key in store for key in keys) else []
+        return bool(stores)
 
     _wait_until(complete, place)
-    return found[0]
+    return stores[0]
 
 
 def _wait_until(done: Callable[[], bool], place: Path) -> None:

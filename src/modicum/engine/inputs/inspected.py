@@ -48,26 +48,26 @@ def inspected(manifest: Manifest, facts: Sequence[ImageFacts], workers: int) -> 
         facts: of those that can be read.
         workers: processes that decode masks and targets.
     """
-    found = Inspected()
+    inspection = Inspected()
     by_name = {fact.ref: fact for fact in facts}
     names = [str(ref) for ref in manifest.refs()]
     manifest = manifest.subset(np.array([name in by_name for name in names], dtype=bool))
     if not len(manifest):
-        return found
+        return inspection
     readable = [by_name[str(ref)] for ref in manifest.refs()]
     for task, options in tasks_of_columns(list(map(str, manifest.table.columns))).items():
         try:
             with quietly():
-                _look(manifest, readable, task, options, workers, found)
+                _look(manifest, readable, task, options, workers, inspection)
         except BrokenImageError as error:
-            found.warnings.append(DataWarning(str(error), "repair or remove the file", stops=True))
+            inspection.warnings.append(DataWarning(str(error), "repair or remove the file", stops=True))
         except InputError as error:
-            if error.problem not in {warning.text for warning in found.warnings}:
-                found.warnings.append(
+            if error.problem not in {warning.text for warning in inspection.warnings}:
+                inspection.warnings.append(
                     DataWarning(error.problem, error.remedy or "correct the data", stops=True)
                 )
-    found.notes = list(dict.fromkeys(found.notes))
-    return found
+    inspection.notes = list(dict.fromkeys(inspection.notes))
+    return inspection
 
 
 def _look(
@@ -76,7 +76,7 @@ def _look(
     task_name: str,
     options: dict[str, Any],
     workers: int,
-    found: Inspected,
+    inspection: Inspected,
 ) -> None:
     """One task. Raises what ``fit`` raises."""
     usual = task_class(task_name).Options(**options).model_dump(mode="json")
@@ -84,9 +84,9 @@ def _look(
     recipe = Recipe(method="", task=task_name, options=usual, data=data)  # type: ignore[call-arg]
     manifest = with_parts(manifest, recipe)
     task = task_for(manifest, recipe)
-    found.notes += task.notes
+    inspection.notes += task.notes
     images: Any = _Scanned(facts)
     prepared = PreparedData(manifest, images, np.arange(len(manifest)), [])
     with TemporaryDirectory(prefix="modicum-inspect-") as folder:
         stores = Path(folder)
-        found.notes += with_auxiliary_images(prepared, task, recipe, stores, workers, None).notes
+        inspection.notes += with_auxiliary_images(prepared, task, recipe, stores, workers, None).notes

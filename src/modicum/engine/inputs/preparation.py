@@ -241,12 +241,12 @@ def pixel_statistics(prepared: PreparedData) -> tuple[tuple[float, ...], tuple[f
 
     rows = prepared.rows("train")
     moments = np.zeros((2, prepared.store.settings.channels))
-    with bar("pixel statistics", len(rows)) as shown:
+    with bar("pixel statistics", len(rows)) as progress:
         for row in rows:
             image = prepared.store.get(prepared.positions[[row]])[0]
             mean, deviation = (values[:, 0] / 255 for values in cv2.meanStdDev(image))
             moments += mean, deviation**2 + mean**2  # all images have the same number of pixels
-            shown.advance()
+            progress.advance()
     mean, square = moments / max(1, len(rows))
     deviation = np.sqrt(np.maximum(square - mean**2, 1e-8))
     return tuple(np.round(mean, 4).tolist()), tuple(np.round(deviation, 4).tolist())
@@ -291,8 +291,8 @@ def write_broken(path: Path, broken: Sequence[BrokenImageError]) -> None:
     rows = [[error.image, error.reason] for error in broken]
     if path.is_file():
         with path.open(encoding="utf-8", newline="") as file:
-            known = [[as_written(cell) for cell in row] for row in list(csv.reader(file))[1:]]
-        rows = known + [row for row in rows if row not in known]
+            listed = [[as_written(cell) for cell in row] for row in list(csv.reader(file))[1:]]
+        rows = listed + [row for row in rows if row not in listed]
     text = io.StringIO()
     csv.writer(text).writerows(
         [["image", "reason"], *([spreadsheet_safe(cell) for cell in row] for row in rows)]

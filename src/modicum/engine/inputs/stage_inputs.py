@@ -223,9 +223,9 @@ def _checked(mask: object, stage: str, rows: int) -> np.ndarray:
     """Checks a stage's choice of training rows: one boolean per row; anything else would select rows by accident."""
     if isinstance(mask, np.ndarray) and mask.dtype == bool and mask.shape == (rows,):
         return mask
-    found = f"{mask.dtype} {list(mask.shape)}" if isinstance(mask, np.ndarray) else type(mask).__name__
+    actual = f"{mask.dtype} {list(mask.shape)}" if isinstance(mask, np.ndarray) else type(mask).__name__
     raise InputError(
-        f"stage '{stage}': learns_from gave {found}",
+        f"stage '{stage}': learns_from gave {actual}",
         f"return a numpy array of bool with one value for each of the {rows} rows",
     )
 

@@ -50,9 +50,9 @@ def overridden(
     for asked, value in settings.items():
         *before, name = asked.split(".")
         key, value = ".".join([*before, RENAMED.get(name, name)]), present_value(name, value)
-        own = _stage_path(key, value, stages)
-        if own is not None:
-            of_stages.append((own, value))
+        stage_path = _stage_path(key, value, stages)
+        if stage_path is not None:
+            of_stages.append((stage_path, value))
             continue
         path = _matching_path(key, paths, stages).split(".")
         _put(values, path, value)
@@ -82,9 +82,9 @@ def _stage_path(key: str, value: Any, stages: Sequence[str]) -> list[str] | None
         return None
     if not setting:
         return ["stages", stage, "ready"] if isinstance(value, str) and value.startswith(OF_RUN) else None
-    known = [*TrainingSettings.model_fields, *STAGE_SOURCES]
-    if setting not in known:
-        raise InputError(f"stage {stage}: unknown setting '{setting}'", did_you_mean(setting, known))
+    names = [*TrainingSettings.model_fields, *STAGE_SOURCES]
+    if setting not in names:
+        raise InputError(f"stage {stage}: unknown setting '{setting}'", did_you_mean(setting, names))
     if setting in STAGE_SOURCES and value is not None and not str(value).startswith(OF_RUN):
         raise InputError(f"{key} is {value!r}", f"name an earlier run: --set {key}={OF_RUN}runs/NAME")
     return ["stages", stage, setting]
@@ -103,15 +103,15 @@ def _matching_path(key: str, paths: Sequence[str], stages: Sequence[str]) -> str
         path for path in matches if path.startswith("config.")
     ] or matches  # the method's own comes first
     if not matches:
-        known = {path.split(".")[-1] for path in paths} | set(stages)
+        names = {path.split(".")[-1] for path in paths} | set(stages)
         before, _, word = key.rpartition(".")
         if before and before in {path.split(".")[0] for path in paths}:
-            known = {path.split(".")[-1] for path in paths if path.startswith(f"{before}.")}
+            names = {path.split(".")[-1] for path in paths if path.startswith(f"{before}.")}
         elif before:  # not a part of a recipe, so a stage was meant
-            word, known = before, set(stages) or known
+            word, names = before, set(stages) or names
         other = difflib.get_close_matches(word, _OTHER_NAMES, n=1, cutoff=0.8)
         word = _OTHER_NAMES[other[0]] if other else word
-        raise InputError(f"unknown setting '{key}'", did_you_mean(word, known))
+        raise InputError(f"unknown setting '{key}'", did_you_mean(word, names))
     if len(matches) > 1:
         raise InputError(f"setting '{key}' is ambiguous", f"use one of {', '.join(matches)}")
     return matches[0]

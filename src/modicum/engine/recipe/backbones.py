@@ -42,8 +42,8 @@ def make_backbone(
         made = make_backbone(as_made, native_size(settings.name), seed, of_run)
         return with_resized_pos_embed(made, image_size)
     made = _with_weights(settings, image_size, seed, of_run)
-    own = made.normalisation
-    made.set_normalisation(settings.mean or own["mean"], settings.std or own["std"])
+    normalisation = made.normalisation
+    made.set_normalisation(settings.mean or normalisation["mean"], settings.std or normalisation["std"])
     return made
 
 

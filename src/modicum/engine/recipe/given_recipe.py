@@ -51,13 +51,13 @@ class GivenRecipe:
         Raises:
             InputError: they differ.
         """
-        own = self.values.get("method")
-        if own is not None and asked is not None and own != asked:
+        given = self.values.get("method")
+        if given is not None and asked is not None and given != asked:
             raise InputError(
-                f"recipe '{self.name}' is for method '{own}', and --method is '{asked}'",
+                f"recipe '{self.name}' is for method '{given}', and --method is '{asked}'",
                 "leave --method out, or choose another recipe",
             )
-        return str(own or asked or "full")
+        return str(given or asked or "full")
 
     def part(self, name: str, backbone: str | None, weights: str | None) -> dict[str, Any]:
         """The settings of one table.
@@ -97,8 +97,8 @@ def given_recipe(recipe: str | Path | None) -> GivenRecipe:
         return GivenRecipe()
     path = Path(recipe)
     if path.suffix.lower() not in {".yaml", ".yml"} and not path.is_file():
-        found = shipped_recipe(str(recipe))
-        return GivenRecipe(found.name, found.values, found.name.rpartition("/")[2], found.weights)
+        shipped = shipped_recipe(str(recipe))
+        return GivenRecipe(shipped.name, shipped.values, shipped.name.rpartition("/")[2], shipped.weights)
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

@@ -9,7 +9,8 @@ from modicum.data.roles import ROLES
 from modicum.engine.recipe.assignments import overridden
 from modicum.engine.recipe.augmentation_file import names_a_file, read_augmentation
 from modicum.engine.recipe.given_recipe import PARTS, GivenRecipe
-from modicum.engine.recipe.settings import OF_RUN, Recipe, validated
+from modicum.engine.recipe.settings import OF_RUN, Recipe
+from modicum.engine.recipe.validation import validated
 from modicum.engine.run_folder import RunFolder
 from modicum.errors import InputError, did_you_mean
 from modicum.methods import Method, method_class
@@ -37,11 +38,11 @@ def make_recipe(
     """
     given = given or GivenRecipe()
     method = given.method(method)
-    found = method_class(method)
+    kind = method_class(method)
     chosen = {key: value for key, value in settings.items() if value is not None}
-    task = str(chosen.pop("task", None) or given.values.get("task") or usual_task(found.tasks))
+    task = str(chosen.pop("task", None) or given.values.get("task") or usual_task(kind.tasks))
     options = task_class(task).Options
-    values = _starting_values(data, found, given, chosen)
+    values = _starting_values(data, kind, given, chosen)
     values |= {"method": method, "task": task}
     columns = dict(chosen.pop("columns", {}))
     for role in ROLES:
@@ -52,8 +53,8 @@ def make_recipe(
     for short, key in {"image_size": "image.size", "backbone": "backbone.name"}.items():
         if short in chosen:
             chosen[key] = chosen.pop(short)
-    overridden(values, found.Config, chosen, options, tuple(found.stage_training))
-    _check_augmentation(values, found, chosen)
+    overridden(values, kind.Config, chosen, options, tuple(kind.stage_training))
+    _check_augmentation(values, kind, chosen)
     values["data"].setdefault("slices", task_class(task).usual_slices)
     _name_backbone_of_run(values["backbone"])
     given.check_weights(values["backbone"])
@@ -63,9 +64,9 @@ def make_recipe(
     recipe: Recipe = validated(Recipe, values, "recipe")
     if recipe.training.monitor is not None:
         check_monitor_name(task_class(task).metric_table, recipe.training.monitor)
-    config = validated(found.Config, recipe.config, f"method {method}")
-    check_stages(recipe, found)
-    decided = found.task_options(config)
+    config = validated(kind.Config, recipe.config, f"method {method}")
+    check_stages(recipe, kind)
+    decided = kind.task_options(config)
     for key, value in decided.items():
         if recipe.options.get(key, value) != value:
             raise InputError(
@@ -108,9 +109,9 @@ def _starting_values(
     """A new recipe's values before the user's own."""
     backbone = chosen.get("backbone", chosen.get("backbone.name"))
     weights = chosen.get("weights", chosen.get("backbone.weights"))
-    own = {"image": method.image, "backbone": method.backbone, "training": method.training}
+    defaults = {"image": method.image, "backbone": method.backbone, "training": method.training}
     values = {name: value for name, value in given.values.items() if name not in PARTS}
-    values |= {name: {**own.get(name, {}), **given.part(name, backbone, weights)} for name in PARTS}
+    values |= {name: {**defaults.get(name, {}), **given.part(name, backbone, weights)} for name in PARTS}
     values["stages"] = _starting_stages(method, given)
     return values | {
         "data": {"source": str(data), **given.values.get("data", {})},

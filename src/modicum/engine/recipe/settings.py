@@ -1,6 +1,5 @@
 """The recipe: every resolved setting of a run, as one readable file from which the run can be repeated."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,14 +8,14 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
 )
 
 from modicum.data.slices import ALLOWED, USUAL, check_slices
-from modicum.errors import InputError, did_you_mean
+from modicum.engine.recipe.validation import validated
+from modicum.errors import InputError
 from modicum.tasks import DEFAULT_TASK
 
 RENAMED = {"passes": "repeats_per_epoch", "neighbours": "adjacent_slices"}
@@ -308,15 +307,15 @@ class Recipe(Settings):
         Raises:
             InputError: an unknown setting, or a value out of range.
         """
-        own = {k: v for k, v in self.stages.get(stage, {}).items() if k not in STAGE_SOURCES}
-        if not own:
+        overrides = {k: v for k, v in self.stages.get(stage, {}).items() if k not in STAGE_SOURCES}
+        if not overrides:
             return self.training
-        if shared := sorted(set(own) & OF_THE_WHOLE_RUN):
+        if shared := sorted(set(overrides) & OF_THE_WHOLE_RUN):
             raise InputError(
                 f"stage {stage}: setting '{shared[0]}' is the same for all stages", f"set {shared[0]} itself"
             )
         settings: TrainingSettings = validated(
-            TrainingSettings, {**self.training.model_dump(), **own}, f"stage {stage}"
+            TrainingSettings, {**self.training.model_dump(), **overrides}, f"stage {stage}"
         )
         return settings
 
@@ -370,31 +369,3 @@ def with_present_names(values: dict[str, Any]) -> dict[str, Any]:
 def present_value(key: str, value: Any) -> Any:
     """A value of an earlier version as it is called now."""
     return RENAMED_VALUES.get((key, value), value) if isinstance(value, str) else value
-
-
-def validated(model: type[BaseModel], values: Mapping[str, Any], where: str) -> Any:
-    """Validates settings, turning pydantic's report into one line with the key, the value and the remedy."""
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        path = [str(part) for part in first["loc"]]
-        key = ".".join(path)
-        if first["type"] == "extra_forbidden":
-            known = _fields_at(model, path[:-1])
-            raise InputError(f"{where}: unknown setting '{key}'", did_you_mean(path[-1], known)) from error
-        if first["type"] == "missing":
-            raise InputError(f"{where}: setting '{key}' is missing", "give it a value") from error
-        message = first["msg"].removeprefix("Value error, ")
-        raise InputError(
-            f"{where}: setting '{key}' is {first['input']!r}: {message}", "change the value"
-        ) from error
-
-
-def _fields_at(model: type[BaseModel], path: list[str]) -> list[str]:
-    for part in path:
-        annotation = model.model_fields[part].annotation if part in model.model_fields else None
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            return []
-        model = annotation
-    return list(model.model_fields)

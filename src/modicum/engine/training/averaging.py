@@ -54,6 +54,6 @@ class AveragedParameters:
     @torch.no_grad()
     def _swap(self) -> None:
         for name, parameter in self._parameters.items():
-            own = parameter.detach().clone()
+            current = parameter.detach().clone()
             parameter.copy_(self.average[name])
-            self.average[name].copy_(own)
+            self.average[name].copy_(current)

@@ -85,7 +85,7 @@ class StageFitter:
         seed_globals("pass", *seed_key)
         self.stage.on_pass_start(number)
         title = self.stage.name if number == 0 else f"{self.stage.name}, pass {number + 1}"
-        with bar(title, len(batches)) as shown:
+        with bar(title, len(batches)) as progress:
             self.watch.begin_wait()
             for index, stored in enumerate(loader(batches, 0, pin=False)):
                 self.watch.begin_work()
@@ -97,7 +97,7 @@ class StageFitter:
                     self.stage.see(batch)
                 self.watch.end_work(len(batch["row"]))
                 self._check_not_stopped()
-                shown.advance()
+                progress.advance()
         self.watch.pause()
         seed_globals("finish", *seed_key)
         return bool(self.stage.finish())

@@ -35,15 +35,15 @@ class History:
         """All records in the file; lines that are damaged or were cut short by a kill are left out."""
         if not self.path.is_file():
             return []
-        found = []
+        readable = []
         for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 record = json.loads(line)
             except (ValueError, RecursionError):
                 continue
             if _is_record(record):
-                found.append(record)
-        return found
+                readable.append(record)
+        return readable
 
     def forget_after(self, stage: str, step: int) -> None:
         """Drops the records of ``stage`` after ``step``, those of later stages, and what is there twice."""

@@ -30,11 +30,11 @@ def saved_tensors(excluded: Iterable[Tensor]) -> Iterator[SavedTensors]:
     they are counted as weights. The result does not depend on timing, allocator or threads.
     """
     account = SavedTensors()
-    own = {_storage(tensor) for tensor in excluded}
+    excluded_storages = {_storage(tensor) for tensor in excluded}
 
     def pack(tensor: Tensor) -> Tensor:
         key = _storage(tensor)
-        if key is not None and key not in own and key not in account._seen:
+        if key is not None and key not in excluded_storages and key not in account._seen:
             account._seen.add(key)
             account.bytes += tensor.untyped_storage().nbytes()
             # A storage freed inside the block could give its address to another one.

@@ -53,10 +53,10 @@ def make_optimizer(
     try:
         return OPTIMIZERS[name](groups, **options)
     except (TypeError, ValueError, RuntimeError) as error:
-        shown = ", ".join(f"{key}={value!r}" for key, value in options.items())
+        as_given = ", ".join(f"{key}={value!r}" for key, value in options.items())
         raise InputError(
             f"{where}: {OPTIMIZERS[name].__name__} refuses its parameters or options ({error})",
-            f"change them where the stage names its updates (options: {shown})",
+            f"change them where the stage names its updates (options: {as_given})",
         ) from error
 
 
@@ -86,13 +86,13 @@ def _group(
 ) -> dict[str, Any]:
     """One parameter group, whose own options override the update's."""
     given = {key: value for key, value in group.items() if key not in {"params", "lr_scale"}}
-    own = _taken(given, optimizer, where, left_out)
-    if options.get("fused") and _IMPLEMENTATIONS & own.keys():
-        own = {"fused": None, **own}
-    if options.get("nesterov") and own.get("dampening"):
-        own = {"nesterov": False, **own}
-    peak_lr = own.get("lr", options["lr"]) * group.get("lr_scale", 1.0)
-    return {"params": group["params"], **own, "peak_lr": peak_lr, "lr": peak_lr}
+    group_options = _taken(given, optimizer, where, left_out)
+    if options.get("fused") and _IMPLEMENTATIONS & group_options.keys():
+        group_options = {"fused": None, **group_options}
+    if options.get("nesterov") and group_options.get("dampening"):
+        group_options = {"nesterov": False, **group_options}
+    peak_lr = group_options.get("lr", options["lr"]) * group.get("lr_scale", 1.0)
+    return {"params": group["params"], **group_options, "peak_lr": peak_lr, "lr": peak_lr}
 
 
 def _taken(

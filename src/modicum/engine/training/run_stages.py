@@ -65,15 +65,15 @@ def run_stages(
         task: scores the validation.
         device: where to compute.
     """
-    found = StagesResult()
+    results = StagesResult()
     decide = decide_fn(method, inputs.prepared.manifest)
     inputs.check([stage for stage in method.stages() if not _ready(stage, recipe)])
     for stage in method.stages():
-        found.learned = None
+        results.learned = None
         if isinstance(stage, ExtractStage):
             inputs.extract(stage)
             continue
-        ready = _from_earlier_run(stage, recipe, found)
+        ready = _from_earlier_run(stage, recipe, results)
         if ready:
             continue
         data = inputs.of(stage)
@@ -85,15 +85,15 @@ def run_stages(
             frozen = learned_elsewhere(method, stage)
             decided = decide if stage.decided else None
             trainer = StageTrainer(stage, recipe, folder, data, task, device, frozen, decided)
-            found.results[stage.name] = trainer.run()
+            results.results[stage.name] = trainer.run()
             if stage.scored and (stage.decided or method.decides_over == "image"):
-                found.learned = stage, data
+                results.learned = stage, data
         else:
             fitter = StageFitter(
                 stage, recipe, folder, data, device, _own_augmentation(stage, recipe, data.kinds)
             )
-            found.results[stage.name] = fitter.run()
-    return found
+            results.results[stage.name] = fitter.run()
+    return results
 
 
 def _ready(stage: Stage, recipe: Recipe) -> bool:
@@ -102,27 +102,27 @@ def _ready(stage: Stage, recipe: Recipe) -> bool:
     return earlier is not None and not earlier[1]
 
 
-def _from_earlier_run(stage: Stage, recipe: Recipe, found: StagesResult) -> bool:
+def _from_earlier_run(stage: Stage, recipe: Recipe, results: StagesResult) -> bool:
     """Loads a stage from the run that the recipe names; returns whether it is complete with that."""
     earlier = recipe.earlier_run(stage.name)
     if earlier is None:
         return False
     path, trained_on = earlier
     digest = load_stage(stage, path)
-    found.sources[stage.name] = {"run": path.name, "weights_sha256": digest}
+    results.sources[stage.name] = {"run": path.name, "weights_sha256": digest}
     say(f"{stage.name}: {'starts from' if trained_on else 'taken from'} run '{path.name}'")
     return not trained_on
 
 
 def learned_elsewhere(method: Method, stage: TrainStage) -> list[nn.Parameter]:
     """Parameters that other stages learn and this one does not."""
-    own = {id(parameter) for parameter in update_parameters(stage)}
+    own_ids = {id(parameter) for parameter in update_parameters(stage)}
     return [
         parameter
         for other in method.stages()
         if isinstance(other, TrainStage) and other is not stage
         for parameter in update_parameters(other)
-        if id(parameter) not in own
+        if id(parameter) not in own_ids
     ]
 
 
@@ -138,5 +138,5 @@ def update_parameters(stage: TrainStage) -> list[nn.Parameter]:
 
 def _own_augmentation(stage: Stage, recipe: Recipe, kinds: Kinds) -> Callable[..., Any] | None:
     """The augmentation in a fitted stage's own settings: the run's augmentation is for training by gradients only."""
-    own = recipe.stages.get(stage.name, {}).get("augment")
-    return None if own is None else Augmentation(own, recipe.image.size, kinds=kinds)
+    augment = recipe.stages.get(stage.name, {}).get("augment")
+    return None if augment is None else Augmentation(augment, recipe.image.size, kinds=kinds)

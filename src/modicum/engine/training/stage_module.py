@@ -244,8 +244,8 @@ class StageModule(lightning.LightningModule):
         if self.memory is not None:
             yield
             return
-        own = [*self.stage.parameters(), *self.stage.buffers()]
-        with saved_tensors(own) as account:
+        own_tensors = [*self.stage.parameters(), *self.stage.buffers()]
+        with saved_tensors(own_tensors) as account:
             yield
         self._activations = max(self._activations, account.bytes)  # updates come one after another
 

@@ -107,9 +107,9 @@ class StageTrainer:
 
     def run(self) -> StageResult:
         """Trains from the newest checkpoint, or from the start, and leaves the selected weights in the stage."""
-        found = newest_checkpoint(self.folder.checkpoints, self.stage.name, check_state)
-        if found is not None:
-            self._go_on_from(found)
+        checkpoint = newest_checkpoint(self.folder.checkpoints, self.stage.name, check_state)
+        if checkpoint is not None:
+            self._go_on_from(checkpoint)
         elif process_rank() == 0:
             self.history.forget_after(self.stage.name, -1)
         if not self.module.progress.finished:
@@ -186,8 +186,8 @@ class StageTrainer:
         record = {"kind": "step", "stage": self.stage.name, "epoch": progress.epoch, "step": progress.step}
         if self.stop.requested or progress.step % 20 == 0 or progress.step < 20:
             losses = self.module.take_losses()[-1]
-            shown = ", ".join(f"{name} {value:.3f}" for name, value in losses.items())
-            self._bar.note(f"epoch {progress.epoch + 1}: {shown}{self._note}")
+            listed = ", ".join(f"{name} {value:.3f}" for name, value in losses.items())
+            self._bar.note(f"epoch {progress.epoch + 1}: {listed}{self._note}")
             self.history.add({**record, "lr": facts["lr"], "losses": losses, "seconds": facts["seconds"]})
         if progress.batch >= self.module.batches_per_epoch(self.module.trainer.world_size):
             return  # the checkpoint after validation follows immediately

@@ -138,12 +138,12 @@ class TrainingStep:
     @contextmanager
     def _only(self, optimizer: Optimizer) -> Iterator[None]:
         """With several updates, lets only the parameters of this one receive gradients."""
-        own = {id(parameter) for parameter in parameters_of(optimizer)}
+        own_ids = {id(parameter) for parameter in parameters_of(optimizer)}
         others = [
             parameter
             for other in self.optimizers
             for parameter in parameters_of(other)
-            if id(parameter) not in own and parameter.requires_grad
+            if id(parameter) not in own_ids and parameter.requires_grad
         ]
         for parameter in others:
             parameter.requires_grad_(False)

@@ -53,13 +53,13 @@ def validate(
         before_batch=lambda number: seed_globals("validate", seed, stage.name, rank, number),
     )
     losses = weighted_mean(losses, len(rows))
-    found = {"loss": sum(losses.values())} if losses else {}
+    values = {"loss": sum(losses.values())} if losses else {}
     if scores is not None:
-        found |= _metrics(task, scores, collected, decide)
+        values |= _metrics(task, scores, collected, decide)
     else:
-        found = {**losses, **found}
+        values = {**losses, **values}
     stage.train()
-    return found
+    return values
 
 
 def _metrics(

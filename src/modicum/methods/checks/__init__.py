@@ -71,7 +71,7 @@ def check_method(name: str, *, data: str | Path | None = None, **settings: Any) 
     method = method_class(name)
     with (
         tempfile.TemporaryDirectory(prefix="modicum-check-") as place,
-        bar(name, len(CHECKS)) as shown,
+        bar(name, len(CHECKS)) as progress,
         quietly(),
     ):
         folder = Path(place)
@@ -80,9 +80,9 @@ def check_method(name: str, *, data: str | Path | None = None, **settings: Any) 
         trial = Trial(name, method, table, folder / "runs", settings)
         results = []
         for check in CHECKS:
-            shown.note(check.__name__.removeprefix("check_"))
+            progress.note(check.__name__.removeprefix("check_"))
             results.append(_held(check, trial, method))
-            shown.advance()
+            progress.advance()
     return results
 
 

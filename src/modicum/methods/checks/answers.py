@@ -34,11 +34,11 @@ def check_saved(trial: Trial) -> None:
 
 def _tensors(method: Method) -> dict[str, torch.Tensor]:
     """What predicts, and what was fitted, on the CPU."""
-    found = dict(method.predictor().state_dict())
+    tensors = dict(method.predictor().state_dict())
     for stage in method.stages():
         if isinstance(stage, FitStage):
-            found |= {f"{stage.name}.{name}": tensor for name, tensor in stage.fitted().items()}
-    return {name: tensor.detach().cpu() for name, tensor in found.items()}
+            tensors |= {f"{stage.name}.{name}": tensor for name, tensor in stage.fitted().items()}
+    return {name: tensor.detach().cpu() for name, tensor in tensors.items()}
 
 
 def check_evaluates(trial: Trial) -> None:
@@ -192,7 +192,9 @@ def check_memory(trial: Trial) -> None:
     backbone = trial.first[0].recipe.backbone.name
     size, batch = trial.settings["image_size"], trial.settings["batch_size"]
     try:
-        found = modicum.predict_memory(trial.name, backbone, size, batch, device="cpu", settings=settings)
+        prediction = modicum.predict_memory(
+            trial.name, backbone, size, batch, device="cpu", settings=settings
+        )
     except InputError as error:
         if "\n" in str(error):
             raise Broken(f"the reason has several lines: {error.problem!r}", "say it in one") from error
@@ -202,7 +204,7 @@ def check_memory(trial: Trial) -> None:
             f"its dry run ended in {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
             "a learning step must not depend on values of tensors (they are not computed in a dry run)",
         ) from error
-    if found.needed_bytes <= 0:
+    if prediction.needed_bytes <= 0:
         raise Broken("its dry run takes no memory", "let its stages own the networks that they train")
 
 

@@ -62,15 +62,15 @@ def check_settings(trial: Trial) -> None:
             "Config takes a setting that it does not have",
             "leave model_config as MethodConfig has it (extra='forbid')",
         )
-    known = next(iter(config.model_fields), "epochs")
-    unknown: dict[str, Any] = {f"{known}x": 1}
+    setting = next(iter(config.model_fields), "epochs")
+    unknown: dict[str, Any] = {f"{setting}x": 1}
     try:
         modicum.fit(trial.data, trial.name, name="unknown", runs=trial.folder, **unknown)
     except InputError as error:
-        if "unknown setting" in error.problem and known in error.remedy:
+        if "unknown setting" in error.problem and setting in error.remedy:
             return
-        raise Broken(f"setting '{known}x' was answered with: {error}", "name the known settings") from error
-    raise Broken(f"setting '{known}x' was taken", "leave model_config as MethodConfig has it")
+        raise Broken(f"setting '{setting}x' was answered with: {error}", "name the known settings") from error
+    raise Broken(f"setting '{setting}x' was taken", "leave model_config as MethodConfig has it")
 
 
 def check_stages(trial: Trial) -> None:

@@ -71,9 +71,11 @@ def _boxes_of_classes(mask: Path) -> str:
     """Boxes around dark and bright lesions (codes to 2, and above), as a cell of a table."""
     codes = np.asarray(cv2.imread(str(mask), cv2.IMREAD_UNCHANGED))
     parts = {"dark": (codes > 0) & (codes <= 2), "bright": codes > 2}
-    found = {name: boxes_around(np.where(marked, 255, 0).astype(np.uint8)) for name, marked in parts.items()}
-    names = [name for name, boxes in found.items() for _ in boxes]
-    return json.dumps({"boxes": np.concatenate(list(found.values())).tolist(), "classes": names})
+    by_class = {
+        name: boxes_around(np.where(marked, 255, 0).astype(np.uint8)) for name, marked in parts.items()
+    }
+    names = [name for name, boxes in by_class.items() for _ in boxes]
+    return json.dumps({"boxes": np.concatenate(list(by_class.values())).tolist(), "classes": names})
 
 
 def _boxes_around(mask: Path) -> str:

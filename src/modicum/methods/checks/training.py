@@ -80,9 +80,9 @@ def check_optimizers(trial: Trial) -> None:
 
 def _groups_of(update: Update, optimizers: list[list[dict[str, Any]]]) -> list[dict[str, Any]] | None:
     """The groups of the optimiser that has the update's parameters."""
-    own = {id(parameter) for group in update.parameters for parameter in _parameters(group)}
+    own_ids = {id(parameter) for group in update.parameters for parameter in _parameters(group)}
     for groups in optimizers:
-        if {id(parameter) for group in groups for parameter in group["params"]} == own:
+        if {id(parameter) for group in groups for parameter in group["params"]} == own_ids:
             return groups
     return None
 
@@ -90,8 +90,8 @@ def _groups_of(update: Update, optimizers: list[list[dict[str, Any]]]) -> list[d
 def _parameters(group: Any) -> list[Tensor]:
     if not isinstance(group, dict):
         return [group]
-    found = group["params"]
-    return [found] if isinstance(found, Tensor) else list(found)
+    parameters = group["params"]
+    return [parameters] if isinstance(parameters, Tensor) else list(parameters)
 
 
 def _wanted(update: Update) -> list[dict[str, Any]]:

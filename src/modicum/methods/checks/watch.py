@@ -70,15 +70,15 @@ class Watch:
             hook.remove()
 
     def _watch(self, stage: Stage) -> None:
-        own: Any = stage  # methods of one object are replaced
+        watched: Any = stage  # methods of one object are replaced
         if isinstance(stage, TrainStage | FitStage):
-            own.learns_from = self._noting_mask(stage.name, stage.learns_from)
+            watched.learns_from = self._noting_mask(stage.name, stage.learns_from)
         if isinstance(stage, TrainStage):
-            own.updates = self._watched_updates(stage.name, stage.updates)
-            own.on_epoch_start = self._noting_start(stage.name, stage.on_epoch_start)
+            watched.updates = self._watched_updates(stage.name, stage.updates)
+            watched.on_epoch_start = self._noting_start(stage.name, stage.on_epoch_start)
         elif isinstance(stage, FitStage):
-            own.see = self._watched_see(stage.name, stage.see)
-            own.on_pass_start = self._noting_start(stage.name, stage.on_pass_start)
+            watched.see = self._watched_see(stage.name, stage.see)
+            watched.on_pass_start = self._noting_start(stage.name, stage.on_pass_start)
 
     def _noting_mask(self, stage: str, learns_from: Callable[[Any], Any]) -> Callable[[Any], Any]:
         def wrapper(targets: Any) -> Any:
@@ -102,10 +102,10 @@ class Watch:
         self, stage: str, updates: Callable[[], Sequence[Update]]
     ) -> Callable[[], Sequence[Update]]:
         def wrapper() -> Sequence[Update]:
-            found = list(updates())
+            update_list = list(updates())
             return [
-                replace(update, losses=self._watched_losses(stage, update, last=update is found[-1]))
-                for update in found
+                replace(update, losses=self._watched_losses(stage, update, last=update is update_list[-1]))
+                for update in update_list
             ]
 
         return wrapper

@@ -181,8 +181,8 @@ def _multi_label(
 ) -> tuple[list[Statistic], Means]:
     statistics: list[Statistic] = []
     for index, name in enumerate(classes):
-        known = np.flatnonzero(~np.isnan(truth[:, index].astype(np.float64)))
-        score, present = probabilities[known, index], truth[known, index].astype(np.int64)
+        labelled = np.flatnonzero(~np.isnan(truth[:, index].astype(np.float64)))
+        score, present = probabilities[labelled, index], truth[labelled, index].astype(np.int64)
         says = predicted_classes(score[:, None], "multi-label", thresholds[index : index + 1])[:, 0]
         names = {"sensitivity/1": f"sensitivity/{name}", "specificity/1": f"specificity/{name}"}
         names |= {m: f"{m}/{name}" for m in ("accuracy", "balanced_accuracy")} | {"f1/1": f"macro_f1/{name}"}
@@ -197,7 +197,7 @@ def _multi_label(
             of_two.renamed({metric: f"{metric}/{name}" for metric in ("brier", "ece", "log_loss")}),
             majority(present, 2).renamed({MAJORITY: f"{MAJORITY}/{name}"}),
         ]
-        statistics += [_among(statistic, known, len(truth)) for statistic in of_finding]
+        statistics += [_among(statistic, labelled, len(truth)) for statistic in of_finding]
     summaries = [name for name in metric_names("multi-label", classes, False, specificity) if "/" not in name]
     return statistics, {metric: [f"{metric}/{name}" for name in classes] for metric in summaries}
 
@@ -214,15 +214,15 @@ def _named(ranks: Statistic, of_class: str, specificity: float) -> Statistic:
     return ranks.renamed(names | {"sensitivity_at_specificity": f"{sensitivity_name(specificity)}{of_class}"})
 
 
-def _among(statistic: Statistic, known: Int[np.ndarray, "known"], images: int) -> Statistic:
+def _among(statistic: Statistic, labelled: Int[np.ndarray, "known"], images: int) -> Statistic:
     """A statistic of some images as one of all images: the others add nothing."""
     terms = statistic.terms.tocsr(copy=True)
-    terms.indices = known[terms.indices].astype(terms.indices.dtype)
+    terms.indices = labelled[terms.indices].astype(terms.indices.dtype)
     terms.resize((terms.shape[0], images))
     needs = {}
     for name, groups in statistic.needs.items():
         needs[name] = np.zeros((len(groups), images), dtype=bool)
-        needs[name][:, known] = groups
+        needs[name][:, labelled] = groups
     return Statistic(terms, statistic.finish, statistic.reasons, needs)
 
 

@@ -29,15 +29,15 @@ def class_cautions(manifest: Manifest, classes: Sequence[str]) -> list[str]:
     elsewhere = {
         split: manifest.part(split).table["label"].value_counts() for split in SPLITS if split != "train"
     }
-    found = []
+    cautions = []
     for name in classes:
         counts = [f"{counts[name]} in {split}" for split, counts in elsewhere.items() if name in counts]
         if name not in in_train and counts:
-            found.append(f"'{name}' ({' and '.join(counts)})")
-    if not found:
+            cautions.append(f"'{name}' ({' and '.join(counts)})")
+    if not cautions:
         return []
     return [
-        f"caution: no training image of class {listed(found, _MOST)}: it cannot be learned, and its images count as "
+        f"caution: no training image of class {listed(cautions, _MOST)}: it cannot be learned, and its images count as "
         "mistakes; add training images of it, split anew, or take its images out"
     ]
 

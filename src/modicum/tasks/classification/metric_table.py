@@ -111,10 +111,10 @@ def metrics_of(
         table = [metric for metric in table if metric.name != "quadratic_kappa"]
     if kind == "binary":
         return with_classes(table, ())
-    found = with_classes(table, classes)
+    metrics = with_classes(table, classes)
     if kind == "multi-label":
-        return found
-    return {name: metric for name, metric in found.items() if name not in _OF_ONE_CLASS}
+        return metrics
+    return {name: metric for name, metric in metrics.items() if name not in _OF_ONE_CLASS}
 
 
 def cut_name(grade: str) -> str:

@@ -115,9 +115,9 @@ class PointChoice:
             points = replace(points, temperature=tuned_temperature(outputs, truth, kind))
         if kind != "multi-class" and isinstance(self.at, str) and self.at != "half":
             of_findings = _by_finding(outputs / points.temperature, truth, kind, classes)
-            found = {name: _point(*one, self.at, specificity) for name, one in of_findings.items()}
-            facts |= {"at": self.at, "classes": found}
-            points = replace(points, thresholds=tuple(one["threshold"] for one in found.values()))
+            by_finding = {name: _point(*one, self.at, specificity) for name, one in of_findings.items()}
+            facts |= {"at": self.at, "classes": by_finding}
+            points = replace(points, thresholds=tuple(one["threshold"] for one in by_finding.values()))
         return replace(points, source="validation", facts=facts)
 
 
@@ -126,13 +126,13 @@ def point_notes(points: OperatingPoints, kind: str, classes: Sequence[str]) -> l
     if points.source != "validation":
         return []
     images = points.facts.get("images", 0)
-    said = [f"logits are divided by {points.temperature:.3g}"] if points.temperature != 1 else []
+    lines = [f"logits are divided by {points.temperature:.3g}"] if points.temperature != 1 else []
     names = classes[1:] if kind == "binary" else classes
     moved = [f"'{n}' from {t:.3g} on" for n, t in zip(names, points.thresholds, strict=False) if t != 0.5]
     if moved:
-        said.append(f"{listed(moved, 4)} (elsewhere 0.5)" if kind == "multi-label" else f"{moved[0]}")
+        lines.append(f"{listed(moved, 4)} (elsewhere 0.5)" if kind == "multi-label" else f"{moved[0]}")
     few = [name for name, one in points.facts.get("classes", {}).items() if "sensitivity" not in one]
-    notes = [f"chosen on {count_of(images, 'validation image')}: {', '.join(said)}"] if said else []
+    notes = [f"chosen on {count_of(images, 'validation image')}: {', '.join(lines)}"] if lines else []
     if few:
         notes.append(
             f"{listed(few, 4)}: decided at one half, as fewer than {FEWEST} validation images have it or lack it"
@@ -157,8 +157,8 @@ def tuned_temperature(outputs: Outputs, truth: Truth, kind: str) -> float:
         scaled = special.log_softmax(logits * np.exp(-log_temperature), axis=1)
         return float(-(targets * scaled).sum(axis=1).mean())
 
-    found = minimize_scalar(surprise, bounds=tuple(np.log(TEMPERATURES)), method="bounded")
-    return float(np.exp(found.x)) if found.fun < surprise(0.0) - 1e-9 else 1.0
+    minimum = minimize_scalar(surprise, bounds=tuple(np.log(TEMPERATURES)), method="bounded")
+    return float(np.exp(minimum.x)) if minimum.fun < surprise(0.0) - 1e-9 else 1.0
 
 
 def best_threshold(
@@ -177,13 +177,13 @@ def best_threshold(
     levels = np.unique(logits)
     candidates = np.concatenate([[levels[0] - 1], (levels[:-1] + levels[1:]) / 2, [levels[-1] + 1]])
     of_positive, of_negative = (np.sort(logits[positive.astype(bool) == side]) for side in (True, False))
-    found = 1 - np.searchsorted(of_positive, candidates) / len(of_positive)
+    sensitivity = 1 - np.searchsorted(of_positive, candidates) / len(of_positive)
     left = np.searchsorted(of_negative, candidates) / len(of_negative)
     if at == "specificity":
         # Sensitivity falls as the threshold rises: of equally good ones the lowest with the specificity.
-        worth = np.where(left >= specificity, found, -1.0)
+        worth = np.where(left >= specificity, sensitivity, -1.0)
         return float(special.expit(candidates[worth.argmax()]))
-    worth = found + left
+    worth = sensitivity + left
     at_half = float((of_positive >= 0).mean() + (of_negative < 0).mean())
     if worth.max() <= at_half + 1e-12:
         return 0.5
@@ -210,9 +210,9 @@ def _by_finding(
     """Logits and truth of each finding where it is known; of two classes those of the second."""
     if kind == "binary":
         return {classes[1]: (outputs[:, 1] - outputs[:, 0], truth.astype(np.int64))}
-    known = ~np.isnan(truth)
+    is_labelled = ~np.isnan(truth)
     return {
-        name: (outputs[known[:, i], i], truth[known[:, i], i].astype(np.int64))
+        name: (outputs[is_labelled[:, i], i], truth[is_labelled[:, i], i].astype(np.int64))
         for i, name in enumerate(classes)
     }
 
@@ -227,8 +227,10 @@ def _classes(outputs: Outputs, truth: Num[np.ndarray, "n"]) -> tuple[np.ndarray,
 def _binomial(outputs: Outputs, truth: Float[np.ndarray, "n classes"]) -> tuple[np.ndarray, np.ndarray]:
     """The known findings of all images together, as two classes each: logits ``[m, 2]`` and targets."""
     parts = [
-        _classes(np.stack([np.zeros(known.sum()), outputs[known, i]], axis=1), truth[known, i])
-        for i, known in enumerate((~np.isnan(truth)).T)
+        _classes(
+            np.stack([np.zeros(is_labelled.sum()), outputs[is_labelled, i]], axis=1), truth[is_labelled, i]
+        )
+        for i, is_labelled in enumerate((~np.isnan(truth)).T)
     ]
     return np.concatenate([logits for logits, _ in parts]), np.concatenate([targets for _, targets in parts])
 

@@ -205,9 +205,9 @@ def severity_figure(
     for value in thresholds:
         axes.axvline(value, color=MUTED, linewidth=1, dashes=(3, 3), gid="threshold")
     for grade in range(len(classes)):
-        own = scores[truth == grade]
-        if len(own):
-            low, first, median, third, high = np.quantile(own, [0.05, 0.25, 0.5, 0.75, 0.95])
+        of_grade = scores[truth == grade]
+        if len(of_grade):
+            low, first, median, third, high = np.quantile(of_grade, [0.05, 0.25, 0.5, 0.75, 0.95])
             axes.hlines(grade, low, high, color=COLOURS[0], linewidth=1.6)
             axes.hlines(grade, first, third, color=COLOURS[0], linewidth=7, alpha=0.45)
             axes.plot([median], [grade], color=COLOURS[0], marker="o", markersize=6.5, gid=f"grade-{grade}")

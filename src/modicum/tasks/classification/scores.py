@@ -148,9 +148,9 @@ class ClassificationScores(Scores):
 
     def _finding_examples(self, probabilities: np.ndarray, truth: np.ndarray) -> list[Example]:
         examples = []
-        said = predicted_classes(probabilities, self.kind, self.decision_thresholds)
+        answers = predicted_classes(probabilities, self.kind, self.decision_thresholds)
         for row, finding in zip(*np.nonzero(~np.isnan(truth)), strict=True):
-            present, predicted = truth[row, finding] > 0.5, said[row, finding]
+            present, predicted = truth[row, finding] > 0.5, answers[row, finding]
             if not present and not predicted:
                 continue  # a finding that is absent and not claimed shows nothing
             name = self.classes[finding]

@@ -25,8 +25,10 @@ def prediction_columns(
     names = np.array(classes, dtype=object)
     prediction: list[str] = []
     if len(probabilities):
-        said = predicted_classes(probabilities, kind, thresholds)
-        prediction = ["|".join(names[row]) for row in said] if kind == "multi-label" else list(names[said])
+        predicted = predicted_classes(probabilities, kind, thresholds)
+        prediction = (
+            ["|".join(names[row]) for row in predicted] if kind == "multi-label" else list(names[predicted])
+        )
     table.insert(0, "prediction", prediction)
     return table
 
@@ -37,7 +39,7 @@ def severity_columns(
     """``prediction`` (the name of the grade, blank where the score is not finite) and ``score``."""
     finite = np.isfinite(scores)
     grades = thresholds.grades(np.where(finite, scores, 0.0))
-    names = [classes[grade] if known else None for grade, known in zip(grades, finite, strict=True)]
+    names = [classes[grade] if is_finite else None for grade, is_finite in zip(grades, finite, strict=True)]
     return pd.DataFrame({"prediction": pd.Series(names, dtype=object), "score": scores})
 
 

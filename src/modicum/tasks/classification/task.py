@@ -118,8 +118,8 @@ class Classification(ImageLevelTask):
                 f"{manifest.source}: no column 'label' or 'labels' (columns: {columns})",
                 "name the column of the table with --label COLUMN, or sort the images into one folder a class",
             )
-        found = manifest.classes()
-        classes = [str(name) for name in options.get("classes") or found]
+        class_names = manifest.classes()
+        classes = [str(name) for name in options.get("classes") or class_names]
         if len(classes) < 2:
             only = f"only class '{classes[0]}'" if classes else "no labels"
             raise InputError(
@@ -198,18 +198,18 @@ class Classification(ImageLevelTask):
         """Which class is the positive one; that classes are taken as grades, where nobody said so; how outputs become
         decisions, where that was chosen on validation predictions.
         """
-        said = [self.positive_note] if self.positive_note else []
+        lines = [self.positive_note] if self.positive_note else []
         if self.order_assumed:
-            said.append(order_note(self.classes))
+            lines.append(order_note(self.classes))
         if self.thresholds is None:
-            return [*said, *point_notes(self.points, self.kind, self.classes)]
+            return [*lines, *point_notes(self.points, self.kind, self.classes)]
         if self.thresholds.source != "validation":
-            return said
+            return lines
         values = ", ".join(f"{value:.3g}" for value in self.thresholds.values)
         chosen = (
             f"scores become grades at {values}, where quadratic kappa is highest on the validation images"
         )
-        return [*said, chosen]
+        return [*lines, chosen]
 
     @property
     def monitor(self) -> str:

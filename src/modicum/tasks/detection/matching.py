@@ -19,7 +19,7 @@ def box_overlaps(
 
 
 def matches(
-    found: Float[np.ndarray, "n 6"], truth: Float[np.ndarray, "m 5"], overlaps: tuple[float, ...] = IOUS
+    detections: Float[np.ndarray, "n 6"], truth: Float[np.ndarray, "m 5"], overlaps: tuple[float, ...] = IOUS
 ) -> Int64[np.ndarray, "overlaps n"]:
     """Which true box each detection hits, at each overlap; -1 for none.
 
@@ -27,14 +27,14 @@ def matches(
     that is as much as asked for (Lin et al., "Microsoft COCO", ECCV 2014, and its evaluation code).
 
     Args:
-        found: left, top, right, bottom, score, class.
+        detections: left, top, right, bottom, score, class.
         truth: left, top, right, bottom, class.
         overlaps: least intersection over union of a hit.
     """
-    result = np.full((len(overlaps), len(found)), -1, np.int64)
-    shares = box_overlaps(found[:, :4], truth[:, :4])
-    shares[found[:, None, 5] != truth[None, :, 4]] = -1.0
-    order = np.argsort(-found[:, 4], kind="stable")
+    result = np.full((len(overlaps), len(detections)), -1, np.int64)
+    shares = box_overlaps(detections[:, :4], truth[:, :4])
+    shares[detections[:, None, 5] != truth[None, :, 4]] = -1.0
+    order = np.argsort(-detections[:, 4], kind="stable")
     for number, least in enumerate(overlaps):
         free = shares.copy()
         for index in order if len(truth) else ():

@@ -39,8 +39,8 @@ class ImageBoxes:
 
     def counts(self, threshold: float) -> tuple[int, int, int]:
         """True boxes, boxes found with a score from a threshold on, and hits among these."""
-        shown = self.found[:, 4] >= threshold
-        return len(self.truth), int(shown.sum()), int((self.near & shown).sum())
+        above = self.found[:, 4] >= threshold
+        return len(self.truth), int(above.sum()), int((self.near & above).sum())
 
 
 class DetectionScores(BoxListScores):
@@ -64,14 +64,14 @@ class DetectionScores(BoxListScores):
         rows = batch["row"].tolist()
         truths = torch.cat([batch["boxes"], batch["box_classes"][..., None].to(batch["boxes"].dtype)], -1)
         parts = (tensor.detach().cpu().numpy().astype(np.float64) for tensor in (outputs, truths))
-        for row, said, found, truth in zip(rows, annotated, *parts, strict=True):
-            if said:
-                self._images[row] = self._measured(_real(found), _real(truth))
+        for row, is_annotated, detections, truth in zip(rows, annotated, *parts, strict=True):
+            if is_annotated:
+                self._images[row] = self._measured(_real(detections), _real(truth))
 
-    def _measured(self, found: np.ndarray, truth: np.ndarray) -> ImageBoxes:
-        found = found[np.argsort(-found[:, 4], kind="stable")]
-        near = matches(found, truth, (self._overlap,))[0]
-        return ImageBoxes(found, truth, matches(found, truth) >= 0, near >= 0)
+    def _measured(self, detections: np.ndarray, truth: np.ndarray) -> ImageBoxes:
+        detections = detections[np.argsort(-detections[:, 4], kind="stable")]
+        near = matches(detections, truth, (self._overlap,))[0]
+        return ImageBoxes(detections, truth, matches(detections, truth) >= 0, near >= 0)
 
     def merge(self, others: Sequence[Scores]) -> None:
         for other in others:
@@ -91,7 +91,7 @@ class DetectionScores(BoxListScores):
     def estimates(self, groups: Sequence[str] | None, resamples: int, seed: int) -> dict[str, Estimate]:
         if not self._images:  # nothing is said of the boxes of any
             return {name: Estimate(np.nan, reason="no image has its boxes named") for name in self._names()}
-        found = bootstrap(
+        values = bootstrap(
             self._statistics(),
             len(self._images),
             means=self._means(),
@@ -99,7 +99,7 @@ class DetectionScores(BoxListScores):
             resamples=resamples,
             seed=seed,
         )
-        return {name: found[name] for name in self._names()}
+        return {name: values[name] for name in self._names()}
 
     def rows(self) -> np.ndarray:
         return np.array(sorted(self._images), dtype=np.int64)
@@ -121,7 +121,7 @@ class DetectionScores(BoxListScores):
     def examples(self, count: int) -> list[Example]:
         """The images with most mistakes (missed and false boxes), and some with hits and fewest mistakes."""
         of_row = {row: image.counts(self._threshold) for row, image in self._images.items()}
-        mistakes = {row: true + shown - 2 * hit for row, (true, shown, hit) in of_row.items()}
+        mistakes = {row: true + count_shown - 2 * hit for row, (true, count_shown, hit) in of_row.items()}
         ranked = sorted(mistakes, key=lambda row: (-mistakes[row], row))
         worst = ranked[: min(count, -(-len(ranked) // 2))]
         good = [row for row in ranked[len(worst) :][::-1] if of_row[row][2]][: max(1, count // 2)]
@@ -144,19 +144,21 @@ class DetectionScores(BoxListScores):
 
     def _statistics(self) -> list[Statistic]:
         images = [self._images[row] for row in self.rows().tolist()]
-        found = _joined([image.found for image in images], (0, 6))
+        detections = _joined([image.found for image in images], (0, 6))
         index = np.repeat(np.arange(len(images)), [len(image.found) for image in images])
         hit = np.concatenate([np.zeros((len(IOUS), 0), bool), *(image.hit for image in images)], axis=1)
         near = np.concatenate([np.zeros(0, bool), *(image.near for image in images)])
         statistics = []
         for number, name in enumerate(self._classes):
-            own = found[:, 5] == number
+            of_class = detections[:, 5] == number
             true = np.array([(image.truth[:, 4] == number).sum() for image in images], np.float64)
             suffix = f"/{name}" if len(self._classes) > 1 else ""
             names = "map" + suffix, "map_50" + suffix, "map_75" + suffix
-            statistics.append(precision_statistic(found[own, 4], index[own], hit[:, own], true, names))
+            statistics.append(
+                precision_statistic(detections[of_class, 4], index[of_class], hit[:, of_class], true, names)
+            )
         true = np.array([len(image.truth) for image in images], np.float64)
-        return [*statistics, froc_statistic(found[:, 4], index, near, true)]
+        return [*statistics, froc_statistic(detections[:, 4], index, near, true)]
 
 
 def _real(rows: np.ndarray) -> np.ndarray:
@@ -167,6 +169,6 @@ def _joined(parts: Sequence[np.ndarray], empty: tuple[int, int]) -> np.ndarray:
     return np.concatenate([np.zeros(empty), *parts])
 
 
-def _said(true: int, shown: int, hit: int) -> tuple[str, str]:
+def _said(true: int, num_found: int, hit: int) -> tuple[str, str]:
     """Truth and prediction of an image in words."""
-    return f"{count_of(true, 'box')} there", f"{shown} found, {hit} of them right"
+    return f"{count_of(true, 'box')} there", f"{num_found} found, {hit} of them right"

@@ -99,11 +99,11 @@ def froc_statistic(
         hits = np.cumsum(weights * ordered[:, None], axis=0)[ends]
         false = np.cumsum(weights * ~ordered[:, None], axis=0)[ends]
         hits = np.concatenate([np.zeros((1, hits.shape[1])), hits])
-        found: Values = {}
+        values: Values = {}
         for rate in RATES:
             allowed = (false <= rate * seen + 1e-9).sum(axis=0)
-            found[sensitivity_name(rate)] = hits[allowed, np.arange(len(seen))] / boxes
-        return {"froc": np.mean(list(found.values()), axis=0), **found}
+            values[sensitivity_name(rate)] = hits[allowed, np.arange(len(seen))] / boxes
+        return {"froc": np.mean(list(values.values()), axis=0), **values}
 
     names = ["froc", *map(sensitivity_name, RATES)]
     return Statistic(sparse.csr_array(terms), finish, dict.fromkeys(names, "no image has a true box"))

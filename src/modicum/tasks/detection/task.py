@@ -155,16 +155,16 @@ class Detection(BoxListTask):
     def render(
         self,
         picture: UInt8[np.ndarray, "height width 3"],
-        found: Float[np.ndarray, "n 6"],
+        detections: Float[np.ndarray, "n 6"],
         truth: Float[np.ndarray, "m 5"],
     ) -> dict[str, UInt8[np.ndarray, "picture_height picture_width 3"]]:
         """The image, what was found in it (right or wrong), and what is there (found or missed)."""
-        shown = found[found[:, 4] >= self.options.show_above]
-        hit = matches(shown, truth, (self.options.hit_overlap,))[0]
+        drawn_boxes = detections[detections[:, 4] >= self.options.show_above]
+        hit = matches(drawn_boxes, truth, (self.options.hit_overlap,))[0]
         taken = np.isin(np.arange(len(truth)), hit)
         return {
             "image": boxed(picture, []),
-            "prediction": boxed(picture, split_by(shown[:, :4], hit >= 0, HIT, FALSE)),
+            "prediction": boxed(picture, split_by(drawn_boxes[:, :4], hit >= 0, HIT, FALSE)),
             "truth": boxed(picture, split_by(truth[:, :4], taken, TRUE, MISSED)),
         }
 

@@ -62,6 +62,6 @@ class CompletionScores(Scores):
 
 def _mean_of(name: str, values: Float[np.ndarray, "images"]) -> Statistic:
     """The mean of a metric over the images that have one."""
-    known = ~np.isnan(values)
-    terms = sparse.csr_array(np.stack([np.where(known, values, 0.0), known.astype(np.float64)]))
+    is_known = ~np.isnan(values)
+    terms = sparse.csr_array(np.stack([np.where(is_known, values, 0.0), is_known.astype(np.float64)]))
     return Statistic(terms, lambda sums: {name: sums[0] / sums[1]}, {name: "no report has a hidden word"})

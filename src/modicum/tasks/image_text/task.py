@@ -88,8 +88,10 @@ class ImageText(Task):
         Raises:
             InputError: there is no column of reports, no training row has a usable one, or the vocabulary cannot be read.
         """
-        known = {name: value for name, value in options.items() if name in ImageTextOptions.model_fields}
-        settings = ImageTextOptions(**known)
+        own_options = {
+            name: value for name, value in options.items() if name in ImageTextOptions.model_fields
+        }
+        settings = ImageTextOptions(**own_options)
         if not settings.report_length:
             return cls(settings)
         cls.check_columns(manifest, options)

@@ -10,10 +10,11 @@ from jaxtyping import Float
 from scipy import sparse
 from torch import Tensor
 
-from modicum.tasks.base import Batch, DenseScores, Example, Scores
+from modicum.tasks.base import Batch, Example, Scores
 from modicum.tasks.bootstrap import Estimate, Statistic, bootstrap
 from modicum.tasks.image_to_image.metric_table import MEASURES
 from modicum.tasks.image_to_image.metrics import SCALE, mean_over_slices
+from modicum.tasks.scores import DenseScores
 
 NAMES = [metric.name for metric in MEASURES]
 

@@ -14,7 +14,8 @@ from modicum.data.manifest import Manifest
 from modicum.data.prepared import StoreSettings
 from modicum.data.readers import read_image
 from modicum.errors import BrokenImageError, InputError
-from modicum.tasks.base import AuxiliaryImage, Batch, DenseTask, Example, Scores, TaskOptions
+from modicum.tasks.base import AuxiliaryImage, Batch, Example, Scores, TaskOptions
+from modicum.tasks.dense import DenseTask
 from modicum.tasks.image_to_image.metric_table import METRICS
 from modicum.tasks.image_to_image.pictures import comparison_pictures
 from modicum.tasks.image_to_image.scores import TranslationScores

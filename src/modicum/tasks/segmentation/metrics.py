@@ -124,8 +124,8 @@ def statistics_of(
 
 def distance_unit(images: Sequence[ImageStatistics]) -> str | None:
     """``mm``, ``pixels``, or None where images differ in that, or none was measured."""
-    known = {image.spacing is not None for image in images if image.distances is not None}
-    return {True: "mm", False: "pixels"}[known.pop()] if len(known) == 1 else None
+    has_spacing = {image.spacing is not None for image in images if image.distances is not None}
+    return {True: "mm", False: "pixels"}[has_spacing.pop()] if len(has_spacing) == 1 else None
 
 
 def _overlaps(images: Sequence[ImageStatistics], number: int) -> Statistic:
@@ -164,8 +164,8 @@ def _distances(images: Sequence[ImageStatistics], number: int) -> Statistic:
 def _means_over_images(values: dict[str, Float[np.ndarray, "images"]], reasons: dict[str, str]) -> Statistic:
     """The mean of each value over the images that have it (not NaN)."""
     table = np.stack([values[name].astype(np.float64) for name in values])
-    known = ~np.isnan(table)
-    terms = sparse.csr_array(np.concatenate([np.where(known, table, 0), known]))
+    is_known = ~np.isnan(table)
+    terms = sparse.csr_array(np.concatenate([np.where(is_known, table, 0), is_known]))
 
     def finish(sums: Sums) -> Values:
         means = sums[: len(values)] / sums[len(values) :]
@@ -196,10 +196,10 @@ def _decisions(images: Sequence[ImageStatistics], number: int) -> Statistic:
 def _ranking(images: Sequence[ImageStatistics], number: int) -> Statistic:
     rows, columns, pixels = [], [], []
     for column, image in enumerate(images):
-        own = image.bins // (2 * BINS) == number
-        rows.append(image.bins[own] % (2 * BINS))
-        pixels.append(image.pixels[own])
-        columns.append(np.full(int(own.sum()), column))
+        of_class = image.bins // (2 * BINS) == number
+        rows.append(image.bins[of_class] % (2 * BINS))
+        pixels.append(image.pixels[of_class])
+        columns.append(np.full(int(of_class.sum()), column))
     where = (np.concatenate(rows), np.concatenate(columns)) if images else (np.zeros(0), np.zeros(0))
     amounts = np.concatenate(pixels).astype(np.float64) if images else np.zeros(0)
     terms = sparse.csr_array((amounts, where), shape=(2 * BINS, len(images)))

@@ -10,8 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from modicum.tasks.base import Batch, DenseScores, Example, Scores
+from modicum.tasks.base import Batch, Example, Scores
 from modicum.tasks.bootstrap import Estimate, bootstrap, point_values
+from modicum.tasks.scores import DenseScores
 from modicum.tasks.segmentation.metrics import (
     DISTANCES,
     ImageStatistics,
@@ -212,9 +213,9 @@ def _row_of_class(image: ImageStatistics, number: int) -> dict[str, float | int]
     if image.spacing is not None:
         pixel = image.spacing[0] * image.spacing[1]
         row |= {f"{side}_mm2": float(row[side] * pixel) for side in ("true_area", "predicted_area")}
-    own = image.bins // (2 * BINS) == number
+    of_class = image.bins // (2 * BINS) == number
     histogram = np.zeros(2 * BINS)
-    histogram[image.bins[own] % (2 * BINS)] = image.pixels[own]
+    histogram[image.bins[of_class] % (2 * BINS)] = image.pixels[of_class]
     absent, present = histogram.reshape(2, BINS, 1)
     row |= {name: float(value[0]) for name, value in ranking_of(absent, present).items()}
     if image.distances is not None:

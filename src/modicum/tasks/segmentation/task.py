@@ -14,7 +14,8 @@ from modicum.data.manifest import MASKS_PREFIX, Manifest
 from modicum.data.mask_codes import codes_of
 from modicum.data.readers import read_image
 from modicum.errors import BrokenImageError, InputError
-from modicum.tasks.base import AuxiliaryImage, Batch, DenseTask, Example, Scores, TaskOptions
+from modicum.tasks.base import AuxiliaryImage, Batch, Example, Scores, TaskOptions
+from modicum.tasks.dense import DenseTask
 from modicum.tasks.metric import Metric, with_classes
 from modicum.tasks.segmentation.loss_choice import LossWords, chosen_loss, validate_loss_settings
 from modicum.tasks.segmentation.meanings import codes_seen, found_codes, made_up_codes, named_codes

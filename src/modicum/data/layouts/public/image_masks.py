@@ -35,16 +35,16 @@ def is_image_masks(folder: Path) -> bool:
 
 def read_image_masks(folder: Path, options: LayoutOptions) -> LayoutRows:
     """Rows with a mask each; a part that has no masks at all, as published test sets have none, is set aside."""
-    found = LayoutRows([])
+    rows = LayoutRows([])
     parts = [part for part in _parts(folder) if inside(part, _IMAGES)]
     for part in parts if not _is_part(folder) else [folder]:
         images, masks = _keyed(inside(part, _IMAGES)), _keyed(inside(part, _MASKS))
         if not masks:
-            found.notes.append(f"left out: {count_of(len(images), 'image')} of '{part.name}', without masks")
+            rows.notes.append(f"left out: {count_of(len(images), 'image')} of '{part.name}', without masks")
             continue
         split = split_of(part.name) if part != folder else None
-        _add(found, images, masks, split)
-    return found
+        _add(rows, images, masks, split)
+    return rows
 
 
 def is_images_tr(folder: Path) -> bool:
@@ -59,24 +59,24 @@ def read_images_tr(folder: Path, options: LayoutOptions) -> LayoutRows:
     Raises:
         InputError: cases have several channels, which cannot be read yet.
     """
-    found = LayoutRows([])
+    rows = LayoutRows([])
     for end, split in (("Tr", "train"), ("Ts", "test")):
         images, masks = _keyed(inside(folder, f"images{end}")), _keyed(inside(folder, f"labels{end}"))
         if images and not masks:
-            found.notes.append(f"left out: {count_of(len(images), 'image')} of 'images{end}', without labels")
+            rows.notes.append(f"left out: {count_of(len(images), 'image')} of 'images{end}', without labels")
         elif images:
-            _add(found, _without_channel(images), masks, split)
-    return found
+            _add(rows, _without_channel(images), masks, split)
+    return rows
 
 
-def _add(found: LayoutRows, images: Mapping[str, Path], masks: Mapping[str, Path], split: str | None) -> None:
+def _add(rows: LayoutRows, images: Mapping[str, Path], masks: Mapping[str, Path], split: str | None) -> None:
     paired, notes = files_for(images, masks, "mask", required=True)
-    found.notes += notes
+    rows.notes += notes
     for key, mask in paired.items():
         first = key.partition("/")[0] if "/" in key else ""
         row: Row = {"image": images[key], "mask": mask}
-        own = split or split_of(first)
-        found.rows.append({**row, "split": own} if own else row)
+        split_name = split or split_of(first)
+        rows.rows.append({**row, "split": split_name} if split_name else row)
 
 
 def _without_channel(images: Mapping[str, Path]) -> dict[str, Path]:
