@@ -8,6 +8,7 @@ import timm
 import torch
 from torch import nn
 
+from modicum.engine.inference.attribution import attribution_map
 from modicum.errors import InputError
 from modicum.methods.base import Context
 from modicum.methods.decision import Rows
@@ -173,6 +174,14 @@ def test_classes_instead_of_a_score_get_a_head_of_as_many_outputs():
     with torch.no_grad():
         decision = made.decide(made.predictor()(torch.rand(5, 3, 32, 32)), EYES)
     assert decision.outputs.shape == (5, 5)
+
+
+def test_one_eye_alone_is_decided_image_by_image_so_that_examples_get_a_map():
+    assert (method().decides_over, method(fusion=False).decides_over) == ("set", "image")
+    predictor = method(fusion=False).predictor().eval()
+    found = attribution_map(predictor, torch.rand(1, 3, 96, 96), 0)
+    assert found is not None
+    assert found[1] == "Grad-CAM"
 
 
 def test_one_eye_alone_is_a_plain_network():

@@ -136,7 +136,7 @@ class DrGrading(Method):
     }
     image: ClassVar[Mapping[str, Any]] = {"size": 512, "crop": "fundus", "filter": "lanczos"}
     backbone: ClassVar[Mapping[str, Any]] = {"name": "resnet50", "mean": MEAN, "std": STD}
-    decides_over: ClassVar[Literal["image", "set"]] = "set"
+    decides_over: Literal["image", "set"] = "set"  # type: ignore[misc]  # one eye alone: "image"
 
     def __init__(self, config: DrGradingConfig, context: Context) -> None:
         super().__init__(config, context)
@@ -145,6 +145,7 @@ class DrGrading(Method):
         network = Classifier(encoder, nn.Linear(width, outputs))  # as PyTorch initialises it
         self._one = NetworkStage(network, context.loss(), ONE_EYE)
         self._both: BothEyesStage | None = None
+        self.decides_over = "set" if config.fusion else "image"
         if config.fusion:
             eye = FeaturesAndGrade(network)
             self._both = BothEyesStage(eye, fusion_head(width, outputs), context.loss())
