@@ -78,6 +78,15 @@ def test_the_same_setting_of_another_stage_is_no_clash():
         Request.of("eyes.csv", ["dr_grading"], 1, (), {"epochs": 3}, swept)
 
 
+def test_shares_of_the_labels_are_compared_on_the_same_test_images():
+    swept = {"label_fraction": [0.1, 1.0]}
+    found = Request.of("images", ["linear"], 1, (), {}, swept)
+    shares = [found.recipe_of(name).data.label_fraction for name in found.variants]
+    assert shares == [0.1, 1.0]
+    with pytest.raises(InputError, match="differ in 'data'"):
+        Request.of("images", ["linear"], 1, (), {}, {"leaks": ["drop", "allow"]})
+
+
 def test_the_search_tries_every_rate_with_every_method_at_the_first_seed():
     cells = search_cells(request(lrs=[1e-4, 1e-3]))
     assert [(cell.variant, cell.seed, cell.lr) for cell in cells] == [

@@ -6,8 +6,8 @@
 
 A tiny network (0.37 million parameters) is pre-trained from random weights on the 298 training photographs, with each
 kind of view once, then learns grades from a share of the training patients: by a linear layer on frozen features
-(``linear``), or with everything learning (``transfer``). A seed draws the labelled patients, the head and the order. Both
-are ``modicum compare`` with ``--sweep weights=... --sweep label_fraction=...``.
+(``linear``), or with everything learning (``transfer``). A seed draws the head and the order; the labelled patients
+are the same for all. Both are ``modicum compare`` with ``--sweep weights=... --sweep label_fraction=...``.
 """
 
 import argparse

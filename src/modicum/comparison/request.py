@@ -180,7 +180,7 @@ class Request:
         first, *rest = [(name, self.recipe_of(name)) for name in self.variants]
         for name, recipe in rest:
             for key, first_value, value in (
-                ("data", first[1].data, recipe.data),
+                ("data", _tested(first[1]), _tested(recipe)),
                 ("monitor", first[1].training.monitor, recipe.training.monitor),
                 ("task", first[1].task, recipe.task),
                 ("resamples", first[1].resamples, recipe.resamples),
@@ -236,6 +236,11 @@ class Request:
             **({"vary": self.vary} if self.vary != VARY[0] else {}),
             **({"protocol": self.protocol, "domains": list(self.folds)} if self.folds else {}),
         }
+
+
+def _tested(recipe: Recipe) -> dict[str, Any]:
+    """What decides about the images that are tested on: not the share of the training labels."""
+    return recipe.data.model_dump(exclude={"label_fraction"})
 
 
 def _flat(values: Mapping[str, Any], methods: set[str], prefix: str = "") -> dict[str, Any]:
