@@ -4,6 +4,7 @@ import ast
 import re
 import sys
 import tomllib
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,8 @@ def name_of(requirement: str) -> str:
     return re.split(r"[<>=!~\[; ]", requirement)[0]
 
 
-def imported(folder: str) -> set[str]:
+@cache
+def imported(folder: str) -> frozenset[str]:
     """Top-level modules that files below a folder import, also inside functions."""
     found = set()
     for path in (ROOT / folder).rglob("*.py"):
@@ -31,7 +33,7 @@ def imported(folder: str) -> set[str]:
                 found |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
                 found.add(node.module.partition(".")[0])
-    return found
+    return frozenset(found)
 
 
 RUNTIME = [name_of(requirement) for requirement in PROJECT["dependencies"]]

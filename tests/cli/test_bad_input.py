@@ -1,6 +1,5 @@
 """Bad input: one line that names the thing, the value and the remedy; exit code 2; no traceback."""
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from filelock import FileLock
 from PIL import Image
 
 from modicum.__main__ import main
+from warm_process import run
 
 
 @pytest.fixture
@@ -279,8 +279,7 @@ def test_out_of_memory_says_what_to_lower(modicum, data, monkeypatch):
 
 
 def test_debug_shows_the_traceback():
-    command = [sys.executable, "-m", "modicum", "fit", "nowhere.csv", "--debug"]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = run("-m", "modicum", "fit", "nowhere.csv", "--debug")
     assert "Traceback" in done.stderr
     assert done.returncode == 1
 

@@ -2,12 +2,12 @@
 
 import json
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
+
+from warm_process import run
 
 HERE = Path(__file__).parent
 
@@ -58,7 +58,7 @@ PLAN = [
 def killed(toy_data, tmp_path_factory) -> Path:
     runs = tmp_path_factory.mktemp("killed")
     words = [str(HERE), str(toy_data), str(runs), json.dumps(PLAN)]
-    done = subprocess.run([sys.executable, "-c", SCRIPT, *words], capture_output=True, text=True, timeout=600)
+    done = run("-c", SCRIPT, *words, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
     expected = [-signal.SIGKILL if stage else 0 for _, stage, _ in PLAN]
     assert json.loads(done.stdout.splitlines()[-1]) == expected, done.stderr[-3000:]

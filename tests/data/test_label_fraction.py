@@ -54,7 +54,7 @@ def labels_of(manifest: Manifest) -> set[str]:
     return {f for f in manifest.findings if (table[f"labels:{f}"] == 1).any()} or set(manifest.classes())
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     drawn=patients,
     findings=st.booleans(),

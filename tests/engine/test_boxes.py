@@ -1,8 +1,6 @@
 """Boxes from files to batches: in the stored pixels of their row, in training and in validation."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
@@ -22,6 +20,7 @@ from modicum.errors import InputError
 from modicum.methods import Method, MethodConfig
 from modicum.methods.supervised import SupervisedStage
 from modicum.tasks import Classification
+from warm_process import start
 
 TASK = Classification("multi-class", ["0", "1"])
 SIZE = (60, 100)  # height and width of the files
@@ -225,7 +224,7 @@ def test_a_run_trains_and_validates_with_boxes(data, tmp_path, monkeypatch):
     run = modicum.fit(
         data / "labels.csv", "boxed", name="r", runs=tmp_path, boxes=str(data / "boxes.csv"), weights="random",
         backbone="test_resnet", image_size=TO, epochs=1, batch_size=4, resamples=0, augment="none", leaks="allow",
-        workers=0, device="cpu",
+        workers=0, device="cpu", write_report=False,
     )  # fmt: skip
     seen = OneBoxStage.last.seen
     rows = {int(row) for batch in seen for row in batch["row"] if "boxes" in batch}
@@ -244,16 +243,8 @@ def test_inspect_counts_boxes_and_says_what_training_would_refuse(data, tmp_path
     out = tmp_path / "f.json"
 
     def inspect(*options):
-        command = [
-            sys.executable,
-            "-m",
-            "modicum",
-            "inspect",
-            str(data / "labels.csv"),
-            "--out",
-            str(out),
-        ]
-        done = subprocess.run([*command, *options], capture_output=True, text=True, check=True)
+        done = start("-m", "modicum", "inspect", data / "labels.csv", "--out", out, *options).wait()
+        assert done.returncode == 0, done.stderr
         return " ".join(done.stdout.split()), json.loads(out.read_text())
 
     text, found = inspect("--boxes", str(data / "boxes.csv"))

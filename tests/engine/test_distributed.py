@@ -1,9 +1,6 @@
 """Two processes on the CPU against one process, from one launch (each costs seconds)."""
 
 import json
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +13,7 @@ from modicum.engine.fit import evaluate_rows
 from modicum.engine.inputs.preparation import prepare
 from modicum.engine.model import load_method
 from modicum.engine.run_folder import RunFolder
+from warm_process import launch
 
 HERE = Path(__file__).parent
 
@@ -70,18 +68,8 @@ def launched(tmp_path_factory):
     out = tmp_path_factory.mktemp("two")
     fractions = {"train": 0.6, "val": 0.2, "test": 0.2}
     data = write_fundus_dataset(out / "data", 20, 40, seed=3, fractions=fractions, masks=False)
-    (out / "script.py").write_text(SCRIPT)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", port]
-    done = subprocess.run(
-        [*command, str(out / "script.py"), str(HERE), str(data), str(out)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    for done in launch(2, "-c", SCRIPT, HERE, data, out, timeout=120):
+        assert done.returncode == 0, done.stderr[-3000:]
     return out, [json.loads((out / f"rank{rank}.json").read_text()) for rank in (0, 1)]
 
 

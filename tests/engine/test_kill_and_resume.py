@@ -2,14 +2,13 @@
 
 import json
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
 
 from modicum.data.phantoms import write_fundus_dataset
+from warm_process import run
 
 # Kills its own process (SIGKILL: no handler, no clean-up) at the n-th call of a function.
 SCRIPT = """
@@ -41,7 +40,7 @@ try:
     modicum.fit(
         data, "full", name=name, runs=runs, resume=True, backbone="test_resnet", weights="random", image_size=32,
         epochs=3, batch_size=4, lr=1e-3, ema_decay=0.9, augment="light", workers=0, resamples=50, dropout=0.3,
-        accumulate=2, checkpoint_steps=2, leaks="allow",
+        accumulate=2, checkpoint_steps=2, leaks="allow", write_report=False,
     )
 except InterruptedRunError as error:
     print(error)
@@ -57,8 +56,7 @@ EVALUATE = "modicum.engine.fit:evaluate_rows"
 
 
 def start(data, runs, name, where="nowhere", count=1, interrupt="kill"):
-    command = [sys.executable, "-c", SCRIPT, str(data), str(runs), name, where, str(count), interrupt]
-    return subprocess.run(command, capture_output=True, text=True, timeout=240)
+    return run("-c", SCRIPT, data, runs, name, where, count, interrupt)
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,7 @@ def fit(images, runs, **settings):
     return modicum.fit(
         images, "full", name="run", runs=runs, stores=images.parent / "stores", backbone="test_resnet",
         weights="random", image_size=32, epochs=1, leaks="allow", resamples=0, workers=0, device="cpu",
-        **{"batch_size": 4, **settings},
+        write_report=False, **{"batch_size": 4, **settings},
     )  # fmt: skip
 
 

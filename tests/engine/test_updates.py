@@ -230,7 +230,7 @@ def fit_two(images, tmp_path, monkeypatch):
         return modicum.fit(
             images, "two", name=name, runs=tmp_path, backbone="test_resnet", weights="random", image_size=32,
             epochs=2, batch_size=8, lr=1e-3, leaks="allow", resamples=0, augment="none", workers=0,
-            device="cpu", **settings,
+            device="cpu", write_report=False, **settings,
         )  # fmt: skip
 
     return fit

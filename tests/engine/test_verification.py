@@ -24,7 +24,7 @@ def made(tmp_path_factory):
     run = modicum.fit(
         data, "linear", name="linear-seed0", runs=folder / "runs" / "all" / "cells", stores=folder / "runs" / ".stores",
         backbone="test_vit", weights="random", image_size=32, epochs=1, leaks="allow", resamples=0, workers=0,
-        device="cpu",
+        device="cpu", write_report=False,
     )  # fmt: skip
     return run.folder
 

@@ -1,13 +1,12 @@
 """Two processes with half a batch each learn what one learns from the whole, whatever a loss's divisor is."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from losses_of_a_batch import LOSSES, batch, gradient
+
+from warm_process import launch
 
 SCRIPT = """
 import sys
@@ -33,13 +32,9 @@ distributed.destroy_process_group()
 @pytest.fixture(scope="module")
 def of_two(tmp_path_factory):
     folder = tmp_path_factory.mktemp("two")
-    out, script = folder / "gradients.pt", folder / "script.py"
-    script.write_text(SCRIPT.format(here=str(Path(__file__).parent), out=str(out)))
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
-    subprocess.run(
-        [*command, "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0", str(script)],
-        check=True, capture_output=True, timeout=240, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    out = folder / "gradients.pt"
+    for done in launch(2, "-c", SCRIPT.format(here=str(Path(__file__).parent), out=str(out))):
+        assert done.returncode == 0, done.stderr[-3000:]
     return torch.load(out)
 
 

@@ -51,7 +51,7 @@ def fit(data, method, name, runs, stores=None, **settings):
     chosen = {"side_size": 32, "rho": 0.5, "epochs": 2, "batch_size": 4, "lr": 1e-3, **settings}
     return modicum.fit(
         data, method, name=name, runs=runs, stores=stores, backbone="test_vit", weights="random", image_size=64,
-        leaks="allow", resamples=0, workers=0, device="cpu", resume=True, **chosen,
+        leaks="allow", resamples=0, workers=0, device="cpu", resume=True, write_report=False, **chosen,
     )  # fmt: skip
 
 

@@ -2,9 +2,6 @@
 
 import copy
 import math
-import os
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -19,6 +16,7 @@ from modicum.errors import InputError
 from modicum.methods import Context
 from modicum.methods.mrm import TRAINING, Mae, MaeConfig, MaeStage, Mrm, MrmConfig, MrmStage
 from modicum.nn import Backbone, load_backbone_weights, mask_patches, patchify, vision_transformer
+from warm_process import start
 
 TINY = {
     "decoder_width": 16,
@@ -375,12 +373,7 @@ def test_two_processes_have_the_mean_gradient_of_the_joint_batch(tmp_path, posit
     noise = torch.rand(4, stage.noise_width)
     joint = gradients(copy.deepcopy(stage), batch, noise)
     torch.save((stage, batch, noise), tmp_path / "joint.pt")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    folder = str(Path(__file__).parent)
-    processes = [
-        subprocess.Popen([sys.executable, "-c", SCRIPT, folder, str(rank), str(tmp_path)], env=environment)
-        for rank in range(2)
-    ]
-    assert [process.wait(timeout=120) for process in processes] == [0, 0]
+    processes = [start("-c", SCRIPT, Path(__file__).parent, rank, tmp_path) for rank in range(2)]
+    assert [process.wait(timeout=120).returncode for process in processes] == [0, 0]
     shared = torch.load(tmp_path / "shared.pt")
     torch.testing.assert_close(shared, joint, atol=1e-5, rtol=1e-4)

@@ -109,6 +109,7 @@ def test_a_probe_with_its_own_norm_runs_predicts_and_exports(tmp_path):
     run = modicum.fit(
         tmp_path / "table.csv", "linear", runs=tmp_path / "runs", backbone="test_vit", weights="random",
         image_size=32, pool="mean", epochs=2, lr=0.1, leaks="allow", resamples=0, workers=0,
+        write_report=False,
     )  # fmt: skip
     _, _, method = load_method(run.folder)
     assert (

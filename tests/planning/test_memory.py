@@ -16,6 +16,11 @@ from modicum.planning.memory import CUBLAS_WORKSPACES, predict
 # The toys are held to this by check_method: two of them have nothing to learn, or boxes that no dry run makes up.
 SHIPPED = [name for name in method_entries() if not name.startswith("toy_")]
 METHODS = sorted(name for name in SHIPPED if "classification" in method_class(name).tasks)
+ALIKE = (
+    "adapter", "adaptformer", "attention", "bitfit", "dora", "dtl", "fpt_plus", "lst", "partial", "side", "ssf", "vpt",
+)  # fmt: skip
+"""Methods whose stage is that of ``lora``, ``full`` or ``fpt``, which are always looked at; as in the contract's test."""
+IN_TURN = [pytest.param(name, marks=pytest.mark.slow) if name in ALIKE else name for name in METHODS]
 VIT = "vit_base_patch16_224"
 
 
@@ -32,7 +37,7 @@ def real_memory(images, runs, method, device, **settings):
     """``memory`` of a real run's metrics, and the number of its classes."""
     run = modicum.fit(
         images, method, runs=runs, stores=images.parent / "stores", weights="random", epochs=1, leaks="allow",
-        resamples=0, workers=0, device=device, augment="none", **settings,
+        resamples=0, workers=0, device=device, augment="none", write_report=False, **settings,
     )  # fmt: skip
     return run.metrics["memory"], len(run.metrics["classes"])
 
@@ -43,7 +48,10 @@ def real_memory(images, runs, method, device, **settings):
 @pytest.mark.parametrize(
     ("method", "backbone", "size"),
     [
-        *((method, "test_vit", 64) for method in METHODS),
+        *(
+            pytest.param(name, "test_vit", 64, marks=[pytest.mark.slow] if name in ALIKE else [])
+            for name in METHODS
+        ),
         ("full", "test_resnet", 32),
         ("linear", "test_resnet", 32),
         ("full", "test_efficientnet", 32),
@@ -138,7 +146,7 @@ def test_bfloat16_saves_less_than_float32_and_more_than_half_of_it():
     assert whole / 2 < half < whole
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", IN_TURN)
 def test_saved_activations_are_affine_in_the_batch_and_the_peak_is_a_maximum_of_affine_functions(method):
     found = [predict(method, "test_vit", 64, batch) for batch in (8, 16, 24)]
     saved = [prediction.saved_bytes for prediction in found]

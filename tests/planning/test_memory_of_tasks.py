@@ -15,7 +15,8 @@ from modicum.planning.memory import predict, predicted
 
 
 def fitted(data, runs, method, settings):
-    return modicum.fit(data, method, runs=runs, stores=runs / "stores", **{**COMMON, "epochs": 1, **settings})
+    given = {**COMMON, "epochs": 1, **settings}
+    return modicum.fit(data, method, runs=runs, stores=runs / "stores", write_report=False, **given)
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -1,10 +1,7 @@
 """The mean area under the curve over findings, as chest radiographs are compared: exact, for any scale of scores, and
 the same from one process or several, whose samplers show some images twice."""
 
-import os
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +14,7 @@ from sklearn.metrics import roc_auc_score
 from modicum.tasks import Classification
 from modicum.tasks.classification.metrics import auroc
 from modicum.tasks.classification.scores import ClassificationScores
+from warm_process import start
 
 NAMES = [f"finding {number}" for number in range(14)]
 
@@ -119,15 +117,8 @@ os._exit(0)  # gloo's threads may still be ending
 
 
 def test_three_processes_agree_with_one(tmp_path):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    folder = str(Path(__file__).parent)
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", SCRIPT, folder, str(number), "3", str(tmp_path)], env=environment
-        )
-        for number in range(3)
-    ]
-    assert [process.wait(timeout=240) for process in processes] == [0, 0, 0]
+    processes = [start("-c", SCRIPT, Path(__file__).parent, number, 3, tmp_path) for number in range(3)]
+    assert [process.wait().returncode for process in processes] == [0, 0, 0]
     logits, findings = made(single=(2,))
     whole = scores_of(logits, findings, list(range(len(logits)))).metrics()
     for number in range(3):
