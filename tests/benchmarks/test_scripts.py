@@ -14,6 +14,7 @@ import pytest
 import torch
 
 ROOT = Path(__file__).parents[2] / "benchmarks"
+DOCS = ROOT.parent / "docs"
 SCRIPTS = {str(path.relative_to(ROOT)): path for path in sorted(ROOT.rglob("*.py"))}
 WITH_OPTIONS = [name for name, path in SCRIPTS.items() if "parse_args()" in path.read_text(encoding="utf-8")]
 
@@ -22,6 +23,21 @@ SMALLEST: dict[str, tuple[list[str], dict[str, Any]]] = {
     "training_overhead.py": (["--rounds", "1"], {"IMAGES": 8 * 4, "BATCH": 8, "SIDE": 32}),
     "startup.py": (["--repeats", "1", "--out", "startup.json"], {}),
     "learning/reggan/table.py": ([], {}),
+    "near_duplicates.py": (
+        [
+            str(DOCS),
+            "--images",
+            "2",
+            "--sizes",
+            "20",
+            "--parts",
+            "size",
+            "false_alarms",
+            "--out",
+            "near.json",
+        ],
+        {"SETS": {"pictures": (".", None, None, None)}, "RADIOGRAPHS": "pictures", "LARGEST": 128},
+    ),
 }
 SMALLEST_SLOW: dict[str, tuple[list[str], dict[str, Any]]] = {
     "bootstrap.py": (["--repeats", "1"], {}),
@@ -33,6 +49,11 @@ SMALLEST_SLOW: dict[str, tuple[list[str], dict[str, Any]]] = {
     "learning/aadg/policy_speed.py": ([], {}),
     "reggan_cost.py": (["--rounds", "1", "--only", "operations"], {}),
     "fpt_cost.py": (["--rounds", "1"], {}),
+    "store_processes.py": (
+        [str(DOCS), "--rounds", "1", "--most", "4", "--processes", "1", "2", "--out", "processes.json"],
+        {},
+    ),
+    "scale.py": (["--images", "40", "60", "--parts", "inspect", "--out", "scale.json"], {}),
 }
 
 

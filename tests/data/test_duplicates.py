@@ -93,6 +93,35 @@ def test_a_changed_copy_is_found_and_nothing_else(kinds, change):
     assert near(images) == {(i, i + len(kinds)) for i in range(len(kinds))}
 
 
+SMALL_COPIES = {
+    "64 pixels, JPEG at quality 75": (64, lambda image: re_encoded(image, 75)),
+    "64 pixels, JPEG at quality 60": (64, lambda image: re_encoded(image, 60)),
+    "56 pixels, JPEG at quality 75": (56, lambda image: re_encoded(image, 75)),
+    "64 pixels, darker, JPEG at quality 75": (
+        64,
+        lambda image: re_encoded(ImageEnhance.Brightness(image).enhance(0.9), 75),
+    ),
+    "72 pixels, half the size": (72, lambda image: image.resize((36, 36), Image.Resampling.BILINEAR)),
+}
+
+
+@pytest.mark.parametrize("copy", SMALL_COPIES)
+def test_a_small_picture_is_found_though_little_of_its_detail_is_left(kinds, copy):
+    """By its hash: at 64 pixels the local contrast of a fundus photograph hardly survives JPEG."""
+    side, change = SMALL_COPIES[copy]
+    images = [image.resize((side, side), Image.Resampling.BOX) for image in kinds]
+    found = near([*images, *(change(image) for image in images)])
+    assert found <= {(i, i + len(kinds)) for i in range(len(kinds))}
+    assert len(found) >= 11
+
+
+def test_pictures_with_nearly_the_same_hash_and_other_content_are_no_copies(monkeypatch):
+    """The bound on the thumbnails' similarity holds: with none, any two textures would pass for copies."""
+    monkeypatch.setattr(search, "RESEMBLES", 256)
+    monkeypatch.setattr(search, "HASH_DISTANCE", 256)
+    assert near([texture(seed) for seed in range(12)]) == set()
+
+
 @pytest.mark.parametrize(
     "turn", [ImageOps.mirror, ImageOps.flip, lambda image: image.rotate(90, expand=True)]
 )

@@ -32,6 +32,8 @@ NFC, NFD = (unicodedata.normalize(form, "größe_é") for form in ("NFC", "NFD")
         ("1.2.840.113", "1.2.840.113.dcm"),
         ("sub/x", "Sub/X.tif"),
         ("v", "scans/v.nii.gz"),
+        ("my%20scan.png", "my scan.png"),
+        ("my%20scan", "b/My Scan.PNG"),
     ],
 )
 @pytest.mark.parametrize("column", ["image", "image_id"])
@@ -62,6 +64,33 @@ def test_what_is_not_found_comes_with_the_nearest(tmp_path, written, file, messa
     touch(tmp_path, file, "other.png")
     (tmp_path / "set.csv").write_text(f"image,label\n{written},0\nother.png,1\n")
     with pytest.raises(InputError, match=message):
+        load_manifest(tmp_path / "set.csv")
+
+
+@pytest.mark.parametrize(
+    ("written", "file"),
+    [("7", "007.png"), ("0007.png", "7.PNG"), ("7", "scans/00007.jpg"), ("7.jpeg", "07.jpg")],
+)
+def test_zeros_in_front_of_a_number_are_nothing(tmp_path, written, file):
+    """A spreadsheet takes them away."""
+    touch(tmp_path, file, "12.png", "012x.png")
+    (tmp_path / "set.csv").write_text(f"image,label\n{written},0\n12.png,1\n")
+    made = load_manifest(tmp_path / "set.csv")
+    assert made.table["image"].tolist() == [file, "12.png"]
+    assert f"('{written}' is '{file}')" in made.notes[-1]
+
+
+def test_two_numbers_that_differ_by_zeros_are_refused(tmp_path):
+    touch(tmp_path, "07.png", "007.png")
+    (tmp_path / "set.csv").write_text("image,label\n7,0\n07,1\n")
+    with pytest.raises(InputError, match=r"'7' is the name of several files \(007.png, 07.png\)"):
+        load_manifest(tmp_path / "set.csv")
+
+
+def test_a_path_of_another_machine_comes_with_the_file_that_is_there(tmp_path):
+    touch(tmp_path, "a.png")
+    (tmp_path / "set.csv").write_text("image,label\n/home/someone/a.png,0\n")
+    with pytest.raises(InputError, match=r"is outside the data's folder.*'a.png' is there, did you mean it"):
         load_manifest(tmp_path / "set.csv")
 
 

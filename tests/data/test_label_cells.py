@@ -48,6 +48,54 @@ def test_several_labels_of_a_cell_are_findings(tmp_path, cells, how, column):
         assert f"column 'label' holds up to 2 labels a row, {how}: read as findings" in made.notes
 
 
+@pytest.mark.parametrize(
+    ("cells", "how"),
+    [
+        (["{'a', 'b'}", "set()", "{'a'}"], "as lists"),
+        (
+            ["array(['a', 'b'], dtype=object)", "array([], dtype=object)", "array(['a'], dtype='<U1')"],
+            "as lists",
+        ),
+        (["frozenset({'b', 'a'})", "frozenset()", "['a']"], "as lists"),
+        (["a+b", "a", "b"], "between '+'"),
+        (["a / b", "b", "a"], "between '/'"),
+        (["a & b", "b", "a"], "between '&'"),
+        (["a\tb", "b", "a"], "between '\\t'"),
+        (["a\nb", "b", "a"], "between '\\n'"),
+    ],
+)
+def test_other_ways_to_write_several_labels(tmp_path, cells, how):
+    made = load_manifest(table(tmp_path, cells))
+    assert made.findings == ["a", "b"]
+    assert made.table[["labels:a", "labels:b"]].iloc[0].tolist() == [1, 1]
+    assert made.table[["labels:a", "labels:b"]].iloc[1].sum() == (0 if how == "as lists" else 1)
+    assert f"column 'label' holds up to 2 labels a row, {how}: read as findings" in made.notes
+
+
+@pytest.mark.parametrize(
+    "cells", [["ER+", "ER-"], ["4/5", "1/2"], ["T1/T2", "T1"], ["R&D", "R"], ["and/or", "or"]]
+)
+def test_signs_within_names_of_classes_stay(tmp_path, cells):
+    assert load_manifest(table(tmp_path, cells * 2)).classes() == sorted(cells)
+
+
+def test_sentences_between_commas_are_cautioned_of(tmp_path):
+    cells = [
+        f"the heart is {size} in size, lungs {state}"
+        for size in ("normal", "small")
+        for state in ("clear", "hazy")
+    ]
+    notes = load_manifest(table(tmp_path, cells * 3)).notes
+    assert any(
+        "some of them read like sentences ('the heart is" in note and "--report" in note for note in notes
+    )
+
+
+def test_signs_that_nobody_sees_are_cautioned_of():
+    cautions = label_cautions(["Mild", "Mild\u200b", "\ufeffMild"] * 4)
+    assert any("differ by case, blanks or signs only" in caution for caution in cautions)
+
+
 def test_a_comma_in_the_name_of_a_class_stays(tmp_path):
     path = table(tmp_path, ["carcinoma, squamous", "naevus", "carcinoma, squamous"])
     assert load_manifest(path).classes() == ["carcinoma, squamous", "naevus"]

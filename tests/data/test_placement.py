@@ -132,9 +132,7 @@ def test_wrong_sizes_and_labels_are_refused():
 
 def test_real_fundus_photographs_come_back_where_they_were(real_images):
     folder = real_images("fundus_hrf")
-    path = next(iter(sorted(Path(folder).glob("images/*.*"))), None)
-    if path is None:
-        pytest.skip("no photograph there")
+    path = min(Path(folder).glob("images/*.*"))
     for fit in FITS:
         options = StoreSettings(512, 512, 3, resize=fit, crop="fundus")
         image, seen = read_prepared(ImageRef(path), options)

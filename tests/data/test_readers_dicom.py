@@ -441,7 +441,7 @@ def test_warnings_of_pydicom_do_not_reach_the_user(saved):
 
 
 def test_gdcm_dying_of_a_file_breaks_that_file_only(tmp_path):
-    pytest.importorskip("gdcm")
+    pytest.importorskip("gdcm", reason="needs the extra 'dicom'")
     from modicum.data.readers import gdcm_process
 
     path = packaged("MR_small_jpeg_ls_lossless")
@@ -456,7 +456,7 @@ def test_gdcm_dying_of_a_file_breaks_that_file_only(tmp_path):
 
 
 def test_the_gdcm_process_ends_with_its_parent():
-    pytest.importorskip("gdcm")
+    pytest.importorskip("gdcm", reason="needs the extra 'dicom'")
     path = packaged("MR_small_jpeg_ls_lossless")
     code = (
         "import os; from modicum.data.readers import read_image, gdcm_process;"
@@ -522,6 +522,7 @@ def test_empty_rescaling_window_and_spacing_are_as_absent_ones(saved):
         ("RescaleSlope", "DS", b"one ", "RescaleSlope cannot be read as numbers"),
         ("RescaleSlope", "DS", b"0 ", "RescaleSlope is 0"),
         ("RescaleIntercept", "DS", b"  ", "RescaleIntercept is empty"),
+        ("RescaleIntercept", "DS", b"-1024\\0 ", "RescaleIntercept has several values"),
         ("WindowCenter", "DS", b"abc ", "WindowCenter cannot be read"),
         ("WindowWidth", "DS", b"\\400", "WindowWidth '.*400.*' cannot be read"),
         ("VOILUTFunction", "CS", b"CUBIC ", "VOILUTFunction is none of"),
@@ -586,7 +587,7 @@ def test_a_table_without_its_data_is_named(saved):
 def test_jpeg_extended_of_12_bits_is_decoded_by_whoever_can(name):
     # The values at these two places are those of pydicom's own tests (pixel_data references of these files, read by
     # pylibjpeg-libjpeg). pydicom's decoders that are installed here, Pillow and its GDCM, refuse 12 bits.
-    pytest.importorskip("gdcm")
+    pytest.importorskip("gdcm", reason="needs the extra 'dicom'")
     ds = pydicom.dcmread(packaged(name))
     image = read_image(packaged(name), intensity="range")
     assert image.source.bits == ds.BitsStored == 12
@@ -597,7 +598,7 @@ def test_jpeg_extended_of_12_bits_is_decoded_by_whoever_can(name):
 
 
 def test_jpeg_extended_without_its_end_is_damaged_and_not_filled_up(tmp_path):
-    pytest.importorskip("gdcm")
+    pytest.importorskip("gdcm", reason="needs the extra 'dicom'")
     ds = pydicom.dcmread(packaged("JPGExtended"))
     stream = pydicom.encaps.get_frame(ds.PixelData, 0, number_of_frames=1)
     ds.PixelData = pydicom.encaps.encapsulate([stream[: len(stream) // 2]])
@@ -609,7 +610,7 @@ def test_jpeg_extended_without_its_end_is_damaged_and_not_filled_up(tmp_path):
 
 @pytest.mark.parametrize("bits", [6, 7, 8, 12])
 def test_jpeg_ls_of_any_depth_is_decoded_by_whoever_can(tmp_path, bits):
-    pytest.importorskip("jpeg_ls")
+    pytest.importorskip("jpeg_ls", reason="needs pyjpegls, another reader of JPEG-LS")
     stored = (np.arange(48 * 64) % 2**bits).reshape(48, 64).astype(np.uint8 if bits <= 8 else np.uint16)
     ds = made(stored, BitsStored=bits, HighBit=bits - 1)
     ds.compress(pydicom.uid.JPEGLSLossless, encoding_plugin="pyjpegls")

@@ -115,6 +115,15 @@ def test_transparency_is_composed_on_black(tmp_path, values, suffix):
     np.testing.assert_allclose(read_image(path).pixels, expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("colour", [0, 255])
+def test_a_shape_cut_out_of_one_colour_is_the_picture(tmp_path, colour):
+    """Masks whose drawing lies in the transparency alone, over black or over white."""
+    layers = np.full((*GREY.shape, 4), colour, np.uint8)
+    layers[..., 3] = np.where(GREY > 100, 255, 0)
+    Image.fromarray(layers).save(tmp_path / "m.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "m.png").pixels, np.stack([GREY > 100] * 3) * 1.0)
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tiff", "webp"])
 def test_exif_orientation_is_applied(tmp_path, orientation, suffix):

@@ -173,7 +173,9 @@ def test_what_is_saved_is_json_that_the_library_reads(tokenizer, tmp_path):
 
 @pytest.mark.parametrize("cased", [False, True])
 def test_bert_vocabularies_are_read_as_bert_reads_them(tmp_path, cased):
-    transformers = pytest.importorskip("transformers")
+    transformers = pytest.importorskip(
+        "transformers", reason="needs transformers, another implementation to compare with"
+    )
     words = [*BERT, "Heart", "##n"] if cased else BERT
     (tmp_path / "vocab.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
     reference = transformers.BertTokenizer(str(tmp_path / "vocab.txt"), do_lower_case=not cased)

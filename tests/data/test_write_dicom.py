@@ -251,7 +251,7 @@ def attributes_of_identity():
 
 
 def test_another_reader_sees_the_same_geometry_and_values(source, tmp_path):
-    gdcm = pytest.importorskip("gdcm")
+    gdcm = pytest.importorskip("gdcm", reason="needs the extra 'dicom'")
     values, _ = own_values(source)
     dataset, series = derived(source, tmp_path)
     reader = gdcm.ImageReader()

@@ -17,7 +17,7 @@ from modicum.data.writers import segmentation_object
 from modicum.data.writers.segmentation_object import SegmentationObject
 from modicum.errors import BrokenImageError, InputError
 
-highdicom = pytest.importorskip("highdicom")
+highdicom = pytest.importorskip("highdicom", reason="needs the extra 'dicom'")
 RNG = np.random.default_rng(0)
 LABELS = ("cup", "disc", "vessels")
 # Type 1 and type 2 of the modules that PS3.3 table A.51-1 makes mandatory, and type 1 of a segment (C.8.20.4).

@@ -23,7 +23,7 @@ from modicum.errors import BrokenImageError
 from modicum.tasks.segmentation.targets import MaskCodes
 from modicum.tasks.segmentation.task import Segmentation, SegmentationOptions
 
-highdicom = pytest.importorskip("highdicom")
+highdicom = pytest.importorskip("highdicom", reason="needs the extra 'dicom'")
 
 
 class Bright(nn.Module):

@@ -47,7 +47,7 @@ def test_values_are_those_of_the_converged_entropic_problem_with_its_divergence_
 
 def by_pot(first: torch.Tensor, second: torch.Tensor) -> float:
     """The same from POT, in float64, iterated to 1e-9."""
-    ot = pytest.importorskip("ot")
+    ot = pytest.importorskip("ot", reason="needs POT, another implementation to compare with")
 
     def entropic(x: np.ndarray, y: np.ndarray) -> float:
         cost, a, b = 1 - x @ y.T, np.full(len(x), 1 / len(x)), np.full(len(y), 1 / len(y))

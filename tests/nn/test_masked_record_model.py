@@ -91,7 +91,9 @@ def test_the_parts_of_the_report_branch_have_the_published_counts():
 
 def bert_like(report: ReportEncoder) -> nn.Module:
     """A BERT of the transformers library with the same weights."""
-    transformers = pytest.importorskip("transformers")
+    transformers = pytest.importorskip(
+        "transformers", reason="needs transformers, another implementation to compare with"
+    )
     settings = transformers.BertConfig(
         vocab_size=report.word.num_embeddings,
         hidden_size=report.width,
@@ -151,7 +153,9 @@ def test_without_an_image_it_is_bert(gradients):
 
 
 def test_in_training_dropout_has_berts_places():
-    transformers = pytest.importorskip("transformers")
+    transformers = pytest.importorskip(
+        "transformers", reason="needs transformers, another implementation to compare with"
+    )
     layer = transformers.models.bert.modeling_bert.BertLayer(
         transformers.BertConfig(num_attention_heads=2, hidden_size=16)
     )

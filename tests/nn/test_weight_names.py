@@ -107,6 +107,18 @@ def test_a_file_in_which_nothing_matches_is_refused_with_what_is_in_it():
         loaded(tensors)
 
 
+@pytest.mark.parametrize("prefix", ["", "my_own."])
+def test_weights_without_counters_of_batches_are_whole(weights, prefix):
+    """TensorFlow's, and those of PyTorch before 0.4.1, lack ``num_batches_tracked``, which takes no part in answers."""
+    plain = {name: t for name, t in weights.items() if not name.endswith("num_batches_tracked")}
+    assert len(plain) < len(weights)
+    found = loaded(under(prefix, plain))
+    assert equal({name: t for name, t in found.items() if name in plain}, weights)
+    assert all(int(t) == 0 for name, t in found.items() if name not in plain)
+    with pytest.raises(InputError, match=r"1 of its .* tensors are missing"):
+        loaded({name: t for name, t in plain.items() if name != "bn1.running_mean"})
+
+
 def test_a_part_of_a_network_is_refused_under_a_prefix_too(weights):
     few = dict(list(under("model.", weights).items())[:40])
     with pytest.raises(InputError, match="tensors are missing"):

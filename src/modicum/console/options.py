@@ -41,8 +41,8 @@ Slices = Annotated[
 AlignGeometry = Annotated[
     str | None,
     typer.Option(
-        help="NIfTI volumes beside images (masks, targets) that lie elsewhere or have other pixels: refuse (default), or "
-        "resample them to the images' grids."
+        help="NIfTI and DICOM files beside images (masks, targets) that lie elsewhere or have other pixels: refuse "
+        "(default), or resample them to the images' grids."
     ),
 ]
 AllowOutside = Annotated[

@@ -1,8 +1,8 @@
 """Brings what lies beside images (masks, targets, ...) onto their grids, by references that name the grid.
 
 DICOM segmentation objects always: their frames are matched with the images by where they lie, as they leave out what is
-empty. NIfTI volumes where ``resample`` is asked for; else what does not lie where its image does is refused later
-(:mod:`modicum.data.same_place`).
+empty. Everything else of NIfTI or DICOM where ``resample`` is asked for; else what does not lie where its image does is
+refused later (:mod:`modicum.data.same_place`).
 """
 
 from collections.abc import Sequence
@@ -21,6 +21,8 @@ from modicum.wording import count_of
 
 ALIGNMENTS = ("refuse", "resample")
 SEGMENTATION = "segmentation"
+RESAMPLED = ("nifti", "dicom")
+"""Formats that are resampled where it is asked for."""
 # By name; a name without an ending may be anything.
 _PLACED = {"refuse": ("dicom", None), "resample": ("nifti", "dicom", None)}
 Place = tuple[str, Plane | None, tuple[int, int]]
@@ -46,9 +48,12 @@ def is_labels(column: str) -> bool:
     return column in ("mask", "fov") or column.startswith(MASKS_PREFIX)
 
 
-def onto(ref: ImageRef, column: str, plane: Plane, size: tuple[int, int]) -> ImageRef:
-    """A file on the grid of an image."""
-    grid = Grid(plane, *size, labels=is_labels(column))
+def onto(
+    ref: ImageRef, column: str, plane: Plane, size: tuple[int, int], form: str, alignment: str
+) -> ImageRef:
+    """A file of a format on the grid of an image."""
+    moved = form == SEGMENTATION and alignment == "resample"
+    grid = Grid(plane, *size, labels=is_labels(column), resampled=moved)
     # Of a volume all slices are looked at, whichever the reference named.
     return replace(ref, axis=None, index=None, onto=str(grid))
 
@@ -70,7 +75,7 @@ def with_alignment(manifest: Manifest, alignment: str) -> Manifest:
     if not columns:
         return manifest
     changed = {column: manifest.table[column].tolist() for column in columns}
-    counts = {SEGMENTATION: 0, "nifti": 0}
+    counts = dict.fromkeys((SEGMENTATION, *RESAMPLED), 0)
     kinds: dict[ImageRef, Place | None] = {}
     with bar("comparing geometry", len(manifest)) as progress:
         for row, image in enumerate(manifest.refs()):
@@ -102,7 +107,7 @@ def _aligned(
         kinds[ref] = place_of(ref)
     beside = kinds[ref]
     if beside is None or not (
-        beside[0] == SEGMENTATION or (beside[0] == "nifti" and alignment == "resample")
+        beside[0] == SEGMENTATION or (beside[0] in RESAMPLED and alignment == "resample")
     ):
         return None
     if image not in kinds:
@@ -113,7 +118,7 @@ def _aligned(
     if image_kind is None:
         return None
     form, plane, size = beside
-    if image_kind[1] is None:
+    if image_kind[1] is None or (form == "dicom" and plane is None):
         if form != SEGMENTATION:
             return None
         raise InputError(
@@ -126,7 +131,7 @@ def _aligned(
         and misplaced((image_kind[1], None), (plane, None), size) is None
     ):
         return None
-    return onto(ref, column, image_kind[1], image_kind[2]), form
+    return onto(ref, column, image_kind[1], image_kind[2], form, alignment), form
 
 
 def _notes(counts: dict[str, int]) -> Sequence[str]:
@@ -136,8 +141,8 @@ def _notes(counts: dict[str, int]) -> Sequence[str]:
             f"{count_of(counts[SEGMENTATION], 'image')} matched with frames of DICOM segmentations by where they lie; "
             "codes are the numbers of segments"
         )
-    if counts["nifti"]:
+    if resampled := sum(counts[form] for form in RESAMPLED):
         notes.append(
-            f"{count_of(counts['nifti'], 'file')} beside images resampled to their grids (--align-geometry resample)"
+            f"{count_of(resampled, 'file')} beside images resampled to their grids (--align-geometry resample)"
         )
     return notes

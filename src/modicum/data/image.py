@@ -9,7 +9,7 @@ from jaxtyping import Float, UInt8
 
 from modicum.data.plane import Grid, Plane
 
-_NUMBERS = ("frame", "axis", "index")
+_NUMBERS = ("frame", "axis", "index", "segment")
 
 
 @dataclass(frozen=True)
@@ -17,8 +17,8 @@ class ImageRef:
     """A reference to a 2-D image: a file, and a part of it if the file has several images.
 
     As text, the part follows a ``#``: ``scans/a.nii.gz#axis=2&index=80``, ``multi.dcm#frame=3``,
-    ``data.npz#array=train_images&index=5``. A ``#`` that is not followed by such a part belongs to the
-    file's name. A file whose name ends like a part gets one more ``#`` in the text, so that texts are
+    ``data.npz#array=train_images&index=5``, ``seg.dcm#segment=2``. A ``#`` that is not followed by such a
+    part belongs to the file's name. A file whose name ends like a part gets one more ``#`` in the text, so that texts are
     unambiguous.
 
     Attributes:
@@ -27,6 +27,7 @@ class ImageRef:
         axis: NIfTI only: axis across which to slice, 0 left-right, 1 back-front, 2 foot-head.
         index: the slice along ``axis`` (NIfTI), or the item of ``array`` (NPZ), from 0.
         array: NPZ only: the array's name.
+        segment: DICOM segmentation objects only: the number of the segment that is meant, as 1 and 0.
         onto: the grid of another image that this one is brought onto, as :class:`~modicum.data.plane.Grid` writes it.
         root: the folder that the text form omits; not part of the image's identity.
     """
@@ -36,6 +37,7 @@ class ImageRef:
     axis: int | None = None
     index: int | None = None
     array: str | None = None
+    segment: int | None = None
     onto: str | None = None
     root: Path | None = field(default=None, compare=False, repr=False)
 

@@ -12,7 +12,7 @@ SAME_PLACE = 0.1
 """Two planes are the same where no corner is further off than this share of the smaller pixel side, in any direction."""
 SAME_SPACING = 0.01
 """Where only spacings are known: the share by which they may differ."""
-_GRID = re.compile(r"\d{1,6}x\d{1,6},(nearest|linear)(,-?[0-9.]+(e[-+]\d+)?){9}")
+_GRID = re.compile(r"\d{1,6}x\d{1,6},(nearest|linear|resampled)(,-?[0-9.]+(e[-+]\d+)?){9}")
 _SQUARE = 1e-3  # direction cosines are written with six decimals or so
 
 
@@ -97,17 +97,20 @@ class Grid:
         height: rows.
         width: columns.
         labels: whether the values brought onto it stand for something, and are never mixed.
+        resampled: whether frames of a DICOM segmentation that lie elsewhere are resampled; else they are refused.
     """
 
     plane: Plane
     height: int
     width: int
     labels: bool = True
+    resampled: bool = False
 
     def __str__(self) -> str:
         """As text in references: ``512x512,nearest,`` and the plane's nine numbers."""
         numbers = ",".join(f"{value:.10g}" for value in self.plane.numbers())
-        return f"{self.height}x{self.width},{'nearest' if self.labels else 'linear'},{numbers}"
+        how = "resampled" if self.resampled else "nearest" if self.labels else "linear"
+        return f"{self.height}x{self.width},{how},{numbers}"
 
     @classmethod
     def of_text(cls, text: str) -> "Grid":
@@ -115,7 +118,11 @@ class Grid:
         size, how, *numbers = text.split(",")
         height, width = size.split("x")
         return cls(
-            Plane.of_numbers([float(one) for one in numbers]), int(height), int(width), how == "nearest"
+            Plane.of_numbers([float(one) for one in numbers]),
+            int(height),
+            int(width),
+            how != "linear",
+            how == "resampled",
         )
 
     @staticmethod

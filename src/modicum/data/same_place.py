@@ -57,6 +57,6 @@ def check_same_place(image: PlacedImage, beside: PlacedImage, what: str) -> None
     if difference is not None:
         raise InputError(
             f"{what} {difference}",
-            "pass --align-geometry resample (NIfTI volumes), or resample it to the image's grid; where only its header "
+            "pass --align-geometry resample, or resample it to the image's grid; where only its header "
             "is wrong, copy the image's affine, or position, orientation and spacing, to it",
         )

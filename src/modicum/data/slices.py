@@ -58,6 +58,7 @@ class _Stack:
     row: int
     image: _File
     beside: dict[str, _File]
+    alignment: str
 
     def masks_of(self, index: int) -> list[ImageRef]:
         """The masks of one slice."""
@@ -66,7 +67,10 @@ class _Stack:
         placed = [(column, file) for column, file in masks.items() if not file.count]
         place = place_of(self.image.slice(index)) if placed else None
         if place is not None and place[1] is not None:
-            slices += [onto(file.ref, column, place[1], place[2]) for column, file in placed]
+            slices += [
+                onto(file.ref, column, place[1], place[2], file.form, self.alignment)
+                for column, file in placed
+            ]
         return slices
 
 
@@ -86,7 +90,7 @@ def with_slices(manifest: Manifest, words: str, alignment: str = "refuse") -> Ma
     Args:
         manifest: its files exist, or are reported elsewhere.
         words: one of :data:`ALLOWED`. ``labelled`` are those where a mask holds something else than 0.
-        alignment: ``resample`` accepts NIfTI volumes of other grids beside the images.
+        alignment: ``resample`` accepts volumes of other grids beside the images.
 
     Raises:
         InputError: the words are not known, nothing beside the images says which slices are labelled, no slice is, or a
@@ -163,7 +167,8 @@ def _stack(manifest: Manifest, row: int, words: str, alignment: str) -> _Stack |
         file = _file(manifest, row, column)
         if file is None:
             return None
-        if file.form == SEGMENTATION or (file.form == "nifti" and alignment == "resample"):
+        volume = file.form == "nifti" or (file.form == "dicom" and file.count > 1)
+        if file.form == SEGMENTATION or (volume and alignment == "resample"):
             beside[column] = replace(file, count=0)
             continue
         if file.count == 1 and words == "labelled":
@@ -180,7 +185,7 @@ def _stack(manifest: Manifest, row: int, words: str, alignment: str) -> _Stack |
             f"{manifest.describe_row(row)}: its boxes do not say of which of {image.count} slices they are",
             "name the slice of the image ('scan.nii.gz#axis=2&index=80'), or pass --slices middle",
         )
-    return _Stack(row, image, beside)
+    return _Stack(row, image, beside, alignment)
 
 
 def _file(manifest: Manifest, row: int, column: str) -> _File | None:

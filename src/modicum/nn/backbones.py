@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from modicum.errors import InputError, did_you_mean
 from modicum.nn.architecture_guess import likely_architecture
 from modicum.nn.weight_names import (
+    COUNTER,
     missing_words,
     named_prefix,
     names_in_file,
@@ -130,7 +131,7 @@ def load_backbone_weights(backbone: Backbone, weights: Mapping[str, Tensor], sou
     missing, wrong = _misfits(state, expected)
     if missing or wrong:
         raise _misfit(backbone, weights, source, missing, wrong)
-    taken = {name: state[name] for name in expected}
+    taken = {name: state.get(name, tensor) for name, tensor in expected.items()}
     if broken := not_finite(taken):
         raise InputError(
             f"weights '{source}' have values that are not numbers (NaN or infinite) in {len(broken)} of their tensors "
@@ -180,8 +181,8 @@ def _converted(state: dict[str, Tensor], backbone: Backbone) -> dict[str, Tensor
 
 
 def _misfits(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> tuple[list[str], list[str]]:
-    """Names that are missing, and those of another shape."""
-    missing = [name for name in expected if name not in state]
+    """Names that are missing, and those of another shape. Counters of batch normalisation need not be there."""
+    missing = [name for name in expected if name not in state and not name.endswith(COUNTER)]
     return missing, [name for name in expected if name in state and expected[name].shape != state[name].shape]
 
 

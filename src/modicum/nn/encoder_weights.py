@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from modicum.errors import InputError
 from modicum.nn.backbones import Backbone
+from modicum.nn.weight_names import COUNTER
 
 MOBILENET = "mobilenet_v2"
 """Built with the layout of torchvision, and with its names."""
@@ -32,7 +33,11 @@ def load_encoder(encoder: nn.Module, weights: Mapping[str, Tensor], name: str, s
     """
     expected = encoder.state_dict()
     names = _backbone_names(expected, weights, name)
-    missing = [encoder_name for encoder_name, source_name in names.items() if source_name is None]
+    missing = [
+        encoder_name
+        for encoder_name, source_name in names.items()
+        if source_name is None and not encoder_name.endswith(COUNTER)
+    ]
     matched = {
         encoder_name: weights[source_name]
         for encoder_name, source_name in names.items()
@@ -50,7 +55,7 @@ def load_encoder(encoder: nn.Module, weights: Mapping[str, Tensor], name: str, s
             "choose the encoder they were made for",
         )
     # As a plain module: the encoders' own loading renames tensors.
-    nn.Module.load_state_dict(encoder, matched)
+    nn.Module.load_state_dict(encoder, expected | matched)
 
 
 def backbone_from_encoder(encoder: nn.Module, name: str, image_size: tuple[int, int]) -> Backbone:
@@ -109,5 +114,8 @@ def _backbone_name(name: str, available: Iterable[str]) -> str | None:
 def _in_order(encoder_names: Iterable[str], available: Iterable[str]) -> dict[str, str | None]:
     """Matches by order: timm's and torchvision's MobileNetV2 have the same tensors in the same order."""
     encoder_names = list(encoder_names)
+    counted = any(name.endswith(COUNTER) for name in available)
+    wanted = [name for name in encoder_names if counted or not name.endswith(COUNTER)]
     filled: list[str | None] = [name for name in available if not name.startswith("classifier.")]
-    return dict(zip(encoder_names, filled + [None] * len(encoder_names), strict=False))
+    source_names = dict(zip(wanted, filled + [None] * len(wanted), strict=False))
+    return {name: source_names.get(name) for name in encoder_names}

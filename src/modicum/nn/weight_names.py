@@ -11,6 +11,8 @@ AVERAGED = ("ema", "teacher", "averaged", "average")
 """Parts of a prefix that name averaged weights: the ones to use where the learned ones are there too."""
 SLOW_QUERY = ("momentum", "encoder_k", "target")
 """Parts of a prefix that name the slow copy of a contrastive method, whose other encoder is the one that is used."""
+COUNTER = "num_batches_tracked"
+"""How many batches a normalisation has seen: weights of other frameworks and of PyTorch before 0.4.1 lack it."""
 
 
 def prefixes_of(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[tuple[str, int]]:

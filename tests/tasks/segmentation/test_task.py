@@ -62,6 +62,15 @@ def test_consecutive_values_are_exclusive_classes(tmp_path):
     assert task.foreground == ("class 1", "class 2")
 
 
+@pytest.mark.parametrize(
+    ("last", "options", "cautious"), [(14, {}, True), (8, {}, False), (14, {"kind": "binary"}, False)]
+)
+def test_many_numbers_without_names_may_count_objects(tmp_path, last, options, cautious):
+    masks = [square(number) for number in range(1, last + 1)]
+    notes = Segmentation.from_manifest(manifest(tmp_path, mask=masks), options).notes
+    assert [f"the masks hold numbers up to {last}" in note for note in notes] == [True] * cautious
+
+
 def test_one_file_a_class_makes_channels_that_may_overlap(tmp_path):
     data = manifest(tmp_path, masks__MA=[square(255), None], masks__EX=[square(1), square(1)])
     task = Segmentation.from_manifest(data, {})

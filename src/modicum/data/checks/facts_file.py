@@ -1,6 +1,5 @@
 """Saves facts of a scan as a Parquet file, so that the next scan reads only changed files."""
 
-from dataclasses import asdict
 from pathlib import Path
 
 import pyarrow as pa
@@ -42,7 +41,7 @@ _SCHEMA = pa.schema(
 
 def save_facts(result: ScanResult, path: Path) -> None:
     """Writes the facts of the readable images, atomically; broken ones are read again next time."""
-    rows = [{**asdict(facts), "mtime_ns": result.mtimes_ns.get(facts.ref)} for facts in result.facts]
+    rows = [{**facts.as_row(), "mtime_ns": result.mtimes_ns.get(facts.ref)} for facts in result.facts]
     table = pa.Table.from_pylist([row for row in rows if row["mtime_ns"] is not None], schema=_SCHEMA)
     with atomic_file(path) as file:
         pq.write_table(table, file, compression="zstd", write_page_checksum=True)

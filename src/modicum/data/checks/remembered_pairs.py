@@ -16,7 +16,7 @@ FOLDER = "near-duplicates"
 """Folder of the files, in the folder of the stores."""
 FEWEST = 500
 """Minimum number of images for which a file is written."""
-_VERSION = 2  # of the search: increase when its results change
+_VERSION = 3  # of the search: increase when its results change
 
 
 def remembered(
@@ -28,12 +28,16 @@ def remembered(
         stores: folder of the stores; None disables the cache.
         rows: everything that ``find`` depends on.
     """
-    row_list = list(rows)
-    if stores is None or len(row_list) < FEWEST:
+    if stores is None:
         return find()
-    digest = hashlib.sha256(json.dumps([_VERSION, row_list]).encode()).hexdigest()
-    path = stores / FOLDER / f"{digest[:32]}.json"
-    stored_pairs = _read(path, len(row_list))
+    digest, count = hashlib.sha256(str(_VERSION).encode()), 0
+    for row in rows:  # one at a time: there may be hundreds of thousands
+        digest.update(json.dumps(row).encode())
+        count += 1
+    if count < FEWEST:
+        return find()
+    path = stores / FOLDER / f"{digest.hexdigest()[:32]}.json"
+    stored_pairs = _read(path, count)
     if stored_pairs is None:
         stored_pairs = find()
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -33,6 +33,7 @@ from modicum.data.layouts.table import (
 )
 from modicum.data.layouts.unread_files import unread_notes
 from modicum.data.manifest import Manifest, name_classes, split_reference
+from modicum.data.segments import with_segments
 from modicum.data.slices import USUAL, as_segmented, with_slices
 from modicum.errors import InputError
 from modicum.wording import count_of, listed
@@ -91,7 +92,7 @@ def load_manifest(
         class_folders: whether folders may be classes; otherwise a folder that nothing describes means all images below.
         slices: of files with several slices of which a row names none: ``middle``, ``all``, ``labelled`` (where a mask
             is not 0) or ``every:N``; see :mod:`modicum.data.slices`. None: ``labelled`` where there are masks.
-        align_geometry: ``resample`` brings NIfTI volumes beside the images onto the images' grids; see
+        align_geometry: ``resample`` brings NIfTI and DICOM files beside the images onto the images' grids; see
             :mod:`modicum.data.alignment`.
 
     Raises:
@@ -140,6 +141,7 @@ def load_manifest(
         manifest = drop_unlabelled(manifest)
     if classes is not None:
         check_labels(manifest, classes)
+    manifest = with_segments(manifest)
     chosen = (
         as_segmented(manifest, align_geometry)
         if slices is None
@@ -247,7 +249,7 @@ def _read(
         return read_table(source, columns, images)
     if columns or images is not None:
         raise InputError(
-            f"'{source.name}' is not a table (expected .csv, .tsv or .parquet)",
+            f"'{source.name}' is not a table (expected .csv, .tsv, .parquet or .jsonl)",
             "pass a table, or leave out columns and --images",
         )
     if suffix == ".json":
@@ -256,7 +258,7 @@ def _read(
         return read_npz(source)
     raise InputError(
         f"'{source.name}' is not a data set that can be read",
-        "pass a folder, or a .csv, .tsv, .parquet, .json or .npz file",
+        "pass a folder, or a .csv, .tsv, .parquet, .jsonl, .json or .npz file",
     )
 
 

@@ -43,6 +43,7 @@ _EYES = {
     "R": ("r", "right", "od", "right eye", "oculus dexter"),
 }
 _FINDING_VALUES = {"1": 1.0, "0": 0.0, "-1": np.nan, "": np.nan}
+_SENTENCE = 6  # words
 _WHOLE = r"-?\d+(\.0+)?"
 _NO_FINDING = {"none", "no finding", "no findings"}
 
@@ -155,8 +156,19 @@ def _as_labels(table: pd.DataFrame, how: str) -> tuple[pd.DataFrame, list[str]]:
         table["label"] = text_column(row[0] if row else None for row in words)
         return table, [f"column 'label' holds its labels {how} of one"]
     most = max(len(row or ()) for row in words)
-    note = f"column 'label' holds up to {most} labels a row, {how}: read as findings"
-    return table.rename(columns={"label": "labels"}), [note]
+    if (
+        all(mark not in how for mark in "|;,") and how != "as lists"
+    ):  # the sign says nothing to what reads findings
+        table["label"] = text_column(None if row is None else row for row in words)
+    how_written = how.replace("\t", "\\t").replace("\n", "\\n")
+    notes = [f"column 'label' holds up to {most} labels a row, {how_written}: read as findings"]
+    longest = max((word for row in words for word in row or ()), key=lambda word: len(word.split()))
+    if len(longest.split()) >= _SENTENCE:
+        notes.append(
+            f"caution: some of them read like sentences ('{longest}'); name a column of reports with --report, or whole "
+            "classes with --classes"
+        )
+    return table.rename(columns={"label": "labels"}), notes
 
 
 def _are_numbers(cells: pd.Series) -> bool:

@@ -1,7 +1,8 @@
 """Finds the files that tables, split lists and layouts mean, although the names are not written alike.
 
 Tables name images without the ending of their format (``id_code``), ``.PNG`` where the file is called ``.png``, or an
-``é`` of one character where the file system keeps two (NFC and NFD).
+``é`` of one character where the file system keeps two (NFC and NFD), ``%20`` for a blank, or ``7`` for ``007.png``, whose
+zeros a spreadsheet took for nothing.
 """
 
 import difflib
@@ -10,6 +11,7 @@ import unicodedata
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 
@@ -24,6 +26,7 @@ _BESIDE = (
     *("roi", "fov", "target", "saliency", "boxes"),
 )
 _MOST_COMPARED = 20_000
+_MOST_DIGITS = 18
 
 
 def comparable(name: str) -> str:
@@ -59,6 +62,7 @@ class FileFinder:
             self.by_stem.setdefault(stem, []).append(path)
             if format_of_name(Path(name)) == "other":
                 self.by_stem.setdefault(name.rpartition(".")[0], []).append(path)
+        self._by_number: dict[int, list[str]] | None = None
 
     @classmethod
     def below(cls, folder: Path) -> "FileFinder":
@@ -78,6 +82,24 @@ class FileFinder:
 
         An ending may be left out, and be written otherwise as long as it is of the same format (``.JPG``, ``.jpeg``).
         """
+        matches = self._find(text)
+        return matches if matches or "%" not in text else self._find(unquote(text))
+
+    def find_number(self, text: str) -> list[str]:
+        """The files whose names are the same whole number as a text, with more or fewer zeros in front."""
+        if self._by_number is None:
+            self._by_number = {}
+            for stem, paths in self.by_stem.items():
+                if stem.isascii() and stem.isdecimal() and len(stem) <= _MOST_DIGITS:
+                    readable = [path for path in paths if format_of_name(Path(path)) not in ("other", "npz")]
+                    self._by_number.setdefault(int(stem), []).extend(readable)
+        stem, form = without_ending(comparable(text))
+        if not (stem.isascii() and stem.isdecimal() and len(stem) <= _MOST_DIGITS):
+            return []
+        paths = self._by_number.get(int(stem), [])
+        return [path for path in paths if form in ("", without_ending(comparable(path))[1])]
+
+    def _find(self, text: str) -> list[str]:
         wanted, form = without_ending(comparable(text).removeprefix("./"))
         matches = []
         for path in self.by_stem.get(wanted.rpartition("/")[2], ()):
@@ -126,7 +148,7 @@ def find_files(manifest: Manifest) -> Manifest:
             if not file or Path(file).is_absolute() or (manifest.root / file).exists():
                 continue
             finder = finder or FileFinder.below(manifest.root)
-            matches = finder.find(file)
+            matches = finder.find(file) or finder.find_number(file)
             matches = [path for path in matches if _may_be(column, path, file)]
             if len(matches) > 1:
                 raise InputError(

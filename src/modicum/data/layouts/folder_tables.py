@@ -11,9 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from modicum.data.layouts.file_finder import FileFinder, shares_found
+from modicum.data.layouts.json_lines import SUFFIX, read_lines
 from modicum.data.manifest import text_column
 from modicum.data.readers.parquet import is_image_type
 from modicum.data.table_cells import decode, delimiter_of
+from modicum.errors import InputError
 from modicum.wording import listed
 
 IMAGE_NAMES = (
@@ -42,12 +44,14 @@ def head_of(path: Path) -> pd.DataFrame:
             first = next(file.iter_batches(batch_size=_PROBES, columns=names), None)
             frame = pd.DataFrame() if first is None else first.to_pandas()
             return pd.DataFrame({str(name): text_column(frame[name]) for name in frame})
+        if path.suffix.lower() == SUFFIX:
+            return read_lines(path, most=_PROBES)[0]
         with path.open("rb") as stream:
             data = stream.read(_HEAD)
         text = decode(data)[0]
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter_of(path, text))
         header, *rows = islice(reader, _PROBES + 1)
-    except (OSError, ValueError, pa.ArrowException, csv.Error):
+    except (OSError, ValueError, pa.ArrowException, csv.Error, InputError):
         return pd.DataFrame()
     rows = [row for row in rows if len(row) == len(header)]
     columns = zip(*rows, strict=True) if rows else [()] * len(header)

@@ -12,8 +12,14 @@ from modicum.data.manifest import all_grades
 from modicum.errors import InputError
 from modicum.wording import listed
 
-MARKS = ("|", ";", ",")
+MARKS = ("|", ";", ",", "\t", "\n")
+"""Separators of a column that is known to hold several labels a cell."""
+_SIGNS = ("+", "/", "&", "\t", "\n")
+"""Signs that may be part of a name: they separate where all that stands between them is a label by itself."""
 _LIST = re.compile(r"\s*[\[({].*[\])}]\s*", re.DOTALL)
+_CALL = re.compile(
+    r"\s*(?:set|frozenset|list|tuple|(?:np\.|numpy\.)?array)\s*\((.*?)(?:,\s*dtype=[^()]*)?\)\s*", re.DOTALL
+)
 _QUOTED = re.compile(r"""'([^']*)'|"([^"]*)\"""")
 _NUMBER = re.compile(r"[-+]?\d*[.,]?\d+([eE][-+]?\d+)?")
 _FEWEST_ROWS, _MANY_CLASSES, _IMAGES_A_CLASS, _LONG_TEXT = 10, 15, 10, 5
@@ -25,6 +31,9 @@ def list_in(cell: str) -> list[str] | None:
     >>> list_in("['pleural effusion', 'loc basal']"), list_in("['a' 'b']"), list_in("mass (left)")
     (['pleural effusion', 'loc basal'], ['a', 'b'], None)
     """
+    call = _CALL.fullmatch(cell)
+    if call is not None:  # set(), array(['a', 'b'], dtype=object)
+        return list_in(call[1] if _LIST.fullmatch(call[1]) else f"[{call[1]}]")
     if not _LIST.fullmatch(cell):
         return None
     quoted = [first or second for first, second in _QUOTED.findall(cell)]
@@ -57,7 +66,8 @@ def several_labels(cells: pd.Series, classes: Collection[str], source: str) -> s
     """How a column that is meant to hold one label a cell holds several, in words; None where it does not.
 
     Vertical bars, semicolons and lists say so by themselves. A comma may be part of a class's name: it separates
-    where each of what stands between commas is a label of other cells too.
+    where each of what stands between commas is a label of other cells too. Other signs (:data:`_SIGNS`) do where each
+    is all that another cell holds.
 
     Args:
         cells: the column.
@@ -85,7 +95,17 @@ def several_labels(cells: pd.Series, classes: Collection[str], source: str) -> s
         )
     if bars:
         return f"between '{bars[0]}'"
-    return _between_commas(counts, source)
+    return _between_commas(counts, source) or _between_signs(counts)
+
+
+def _between_signs(counts: Counter[str]) -> str | None:
+    for sign in _SIGNS:
+        several = [cell for cell in counts if sign in cell]
+        if several and all(
+            len(words := words_of(cell, sign)) > 1 and set(words) <= set(counts) for cell in several
+        ):
+            return f"between '{sign}'"
+    return None
 
 
 def _between_commas(counts: Counter[str], source: str) -> str | None:
@@ -128,7 +148,10 @@ def spelling_cautions(names: Sequence[str]) -> list[str]:
     counts = Counter(names)
     alike: dict[str, list[str]] = {}
     for name in sorted(counts):
-        plain = unicodedata.normalize("NFKC", name).casefold()
+        visible = "".join(
+            sign for sign in name if unicodedata.category(sign) != "Cf"
+        )  # without signs of no width
+        plain = unicodedata.normalize("NFKC", visible).casefold()
         # A sign at the end says something: 'HER2-'.
         joined = plain if _NUMBER.fullmatch(plain) else re.sub(r"(?<=[^\W_])[\s_-]+(?=[^\W_])", "", plain)
         alike.setdefault(joined, []).append(name)

@@ -88,9 +88,10 @@ def confine(manifest: Manifest, allow_outside: bool = False) -> Manifest:
         for row, text in enumerate(table[column]):
             plain, is_inside = (text, True) if isinstance(text, float) else inside.plain(text)
             if not is_inside and not allow_outside:
+                near = near_matches(manifest, [split_reference(text)[0].replace("\\", "/")])
                 raise InputError(
                     f"{manifest.describe_row(row)}: {column} '{text}' is outside the data's folder",
-                    "move it there, or pass --allow-outside if you trust the table",
+                    f"move it there, or pass --allow-outside if you trust the table{near}",
                 )
             texts.append(plain)
         table[column] = pd.Series(texts, dtype=table[column].dtype)

@@ -1,4 +1,4 @@
-"""Reads tables as manifests: CSV, TSV and Parquet, as written by people and other programs."""
+"""Reads tables as manifests: CSV, TSV, Parquet and JSON lines, as written by people and other programs."""
 
 import csv
 import io
@@ -21,6 +21,7 @@ from modicum.data.layouts.folder_tables import (
     inferred_roles,
     plain_name,
 )
+from modicum.data.layouts.json_lines import SUFFIX, read_lines
 from modicum.data.layouts.paths import prefix_images
 from modicum.data.manifest import Manifest, text_column
 from modicum.data.readers.parquet import is_image_type
@@ -28,7 +29,7 @@ from modicum.data.table_cells import decode, delimiter_of, read_cells
 from modicum.errors import InputError
 from modicum.wording import listed
 
-TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
+TABLE_SUFFIXES = (".csv", ".tsv", ".parquet", ".jsonl")
 # Uninformative names; the folder's name is used instead.
 _PLAIN_STEMS = {
     "manifest",
@@ -47,7 +48,7 @@ _PLAIN_STEMS = {
 def read_table(
     path: Path, columns: Mapping[str, str | Sequence[str]] | None = None, images: Path | None = None
 ) -> Manifest:
-    """Reads a CSV, TSV or Parquet file as a manifest.
+    """Reads a CSV, TSV, Parquet or JSON lines file as a manifest.
 
     Cells stay text. Commas, semicolons or tabs, any line ends, a byte-order mark, UTF-8, UTF-16 and
     (line by line) Windows-1252 are supported. Rows in messages are numbered as in a spreadsheet: the header is row 1.
@@ -64,6 +65,8 @@ def read_table(
     not_utf8: frozenset[str] = frozenset()
     if path.suffix.lower() == ".parquet":
         table, origins = _read_parquet(path)
+    elif path.suffix.lower() == SUFFIX:
+        table, origins = read_lines(path)
     else:
         read = read_cells(path)
         cells = list(zip(*read.rows, strict=True)) or [()] * len(read.header)
@@ -119,6 +122,8 @@ def table_columns(path: Path) -> list[str]:
     try:
         if path.suffix.lower() == ".parquet":
             return [str(name) for name in pq.read_schema(path).names]
+        if path.suffix.lower() == SUFFIX:
+            return list(map(str, read_lines(path, most=1)[0]))
         with path.open("rb") as file:
             # 64 KiB hold any header. The cut may fall inside a character, which is of a later line.
             text = decode(file.read(65536))[0]
@@ -126,7 +131,7 @@ def table_columns(path: Path) -> list[str]:
             name.strip()
             for name in next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter_of(path, text)))
         ]
-    except (OSError, ValueError, pa.ArrowException, csv.Error, StopIteration):
+    except (OSError, ValueError, pa.ArrowException, csv.Error, StopIteration, InputError):
         return []
 
 
@@ -153,8 +158,21 @@ def _read_parquet(path: Path) -> tuple[pd.DataFrame, list[str]]:
     table.columns = [str(name) for name in table.columns]
     if not table.columns.is_unique:
         raise InputError(f"{path.name} has two columns with the same name", "rename one of them")
+    for name in table.columns:
+        if _holds_lists(file, name):  # an empty list says that nothing is there, a missing one nothing
+            table[name] = ["[]" if value is not None and len(value) == 0 else value for value in table[name]]
     table = pd.DataFrame({name: text_column(table[name]) for name in table.columns})
     return table, [f"row {number + 1}" for number in range(len(table))]
+
+
+def _holds_lists(file: pq.ParquetFile, name: str) -> bool:
+    """Whether a column holds lists of names or whole numbers."""
+    index = file.schema_arrow.get_field_index(name)
+    kind = file.schema_arrow.field(index).type if index >= 0 else pa.null()
+    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)):
+        return False
+    inner = kind.value_type
+    return pa.types.is_string(inner) or pa.types.is_large_string(inner) or pa.types.is_integer(inner)
 
 
 def _references(file: pq.ParquetFile, path: Path, column: str) -> list[str | None]:
@@ -209,7 +227,7 @@ def named_table_in(folder: Path) -> Path | None:
 
 
 def tables_of(folder: Path) -> list[Path]:
-    """The CSV, TSV and Parquet files of a folder by name, without those that predictions were written to."""
+    """The tables of a folder by name, without those that predictions were written to."""
     tables = [
         Path(entry.path)
         for entry in sorted(os.scandir(folder), key=lambda entry: entry.name)

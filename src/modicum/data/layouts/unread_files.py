@@ -13,13 +13,25 @@ _ARRAY = "save them as .npz with arrays train_images, train_labels, ..."
 _SLIDE = "export regions of them as PNG or TIFF"
 _VIDEO = "save their frames as PNG"
 _ARCHIVE = "unpack them"
+_SHEET = "if they describe the images, save them as CSV and give that"
 _REMEDIES = {
-    **dict.fromkeys((".mha", ".mhd", ".nrrd", ".nhdr", ".mgz", ".mgh", ".mnc", ".hdr", ".par"), _VOLUME),
-    **dict.fromkeys((".jp2", ".j2k", ".jpx", ".heic", ".heif", ".avif", ".svg", ".pdf", ".psd"), _PICTURE),
-    **dict.fromkeys((".npy", ".mat", ".h5", ".hdf5", ".pkl", ".pt"), _ARRAY),
+    **dict.fromkeys(
+        (".mha", ".mhd", ".nrrd", ".nhdr", ".mgz", ".mgh", ".mnc", ".hdr", ".img", ".par"), _VOLUME
+    ),
+    **dict.fromkeys(
+        (".jp2", ".j2k", ".jpx", ".jxl", ".heic", ".heif", ".avif", ".svg", ".pdf", ".psd"), _PICTURE
+    ),
+    **dict.fromkeys((".exr", ".fits", ".fit", ".tga", ".dng", ".cr2", ".nef", ".arw", ".raw"), _PICTURE),
+    **dict.fromkeys(
+        (".npy", ".mat", ".h5", ".hdf5", ".nc", ".pkl", ".pt", ".tfrecord", ".tfrecords", ".lmdb", ".mdb"),
+        _ARRAY,
+    ),
     **dict.fromkeys((".svs", ".ndpi", ".mrxs", ".scn", ".czi", ".vsi"), _SLIDE),
-    **dict.fromkeys((".mp4", ".avi", ".mov", ".wmv", ".mkv"), _VIDEO),
-    **dict.fromkeys((".zip", ".tar", ".tgz", ".tar.gz", ".rar", ".7z"), _ARCHIVE),
+    **dict.fromkeys((".mp4", ".avi", ".mov", ".wmv", ".mkv", ".webm", ".mpg", ".mpeg", ".m4v"), _VIDEO),
+    **dict.fromkeys((".xlsx", ".xls", ".xlsm", ".ods", ".numbers", ".sav", ".rds"), _SHEET),
+    **dict.fromkeys(
+        (".zip", ".tar", ".tgz", ".tar.gz", ".rar", ".7z", ".bz2", ".xz", ".zst", ".dcm.gz"), _ARCHIVE
+    ),
 }
 
 
@@ -28,7 +40,7 @@ def unread_notes(folder: Path) -> list[str]:
     counts: dict[str, Counter[str]] = {}
     for name in _names(folder):
         lower = name.lower()
-        ending = next((e for e in (".tar.gz", Path(lower).suffix) if lower.endswith(e)), "")
+        ending = next((e for e in (".tar.gz", ".dcm.gz", Path(lower).suffix) if lower.endswith(e)), "")
         if ending in _REMEDIES:
             counts.setdefault(_REMEDIES[ending], Counter())[ending] += 1
     return [

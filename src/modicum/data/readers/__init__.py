@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
     from modicum.data.readers.nifti_layout import NiftiLayout
+    from modicum.data.readers.segmentation import Segments
 
 Answer = TypeVar("Answer")
 MAX_PIXELS = 300_000_000
@@ -164,6 +165,18 @@ def placed_by(ref: ImageRef) -> tuple[str, Plane | None, tuple[int, int]]:
 
     request = Request(ref, None, None, MAX_PIXELS)
     return _read(ref, lambda file, form: plane_and_size(file, form, request))
+
+
+def segments_of(ref: ImageRef) -> "Segments | None":
+    """What a DICOM segmentation object holds; None of other files.
+
+    Raises:
+        BrokenImageError: the file cannot be read.
+    """
+    from modicum.data.readers.segmentation import read_segments
+
+    request = Request(ref, None, None, MAX_PIXELS)
+    return _read(ref, lambda file, form: read_segments(file, form, request))
 
 
 def _reference(ref: ImageRef | str | Path) -> ImageRef:
@@ -334,5 +347,6 @@ __all__ = [
     "placed_by",
     "read_dicom_values",
     "read_image",
+    "segments_of",
     "slices_of",
 ]

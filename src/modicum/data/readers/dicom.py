@@ -12,7 +12,7 @@ Sections (C....) are of the DICOM standard, PS3.3.
 import os
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,7 +22,7 @@ import pydicom
 from jaxtyping import Float64, Shaped
 from pydicom.dataset import Dataset
 from pydicom.encaps import get_frame
-from pydicom.pixels import apply_color_lut, get_decoder, pixel_array
+from pydicom.pixels import apply_color_lut, get_decoder, iter_pixels, pixel_array
 
 from modicum.data.image import MedicalImage, Source
 from modicum.data.plane import Plane
@@ -194,6 +194,20 @@ def decoded_frame(file: BinaryIO, request: Request, header: Dataset, frame: int)
     _check_deflated(file, request.max_pixels * 8)
     # Decoding starts behind the header.
     return _decode(file, request.ref.path, _header(file, _TAGS), frame)
+
+
+def decoded_frames(
+    file: BinaryIO, request: Request, header: Dataset, frames: Sequence[int]
+) -> Iterator[Stored]:
+    """As :func:`decoded_frame` for many frames; the file is parsed once where it is not compressed."""
+    if not frames:
+        return
+    if header.file_meta.get("TransferSyntaxUID") in _UNCOMPRESSED:
+        request.check_size(int(header.Rows), int(header.Columns))
+        yield from iter_pixels(_whole(file), indices=frames)
+        return
+    for frame in frames:
+        yield decoded_frame(file, request, header, frame)
 
 
 def _frames(header: Dataset) -> int:

@@ -198,6 +198,9 @@ def _modality(stored: Stored, header: Dataset, frame: int) -> tuple[Stored, floa
     transformation = section(header, frame, "PixelValueTransformationSequence")
     if all(is_empty(transformation, name) for name in _RESCALE):
         transformation = header
+    for name in _RESCALE:
+        if len(set(numbers(transformation, name))) > 1:
+            raise Unreadable(f"its element {name} has several values, of which only one can hold")
     slope, intercept = (next(iter(numbers(transformation, name)), None) for name in _RESCALE)
     for name, value, other in zip(_RESCALE, (slope, intercept), (intercept, slope), strict=True):
         if value is None and other is not None and name in transformation:

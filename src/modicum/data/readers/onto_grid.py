@@ -1,43 +1,30 @@
 """Reads an image on the pixels of another (``onto=`` in a reference): where both files say where they lie.
 
 - A NIfTI volume is sampled at the centres of the other image's pixels: the nearest voxel of labels, else linearly.
-- Of a DICOM segmentation object, the frames that lie in the other image's plane make one image, whose values are the
-  numbers of their segments. Frames without anything are left out of such objects, so that a plane between or beyond
-  those that are there is empty; one that is only almost met by a frame is refused.
+- So are frames of a DICOM file. One plane fills its slice thickness; beyond that it is refused.
+- DICOM segmentation objects: :mod:`modicum.data.readers.segmentation`.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import BinaryIO
 
 import numpy as np
-from jaxtyping import Shaped, UInt8
-from pydicom.dataset import Dataset
 
 from modicum.data.image import MedicalImage, Source
-from modicum.data.plane import SAME_PLACE, Grid, Plane
+from modicum.data.plane import Grid, Plane
 from modicum.data.readers.content import format_of_name
-from modicum.data.readers.dicom import decoded_frame, place_of_frame, read_header
-from modicum.data.readers.dicom_values import section, whole_number
-from modicum.data.readers.intensity import to_unit
+from modicum.data.readers.dicom import place_of_frame, read_header, read_values
+from modicum.data.readers.dicom_values import numbers, section, whole_number
+from modicum.data.readers.frame_stack import FrameStack
+from modicum.data.readers.intensity import clear_background, display_range, to_unit
 from modicum.data.readers.nifti import OpenVolume, place_of_slice, scaled, source_of
 from modicum.data.readers.nifti_layout import MILLIMETRES
-from modicum.data.readers.recent import Recent, file_key
 from modicum.data.readers.request import Request, Unreadable
+from modicum.data.readers.segmentation import TAGS, is_segmentation, of_segments
 
-SEGMENTATION = (
-    "1.2.840.10008.5.1.4.1.1.66.4",
-    "1.2.840.10008.5.1.4.1.1.66.7",
-)  # binary or fractional; label map
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _Size = tuple[int, int]
-_TAGS = [
-    *("SOPClassUID", "SegmentationType", "NumberOfFrames"),
-    *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"),
-    *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
-]
-# An object of many frames is asked for each of its images.
-_headers: Recent[Dataset] = Recent(8, lambda header: 1)
+OF_VALUES = ["BitsStored", "PhotometricInterpretation", "SliceThickness"]
 
 
 def plane_and_size(file: BinaryIO, form: str, request: Request) -> tuple[str, Plane | None, _Size]:
@@ -46,10 +33,10 @@ def plane_and_size(file: BinaryIO, form: str, request: Request) -> tuple[str, Pl
         return form, *place_of_slice(file, request)
     if form != "dicom":
         return form, None, (0, 0)
-    header = read_header(file, form, _TAGS)
+    header = read_header(file, form, TAGS)
     size = int(header.Rows), int(header.Columns)
     frames = max(1, whole_number(header, "NumberOfFrames") or 1)
-    if request.ref.frame is None and str(header.get("SOPClassUID", "")) in SEGMENTATION:
+    if request.ref.frame is None and is_segmentation(header):
         return "segmentation", None, size
     frame = request.choose("frame", request.ref.frame, frames, frames // 2)
     return form, place_of_frame(header, frame), size
@@ -59,7 +46,7 @@ def read_onto(file: BinaryIO, form: str, request: Request) -> MedicalImage:
     """Reads an image on the pixels of another.
 
     Raises:
-        Unreadable: it is of another kind than the two above, or lies nowhere near.
+        Unreadable: it is of another kind than those above, or lies nowhere near.
     """
     assert request.ref.onto is not None
     grid = Grid.of_text(request.ref.onto)
@@ -68,7 +55,10 @@ def read_onto(file: BinaryIO, form: str, request: Request) -> MedicalImage:
     if form == "nifti":
         return _of_volume(file, own_request, grid)
     if form == "dicom":
-        return _of_segments(file, own_request, grid)
+        if request.ref.frame is None and is_segmentation(read_header(file, form, ["SOPClassUID"])):
+            return of_segments(file, own_request, grid)
+        own_request.allow_only("a DICOM file", "frame")
+        return _of_frames(file, own_request, grid)
     raise Unreadable(
         f"is {form.upper()}, which does not say where it lies and cannot be brought onto another grid"
     )
@@ -94,90 +84,67 @@ def _of_volume(file: BinaryIO, request: Request, grid: Grid) -> MedicalImage:
     return MedicalImage(pixels, _spacing(grid.plane), source, value_range, grid.plane)
 
 
-def _of_segments(file: BinaryIO, request: Request, grid: Grid) -> MedicalImage:
-    header = _headers.get(file_key(file), lambda: read_header(file, "dicom", _TAGS))
-    if str(header.get("SOPClassUID", "")) not in SEGMENTATION:
+def _of_frames(file: BinaryIO, request: Request, grid: Grid) -> MedicalImage:
+    """Frames of a DICOM file (one, or a stack) at the centres of a grid's pixels."""
+    header = read_header(file, "dicom", [*TAGS, *OF_VALUES])
+    frames = max(1, whole_number(header, "NumberOfFrames") or 1)
+    chosen = (
+        [request.choose("frame", request.ref.frame, frames, 0)]
+        if request.ref.frame is not None
+        else range(frames)
+    )
+    measures = section(header, 0, "PixelMeasuresSequence")
+    thickness = None
+    if len(chosen) < 2:
+        thickness = next(iter(numbers(measures, "SliceThickness") or numbers(header, "SliceThickness")), 0.0)
+    stack = FrameStack.of(
+        [place_of_frame(header, frame) for frame in chosen],
+        thickness,
+        (int(header.Rows), int(header.Columns)),
+    )
+    if len(stack.levels) < len(chosen):
         raise Unreadable(
-            "is a DICOM file of one plane or of pictures, which is not brought onto another grid"
+            "has several frames at one place, and nothing says which is meant: name one ('#frame=0')"
         )
-    if (int(header.Rows), int(header.Columns)) != (grid.height, grid.width):
+    gaps = np.diff(stack.levels)
+    if len(gaps) and gaps.max() > 1.5 * gaps.min():
+        raise Unreadable("has frames at uneven distances, between which nothing can be said")
+    level, row, column, inside = stack.nearest(grid)
+    if not inside.any() and len(chosen) < 2:
         raise Unreadable(
-            f"is a segmentation of {header.Rows} x {header.Columns} pixels, the image has {grid.height} x {grid.width}"
+            f"is one plane {stack.distance(grid):.3g} mm from the image's, more than half of its thickness "
+            f"({thickness:g} mm); name the slice that lies there, or give the series as one NIfTI file"
         )
-    kind = str(header.get("SegmentationType", "BINARY")).strip()
-    if kind == "FRACTIONAL":
-        raise Unreadable("is a fractional segmentation, whose values are no codes; save it as a binary one")
-    codes = np.zeros((grid.height, grid.width), np.uint8)
-    for frame in _frames_in(header, grid):
-        picture = decoded_frame(file, request, header, frame)
-        _add(codes, picture if kind == "LABELMAP" else (picture > 0) * _segment(header, frame))
+    if not grid.labels:
+        points, inside = stack.between(grid)
+    order = np.argsort(stack.level_of)
+    whole = np.stack(
+        [read_values(file, "dicom", _frame(request, chosen[at], frames)) for at in order.tolist()]
+    )
+    low = float(np.nanmin(whole)) if np.isfinite(whole).any() else 0.0
+    if grid.labels:
+        picture = np.where(inside, whole[level, row, column], 0.0)
+    else:
+        from scipy.ndimage import map_coordinates
+
+        picture = map_coordinates(whole, points, order=1, cval=low)
+        picture = np.where(inside, picture, low)
+    ends = request.window_ends or display_range(
+        low, max(low, float(np.nanmax(whole, initial=low))), is_float=False
+    )
+    pixels = to_unit(picture, *ends)
+    clear_background(pixels, picture, request.background)
     source = Source(
         path=request.ref.path,
         format="dicom",
-        bits=8,
-        mode="MONOCHROME2",
+        bits=whole_number(header, "BitsStored") or 16,
+        mode=str(header.get("PhotometricInterpretation", "")).strip(),
         height=grid.height,
         width=grid.width,
         mislabelled=format_of_name(request.ref.path) not in (None, "dicom"),
     )
-    return MedicalImage(to_unit(codes, 0.0, 255.0), _spacing(grid.plane), source, (0.0, 255.0), grid.plane)
+    return MedicalImage(pixels, _spacing(grid.plane), source, ends, grid.plane)
 
 
-def _add(codes: UInt8[np.ndarray, "height width"], segment: Shaped[np.ndarray, "height width"]) -> None:
-    there = segment > 0
-    if int(segment.max(initial=0)) > 255:
-        raise Unreadable("numbers its segments above 255")
-    if (codes[there] != 0).any():
-        raise Unreadable(
-            "is a segmentation whose segments overlap; save each as a file of its own (masks:NAME)"
-        )
-    codes[there] = segment[there]
-
-
-def _segment(header: Dataset, frame: int) -> int:
-    number = whole_number(section(header, frame, "SegmentIdentificationSequence"), "ReferencedSegmentNumber")
-    if number is None:
-        raise Unreadable(f"does not say of which segment frame {frame} is")
-    return number
-
-
-def _frames_in(header: Dataset, grid: Grid) -> list[int]:
-    """The frames that lie in a grid's plane; none where the plane is one of those that were left out as empty.
-
-    Raises:
-        Unreadable: the frames have other pixels than the grid, or the nearest lies beside its plane by less than a slice.
-    """
-    planes = [place_of_frame(header, frame) for frame in range(whole_number(header, "NumberOfFrames") or 1)]
-    allowed = SAME_PLACE * grid.plane.pixel()
-    normal = np.cross(grid.plane.column_step, grid.plane.row_step)
-    normal /= np.linalg.norm(normal)
-    depths: list[float] = []
-    for plane in planes:
-        if plane is None:
-            raise Unreadable("is a segmentation that does not say where its frames lie")
-        depth = float((np.array(plane.origin) - grid.plane.origin) @ normal)
-        level = Plane.of_vectors(np.array(plane.origin) - depth * normal, plane.row_step, plane.column_step)
-        off = level.distance(grid.plane, grid.height, grid.width)
-        if off > allowed:
-            raise Unreadable(
-                f"is a segmentation that lies up to {off:.3g} mm beside the image's pixels ({allowed:.2g} mm allowed); "
-                f"the image: {grid.plane}; a frame: {plane}"
-            )
-        depths.append(depth)
-    frames = [frame for frame, depth in enumerate(depths) if abs(depth) <= allowed]
-    nearest = min(abs(depth) for depth in depths)
-    if not frames and nearest < 0.5 * _thickness(header, depths):
-        raise Unreadable(
-            f"is a segmentation whose nearest frame lies {nearest:.3g} mm from the image's plane ({allowed:.2g} mm are "
-            f"allowed); the image: {grid.plane}"
-        )
-    return frames
-
-
-def _thickness(header: Dataset, depths: Sequence[float]) -> float:
-    """Millimetres between planes: the least distance of two frames, or what the file says of a slice's thickness."""
-    gaps = np.diff(np.unique(np.round(depths, 3)))
-    if gaps.size:
-        return float(gaps.min())
-    measures = section(header, 0, "PixelMeasuresSequence")
-    return float(measures.get("SpacingBetweenSlices") or measures.get("SliceThickness") or 0.0)
+def _frame(request: Request, frame: int, frames: int) -> Request:
+    return replace(request, ref=replace(request.ref, frame=frame if frames > 1 else None))

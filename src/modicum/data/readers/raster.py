@@ -108,7 +108,9 @@ def finish(values: Decoded, source: Source, request: Request) -> MedicalImage:
         values, alpha = values[..., :-1], values[..., -1]
     pixels, value_range = grey_or_colour(values, source.bits, request)
     if alpha is not None and int(alpha.min()) < (opaque := np.iinfo(alpha.dtype).max):
-        pixels *= alpha.astype(np.float32) / np.float32(opaque)
+        opacity = alpha.astype(np.float32) / np.float32(opaque)
+        # Black everywhere with a shape cut out: the shape is the picture, as some programs write masks.
+        pixels = pixels * opacity if values.any() or alpha.min() == alpha.max() else pixels + opacity
     return MedicalImage(pixels=pixels, spacing=None, source=source, value_range=value_range)
 
 

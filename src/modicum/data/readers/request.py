@@ -71,6 +71,6 @@ class Request:
 
     def allow_only(self, what: str, *parts: str) -> None:
         """Raises for a reference with a part that does not apply to this kind of file."""
-        for part in ("frame", "axis", "index", "array"):
+        for part in ("frame", "axis", "index", "array", "segment"):
             if part not in parts and getattr(self.ref, part) is not None:
                 raise Unreadable(f"'{part}=' in its reference does not apply to {what}")

@@ -8,8 +8,9 @@ kept as Parquet; during a build, rows go to a journal first, so that a killed bu
 import base64
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -25,6 +26,8 @@ FILES = "files.parquet"
 FACTS = "facts.parquet"
 PENDING = "pending.jsonl"
 _PLACED = ("dicom", "nifti")
+_AT_ONCE = 20_000
+"""Rows that are dictionaries at a time: 50 MB."""
 _FILE_COLUMNS = ("item", "size", "mtime_ns", "key")
 
 
@@ -48,7 +51,7 @@ class Catalogue:
         self._folder = folder
         self._journal: BinaryIO | None = None
         self._facts_row = _facts_rows(folder / FACTS)
-        self._new_facts: dict[str, dict[str, Any]] = {}
+        self._new_facts: dict[str, ImageFacts] = {}
         columns = [column(folder / FILES, name) for name in _FILE_COLUMNS]
         whole = len({len(values) for values in columns}) == 1  # a damaged column is empty
         rows = zip(*columns, strict=True) if whole else ()
@@ -65,7 +68,7 @@ class Catalogue:
                 facts = row["facts"]
                 if facts is not None:
                     facts["thumbnail"] = base64.b64decode(facts["thumbnail"])
-                    self._new_facts[row["key"]] = facts
+                    self._new_facts[row["key"]] = ImageFacts.of_row(facts)
                 self._files[row["item"]] = [row["size"], row["mtime_ns"], row["key"]]
                 self._has_new = True
             except (ValueError, KeyError, TypeError):
@@ -95,9 +98,9 @@ class Catalogue:
         row: dict[str, Any] = {"item": item, "size": state.size, "mtime_ns": state.mtime_ns, "key": key}
         written = None
         if facts is not None:
-            self._new_facts[key] = asdict(facts) | {"ref": ""}
+            self._new_facts[key] = replace(facts, ref="")
             thumbnail = base64.b64encode(facts.thumbnail).decode()
-            written = self._new_facts[key] | {"thumbnail": thumbnail}
+            written = self._new_facts[key].as_row() | {"thumbnail": thumbnail}
         self._files[item] = [state.size, state.mtime_ns, key]
         self._has_new = True
         if self._journal is None:
@@ -108,8 +111,7 @@ class Catalogue:
     def save(self) -> None:
         """Writes the added rows; each file atomically, facts first."""
         if self._has_new:
-            rows = [{"key": key, **facts} for key, facts in self._new_facts.items()]
-            tables = [pa.Table.from_pylist(rows)] if rows else []
+            tables = [_table_of(self._new_facts, keys) for keys in batched(self._new_facts)]
             if self._facts_row:
                 old = read_parquet(self._folder / FACTS)
                 kept = [row for key, row in self._facts_row.items() if key not in self._new_facts]
@@ -148,11 +150,25 @@ class Catalogue:
 
     def _facts(self, keys: Sequence[str]) -> list[ImageFacts]:
         stored = sorted({key for key in keys if key not in self._new_facts})
-        rows_by_key: dict[str, Any] = dict(self._new_facts)
-        if stored:
-            rows = read_parquet(self._folder / FACTS).take([self._facts_row[key] for key in stored])
-            rows_by_key |= zip(stored, rows.drop_columns("key").to_pylist(), strict=True)
-        return [ImageFacts.of_row(rows_by_key[key]) for key in keys]
+        facts_by_key = dict(self._new_facts)
+        table = read_parquet(self._folder / FACTS) if stored else None
+        # Rows as dictionaries take three times the memory of the facts: a part of them at a time.
+        for some in batched(stored):
+            assert table is not None
+            rows = table.take([self._facts_row[key] for key in some]).drop_columns("key").to_pylist()
+            facts_by_key |= zip(some, map(ImageFacts.of_row, rows), strict=True)
+        return [facts_by_key[key] for key in keys]
+
+
+def batched(keys: Iterable[str]) -> Iterator[list[str]]:
+    """Keys in lists of :data:`_AT_ONCE`."""
+    following = iter(keys)
+    while some := list(islice(following, _AT_ONCE)):
+        yield some
+
+
+def _table_of(facts: Mapping[str, ImageFacts], keys: Sequence[str]) -> pa.Table:
+    return pa.Table.from_pylist([{"key": key, **facts[key].as_row()} for key in keys])
 
 
 def _facts_rows(path: Path) -> dict[str, int]:

@@ -73,7 +73,7 @@ class DataSettings(Settings):
     )
     align_geometry: Literal["refuse", "resample"] = Field(
         "refuse",
-        description="What to do with NIfTI volumes beside images that lie elsewhere or have other pixels.",
+        description="What to do with NIfTI and DICOM files beside images that lie elsewhere or have other pixels.",
     )
     classes: list[str] | None = Field(None, description="Class names in order; found in the data by default.")
     ordered: bool | None = Field(

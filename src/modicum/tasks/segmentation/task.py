@@ -1,5 +1,6 @@
 """Segmentation of images: one class, several that exclude each other, or several that may overlap."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
@@ -17,6 +18,7 @@ from modicum.errors import BrokenImageError, InputError
 from modicum.tasks.base import AuxiliaryImage, Batch, Example, Scores, TaskOptions
 from modicum.tasks.dense import DenseTask
 from modicum.tasks.metric import Metric, with_classes
+from modicum.tasks.segmentation.class_names import BACKGROUND
 from modicum.tasks.segmentation.loss_choice import LossWords, chosen_loss, validate_loss_settings
 from modicum.tasks.segmentation.meanings import codes_seen, found_codes, made_up_codes, named_codes
 from modicum.tasks.segmentation.metric_table import METRICS
@@ -25,6 +27,8 @@ from modicum.tasks.segmentation.pixels import decided
 from modicum.tasks.segmentation.scores import SegmentationScores
 from modicum.tasks.segmentation.targets import Kind, MaskCodes, written_mask
 
+MANY_NUMBERS = 8
+"""Classes without names from which on masks may number objects instead."""
 LOOKED_AT = 64
 """Masks, spread over the manifest, that are opened to see which codes they hold."""
 
@@ -116,6 +120,18 @@ class Segmentation(DenseTask):
         else:
             codes = made_up_codes(num_classes, kind)
         return cls(codes.kind, {"mask": codes}, settings)
+
+    @property
+    def notes(self) -> list[str]:
+        """A caution where many numbers without names may count objects instead of standing for classes."""
+        names = [name for name in self.classes if name != BACKGROUND]
+        made_up = self.kind == "multi-class" and all(re.fullmatch(r"class \d+", name) for name in names)
+        if not made_up or len(names) <= MANY_NUMBERS:
+            return []
+        return [
+            f"caution: the masks hold numbers up to {len(names)}, taken for a class each; if they count objects, pass "
+            "--set kind=binary, else name the classes with --classes"
+        ]
 
     def to_dict(self) -> dict[str, Any]:
         return {
