@@ -12,7 +12,10 @@ from readme_blocks import blocks, check_words, run_block
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
-SHORTER = {"--patients": 60, "--epochs": 1, "repeats_per_epoch": 1, "warmup_epochs": 0, "label_fraction": 0.2}
+SHORTER = {
+    "--patients": 60, "--epochs": 1, "repeats_per_epoch": 1, "warmup_epochs": 0, "label_fraction": 0.2,
+    "both_eyes.epochs": 1, "--seeds": 2,
+}  # fmt: skip
 
 
 def shorter(text: str) -> str:

@@ -53,6 +53,40 @@ def test_a_learning_rate_as_a_setting_is_a_learning_rate():
     assert request(**{"training.lr": [0.1, 0.2]}).lrs == (0.1, 0.2)
 
 
+def test_the_rate_of_a_stage_is_a_setting_of_that_stage():
+    request = Request.of(
+        "eyes.csv",
+        ["dr_grading"],
+        1,
+        (),
+        {"one_eye.lr": 0.01, "both_eyes.lr": 0.1},
+        {"one_eye.augment": ["none"]},
+    )
+    assert request.lrs == ()
+    recipe = request.recipe_of("dr_grading-augment=none")
+    assert recipe.stages["one_eye"]["lr"] == 0.01
+    assert recipe.stages["both_eyes"]["lr"] == 0.1
+    assert recipe.stages["one_eye"]["augment"] == "none"
+    assert recipe.stages["both_eyes"]["augment"] == "fundus_both_eyes"
+
+
+def test_the_same_setting_of_another_stage_is_no_clash():
+    swept = {"one_eye.epochs": [1, 2]}
+    request = Request.of("eyes.csv", ["dr_grading"], 1, (), {"both_eyes.epochs": 3}, swept)
+    assert request.settings_of("dr_grading-epochs=2", 0, None)["both_eyes.epochs"] == 3
+    with pytest.raises(InputError, match="'epochs' is both swept and set"):
+        Request.of("eyes.csv", ["dr_grading"], 1, (), {"epochs": 3}, swept)
+
+
+def test_shares_of_the_labels_are_compared_on_the_same_test_images():
+    swept = {"label_fraction": [0.1, 1.0]}
+    found = Request.of("images", ["linear"], 1, (), {}, swept)
+    shares = [found.recipe_of(name).data.label_fraction for name in found.variants]
+    assert shares == [0.1, 1.0]
+    with pytest.raises(InputError, match="differ in 'data'"):
+        Request.of("images", ["linear"], 1, (), {}, {"leaks": ["drop", "allow"]})
+
+
 def test_the_search_tries_every_rate_with_every_method_at_the_first_seed():
     cells = search_cells(request(lrs=[1e-4, 1e-3]))
     assert [(cell.variant, cell.seed, cell.lr) for cell in cells] == [

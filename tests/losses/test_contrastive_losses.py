@@ -102,3 +102,16 @@ def test_the_published_batch_takes_less_than_half_a_second():
         times.append(time.perf_counter() - began)
     assert min(times) < 0.5
     assert value.item() == pytest.approx(8.18, abs=0.1)
+
+
+def test_one_matrix_of_all_pairs_is_kept_for_the_gradient():
+    first, second = torch.randn(2, 40, 8).requires_grad_(True)
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda tensor: (kept.append(tensor), tensor)[1], lambda tensor: tensor
+    ):
+        nt_xent(first, second)
+    matrices = {
+        tensor.data_ptr() for tensor in kept if tensor.is_floating_point() and tensor.numel() == 80 * 80
+    }
+    assert len(matrices) == 1

@@ -2,6 +2,7 @@
 
 import json
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -176,6 +177,13 @@ def test_the_report_shows_boxes(run):
     page = build(run.path).read_text()
     assert "false positives an image" in page
     assert "finds “bright” and “dark”" in page
+    assert "What it learns from" in page
+    sheet = cv2.imread(str(run.path / "previews" / "tune.png"))
+    half = (sheet.shape[1] - 4) // 2
+    plain, drawn = sheet[:, :half], sheet[:, half + 4 :]
+    blue = (255, 190, 80)  # as OpenCV orders the colours of true boxes
+    assert not (plain == blue).all(2).any()
+    assert (drawn == blue).all(2).any(), "the boxes that are learned from are drawn"
 
 
 @pytest.mark.parametrize("name", ["found.csv", "found.json"])

@@ -4,9 +4,11 @@ import copy
 
 import numpy as np
 import pytest
+import timm
 import torch
 from torch import nn
 
+from modicum.engine.inference.attribution import attribution_map
 from modicum.errors import InputError
 from modicum.methods.base import Context
 from modicum.methods.decision import Rows
@@ -49,6 +51,23 @@ def test_resnet50_and_its_fusion_head_have_the_published_counts(resnet50):
     assert whole == 32_423_744
     assert count(both.head) / whole == pytest.approx(0.275, abs=5e-4)
     assert count(method("resnet50", output="logits", fusion=False).predictor()) == 23_518_277
+
+
+@pytest.mark.parametrize(("side", "billions"), [(128, 1.335), (512, 21.353), (1024, 85.413)])
+def test_an_eye_costs_the_published_multiplications(side, billions):
+    with torch.device("meta"):
+        network = timm.create_model("resnet50", num_classes=1)
+    found = []
+
+    def count_of(module, given, answer):
+        size = answer[0, 0].numel() if isinstance(module, nn.Conv2d) else 1
+        found.append(module.weight.numel() * size)
+
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            module.register_forward_hook(count_of)
+    network(torch.empty(1, 3, side, side, device="meta"))
+    assert sum(found) / 1e9 == pytest.approx(billions, abs=6e-4)
 
 
 def test_the_head_halves_as_published():
@@ -155,6 +174,14 @@ def test_classes_instead_of_a_score_get_a_head_of_as_many_outputs():
     with torch.no_grad():
         decision = made.decide(made.predictor()(torch.rand(5, 3, 32, 32)), EYES)
     assert decision.outputs.shape == (5, 5)
+
+
+def test_one_eye_alone_is_decided_image_by_image_so_that_examples_get_a_map():
+    assert (method().decides_over, method(fusion=False).decides_over) == ("set", "image")
+    predictor = method(fusion=False).predictor().eval()
+    found = attribution_map(predictor, torch.rand(1, 3, 96, 96), 0)
+    assert found is not None
+    assert found[1] == "Grad-CAM"
 
 
 def test_one_eye_alone_is_a_plain_network():

@@ -1,5 +1,6 @@
 """Lesion-based contrastive learning against the figures of its release."""
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -137,8 +138,6 @@ def eyes(tmp_path_factory):
         folder, 20, 64, seed=5, fractions=fractions, grade_probabilities=(1, 0, 1, 0, 0)
     )
     table = pd.read_csv(path, dtype=str)
-    import cv2
-
     cells = []
     for name in table["lesions"]:
         marked = (cv2.imread(str(folder / name), cv2.IMREAD_UNCHANGED) > 0).astype(np.uint8)
@@ -170,7 +169,15 @@ def test_the_encoder_alone_starts_another_method(eyes, tmp_path):
         assert torch.equal(tensor, probe.body.state_dict()[name]), name
     with pytest.raises(InputError, match="has learned an encoder, which predicts nothing"):
         run.predict(eyes, tmp_path / "no.csv")
-    assert "loss" in run.report().read_text()
+    page = run.report().read_text()
+    assert "loss" in page
+    assert "What it learns from" in page
+    sheet = cv2.imread(str(run.path / "previews" / "contrast.png"))
+    side = 16 * 6  # enlarged until a view has 96 pixels
+    assert sheet.shape == (6 * (side + 4) - 4, 4 * (side + 4) - 4, 3), (
+        "six images, two views as cut and as augmented"
+    )
+    assert (sheet[side : side + 4] == 255).all()
 
 
 def test_without_boxes_it_says_how_to_learn_without(eyes, tmp_path):

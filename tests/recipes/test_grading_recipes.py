@@ -72,7 +72,20 @@ def test_each_is_one_line_with_its_source(name):
     recipe = shipped_recipes()[name]
     assert "\n" not in recipe.summary
     assert "Huang et al." in recipe.source
-    assert resolved(name).method in ("dr_grading", "lesion_contrast")
+    assert resolved(name).method in ("dr_grading", "lesion_contrast", "linear")
+
+
+def test_linear_evaluation_trains_as_the_reference_does():
+    linear, reference = resolved("dr/linear"), resolved("dr/reference")
+    held = linear.training_of("tune")
+    assert held.augment == "none", "the features are of the images as they are"
+    same = held.model_copy(update={"augment": reference.training_of("one_eye").augment})
+    assert same == reference.training_of("one_eye")
+    assert (linear.image, linear.backbone, linear.seed) == (
+        reference.image,
+        reference.backbone,
+        reference.seed,
+    )
 
 
 def test_lesion_contrast_is_the_published_table():

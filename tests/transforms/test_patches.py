@@ -86,3 +86,24 @@ def test_a_patch_is_the_part_of_the_image_black_outside(left, top):
         y, x = top + row, left + column
         inside = 0 <= y < 48 and 0 <= x < 64
         assert patch[row, column] == (image[0, 0, y, x] if inside else 0)
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "mean", "least"), [(20, 30, 0.391, 0.03), (4, 4, 0.326, 0.0), (120, 120, 0.923, 0.81)]
+)
+def test_two_views_of_a_small_box_share_less_than_those_of_a_large_one(width, height, mean, least):
+    box = (200, 200, 200 + width, 200 + height)
+    first, second = (
+        corners_of(box),
+        patch_corners(
+            torch.tensor([box], dtype=torch.float64).expand(4000, 4),
+            (SIZE, SIZE),
+            SIDE,
+            draws(4000, 1),
+            "published",
+        ),
+    )
+    shared = (SIDE - (first - second).abs()).clamp_min(0).prod(1).double()
+    overlap = shared / (2 * SIDE**2 - shared)
+    assert overlap.mean().item() == pytest.approx(mean, abs=0.02)
+    assert overlap.min() >= least - 0.02

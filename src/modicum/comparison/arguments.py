@@ -53,12 +53,12 @@ def check_sweeps(
         if remedy := _RESERVED.get(last):
             raise InputError(f"'{last}' cannot be swept in a comparison", remedy)
         if any(
-            last == last_part(setting) for part in (shared, *method_settings.values()) for setting in part
+            same_setting(key, setting) for part in (shared, *method_settings.values()) for setting in part
         ):
             raise InputError(
                 f"'{last}' is both swept and set", f"pass either --sweep {key}=V1,V2 or --set {key}=VALUE"
             )
-        if last == "lr" and lrs:
+        if same_setting(key, "lr") and lrs:
             raise InputError("the learning rate is given twice", "pass either --lr or --sweep lr=V1,V2")
 
 
@@ -107,14 +107,17 @@ def check_head(key: str, methods: Sequence[str]) -> None:
 def learning_rates(
     lrs: Sequence[float], shared: dict[str, Any], method_settings: Mapping[str, Mapping[str, Any]]
 ) -> tuple[float, ...]:
-    """The rates to try, from ``lrs`` or the setting ``lr`` (which is removed from ``shared``)."""
-    for key in [key for key in shared if last_part(key) == "lr"]:
+    """The rates to try, from ``lrs`` or the setting ``lr`` (which is removed from ``shared``).
+
+    The rate of one stage (``STAGE.lr``) is a setting like any other.
+    """
+    for key in [key for key in shared if last_part(key) == "lr" and stage_of(key) is None]:
         value = shared.pop(key)
         if lrs:
             raise InputError("the learning rate is given twice", "pass either --lr or --set lr=VALUE")
         lrs = value if isinstance(value, list) else [value]
     for method, settings in method_settings.items():
-        if lrs and any(last_part(key) == "lr" for key in settings):
+        if lrs and any(last_part(key) == "lr" and stage_of(key) is None for key in settings):
             raise InputError(
                 f"the learning rate of '{method}' is given twice",
                 f"pass either --lr or --set {method}.lr=VALUE",
@@ -140,6 +143,23 @@ def resolved_when_it_starts(key: str, value: Any) -> bool:
 
 def last_part(key: str) -> str:
     return _SHORT.get(key, key).rpartition(".")[2]
+
+
+def stage_of(key: str) -> str | None:
+    """The stage that a key ``STAGE.key`` is for, None for all stages. A key of one method stands without its name."""
+    head, dot, _ = key.partition(".")
+    return head if dot and head not in Recipe.model_fields else None
+
+
+def same_setting(key: str, other: str) -> bool:
+    """Whether two keys set the same of some stage; those of two different stages do not."""
+    stages = {stage_of(key), stage_of(other)} - {None}
+    return last_part(key) == last_part(other) and len(stages) < 2
+
+
+def overrides(key: str, other: str) -> bool:
+    """Whether a value of ``key`` takes the place of all that ``other`` sets."""
+    return last_part(key) == last_part(other) and stage_of(key) in (None, stage_of(other))
 
 
 def plain_values(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from modicum.comparison.arguments import (
     check_vary,
     last_part,
     learning_rates,
+    overrides,
     plain_values,
     resolved_when_it_starts,
 )
@@ -134,10 +135,14 @@ class Request:
         """All settings of one cell of a row, as :func:`modicum.fit` takes them."""
         variant = self.variants[name]
         row_settings = {**self.method_settings.get(variant.method, {}), **variant.settings}
-        named = {last_part(key) for key in row_settings}
+        named = list(row_settings)
         if not method_class(variant.method).augments:
-            named.add("augment")  # it would change nothing: the table names the rows that have none
-        shared = {key: value for key, value in self.settings.items() if last_part(key) not in named}
+            named.append("augment")  # it would change nothing: the table names the rows that have none
+        shared = {
+            key: value
+            for key, value in self.settings.items()
+            if not any(overrides(one, key) for one in named)
+        }
         rate = {} if lr is None else {"lr": lr}
         held_out = {} if fold is None else {"held_out": fold}
         return {**shared, **row_settings, **rate, **held_out, "seed": seed}
@@ -175,7 +180,7 @@ class Request:
         first, *rest = [(name, self.recipe_of(name)) for name in self.variants]
         for name, recipe in rest:
             for key, first_value, value in (
-                ("data", first[1].data, recipe.data),
+                ("data", _tested(first[1]), _tested(recipe)),
                 ("monitor", first[1].training.monitor, recipe.training.monitor),
                 ("task", first[1].task, recipe.task),
                 ("resamples", first[1].resamples, recipe.resamples),
@@ -231,6 +236,11 @@ class Request:
             **({"vary": self.vary} if self.vary != VARY[0] else {}),
             **({"protocol": self.protocol, "domains": list(self.folds)} if self.folds else {}),
         }
+
+
+def _tested(recipe: Recipe) -> dict[str, Any]:
+    """What decides about the images that are tested on: not the share of the training labels."""
+    return recipe.data.model_dump(exclude={"label_fraction"})
 
 
 def _flat(values: Mapping[str, Any], methods: set[str], prefix: str = "") -> dict[str, Any]:

@@ -94,6 +94,10 @@ class RunFolder:
         """The folder of one evaluation."""
         return self.path / "evaluations" / name
 
+    def preview(self, stage: str) -> Path:
+        """The picture of what a stage is shown."""
+        return self.path / "previews" / f"{stage}.png"
+
     @property
     def status(self) -> dict[str, Any]:
         """``{"state": "running" | "interrupted" | "failed" | "finished", ...}``; empty for a folder just made."""

@@ -19,7 +19,7 @@ def nt_xent(
 
     The mean over all ``2b`` vectors of ``-log(exp(z_i z_p / t) / sum_{j != i} exp(z_i z_j / t))``, ``z_p`` the other view
     of the same row. Vectors are brought to length 1. Under several processes, negatives come from all of them, with
-    gradients. Memory: one matrix of ``(2b)^2`` float32.
+    gradients. Memory: one matrix of ``(2b)^2`` float32 is kept for the gradient, two are there at once.
 
     Args:
         first: embeddings of one view.
@@ -41,7 +41,7 @@ def nt_xent(
         is_itself = torch.eye(count, dtype=torch.bool, device=logits.device)
         hidden = hidden | (not_negative.to(logits.device) & ~is_itself).repeat(2, 2)
     partner = torch.arange(2 * count, device=logits.device).roll(count)
-    return F.cross_entropy(logits.masked_fill(hidden, -torch.inf), partner)
+    return F.cross_entropy(logits.masked_fill_(hidden, -torch.inf), partner)  # in place: no second matrix
 
 
 class NTXent(nn.Module):

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from modicum.methods.base import Context, Method, MethodConfig, Stage, TrainStag
 from modicum.methods.stages import Targets
 from modicum.nn.faster_rcnn import BoxLoss, DetectorSettings, FasterRcnn
 from modicum.tasks.base import Batch
+from modicum.tasks.detection.pictures import TRUE, boxed
 
 
 class DetectConfig(MethodConfig):
@@ -83,6 +85,16 @@ class DetectStage(TrainStage):
 
     def forward(self, batch: Batch) -> Float[Tensor, "b detections 6"]:
         return self.network(batch["image"])
+
+    def preview(self, batch: Batch) -> Float[Tensor, "images views c h w"]:
+        """Each image as it is, and with the boxes that it is learned from."""
+        pictures = []
+        for image, boxes in zip(batch["image"].cpu(), batch["boxes"].cpu(), strict=True):
+            kept = boxes[boxes.isfinite().all(1)]
+            pixels = image.mul(255).round().byte().expand(3, -1, -1).permute(1, 2, 0).numpy()
+            drawn = torch.from_numpy(boxed(pixels, [(kept.numpy(), TRUE)], enlarge=False))
+            pictures.append(torch.stack([image.expand(3, -1, -1), drawn.permute(2, 0, 1) / 255]))
+        return torch.stack(pictures)
 
     def validate(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Detections; the losses are those of drawn proposals, which validation does without."""

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from modicum.methods.base import Context, Method, MethodConfig, Stage, Update
 from modicum.methods.decision import Decision, Rows
 from modicum.methods.stages import Targets
-from modicum.methods.supervised import SupervisedStage
+from modicum.methods.supervised import NetworkStage, SupervisedStage
 from modicum.nn import Backbone, Classifier
 from modicum.nn.attribution import grad_cam, input_gradient
 from modicum.nn.maxout import fusion_head
@@ -24,7 +24,7 @@ from modicum.recipes.grading import BOTH_EYES, MEAN, STD
 from modicum.tasks.base import Batch
 
 ONE_EYE = "one_eye"
-"""The network of one eye, as a part to export."""
+"""The stage that learns the grade of an eye from its photograph; everything learns."""
 
 
 class DrGradingConfig(MethodConfig):
@@ -33,22 +33,6 @@ class DrGradingConfig(MethodConfig):
     fusion: bool = Field(
         True, description="Whether both eyes of a patient are graded together; false: each eye alone."
     )
-
-
-class OneEyeStage(SupervisedStage):
-    """Learns the grade of an eye from its photograph; everything learns."""
-
-    name = "one_eye"
-
-    def __init__(self, network: Classifier, loss: nn.Module) -> None:
-        super().__init__(loss)
-        self.network = network
-
-    def parameter_groups(self) -> Sequence[Any]:
-        return list(self.network.parameters())
-
-    def forward(self, batch: Batch) -> Tensor:
-        return self.network(batch["image"])
 
 
 class FeaturesAndGrade(nn.Module):
@@ -152,15 +136,16 @@ class DrGrading(Method):
     }
     image: ClassVar[Mapping[str, Any]] = {"size": 512, "crop": "fundus", "filter": "lanczos"}
     backbone: ClassVar[Mapping[str, Any]] = {"name": "resnet50", "mean": MEAN, "std": STD}
-    decides_over: ClassVar[Literal["image", "set"]] = "set"
+    decides_over: Literal["image", "set"] = "set"  # type: ignore[misc]  # one eye alone: "image"
 
     def __init__(self, config: DrGradingConfig, context: Context) -> None:
         super().__init__(config, context)
         encoder = context.backbone()
         width, outputs = encoder.num_features, context.task.num_outputs
         network = Classifier(encoder, nn.Linear(width, outputs))  # as PyTorch initialises it
-        self._one = OneEyeStage(network, context.loss())
+        self._one = NetworkStage(network, context.loss(), ONE_EYE)
         self._both: BothEyesStage | None = None
+        self.decides_over = "set" if config.fusion else "image"
         if config.fusion:
             eye = FeaturesAndGrade(network)
             self._both = BothEyesStage(eye, fusion_head(width, outputs), context.loss())
@@ -168,6 +153,7 @@ class DrGrading(Method):
     @property
     def encoder(self) -> Backbone:
         """The encoder of an eye."""
+        assert isinstance(self._one.network, Classifier)
         return self._one.network.backbone
 
     def stages(self) -> Sequence[Stage]:

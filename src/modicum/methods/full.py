@@ -4,16 +4,15 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 
 from modicum.methods.base import Context, Method, MethodConfig, Stage
 from modicum.methods.parameter_groups import layerwise_groups
-from modicum.methods.supervised import SupervisedStage
+from modicum.methods.supervised import NetworkStage
 from modicum.nn import Backbone, Classifier, linear_head
 from modicum.nn.drop_path import add_drop_path
 from modicum.nn.patch_pooling import Pool, near_zero_head, pool_patches
 from modicum.nn.plain_vit import plain_vit
-from modicum.tasks.base import Batch
 
 
 class FullConfig(MethodConfig):
@@ -55,12 +54,12 @@ class FullConfig(MethodConfig):
     )
 
 
-class FineTuneStage(SupervisedStage):
+class FineTuneStage(NetworkStage):
     """Minimises the task's loss over all parameters of one network."""
 
     def __init__(self, network: Classifier, loss: nn.Module, config: FullConfig) -> None:
-        super().__init__(loss)
-        self.network = network
+        super().__init__(network, loss)
+        self.network: Classifier = network
         self._config = config
 
     def parameter_groups(self) -> Sequence[Any]:
@@ -77,9 +76,6 @@ class FineTuneStage(SupervisedStage):
             {"params": list(self.network.backbone.parameters()), "lr_scale": config.backbone_lr_scale},
             {"params": list(self.network.head.parameters())},
         ]
-
-    def forward(self, batch: Batch) -> Tensor:
-        return self.network(batch["image"])
 
 
 class Full(Method):

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from modicum.losses import nt_xent
 from modicum.methods.base import Context, Method, MethodConfig, Stage, TrainStage, Update
@@ -98,13 +99,12 @@ class ContrastStage(TrainStage):
         if self.config.views == "whole":
             return {"image": torch.cat([images, images])}, torch.arange(len(images))
         boxes, rows = self._boxes(batch)
-        chosen = images[rows.to(images.device)]
         size, side = (images.shape[2], images.shape[3]), self.config.patch
         cut = []
         for _ in range(2):
             draws = torch.rand(len(boxes), 2, dtype=boxes.dtype)
             corners = patch_corners(boxes, size, side, draws, self.config.placement)
-            cut.append(cut_patches(chosen, corners, side))
+            cut.append(cut_patches(images, corners, side, rows))
         return {"image": torch.cat(cut)}, rows
 
     def _boxes(self, batch: Batch) -> tuple[Float[Tensor, "pairs 4"], Int[Tensor, "pairs"]]:
@@ -127,6 +127,16 @@ class ContrastStage(TrainStage):
         views = self.augment(views, torch.Generator().manual_seed(seed))
         first, second = self.head(self.encoder(views["image"])).chunk(2)  # one pass: shared batch statistics
         return first, second, rows
+
+    def preview(self, batch: Batch) -> Float[Tensor, "pairs views c h w"]:
+        """Of each pair: both views as they are cut, then as they are augmented."""
+        cut, rows = self.views_of(batch)
+        augmented = self.augment(cut, torch.Generator().manual_seed(0))
+        plain, changed = cut["image"], augmented["image"]
+        if plain.shape != changed.shape:  # whole images, at the size of the input
+            plain = F.interpolate(plain, changed.shape[-2:], mode="bilinear", antialias=True)
+        count = len(rows)
+        return torch.stack([plain[:count], plain[count:], changed[:count], changed[count:]], 1)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         first, second, rows = self.embed(batch)

@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from modicum.nn.frozen import learned_tensors
@@ -148,6 +148,14 @@ class TrainStage(_LearningStage):
     def artefacts(self) -> dict[str, str]:
         """Results that other runs can use: text files of the finished run folder, by name."""
         return {}
+
+    def preview(self, batch: Batch) -> Float[Tensor, "images views c h w"] | None:
+        """Pictures in ``[0, 1]`` of what the stage makes of a few training images, for the report; by default none.
+
+        Called once before the stage learns, in evaluation mode, without gradients and with seeded generators, with
+        a batch that is not augmented. Nothing of it is learned from.
+        """
+        return None
 
     def validate(self, batch: Batch) -> tuple[Tensor | None, dict[str, Tensor]]:
         """Outputs of a validation batch (None where the stage is not scored), and named losses, where it has some.

@@ -44,3 +44,24 @@ class SupervisedStage(TrainStage):
     def validate(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         outputs = self(batch)
         return outputs, {"classification": self.loss(outputs, batch)}
+
+
+class NetworkStage(SupervisedStage):
+    """Minimises the task's loss over all parameters of one network, from images to outputs.
+
+    Args:
+        network: images ``[b, c, h, w]`` to outputs.
+        loss: the task's loss.
+        name: of the stage.
+    """
+
+    def __init__(self, network: nn.Module, loss: nn.Module, name: str = "tune") -> None:
+        super().__init__(loss)
+        self.name = name
+        self.network = network
+
+    def parameter_groups(self) -> Sequence[Any]:
+        return list(self.network.parameters())
+
+    def forward(self, batch: Batch) -> Tensor:
+        return self.network(batch["image"])

@@ -72,6 +72,8 @@ def _values(size: int, fusion: bool, seed: int, training: dict[str, Any]) -> dic
 
 
 CONTRAST = "Huang et al., MICCAI 2021 (arXiv 2107.08274)"
+LINEAR: dict[str, Any] = {key: value for key, value in ONE_EYE.items() if key != "augment"}
+"""Linear evaluation: the same training, of a linear layer on stored features of the images as they are."""
 RECIPES = (
     ShippedRecipe(
         name="dr/reference",
@@ -93,6 +95,14 @@ RECIPES = (
         source=HUANG,
         weights=None,
         values=_values(128, False, 1, PLAIN),
+    ),
+    ShippedRecipe(
+        name="dr/linear",
+        summary="linear evaluation: the encoder is held, one layer learns a severity score, trained as dr/reference is",
+        source=CONTRAST,
+        weights=None,
+        values={key: value for key, value in _values(512, False, 1, {}).items() if key != "config"}
+        | {"method": "linear", "training": LINEAR},
     ),
     ShippedRecipe(
         name="dr/lesion_contrast",

@@ -72,11 +72,13 @@ def _page(run: RunFiles) -> dict[str, Any]:
     from modicum.report.lesion_bank import bank_blocks
     from modicum.report.pairs import pair_blocks
     from modicum.report.policies import policy_blocks
+    from modicum.report.previews import preview_blocks
     from modicum.report.training import cost_values, training_blocks
 
     sections = sections_of(run.task_name)
     main = run.main
-    training = [*training_blocks(run), *policy_blocks(run), *pair_blocks(run), *bank_blocks(run)]
+    of_methods = (policy_blocks, pair_blocks, bank_blocks, preview_blocks)
+    training = [*training_blocks(run), *(block for blocks in of_methods for block in blocks(run))]
     dense_templates = ("losses.html.j2", "policies.html.j2", "pairs.html.j2")
     dense = sections.galleries is not None or any(block.template in dense_templates for block in training)
     dense = dense or any(evaluation.info.get("domains") for evaluation in run.evaluations)

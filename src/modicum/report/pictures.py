@@ -64,7 +64,7 @@ def data_addresses(pictures: "Sequence[Sequence[Image | None]]", budget: int) ->
     """
     encoded: list[list[str]] = []
     for side, quality in _SIZES:
-        encoded = [[_encoded(picture, side, quality) for picture in row] for row in pictures]
+        encoded = [[jpeg_address(picture, side, quality) for picture in row] for row in pictures]
         if sum(len(address) for row in encoded for address in row) <= budget:
             break
     return encoded
@@ -102,7 +102,7 @@ def opened(folder: Path, name: Any) -> "Image | None":
         return None
 
 
-def _encoded(image: "Image | None", side: int, quality: int) -> str:
+def jpeg_address(image: "Image | None", side: int, quality: int) -> str:
     """Encodes an image as a JPEG data URL, its longest side at most ``side`` pixels; empty text for None."""
     from PIL import Image
 

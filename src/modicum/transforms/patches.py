@@ -9,7 +9,6 @@ from typing import Literal
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn import functional as F
 
 Placement = Literal["inside", "published"]
 
@@ -47,20 +46,27 @@ def patch_corners(
 
 
 def cut_patches(
-    images: Float[Tensor, "n c h w"], corners: Int[Tensor, "n 2"], side: int
+    images: Float[Tensor, "b c h w"],
+    corners: Int[Tensor, "n 2"],
+    side: int,
+    rows: Int[Tensor, "n"] | None = None,
 ) -> Float[Tensor, "n c side side"]:
-    """One patch of each image; what lies outside the image is black.
+    """One patch around each corner; what lies outside the image is black.
 
     Args:
-        images: one for each patch.
+        images: to cut from.
         corners: left and top of each patch; may lie outside the image.
         side: of the patches, in pixels.
+        rows: which image each patch is of; by default there is one of each image.
     """
-    padded = F.pad(images, (side, side, side, side))
-    limit = torch.tensor([images.shape[3], images.shape[2]], device=corners.device)
-    corners = torch.minimum((corners + side).clamp_min(0), limit + side)
-    steps = torch.arange(side, device=images.device)
-    rows = (corners[:, 1, None] + steps).to(images.device)
-    columns = (corners[:, 0, None] + steps).to(images.device)
-    index = torch.arange(len(images), device=images.device)[:, None, None]
-    return padded.permute(0, 2, 3, 1)[index, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    device, height, width = images.device, images.shape[2], images.shape[3]
+    steps, corners = torch.arange(side, device=device), corners.to(device)
+    down, across = corners[:, 1, None] + steps, corners[:, 0, None] + steps
+    index = torch.arange(len(corners), device=device) if rows is None else rows.to(device)
+    found = images.permute(0, 2, 3, 1)[
+        index[:, None, None],
+        down.clamp(0, height - 1)[:, :, None],
+        across.clamp(0, width - 1)[:, None, :],
+    ]
+    inside = ((down >= 0) & (down < height))[:, :, None] & ((across >= 0) & (across < width))[:, None, :]
+    return torch.where(inside[..., None], found, 0).permute(0, 3, 1, 2)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from modicum.methods import Context, Method, MethodConfig, Stage, TrainStage, Update
-from modicum.methods.supervised import SupervisedStage
+from modicum.methods.supervised import NetworkStage
 from modicum.nn import Backbone, Classifier, linear_head
 from modicum.tasks.base import Batch
 
@@ -61,20 +61,6 @@ def windows_of(images: Tensor, boxes: Tensor) -> Tensor:
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
-class TuneStage(SupervisedStage):
-    """Learns the labels with everything."""
-
-    def __init__(self, network: Classifier, loss: nn.Module) -> None:
-        super().__init__(loss)
-        self.network = network
-
-    def parameter_groups(self) -> Sequence[Any]:
-        return list(self.network.parameters())
-
-    def forward(self, batch: Batch) -> Tensor:
-        return self.network(batch["image"])
-
-
 class ToyBoxes(Method):
     """Pre-trains on boxes, then fine-tunes."""
 
@@ -91,7 +77,7 @@ class ToyBoxes(Method):
         encoder = context.backbone()
         self._marked = MarkedStage(encoder)
         network = Classifier(encoder, linear_head(encoder.num_features, context.task.num_outputs))
-        self._tune = TuneStage(network, context.loss())
+        self._tune = NetworkStage(network, context.loss())
 
     def stages(self) -> Sequence[Stage]:
         return [self._marked, self._tune]

@@ -7,25 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from modicum.methods import Context, Decision, Method, Rows, Stage, TrainStage, Update
-from modicum.methods.supervised import SupervisedStage
+from modicum.methods.supervised import NetworkStage
 from modicum.nn import Backbone, Classifier, linear_head
 from modicum.tasks.base import Batch
-
-
-class OneEyeStage(SupervisedStage):
-    """Learns the label of an image from this image."""
-
-    name = "one_eye"
-
-    def __init__(self, network: Classifier, loss: nn.Module) -> None:
-        super().__init__(loss)
-        self.network = network
-
-    def parameter_groups(self) -> Sequence[Any]:
-        return list(self.network.parameters())
-
-    def forward(self, batch: Batch) -> Tensor:
-        return self.network(batch["image"])
 
 
 class BothEyesStage(TrainStage):
@@ -76,7 +60,8 @@ class ToyEyes(Method):
         super().__init__(config, context)
         self._encoder = context.backbone()
         width, outputs = self._encoder.num_features, context.task.num_outputs
-        self._one = OneEyeStage(Classifier(self._encoder, linear_head(width, outputs)), context.loss())
+        network = Classifier(self._encoder, linear_head(width, outputs))
+        self._one = NetworkStage(network, context.loss(), "one_eye")
         self._both = BothEyesStage(self._encoder, linear_head(2 * width, outputs), context.loss())
 
     def stages(self) -> Sequence[Stage]:

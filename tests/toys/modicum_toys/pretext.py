@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from modicum.methods import Context, Method, MethodConfig, Stage, TrainStage, Update
-from modicum.methods.supervised import SupervisedStage
+from modicum.methods.supervised import NetworkStage
 from modicum.nn import Backbone, Classifier, linear_head
 from modicum.tasks.base import Batch
 
@@ -39,20 +39,6 @@ class TurnStage(TrainStage):
         return {"turn": F.cross_entropy(self.head(self.encoder(turned)) / self._temperature, turns)}
 
 
-class TuneStage(SupervisedStage):
-    """Learns the labels with everything."""
-
-    def __init__(self, network: Classifier, loss: nn.Module) -> None:
-        super().__init__(loss)
-        self.network = network
-
-    def parameter_groups(self) -> Sequence[Any]:
-        return list(self.network.parameters())
-
-    def forward(self, batch: Batch) -> torch.Tensor:
-        return self.network(batch["image"])
-
-
 class ToyPretextConfig(MethodConfig):
     """Settings of the pretext method."""
 
@@ -76,7 +62,7 @@ class ToyPretext(Method):
         encoder = context.backbone()
         self._pretrain = TurnStage(encoder, config.temperature)
         network = Classifier(encoder, linear_head(encoder.num_features, context.task.num_outputs))
-        self._tune = TuneStage(network, context.loss())
+        self._tune = NetworkStage(network, context.loss())
 
     def stages(self) -> Sequence[Stage]:
         return [self._pretrain, self._tune]

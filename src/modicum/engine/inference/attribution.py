@@ -13,9 +13,9 @@ from torch.nn import functional as F
 
 from modicum.data.manifest import Manifest
 from modicum.data.stores.image_store import ImageStore
-from modicum.engine.inference.pictures import fitted_picture, write_png
 from modicum.engine.inference.predictor_calls import predictor_outputs
 from modicum.engine.inputs.batches import to_unit_range
+from modicum.engine.pictures import fitted_picture, write_png
 from modicum.engine.run_folder import write_json
 from modicum.nn import Classifier
 from modicum.nn.attribution import grad_cam, input_gradient

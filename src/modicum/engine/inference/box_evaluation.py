@@ -11,8 +11,8 @@ from modicum.data.placement import placement_of
 from modicum.data.stores.image_store import ImageStore
 from modicum.engine.inference.box_files import box_table, found_boxes, write_coco
 from modicum.engine.inference.evaluation_table import write_table
-from modicum.engine.inference.pictures import fitted_picture, write_png
 from modicum.engine.inputs.batches import to_unit_range
+from modicum.engine.pictures import fitted_picture, write_png
 from modicum.engine.run_folder import write_json
 from modicum.progress import say
 from modicum.tasks.base import Example

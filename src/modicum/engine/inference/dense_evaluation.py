@@ -16,7 +16,7 @@ from modicum.data.readers import read_image
 from modicum.data.same_place import PlacedImage, check_same_place
 from modicum.engine.inference.dense_prediction import DensePredictor, Predicted
 from modicum.engine.inference.displacement import example_displacement
-from modicum.engine.inference.pictures import fitted_picture, write_png
+from modicum.engine.pictures import fitted_picture, write_png
 from modicum.engine.run_folder import write_json
 from modicum.errors import InputError
 from modicum.progress import bar

@@ -12,8 +12,8 @@ from torch import Tensor
 from modicum.data.image import ImageRef
 from modicum.data.prepared import expand, read_prepared
 from modicum.engine.inference.dense_prediction import DensePredictor
-from modicum.engine.inference.pictures import PICTURE_SIDE
 from modicum.engine.inputs.batches import to_unit_range
+from modicum.engine.pictures import PICTURE_SIDE
 from modicum.errors import InputError
 from modicum.nn import folded_share
 from modicum.tasks.image_to_image.pictures import displacement_grid

@@ -15,6 +15,7 @@ from modicum.engine.run_folder import RunFolder
 from modicum.engine.scoring import decide_fn
 from modicum.engine.stage_sources import load_stage
 from modicum.engine.training.fitting import StageFitter
+from modicum.engine.training.previews import write_preview
 from modicum.engine.training.results import StageResult
 from modicum.methods import ExtractStage, Method, Stage, TrainStage
 from modicum.progress import say
@@ -80,6 +81,7 @@ def run_stages(
             # Lightning takes seconds to import, and nothing but training by gradients needs it.
             from modicum.engine.training.stage_trainer import StageTrainer
 
+            write_preview(stage, data, folder, recipe.seed, device)
             frozen = learned_elsewhere(method, stage)
             decided = decide if stage.decided else None
             trainer = StageTrainer(stage, recipe, folder, data, task, device, frozen, decided)

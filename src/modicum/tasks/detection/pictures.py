@@ -10,17 +10,20 @@ _SIDE = 640
 
 
 def boxed(
-    picture: UInt8[np.ndarray, "h w 3"], groups: list[tuple[Float[np.ndarray, "_ 4"], Colour]]
+    picture: UInt8[np.ndarray, "h w 3"],
+    groups: list[tuple[Float[np.ndarray, "_ 4"], Colour]],
+    enlarge: bool = True,
 ) -> UInt8[np.ndarray, "h2 w2 3"]:
     """A picture, enlarged if it is small, with the outlines of boxes, each group in its colour.
 
     Args:
         picture: the image.
         groups: boxes in its pixels, and their colour (red, green, blue); later groups are drawn over earlier ones.
+        enlarge: whether a small picture is enlarged.
     """
     import cv2
 
-    scale = max(1, round(_SIDE / max(picture.shape[:2])))
+    scale = max(1, round(_SIDE / max(picture.shape[:2]))) if enlarge else 1
     size = picture.shape[1] * scale, picture.shape[0] * scale
     canvas = cv2.resize(picture, size, interpolation=cv2.INTER_NEAREST) if scale > 1 else picture.copy()
     canvas = np.ascontiguousarray(canvas)
