@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from modicum.data.layouts.given_images import GivenReading
+from modicum.data.reports.prompts import prompts_of, read_prompts
 from modicum.engine.devices import chosen_device
 from modicum.engine.inference.alignment import (
     Alignment,
@@ -16,8 +17,10 @@ from modicum.engine.inference.dense_output import PSEUDONYM
 from modicum.engine.inference.evaluate_run import EvaluationSettings, evaluate_run
 from modicum.engine.inference.evaluation import dense_predictor
 from modicum.engine.inference.export import Form, export_run
+from modicum.engine.inference.image_text import ImageTextRun
 from modicum.engine.inference.predict_run import PredictionSettings, predict_run
 from modicum.engine.inference.prediction import PredictionSummary
+from modicum.engine.inference.retrieval import Retrieved, data_of, retrieve, retrieved_table
 from modicum.engine.model import load_method, pack_run
 from modicum.engine.recipe.settings import Recipe
 from modicum.engine.run_folder import RunFolder, read_table
@@ -25,6 +28,15 @@ from modicum.errors import InputError
 from modicum.methods import Method
 from modicum.output_paths import check_output
 from modicum.tasks import DenseTask
+
+
+def _prompts(
+    given: str | Path | Mapping[str, str | Sequence[str]] | None,
+) -> dict[str, list[str]] | None:
+    """Prompts of a table, or as they are given."""
+    if given is None or isinstance(given, Mapping):
+        return None if given is None else prompts_of(given)
+    return read_prompts(given)
 
 
 class Run:
@@ -93,6 +105,8 @@ class Run:
         pseudonym: str = PSEUDONYM,
         maps: str | Path | None = None,
         probabilities: bool = False,
+        prompts: str | Path | Mapping[str, str | Sequence[str]] | None = None,
+        scored_by: str | None = None,
     ) -> PredictionSummary:
         """Predicts images, folders of images, or the images of a data set.
 
@@ -121,6 +135,9 @@ class Run:
             pseudonym: stands for the patient in DICOM files.
             maps: folder for the maps that the method makes of each image, where it makes some.
             probabilities: of masks: write the probability map of each class beside them.
+            prompts: of runs that have learned images together with texts: a table with columns ``class`` and ``prompt``,
+                or texts by class. The answer is the class whose texts an image is nearest to.
+            scored_by: of prompts: ``global``, ``local`` or ``both`` (default, where the run has learned both).
 
         Raises:
             InputError: nothing to predict, or the run cannot be used. Broken images are rows with an ``error``.
@@ -128,7 +145,16 @@ class Run:
         given = [images] if isinstance(images, str | Path) else list(images)
         to_maps = None if maps is None else Path(maps)
         settings = PredictionSettings(
-            batch_size, device, native, tile, overlap, pseudonym, to_maps, probabilities
+            batch_size,
+            device,
+            native,
+            tile,
+            overlap,
+            pseudonym,
+            to_maps,
+            probabilities,
+            _prompts(prompts),
+            scored_by,
         )
         reading = GivenReading(
             columns=columns,
@@ -140,6 +166,51 @@ class Run:
         )
         to = None if out is None else Path(out)
         return predict_run(self.folder, self.weights, given, to, settings, reading)
+
+    def retrieve(
+        self,
+        queries: str | Sequence[str],
+        among: str | Path,
+        out: str | Path = "retrieved",
+        *,
+        k: int = 10,
+        scored_by: str | None = None,
+        sentences: bool = False,
+        batch_size: int | None = None,
+        device: str | None = None,
+        **settings: Any,
+    ) -> Retrieved:
+        """Finds the reports of a data set that fit an image, or its images that fit a sentence.
+
+        Writes ``retrieved.csv``, a row an answer, and ``retrieved.html``, a page with the pictures and, over those that a
+        sentence found, what it reads of them.
+
+        Args:
+            queries: paths of images, or sentences; one or several.
+            among: what :func:`load` reads; for images, with a column of reports.
+            out: the folder.
+            k: answers to each query.
+            scored_by: ``global`` (default), ``local`` or ``both``.
+            sentences: put the sentences of reports into table and page. They are left out by default: a report may name
+                its patient.
+            batch_size: images in one forward pass.
+            device: where to compute.
+            settings: how the data are read, as for :meth:`evaluate`.
+
+        Raises:
+            InputError: the run has not learned images together with texts, or there is nothing to search.
+        """
+        from modicum.report.retrieval_page import write_retrieved
+
+        asked = [queries] if isinstance(queries, str) else list(queries)
+        folder = Path(out)
+        check_output("--out", folder, [self.path, Path(among)], folder=True)
+        run = ImageTextRun.open(self.folder, self.weights, device, batch_size)
+        given = {key: value for key, value in settings.items() if value is not None}
+        data = data_of(run.recipe.data, among, given)
+        retrieved = retrieve(run, asked, data, k, scored_by, sentences)
+        write_retrieved(folder, retrieved, retrieved_table(retrieved), run.settings)
+        return retrieved
 
     def align(
         self,
@@ -223,6 +294,8 @@ class Run:
         stores: str | Path | None = None,
         write_report: bool = True,
         out: str | Path | None = None,
+        prompts: str | Path | Mapping[str, str | Sequence[str]] | None = None,
+        scored_by: str | None = None,
         **settings: Any,
     ) -> dict[str, Any]:
         """Evaluates the model on labelled data; writes ``evaluations/<name>/`` and refreshes the report.
@@ -238,6 +311,8 @@ class Run:
             write_report: whether to refresh ``report.html``.
             out: folder for the evaluation, in place of the run folder, which stays as it is (in an archive, say): neither
                 its metrics nor its report know of the evaluation.
+            prompts: as for :meth:`predict`: the labels of the data are compared with what the prompts say.
+            scored_by: of prompts, as for :meth:`predict`.
             settings: ``columns``, ``pairs``, ``images``, ``split_lists``, ``slices``, ``align_geometry``,
                 ``allow_outside`` where they differ from the run's.
 
@@ -247,7 +322,9 @@ class Run:
         given = {key: value for key, value in settings.items() if value is not None}
         kept = None if stores is None else Path(stores)
         to = None if out is None else Path(out)
-        asked = EvaluationSettings(split, name, device, skip_broken, workers, kept, given, to)
+        asked = EvaluationSettings(
+            split, name, device, skip_broken, workers, kept, given, to, _prompts(prompts), scored_by
+        )
         content = evaluate_run(self.folder, self.weights, data, asked)
         if write_report and out is None:
             self.report()

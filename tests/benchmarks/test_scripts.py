@@ -22,6 +22,7 @@ WITH_OPTIONS = [name for name, path in SCRIPTS.items() if "parse_args()" in path
 SMALLEST: dict[str, tuple[list[str], dict[str, Any]]] = {
     "training_overhead.py": (["--rounds", "1"], {"IMAGES": 8 * 4, "BATCH": 8, "SIDE": 32}),
     "startup.py": (["--repeats", "1", "--out", "startup.json"], {}),
+    "local_alignment.py": (["--rounds", "1", "--batches", "2", "--reports", "50"], {"WIDTH": 32}),
     "learning/reggan/table.py": ([], {}),
     "near_duplicates.py": (
         [

@@ -22,15 +22,31 @@ ORDERED = (
 )  # fmt: skip
 """Methods that draw nothing at random from image to image (with these settings): two processes do what one does."""
 DRAWING = (
-    "adaptformer", "lora", "fpt", "fpt_plus", "lesion_contrast", "aadg", "mae", "mrm", "reggan",
+    "adaptformer", "lora", "fpt", "fpt_plus", "lesion_contrast", "aadg", "mae", "mrm", "reggan", "prior", "convirt",
+    "gloria",
 )  # fmt: skip
-"""Methods that draw dropout, masks, crops or policies in each process: as good as one process, not the same."""
+"""Methods that draw dropout, masks, crops, sentences or policies in each process: as good as one, not the same."""
 NORMALISING = ("linear", "segment", "detect")
 """Methods with batch normalisation: each process has the statistics of its half of a batch."""
 VIT = {"backbone": "test_vit"}
 DECODER = {**VIT, "decoder_width": 16, "decoder_depth": 1, "decoder_heads": 2}
 MASKS = {"backbone": "test_resnet", "decoder_width": 32}
+TEXT = {
+    **VIT, "text_width": 16, "text_depth": 1, "text_heads": 2, "text_hidden": 32, "width": 16, "report_length": 40,
+    "max_sentences": 8, "text_dropout": 0.0,
+}  # fmt: skip
 OWN: dict[str, dict[str, Any]] = {
+    "prior": {
+        **TEXT,
+        "heads": 2,
+        "prototypes": 12,
+        "queries": 4,
+        "decoder_depth": 1,
+        "decoder_heads": 2,
+        "temperature": 0.5,
+    },
+    "convirt": TEXT,
+    "gloria": TEXT,
     "fpt": {**VIT, "image_size": 64, "side_size": 32, "rho": 0.5},
     "fpt_plus": {**VIT, "image_size": 64, "side_size": 32, "rho": 0.5},
     "dr_grading": VIT,

@@ -13,6 +13,8 @@ from modicum.errors import InputError
 from modicum.methods import checks, method_class, method_entries
 from modicum.methods.checks import CHECKS, CheckResult, MethodCheckError, check_method, write_made_data
 
+TEXT = {"text_width": 16, "text_depth": 1, "text_heads": 2, "text_hidden": 32, "width": 16, "report_length": 40,
+        "max_sentences": 8}  # fmt: skip
 SMALL = {
     "reggan": {"width": 4, "discriminator_width": 4, "registration_width": 4},
     "segment": {"decoder_width": 32},
@@ -23,6 +25,9 @@ SMALL = {
     "mae": {"decoder_width": 16, "decoder_depth": 1, "decoder_heads": 2},
     "mrm": {"decoder_width": 16, "decoder_depth": 1, "decoder_heads": 2, "report_width": 16, "report_depth": 1,
             "report_heads": 2, "report_length": 24},
+    "prior": {**TEXT, "heads": 2, "prototypes": 12, "queries": 4, "decoder_depth": 1, "decoder_heads": 2},
+    "convirt": TEXT,
+    "gloria": TEXT,
 }  # fmt: skip
 """Settings of networks that are large by themselves."""
 
@@ -41,10 +46,10 @@ def made(tmp_path_factory):
 
 
 ALIKE = (
-    "adapter", "adaptformer", "attention", "bitfit", "dora", "dtl", "fpt_plus", "gpaco", "ldam", "lst", "mixed",
+    "adapter", "adaptformer", "attention", "bitfit", "dora", "dtl", "fpt_plus", "gloria", "gpaco", "ldam", "lst", "mixed",
     "partial", "side", "ssf", "vpt",
 )  # fmt: skip
-"""Methods whose stage is that of ``lora``, ``full``, ``fpt`` or ``spmix``, which are held to the contract every time."""
+"""Methods whose stage is that of ``lora``, ``full``, ``fpt``, ``spmix`` or ``convirt``, which are held to it every time."""
 NAMES = [
     pytest.param(name, marks=pytest.mark.slow) if name in ALIKE else name for name in sorted(method_entries())
 ]

@@ -7,12 +7,20 @@ from modicum.distributed import gather_with_gradient
 from modicum.losses import (
     GPaCoLoss,
     cross_entropy,
+    cross_modal_cluster_loss,
     grade_regression_loss,
+    image_text_contrast,
     masked_bce_with_logits,
     nt_xent,
     pixel_bce_with_logits,
     pixel_cross_entropy,
+    prototype_distance,
+    prototype_divergence,
     quadratic_kappa_loss,
+    region_consistency,
+    sentence_contrast,
+    set_distance,
+    word_region_contrast,
 )
 
 WEIGHTS = torch.tensor([1.0, 5.0, 0.5])
@@ -56,7 +64,32 @@ def pixels(scores: torch.Tensor, rows: dict[str, torch.Tensor]) -> torch.Tensor:
     )
 
 
+def sentences(scores: torch.Tensor, rows: dict[str, torch.Tensor]) -> tuple[torch.Tensor, ...]:
+    """Three "sentences" of each row, the images' and the reports'; the second half has fewer, one row none."""
+    parts = (
+        scores[:, None] * torch.tensor([1.0, 0.5, -0.7])[:, None] + rows["findings"].nan_to_num()[:, :, None]
+    )
+    present = torch.arange(3)[None] < 1 + rows["label"][:, None]
+    return parts, parts.flip(2) + rows["x"][:, None], present & (rows["x"][:, :1] < 1.2)
+
+
 LOSSES = {
+    "image_text": lambda s, r: image_text_contrast(
+        s, s.flip(1) + r["x"], 5.0, present=r["label"] != 1, weights=(0.75, 0.25)
+    ),
+    "clusters": lambda s, r: cross_modal_cluster_loss(
+        s, s.flip(1) + r["x"], WEIGHTS[:, None] * torch.eye(3) + 0.2, r["label"] != 1
+    ),
+    "sets": lambda s, r: set_distance(*sentences(s, r)[:2], r["label"] != 1),
+    "divergence": lambda s, r: prototype_divergence(
+        *sentences(s, r)[:2], torch.eye(3) + 0.1, sentences(s, r)[2]
+    ),
+    "regions": lambda s, r: region_consistency(
+        *(sentences(s, r)[number] for number in (0, 0, 1, 1)), counted=r["label"] != 1
+    ),
+    "sentences": lambda s, r: sentence_contrast(*sentences(s, r), 5.0),
+    "prototypes": lambda s, r: prototype_distance(*sentences(s, r)),
+    "words": lambda s, r: word_region_contrast(*sentences(s, r)),
     "nt_xent": lambda s, r: nt_xent(s, s + 0.3 * r["x"], 0.3),
     "cross_entropy": lambda s, r: cross_entropy(s, r["label"]),
     "weighted_cross_entropy": lambda s, r: cross_entropy(s, r["label"], WEIGHTS),

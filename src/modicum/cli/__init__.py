@@ -7,6 +7,7 @@ import typer
 from modicum.cli.about import doctor, methods, recipes
 from modicum.cli.comparing import compare
 from modicum.cli.data import inspect, phantoms
+from modicum.cli.searching import retrieve
 from modicum.cli.training import demo, fit
 from modicum.cli.using import align, ensemble, evaluate, export, pack, predict, report, verify
 
@@ -45,6 +46,7 @@ for command in (
     fit,
     compare,
     predict,
+    retrieve,
     align,
     evaluate,
     report,

@@ -22,6 +22,19 @@ FrozenWeights = Annotated[
         help="Where the run's frozen backbone is now, if it has moved: a file or run:FOLDER; checked by its SHA-256.",
     ),
 ]
+Prompts = Annotated[
+    Path | None,
+    typer.Option(
+        help="Table with columns class and prompt, for runs that have learned images together with texts: the answer is "
+        "the class whose sentences an image is nearest to."
+    ),
+]
+ScoredBy = Annotated[
+    str | None,
+    typer.Option(
+        help="Of sentences: global (wholes), local (sentences and regions) or both; both where the run has them."
+    ),
+]
 Pseudonym = Annotated[str, typer.Option(help="Patient name and ID to write into DICOM files.")]
 
 
@@ -73,6 +86,8 @@ def predict(
         bool,
         typer.Option("--probabilities", help="Write the probability map of each class beside the masks."),
     ] = False,
+    prompts: Prompts = None,
+    scored_by: ScoredBy = None,
     pseudonym: Pseudonym = "predicted",
     weights: FrozenWeights = None,
     device: Device = None,
@@ -90,6 +105,8 @@ def predict(
       modicum predict runs/brains-reggan patient07_T1.nii.gz --out translated/
 
       modicum predict runs/brains-reggan series/ --native --tile 256 --overlap 0.25
+
+      modicum predict runs/chest-prior new_images/ --prompts prompts.csv
     """
     from modicum.api import Run
     from modicum.wording import count_of
@@ -110,6 +127,8 @@ def predict(
         overlap=overlap,
         pseudonym=pseudonym,
         image_folder=settings.pop("images", None),
+        prompts=prompts,
+        scored_by=scored_by,
         **settings,
     )
     typer.echo(f"{count_of(done.predicted, 'image')} predicted, {done.broken} broken: {done.out}")
@@ -176,6 +195,8 @@ def evaluate(
     skip_broken: Annotated[
         bool, typer.Option("--skip-broken", help="Skip broken images instead of stopping.")
     ] = False,
+    prompts: Prompts = None,
+    scored_by: ScoredBy = None,
     name: Annotated[str | None, typer.Option("--name", "-n", help="Name of the evaluation.")] = None,
     out: Annotated[
         Path | None,
@@ -194,6 +215,8 @@ def evaluate(
       modicum evaluate runs/images-linear other_hospital.csv --label grade
 
       modicum evaluate runs/brains-reggan other_scanner.csv --target t2
+
+      modicum evaluate runs/chest-prior labelled.csv --label finding --prompts prompts.csv
     """
     from modicum.api import Run
     from modicum.console.summary import evaluation_summary
@@ -207,9 +230,12 @@ def evaluate(
         skip_broken=skip_broken,
         workers=workers,
         out=out,
+        prompts=prompts,
+        scored_by=scored_by,
         **reading.settings,
     )
-    for line in evaluation_summary(content, opened.metrics["task"]):
+    task = opened.metrics["task"] if prompts is None else "classification"
+    for line in evaluation_summary(content, task):
         typer.echo(line)
     typer.echo(f"report: {opened.folder.report}" if out is None else f"evaluation: {out}")
 

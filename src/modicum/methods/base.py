@@ -8,7 +8,7 @@ over a set of images in :mod:`modicum.methods.decision`. A method never sees a d
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -20,6 +20,9 @@ from modicum.methods.decision import Decision, Rows
 from modicum.methods.stages import ExtractStage, FitStage, RecordPart, Stage, TrainStage, Update
 from modicum.nn.backbones import Backbone
 from modicum.tasks.base import AuxiliaryImage, Batch, Task
+
+if TYPE_CHECKING:
+    from modicum.methods.image_text.model import ImageTextModel
 
 __all__ = [
     "PREDICTOR",
@@ -167,6 +170,11 @@ class Method(ABC):
             rows: what is known of the images.
         """
         return Decision(outputs)
+
+    def image_text(self) -> "ImageTextModel | None":
+        """Both encoders, where the method has learned images together with texts: for prompts, retrieval and maps of
+        what a sentence reads. None for all other methods."""
+        return None
 
     def tile(self) -> tuple[int, int] | None:
         """Height and width of the pieces in which the predictor sees larger images; None for whole images."""

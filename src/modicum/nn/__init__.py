@@ -1,12 +1,15 @@
 """Networks and layers. Nothing here trains, and nothing here reads or writes files."""
 
+from modicum.nn.attention_pool import AttentionPool
 from modicum.nn.backbones import Backbone, load_backbone_weights
+from modicum.nn.bert import Bert, BertSize, SetDecoder
 from modicum.nn.classifier import Classifier, linear_head
 from modicum.nn.feature_codec import FeatureCodec
 from modicum.nn.fine_grained import FineGrainedSideNetwork, PromptFusion
 from modicum.nn.flip_averaging import FlipAveraged
 from modicum.nn.frozen import Frozen, count_parameters, deduplicated, learnable_parameters, learned_tensors
 from modicum.nn.frozen_tokens import FrozenTokens
+from modicum.nn.image_decoder import ImageDecoder
 from modicum.nn.instance_norm import InstanceNorm
 from modicum.nn.key_value_taps import KeyValueTaps, kept_tokens, token_scores
 from modicum.nn.mae_weights import load_mae_weights
@@ -25,10 +28,13 @@ from modicum.nn.normalisation import Normalisation
 from modicum.nn.patch_decoder import PatchDecoder
 from modicum.nn.patch_discriminator import PatchDiscriminator
 from modicum.nn.patches import patchify, unpatchify
+from modicum.nn.prior_network import CrossModalReconstruction, PriorNetwork
+from modicum.nn.region_encoder import LocalAttention, RegionEncoder, SentenceEncoder, mean_by_sentence
 from modicum.nn.registration_network import RegistrationNetwork, registration_depth
 from modicum.nn.report_encoder import ReportEncoder
 from modicum.nn.resnet_generator import ResidualBlock, ResnetGenerator
 from modicum.nn.segmentation import SegmentationNetwork, load_encoder_weights
+from modicum.nn.sentence_prototypes import SentencePrototypes
 from modicum.nn.side_transformer import SideTransformer
 from modicum.nn.sincos_pos_embed import sincos_pos_embed
 from modicum.nn.spatial_transformer import folded_share, integrate, warp
@@ -36,15 +42,21 @@ from modicum.nn.unit import MultiScaleDiscriminator, UnitDecoder, UnitEncoder
 from modicum.nn.vit_pyramid import VitPyramid
 
 __all__ = [
+    "AttentionPool",
     "Backbone",
+    "Bert",
+    "BertSize",
     "Classifier",
+    "CrossModalReconstruction",
     "FeatureCodec",
     "FineGrainedSideNetwork",
     "FlipAveraged",
     "Frozen",
     "FrozenTokens",
+    "ImageDecoder",
     "InstanceNorm",
     "KeyValueTaps",
+    "LocalAttention",
     "MaskedAutoencoder",
     "MaskedEncoder",
     "MaskedRecordModel",
@@ -59,12 +71,17 @@ __all__ = [
     "PatchDecoder",
     "PatchDiscriminator",
     "PatchMask",
+    "PriorNetwork",
     "PromptFusion",
+    "RegionEncoder",
     "RegistrationNetwork",
     "ReportEncoder",
     "ResidualBlock",
     "ResnetGenerator",
     "SegmentationNetwork",
+    "SentenceEncoder",
+    "SentencePrototypes",
+    "SetDecoder",
     "SideTransformer",
     "UnitDecoder",
     "UnitEncoder",
@@ -82,6 +99,7 @@ __all__ = [
     "load_encoder_weights",
     "load_mae_weights",
     "mask_patches",
+    "mean_by_sentence",
     "patchify",
     "registration_depth",
     "sincos_pos_embed",

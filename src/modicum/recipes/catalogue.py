@@ -3,13 +3,16 @@
 import difflib
 
 from modicum.errors import InputError
-from modicum.recipes import grading, radiographs, skin
+from modicum.recipes import grading, image_text, radiographs, skin
 from modicum.recipes.shipped import ShippedRecipe
 
 
 def shipped_recipes() -> dict[str, ShippedRecipe]:
     """All of them by their names."""
-    return {recipe.name: recipe for recipe in (*radiographs.RECIPES, *grading.RECIPES, *skin.RECIPES)}
+    return {
+        recipe.name: recipe
+        for recipe in (*radiographs.RECIPES, *grading.RECIPES, *image_text.RECIPES, *skin.RECIPES)
+    }
 
 
 def shipped_recipe(name: str) -> ShippedRecipe:

@@ -6,7 +6,7 @@ a new subclass; a new method needs no code for evaluation and reports.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -148,6 +148,20 @@ class Task(ABC):
     def artefacts(self) -> dict[str, str]:
         """Text files for the run folder, by name, such as a vocabulary learned from the training rows."""
         return {}
+
+    def with_artefacts(self, read: Callable[[str], str | None]) -> "Task":
+        """The task of an opened run with what it needs of :meth:`artefacts` to read other data.
+
+        Args:
+            read: the text of a file in the run folder, or None where there is none.
+        """
+        return self
+
+    @property
+    def scored_in_pairs(self) -> bool:
+        """Whether what is scored takes more than an image (its report, say): the last scored stage then answers, and
+        not the predictor."""
+        return False
 
     @property
     def auxiliary_images(self) -> tuple[AuxiliaryImage, ...]:

@@ -2,6 +2,7 @@
 
 from modicum.data.reports.placeholders import PLACEHOLDER, normalise_placeholders
 from modicum.data.reports.sections import join_sections, select_sections, split_sections
+from modicum.data.reports.sentence_tokens import NumberedReports, encode_sentences
 from modicum.data.reports.sentences import split_sentences
 from modicum.data.reports.texts import Reports, Unusual, read_reports
 from modicum.data.reports.tokenizer import (
@@ -9,6 +10,7 @@ from modicum.data.reports.tokenizer import (
     ReportTokenizer,
     Vocabulary,
     load_tokenizer,
+    tokenizer_of_json,
     train_tokenizer,
 )
 from modicum.data.reports.word_masking import masked_words
@@ -16,10 +18,12 @@ from modicum.data.reports.word_masking import masked_words
 __all__ = [
     "PLACEHOLDER",
     "EncodedReports",
+    "NumberedReports",
     "ReportTokenizer",
     "Reports",
     "Unusual",
     "Vocabulary",
+    "encode_sentences",
     "join_sections",
     "load_tokenizer",
     "masked_words",
@@ -28,5 +32,6 @@ __all__ = [
     "select_sections",
     "split_sections",
     "split_sentences",
+    "tokenizer_of_json",
     "train_tokenizer",
 ]

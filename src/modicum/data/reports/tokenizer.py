@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Int32, Int64
 
 from modicum.atomic_files import write_text
 from modicum.errors import InputError
@@ -109,6 +109,17 @@ class ReportTokenizer:
             tokens[row, : len(ids)] = ids
             mask[row, : len(ids)] = True
         return EncodedReports(tokens, mask)
+
+    def token_ids(self, texts: Sequence[str]) -> list[Int32[np.ndarray, "pieces"]]:
+        """The ids of each text's pieces alone, without special tokens."""
+        encodings = self._inner.encode_batch(list(texts), add_special_tokens=False)
+        return [np.array(encoding.ids, dtype=np.int32) for encoding in encodings]
+
+    @property
+    def separator(self) -> int | None:
+        """Id of ``[SEP]``, which BERT's vocabularies have and trained ones here have not."""
+        found: int | None = self._inner.token_to_id("[SEP]")
+        return found
 
     def pieces(self, text: str) -> list[str]:
         """The pieces of a text, as written in the vocabulary."""
@@ -218,15 +229,24 @@ def load_tokenizer(source: Path | str) -> ReportTokenizer:
     return _bert(path) if path.suffix.lower() == ".txt" else _json(path)
 
 
-def _json(path: Path) -> ReportTokenizer:
+def tokenizer_of_json(text: str, source: str = "tokenizer.json") -> ReportTokenizer:
+    """The tokenizer of :meth:`ReportTokenizer.to_json`'s text. Raises :class:`InputError` where it is damaged."""
     from tokenizers import Tokenizer
 
     try:
-        return ReportTokenizer(Tokenizer.from_str(path.read_text(encoding="utf-8")), str(path))
+        return ReportTokenizer(Tokenizer.from_str(text), source)
     except InputError:
         raise
     except Exception as error:  # the library raises bare exceptions
+        raise InputError(f"tokenizer '{source}' cannot be read", "copy it again") from error
+
+
+def _json(path: Path) -> ReportTokenizer:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"tokenizer '{path}' cannot be read", "copy it again") from error
+    return tokenizer_of_json(text, str(path))
 
 
 def _bert(path: Path) -> ReportTokenizer:

@@ -1,9 +1,10 @@
 """Evaluates the model of a run on labelled data that may differ from those it was trained with."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,12 @@ from modicum.data.processes import usable_cores
 from modicum.engine.devices import chosen_device
 from modicum.engine.inference.evaluation import evaluate_rows
 from modicum.engine.inference.fields_of_view import FieldsOfView, fields_of_run
+from modicum.engine.inference.image_text import ImageTextRun, text_of_artefact
 from modicum.engine.inference.predict_run import check_predicts
 from modicum.engine.inference.seen_images import seen_before, seen_notes
+from modicum.engine.inference.zero_shot import labelled_task, prompt_classifier
 from modicum.engine.inputs.auxiliary_images import with_auxiliary_images
+from modicum.engine.inputs.batches import StageData, Stored
 from modicum.engine.inputs.boxes import located_boxes, numbered_for
 from modicum.engine.inputs.preparation import PreparedData, read_manifest, store_settings, stored
 from modicum.engine.model import finished_model, load_method
@@ -28,9 +32,12 @@ from modicum.engine.recipe.settings import DataSettings, Recipe
 from modicum.engine.run_folder import STORES, RunFolder, read_table, write_json
 from modicum.engine.scoring import decide_fn
 from modicum.errors import InputError
+from modicum.methods import Method, TrainStage
 from modicum.output_paths import check_output
 from modicum.progress import say
 from modicum.tasks import DenseTask, Task
+
+Learned = tuple[TrainStage, StageData]
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,9 @@ class EvaluationSettings:
     reading: Mapping[str, Any] = field(default_factory=dict)
     """``columns``, ``pairs``, ``images``, ``split_lists``, ``slices``, ... where they differ from the run's."""
     out: Path | None = None
+    prompts: Mapping[str, Sequence[str]] | None = None
+    """Texts of each class: the labels of the data are compared with what these say, and not what the run has learned."""
+    scored_by: str | None = None
 
 
 def evaluate_run(
@@ -57,22 +67,40 @@ def evaluate_run(
     if settings.out is not None:
         check_output("--out", settings.out, [Path(data), folder.path], folder=True)
     recipe, task, method = load_method(folder, weights)
-    check_predicts(folder, task)
+    prompted = None
+    if settings.prompts is not None:
+        prompted = ImageTextRun.open(folder, weights, settings.device)
+    elif task.scored_in_pairs:
+        task = task.with_artefacts(partial(text_of_artefact, folder))
+    else:
+        check_predicts(folder, task)
     with_boxes = task.box_classes is not None
     data_settings = reading(recipe.data, data, settings.skip_broken, settings.reading, with_boxes)
     recipe = recipe.model_copy(update={"data": data_settings})
-    everything = read_manifest(recipe.data, recipe.task)
+    everything = read_manifest(recipe.data, "classification" if prompted else recipe.task)
     for note in everything.notes:  # rows without a label that are left out, findings that are unknown, ...
         say(note)
     manifest, split = rows_to_evaluate(everything, settings.split)
-    title = evaluation_name(settings.name, manifest.name, split)
+    network, tile = method.predictor(), method.tile()
+    if prompted is not None and settings.prompts is not None:
+        task = labelled_task(settings.prompts, everything)  # a split may lack a class
+        exclusive = task.kind != "multi-label"
+        if not exclusive:
+            say(
+                "scores of findings by prompts are no probabilities: of these metrics, AUROC and average precision count"
+            )
+        network = prompt_classifier(prompted, settings.prompts, task.classes, settings.scored_by, exclusive)
+    elif task.scored_in_pairs:
+        task.check_columns(manifest, recipe.options)
+    named = manifest.name if prompted is None else f"{manifest.name}-prompts"
+    title = evaluation_name(settings.name, named, split)
     place = folder.evaluation(title) if settings.out is None else settings.out
     prepared = _prepared(
         manifest, task, recipe, settings, _stores(folder, settings.out), place / "broken.csv"
     )
     with folder.locked() if settings.out is None else nullcontext():
         content = evaluate_rows(
-            method.predictor(),
+            network,
             task,
             recipe,
             prepared.manifest,
@@ -83,7 +111,8 @@ def evaluate_run(
             place,
             prepared.manifest.name,
             split,
-            tile=method.tile(),
+            learned=_learned_pairs(method, task, prepared) if task.scored_in_pairs else None,
+            tile=tile,
             decide=decide_fn(method, prepared.manifest),
             regions=_regions(folder, task, prepared.manifest),
             boxes=prepared.boxes,
@@ -95,6 +124,14 @@ def evaluate_run(
     for note in seen_notes(content):
         say(note)
     return content
+
+
+def _learned_pairs(method: Method, task: Task, prepared: PreparedData) -> Learned:
+    """The last scored stage and the rows with all that it reads: what is scored takes more than an image."""
+    stage = [s for s in method.stages() if isinstance(s, TrainStage) and s.scored][-1]
+    rows = np.arange(len(prepared.manifest))
+    images = {"image": Stored(prepared.store.get, prepared.positions[None])}
+    return stage, StageData(images, task.targets(prepared.manifest), rows[:0], rows, rows[:0])
 
 
 def _prepared(

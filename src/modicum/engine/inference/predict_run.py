@@ -1,6 +1,6 @@
 """Predicts images with the model of a run: numbers into a table, pictures into a folder."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,9 @@ from modicum.engine.inference.dense_jobs import planned, without_own_output
 from modicum.engine.inference.dense_output import ACCOUNT, PSEUDONYM, TABLE, DenseOutput
 from modicum.engine.inference.evaluation import dense_predictor
 from modicum.engine.inference.fields_of_view import fields_of_run
+from modicum.engine.inference.image_text import ImageTextRun
 from modicum.engine.inference.prediction import PredictionSummary, TablePredictor
+from modicum.engine.inference.zero_shot import prompt_classifier, prompted_task
 from modicum.engine.inputs.preparation import store_settings
 from modicum.engine.known_rows import rows_of
 from modicum.engine.model import finished_model, load_method
@@ -40,6 +42,8 @@ class PredictionSettings:
     pseudonym: str = PSEUDONYM
     maps: Path | None = None
     probabilities: bool = False
+    prompts: Mapping[str, Sequence[str]] | None = None
+    scored_by: str | None = None
 
 
 def predict_run(
@@ -65,6 +69,9 @@ def predict_run(
         say(note)
     if not dense:
         check_output("--out", place, [*images.tables, *folder.files()])
+    if settings.prompts is not None:
+        prompted = _prompted(folder, weights, settings.prompts, settings)
+        return prompted.write(images.refs, rows_of(images.names, images.facts), place)
     recipe, task, method = load_method(folder, weights)
     check_predicts(folder, task)
     if isinstance(task, DenseTask):
@@ -150,12 +157,37 @@ def _check_files(place: Path, files: Sequence[Path], images: GivenImages) -> Non
             )
 
 
+def _prompted(
+    folder: RunFolder,
+    weights: str | None,
+    prompts: Mapping[str, Sequence[str]],
+    settings: PredictionSettings,
+) -> TablePredictor:
+    """Predicts the classes of prompts."""
+    if settings.maps is not None:
+        raise InputError(
+            "--maps with --prompts", "leave one out; modicum retrieve shows what a sentence reads"
+        )
+    run = ImageTextRun.open(folder, weights, settings.device, settings.batch_size)
+    task = prompted_task(prompts)
+    return TablePredictor(
+        prompt_classifier(run, prompts, task.classes, settings.scored_by),
+        task,
+        run.settings,
+        run.batch_size,
+        run.recipe.training.precision,
+        run.device,
+        run.recipe.seed,
+    )
+
+
 def check_predicts(folder: RunFolder, task: Task) -> None:
     """Raises InputError where a run has learned an encoder only."""
     if not isinstance(task, DenseTask | ImageLevelTask | BoxListTask):
         raise InputError(
             f"run '{folder.name}' has learned an encoder, which predicts nothing by itself",
-            f"learn from it: modicum fit DATA --backbone run:{folder.path}",
+            f"learn from it: modicum fit DATA --backbone run:{folder.path}"
+            + ("; or say what to look for: --prompts FILE" if task.scored_in_pairs else ""),
         )
 
 

@@ -157,7 +157,7 @@ def _binary(
     ranks = ranking(probabilities[:, 1], truth == 1, specificity=specificity, finding=f"'{classes[1]}'")
     decided = decisions(truth, predicted_classes(probabilities, "binary", thresholds), 2)
     names = {"sensitivity/1": "sensitivity", "specificity/1": "specificity"}
-    names |= {"accuracy": "accuracy", "balanced_accuracy": "balanced_accuracy"}
+    names |= {name: name for name in ("accuracy", "balanced_accuracy", "kappa")}
     names |= {f"f1/{index}": f"f1/{name}" for index, name in enumerate(classes)}
     each = decided.renamed(
         {f"sensitivity/{index}": f"sensitivity/{name}" for index, name in enumerate(classes)}
@@ -183,7 +183,7 @@ def _multi_class(
         )
         for index, name in enumerate(classes)
     ]
-    names = {"accuracy": "accuracy", "quadratic_kappa": "quadratic_kappa"}
+    names = {name: name for name in ("accuracy", "kappa", "quadratic_kappa")}
     for metric in ("sensitivity", "specificity", "f1"):
         names |= {f"{metric}/{index}": f"{metric}/{name}" for index, name in enumerate(classes)}
     statistics.append(

@@ -72,6 +72,14 @@ METRICS = (
         compared=True,
     ),
     Metric(
+        "kappa",
+        "Cohen's kappa",
+        "agreement on classes beyond chance",
+        "Agreement with the true classes beyond chance: 0 is chance, 1 is perfect; every mistake counts alike.",
+        range=(-1.0, 1.0),
+        chance=0.0,
+    ),
+    Metric(
         "sensitivity_at_{percent}_specificity",
         "Sensitivity at {percent} % specificity",
         "found, with {rest} false alarms in 100, read from the ROC curve of these images",
@@ -143,6 +151,8 @@ def metrics_of(
         table = [metric for metric in table if metric.name not in _OF_GROUPS]
     if not (ordered and kind == "multi-class"):
         table = [metric for metric in table if metric.name != "quadratic_kappa"]
+    if kind == "multi-label":
+        table = [metric for metric in table if metric.name != "kappa"]
     if kind == "binary":
         return with_classes(table, ())
     metrics = with_classes(table, classes)

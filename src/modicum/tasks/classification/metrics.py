@@ -132,8 +132,8 @@ def ranking(
 def decisions(truth: Int[np.ndarray, "n"], predicted: Int[np.ndarray, "n"], num_classes: int) -> Statistic:
     """Metrics of the predicted class.
 
-    ``accuracy``, ``balanced_accuracy`` (NaN where a class does not occur), ``quadratic_kappa`` and for each
-    class number ``sensitivity/0``, ``specificity/0``, ``f1/0``.
+    ``accuracy``, ``balanced_accuracy`` (NaN where a class does not occur), ``kappa`` (Cohen's), ``quadratic_kappa`` and
+    for each class number ``sensitivity/0``, ``specificity/0``, ``f1/0``.
     """
     images = np.arange(len(truth))
     right = np.flatnonzero(truth == predicted)
@@ -161,6 +161,7 @@ def decisions(truth: Int[np.ndarray, "n"], predicted: Int[np.ndarray, "n"], num_
             "accuracy": hits.sum(axis=0) / total,
             "balanced_accuracy": sensitivity.mean(axis=0),
             "quadratic_kappa": 1 - sums[3 * num_classes] / by_chance,
+            "kappa": 1 - (total - hits.sum(axis=0)) / (total - (occurs * says).sum(axis=0) / total),
         }
         for index in range(num_classes):
             values[f"sensitivity/{index}"] = sensitivity[index]
@@ -173,6 +174,7 @@ def decisions(truth: Int[np.ndarray, "n"], predicted: Int[np.ndarray, "n"], num_
         "accuracy": "no images",
         "balanced_accuracy": f"needs images of all {num_classes} classes: there are images of {present}",
         "quadratic_kappa": "truth and prediction are the same single class for all images",
+        "kappa": "truth and prediction are the same single class for all images",
     }
     for index in range(num_classes):
         reasons[f"sensitivity/{index}"] = "no image of this class"

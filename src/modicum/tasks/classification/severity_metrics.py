@@ -88,7 +88,7 @@ def _statistics(
 ) -> tuple[list[Statistic], dict[str, list[str]]]:
     _check(scores, truth, len(classes))
     predicted = thresholds.grades(scores)
-    names = {name: name for name in ("accuracy", "balanced_accuracy", "quadratic_kappa")}
+    names = {name: name for name in ("accuracy", "balanced_accuracy", "kappa", "quadratic_kappa")}
     names |= {f"f1/{number}": f"f1/{name}" for number, name in enumerate(classes)}
     if len(classes) == 2:
         names |= {f"{metric}/1": metric for metric in OF_A_GRADE}

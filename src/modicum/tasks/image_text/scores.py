@@ -40,7 +40,8 @@ class CompletionScores(Scores):
 
     def estimates(self, groups: Sequence[str] | None, resamples: int, seed: int) -> dict[str, Estimate]:
         columns = self._columns()
-        statistics = [_mean_of(name, columns[name].to_numpy(dtype=np.float64)) for name in self._names]
+        reason = "no report has a hidden word"
+        statistics = [mean_of(n, columns[n].to_numpy(dtype=np.float64), reason) for n in self._names]
         return bootstrap(statistics, len(columns), groups=groups, resamples=resamples, seed=seed)
 
     def rows(self) -> np.ndarray:
@@ -60,8 +61,8 @@ class CompletionScores(Scores):
         return pd.DataFrame(rows, columns=list(self._names), dtype=np.float64)
 
 
-def _mean_of(name: str, values: Float[np.ndarray, "images"]) -> Statistic:
-    """The mean of a metric over the images that have one."""
+def mean_of(name: str, values: Float[np.ndarray, "images"], reason: str) -> Statistic:
+    """The mean of a metric over the images that have one; ``reason`` says why where none has."""
     is_known = ~np.isnan(values)
     terms = sparse.csr_array(np.stack([np.where(is_known, values, 0.0), is_known.astype(np.float64)]))
-    return Statistic(terms, lambda sums: {name: sums[0] / sums[1]}, {name: "no report has a hidden word"})
+    return Statistic(terms, lambda sums: {name: sums[0] / sums[1]}, {name: reason})

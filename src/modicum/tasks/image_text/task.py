@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
@@ -14,19 +14,27 @@ from torch import Tensor, nn
 from modicum.data.manifest import Manifest
 from modicum.data.prepared import StoreSettings
 from modicum.data.reports import (
+    NumberedReports,
     Reports,
     ReportTokenizer,
     Vocabulary,
+    encode_sentences,
     load_tokenizer,
     read_reports,
+    tokenizer_of_json,
     train_tokenizer,
 )
 from modicum.data.table_cells import spreadsheet_safe
 from modicum.errors import InputError
 from modicum.tasks.base import Example, Scores, Task, TaskOptions
-from modicum.tasks.image_text.metric_table import METRICS
+from modicum.tasks.image_text.metric_table import METRICS, RETRIEVAL
+from modicum.tasks.image_text.report_counts import finding_sets, report_counts
+from modicum.tasks.image_text.retrieval_scores import RetrievalScores
 from modicum.tasks.image_text.scores import CompletionScores
 from modicum.tasks.metric import Metric, with_classes
+
+TOKENIZER = "tokenizer.json"
+"""The tokenizer's file in a run folder."""
 
 
 class ImageTextOptions(TaskOptions):
@@ -44,6 +52,17 @@ class ImageTextOptions(TaskOptions):
         description="A tokenizer.json or BERT vocab.txt; by default one is learned from the training rows' reports.",
     )
     vocabulary_size: int = Field(30_000, ge=5, description="Tokens of a learned vocabulary at most.")
+    sentences: int = Field(
+        0,
+        ge=0,
+        description="Sentences of a report that are numbered, later ones left out; 0: tokens do not know theirs. The "
+        "method's setting decides.",
+    )
+    scores: Literal["completion", "retrieval"] = Field(
+        "completion",
+        description="What is measured: how well hidden parts are completed, or how well images and reports find each "
+        "other. The method's setting decides.",
+    )
     sections: list[Literal["findings", "impression"]] = Field(
         default_factory=list, description="Sections that reports are cut down to; all of a report by default."
     )
@@ -80,6 +99,7 @@ class ImageText(Task):
         self._reports = reports
         # Held, so that targets of the same manifest find what was read of its files.
         self._whole = whole
+        self._encoded: tuple[Reports, NumberedReports] | None = None
 
     @classmethod
     def from_manifest(cls, manifest: Manifest, options: Mapping[str, Any]) -> "ImageText":
@@ -166,8 +186,34 @@ class ImageText(Task):
 
     @property
     def notes(self) -> list[str]:
-        """Which reports were set aside or changed."""
-        return [] if self._reports is None else self._reports.notes()
+        """Which reports were set aside or changed; where sentences are numbered, also which are missing, cut or alike."""
+        if self._reports is None:
+            return []
+        counts = report_counts(self._reports, self._numbered(self._reports)) if self.options.sentences else []
+        return [*self._reports.notes(), *counts]
+
+    def _numbered(self, reports: Reports) -> NumberedReports:
+        """Tokens with their sentences; of the same reports only once."""
+        assert self._tokenizer is not None, "an opened run tokenizes nothing without its tokenizer"
+        if self._encoded is None or self._encoded[0].texts != reports.texts:
+            options = self.options
+            encoded = encode_sentences(
+                self._tokenizer, reports.texts, options.report_length, options.sentences
+            )
+            self._encoded = reports, encoded
+        return self._encoded[1]
+
+    def with_artefacts(self, read: Callable[[str], str | None]) -> "ImageText":
+        """The task of an opened run with its tokenizer, so that other reports can be read.
+
+        Raises:
+            InputError: the tokenizer is not there.
+        """
+        if not self.options.report_length:
+            return self
+        if (text := read(TOKENIZER)) is None:
+            raise InputError(f"the run has no {TOKENIZER}, which knows its words", "restore the run folder")
+        return ImageText(self.options, tokenizer_of_json(text))
 
     def artefacts(self) -> dict[str, str]:
         """``tokenizer.json``, and ``reports.csv`` with a row for each report that was set aside or changed."""
@@ -178,17 +224,27 @@ class ImageText(Task):
         table.writerow(["place", "what", "reason"])
         for what, unusual in (("set aside", self._reports.set_aside), ("changed", self._reports.changed)):
             table.writerows([spreadsheet_safe(item.origin), what, item.reason] for item in unusual)
-        return {"tokenizer.json": self._tokenizer.to_json(), "reports.csv": listed.getvalue()}
+        return {TOKENIZER: self._tokenizer.to_json(), "reports.csv": listed.getvalue()}
 
     def targets(self, manifest: Manifest) -> dict[str, np.ndarray]:
-        """``tokens`` int64 ``[rows, report_length]`` and ``tokens_mask``, False for padding; nothing without reports.
+        """``tokens`` ``[rows, report_length]`` and ``tokens_mask``, False for padding; nothing without reports.
 
-        A row without a usable report has ``[CLS]`` alone.
+        Where sentences are numbered also ``sentence_index`` (from 1; -1 for tokens of none) and ``finding_set``
+        ``[rows]``, the number of a row's labels taken together (-1 where it has none). A row without a usable report has
+        ``[CLS]`` alone.
         """
         if not self.options.report_length:
             return {}
         assert self._tokenizer is not None, "an opened run tokenizes nothing"
         reports = _selected(read_reports(manifest), self.options)
+        if self.options.sentences:
+            numbered = self._numbered(reports)
+            return {
+                "tokens": numbered.tokens,
+                "tokens_mask": numbered.mask,
+                "sentence_index": numbered.sentence_index,
+                "finding_set": finding_sets(manifest),
+            }
         encoded = self._tokenizer.encode(reports.texts, self.options.report_length)
         return {"tokens": encoded.tokens, "tokens_mask": encoded.mask}
 
@@ -199,6 +255,15 @@ class ImageText(Task):
             return {}
         tokens = np.full((count, length), self.vocabulary.unknown, dtype=np.int64)
         tokens[:, 0] = self.vocabulary.start
+        if self.options.sentences:
+            index = 1 + np.arange(length - 1) * self.options.sentences // (length - 1)
+            index = np.concatenate([[-1], index]).astype(np.int16)
+            return {
+                "tokens": tokens.astype(np.int32),
+                "tokens_mask": np.ones_like(tokens, dtype=bool),
+                "sentence_index": np.tile(index, (count, 1)),
+                "finding_set": np.full(count, -1, dtype=np.int64),
+            }
         return {"tokens": tokens, "tokens_mask": np.ones_like(tokens, dtype=bool)}
 
     def sampling_labels(self, targets: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -207,7 +272,7 @@ class ImageText(Task):
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """The names of a training stage's values for each image in validation."""
+        """The names of a training stage's values for each image in validation, where hidden parts are completed."""
         return ("image", "report", "report_accuracy") if self.options.report_length else ("image",)
 
     @property
@@ -215,14 +280,20 @@ class ImageText(Task):
         return len(self.outputs)
 
     @property
+    def scored_in_pairs(self) -> bool:
+        return self.options.scores == "retrieval"
+
+    @property
     def monitor(self) -> str:
-        return "image"
+        return "mrr" if self.scored_in_pairs else "image"
 
     def metrics(self) -> dict[str, Metric]:
+        if self.scored_in_pairs:
+            return with_classes(RETRIEVAL, ())
         return with_classes((metric for metric in METRICS if metric.name in self.outputs), ())
 
-    def scores(self) -> CompletionScores:
-        return CompletionScores(self.outputs)
+    def scores(self) -> Scores:
+        return RetrievalScores() if self.scored_in_pairs else CompletionScores(self.outputs)
 
     def loss(self, targets: Mapping[str, np.ndarray], options: Mapping[str, Any]) -> nn.Module:
         """Raises :class:`~modicum.errors.InputError`: what is hidden, and so the loss, is the method's own."""
