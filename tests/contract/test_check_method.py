@@ -49,7 +49,7 @@ ALIKE = (
     "adapter", "adaptformer", "attention", "bitfit", "dora", "dtl", "fpt_plus", "gloria", "gpaco", "ldam", "lst", "mixed",
     "partial", "side", "ssf", "vpt",
 )  # fmt: skip
-"""Methods whose stage is that of ``lora``, ``full``, ``fpt``, ``spmix`` or ``convirt``, which are held to it every time."""
+"""Methods whose stage is that of ``lora``, ``full``, ``fpt``, ``spmix`` or ``convirt``: held to it every time."""
 NAMES = [
     pytest.param(name, marks=pytest.mark.slow) if name in ALIKE else name for name in sorted(method_entries())
 ]
