@@ -85,7 +85,8 @@ def test_the_line(modicum, data):
     code, text = modicum("fit", data, "--method", "liner")
     assert code == 2
     assert text.startswith("modicum: error: unknown method 'liner'; did you mean 'linear'? (known: ")
-    assert "full, lesion_contrast, linear, lora" in text
+    assert "(known: aadg, adapter, adaptformer, " in text
+    assert text.rstrip().endswith("vpt)")
 
 
 QUICK = (

@@ -200,7 +200,7 @@ def test_the_commands_do_the_same(prior, data, prompts, tmp_path, capsys, monkey
 def test_a_run_without_texts_says_which_runs_have_some(prior, data, tmp_path, monkeypatch):
     monkeypatch.setattr("modicum.methods.prior.Prior.image_text", lambda self: None)
     with pytest.raises(
-        InputError, match=r"has not learned images together with texts.*prior, convirt or gloria"
+        InputError, match=r"has not learned images together with texts.*convirt, gloria, prior"
     ):
         prior.retrieve("Clear.", data, tmp_path / "out")
 

@@ -60,7 +60,7 @@ def retrieve(
         **settings,
     )
     hits = sum(len(answer.hits) for answer in retrieved.answers)
-    queries = "1 query" if len(retrieved.answers) == 1 else f"{len(found.answers)} queries"
-    typer.echo(f"{count_of(hits, 'answer')} to {queries} among {len(found.manifest)} rows")
+    queries = "1 query" if len(retrieved.answers) == 1 else f"{len(retrieved.answers)} queries"
+    typer.echo(f"{count_of(hits, 'answer')} to {queries} among {len(retrieved.manifest)} rows")
     typer.echo(f"table: {out / 'retrieved.csv'}")
     typer.echo(f"page: {out / 'retrieved.html'}")
