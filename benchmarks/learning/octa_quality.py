@@ -1,7 +1,7 @@
 """Image quality on real angiograms with graded degradations: no quality labels against no-reference measures and labels.
 
     python benchmarks/weights_of_efficientnet_lite.py --out lite0.safetensors
-    python benchmarks/learning/octa_quality.py --data DIR --weights lite0.safetensors --runs /tmp/quality --seeds 3
+    python benchmarks/learning/octa_quality.py --data DIR --weights lite0.safetensors --runs runs/quality --seeds 3
 
 ``DIR`` is the folder ``octa_vessels``: 150 angiograms of 3 x 3 mm, all taken as outstanding. Subjects are split anew for
 every seed: 70 train, 30 validate, 50 test. Each image to test comes three times: as it is, gradable (one kind of

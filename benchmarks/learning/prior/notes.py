@@ -1,6 +1,6 @@
 """Sanity on real radiographs with notes: do image and note find each other better than chance, and shuffled pairs.
 
-    OMP_NUM_THREADS=1 python benchmarks/learning/prior/notes.py --data ../shared/data/cxr_covid --work /tmp/notes
+    OMP_NUM_THREADS=1 python benchmarks/learning/prior/notes.py --data ../shared/data/cxr_covid --work runs/notes
 
 353 radiographs with clinical notes, split by patient; three seeds draw split, networks and batches. The set is
 far too small to learn what radiologists say: this shows that nothing leaks and nothing breaks, and no more. Also reads,

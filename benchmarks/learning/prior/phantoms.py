@@ -1,6 +1,6 @@
 """PRIOR, its ablation and ConVIRT on made radiographs with made reports: retrieval, prompts, and a few labels.
 
-    OMP_NUM_THREADS=1 python benchmarks/learning/prior/phantoms.py --work /tmp/prior_phantoms
+    OMP_NUM_THREADS=1 python benchmarks/learning/prior/phantoms.py --work runs/prior_phantoms
 
 For each seed and method: pre-training on the training part of made radiographs; retrieval on test images against chance;
 zero-shot AUROC of findings by prompts; AUROC of a logistic probe on the features with few labels. ``shuffled``
