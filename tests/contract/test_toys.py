@@ -13,6 +13,7 @@ import modicum
 from modicum.engine.inference.predictor_calls import predictor_outputs
 from modicum.errors import InputError
 from modicum.methods import method_class, method_entries
+from modicum.report.build import build
 
 DECIDED = [name for name in TOYS if method_class(name).decides_over == "set"]
 ALONE = [name for name in TOYS if name not in DECIDED]
@@ -186,11 +187,21 @@ def test_a_fitted_stage_says_what_it_found_and_takes_as_many_passes_as_it_asks_f
     assert metrics["memory"].get("gradients_bytes", 0) == 0
 
 
-def test_a_methods_examples_have_no_map_where_nothing_explains_them(run_of):
+def test_examples_of_a_predictor_without_gradient_show_the_map_that_it_makes(run_of):
     examples = json.loads((run_of("toy_bank").path / "evaluations/test/examples/examples.json").read_text())
     assert examples
-    assert all(example["map"] is None and example["overlay"] is None for example in examples)
+    assert all(example["map"] and example["overlay"] for example in examples)
     page = (run_of("toy_bank").path / "report.html").read_text()
+    assert "None" not in page.partition("<body")[2].replace("None of", "")
+
+
+def test_examples_have_no_map_where_nothing_explains_them(run_of, toy_data, toy_runs, monkeypatch):
+    network = type(run_of("toy_bank").method().predictor())
+    monkeypatch.delattr(network, "maps")
+    run = fit(toy_data, "toy_bank", toy_runs, "unexplained")
+    examples = json.loads((run.path / "evaluations/test/examples/examples.json").read_text())
+    assert all(example["map"] is None and example["overlay"] is None for example in examples)
+    page = build(run.path).read_text()
     assert "None" not in page.partition("<body")[2].replace("None of", "")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from small_trainings import DRAWING, NORMALISING, ORDERED
+from small_trainings import DRAWING, NORMALISING, NOT_YET, ORDERED
 
 from modicum.methods import method_class, method_entries
 from modicum.methods.checks import write_made_data
@@ -72,9 +72,9 @@ def scores(runs: Path, method: str) -> dict[str, dict[str, float]]:
     }
 
 
-def test_every_method_is_one_of_the_two_kinds():
+def test_every_method_is_of_one_kind():
     own = {name for name, entry in method_entries().items() if entry.value.startswith("modicum.")}
-    assert own == {*ALL}
+    assert sorted(own) == sorted([*ALL, *NOT_YET])
 
 
 @pytest.mark.slow

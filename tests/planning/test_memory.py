@@ -14,7 +14,8 @@ from modicum.methods import method_class, method_entries
 from modicum.planning.memory import CUBLAS_WORKSPACES, predict
 
 # The toys are held to this by check_method: two of them have nothing to learn, or boxes that no dry run makes up.
-SHIPPED = [name for name in method_entries() if not name.startswith("toy_")]
+# octa_quality wants three grades and a network of several maps.
+SHIPPED = [name for name in method_entries() if not name.startswith("toy_") and name != "octa_quality"]
 METHODS = sorted(name for name in SHIPPED if "classification" in method_class(name).tasks)
 ALIKE = (
     "adapter", "adaptformer", "attention", "bitfit", "dora", "dtl", "fpt_plus", "gpaco", "ldam", "lst", "mixed",
@@ -23,6 +24,7 @@ ALIKE = (
 """Methods whose stage is that of ``lora``, ``full``, ``fpt`` or ``spmix``, which are always looked at; as in the
 contract's test."""
 IN_TURN = [pytest.param(name, marks=pytest.mark.slow) if name in ALIKE else name for name in METHODS]
+CONTRASTED = ("spmix", "gpaco")
 VIT = "vit_base_patch16_224"
 
 
@@ -152,7 +154,10 @@ def test_bfloat16_saves_less_than_float32_and_more_than_half_of_it():
 def test_saved_activations_are_affine_in_the_batch_and_the_peak_is_a_maximum_of_affine_functions(method):
     found = [predict(method, "test_vit", 64, batch) for batch in (8, 16, 24)]
     saved = [prediction.saved_bytes for prediction in found]
-    assert saved[2] - saved[1] == saved[1] - saved[0]
+    more, again = saved[1] - saved[0], saved[2] - saved[1]
+    # Similarities of a batch's two views to each other grow with its square: float32, of 8 further images twice.
+    square = 2 * 2 * 8**2 * 4 if method in CONTRASTED else 0
+    assert again - more in range(0, 4 * square + 1)
     peaks = [prediction.peak_bytes for prediction in found]
     assert peaks[2] - peaks[1] >= peaks[1] - peaks[0] - 2**18  # convex, but for the allocator's blocks
 
