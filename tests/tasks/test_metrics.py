@@ -324,7 +324,7 @@ def test_a_mistyped_metric_gets_a_suggestion(name, hint):
 
 def test_a_metric_the_task_does_not_have_is_refused():
     task = Classification("multi-class", GRADES)
-    words = r"unknown metric 'quadratic_kappa' for task classification \(multi-class\); \(known: "
+    words = r"unknown metric 'quadratic_kappa' for task classification \(multi-class\); did you mean 'kappa'\? \(known: "
     with pytest.raises(InputError, match=words):
         task.higher_is_better("quadratic_kappa")
     with pytest.raises(InputError, match="unknown metric 'sensitivity_at_90_specificity'"):
