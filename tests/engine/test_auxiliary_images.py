@@ -190,6 +190,8 @@ def test_a_run_of_pairs_keeps_translator_and_registration_and_no_picture_of_a_pa
         "psnr",
         "ssim_release",
         "ssim_foreground",
+        "ssim_gaussian",
+        "sharpness_error",
     }
     assert 0 < scores["nmae"]["value"] < 1
     again = run.evaluate(table, split="test", name="again")

@@ -215,7 +215,7 @@ def test_a_broken_off_run_goes_on_to_the_same_weights_and_thresholds(data, runs,
 
 def test_a_run_from_before_there_were_thresholds_goes_on(data, runs, monkeypatch):
     monkeypatch.setattr(
-        "modicum.engine.fit.evaluate_rows", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt)
+        "modicum.engine.fit.evaluate_rows", lambda *args, **named: (_ for _ in ()).throw(KeyboardInterrupt)
     )
     with pytest.raises(InterruptedRunError):
         fit(data, runs, "old", epochs=1)

@@ -93,7 +93,7 @@ def test_thresholds_that_are_given_are_used(data, runs):
         ({"loss": "kappa", "ordered": False}, "kappa needs grades"),
         (
             {"loss": "bce"},
-            "loss 'bce' does not fit multi-class labels; use cross_entropy, focal, kappa, mse, mae, smoo",
+            "loss 'bce' does not fit multi-class labels; use cross_entropy, focal, kappa, logit_adjusted, mse, mae, smoo",
         ),
         ({"loss": "mse", "thresholds": [1.0]}, "thresholds has 1 values for 4 grades; give 3"),
         ({"loss": "mse", "thresholds": "best"}, "setting 'thresholds.*' is 'best'"),

@@ -37,7 +37,7 @@ from modicum.engine.inputs.boxes import located_boxes
 from modicum.engine.recipe.settings import DataSettings, ImageSettings, Recipe
 from modicum.engine.run_folder import RunFolder
 from modicum.errors import BrokenImageError, InputError
-from modicum.methods import method_class
+from modicum.methods import method_class, method_entries
 from modicum.progress import bar, say
 from modicum.tasks import DEFAULT_TASK, ImageLevelTask, Task, task_class, task_of
 
@@ -226,9 +226,14 @@ def with_parts(manifest: Manifest, recipe: Recipe) -> Manifest:
     seed = recipe.seed if data.split_seed is None else data.split_seed
     if data.held_out is not None and val:
         manifest = carve_validation(manifest, val / (train + val), seed, by_domain=True)
-    one_class = task_class(recipe.task).one_class or method_class(recipe.method).one_class
-    manifest = ensure_splits(manifest, data.fractions, seed, val / (train + val), one_class)
+    manifest = ensure_splits(manifest, data.fractions, seed, val / (train + val), _one_class(recipe))
     return keep_label_fraction(manifest, data.label_fraction, seed)
+
+
+def _one_class(recipe: Recipe) -> bool:
+    """Whether training images may all have one label. Data can be looked at before a method is chosen."""
+    chosen = recipe.method in method_entries()
+    return task_class(recipe.task).one_class or (chosen and method_class(recipe.method).one_class)
 
 
 def task_for(manifest: Manifest, recipe: Recipe) -> Task:
