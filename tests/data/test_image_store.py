@@ -441,7 +441,7 @@ def test_workers_end_with_the_process_that_started_them(folder, how):
         process.kill()
     else:
         os.killpg(process.pid, how)  # as Ctrl-C does
-    process.wait(10)
+    process.wait(30)
     process.stdout.close()
 
     def running(pid: int) -> bool:
