@@ -66,7 +66,7 @@ def test_what_is_not_an_image_is_named(tmp_path):
     path = tmp_path / "set.parquet"
     for part, reason in (
         ("#array=image&index=0", "is empty in this row"),
-        ("#array=image&index=1", ""),
+        ("#array=image&index=1", "is a text file, not an image"),
         ("#array=image&index=2", "index 2 was requested"),
         ("#array=n&index=0", "column 'n' holds no images"),
         ("#array=x&index=0", "has no column 'x'"),
