@@ -22,7 +22,7 @@ class AttentionPool(nn.Module):
 
     def __init__(self, width: int, heads: int = 8, tokens: int | None = None) -> None:
         super().__init__()
-        check_heads(width, heads)
+        check_heads(width, heads, "attention pool")
         self.heads = heads
         self.positions = None if tokens is None else nn.Parameter(torch.randn(tokens + 1, width) / width**0.5)
         self.query, self.key, self.value, self.output = (nn.Linear(width, width) for _ in range(4))

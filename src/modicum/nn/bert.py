@@ -146,7 +146,7 @@ class Bert(nn.Module):
         pooler: bool = False,
     ) -> None:
         super().__init__()
-        check_heads(size.width, size.heads)
+        check_heads(size.width, size.heads, "text encoder")
         self.size = size
         self.embeddings = _Embeddings(vocab_size, size, dropout, pad)
         self.encoder = _Layers(size, dropout)
@@ -217,7 +217,7 @@ class SetDecoder(nn.Module):
 
     def __init__(self, queries: int, size: BertSize, dropout: float = 0.1, dead_words: int = 0) -> None:
         super().__init__()
-        check_heads(size.width, size.heads)
+        check_heads(size.width, size.heads, "decoder")
         self.queries = nn.Parameter(torch.randn(1, queries, size.width))
         self.embeddings = _Embeddings(dead_words or None, size, dropout, 0)
         self.encoder = _Layers(size, dropout, crosses=True)
@@ -231,11 +231,12 @@ class SetDecoder(nn.Module):
         return features
 
 
-def check_heads(width: int, heads: int) -> None:
+def check_heads(width: int, heads: int, part: str) -> None:
     """Raises :class:`InputError` where attention heads do not divide a width."""
     if width % heads:
         raise InputError(
-            f"{heads} attention heads do not divide a width of {width}", f"use a multiple of {heads}"
+            f"{heads} attention heads of the {part} do not divide its width of {width}",
+            f"use a width that is a multiple of {heads}, or fewer heads",
         )
 
 
