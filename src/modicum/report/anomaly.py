@@ -8,10 +8,8 @@ from modicum.report.by_patient import patient_cautions
 from modicum.report.classification_words import counts
 from modicum.report.figures import hundred, inline_svg
 from modicum.report.files import Evaluation, RunFiles, as_mapping, number
-from modicum.report.sections import Block, Headline, TaskSections, score_block, whisker
+from modicum.report.sections import Block, Headline, TaskSections, metric_row, score_block
 from modicum.report.words import (
-    metric_interval,
-    metric_text,
     metric_title,
     of_hundred,
     plural,
@@ -66,7 +64,11 @@ def blocks(run: RunFiles, evaluation: Evaluation, prefix: str) -> list[Block]:
     parts += score_block(evaluation, "half" if parts else "full", task=run.task_name)
     names = [name.partition("/")[2] for name in evaluation.metrics if name.startswith("auroc/")]
     rows = [
-        _row(f"{metric_title(metric)} of “{name}”", f"{metric}/{name}", evaluation)
+        metric_row(
+            f"{metric_title(metric)} of “{name}”",
+            f"{metric}/{name}",
+            evaluation.metrics.get(f"{metric}/{name}", {}),
+        )
         for metric in _GROUP_METRICS
         for name in names
     ]
@@ -109,19 +111,6 @@ def _distribution(run: RunFiles, evaluation: Evaluation, prefix: str) -> list[Bl
 
 def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
-
-
-def _row(title: str, name: str, evaluation: Evaluation) -> dict[str, Any]:
-    entry = evaluation.metrics.get(name, {})
-    return {
-        "name": title,
-        "meaning": "",
-        "text": metric_text(name, entry.get("value")),
-        "interval": metric_interval(name, entry),
-        "mark": whisker(entry),
-        "lower": False,
-        "reason": str(entry.get("reason") or ""),
-    }
 
 
 def cautions(run: RunFiles, evaluation: Evaluation) -> list[str]:

@@ -7,10 +7,8 @@ from modicum.report.by_patient import patient_cautions
 from modicum.report.figures import hundred
 from modicum.report.files import Evaluation, RunFiles, number
 from modicum.report.panels import galleries as panel_galleries
-from modicum.report.sections import Block, Gallery, Headline, TaskSections, score_block, whisker
+from modicum.report.sections import Block, Gallery, Headline, TaskSections, metric_row, score_block
 from modicum.report.words import (
-    metric_interval,
-    metric_text,
     metric_title,
     of_hundred,
     plural,
@@ -70,17 +68,7 @@ def blocks(run: RunFiles, evaluation: Evaluation, prefix: str) -> list[Block]:
 
 def _row(title: str, name: str, metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
     entry = metrics.get(name)
-    if entry is None:
-        return None
-    return {
-        "name": title or metric_title(name),
-        "meaning": "",
-        "text": metric_text(name, entry.get("value")),
-        "interval": metric_interval(name, entry),
-        "mark": whisker(entry),
-        "lower": False,
-        "reason": str(entry.get("reason") or ""),
-    }
+    return None if entry is None else metric_row(title or metric_title(name), name, entry)
 
 
 def cautions(run: RunFiles, evaluation: Evaluation) -> list[str]:

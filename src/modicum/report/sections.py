@@ -136,6 +136,19 @@ def score_block(
     ]
 
 
+def metric_row(title: str, name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of a table of metrics that are shares: a metric under a title of its own, with its interval and mark."""
+    return {
+        "name": title,
+        "meaning": "",
+        "text": metric_text(name, entry.get("value")),
+        "interval": metric_interval(name, entry),
+        "mark": whisker(entry),
+        "lower": False,
+        "reason": str(entry.get("reason") or ""),
+    }
+
+
 def whisker(entry: Mapping[str, Any], start: float = 0.0, end: float = 1.0) -> dict[str, str] | None:
     """Coordinates of dot and whiskers on an axis, in percent of its length; None without a value on it."""
     value, low, high = (number(entry.get(key)) for key in ("value", "low", "high"))
