@@ -1,6 +1,6 @@
 """Does contrast of lesion patches tell lesion types apart that nobody labelled? On made discs with lesions of 4 shapes.
 
-    OMP_NUM_THREADS=1 python benchmarks/learning/dr/lesion_types.py --work DIR [--seeds 3 --images 1500 --epochs 12]
+    OMP_NUM_THREADS=1 python benchmarks/learning/dr/lesion_types.py --work DIR [--seeds 3 --images 1500 --rate adam]
 
 Each disc of 96 pixels has one lesion: a spot, a ring, a bar or a cross, brighter or darker than the ground, of random
 size, strength and tint, so that colour alone does not tell them apart. Boxes are shifted by noise. A small network
@@ -49,10 +49,16 @@ ROWS: dict[str, dict[str, Any]] = {
 }
 TRAINING: dict[str, Any] = {
     "backbone": "test_resnet", "weights": "random", "image_size": SIDE, "patch": PATCH, "batch_size": 128,
-    "optimizer": "sgd", "lr": 0.05, "momentum": 0.9, "schedule": "cosine", "leaks": "allow", "precision": "32",
+    "schedule": "cosine", "leaks": "allow", "precision": "32",
     "write_report": False, "workers": 0, "box_options": {"max_side": float(PATCH), "border": 0.0, "above_score": None},
 }  # fmt: skip
-"""Rate, batch and temperature are the specification's for its own small network; nothing was tuned."""
+"""Batch and temperature are the specification's for its own small network."""
+RATES: dict[str, dict[str, Any]] = {
+    "adam": {"optimizer": "adamw", "lr": 2e-3, "weight_decay": 0.0, "epochs": 50},
+    "sgd": {"optimizer": "sgd", "lr": 0.05, "momentum": 0.9, "epochs": 12},
+}
+"""``sgd`` is the specification's. With colours changed, it leaves this network at one point for all views (a loss of log 255)
+after 12 epochs; Adam leaves that plateau after 20 to 30."""
 
 
 def disc(
@@ -136,7 +142,7 @@ def untrained(folder: Path, seed: int) -> nn.Module:
     return network
 
 
-def cells(work: Path, seed: int, images: int, epochs: int, rows: list[str]) -> list[dict[str, Any]]:
+def cells(work: Path, seed: int, images: int, rate: str, rows: list[str]) -> list[dict[str, Any]]:
     """All rows of a seed, which draws the pictures too."""
     folder = work / f"discs{seed}"
     table, boxes = write(folder, images, seed)
@@ -147,7 +153,7 @@ def cells(work: Path, seed: int, images: int, epochs: int, rows: list[str]) -> l
             own["boxes"] = str(boxes)
         run = modicum.fit(
             table, "lesion_contrast", name=f"{row.replace(' ', '').replace(',', '-')}{seed}", runs=work / "runs",
-            overwrite=True, seed=seed, epochs=epochs, validate_every=epochs, **{**TRAINING, **own},
+            overwrite=True, seed=seed, validate_every=RATES[rate]["epochs"], **{**TRAINING, **RATES[rate], **own},
         )  # fmt: skip
         history = [json.loads(line) for line in (run.path / "history.jsonl").read_text().splitlines()]
         accuracy = named_rightly(run.method().predictor(), folder)
@@ -161,23 +167,24 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--images", type=int, default=1500)
-    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--rate", choices=list(RATES), default="adam")
     parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS))
     options = parser.parse_args()
     torch.set_num_threads(1)
     found = [
         cell
         for seed in range(options.seeds)
-        for cell in cells(options.work, seed, options.images, options.epochs, options.rows)
+        for cell in cells(options.work, seed, options.images, options.rate, options.rows)
     ]
     content = {
         "command": f"python benchmarks/learning/dr/lesion_types.py --work DIR --seeds {options.seeds} "
-        f"--images {options.images} --epochs {options.epochs}",
+        f"--images {options.images} --rate {options.rate}",
         "date": time.strftime("%Y-%m-%d"),
         "environment": environment(),
         "cells": found,
     }
-    RESULTS.write_text(json.dumps(content, indent=1) + "\n")
+    file = RESULTS if options.rate == "adam" else RESULTS.with_stem(f"{RESULTS.stem}_{options.rate}")
+    file.write_text(json.dumps(content, indent=1) + "\n")
     for row in dict.fromkeys(cell["row"] for cell in found):
         values = [cell["accuracy"] for cell in found if cell["row"] == row]
         losses = [cell["loss"] for cell in found if cell["row"] == row and "loss" in cell]
