@@ -57,8 +57,8 @@ RATES: dict[str, dict[str, Any]] = {
     "adam": {"optimizer": "adamw", "lr": 2e-3, "weight_decay": 0.0, "epochs": 50},
     "sgd": {"optimizer": "sgd", "lr": 0.05, "momentum": 0.9, "epochs": 12},
 }
-"""``sgd`` is the specification's. With colours changed, it leaves this network at one point for all views (a loss of log 255)
-after 12 epochs; Adam leaves that plateau after 20 to 30."""
+"""``sgd`` is the specification's. With colours changed, it leaves this network at one point for all views (a loss of
+log 255) after 12 epochs; Adam leaves that plateau after 20 to 30."""
 
 
 def disc(
