@@ -17,7 +17,7 @@ METHODS = {"patchcore": "anomaly", "spmix": "classification"}
 
 SCRIPT = """
 import faulthandler, sys
-faulthandler.dump_traceback_later(100, exit=True)  # a process that waits for ever ends, and says where it stood
+faulthandler.dump_traceback_later(200, exit=True)  # a process that waits for ever ends, and says where it stood
 import modicum, torch
 torch.set_num_threads(1)
 sys.path.insert(0, {here!r})
@@ -42,7 +42,7 @@ def runs(tmp_path_factory):
     train_all(data, out / "one", 4, methods=tuple(METHODS))
     for name in ("two", "again"):
         words = {"here": str(HERE), "data": str(data), "runs": str(out / name), "methods": tuple(METHODS)}
-        for done in launch(2, "-c", SCRIPT.format(**words), timeout=120):
+        for done in launch(2, "-c", SCRIPT.format(**words), timeout=300):
             assert done.returncode == 0, done.stderr[-3000:]
     problems = [path.read_text() for path in out.glob("*/*.txt")]
     assert problems == []

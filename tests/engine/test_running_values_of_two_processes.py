@@ -10,7 +10,7 @@ from warm_process import launch
 
 SCRIPT = """
 import faulthandler, sys
-faulthandler.dump_traceback_later(60, exit=True)  # a process that waits for ever ends, and says where it stood
+faulthandler.dump_traceback_later(200, exit=True)  # a process that waits for ever ends, and says where it stood
 import torch
 from torch import distributed
 torch.set_num_threads(1)
@@ -33,7 +33,7 @@ HERE = Path(__file__).parent
 def of_two(tmp_path_factory):
     out = tmp_path_factory.mktemp("two")
     script = SCRIPT.format(here=str(HERE), out=str(out))
-    for done in launch(2, "-c", script, timeout=120):
+    for done in launch(2, "-c", script, timeout=300):
         assert done.returncode == 0, done.stderr[-3000:]
     return [torch.load(out / f"rank{rank}.pt") for rank in (0, 1)]
 
