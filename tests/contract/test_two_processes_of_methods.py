@@ -126,3 +126,10 @@ def test_a_method_that_draws_or_normalises_in_each_process_learns_as_well(runs, 
     assert len(one) == len(two)
     assert two == pytest.approx(one, rel=0.5)
     assert learned(runs["one"], method).keys() == learned(runs["two"], method).keys()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["led"])
+def test_led_knows_as_many_images_as_one_process_sees(runs, method):
+    one, two = (learned(runs[name], method)["familiarity.count"] for name in ("one", "two"))
+    assert one == two > 0
