@@ -20,8 +20,7 @@ FEW = {"octa_quality": {"held_out.batch_size": 1, "embed.batch_size": 1}}
 """Smaller batches of what is shown few images."""
 
 # Each start is a child of one process. It kills itself with SIGKILL, for which there is no handler and after which
-# nothing is cleaned up, after the third step of a training stage, which is in the second epoch, or in the second batch
-# of a fitted one.
+# nothing is cleaned up, after the third step of a training stage, or in the second batch of a fitted one.
 SCRIPT = """
 import json, os, sys
 import modicum, torch
