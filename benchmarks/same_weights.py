@@ -10,8 +10,7 @@ keep it) and ``predictions`` (the numbers in the table of the test images). The 
 with the same versions, which the file names too. ``results/same_weights.json`` is from before the contract of methods,
 ``results/same_weights_grading.json`` from after it and the work on files and grading: of the 53 trainings in both, two
 differ, on purpose (``lora-recipe`` resizes bicubically as published; in ``full-focal`` class weights reach the loss).
-``results/same_weights_all_methods.json`` has the methods that came later, too, with the settings and images of
-``tests/contract/small_trainings.py``.
+The 19 methods that came later have the settings of ``tests/contract/small_trainings.py``, and no file of results yet.
 """
 
 import argparse
