@@ -99,6 +99,8 @@ class Run:
         split: str | None = None,
         split_lists: str | Path | None = None,
         pairs: tuple[str, str] | None = None,
+        slices: str | None = None,
+        align_geometry: str | None = None,
         native: bool = False,
         tile: int | None = None,
         overlap: float = 0.25,
@@ -133,6 +135,10 @@ class Run:
             split: of a data set: rows to take, such as ``test``; all by default.
             split_lists: of a data set: folder with lists of train, val and test images.
             pairs: of a folder: words that tell images from targets; those of the training where they fit.
+            slices: of files with several slices, those that are predicted each by itself: ``all``, ``every:N``,
+                ``middle``. By default the middle one stands for all, and of pictures a volume becomes a volume.
+            align_geometry: ``resample`` brings the fields of view that a table names onto the images' grids; as in the
+                training by default.
             native: of pictures: predict at the size of each file instead of the size in training, in tiles.
             tile: side of the tiles in pixels; that of the training by default.
             overlap: of neighbouring tiles, as a share of their side, from 0 to below 1.
@@ -176,6 +182,8 @@ class Run:
             split=split,
             split_lists=split_lists,
             pairs=pairs,
+            slices=slices,
+            align_geometry=align_geometry,
             allow_outside=allow_outside,
         )
         to = None if out is None else Path(out)

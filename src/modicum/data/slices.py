@@ -149,10 +149,44 @@ def slice_notes(manifest: Manifest, facts: Sequence[ImageFacts | None]) -> list[
 
 def names_no_slice(text: str, facts: ImageFacts) -> bool:
     """Whether a reference leaves open which slice of its file is meant."""
-    ref = ImageRef.parse(text)
+    return leaves_slice_open(ImageRef.parse(text), facts.format)
+
+
+def leaves_slice_open(ref: ImageRef, form: str) -> bool:
+    """Whether a reference into a file of a format names none of its slices."""
     if ref.index is not None or ref.array is not None or ref.onto is not None:
         return False
-    return ref.frame is None or facts.format == "nifti"  # there a frame is a volume of a series
+    return ref.frame is None or form == "nifti"  # there a frame is a volume of a series
+
+
+def slices_asked(ref: ImageRef, words: str) -> list[ImageRef]:
+    """The slices of one image that are asked for; itself where it has one, names one, or cannot be read.
+
+    Raises:
+        InputError: the words are not known, or ask for labels, which an image alone does not have.
+    """
+    if check_slices(words) == "labelled":
+        raise InputError(
+            f"--slices labelled, and nothing says which slices of '{ref}' are labelled",
+            "pass --slices all, middle or every:N",
+        )
+    try:
+        form, count = slices_of(ref)
+    except BrokenImageError:
+        return [ref]
+    if words == "middle" or count < 2:
+        return [ref]
+    return [_File(ref, form, count).slice(index) for index in _spread(count, words)]
+
+
+def middle_note(count: int, total: int) -> list[str]:
+    """What is said of images whose middle slice stands for all in a prediction; nothing where there are none."""
+    if not count:
+        return []
+    return [
+        f"{count_of(count, 'image')} of {total} hold several slices, of which one each is predicted: the middle one (of "
+        "a TIFF or GIF the first page); --slices all or every:N predicts others"
+    ]
 
 
 def _stack(manifest: Manifest, row: int, words: str, alignment: str) -> _Stack | None:
