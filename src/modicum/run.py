@@ -26,7 +26,7 @@ from modicum.engine.recipe.settings import Recipe
 from modicum.engine.run_folder import RunFolder, read_table
 from modicum.errors import InputError
 from modicum.methods import Method
-from modicum.output_paths import check_output
+from modicum.output_paths import check_output, in_one_line
 from modicum.tasks import DenseTask
 
 
@@ -86,6 +86,7 @@ class Run:
         """
         return load_method(self.folder, self.weights)[2]
 
+    @in_one_line
     def predict(
         self,
         images: str | Path | Sequence[str | Path],
@@ -189,6 +190,7 @@ class Run:
         to = None if out is None else Path(out)
         return predict_run(self.folder, self.weights, given, to, settings, reading)
 
+    @in_one_line
     def retrieve(
         self,
         queries: str | Sequence[str],
@@ -234,6 +236,7 @@ class Run:
         write_retrieved(folder, retrieved, retrieved_table(retrieved), run.settings)
         return retrieved
 
+    @in_one_line
     def align(
         self,
         image: str | Path,
@@ -278,6 +281,7 @@ class Run:
             learned=largest_known_displacement(self.folder),
         )
 
+    @in_one_line
     def export(self, out: str | Path | None = None, *, form: Form = "auto", part: str | None = None) -> Path:
         """Writes what was learned as a file of weights with a card beside it; :func:`modicum.load_exported` opens it.
 
@@ -293,6 +297,7 @@ class Run:
         to = None if out is None else Path(out)
         return export_run(self.folder, to, form=form, part=part, weights=self.weights)
 
+    @in_one_line
     def pack(self) -> Path | None:
         """Puts the frozen backbone's weights into the run folder, so that it can be copied anywhere.
 
@@ -304,6 +309,7 @@ class Run:
         """
         return pack_run(self.folder, self.weights)
 
+    @in_one_line
     def evaluate(
         self,
         data: str | Path,
@@ -371,6 +377,7 @@ class Run:
             self.report()
         return content
 
+    @in_one_line
     def report(self, out: str | Path | None = None) -> Path:
         """Writes the report, one self-contained page, and returns its path.
 

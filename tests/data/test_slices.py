@@ -11,7 +11,8 @@ from PIL import Image
 from modicum.console.inspection import inspect_data
 from modicum.data.layouts import load_manifest
 from modicum.data.readers import read_image
-from modicum.data.slices import check_slices, slice_notes, with_slices
+from modicum.data.slice_notes import slice_notes
+from modicum.data.slices import check_slices, with_slices
 from modicum.data.splits import ensure_splits
 from modicum.errors import InputError
 

@@ -15,6 +15,7 @@ from modicum.data.image import ImageRef
 from modicum.data.layouts import load_manifest
 from modicum.data.layouts.asked_split import rows_of_split
 from modicum.data.layouts.npz import is_array_data
+from modicum.data.layouts.parquet_shards import shards_in
 from modicum.data.layouts.public import layout_of
 from modicum.data.layouts.table import TABLE_SUFFIXES, table_columns, table_in
 from modicum.data.manifest import Manifest, path_columns, split_reference
@@ -162,6 +163,8 @@ def _columns_of(path: Path, reading: GivenReading) -> dict[str, Any]:
         table: Path | None = path if path.suffix.lower() in TABLE_SUFFIXES else None
     elif layout_of(path) is not None and not given:
         table = None
+    elif shards := shards_in(path):
+        table = shards[0][0]
     else:
         table = _table_of(path, given or reading.usual_columns)
     if table is None:
@@ -192,7 +195,8 @@ def _files_read(path: Path, manifest: Manifest) -> list[Path]:
     if path.is_file():
         return [path]
     file = path / manifest.source
-    return [file] if file.is_file() else []
+    inside = {ref.path for ref in manifest.refs() if ref.array is not None}  # files that hold images in cells
+    return [*([file] if file.is_file() else []), *sorted(inside - {file})]
 
 
 def _named_files(manifest: Manifest) -> list[Path]:

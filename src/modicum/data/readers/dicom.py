@@ -276,7 +276,8 @@ def _decompress(file: BinaryIO, path: Path, header: Dataset, frame: int) -> Stor
             try:
                 if decoder == WHOLE_FILE:
                     check_end(_whole(file), frame, _frames(header))
-                return gdcm_process.decode(path, frame, decoder)
+                with gdcm_process.on_disk(file, path) as on_disk:
+                    return gdcm_process.decode(on_disk, frame, decoder)
             except Unreadable as error:
                 outcomes[decoder] = _CANNOT if error.reason == "does not support" else _DAMAGED
     remedy = "" if find_spec("gdcm") else "; pip install modicum[dicom] adds decoders"

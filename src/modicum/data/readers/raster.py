@@ -93,6 +93,11 @@ def read_raster(file: BinaryIO, form: str, request: Request) -> MedicalImage:
     return finished if palette is None else replace(finished, palette=palette)
 
 
+def frames_of_animation(file: BinaryIO, form: str) -> int:
+    """The number of pictures of a GIF or WebP file."""
+    return int(getattr(_OPENERS[form](file), "n_frames", 1))
+
+
 def _opened(file: BinaryIO, form: str) -> Image.Image:
     """Raises Unreadable for a JPEG of a kind that is not read, which its decoder would call damaged."""
     try:

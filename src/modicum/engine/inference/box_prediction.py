@@ -12,7 +12,7 @@ from modicum.data.boxes.boxes import Boxes
 from modicum.data.image import ImageRef
 from modicum.data.placement import Placement, placed
 from modicum.data.prepared import StoreSettings, expand, read_prepared
-from modicum.data.slices import leaves_slice_open, middle_note
+from modicum.data.slice_notes import leaves_slice_open, middle_note
 from modicum.engine.devices import autocast
 from modicum.engine.inference.box_files import (
     COLUMNS,

@@ -15,7 +15,7 @@ from modicum.atomic_files import raise_if_disk_full
 from modicum.data.image import ImageRef, MedicalImage
 from modicum.data.placement import placed
 from modicum.data.prepared import StoreSettings, expand, read_prepared
-from modicum.data.slices import leaves_slice_open, middle_note
+from modicum.data.slice_notes import leaves_slice_open, middle_note
 from modicum.data.table_cells import safe_cells
 from modicum.engine.devices import autocast
 from modicum.engine.inference.maps import check_makes_maps, write_maps
