@@ -145,3 +145,29 @@ def test_kinds_of_streams_by_their_first_bytes(data, kind, unusual):
     assert unusual_jpeg(data) == unusual
     if len(data) > 1000:
         assert declared_size(data) == (64, 64, 1)
+
+
+def tiff(compression):
+    """An uncompressed TIFF that says it is compressed in some way."""
+    data = io.BytesIO()
+    Image.fromarray(np.arange(4096, dtype=np.uint16).reshape(64, 64).astype(np.uint8)).save(data, "TIFF")
+    changed = bytearray(data.getvalue())
+    start = int.from_bytes(changed[4:8], "little")
+    for entry in range(int.from_bytes(changed[start : start + 2], "little")):
+        at = start + 2 + 12 * entry
+        if int.from_bytes(changed[at : at + 2], "little") == 259:
+            changed[at + 8 : at + 10] = compression.to_bytes(2, "little")
+    return bytes(changed)
+
+
+@pytest.mark.parametrize(
+    ("compression", "name"),
+    [(50001, "WebP"), (34887, "LERC"), (33005, "JPEG 2000"), (50002, "JPEG XL"), (22610, "JPEG XR")],
+)
+def test_compressions_of_tiff_that_nobody_reads_are_named(tmp_path, compression, name):
+    (tmp_path / "a.tif").write_bytes(tiff(compression))
+    assert f"is a TIFF whose pixels are compressed as {name}, which no installed" in reason(
+        tmp_path / "a.tif"
+    )
+    (tmp_path / "b.tif").write_bytes(tiff(1))
+    assert read_image(tmp_path / "b.tif").pixels.shape == (1, 64, 64)

@@ -162,7 +162,7 @@ NO_SERIES = {
     "positions all 0": ({"ImagePositionPatient": [0, 0, 0]}, "at the same position"),
     "two stacks of discs": (
         {"ImagePositionPatient": lambda k: [0, 0, 3.0 * (k % 3) + 40 * (k // 3)]},
-        "11 slices are missing",
+        "10 slices are missing",
     ),
     "a fan": (
         {
