@@ -139,6 +139,13 @@ def test_tables_that_are_no_parts_are_told_apart(tmp_path, names):
         load_manifest(tmp_path)
 
 
+def test_a_table_beside_the_parts_goes_before(tmp_path):
+    written(tmp_path / "data" / "train-00000-of-00001.parquet", image=cells("struct"), label=list("01011"))
+    Image.new("L", (6, 5), 7).save(tmp_path / "a.png")
+    (tmp_path / "metadata.csv").write_text("image,label\na.png,x\n")
+    assert load_manifest(tmp_path).table["image"].tolist() == ["a.png"]
+
+
 def test_parts_with_other_columns_are_named(tmp_path):
     written(tmp_path / "train.parquet", image=cells("struct"), label=list("01011"))
     written(tmp_path / "test.parquet", image=cells("struct"), grade=list("01011"))

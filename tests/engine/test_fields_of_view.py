@@ -15,7 +15,7 @@ import modicum
 from modicum.data.field_of_view import field_of_view
 from modicum.data.image import ImageRef
 from modicum.data.readers import read_image
-from modicum.tasks.segmentation import Segmentation
+from modicum.tasks.segmentation.task import Segmentation
 
 SIZE = 48
 REAL = Path(__file__).parents[3] / "shared" / "data"

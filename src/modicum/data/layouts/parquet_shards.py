@@ -13,7 +13,7 @@ import pandas as pd
 
 from modicum.data.layouts.columns import split_of
 from modicum.data.layouts.parquet_table import holds_images
-from modicum.data.layouts.table import named_table_in, read_table
+from modicum.data.layouts.table import named_table_in, read_table, tables_of
 from modicum.data.manifest import Manifest, path_columns
 from modicum.errors import InputError
 from modicum.wording import count_of
@@ -23,8 +23,13 @@ _PART = re.compile(r"(?P<split>[A-Za-z]*)[-_.]?(?P<part>\d*)([-_]of[-_]\d+)?(-[0
 
 
 def shards_in(folder: Path) -> list[tuple[Path, str | None]]:
-    """The files of a data set in several Parquet files, with their splits; none where it is something else."""
-    if named_table_in(folder) is not None:
+    """The files of a data set in several Parquet files, with their splits; none where it is something else.
+
+    A table of another kind beside them goes before.
+    """
+    if named_table_in(folder) is not None or any(
+        path.suffix.lower() != ".parquet" for path in tables_of(folder)
+    ):
         return []
     for place in _PLACES:
         files = sorted(path for path in folder.glob(place) if not path.name.startswith("."))

@@ -130,7 +130,9 @@ def read_parquet(
     if not table.columns.is_unique:
         raise InputError(f"{path.name} has two columns with the same name", "rename one of them")
     for name in table.columns:
-        table[name] = [value.decode() if isinstance(value, bytes) else value for value in table[name]]
+        table[name] = [
+            value.decode("utf-8", "replace") if isinstance(value, bytes) else value for value in table[name]
+        ]
         if _holds_lists(file, name):  # an empty list says that nothing is there, a missing one nothing
             table[name] = ["[]" if value is not None and len(value) == 0 else value for value in table[name]]
     table = pd.DataFrame({name: text_column(table[name]) for name in table.columns})
