@@ -317,19 +317,6 @@ def test_an_exported_network_says_where_it_learned(run, tmp_path):
     assert modicum.load_exported(file) is not None
 
 
-def test_an_ensemble_predicts_inside_where_a_member_learned_inside(run, place, tmp_path, capsys):
-    other = without_words(run, place / "everywhere", lambda recipe: None)
-    model = json.loads((other.path / "model.json").read_text())
-    del model["field_of_view"]
-    (other.path / "model.json").write_text(json.dumps(model))
-    both = modicum.ensemble([other.path, run.path], name="both", workers=0)
-    assert "1 of 2 runs learned inside fields of view alone" in capsys.readouterr().err
-    table = data_set(tmp_path / "d", lambda row, inside: None, rows=1)
-    _, (mask,) = predicted(both, table, tmp_path / "out")
-    assert not mask[disc((24, 23), 22) == 0].any()
-    assert mask.any()
-
-
 @pytest.mark.parametrize(
     ("levels", "cautioned"), [([0, 255], 0), ([0, 1], 0), ([0, 3, 120, 251, 255], 1), ([0, 64, 128], 1), ([0, 2, 3], 0)]
 )  # fmt: skip

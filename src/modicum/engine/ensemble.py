@@ -12,9 +12,8 @@ from modicum.data.manifest import Manifest
 from modicum.engine.devices import chosen_device
 from modicum.engine.fit import finish_run, prepared_data
 from modicum.engine.inference.export import network_card
-from modicum.engine.inference.fields_of_view import FIELDS
 from modicum.engine.inputs.stage_inputs import StageInputs
-from modicum.engine.model import finished_model, load_method, make_method
+from modicum.engine.model import load_method, make_method
 from modicum.engine.recipe.settings import Recipe
 from modicum.engine.replaced_run import old_run_aside
 from modicum.engine.run_folder import RunFolder, write_json
@@ -92,23 +91,7 @@ def _make(
             load_whole_state(made_stage, whole_state(stage))
     targets = task.targets(prepared.manifest)
     inputs = StageInputs(recipe, prepared, task, targets, stores, chosen_device(recipe.device))
-    return finish_run(
-        recipe, folder, task, method, None, inputs, StagesResult(), began, _fields_of_view(opened)
-    )
-
-
-def _fields_of_view(opened: Sequence[Opened]) -> dict[str, Any] | None:
-    """Those that members learned inside; where some did, the mean says nothing outside either."""
-    members = [finished_model(one[0]).get(FIELDS) for one in opened]
-    learned = [fields for fields in members if fields is not None]
-    if not learned:
-        return None
-    if len(learned) < len(members):
-        say(
-            f"{len(learned)} of {count_of(len(members), 'run')} learned inside fields of view alone: so the ensemble "
-            "predicts"
-        )
-    return min(learned, key=lambda fields: bool(fields.get("finds")))
+    return finish_run(recipe, folder, task, method, None, inputs, StagesResult(), began)
 
 
 def _recipe(opened: Sequence[Opened], device: str | None) -> Recipe:

@@ -128,7 +128,6 @@ def finish_run(
     inputs: StageInputs,
     stages: StagesResult,
     began: float,
-    fields: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Calibrates, saves and evaluates what was learned; returns the content of ``metrics.json``.
 
@@ -141,12 +140,11 @@ def finish_run(
         inputs: the data, and what was extracted of them.
         stages: results of the stages.
         began: when the run began, by the monotonic clock.
-        fields: of view that it learned inside, as :func:`found_as_given` has them, where the data do not say it.
     """
     prepared, device = inputs.prepared, inputs.device
     task, of_val = calibrated_task(task, method, recipe, prepared, device, stages.learned)
     weights_digest = save_tensors(folder.weights, learned_of(method))
-    fields = fields or found_as_given(prepared, task)
+    fields = found_as_given(prepared, task)
     write_model(recipe, folder, task, method, frozen, weights_digest, fields)
     content = _describe(recipe, folder, task, method, stages, inputs)
     regions = fields_of_rows(prepared.manifest, {FIELDS: fields}, task)
