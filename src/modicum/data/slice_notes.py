@@ -1,6 +1,7 @@
 """What is said of files of several slices of which one stands for all."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from modicum.data.image import ImageRef
 from modicum.data.image_facts import ImageFacts
@@ -34,7 +35,7 @@ def slice_notes(manifest: Manifest, facts: Sequence[ImageFacts | None]) -> list[
 
 def _series_notes(manifest: Manifest, facts: Sequence[ImageFacts | None]) -> list[str]:
     """What is left out of NIfTI series (of times, of weightings) of which no volume is named."""
-    paths = {}
+    paths: dict[Path, None] = {}
     for text, fact in zip(manifest.table["image"], facts, strict=True):
         if fact is not None and fact.format == "nifti":
             ref = ImageRef.parse(text, manifest.root)
