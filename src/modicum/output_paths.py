@@ -2,11 +2,15 @@
 
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import wraps
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 from modicum.errors import InputError, ModicumError, ResourceError
 
+Arguments = ParamSpec("Arguments")
+Answer = TypeVar("Answer")
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -72,6 +76,22 @@ def system_error(error: BaseException) -> ModicumError | None:
     if isinstance(error, ValueError) and "null byte" in str(error):
         return InputError("a path has a NUL byte in it", "correct the path (in the command, table or recipe)")
     return None
+
+
+def in_one_line(function: Callable[Arguments, Answer]) -> Callable[Arguments, Answer]:
+    """A function whose errors of the operating system are ours: one line each, with a remedy, as on the command line."""
+
+    @wraps(function)
+    def called(*arguments: Arguments.args, **named: Arguments.kwargs) -> Answer:
+        try:
+            return function(*arguments, **named)
+        except (OSError, ValueError) as error:
+            user_error = system_error(error)
+            if user_error is None:
+                raise
+            raise user_error from error
+
+    return called
 
 
 def from_os_error(error: OSError, path: Path | str | None = None, option: str = "") -> ModicumError:

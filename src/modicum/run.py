@@ -26,7 +26,7 @@ from modicum.engine.recipe.settings import Recipe
 from modicum.engine.run_folder import RunFolder, read_table
 from modicum.errors import InputError
 from modicum.methods import Method
-from modicum.output_paths import check_output
+from modicum.output_paths import check_output, in_one_line
 from modicum.tasks import DenseTask
 
 
@@ -86,6 +86,7 @@ class Run:
         """
         return load_method(self.folder, self.weights)[2]
 
+    @in_one_line
     def predict(
         self,
         images: str | Path | Sequence[str | Path],
@@ -99,6 +100,8 @@ class Run:
         split: str | None = None,
         split_lists: str | Path | None = None,
         pairs: tuple[str, str] | None = None,
+        slices: str | None = None,
+        align_geometry: str | None = None,
         native: bool = False,
         tile: int | None = None,
         overlap: float = 0.25,
@@ -133,6 +136,10 @@ class Run:
             split: of a data set: rows to take, such as ``test``; all by default.
             split_lists: of a data set: folder with lists of train, val and test images.
             pairs: of a folder: words that tell images from targets; those of the training where they fit.
+            slices: of files with several slices, those that are predicted each by itself: ``all``, ``every:N``,
+                ``middle``. By default the middle one stands for all, and of pictures a volume becomes a volume.
+            align_geometry: ``resample`` brings the fields of view that a table names onto the images' grids; as in the
+                training by default.
             native: of pictures: predict at the size of each file instead of the size in training, in tiles.
             tile: side of the tiles in pixels; that of the training by default.
             overlap: of neighbouring tiles, as a share of their side, from 0 to below 1.
@@ -176,11 +183,14 @@ class Run:
             split=split,
             split_lists=split_lists,
             pairs=pairs,
+            slices=slices,
+            align_geometry=align_geometry,
             allow_outside=allow_outside,
         )
         to = None if out is None else Path(out)
         return predict_run(self.folder, self.weights, given, to, settings, reading)
 
+    @in_one_line
     def retrieve(
         self,
         queries: str | Sequence[str],
@@ -226,6 +236,7 @@ class Run:
         write_retrieved(folder, retrieved, retrieved_table(retrieved), run.settings)
         return retrieved
 
+    @in_one_line
     def align(
         self,
         image: str | Path,
@@ -270,6 +281,7 @@ class Run:
             learned=largest_known_displacement(self.folder),
         )
 
+    @in_one_line
     def export(self, out: str | Path | None = None, *, form: Form = "auto", part: str | None = None) -> Path:
         """Writes what was learned as a file of weights with a card beside it; :func:`modicum.load_exported` opens it.
 
@@ -285,6 +297,7 @@ class Run:
         to = None if out is None else Path(out)
         return export_run(self.folder, to, form=form, part=part, weights=self.weights)
 
+    @in_one_line
     def pack(self) -> Path | None:
         """Puts the frozen backbone's weights into the run folder, so that it can be copied anywhere.
 
@@ -296,6 +309,7 @@ class Run:
         """
         return pack_run(self.folder, self.weights)
 
+    @in_one_line
     def evaluate(
         self,
         data: str | Path,
@@ -363,6 +377,7 @@ class Run:
             self.report()
         return content
 
+    @in_one_line
     def report(self, out: str | Path | None = None) -> Path:
         """Writes the report, one self-contained page, and returns its path.
 

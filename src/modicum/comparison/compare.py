@@ -24,11 +24,13 @@ from modicum.engine.run_folder import STORES, RunFolder
 from modicum.engine.run_state import check_same
 from modicum.errors import InputError, InterruptedRunError
 from modicum.nn import Backbone
+from modicum.output_paths import in_one_line
 from modicum.progress import say
 from modicum.report import build
 from modicum.report.sections_by_task import sections_of
 
 
+@in_one_line
 def compare(
     data: str | Path,
     methods: str | Sequence[str] | None = None,

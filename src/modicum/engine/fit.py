@@ -20,7 +20,7 @@ from modicum.engine.early_checks import check_recipe, check_rows
 from modicum.engine.frozen_backbone import weights_origin
 from modicum.engine.inference.calibration import Scored, calibrated_task, check_calibration
 from modicum.engine.inference.evaluation import evaluate_rows
-from modicum.engine.inference.fields_of_view import found_as_given
+from modicum.engine.inference.fields_of_view import FIELDS, FieldsOfView, fields_of_rows, found_as_given
 from modicum.engine.inference.quality_gate import chosen_rows
 from modicum.engine.inputs.auxiliary_images import with_auxiliary_images
 from modicum.engine.inputs.boxes import numbered_for
@@ -144,9 +144,13 @@ def finish_run(
     prepared, device = inputs.prepared, inputs.device
     task, of_val = calibrated_task(task, method, recipe, prepared, device, stages.learned)
     weights_digest = save_tensors(folder.weights, learned_of(method))
-    write_model(recipe, folder, task, method, frozen, weights_digest, found_as_given(prepared, task))
+    fields = found_as_given(prepared, task)
+    write_model(recipe, folder, task, method, frozen, weights_digest, fields)
     content = _describe(recipe, folder, task, method, stages, inputs)
-    content["evaluations"] = _evaluate(recipe, folder, task, method, prepared, device, stages.learned, of_val)
+    regions = fields_of_rows(prepared.manifest, {FIELDS: fields}, task)
+    content["evaluations"] = _evaluate(
+        recipe, folder, task, method, prepared, device, stages.learned, of_val, regions
+    )
     content["time"]["fit_seconds"] = time.monotonic() - began
     write_json(folder.metrics, content)
     folder.set_status("finished")
@@ -197,7 +201,7 @@ def write_model(
     if frozen is not None and (origin := weights_origin(recipe.backbone, folder)) is not None:
         content["frozen_backbone"] = origin
     if fields is not None:
-        content["field_of_view"] = fields
+        content[FIELDS] = fields
     if (backbone := backbone_in(method.predictor())) is not None:
         # One that is made anew has timm's, whatever its weights were trained with.
         content["normalisation"] = backbone.normalisation
@@ -264,6 +268,7 @@ def _evaluate(
     device: torch.device,
     learned: Learned | None,
     of_val: Scored | None,
+    regions: FieldsOfView | None,
 ) -> dict[str, Any]:
     if not task.evaluated:
         return {}
@@ -288,6 +293,7 @@ def _evaluate(
                 method.tile(),
                 decide_fn(method, prepared.manifest),
                 of_val if split == "val" else None,
+                regions=regions,
                 boxes=prepared.boxes,
             )
     return evaluations

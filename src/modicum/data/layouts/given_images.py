@@ -15,9 +15,11 @@ from modicum.data.image import ImageRef
 from modicum.data.layouts import load_manifest
 from modicum.data.layouts.asked_split import rows_of_split
 from modicum.data.layouts.npz import is_array_data
+from modicum.data.layouts.parquet_shards import shards_in
 from modicum.data.layouts.public import layout_of
 from modicum.data.layouts.table import TABLE_SUFFIXES, table_columns, table_in
 from modicum.data.manifest import Manifest, path_columns, split_reference
+from modicum.data.slices import USUAL, slices_asked
 from modicum.errors import InputError
 
 FACTS = ("patient", "eye", "domain")
@@ -38,6 +40,9 @@ class GivenReading:
         pairs: words that tell sources from targets in a folder.
         usual_pairs: the same, where a folder has both.
         split: rows to take; all by default.
+        slices: of files with several slices, those that are images; see :mod:`modicum.data.slices`. The middle one (of
+            a picture's task, all of them) by default.
+        align_geometry: ``resample`` brings fields of view onto the images' grids.
         allow_outside: accept references outside the data set's folder.
     """
 
@@ -48,6 +53,8 @@ class GivenReading:
     pairs: tuple[str, str] | None = None
     usual_pairs: tuple[str, str] | None = None
     split: str | None = None
+    slices: str | None = None
+    align_geometry: str | None = None
     allow_outside: bool = False
 
 
@@ -107,9 +114,10 @@ def given_images(sources: Sequence[str | Path], reading: GivenReading = GivenRea
                 f"'{item}' is an image, which has no split '{reading.split}'",
                 "pass a table or folder that has one, or leave out --split",
             )
-        names.append(str(item))
-        refs.append(ref)
-        facts.append(_facts(1))
+        some = [ref] if reading.slices is None else slices_asked(ref, reading.slices)
+        names += [str(item)] if some == [ref] else list(map(str, some))
+        refs += some
+        facts.append(_facts(len(some)))
     if not refs:
         raise InputError("no images found", "pass image files, a folder of images, or a table")
     joined = pd.concat(facts, ignore_index=True)
@@ -142,6 +150,8 @@ def _data_set(path: Path, reading: GivenReading) -> Manifest:
         missing="keep",
         unlabelled="keep",
         class_folders=False,
+        slices=reading.slices or USUAL,
+        align_geometry=reading.align_geometry or "refuse",
     )
     return rows_of_split(manifest, reading.split)[0]
 
@@ -153,6 +163,8 @@ def _columns_of(path: Path, reading: GivenReading) -> dict[str, Any]:
         table: Path | None = path if path.suffix.lower() in TABLE_SUFFIXES else None
     elif layout_of(path) is not None and not given:
         table = None
+    elif shards := shards_in(path):
+        table = shards[0][0]
     else:
         table = _table_of(path, given or reading.usual_columns)
     if table is None:
@@ -183,7 +195,8 @@ def _files_read(path: Path, manifest: Manifest) -> list[Path]:
     if path.is_file():
         return [path]
     file = path / manifest.source
-    return [file] if file.is_file() else []
+    inside = {ref.path for ref in manifest.refs() if ref.array is not None}  # files that hold images in cells
+    return [*([file] if file.is_file() else []), *sorted(inside - {file})]
 
 
 def _named_files(manifest: Manifest) -> list[Path]:

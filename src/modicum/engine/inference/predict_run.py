@@ -18,7 +18,7 @@ from modicum.engine.inference.dense_jobs import planned, without_own_output
 from modicum.engine.inference.dense_maps import DenseMaps
 from modicum.engine.inference.dense_output import ACCOUNT, PSEUDONYM, TABLE, DenseOutput
 from modicum.engine.inference.evaluation import dense_predictor
-from modicum.engine.inference.fields_of_view import fields_of_run
+from modicum.engine.inference.fields_of_view import FIELDS, fields_of_run
 from modicum.engine.inference.image_text import ImageTextRun
 from modicum.engine.inference.prediction import PredictionSummary, TablePredictor
 from modicum.engine.inference.predictor_calls import map_names_of
@@ -135,7 +135,7 @@ def _predict_dense(
     if unlike := output.predictor.unlike[0]:
         say(f"{count_of(unlike, 'image')} unlike all that the run learned from: look at them before use")
     regions = output.predictor.regions
-    if regions is not None and (note := regions.note("field_of_view" in model or task.finds_region)):
+    if regions is not None and (note := regions.note(FIELDS in model or task.finds_region)):
         say(note)
     return summary
 
@@ -192,8 +192,13 @@ def _check_table(place: Path) -> None:
 
 def _as_the_run_reads(reading: GivenReading, data: DataSettings) -> GivenReading:
     """Names of columns and of pairs as in the training, where the data have them and nothing else is asked for."""
-    columns = {role: name for role, name in data.columns.items() if role in ("image", *FACTS)}
-    return replace(reading, usual_columns=columns, usual_pairs=data.pairs)
+    columns = {role: name for role, name in data.columns.items() if role in ("image", FIELD, *FACTS)}
+    return replace(
+        reading,
+        usual_columns=columns,
+        usual_pairs=data.pairs,
+        align_geometry=reading.align_geometry or data.align_geometry,
+    )
 
 
 def _check_files(place: Path, files: Sequence[Path], images: GivenImages) -> None:
