@@ -20,13 +20,20 @@ from modicum.engine.inference.export import Form, export_run
 from modicum.engine.inference.image_text import ImageTextRun
 from modicum.engine.inference.predict_run import PredictionSettings, predict_run
 from modicum.engine.inference.prediction import PredictionSummary
-from modicum.engine.inference.retrieval import Retrieved, data_of, retrieve, retrieved_table
+from modicum.engine.inference.retrieval import (
+    RETRIEVED,
+    Retrieved,
+    data_of,
+    image_of,
+    retrieve,
+    retrieved_table,
+)
 from modicum.engine.model import load_method, pack_run
 from modicum.engine.recipe.settings import Recipe
 from modicum.engine.run_folder import RunFolder, read_table
 from modicum.errors import InputError
 from modicum.methods import Method
-from modicum.output_paths import check_output
+from modicum.output_paths import check_files, check_output
 from modicum.tasks import DenseTask
 
 
@@ -37,6 +44,10 @@ def _prompts(
     if given is None or isinstance(given, Mapping):
         return None if given is None else prompts_of(given)
     return read_prompts(given)
+
+
+def _prompt_file(given: str | Path | Mapping[str, str | Sequence[str]] | None) -> Path | None:
+    return Path(given) if isinstance(given, str | Path) else None
 
 
 class Run:
@@ -169,6 +180,7 @@ class Run:
             tuple(drop),
             None if after is None else str(after),
             answers,
+            _prompt_file(prompts),
         )
         reading = GivenReading(
             columns=columns,
@@ -219,6 +231,8 @@ class Run:
         asked = [queries] if isinstance(queries, str) else list(queries)
         folder = Path(out)
         check_output("--out", folder, [self.path, Path(among)], folder=True)
+        pictures = [ref.path for ref in map(image_of, asked) if ref is not None]
+        check_files("--out", [folder / name for name in RETRIEVED], [Path(among), *pictures])
         run = ImageTextRun.open(self.folder, self.weights, device, batch_size)
         given = {key: value for key, value in settings.items() if value is not None}
         data = data_of(run.recipe.data, among, given)
@@ -357,6 +371,7 @@ class Run:
             None if after is None else str(after),
             tuple(judges),
             answers or {},
+            _prompt_file(prompts),
         )
         content = evaluate_run(self.folder, self.weights, data, asked)
         if write_report and out is None:

@@ -23,6 +23,9 @@ from modicum.methods.image_text import EncodedImages, EncodedTexts, ImageTextMod
 from modicum.progress import bar, say
 from modicum.wording import count_of, listed
 
+RETRIEVED = ("retrieved.csv", "retrieved.html")
+"""The files of a search."""
+
 
 @dataclass(frozen=True)
 class Hit:

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy import sparse
 
-from modicum.tasks.bootstrap import Statistic, Sums, Values
+from modicum.tasks.bootstrap import Statistic, Sums, Values, needs_some
 from modicum.tasks.detection.matching import IOUS
 from modicum.tasks.detection.metric_table import RATES, sensitivity_name
 
@@ -66,7 +66,8 @@ def precision_statistic(
         at = [each.mean(axis=0), each[IOUS.index(0.5)], each[IOUS.index(0.75)]]
         return dict(zip(names, at, strict=True))
 
-    return Statistic(sparse.csr_array(terms), finish, dict.fromkeys(names, "no image has a true box"))
+    needs = needs_some(names, true > 0)
+    return Statistic(sparse.csr_array(terms), finish, dict.fromkeys(names, "no image has a true box"), needs)
 
 
 def froc_statistic(
@@ -106,7 +107,8 @@ def froc_statistic(
         return {"froc": np.mean(list(values.values()), axis=0), **values}
 
     names = ["froc", *map(sensitivity_name, RATES)]
-    return Statistic(sparse.csr_array(terms), finish, dict.fromkeys(names, "no image has a true box"))
+    needs = needs_some(names, true > 0)
+    return Statistic(sparse.csr_array(terms), finish, dict.fromkeys(names, "no image has a true box"), needs)
 
 
 def _of_images(images: Sequence[int] | np.ndarray, count: int) -> sparse.csr_array:

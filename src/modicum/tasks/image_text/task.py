@@ -1,6 +1,7 @@
 """Image and text: learning without labels, from images with their reports or from images alone."""
 
 import csv
+import hashlib
 import io
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -202,6 +203,14 @@ class ImageText(Task):
             )
             self._encoded = reports, encoded
         return self._encoded[1]
+
+    def content_digests(self) -> dict[str, str]:
+        if self._reports is None:
+            return {}
+        digest = hashlib.sha256()
+        for text in self._reports.texts:
+            digest.update(f"{text is None}\n{text}\0".encode())
+        return {"report": digest.hexdigest()}
 
     def with_artefacts(self, read: Callable[[str], str | None]) -> "ImageText":
         """The task of an opened run with its tokenizer, so that other reports can be read.
