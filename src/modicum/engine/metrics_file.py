@@ -12,10 +12,17 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="allow", strict=True)
 
 
+class _Estimate(_Part):
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    reason: str | None = None
+
+
 class _Evaluation(_Part):
     images: int
     patients: int | None = None
-    metrics: dict[str, dict[str, Any]]
+    metrics: dict[str, _Estimate]
     domains: dict[str, "_Evaluation"] = {}
 
 

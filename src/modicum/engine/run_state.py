@@ -1,6 +1,7 @@
 """How a run begins and ends: its folder is claimed, and what ended it is recorded."""
 
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from modicum.atomic_files import remove_temporary, write_text

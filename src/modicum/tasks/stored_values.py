@@ -32,27 +32,28 @@ def names_of(values: Any, what: str, count: int | None = None, fewest: int = 1) 
     return list(values)
 
 
-def number_of(value: Any, what: str, low: float = -math.inf, high: float = math.inf) -> float:
+def number_of(value: Any, what: str, low: float | int = -math.inf, high: float | int = math.inf) -> float:
     """A finite number from ``low`` to ``high``. Raises :class:`InputError` where it is none."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise InputError(f"{what} is not a number", _REMEDY)
     if not low <= value <= high:
         raise InputError(f"{what} is {value:g}", _REMEDY)
-    return value
+    return float(value)
 
 
 def count_of_values(value: Any, what: str, low: int = 0) -> int:
     """A whole number from ``low``. Raises :class:`InputError` where it is none."""
     if not isinstance(value, int):
         raise InputError(f"{what} is not a whole number", _REMEDY)
-    return int(number_of(value, what, low))
+    number_of(value, what, low)
+    return value
 
 
 def numbers_of(values: Any, what: str, count: int | None = None) -> tuple[float, ...]:
     """Finite numbers, ``count`` of them where that is known. Raises :class:`InputError` where they are not."""
     if not isinstance(values, list | tuple) or count not in (None, len(values)):
         raise InputError(f"{what} are not {'numbers' if count is None else f'{count} numbers'}", _REMEDY)
-    return tuple(float(number_of(value, what)) for value in values)
+    return tuple(number_of(value, what) for value in values)
 
 
 def one_of(value: Any, allowed: Sequence[Any], what: str) -> Any:

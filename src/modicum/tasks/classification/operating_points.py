@@ -66,7 +66,7 @@ class OperatingPoints:
         if not all(isinstance(one, dict) for one in dict(facts.get("classes", {})).values()):
             raise InputError("points of classes are not tables", "restore the file that they are in")
         thresholds = numbers_of(values["thresholds"], "thresholds", count if values["thresholds"] else 0)
-        temperature = float(number_of(values["temperature"], "temperature", 1e-6))
+        temperature = number_of(values["temperature"], "temperature", 1e-6)
         return cls(thresholds, temperature, one_of(values["from"], get_args(Source), "source"), facts)
 
 
