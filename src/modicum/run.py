@@ -202,6 +202,7 @@ class Run:
         k: int = 10,
         scored_by: str | None = None,
         sentences: bool = False,
+        split: str | None = None,
         batch_size: int | None = None,
         device: str | None = None,
         **settings: Any,
@@ -219,6 +220,7 @@ class Run:
             scored_by: ``global`` (default), ``local`` or ``both``.
             sentences: put the sentences of reports into table and page. They are left out by default: a report may name
                 its patient.
+            split: rows of the data set to search, such as ``test``; all by default.
             batch_size: images in one forward pass.
             device: where to compute.
             settings: how the data are read, as for :meth:`evaluate`.
@@ -236,7 +238,7 @@ class Run:
         run = ImageTextRun.open(self.folder, self.weights, device, batch_size)
         given = {key: value for key, value in settings.items() if value is not None}
         data = data_of(run.recipe.data, among, given)
-        retrieved = retrieve(run, asked, data, k, scored_by, sentences)
+        retrieved = retrieve(run, asked, data, k, scored_by, sentences, split)
         write_retrieved(folder, retrieved, retrieved_table(retrieved), run.settings)
         return retrieved
 
