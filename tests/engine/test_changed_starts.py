@@ -3,6 +3,7 @@
 import os
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -35,7 +36,7 @@ def reports(*texts):
         {"image": [f"{n}.png" for n in range(len(texts))], "report": texts, "split": "train"}
     )
     return ImageText.from_manifest(
-        Manifest(table, root=None, source="t"), {"report_length": 8, "vocabulary_size": 60}
+        Manifest(table, root=Path(), source="t"), {"report_length": 8, "vocabulary_size": 60}
     )
 
 

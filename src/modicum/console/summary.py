@@ -32,7 +32,7 @@ def run_summary(path: Path) -> list[str]:
     lines = [
         f"{network}: {parameters['learnable']:,} of {parameters['total']:,} parameters learned, "
         f"{peak} {'less than 1' if 0 < mib < 1 else f'{mib:,.0f}'} MiB ({memory_kind(memory)}), "
-        f"{spent['images_per_second'] or 0:.0f} images/s, {spent['fit_seconds'] or 0:.0f} s in all"
+        f"{spent.get('images_per_second') or 0:.0f} images/s, {spent.get('fit_seconds') or 0:.0f} s in all"
     ]
     for name, content in metrics["evaluations"].items():
         lines += [

@@ -21,7 +21,7 @@ and Welsh, Bootstrapping clustered data, J. R. Statist. Soc. B 69 (2007) (drawin
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
@@ -130,16 +130,6 @@ class Statistic:
             reasons={names[k]: v for k, v in self.reasons.items() if k in names},
             needs={names[k]: v for k, v in self.needs.items() if k in names},
         )
-
-
-def needs_some(
-    names: Iterable[str], has: Bool[np.ndarray, "images"]
-) -> dict[str, Bool[np.ndarray, "1 images"]]:
-    """What metrics need that some images have and others have not: nothing where all have it.
-
-    For :attr:`Statistic.needs` of means over the images that have a value.
-    """
-    return {} if has.all() else dict.fromkeys(names, has[None])
 
 
 def point_values(

@@ -66,8 +66,8 @@ class ClassGroups:
         if values is None:
             return None
         counts = {name: count_of_values(count, "counts") for name, count in values["counts"].items()}
-        limits = (count_of_values(values[limit], limit) for limit in ("head_above", "tail_below"))
-        return cls(*limits, counts)
+        above, below = (count_of_values(values[limit], limit) for limit in ("head_above", "tail_below"))
+        return cls(above, below, counts)
 
 
 def groups_of(manifest: Manifest, classes: Sequence[str], options: Mapping[str, Any]) -> ClassGroups | None:

@@ -10,9 +10,10 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy import sparse
 
-from modicum.tasks.bootstrap import Statistic, Sums, Values, needs_some
+from modicum.tasks.bootstrap import Statistic, Sums, Values
 from modicum.tasks.detection.matching import IOUS
 from modicum.tasks.detection.metric_table import RATES, sensitivity_name
+from modicum.tasks.needs import needs_some
 
 _RECALLS = np.linspace(0, 1, 101)
 

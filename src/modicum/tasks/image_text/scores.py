@@ -10,7 +10,8 @@ from scipy import sparse
 from torch import Tensor
 
 from modicum.tasks.base import Batch, Scores
-from modicum.tasks.bootstrap import Estimate, Statistic, bootstrap, needs_some
+from modicum.tasks.bootstrap import Estimate, Statistic, bootstrap
+from modicum.tasks.needs import needs_some
 
 
 class CompletionScores(Scores):

@@ -32,8 +32,9 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy import sparse
 
-from modicum.tasks.bootstrap import Statistic, Sums, Values, needs_some
+from modicum.tasks.bootstrap import Statistic, Sums, Values
 from modicum.tasks.metric import with_classes
+from modicum.tasks.needs import needs_some
 from modicum.tasks.segmentation.metric_table import METRICS
 from modicum.tasks.segmentation.pixels import BINS, ranking_of
 
