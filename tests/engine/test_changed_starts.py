@@ -1,5 +1,6 @@
 """What a run starts from changes under it: reports, the frozen backbone, an earlier run's stage, masks."""
 
+import json
 import os
 import shutil
 from dataclasses import replace
@@ -24,6 +25,7 @@ from modicum.engine.stage_sources import check_same_start, stage_sources
 from modicum.engine.training.stage_trainer import StageTrainer
 from modicum.errors import InputError
 from modicum.nn import Backbone
+from modicum.tasks import task_from_dict
 from modicum.tasks.image_text.task import ImageText
 
 
@@ -55,6 +57,19 @@ def test_other_reports_have_another_digest(other, tmp_path):
     before, now = (reports(*texts).content_digests()["report"] for texts in (TEXTS, other))
     assert before != now
     assert reports(*TEXTS).content_digests()["report"] == before
+
+
+def test_words_of_another_run_are_refused():
+    learned, other = (
+        reports(*TEXTS),
+        reports("Pneumothorax on the left.", "Normal.", "Old fractures.", "A mass."),
+    )
+    opened = task_from_dict(json.loads(json.dumps(learned.to_dict())))
+    assert opened.with_artefacts(learned.artefacts().get).tokenizer.vocabulary.size == learned.vocabulary.size
+    with pytest.raises(InputError, match=r"tokenizer.json is not the one that the run has learned with"):
+        opened.with_artefacts(other.artefacts().get)
+    with pytest.raises(InputError, match="cannot be read"):
+        opened.with_artefacts(lambda name: "{}")
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +149,7 @@ def test_a_run_does_not_go_on_on_another_frozen_backbone(tmp_path, monkeypatch):
     write(1)
     table = write_grades(tmp_path / "data", images=16)
     given = {
-        "epochs": 1,
+        "epochs": 2,
         "resamples": 0,
         "checkpoint_steps": 1,
         "write_report": False,

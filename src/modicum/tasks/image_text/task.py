@@ -222,7 +222,18 @@ class ImageText(Task):
             return self
         if (text := read(TOKENIZER)) is None:
             raise InputError(f"the run has no {TOKENIZER}, which knows its words", "restore the run folder")
-        return ImageText(self.options, tokenizer_of_json(text))
+        made = ImageText(self.options, tokenizer_of_json(text))
+        if self._vocabulary is not None and _as_dict(made.vocabulary) != _as_dict(self._vocabulary):
+            raise InputError(
+                f"{TOKENIZER} is not the one that the run has learned with", "restore the run folder"
+            )
+        return made
+
+    @property
+    def tokenizer(self) -> ReportTokenizer:
+        """What makes tokens of reports; an opened run has one after :meth:`with_artefacts`."""
+        assert self._tokenizer is not None, "reports are not read"
+        return self._tokenizer
 
     def artefacts(self) -> dict[str, str]:
         """``tokenizer.json``, and ``reports.csv`` with a row for each report that was set aside or changed."""
