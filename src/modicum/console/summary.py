@@ -48,7 +48,7 @@ def evaluation_summary(content: Mapping[str, Any], task: str, first: str | None 
     brief = [name for name in estimates if "/" not in name and metric_named(name, task).in_brief]
     names = dict.fromkeys([first, *brief] if first in estimates else brief or list(estimates)[:3])
     unit = count_of(content["images"], "image")
-    if content["patients"] is not None:
+    if content.get("patients") is not None:
         unit += f" of {count_of(content['patients'], 'patient')}"
     values = {name: entry.get("value") for name, entry in estimates.items()}
     metrics = [metric_named(name, task) for name in estimates if "/" not in name]

@@ -254,7 +254,8 @@ def _groups(manifest: Manifest, rows: np.ndarray) -> list[str] | None:
 def headline(content: Mapping[str, Any], metric: str) -> str:
     """``auroc 0.93 (0.90-0.95)``: one metric of an evaluation in one line."""
     estimate = content["metrics"].get(metric, {})
-    value, low, high = (estimate.get(key) for key in ("value", "low", "high"))
+    ends = (estimate.get(key) for key in ("value", "low", "high"))
+    value, low, high = (None if end is None else float(end) for end in ends)
     if value is None or np.isnan(value):
         return f"{metric} undefined"
     interval = "" if low is None or high is None or np.isnan(low) else f" ({low:.3f}-{high:.3f})"
