@@ -50,6 +50,33 @@ def check_output(option: str, path: Path, inputs: Iterable[Path] = (), *, folder
         raise from_os_error(error, path, option) from error
 
 
+def check_files(option: str, files: Iterable[Path], inputs: Iterable[Path]) -> None:
+    """Checks that none of the files to be written is one of those that are read, also by another name or link.
+
+    Args:
+        option: that named their folder, for instance ``--out``.
+        files: to be written.
+        inputs: files that are read; only looked at where something is there already.
+
+    Raises:
+        InputError: one is.
+    """
+    there = {_identity(path): path for path in files if path.is_file()}
+    if not there:
+        return
+    for given in inputs:
+        if given.is_file() and (path := there.get(_identity(given))) is not None:
+            raise InputError(
+                f"{option}: '{path}' is a file that is read: it would be written over",
+                f"choose another {option}",
+            )
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino
+
+
 def _check_kind(named: str, path: Path, folder: bool) -> None:
     try:
         path.lstat()

@@ -20,13 +20,20 @@ from modicum.engine.inference.export import Form, export_run
 from modicum.engine.inference.image_text import ImageTextRun
 from modicum.engine.inference.predict_run import PredictionSettings, predict_run
 from modicum.engine.inference.prediction import PredictionSummary
-from modicum.engine.inference.retrieval import Retrieved, data_of, retrieve, retrieved_table
+from modicum.engine.inference.retrieval import (
+    RETRIEVED,
+    Retrieved,
+    data_of,
+    image_of,
+    retrieve,
+    retrieved_table,
+)
 from modicum.engine.model import load_method, pack_run
 from modicum.engine.recipe.settings import Recipe
 from modicum.engine.run_folder import RunFolder, read_table
 from modicum.errors import InputError
 from modicum.methods import Method
-from modicum.output_paths import check_output, in_one_line
+from modicum.output_paths import check_files, check_output, in_one_line
 from modicum.tasks import DenseTask
 
 
@@ -37,6 +44,10 @@ def _prompts(
     if given is None or isinstance(given, Mapping):
         return None if given is None else prompts_of(given)
     return read_prompts(given)
+
+
+def _prompt_file(given: str | Path | Mapping[str, str | Sequence[str]] | None) -> Path | None:
+    return Path(given) if isinstance(given, str | Path) else None
 
 
 class Run:
@@ -176,6 +187,7 @@ class Run:
             tuple(drop),
             None if after is None else str(after),
             answers,
+            _prompt_file(prompts),
         )
         reading = GivenReading(
             columns=columns,
@@ -200,6 +212,7 @@ class Run:
         k: int = 10,
         scored_by: str | None = None,
         sentences: bool = False,
+        split: str | None = None,
         batch_size: int | None = None,
         device: str | None = None,
         **settings: Any,
@@ -217,6 +230,7 @@ class Run:
             scored_by: ``global`` (default), ``local`` or ``both``.
             sentences: put the sentences of reports into table and page. They are left out by default: a report may name
                 its patient.
+            split: rows of the data set to search, such as ``test``; all by default.
             batch_size: images in one forward pass.
             device: where to compute.
             settings: how the data are read, as for :meth:`evaluate`.
@@ -229,10 +243,12 @@ class Run:
         asked = [queries] if isinstance(queries, str) else list(queries)
         folder = Path(out)
         check_output("--out", folder, [self.path, Path(among)], folder=True)
+        pictures = [ref.path for ref in map(image_of, asked) if ref is not None]
+        check_files("--out", [folder / name for name in RETRIEVED], [Path(among), *pictures])
         run = ImageTextRun.open(self.folder, self.weights, device, batch_size)
         given = {key: value for key, value in settings.items() if value is not None}
         data = data_of(run.recipe.data, among, given)
-        retrieved = retrieve(run, asked, data, k, scored_by, sentences)
+        retrieved = retrieve(run, asked, data, k, scored_by, sentences, split)
         write_retrieved(folder, retrieved, retrieved_table(retrieved), run.settings)
         return retrieved
 
@@ -371,6 +387,7 @@ class Run:
             None if after is None else str(after),
             tuple(judges),
             answers or {},
+            _prompt_file(prompts),
         )
         content = evaluate_run(self.folder, self.weights, data, asked)
         if write_report and out is None:

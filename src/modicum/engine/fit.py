@@ -34,6 +34,7 @@ from modicum.engine.recipe.settings import Recipe
 from modicum.engine.run_folder import RunFolder, write_json
 from modicum.engine.run_state import as_user_error, record_end, start_run
 from modicum.engine.scoring import decide_fn
+from modicum.engine.stage_sources import check_same_start, stage_sources
 from modicum.engine.training.results import NOTHING_LEARNED, total_time
 from modicum.engine.training.run_stages import Learned, StagesResult, run_stages
 from modicum.methods import ExtractStage, Method, TrainStage
@@ -108,10 +109,12 @@ def _fit(recipe: Recipe, folder: RunFolder, stores: Path, workers: int, began: f
             reference_reader(prepared, task, targets),
         )
     check_training_memory(recipe, method, device)
-    digest = check_backbone(method, None)
+    digest, sources = check_backbone(method, None), stage_sources(recipe, method)
+    if folder.learned_something:
+        check_same_start(folder, digest, sources)
     if process_rank() == 0:
         # An unfinished run's report wants to know the classes.
-        write_model(recipe, folder, task, method, digest, None)
+        write_model(recipe, folder, task, method, digest, None, sources=sources)
     inputs = StageInputs(recipe, prepared, task, targets, stores, device)
     stages = run_stages(method, recipe, folder, inputs, task, device)
     if process_rank() != 0:
@@ -179,7 +182,8 @@ def prepared_data(recipe: Recipe, folder: RunFolder, stores: Path, workers: int)
     prepared = replace(prepared, notes=[*prepared.notes, *task_notes], boxes=boxes)
     broken_csv = folder.broken if process_rank() == 0 else None
     further = further_images(recipe)
-    return with_auxiliary_images(prepared, task, recipe, stores, workers, broken_csv, further), task
+    prepared = with_auxiliary_images(prepared, task, recipe, stores, workers, broken_csv, further)
+    return replace(prepared, auxiliary_digests={**prepared.auxiliary_digests, **task.content_digests()}), task
 
 
 def _write_artefacts(folder: RunFolder, texts: Mapping[str, str]) -> None:
@@ -195,6 +199,7 @@ def write_model(
     frozen: str | None,
     weights: str | None,
     fields: Mapping[str, Any] | None = None,
+    sources: Mapping[str, str] | None = None,
 ) -> None:
     digests = {"frozen_backbone_sha256": frozen, "weights_sha256": weights}
     content: dict[str, Any] = {"schema": 1, "task": task.to_dict(), **digests}
@@ -202,6 +207,8 @@ def write_model(
         content["frozen_backbone"] = origin
     if fields is not None:
         content[FIELDS] = fields
+    if sources:
+        content["stage_sources"] = sources
     if (backbone := backbone_in(method.predictor())) is not None:
         # One that is made anew has timm's, whatever its weights were trained with.
         content["normalisation"] = backbone.normalisation

@@ -162,7 +162,7 @@ def resembling(
         return None
     first, second = _from_hex(hashes), _from_hex(known_hashes)
     nearest = np.full(len(hashes), -1, np.int64)
-    usable = second.any(1)
+    usable = np.asarray(second.any(1))
     if not usable.any():
         return nearest
     least = np.where(first.any(1), bits + 1, 0)  # a blank image is near none

@@ -14,11 +14,12 @@ import pandas as pd
 from modicum.data.image import ImageRef
 from modicum.data.layouts import load_manifest
 from modicum.data.layouts.asked_split import rows_of_split
+from modicum.data.layouts.files_read import files_beside, files_read
 from modicum.data.layouts.npz import is_array_data
 from modicum.data.layouts.parquet_shards import shards_in
 from modicum.data.layouts.public import layout_of
 from modicum.data.layouts.table import TABLE_SUFFIXES, table_columns, table_in
-from modicum.data.manifest import Manifest, path_columns, split_reference
+from modicum.data.manifest import Manifest
 from modicum.data.slices import USUAL, slices_asked
 from modicum.errors import InputError
 
@@ -67,7 +68,7 @@ class GivenImages:
             its path.
         refs: where they are.
         facts: what data sets say of each image: columns ``patient``, ``eye`` and ``domain``.
-        tables: the files that were read to find the images: tables, data lists, array files.
+        tables: the files that were read to find the images: tables, data lists, array files, lists of splits.
         named_files: masks, targets and the like that data sets name beside the images.
         notes: what the readers of data sets had to say.
     """
@@ -101,8 +102,8 @@ def given_images(sources: Sequence[str | Path], reading: GivenReading = GivenRea
             folder = path if path.is_dir() else path.parent
             names += _named(manifest.refs(), folder if len(sources) > 1 else None)
             refs += manifest.refs()
-            tables += _files_read(path, manifest)
-            named_files += _named_files(manifest)
+            tables += files_read(path, manifest, reading.split_lists, reading.columns)
+            named_files += files_beside(manifest)
             notes += manifest.notes
             facts.append(_facts(len(manifest), manifest.table).assign(**{FIELD: fields_given(manifest)}))
             continue
@@ -188,21 +189,6 @@ def _holds_pairs(folder: Path, pairs: tuple[str, str]) -> bool:
     except InputError:
         return False
     return True
-
-
-def _files_read(path: Path, manifest: Manifest) -> list[Path]:
-    """The files that a data set was read from: by its source's name, which is a file of the folder, or itself."""
-    if path.is_file():
-        return [path]
-    file = path / manifest.source
-    inside = {ref.path for ref in manifest.refs() if ref.array is not None}  # files that hold images in cells
-    return [*([file] if file.is_file() else []), *sorted(inside - {file})]
-
-
-def _named_files(manifest: Manifest) -> list[Path]:
-    beside = [column for column in path_columns(manifest.table) if column != "image"]
-    cells = (cell for column in beside for cell in manifest.table[column].dropna().unique())
-    return [manifest.root / split_reference(str(cell))[0] for cell in cells]
 
 
 def _facts(count: int, table: pd.DataFrame | None = None) -> pd.DataFrame:

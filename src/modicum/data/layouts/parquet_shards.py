@@ -72,7 +72,7 @@ def read_shards(
         if split is not None and "split" not in table:
             table["split"] = split
         if parts and set(table) != set(parts[0].table):
-            other = sorted(set(table) ^ set(parts[0].table))[0]
+            other = min(map(str, set(table) ^ set(parts[0].table)))
             raise InputError(
                 f"'{path.name}' and '{shards[0][0].name}' differ in column '{other}'",
                 "pass one of the files, or write them with the same columns",
