@@ -17,9 +17,13 @@ def write(folder, cell, value, mode="max", test=0.5, state="finished", metric="a
     place = folder / cell.name
     place.mkdir(parents=True)
     (place / "status.json").write_text(json.dumps({"state": state}))
-    evaluations = {"test": {"metrics": {metric or "auroc": {"value": test}}}}
-    selection = {"metric": metric, "mode": mode, "value": value}
-    (place / "metrics.json").write_text(json.dumps({"selection": selection, "evaluations": evaluations}))
+    content = {
+        "task": "classification", "method": "full", "memory": {}, "time": {},
+        "parameters": {"learnable": 1, "total": 1},
+        "evaluations": {"test": {"images": 1, "metrics": {metric or "auroc": {"value": test}}}},
+        "selection": {"metric": metric, "mode": mode, "value": value},
+    }  # fmt: skip
+    (place / "metrics.json").write_text(json.dumps(content))
 
 
 def test_the_best_validation_value_wins_whatever_the_test_split_says(request_of_two, tmp_path):
