@@ -1,4 +1,4 @@
-"""Reports are read, split and tokenised once: the store gives what encoding gives, and opens and encodes nothing twice."""
+"""Reports are read, split and tokenised once: the store gives what encoding gives, and nothing is done twice."""
 
 import os
 from dataclasses import replace

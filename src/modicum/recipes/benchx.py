@@ -2,7 +2,7 @@
 
 Zhou et al., "BenchX: A Unified Benchmark Framework for Medical Vision-Language Pretraining on Chest X-Rays" (NeurIPS
 2024, Datasets and Benchmarks, arXiv 2410.21969) and the configurations of its code. Of these are: the input (224 pixels,
-the shorter side resized and the middle cut out, random crops and flips in training, grey levels normalised alike for every
+the shorter side resized and the middle cut out, random crops and flips in training, grey levels normalised alike for each
 encoder), a layer norm before the linear head, the encoder's learning rate at a tenth of the head's, optimiser, rate and
 batch of each data set, clipping, validation every five epochs, and what selects the weights. The whole encoder learns.
 
