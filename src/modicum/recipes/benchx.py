@@ -2,13 +2,14 @@
 
 Zhou et al., "BenchX: A Unified Benchmark Framework for Medical Vision-Language Pretraining on Chest X-Rays" (NeurIPS
 2024, Datasets and Benchmarks, arXiv 2410.21969) and the configurations of its code. Of these are: the input (224 pixels,
-the shorter side resized and the middle cut out, random crops and flips in training, grey levels normalised alike for each
-encoder), a layer norm before the linear head, the encoder's learning rate at a tenth of the head's, optimiser, rate and
-batch of each data set, clipping, validation every five epochs, and what selects the weights. The whole encoder learns.
+the shorter side resized and the middle cut out, random crops and flips in training), a layer norm before the linear head,
+the encoder's learning rate at a tenth of the head's, optimiser, rate and batch of each data set, clipping, validation
+every five epochs, and what selects the weights. The whole encoder learns.
 
 Its code tunes rate and optimiser for each encoder (Adam for most; SGD at 1e-2 to 3e-2 for MRM); the recipes have those of
-most ResNet-50s, for all. It counts in steps (50 of warm-up, a cosine over 3,000) and begins validation in epoch 10: here
-the warm-up is one epoch and the cosine goes over all epochs. Head weights start as in this library's other methods.
+most ResNet-50s, for all. It normalises grey levels alike for all; here a run brings the statistics of its training. It
+counts in steps (50 of warm-up, a cosine over 3,000) and begins validation in epoch 10: here the warm-up is one epoch and
+the cosine goes over all epochs. Head weights start as in this library's other methods.
 """
 
 from typing import Any, NamedTuple
@@ -62,7 +63,7 @@ def _classification(data: str, percent: int) -> ShippedRecipe:
         name=f"benchx/{data}_{percent}pct",
         summary=f"BenchX's fine-tuning of any encoder, {setting.title}, {share}: adam {setting.lr:g}, encoder a tenth",
         source=BENCHX,
-        weights=_WEIGHTS,
+        weights=None,  # any: --backbone run:FOLDER, or else ImageNet's
         values={
             "method": "full",
             "data": {"label_fraction": percent / 100},
@@ -79,7 +80,7 @@ SEGMENTATION = ShippedRecipe(
     name="benchx/siim_upernet",
     summary="BenchX's segmentation with any encoder, SIIM Pneumothorax: UPerNet, 512 px, adamw 2e-5",
     source=BENCHX,
-    weights=_WEIGHTS,
+    weights=None,
     values={
         "method": "segment",
         "image": {"size": [512, 512]},
