@@ -26,7 +26,7 @@ def data(tmp_path_factory):
     )
     table = pd.read_csv(path, dtype=str)
     train = table.index[table["split"] == "train"]
-    table.loc[train[0], "report"] = "   "
+    table.loc[train[0], "report"] = "..."
     table.loc[train[1], "report"] = "Quokka sat here."
     table.loc[train[2], "report"] = " ".join(f"Quokka number {number} is calm." for number in range(200))
     table.loc[train[4], "report"] = table.loc[train[3], "report"]
@@ -121,7 +121,7 @@ def test_other_languages_are_kept_as_they_are(data):
         ([None, None, None], r"no training image has a report that can be used \(all cells are blank\)"),
         (
             ["", " ", "..."],
-            r"no training image has a report that can be used \(2 reports set aside: it is empty",
+            r"no training image has a report that can be used \(1 report set aside: it is empty",
         ),
         (["a.txt", "b.txt", "../c.txt"], "2 reports set aside: its file is missing"),
     ],

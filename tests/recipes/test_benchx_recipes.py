@@ -1,4 +1,4 @@
-"""BenchX's recipes are the values of its code's configurations, and change nothing of `full` where they are not asked for."""
+"""BenchX's recipes are the values of its code's configurations, and `full` is as it was where they are not asked for."""
 
 import pytest
 import torch

@@ -59,7 +59,6 @@ def prior(folder, data):
     ("recipe", "table", "metric"),
     [
         ("prior/rsna_10pct", "binary", "auroc"),
-        ("benchx/rsna_100pct", "binary", "macro_f1"),
         ("benchx/nih_10pct", "findings", "auroc"),
     ],
 )

@@ -29,7 +29,7 @@ import pandas as pd
 import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
-from timm.models import register_model
+from timm.models import is_model, register_model
 from timm.models.resnet import BasicBlock, ResNet
 
 from modicum.atomic_files import write_text
@@ -91,7 +91,6 @@ RETRIEVAL = ("mrr", "image_to_text_recall_at_5", "text_to_image_recall_at_5", "i
              "chance_recall_at_5")  # fmt: skip
 
 
-@register_model
 def small_resnet(pretrained: bool = False, **arguments: Any) -> ResNet:
     """A ResNet of four blocks whose map has an eighth of the image's sides; 0.1 million parameters."""
     kept = {key: value for key, value in arguments.items() if key in ("num_classes", "in_chans")}
@@ -99,6 +98,12 @@ def small_resnet(pretrained: bool = False, **arguments: Any) -> ResNet:
     made = ResNet(BasicBlock, (1, 1, 1, 1), stem_width=16, channels=channels, output_stride=8, **kept)
     made.pretrained_cfg = {"mean": (0.5,) * 3, "std": (0.25,) * 3, "input_size": (3, SIDE, SIDE)}
     return made
+
+
+def register_networks() -> None:
+    """Makes :func:`small_resnet` known to timm, also for opening a run with it."""
+    if not is_model(CNN):
+        register_model(small_resnet)
 
 
 def data_sets(work: Path, patients: int) -> tuple[Path, Path]:
@@ -198,6 +203,7 @@ class Pooled(torch.nn.Module):
 
 def cell(name: str, seed: int, work: Path, patients: int) -> dict[str, Any]:
     """One start and seed."""
+    register_networks()
     plain, _ = data_sets(work, patients)
     found: dict[str, Any] = {"name": name, "seed": seed}
     network, method, _ = STARTS[name]
