@@ -73,7 +73,7 @@ def test_a_run_and_what_is_asked_of_it_tell_no_sentence(data, sentences, runs, c
     assert [sentence for sentence in sentences if sentence in captured.out + captured.err] == []
     notes = " ".join(run.metrics.get("notes", [])) + run.folder.fingerprint.read_text()
     for said in ("report set aside: it is empty", "report set aside: its file is missing", "of one sentence",
-                 "report longer than 48 tokens", "2 images whose report another image has too",
+                 "longer than 48 tokens", "2 images whose report another image has too",
                  "2 images without a usable report"):  # fmt: skip
         assert said in notes, said
 

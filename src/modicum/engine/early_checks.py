@@ -53,7 +53,7 @@ def check_recipe(recipe: Recipe) -> None:
         ):
             raise InputError(
                 "sampling is 'one_per_study', and only images with reports have studies here",
-                "choose natural, or a method that reads reports (mrm, prior, convirt, gloria)",
+                "choose natural, or a method that reads reports (`modicum methods` lists all)",
             )
 
 
