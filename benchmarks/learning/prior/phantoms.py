@@ -209,7 +209,7 @@ def cell(name: str, seed: int, work: Path, patients: int) -> dict[str, Any]:
     network, method, _ = STARTS[name]
     if method:
         run, seconds = pretrained(name, seed, work, patients)
-        backbone = run.method().predictor()
+        backbone = next(part for part in run.method().predictor().modules() if isinstance(part, Backbone))
         found |= {"cpu_seconds": seconds, "waited": run.metrics["time"]["data_wait_share"]}
         if method not in ("mae", "mrm"):
             found |= found_by(run, plain)
