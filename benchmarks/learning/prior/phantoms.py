@@ -209,7 +209,8 @@ def cell(name: str, seed: int, work: Path, patients: int) -> dict[str, Any]:
     network, method, _ = STARTS[name]
     if method:
         run, seconds = pretrained(name, seed, work, patients)
-        backbone = next(part for part in run.method().predictor().modules() if isinstance(part, Backbone))
+        predictor = run.method().predictor()
+        network_of = predictor if method in ("mae", "mrm") else Pooled(predictor)  # those pool patches themselves
         found |= {"cpu_seconds": seconds, "waited": run.metrics["time"]["data_wait_share"]}
         if method not in ("mae", "mrm"):
             found |= found_by(run, plain)
@@ -219,7 +220,8 @@ def cell(name: str, seed: int, work: Path, patients: int) -> dict[str, Any]:
         torch.manual_seed(seed)
         backbone = Backbone(network, (SIDE, SIDE))
         backbone.set_normalisation(GREY["backbone.mean"], GREY["backbone.std"])
-    found["labels"] = few_labels(Pooled(backbone), plain, seed)
+        network_of = Pooled(backbone)
+    found["labels"] = few_labels(network_of, plain, seed)
     return found
 
 
