@@ -210,7 +210,9 @@ def cell(name: str, seed: int, work: Path, patients: int) -> dict[str, Any]:
     if method:
         run, seconds = pretrained(name, seed, work, patients)
         predictor = run.method().predictor()
-        network_of = predictor if method in ("mae", "mrm") else Pooled(predictor)  # those pool patches themselves
+        network_of = (
+            predictor if method in ("mae", "mrm") else Pooled(predictor)
+        )  # those pool patches themselves
         found |= {"cpu_seconds": seconds, "waited": run.metrics["time"]["data_wait_share"]}
         if method not in ("mae", "mrm"):
             found |= found_by(run, plain)
