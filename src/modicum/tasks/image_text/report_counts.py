@@ -1,5 +1,6 @@
 """What there is to say of the reports of a data set, in numbers alone; and which rows have the same labels or study."""
 
+import hashlib
 from collections import Counter
 
 import numpy as np
@@ -65,3 +66,11 @@ def study_numbers(manifest: Manifest, reports: Reports) -> Int64[np.ndarray, "ro
         key = (patient, str(study)) if is_known else ("", f"row {row}")
         found[row] = numbers.setdefault(key, len(numbers))
     return found
+
+
+def report_digest(reports: Reports) -> str:
+    """SHA-256 of the texts of all rows."""
+    digest = hashlib.sha256()
+    for text in reports.texts:
+        digest.update(f"{text is None}\n{text}\0".encode())
+    return digest.hexdigest()

@@ -28,7 +28,12 @@ from modicum.data.table_cells import spreadsheet_safe
 from modicum.errors import InputError
 from modicum.tasks.base import STORES, Example, Scores, Task, TaskOptions
 from modicum.tasks.image_text.metric_table import METRICS, RETRIEVAL
-from modicum.tasks.image_text.report_counts import finding_sets, report_counts, study_numbers
+from modicum.tasks.image_text.report_counts import (
+    finding_sets,
+    report_counts,
+    report_digest,
+    study_numbers,
+)
 from modicum.tasks.image_text.retrieval_scores import RetrievalScores
 from modicum.tasks.image_text.scores import CompletionScores
 from modicum.tasks.image_text.vocabulary_values import vocabulary_of, vocabulary_values
@@ -207,6 +212,9 @@ class ImageText(Task):
             self._encoded = reports, encode_reports(self._tokenizer, reports.texts, encoding, self._stores)
         return self._encoded[1]
 
+    def content_digests(self) -> dict[str, str]:
+        return {} if self._reports is None else {"report": report_digest(self._reports)}
+
     def with_artefacts(self, read: Callable[[str], str | None], stores: Path | None = None) -> "ImageText":
         """The task of an opened run with its tokenizer, so that other reports can be read.
 
@@ -221,7 +229,18 @@ class ImageText(Task):
             return self
         if (text := read(TOKENIZER)) is None:
             raise InputError(f"the run has no {TOKENIZER}, which knows its words", "restore the run folder")
-        return ImageText(self.options, tokenizer_of_json(text), stores=stores)
+        made = ImageText(self.options, tokenizer_of_json(text), stores=stores)
+        known = self._vocabulary
+        if known is not None and vocabulary_values(made.vocabulary) != vocabulary_values(known):
+            problem = f"{TOKENIZER} is not the one that the run has learned with"
+            raise InputError(problem, "restore the run folder")
+        return made
+
+    @property
+    def tokenizer(self) -> ReportTokenizer:
+        """What makes tokens of reports; an opened run has one after :meth:`with_artefacts`."""
+        assert self._tokenizer is not None, "reports are not read"
+        return self._tokenizer
 
     def artefacts(self) -> dict[str, str]:
         """``tokenizer.json``, and ``reports.csv`` with a row for each report that was set aside or changed."""
