@@ -74,6 +74,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
                 "box_classes",
                 "box_scores",
                 "finding_set",
+                "study",
             ),
             Kind.TARGET,
         ),

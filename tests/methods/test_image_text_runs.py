@@ -232,3 +232,20 @@ def test_a_local_bert_brings_its_sizes_words_and_weights(data, tmp_path):
     wrong = PriorConfig(text_weights=str(tmp_path), report_length=24)
     with pytest.raises(InputError, match=r"do not fit a BERT of this size: \d+ of \d+ tensors"):
         make_bert(wrong, load_tokenizer(tmp_path).vocabulary, load=True)
+
+
+def test_another_run_reads_splits_and_tokenises_nothing_again(prior, data, monkeypatch):
+    from modicum.data.stores import report_store
+
+    monkeypatch.setattr(report_store, "_encoded", lambda *_: pytest.fail("encoded again"))
+    monkeypatch.setattr(report_store, "train_tokenizer", lambda *_: pytest.fail("learned again"))
+    runs = prior.path.parent
+    again = modicum.fit(
+        data, "convirt", name="convirt", runs=runs, seed=5, write_report=False, **SMALL, **TEXT
+    )
+    assert (again.path / "tokenizer.json").read_text() == (prior.path / "tokenizer.json").read_text()
+    assert again.metrics["time"]["data_wait_share"] < 0.5
+    with pytest.raises(pytest.fail.Exception, match="encoded again"):
+        modicum.fit(
+            data, "convirt", name="other", runs=runs, write_report=False, **SMALL, **{**TEXT, "report_length": 40}
+        )  # fmt: skip

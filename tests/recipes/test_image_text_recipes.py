@@ -18,6 +18,9 @@ def test_pre_training_is_the_released_configuration():
     assert {stage.batch_size for stage in stages.values()} == {98}  # on each of six GPUs
     assert {stage.weight_decay for stage in stages.values()} == {1e-6}
     assert (recipe.seed, recipe.config["min_sentences"], recipe.config["prototypes"]) == (114514, 4, 512)
+    assert {stage.sampling for stage in stages.values()} == {
+        "one_per_study"
+    }  # a frontal image drawn at each access
     assert recipe.options["sections"] == ["impression", "findings"]
     assert "horizontal_flip" not in str(recipe.training.augment)  # reports name left and right
 

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 
 from modicum.errors import InputError, did_you_mean
 
-SamplingMode = Literal["natural", "square_root", "balanced", "progressive", "round_robin"]
+SamplingMode = Literal["natural", "square_root", "balanced", "progressive", "round_robin", "one_per_study"]
 SAMPLING_MODES: tuple[str, ...] = get_args(SamplingMode)
 
 
@@ -76,6 +76,7 @@ def epoch_order(
             ``square_root`` draws so that a class has a share by the square root of its number of images.
             ``progressive`` starts balanced and tends to natural shares over epochs. ``round_robin`` draws
             with replacement one image of each class in turn, as often as the largest class has images.
+            ``one_per_study`` takes labels as numbers of studies, and draws one image of each, shuffled.
         seed: seed of the run, not below 0.
         epoch: from 0.
         rank: rank of this process; the processes' orders are disjoint parts of one order, all
@@ -90,6 +91,9 @@ def epoch_order(
     generator = np.random.default_rng([seed, epoch])
     if mode == "round_robin":
         return _one_of_each(labels, generator)[rank::world_size][: _rounds(labels) // world_size].ravel()
+    if mode == "one_per_study":
+        order = _one_per_study(labels, generator)
+        return order[rank::world_size][: len(order) // world_size]
     if mode == "natural":
         order = generator.permutation(len(labels))
     else:
@@ -131,6 +135,8 @@ def epoch_draws(labels: Shaped[np.ndarray, "n *findings"], mode: str, world_size
     """Number of images per process and epoch: the length of :func:`epoch_order`."""
     if mode == "round_robin":
         return len(np.unique(labels)) * (_rounds(labels) // world_size)
+    if mode == "one_per_study":
+        return len(np.unique(labels)) // world_size
     return len(labels) // world_size
 
 
@@ -144,6 +150,15 @@ def _one_of_each(
     rounds = _rounds(labels)
     members = [np.flatnonzero(labels == value) for value in np.unique(labels)]
     return np.stack([generator.choice(rows, rounds) for rows in members], axis=1)
+
+
+def _one_per_study(
+    studies: Int[np.ndarray, "n"], generator: np.random.Generator
+) -> Int[np.ndarray, "studies"]:
+    """An image of each study; each of its images is as likely."""
+    shuffled = generator.permutation(len(studies))
+    _, first = np.unique(studies[shuffled], return_index=True)
+    return generator.permutation(shuffled[first])
 
 
 def batches(

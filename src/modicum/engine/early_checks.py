@@ -35,7 +35,8 @@ def check_recipe(recipe: Recipe) -> None:
     """Checks what needs no data at all.
 
     Raises:
-        InputError: unknown augmentations, processes that nothing has started, or no run to grade quality by.
+        InputError: unknown augmentations, processes that nothing has started, no run to grade quality by, or a sampling
+            of studies that the task does not know.
     """
     check_launched(recipe.training.devices, recipe.training.nodes)
     if recipe.data.quality is not None:
@@ -47,6 +48,13 @@ def check_recipe(recipe: Recipe) -> None:
     for settings in (recipe.training.model_dump(), *recipe.stages.values()):
         if settings.get("augment") is not None:
             parse_augmentation(settings["augment"])
+        if settings.get("sampling") == "one_per_study" and not task_class(recipe.task).samples_studies(
+            recipe.options
+        ):
+            raise InputError(
+                "sampling is 'one_per_study', and only images with reports have studies here",
+                "choose natural, or a method that reads reports (`modicum methods` lists all)",
+            )
 
 
 def check_rows(recipe: Recipe, manifest: Manifest) -> None:

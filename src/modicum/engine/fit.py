@@ -172,7 +172,7 @@ def prepared_data(recipe: Recipe, folder: RunFolder, stores: Path, workers: int)
         lambda rows: None if going_on else check_rows(recipe, rows),
         lambda rows: chosen_rows(recipe.data, recipe.device, rows, folder),
     )
-    task = task_for(prepared.manifest, recipe)
+    task = task_for(prepared.manifest, recipe, stores)
     check_calibration(task, prepared)
     check_monitor(task.metric(recipe.training.monitor or task.monitor))
     task_notes = [*task.notes, *task.cautions(prepared.manifest)]

@@ -1,7 +1,7 @@
 """Full fine-tuning: every parameter of the backbone and a new head learn."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 from torch import nn
@@ -12,7 +12,7 @@ from modicum.methods.supervised import NetworkStage
 from modicum.nn import Backbone, Classifier, linear_head
 from modicum.nn.drop_path import add_drop_path
 from modicum.nn.patch_pooling import Pool, near_zero_head, pool_patches
-from modicum.nn.plain_vit import plain_vit
+from modicum.nn.plain_vit import is_plain_vit, plain_vit
 
 
 class FullConfig(MethodConfig):
@@ -24,10 +24,14 @@ class FullConfig(MethodConfig):
     backbone_lr_scale: float = Field(
         1.0, gt=0, description="Learning rate of the backbone as a multiple of the head's."
     )
-    pool: Pool = Field(
+    pool: Pool | Literal["auto"] = Field(
         "backbone",
         description="backbone: its own pooling and norm; mean: mean of the patches and a new norm, with a head that "
-        "starts at logits near zero (MAE, MRM); for plain vision transformers.",
+        "starts at logits near zero (MAE, MRM), for plain vision transformers; auto: mean for these, else backbone.",
+    )
+    head_norm: bool = Field(
+        False,
+        description="A layer norm between pooled features and head (BenchX); where patches are pooled, there is one.",
     )
     drop_path: float = Field(
         0.0,
@@ -104,11 +108,19 @@ class Full(Method):
 
 def _prepared(backbone: Backbone, config: FullConfig, num_outputs: int) -> nn.Module:
     """Applies the settings to a backbone, in place, and returns its head."""
-    for setting, usual in (("pool", "backbone"), ("drop_path", 0), ("layer_decay", 1)):
-        if (value := getattr(config, setting)) != usual:
+    pool = config.pool
+    if pool == "auto":
+        pool = "mean" if is_plain_vit(backbone) else "backbone"
+    for setting, value, usual in (
+        ("pool", pool, "backbone"),
+        ("drop_path", config.drop_path, 0),
+        ("layer_decay", config.layer_decay, 1),
+    ):
+        if value != usual:
             plain_vit(backbone, f"full with {setting}={value}")
     add_drop_path(backbone.body, config.drop_path)
-    if config.pool == "backbone":
-        return linear_head(backbone.num_features, num_outputs, config.dropout)
+    if pool == "backbone":
+        head = linear_head(backbone.num_features, num_outputs, config.dropout)
+        return nn.Sequential(nn.LayerNorm(backbone.num_features), *head) if config.head_norm else head
     pool_patches(backbone.body)
     return nn.Sequential(nn.Dropout(config.dropout), near_zero_head(backbone.num_features, num_outputs))

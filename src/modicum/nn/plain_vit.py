@@ -44,6 +44,15 @@ class VitShape:
         return self.prefix_tokens + self.grid[0] * self.grid[1]
 
 
+def is_plain_vit(backbone: Backbone) -> bool:
+    """Whether a backbone is a plain vision transformer; see :func:`plain_vit`."""
+    try:
+        plain_vit(backbone, "")
+    except InputError:
+        return False
+    return True
+
+
 def plain_vit(backbone: Backbone, wanted_by: str) -> Any:
     """The timm network inside a backbone, if it is a plain vision transformer.
 

@@ -3,13 +3,13 @@
 import difflib
 
 from modicum.errors import InputError
-from modicum.recipes import grading, image_text, radiographs, skin
+from modicum.recipes import benchx, grading, image_text, radiographs, skin
 from modicum.recipes.shipped import ShippedRecipe
 
 
 def shipped_recipes() -> dict[str, ShippedRecipe]:
     """All of them by their names."""
-    every = (*radiographs.RECIPES, *grading.RECIPES, *image_text.RECIPES, *skin.RECIPES)
+    every = (*radiographs.RECIPES, *benchx.RECIPES, *grading.RECIPES, *image_text.RECIPES, *skin.RECIPES)
     return {recipe.name: recipe for recipe in every}
 
 

@@ -75,6 +75,7 @@ RECIPES = (
             "backbone": _BACKBONE,
             "options": {"sections": ["impression", "findings"]},
             "config": {"min_sentences": 4},
+            "training": {"sampling": "one_per_study"},
             "seed": 114514,
         },
     ),

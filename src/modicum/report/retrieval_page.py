@@ -52,8 +52,8 @@ def page_of(retrieved: Retrieved, settings: StoreSettings) -> str:
     refs = retrieved.manifest.refs()
     pictures: list[list[Image | None]] = []
     for answer in retrieved.answers:
-        pictures.append([None if answer.image is None else _picture(answer.image, settings, None)])
-        pictures += [[_picture(refs[hit.row], settings, hit.reading)] for hit in answer.hits]
+        pictures.append([None if answer.image is None else picture_of(answer.image, settings, None)])
+        pictures += [[picture_of(refs[hit.row], settings, hit.reading)] for hit in answer.hits]
     addresses = iter(address for (address,) in data_addresses(pictures, _BUDGET))
     body = Markup("").join(_answer(answer, retrieved, addresses) for answer in retrieved.answers)
     told = "" if retrieved.sentences else "Sentences of reports are left out; --sentences shows them."
@@ -87,7 +87,7 @@ def _image(address: str, words: str) -> Markup:
     return Markup('<img src="{}" alt="{}">').format(address, words) if address else Markup("")
 
 
-def _picture(ref: ImageRef, settings: StoreSettings, reading: np.ndarray | None) -> "Image | None":
+def picture_of(ref: ImageRef, settings: StoreSettings, reading: np.ndarray | None) -> "Image | None":
     """What the network sees of an image, with what a sentence reads of it in red."""
     from PIL import Image
 

@@ -8,6 +8,7 @@ a new subclass; a new method needs no code for evaluation and reports.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -36,6 +37,10 @@ __all__ = [
     "Task",
     "TaskOptions",
 ]
+
+
+STORES = "stores"
+"""Key of the folder of stores among the options of :meth:`Task.from_manifest`."""
 
 
 class TaskOptions(BaseModel):
@@ -69,7 +74,16 @@ class Task(ABC):
     @classmethod
     @abstractmethod
     def from_manifest(cls, manifest: Manifest, options: Mapping[str, Any]) -> "Task":
-        """Infers classes and kind from a manifest. Raises :class:`~modicum.errors.InputError` if it cannot."""
+        """Infers classes and kind from a manifest.
+
+        Args:
+            manifest: the data set.
+            options: the task's settings, and what the engine knows besides: under :data:`STORES` the folder where a
+                task may keep what it makes of the data for other runs.
+
+        Raises:
+            InputError: it cannot.
+        """
 
     @classmethod
     def check_columns(cls, manifest: Manifest, options: Mapping[str, Any]) -> None:
@@ -155,13 +169,19 @@ class Task(ABC):
         """Text files for the run folder, by name, such as a vocabulary learned from the training rows."""
         return {}
 
-    def with_artefacts(self, read: Callable[[str], str | None]) -> "Task":
+    def with_artefacts(self, read: Callable[[str], str | None], stores: Path | None = None) -> "Task":
         """The task of an opened run with what it needs of :meth:`artefacts` to read other data.
 
         Args:
             read: the text of a file in the run folder, or None where there is none.
+            stores: folder where it may keep what it makes of the data; None to keep nothing.
         """
         return self
+
+    @classmethod
+    def samples_studies(cls, options: Mapping[str, Any]) -> bool:
+        """Whether :meth:`sampling_labels` are the numbers of studies, so that an epoch can show one image of each."""
+        return False
 
     @property
     def scored_in_pairs(self) -> bool:

@@ -21,13 +21,18 @@ class NumberedReports:
         tokens: ids; the first is ``[CLS]``, the last of a report ``[SEP]`` where the vocabulary has one.
         mask: True where a token is not padding.
         sentence_index: number of each token's sentence, from 1; -1 for ``[CLS]``, ``[SEP]`` and padding.
-        cut: reports that lost a token or sentence.
+        is_cut: whether a report lost a token or sentence.
     """
 
     tokens: Int32[np.ndarray, "reports length"]
     mask: Bool[np.ndarray, "reports length"]
     sentence_index: Int16[np.ndarray, "reports length"]
-    cut: int
+    is_cut: Bool[np.ndarray, "reports"]
+
+    @property
+    def cut(self) -> int:
+        """Number of reports that lost a token or sentence."""
+        return int(self.is_cut.sum())
 
 
 def encode_sentences(
@@ -52,18 +57,18 @@ def encode_sentences(
     tokens = np.full((len(texts), length), tokenizer.vocabulary.pad, np.int32)
     index = np.full(tokens.shape, NO_SENTENCE, np.int16)
     mask = np.zeros(tokens.shape, bool)
-    cut = 0
+    is_cut = np.zeros(len(texts), bool)
     for row, report in enumerate(split):
         pieces = [ids[sentence] for sentence in report[:sentences]]
         pieces = [piece for piece in pieces if len(piece)]
         lengths = [len(piece) for piece in pieces]
         whole = np.concatenate(pieces) if pieces else np.zeros(0, np.int32)
         count = min(len(whole), room)
-        cut += len(whole) > room or len(report) > sentences
+        is_cut[row] = len(whole) > room or len(report) > sentences
         tokens[row, 0] = tokenizer.vocabulary.start
         tokens[row, 1 : 1 + count] = whole[:count]
         index[row, 1 : 1 + count] = np.repeat(np.arange(1, len(pieces) + 1), lengths)[:count]
         if end is not None:
             tokens[row, 1 + count] = end
         mask[row, : 1 + count + (end is not None)] = True
-    return NumberedReports(tokens, mask, index, cut)
+    return NumberedReports(tokens, mask, index, is_cut)

@@ -9,8 +9,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
+from modicum.data.file_content import file_state
 from modicum.data.manifest import Manifest
 from modicum.data.reports.decoding import LONGEST, clean, decode_report
+from modicum.data.reports.kept_files import KeptFiles, KeptText
 from modicum.data.reports.placeholders import normalise_placeholders
 from modicum.data.reports.sections import select_sections
 from modicum.errors import InputError
@@ -95,7 +97,7 @@ class Reports:
         return replace(self, texts=texts, set_aside=[*self.set_aside, *lost])
 
 
-def read_reports(manifest: Manifest, column: str = "report") -> Reports:
+def read_reports(manifest: Manifest, column: str = "report", stores: Path | None = None) -> Reports:
     """Reads the report of every row.
 
     Control characters are removed, removed words written as ``___``, and texts cut at :data:`LONGEST` characters, at a
@@ -105,6 +107,8 @@ def read_reports(manifest: Manifest, column: str = "report") -> Reports:
     Args:
         manifest: the data set.
         column: texts, or paths of text files below the manifest's root.
+        stores: folder where texts of files are kept, so that files that have not changed are not opened again by another
+            run; None to open all.
 
     Raises:
         InputError: there is no such column.
@@ -116,11 +120,11 @@ def read_reports(manifest: Manifest, column: str = "report") -> Reports:
         )
     held = _held.setdefault(manifest, WeakValueDictionary())
     if (read := held.get(column)) is None:
-        held[column] = read = _read_reports(manifest, column)
+        held[column] = read = _read_reports(manifest, column, stores)
     return read
 
 
-def _read_reports(manifest: Manifest, column: str) -> Reports:
+def _read_reports(manifest: Manifest, column: str, stores: Path | None) -> Reports:
     texts: list[str | None] = []
     set_aside: list[Unusual] = []
     changed: list[Unusual] = []
@@ -128,44 +132,71 @@ def _read_reports(manifest: Manifest, column: str) -> Reports:
     cells = manifest.table[column].tolist()
     root = manifest.root.resolve()
     has_files = any(isinstance(cell, str) and names_file(cell) for cell in cells)
+    kept = KeptFiles(stores, root)
     for row, cell in enumerate(track(cells, "Reading reports") if has_files else cells):
         text = None
         if isinstance(cell, str):
             try:
                 is_utf8 = not manifest.origins or manifest.origins[row] not in manifest.not_utf8
-                text, changes = _report_of(cell, root, is_utf8)
+                text, changes = _report_of(cell, root, is_utf8, kept)
                 changed += [Unusual(row, origins[row], change) for change in changes]
             except _UnusableReportError as error:
                 set_aside.append(Unusual(row, origins[row], str(error)))
         texts.append(text)
+    kept.save()
     return Reports(texts, set_aside, changed, origins)
 
 
 class _UnusableReportError(Exception):
-    """Why one report is set aside."""
+    """Why one report is set aside; ``of_content``: it will be for as long as its file does not change."""
+
+    def __init__(self, reason: str, of_content: bool = True) -> None:
+        super().__init__(reason)
+        self.of_content = of_content
 
 
-def _report_of(cell: str, root: Path, is_utf8: bool) -> tuple[str, list[str]]:
+def _report_of(cell: str, root: Path, is_utf8: bool, kept: KeptFiles) -> tuple[str, list[str]]:
     """The text of a cell, and how it was changed; ``is_utf8`` is whether its row was valid UTF-8."""
-    changes = []
-    text = cell
     if names_file(cell):
-        file = root / cell.strip()
-        if not file.resolve().is_relative_to(root):
-            raise _UnusableReportError("its file is outside the data's folder")
-        text, encoding = _read_file(file)
-        if encoding == "cp1252":
-            changes.append(_NOT_UTF8)
-    elif not is_utf8 and not cell.isascii():  # otherwise it was another cell
+        return _report_of_file(root / cell.strip(), root, kept)
+    changes = []
+    if not is_utf8 and not cell.isascii():  # otherwise it was another cell
         if "\ufffd" in cell:
             raise _UnusableReportError("it is not text")
         changes.append(_NOT_UTF8)
+    return _usable(cell, changes)
+
+
+def _report_of_file(file: Path, root: Path, kept: KeptFiles) -> tuple[str, list[str]]:
+    """The text of a file, read or as it was kept, and how it was changed."""
+    file = file.resolve()
+    if not file.is_relative_to(root):
+        raise _UnusableReportError("its file is outside the data's folder")
+    state = file_state(file)
+    known = None if state is None else kept.get(file, state)
+    if known is None:
+        try:
+            text, encoding = _read_file(file)
+            known = KeptText(*_usable(text, [_NOT_UTF8] if encoding == "cp1252" else []), "")
+        except _UnusableReportError as error:
+            if not error.of_content:
+                raise
+            known = KeptText(None, [], str(error))
+        if state is not None:
+            kept.add(file, state, known)
+    if known.text is None:
+        raise _UnusableReportError(known.reason)
+    return known.text, known.changes
+
+
+def _usable(text: str, changes: list[str]) -> tuple[str, list[str]]:
+    """A text without control characters and marks of removed words, not longer than reports are."""
     text = normalise_placeholders(clean(text))
     if not any(character.isalnum() for character in text):
         raise _UnusableReportError("it is empty")
     if len(text) > LONGEST:
         text = text[: LONGEST + 1].rsplit(maxsplit=1)[0][:LONGEST]
-        changes.append(f"it was cut at {LONGEST:,} characters")
+        changes = [*changes, f"it was cut at {LONGEST:,} characters"]
     return text, changes
 
 
@@ -185,8 +216,10 @@ def _read_file(path: Path) -> tuple[str, str]:
             raise _UnusableReportError("its file is larger than 1 MB")
         return decode_report(path.read_bytes())
     except FileNotFoundError:
-        raise _UnusableReportError("its file is missing") from None
+        raise _UnusableReportError("its file is missing", of_content=False) from None
     except OSError as error:
-        raise _UnusableReportError(f"its file cannot be read ({type(error).__name__})") from None
+        raise _UnusableReportError(
+            f"its file cannot be read ({type(error).__name__})", of_content=False
+        ) from None
     except UnicodeError:
         raise _UnusableReportError("its file is not text") from None

@@ -83,7 +83,8 @@ def evaluate_run(
     if settings.prompts is not None:
         prompted = ImageTextRun.open(folder, weights, settings.device)
     elif task.scored_in_pairs:
-        task = task.with_artefacts(partial(text_of_artefact, folder))
+        kept = settings.stores or _stores(folder, settings.out)
+        task = task.with_artefacts(partial(text_of_artefact, folder), kept)
     else:
         check_predicts(folder, task)
     check_judges(settings.judges, task)

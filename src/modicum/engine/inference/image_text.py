@@ -37,7 +37,7 @@ def text_of_artefact(folder: RunFolder, name: str) -> str | None:
 
 def _methods_with_texts() -> list[str]:
     """Names of the methods that learn images together with texts."""
-    return [name for name in method_entries() if method_class(name).image_text is not Method.image_text]
+    return sorted(name for name in method_entries() if method_class(name).image_text is not Method.image_text)
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,7 @@ from modicum.errors import BrokenImageError, InputError
 from modicum.methods import method_class, method_entries
 from modicum.progress import bar, say
 from modicum.tasks import DEFAULT_TASK, ImageLevelTask, Task, task_class, task_of
+from modicum.tasks.base import STORES
 
 Source = tuple[Callable[[np.ndarray], np.ndarray], np.ndarray]
 AuxiliarySources = Mapping[str, Source]
@@ -239,9 +240,17 @@ def _one_class(recipe: Recipe) -> bool:
     return task.one_class or not task.needs_labels or (chosen and method_class(recipe.method).one_class)
 
 
-def task_for(manifest: Manifest, recipe: Recipe) -> Task:
-    """The task of a recipe for the data of a manifest, with the outputs that its loss needs."""
+def task_for(manifest: Manifest, recipe: Recipe, stores: Path | None = None) -> Task:
+    """The task of a recipe for the data of a manifest, with the outputs that its loss needs.
+
+    Args:
+        manifest: the data.
+        recipe: of a run.
+        stores: folder where the task may keep what it makes of the data; None to keep nothing.
+    """
     options = {**recipe.options, **recipe.data.model_dump(include={"classes", "ordered"})}
+    if stores is not None:
+        options[STORES] = stores
     return task_of(manifest, recipe.task, options).for_loss(recipe.training.loss)
 
 

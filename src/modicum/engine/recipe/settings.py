@@ -13,6 +13,7 @@ from pydantic import (
     model_validator,
 )
 
+from modicum.data.sampling import SamplingMode
 from modicum.data.slices import ALLOWED, USUAL, check_slices
 from modicum.engine.recipe.validation import validated
 from modicum.errors import InputError
@@ -241,7 +242,12 @@ class TrainingSettings(Settings):
         0, ge=0, description="Validations without a better value before stopping; 0 never stops."
     )
     validate_every: int = Field(1, ge=1, description="Epochs between validations.")
-    sampling: Literal["natural", "square_root", "balanced", "progressive", "round_robin"] = "natural"
+    sampling: SamplingMode = Field(
+        "natural",
+        description="Which training images an epoch shows: all of them (natural); drawn so that classes count alike "
+        "(balanced, square_root, progressive, round_robin); or one of each study, for images with reports "
+        "(one_per_study).",
+    )
     sampling_decay: float = Field(
         0.9,
         gt=0,

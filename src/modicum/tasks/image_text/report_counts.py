@@ -1,5 +1,6 @@
-"""What there is to say of the reports of a data set, in numbers alone; and which rows have the same labels."""
+"""What there is to say of the reports of a data set, in numbers alone; and which rows have the same labels or study."""
 
+import hashlib
 from collections import Counter
 
 import numpy as np
@@ -47,3 +48,29 @@ def finding_sets(manifest: Manifest) -> Int64[np.ndarray, "rows"]:
     unknown = (labels.isna() | (labels.astype(str) == "")).all(axis=1).to_numpy()
     sets = labels.astype(str).groupby(names, sort=True).ngroup().to_numpy()
     return np.where(unknown, -1, sets).astype(np.int64)
+
+
+def study_numbers(manifest: Manifest, reports: Reports) -> Int64[np.ndarray, "rows"]:
+    """The number of each row's study: of its patient's column ``study``, where there is one, or else of its report.
+
+    Images of a patient with the same report are of one study; a row without a study or report is one by itself.
+    """
+    table = manifest.table
+    patients = table["patient"].astype(str).tolist() if "patient" in table else [""] * len(table)
+    named = "study" in table
+    studies = table["study"].tolist() if named else reports.texts
+    numbers: dict[tuple[str, str], int] = {}
+    found = np.empty(len(table), dtype=np.int64)
+    for row, (patient, study) in enumerate(zip(patients, studies, strict=True)):
+        is_known = study is not None and study == study and str(study) != ""  # NaN is not itself
+        key = (patient, str(study)) if is_known else ("", f"row {row}")
+        found[row] = numbers.setdefault(key, len(numbers))
+    return found
+
+
+def report_digest(reports: Reports) -> str:
+    """SHA-256 of the texts of all rows."""
+    digest = hashlib.sha256()
+    for text in reports.texts:
+        digest.update(f"{text is None}\n{text}\0".encode())
+    return digest.hexdigest()

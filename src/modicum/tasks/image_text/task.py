@@ -1,10 +1,10 @@
 """Image and text: learning without labels, from images with their reports or from images alone."""
 
 import csv
-import hashlib
 import io
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -19,19 +19,24 @@ from modicum.data.reports import (
     Reports,
     ReportTokenizer,
     Vocabulary,
-    encode_sentences,
     load_tokenizer,
     read_reports,
     tokenizer_of_json,
-    train_tokenizer,
 )
+from modicum.data.stores.report_store import Encoding, encode_reports, learned_tokenizer
 from modicum.data.table_cells import spreadsheet_safe
 from modicum.errors import InputError
-from modicum.tasks.base import Example, Scores, Task, TaskOptions
+from modicum.tasks.base import STORES, Example, Scores, Task, TaskOptions
 from modicum.tasks.image_text.metric_table import METRICS, RETRIEVAL
-from modicum.tasks.image_text.report_counts import finding_sets, report_counts
+from modicum.tasks.image_text.report_counts import (
+    finding_sets,
+    report_counts,
+    report_digest,
+    study_numbers,
+)
 from modicum.tasks.image_text.retrieval_scores import RetrievalScores
 from modicum.tasks.image_text.scores import CompletionScores
+from modicum.tasks.image_text.vocabulary_values import vocabulary_of, vocabulary_values
 from modicum.tasks.metric import Metric, with_classes
 
 TOKENIZER = "tokenizer.json"
@@ -77,6 +82,8 @@ class ImageText(Task):
         tokenizer: of the reports; None where they are not read, and in an opened run, whose weights know its words.
         vocabulary: of the tokenizer.
         reports: the reports as they were read, for notes about them.
+        whole: the same before sections of them were selected.
+        stores: folder where encoded reports are kept for other stages and runs; None to keep nothing.
     """
 
     name: ClassVar[str] = "image-text"
@@ -92,6 +99,7 @@ class ImageText(Task):
         vocabulary: Vocabulary | None = None,
         reports: Reports | None = None,
         whole: Reports | None = None,
+        stores: Path | None = None,
     ) -> None:
         self.options = options
         self.kind = "images with reports" if options.report_length else "images"
@@ -100,6 +108,7 @@ class ImageText(Task):
         self._reports = reports
         # Held, so that targets of the same manifest find what was read of its files.
         self._whole = whole
+        self._stores = stores
         self._encoded: tuple[Reports, NumberedReports] | None = None
 
     @classmethod
@@ -113,10 +122,11 @@ class ImageText(Task):
             name: value for name, value in options.items() if name in ImageTextOptions.model_fields
         }
         settings = ImageTextOptions(**own_options)
+        stores: Path | None = options.get(STORES)
         if not settings.report_length:
             return cls(settings)
         cls.check_columns(manifest, options)
-        whole = read_reports(manifest)
+        whole = read_reports(manifest, stores=stores)
         reports = _selected(whole, settings)
         rows = np.flatnonzero(manifest.table["split"].to_numpy() == "train")
         texts = reports.present(rows.tolist())
@@ -127,9 +137,10 @@ class ImageText(Task):
                 "give training rows a report, or choose a method that learns from images alone",
             )
         if settings.vocabulary is not None:
-            return cls(settings, load_tokenizer(settings.vocabulary), reports=reports, whole=whole)
-        tokenizer = train_tokenizer(texts, settings.vocabulary_size)
-        return cls(settings, tokenizer, reports=reports, whole=whole)
+            tokenizer = load_tokenizer(settings.vocabulary)
+        else:
+            tokenizer = learned_tokenizer(texts, settings.vocabulary_size, stores)
+        return cls(settings, tokenizer, reports=reports, whole=whole, stores=stores)
 
     @classmethod
     def check_columns(cls, manifest: Manifest, options: Mapping[str, Any]) -> None:
@@ -168,7 +179,7 @@ class ImageText(Task):
             "name": self.name,
             "kind": self.kind,
             "options": self.options.model_dump(mode="json"),
-            "vocabulary": None if self._vocabulary is None else _as_dict(self._vocabulary),
+            "vocabulary": None if self._vocabulary is None else vocabulary_values(self._vocabulary),
         }
 
     @classmethod
@@ -176,7 +187,7 @@ class ImageText(Task):
         stored = values.get("vocabulary")
         return cls(
             ImageTextOptions(**values["options"]),
-            vocabulary=None if stored is None else _vocabulary_of(stored),
+            vocabulary=None if stored is None else vocabulary_of(stored),
         )
 
     @property
@@ -194,26 +205,22 @@ class ImageText(Task):
         return [*self._reports.notes(), *counts]
 
     def _numbered(self, reports: Reports) -> NumberedReports:
-        """Tokens with their sentences; of the same reports only once."""
+        """Tokens, with their sentences where these are numbered; of the same reports only once."""
         assert self._tokenizer is not None, "an opened run tokenizes nothing without its tokenizer"
         if self._encoded is None or self._encoded[0].texts != reports.texts:
-            options = self.options
-            encoded = encode_sentences(
-                self._tokenizer, reports.texts, options.report_length, options.sentences
-            )
-            self._encoded = reports, encoded
+            encoding = Encoding(self.options.report_length, self.options.sentences)
+            self._encoded = reports, encode_reports(self._tokenizer, reports.texts, encoding, self._stores)
         return self._encoded[1]
 
     def content_digests(self) -> dict[str, str]:
-        if self._reports is None:
-            return {}
-        digest = hashlib.sha256()
-        for text in self._reports.texts:
-            digest.update(f"{text is None}\n{text}\0".encode())
-        return {"report": digest.hexdigest()}
+        return {} if self._reports is None else {"report": report_digest(self._reports)}
 
-    def with_artefacts(self, read: Callable[[str], str | None]) -> "ImageText":
+    def with_artefacts(self, read: Callable[[str], str | None], stores: Path | None = None) -> "ImageText":
         """The task of an opened run with its tokenizer, so that other reports can be read.
+
+        Args:
+            read: gives the text of a file in the run folder.
+            stores: folder where encoded reports are kept; None to keep nothing.
 
         Raises:
             InputError: the tokenizer is not there.
@@ -222,11 +229,11 @@ class ImageText(Task):
             return self
         if (text := read(TOKENIZER)) is None:
             raise InputError(f"the run has no {TOKENIZER}, which knows its words", "restore the run folder")
-        made = ImageText(self.options, tokenizer_of_json(text))
-        if self._vocabulary is not None and _as_dict(made.vocabulary) != _as_dict(self._vocabulary):
-            raise InputError(
-                f"{TOKENIZER} is not the one that the run has learned with", "restore the run folder"
-            )
+        made = ImageText(self.options, tokenizer_of_json(text), stores=stores)
+        known = self._vocabulary
+        if known is not None and vocabulary_values(made.vocabulary) != vocabulary_values(known):
+            problem = f"{TOKENIZER} is not the one that the run has learned with"
+            raise InputError(problem, "restore the run folder")
         return made
 
     @property
@@ -247,7 +254,8 @@ class ImageText(Task):
         return {TOKENIZER: self._tokenizer.to_json(), "reports.csv": listed.getvalue()}
 
     def targets(self, manifest: Manifest) -> dict[str, np.ndarray]:
-        """``tokens`` ``[rows, report_length]`` and ``tokens_mask``, False for padding; nothing without reports.
+        """``tokens`` ``[rows, report_length]``, ``tokens_mask``, False for padding, and ``study`` ``[rows]``, the number
+        of a row's study; nothing without reports.
 
         Where sentences are numbered also ``sentence_index`` (from 1; -1 for tokens of none) and ``finding_set``
         ``[rows]``, the number of a row's labels taken together (-1 where it has none). A row without a usable report has
@@ -257,16 +265,17 @@ class ImageText(Task):
             return {}
         assert self._tokenizer is not None, "an opened run tokenizes nothing"
         reports = _selected(read_reports(manifest), self.options)
+        numbered = self._numbered(reports)
+        study = study_numbers(manifest, reports)
         if self.options.sentences:
-            numbered = self._numbered(reports)
             return {
                 "tokens": numbered.tokens,
                 "tokens_mask": numbered.mask,
                 "sentence_index": numbered.sentence_index,
                 "finding_set": finding_sets(manifest),
+                "study": study,
             }
-        encoded = self._tokenizer.encode(reports.texts, self.options.report_length)
-        return {"tokens": encoded.tokens, "tokens_mask": encoded.mask}
+        return {"tokens": numbered.tokens.astype(np.int64), "tokens_mask": numbered.mask, "study": study}
 
     def example_targets(self, count: int) -> dict[str, np.ndarray]:
         """Reports that are as long as reports may be."""
@@ -283,12 +292,18 @@ class ImageText(Task):
                 "tokens_mask": np.ones_like(tokens, dtype=bool),
                 "sentence_index": np.tile(index, (count, 1)),
                 "finding_set": np.full(count, -1, dtype=np.int64),
+                "study": np.arange(count, dtype=np.int64),
             }
-        return {"tokens": tokens, "tokens_mask": np.ones_like(tokens, dtype=bool)}
+        mask = np.ones_like(tokens, dtype=bool)
+        return {"tokens": tokens, "tokens_mask": mask, "study": np.arange(count, dtype=np.int64)}
 
     def sampling_labels(self, targets: Mapping[str, np.ndarray]) -> np.ndarray:
-        """One group: all rows are sampled equally."""
-        return np.zeros(len(targets["tokens"]), dtype=np.int64)
+        """The numbers of studies, for ``sampling=one_per_study``."""
+        return targets["study"]
+
+    @classmethod
+    def samples_studies(cls, options: Mapping[str, Any]) -> bool:
+        return bool(options.get("report_length"))
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -332,18 +347,3 @@ class ImageText(Task):
 
 def _selected(reports: Reports, options: ImageTextOptions) -> Reports:
     return reports.select(options.sections) if options.sections else reports
-
-
-def _as_dict(vocabulary: Vocabulary) -> dict[str, Any]:
-    """JSON values; the tokens that continue a word as bits, in hexadecimal digits."""
-    return {
-        "size": vocabulary.size,
-        "continuation": np.packbits(vocabulary.continuation).tobytes().hex(),
-        **{name: getattr(vocabulary, name) for name in ("pad", "unknown", "start", "mask")},
-    }
-
-
-def _vocabulary_of(values: Mapping[str, Any]) -> Vocabulary:
-    bits = np.frombuffer(bytes.fromhex(values["continuation"]), dtype=np.uint8)
-    continuation = np.unpackbits(bits, count=values["size"]).astype(bool)
-    return Vocabulary(**{**values, "continuation": continuation})
