@@ -2,7 +2,7 @@ r"""PaDiM, PatchCore and reverse distillation against another library on the sam
 
     python benchmarks/learning/one_class_references.py --data DIR --weights lite0.safetensors --reference FOLDER
 
-``DIR`` holds ``octa_vessels`` and ``fundus_dr_grading``. ``FOLDER`` has anomalib and what it imports (no dependency here):
+``DIR`` holds ``octa_vessels`` and ``fundus_dr_grading``. ``FOLDER`` has anomalib and what it imports (not ours):
 
     pip install --target FOLDER --no-deps anomalib jsonargparse omegaconf antlr4-python3-runtime==4.9.3 einops tifffile \
         platformdirs scikit-image lazy-loader imageio FrEIA kornia

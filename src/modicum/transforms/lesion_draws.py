@@ -84,7 +84,7 @@ class LesionAugmentation:
         gamma: exponent of each channel; of grey lesions the same for all.
         brightness: factor on the brightness (the largest channel).
         shift: added to the brightness, in grey levels of 255, to either side.
-        colour: added to hue (in 255ths of a turn) and saturation (in grey levels), to either side; grey lesions stay grey.
+        colour: added to hue (in 255ths of a turn) and saturation (in grey levels), to either side; grey ones stay grey.
     """
 
     scale: tuple[float, float] = (0.5, 1.0)
