@@ -23,7 +23,6 @@ import cv2
 import numpy as np
 import pandas as pd
 from scipy.ndimage import gaussian_filter, laplace
-from scipy.stats import rankdata
 
 import modicum
 from modicum.engine.environment import environment
@@ -40,7 +39,7 @@ NORMALISATION = {"backbone.mean": [127 / 255] * 3, "backbone.std": [128 / 255] *
 """Of the published weights of EfficientNet-Lite0."""
 AREAS = ("auroc", "gradable", "ungradable", "held-out kinds")
 """AUROCs with an interval."""
-RESAMPLES = 500
+RESAMPLES = 2000
 SUPERVISED = "supervised (linear probe)"
 SCORERS: dict[str, dict[str, Any]] = {
     "pooled, kNN": {"scorers": ["pooled"]},
@@ -115,24 +114,28 @@ def write_set(source: Path, folder: Path, seed: int) -> tuple[Path, Path]:
 
 def auroc(bad: np.ndarray, good: np.ndarray) -> float:
     """Chance that a bad image scores higher than a good one."""
-    ranks = rankdata(np.concatenate([bad, good]))
-    return float((ranks[: len(bad)].sum() - len(bad) * (len(bad) + 1) / 2) / (len(bad) * len(good)))
+    away = bad[:, None] - good[None]
+    return float(((away > 0) + 0.5 * (away == 0)).mean())
 
 
-def measured(score: np.ndarray, table: pd.DataFrame) -> dict[str, float]:
-    """AUROC of outstanding images against all others, those of each grade, and each kind of gradable ones."""
+def compared(table: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Which images are compared with the outstanding ones: all others, those of a grade, each kind of gradable ones."""
     label, kinds = table["label"].to_numpy(), table["kinds"].to_numpy()
-    good = score[label == "outstanding"]
-    chosen = {
+    return {
         "auroc": label != "outstanding",
         "gradable": label == "gradable",
         "ungradable": label == "ungradable",
         "held-out kinds": (label == "gradable") & np.isin(kinds, HELD_OUT),
         **{f"mild {kind}": (label == "gradable") & (kinds == kind) for kind in KINDS},
     }
+
+
+def measured(score: np.ndarray, table: pd.DataFrame) -> dict[str, float]:
+    """AUROC of outstanding images against each of :func:`compared`."""
+    good = score[(table["label"] == "outstanding").to_numpy()]
     return {
-        name: auroc(score[rows], good) if rows.any() and len(good) else float("nan")
-        for name, rows in chosen.items()
+        name: auroc(score[rows], good) if rows.any() else float("nan")
+        for name, rows in compared(table).items()
     }
 
 
@@ -245,25 +248,25 @@ def one_seed(args: argparse.Namespace, seed: int) -> dict[str, dict[str, Any]]:
 
 def intervals(tables: list[pd.DataFrame]) -> dict[str, dict[str, tuple[float, float]]]:
     """Of each method's AUROCs, averaged over seeds: 95 % intervals by resampling subjects, for all seeds together."""
-    draw = np.random.default_rng(0)
     subjects = sorted(set().union(*(table["patient"] for table in tables)))
-    rows = [table.groupby("patient").indices for table in tables]
+    draw = np.random.default_rng(0)
+    counts = draw.multinomial(len(subjects), np.full(len(subjects), 1 / len(subjects)), RESAMPLES)
     methods = [name for name in tables[0] if name not in {"image", "label", "kinds", "patient"}]
-    drawn: dict[str, list[list[float]]] = {method: [] for method in methods}
-    for _ in range(RESAMPLES):
-        chosen = [subjects[k] for k in draw.integers(len(subjects), size=len(subjects))]
-        parts = [
-            table.iloc[np.concatenate([own[one] for one in chosen if one in own])]
-            for table, own in zip(tables, rows, strict=True)
-        ]
-        for method in methods:
-            each = [measured(part[method].to_numpy(), part) for part in parts]
-            drawn[method].append([float(np.nanmean([one[name] for one in each])) for name in AREAS])
-    limits = {method: np.nanpercentile(values, [2.5, 97.5], axis=0).T for method, values in drawn.items()}
-    return {
-        method: {name: (float(low), float(high)) for name, (low, high) in zip(AREAS, own, strict=True)}
-        for method, own in limits.items()
-    }
+    found: dict[str, dict[str, tuple[float, float]]] = {}
+    for method in methods:
+        found[method] = {}
+        for name in AREAS:
+            each = []
+            for table in tables:
+                weights = counts[:, np.searchsorted(subjects, table["patient"])]
+                bad, good = compared(table)[name], (table["label"] == "outstanding").to_numpy()
+                score = table[method].to_numpy()
+                away = score[bad][:, None] - score[good][None]
+                right = ((weights[:, bad] @ ((away > 0) + 0.5 * (away == 0))) * weights[:, good]).sum(1)
+                each.append(right / (weights[:, bad].sum(1) * weights[:, good].sum(1)))
+            low, high = np.nanpercentile(np.mean(each, axis=0), [2.5, 97.5])
+            found[method][name] = (float(low), float(high))
+    return found
 
 
 def render(results: dict[str, dict[str, dict[str, Any]]], limits: dict[str, Any]) -> str:

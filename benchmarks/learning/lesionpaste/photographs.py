@@ -27,7 +27,6 @@ import cv2
 import numpy as np
 import pandas as pd
 from detector import dark_and_bright
-from scipy.stats import rankdata
 
 import modicum
 from modicum.engine.environment import environment
@@ -117,26 +116,30 @@ def scored(table: Path, method: str, seed: int, given: argparse.Namespace) -> di
 
 def auroc(table: pd.DataFrame, grades: tuple[str, ...]) -> float:
     """Chance that a photograph of these grades scores higher than one of grade 0."""
-    ill, normal = (table.loc[table["truth"].isin(names), "score"] for names in (grades, ("0",)))
-    if not len(ill) or not len(normal):
-        return float("nan")
-    ranks = rankdata(np.concatenate([ill, normal]))
-    return float((ranks[: len(ill)].sum() - len(ill) * (len(ill) + 1) / 2) / (len(ill) * len(normal)))
+    return float(_areas(table, grades, np.ones((1, len(table))))[0])
+
+
+def _areas(table: pd.DataFrame, grades: tuple[str, ...], weights: np.ndarray) -> np.ndarray:
+    """AUROC with each row of weights of the photographs."""
+    score, truth = table["score"].to_numpy(), table["truth"].to_numpy()
+    ill, normal = np.isin(truth, grades), truth == "0"
+    away = score[ill][:, None] - score[normal][None]
+    right = ((weights[:, ill] @ ((away > 0) + 0.5 * (away == 0))) * weights[:, normal]).sum(1)
+    with np.errstate(invalid="ignore"):  # nothing of a grade is drawn: NaN
+        return right / (weights[:, ill].sum(1) * weights[:, normal].sum(1))
 
 
 def resampled(tables: list[pd.DataFrame]) -> dict[str, np.ndarray]:
     """By group, the mean AUROC over folds of each resample of patients; the same draws for all methods."""
     draw = np.random.default_rng(0)
-    rows = [[np.flatnonzero(t["patient"] == one) for one in sorted(t["patient"].unique())] for t in tables]
-    found: dict[str, list[float]] = {name: [] for name in GROUPS}
-    for _ in range(RESAMPLES):
-        drawn = [
-            table.iloc[np.concatenate([own[k] for k in draw.integers(len(own), size=len(own))])]
-            for table, own in zip(tables, rows, strict=True)
-        ]
+    each: dict[str, list[np.ndarray]] = {name: [] for name in GROUPS}
+    for table in tables:
+        patient = np.unique(table["patient"], return_inverse=True)[1]
+        count = patient.max() + 1
+        weights = draw.multinomial(count, np.full(count, 1 / count), RESAMPLES)[:, patient]
         for name, grades in GROUPS.items():
-            found[name].append(float(np.nanmean([auroc(one, grades) for one in drawn])))
-    return {name: np.array(values) for name, values in found.items()}
+            each[name].append(_areas(table, grades, weights))
+    return {name: np.nanmean(values, axis=0) for name, values in each.items()}
 
 
 def summary(work: Path) -> dict[str, Any]:
