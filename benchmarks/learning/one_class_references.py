@@ -39,7 +39,7 @@ from modicum.nn.one_class import FeatureTaps, PadimScorer, PatchcoreScorer, dist
 from modicum.nn.one_class.scorer import OneClassScore, OneClassScorer
 
 RESULTS = Path(__file__).parents[1] / "results" / "one_class_references.json"
-SIDE, BATCH, SEEDS = 160, 16, (0, 1, 2)
+SIDE, BATCH, SEEDS = 128, 16, (0, 1, 2)
 LAYERS = ["fine", "middle", "coarse"]
 
 
