@@ -206,6 +206,42 @@ def maps_of(taps: FeatureTaps, images: Tensor) -> list[list[Tensor]]:
     return [taps(part) for part in images.split(BATCH)]
 
 
+def render(found: dict[str, Any]) -> str:
+    """The page of results: means over seeds, least and most in brackets."""
+
+    def cell(rows: list[dict[str, Any]], method: str, name: str) -> str:
+        values = [row[method][name] for row in rows]
+        return f"{np.mean(values):.3f} ({min(values):.3f} to {max(values):.3f})"
+
+    columns = ("auroc", "auroc_anomalib", "rank_correlation")
+    lines = [
+        "# One-class scorers and anomalib on the same features",
+        "",
+        f"Against anomalib {found['anomalib']}: AUROC of both, Spearman's correlation of their scores, and the largest "
+        "difference of one formula on the same inputs, relative to the largest value. Mean over seeds, least and most. "
+        "Written by `one_class_references.py`.",
+        "",
+        "| | AUROC here | AUROC anomalib | correlation | formula off by | AUROC of all patches | loss of the coreset |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, rows in found["sets"].items():
+        for method in ("padim", "patchcore"):
+            cells = [cell(rows, method, column) for column in columns]
+            cells.append(f"{max(row[method]['formula_off'] for row in rows):.1e}")
+            if method == "patchcore":
+                lost = [row[method]["auroc_all_patches"] - row[method]["auroc"] for row in rows]
+                cells += [
+                    cell(rows, method, "auroc_all_patches"),
+                    f"{np.mean(lost):+.3f} (at most {max(lost):+.3f})",
+                ]
+            lines.append(f"| {method}, {name} | " + " | ".join([*cells, "", ""][:6]) + " |")
+    lines += [
+        "",
+        f"Reverse distillation's map, of the same maps: off by {found['reverse_distillation_map_off']:.1e}.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -241,6 +277,7 @@ def main() -> None:
         "environment": environment(),
     }
     given.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    given.out.with_suffix(".md").write_text(render(content), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -161,6 +161,30 @@ def summary(work: Path) -> dict[str, Any]:
     return found
 
 
+def render(areas: dict[str, Any], costs: list[dict[str, Any]]) -> str:
+    """The page of results: AUROC by grade with intervals, LesionPaste's lead, and what a method costs."""
+    folds = len(next(iter(areas.values()))["all"]["folds"])
+    lines = [
+        "# LesionPaste and its rivals on graded photographs",
+        "",
+        f"AUROC against grade 0, mean over folds ({folds}), 95 % intervals by "
+        "resampling patients. Written by `photographs.py`, which says how it was measured.",
+        "",
+        "| | "
+        + " | ".join(f"grades {name}" if name == "all" else f"grade {name}" for name in GROUPS)
+        + " | LesionPaste leads by | CPU s |",
+        "| --- |" + " --- |" * (len(GROUPS) + 2),
+    ]
+    for method, groups in areas.items():
+        cells = [f"{one['mean']:.3f} ({one['low']:.2f} to {one['high']:.2f})" for one in groups.values()]
+        lead = groups["all"].get("lesionpaste_minus_this")
+        cells.append("" if lead is None else f"{lead[0]:+.2f} to {lead[1]:+.2f}")
+        seconds = [one["seconds"] for one in costs if one["method"] == method]
+        cells.append(f"{np.mean(seconds):.0f}" if seconds else "")
+        lines.append(f"| `{method}` | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -191,6 +215,9 @@ def main() -> None:
         "environment": environment(),
     }
     given.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    page = render(content["auroc"], content["costs"])
+    given.out.with_suffix(".md").write_text(page, encoding="utf-8")
+    print(page)
 
 
 if __name__ == "__main__":
