@@ -7,7 +7,7 @@ mean nothing in it, and new points have no place.
 import numpy as np
 from jaxtyping import Float
 
-EXAGGERATION, EXAGGERATED_STEPS, STEPS = 12.0, 250, 750
+EXAGGERATION, EXAGGERATED_STEPS, STEPS = 12.0, 250, 500
 """Of the affinities, for so many first steps; then as many further ones."""
 MOST_PERPLEXITY = 30.0
 
@@ -24,12 +24,12 @@ def neighbour_embedding(points: Float[np.ndarray, "n k"]) -> Float[np.ndarray, "
     start[:, : points.shape[1]] = points[:, :2]
     # As scikit-learn starts: so small that all pairs repel each other alike.
     plane = 1e-4 * start / max(start[:, 0].std(), 1e-12)
-    rate = max(count / EXAGGERATION / 4, 50.0)
+    rate = max(count / EXAGGERATION / 4, 1.0)  # scikit-learn's least one, 50, throws few points apart
     velocity, gains = np.zeros_like(plane), np.ones_like(plane)
     for step in range(EXAGGERATED_STEPS + STEPS):
         early = step < EXAGGERATED_STEPS
         slope = _slope(EXAGGERATION * target if early else target, plane)
-        gains = np.where(np.sign(slope) == np.sign(velocity), 0.8 * gains, gains + 0.2).clip(0.01)
+        gains = np.where(slope * velocity < 0, gains + 0.2, 0.8 * gains).clip(0.01)
         velocity = (0.5 if early else 0.8) * velocity - rate * gains * slope
         plane = plane + velocity
     return plane - plane.mean(0)
