@@ -1,6 +1,7 @@
 """Report on clusters that a set of images was parted into: a picture of where each image lies."""
 
 import numpy as np
+import pandas as pd
 
 from modicum.report.figures import inline_svg
 from modicum.report.files import Evaluation
@@ -16,7 +17,8 @@ def cluster_blocks(evaluation: Evaluation, prefix: str) -> list[Block]:
     table = evaluation.predictions
     if table is None or not set(table) >= _COLUMNS:
         return []
-    places = table[["cluster_x", "cluster_y"]].astype(float).to_numpy()
+    columns = [pd.to_numeric(table[name], errors="coerce") for name in ("cluster_x", "cluster_y")]
+    places = np.stack(columns, 1).astype(float)  # the table is text; empty where an image lies in no cluster
     inside = np.isfinite(places).all(1)
     if not inside.any():
         return []
@@ -27,10 +29,8 @@ def cluster_blocks(evaluation: Evaluation, prefix: str) -> list[Block]:
     shown = shown[np.unique(np.linspace(0, len(shown) - 1, _MOST_DOTS).round().astype(int))]
     called = table["prediction"].astype(str).to_numpy()
     names = sorted(set(called[inside]))
-    wrong = np.zeros(len(table), dtype=bool)
-    if "truth" in table:
-        wrong = (table["truth"].astype(str) != "") & (table["truth"].astype(str) != called)
-        wrong = np.asarray(wrong)
+    truth = table["truth"].astype(str).to_numpy() if "truth" in table else called
+    wrong = (truth != "") & (truth != called)
     numbers = np.array([names.index(name) if name in names else -1 for name in called])
     figure = cluster_figure(places[shown], numbers[shown], wrong[shown])
     legend = [
