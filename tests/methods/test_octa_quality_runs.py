@@ -152,7 +152,7 @@ def test_reports_evaluations_and_exports_work(run, place, data):
     assert made.is_file()
 
 
-def test_outstanding_images_alone_are_enough_to_learn_from(place):
+def test_outstanding_images_alone_are_enough_to_learn_from(place, capfd):
     counts = {
         "train": {"outstanding": 8},
         "val": {"outstanding": 4},
@@ -167,6 +167,9 @@ def test_outstanding_images_alone_are_enough_to_learn_from(place):
         scorers=["pooled"],
         write_report=False,
         **SMALL,
+    )
+    assert "cannot be learned" not in capfd.readouterr().err, (
+        "no class is missed by a method that learns from one"
     )
     assert made.metrics["findings"]["embed"]["frozen_clusters"] is False
     with pytest.raises(InputError, match="makes no maps"):
