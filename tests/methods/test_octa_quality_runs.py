@@ -8,6 +8,7 @@ from octa_phantoms import drawn, write
 
 import modicum
 from modicum.errors import InputError
+from modicum.nn.one_class import FeatureTaps
 
 SMALL = {
     "backbone": "test_resnet",
@@ -88,6 +89,21 @@ def test_bad_images_are_told_from_outstanding_ones(predicted):
     assert (~predicted.loc[~outstanding, "outstanding"]).mean() >= 0.9
 
 
+def test_one_pass_of_the_encoder_serves_scores_and_clusters(run, place, data, predicted, monkeypatch):
+    seen, look = [], FeatureTaps.forward
+
+    def counted(self, images):
+        seen.append(len(images))
+        return look(self, images)
+
+    monkeypatch.setattr(FeatureTaps, "forward", counted)
+    run.predict(data, place / "counted.csv", split="test")
+    assert sum(seen) == len(predicted)
+    again = pd.read_csv(place / "counted.csv", keep_default_na=False)
+    assert (again["cluster"] >= 0).any()
+    assert again["grade"].equals(predicted["grade"])
+
+
 def test_the_threshold_is_the_quantile_of_held_out_scores(run):
     found = run.metrics["findings"]["held_out"]
     assert found["held_out_images"] == 10
@@ -128,14 +144,15 @@ def test_black_and_white_images_are_not_outstanding_and_nan_is_an_error(run, pla
 
 
 def test_reports_evaluations_and_exports_work(run, place, data):
-    assert (run.path / "report.html").is_file()
+    page = (run.path / "report.html").read_text()
+    assert "Clusters" in page
     content = run.evaluate(data, split="test", name="again", workers=0)
     assert content["metrics"]["accuracy"] == run.metrics["evaluations"]["test"]["metrics"]["accuracy"]
     made = run.export(place / "quality.safetensors")
     assert made.is_file()
 
 
-def test_outstanding_images_alone_are_enough_to_learn_from(place):
+def test_outstanding_images_alone_are_enough_to_learn_from(place, capfd):
     counts = {
         "train": {"outstanding": 8},
         "val": {"outstanding": 4},
@@ -150,6 +167,9 @@ def test_outstanding_images_alone_are_enough_to_learn_from(place):
         scorers=["pooled"],
         write_report=False,
         **SMALL,
+    )
+    assert "cannot be learned" not in capfd.readouterr().err, (
+        "no class is missed by a method that learns from one"
     )
     assert made.metrics["findings"]["embed"]["frozen_clusters"] is False
     with pytest.raises(InputError, match="makes no maps"):

@@ -290,6 +290,19 @@ def test_colours_change_within_their_limits_and_grey_images_can_be_pasted_into()
         LesionPaste(grey)(image(), torch.tensor([0]))
 
 
+def test_lesions_of_grey_images_stay_grey_and_coloured_ones_change_their_colour(bank):
+    # The release tints each channel by itself: a tint alone then tells pasted images from normal ones.
+    made = LesionPaste(bank)(image(0.6).repeat(8, 1, 1, 1), torch.arange(8))
+    assert torch.equal(made.image, made.image[:, :1].expand_as(made.image))
+    assert made.image[:, 0][made.mask > 0].unique().numel() > 8, "brightness and gamma still vary"
+    red = image(0.2)
+    red[:, 0] = 0.7
+    coloured = LesionPaste(LesionBank.from_masks(red, {"lesion": ellipses([(30, 30)])}))
+    drawn = coloured.draws.draw(range(4), (SIDE, SIDE), [Organ((SIDE, SIDE))] * 4).colour
+    assert (drawn[:, 5:] != 0).all()
+    assert (drawn[:, 1] != drawn[:, 0]).all()
+
+
 def test_borders_can_fade(bank):
     sharp, soft = (LesionPaste(bank, feather=width, blend=1.0, keep_inside=False) for width in (0, 1))
     pasted = [one.paste(image(0.8), one_paste(bank, 6)) for one in (sharp, soft)]

@@ -7,6 +7,7 @@ import numpy as np
 from modicum.report.class_counts import count_block
 from modicum.report.classification_words import about, cautions, counts, headline
 from modicum.report.classified import Classified, classified
+from modicum.report.clusters import cluster_blocks
 from modicum.report.figures import inline_svg, small_curve
 from modicum.report.files import Evaluation, RunFiles, number
 from modicum.report.operating_points import points_text, thresholds_of_findings
@@ -37,6 +38,7 @@ def blocks(run: RunFiles, evaluation: Evaluation, prefix: str) -> list[Block]:
     if not scored.several:
         cards += _confusion_blocks(run, scored)
     cards += count_block(run, scored, prefix)
+    cards += cluster_blocks(evaluation, prefix)
     cards += score_block(evaluation, "half" if beside else "full")
     if run.kind != "binary" and scored.severity is None:
         cards.append(_class_block(run, scored, evaluation, bands))

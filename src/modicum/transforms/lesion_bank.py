@@ -122,6 +122,11 @@ class LesionBank(nn.Module):
         """Memory that the bank takes."""
         return sum(buffer.nbytes for buffer in self.buffers())
 
+    @property
+    def is_grey(self) -> bool:
+        """Whether all channels of all lesions are the same, as of a CT slice that is read as three channels."""
+        return bool((self.pixels == self.pixels[:1]).all())
+
     def of(self, kind: int) -> np.ndarray:
         """Numbers of the lesions of one type."""
         return np.flatnonzero(self.of_type == kind)

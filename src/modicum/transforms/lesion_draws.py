@@ -81,10 +81,10 @@ class LesionAugmentation:
         scale: factor on width and height, drawn separately.
         flips: whether they are mirrored, left to right and upside down, half of the time each.
         degrees: largest rotation to either side.
-        gamma: exponent of each channel.
+        gamma: exponent of each channel; of grey lesions the same for all.
         brightness: factor on the brightness (the largest channel).
         shift: added to the brightness, in grey levels of 255, to either side.
-        colour: added to hue (in 255ths of a turn) and saturation (in grey levels), to either side.
+        colour: added to hue (in 255ths of a turn) and saturation (in grey levels), to either side; grey ones stay grey.
     """
 
     scale: tuple[float, float] = (0.5, 1.0)
@@ -147,8 +147,10 @@ class PasteDraws:
     blend: tuple[float, float] = (0.7, 0.7)
     stream: int = 0
     _sizes: np.ndarray = field(init=False, repr=False)
+    _is_grey: bool = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "_is_grey", self.bank.is_grey)
         sizes = np.stack([self.bank.widths.cpu().numpy(), self.bank.heights.cpu().numpy()], 1)
         object.__setattr__(self, "_sizes", sizes)
 
@@ -232,6 +234,9 @@ class PasteDraws:
             ],
             1,
         )
+        if self._is_grey:
+            # A tint in a grey image gives every paste away, and no real lesion has one.
+            colour[:, 1:3], colour[:, 5:] = colour[:, :1], 0.0
         blend = generator.uniform(*self.blend, count)
         return {
             "lesion": lesion,

@@ -60,6 +60,32 @@ def two_groups(points: Float[np.ndarray, "n k"], algorithm: Algorithm, seed: int
     return found
 
 
+def guarded_groups(
+    points: Float[np.ndarray, "n k"], algorithm: Algorithm, seed: int, least: int
+) -> Int[np.ndarray, "n"] | None:
+    """Two groups of at least ``least`` points each: a smaller one is set aside as outliers, and the rest parted again.
+
+    Outliers then go to the nearer group. None where the points do not part into two such groups.
+    """
+    kept = np.arange(len(points))
+    while True:
+        groups = two_groups(points[kept], algorithm, seed)
+        sizes = np.bincount(groups, minlength=2)
+        if sizes.min() == 0:
+            return None
+        if sizes.min() >= least:
+            break
+        kept = kept[groups == sizes.argmax()]
+        if len(kept) < 2 * least:
+            return None
+    if len(kept) == len(points):
+        return groups
+    centres = np.stack([points[kept][groups == number].mean(0) for number in (0, 1)])
+    found = ((points[:, None] - centres[None]) ** 2).sum(2).argmin(1)
+    found[kept] = groups
+    return found
+
+
 def kmeans(points: Float[np.ndarray, "n k"], seed: int, count: int = 2) -> Int[np.ndarray, "n"]:
     """Lloyd's k-means from ``STARTS`` k-means++ starts; the one with the least sum of squares."""
     generator = np.random.default_rng(seed)

@@ -60,6 +60,16 @@ class OctaQualityConfig(MethodConfig):
     )
     signed_log: bool = Field(False, description="Signed log(1 + |x|) of embeddings, against heavy tails.")
     components: int = Field(10, ge=1, description="Principal components in which images are clustered.")
+    reduction: Literal["pca", "tsne"] = Field(
+        "pca",
+        description="Where images are clustered: in principal components, or in the plane that t-SNE makes of them.",
+    )
+    min_cluster: int = Field(
+        1,
+        ge=1,
+        description="Images that a cluster has at least: a smaller one is taken as outliers, which go to the nearer of "
+        "the two clusters of the rest. For rare ungradable images, with clustering gmm or agglomerative.",
+    )
     clustering: Algorithm = Field("kmeans", description="Of images that are not outstanding, in two.")
     split_check: Literal["silhouette", "bic", "none"] = Field(
         "silhouette",

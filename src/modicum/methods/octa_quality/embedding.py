@@ -136,7 +136,7 @@ class EmbeddingStage(FitStage):
         )
         if split is None:
             return
-        found, device = split[0], self.mean.device
+        found, device = split.clusters, self.mean.device
         self.centre = torch.from_numpy(found.components.mean).float().to(device)
         self.axes = torch.from_numpy(found.components.axes).float().to(device)
         self.centres = torch.from_numpy(found.centres).float().to(device)

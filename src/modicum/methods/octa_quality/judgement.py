@@ -8,12 +8,13 @@ from jaxtyping import Bool, Float, Int
 from modicum.methods.octa_quality.clustering import (
     Components,
     bic_gain,
+    guarded_groups,
     principal_components,
     silhouette,
-    two_groups,
 )
 from modicum.methods.octa_quality.config import OctaQualityConfig
 from modicum.methods.octa_quality.naming import Naming, name_clusters, votes_for_worst
+from modicum.methods.octa_quality.neighbour_embedding import neighbour_embedding
 
 UNGRADABLE, GRADABLE, OUTSTANDING = 0, 1, 2
 """Grades, as the OCTA-25K set numbers them."""
@@ -56,6 +57,21 @@ class Clusters:
 
 
 @dataclass(frozen=True)
+class Split:
+    """Images that are not outstanding, parted in two.
+
+    Attributes:
+        clusters: the two.
+        groups: the cluster of each image.
+        plane: where each lies in a picture: first two principal components, or t-SNE's plane.
+    """
+
+    clusters: Clusters
+    groups: Int[np.ndarray, "n"]
+    plane: Float[np.ndarray, "n two"]
+
+
+@dataclass(frozen=True)
 class Judgement:
     """What is said of each image of a set.
 
@@ -65,6 +81,7 @@ class Judgement:
         margin: how clear it is: of a cluster, the difference of the distances to both centres over their sum; of others,
             their distance to the threshold in units of the spread of held-out scores.
         rule: what named the image.
+        plane: where each image lies in a picture of the clusters; NaN of images that are in none.
         clusters: those that were found or used; None without any.
     """
 
@@ -72,6 +89,7 @@ class Judgement:
     cluster: Int[np.ndarray, "n"]
     margin: Float[np.ndarray, "n"]
     rule: np.ndarray
+    plane: Float[np.ndarray, "n two"]
     clusters: Clusters | None = None
 
 
@@ -82,7 +100,7 @@ def find_clusters(
     config: OctaQualityConfig,
     seed: int,
     examples: Examples | None = None,
-) -> tuple[Clusters, Int[np.ndarray, "n"]] | None:
+) -> Split | None:
     """Two clusters among images that are not outstanding, and each one's; None where there is but one.
 
     The order of the images changes nothing.
@@ -101,17 +119,24 @@ def find_clusters(
     points = components.of(ordered)
     if points.std() < 1e-9:
         return None
-    groups = two_groups(points, config.clustering, seed)
-    if len(np.unique(groups)) < 2 or not _are_two(points, groups, config):
+    space = neighbour_embedding(points) if config.reduction == "tsne" else points
+    groups = guarded_groups(space, config.clustering, seed, config.min_cluster)
+    # Asked of the components: t-SNE pulls any cloud apart.
+    if groups is None or not _are_two(points, groups, config):
         return None
     votes = None
     if examples is not None:
         votes = votes_for_worst(points, groups, components.of(examples.embeddings), examples.is_worst)
     naming = name_clusters(groups, prior[order], scores[order], votes)
     centres = np.stack([points[groups == number].mean(0) for number in (0, 1)])
-    back = np.empty_like(groups)
-    back[order] = groups
-    return Clusters(components, centres, naming), back
+    back, plane = np.empty_like(groups), np.empty((len(groups), 2))
+    back[order], plane[order] = groups, _plane(space)
+    return Split(Clusters(components, centres, naming), back, plane)
+
+
+def _plane(points: Float[np.ndarray, "n k"]) -> Float[np.ndarray, "n two"]:
+    """The first two coordinates; zeros where there is one."""
+    return np.pad(points[:, :2], ((0, 0), (0, max(0, 2 - points.shape[1]))))
 
 
 def _are_two(points: np.ndarray, groups: np.ndarray, config: OctaQualityConfig) -> bool:
@@ -149,13 +174,15 @@ def judged(
     cluster = np.full(len(scores), -1)
     rule = np.full(len(scores), BY_THRESHOLD, dtype=object)
     margin = np.abs(tau - scores) / spread
-    found = Judgement(grade, cluster, margin, rule)
+    plane = np.full((len(scores), 2), np.nan)
+    found = Judgement(grade, cluster, margin, rule, plane)
     if not len(rest):
         return found
     inside = embeddings[rest]
     if frozen is not None and (config.clusters == "frozen" or len(rest) < FEWEST):
         groups = frozen.distances(inside).argmin(1)
         clusters: Clusters | None = frozen
+        plane[rest] = _plane(frozen.components.of(inside))
         named_by = f"frozen, {frozen.naming.rule}"
     elif len(rest) < FEWEST:
         grade[rest] = np.where(prior[rest] >= 0, GRADABLE, UNGRADABLE)
@@ -167,7 +194,7 @@ def judged(
             grade[rest] = GRADABLE if np.median(prior[rest]) >= 0 else UNGRADABLE
             cluster[rest], rule[rest] = 0, ONE_CLUSTER
             return found
-        clusters, groups = split
+        clusters, groups, plane[rest] = split.clusters, split.groups, split.plane
         named_by = clusters.naming.rule
     assert clusters is not None
     grade[rest] = np.where(groups == clusters.naming.worse, UNGRADABLE, GRADABLE)

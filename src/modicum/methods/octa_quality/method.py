@@ -185,6 +185,8 @@ class OctaQuality(Method):
             **shared,
             "cluster": found.cluster,
             "margin": found.margin,
+            "cluster_x": found.plane[:, 0],
+            "cluster_y": found.plane[:, 1],
             "grade": found.grade,
             "quality": np.array(WORDS, dtype=object)[found.grade],
             "rule": found.rule,

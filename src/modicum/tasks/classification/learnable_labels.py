@@ -26,6 +26,8 @@ def class_cautions(manifest: Manifest, classes: Sequence[str]) -> list[str]:
         classes: names.
     """
     in_train = set(manifest.part("train").table["label"].dropna())
+    if len(in_train) == 1:
+        return []  # such a split is refused unless nothing, or one class, is learned of labels: no other is missed
     elsewhere = {
         split: manifest.part(split).table["label"].value_counts() for split in SPLITS if split != "train"
     }
