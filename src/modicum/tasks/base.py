@@ -72,6 +72,11 @@ class Task(ABC):
         """Infers classes and kind from a manifest. Raises :class:`~modicum.errors.InputError` if it cannot."""
 
     @classmethod
+    def reads_pools(cls, options: Mapping[str, Any]) -> bool:
+        """Whether images and targets of a row need not belong together, so that two folders may hold other names."""
+        return False
+
+    @classmethod
     def check_columns(cls, manifest: Manifest, options: Mapping[str, Any]) -> None:
         """Raises :class:`~modicum.errors.InputError` where a manifest lacks a column that :meth:`from_manifest` needs."""
         return

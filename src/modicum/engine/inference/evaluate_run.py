@@ -83,7 +83,11 @@ def evaluate_run(
     with_boxes = task.box_classes is not None
     data_settings = reading(recipe.data, data, settings.skip_broken, settings.reading, with_boxes)
     recipe = recipe.model_copy(update={"data": data_settings})
-    everything = read_manifest(recipe.data, "classification" if prompted else recipe.task)
+    everything = (
+        read_manifest(recipe.data, "classification")
+        if prompted
+        else read_manifest(recipe.data, recipe.task, recipe.options)
+    )
     for note in everything.notes:  # rows without a label that are left out, findings that are unknown, ...
         say(note)
     manifest, split = rows_to_evaluate(everything, settings.split)
