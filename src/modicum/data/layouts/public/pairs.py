@@ -123,8 +123,8 @@ def read_pairs(folder: Path, pair: Pair, options: LayoutOptions) -> LayoutRows:
     if not result.rows:
         raise InputError(
             f"folder '{folder.name}' contains no pairs of '{source}' and '{target}' (it has {_seen(folder)})",
-            "pass two folders with equal file names, or the endings of two kinds of volumes, as --pairs T1,T2; where images "
-            "and targets need not belong together, add --set pairing=shuffled",
+            "pass two folders with equal file names, or the endings of two kinds of volumes, as --pairs T1,T2; where "
+            "images and targets need not belong together, add --set pairing=shuffled",
         )
     return result
 
