@@ -38,6 +38,7 @@ GAN: dict[str, Any] = {"width": 16, "blocks": 3, "discriminator_width": 16, "bat
 CUT = {"generator_width": 16, "generator_blocks": 3, "discriminator_width": 16, "nce_width": 64}
 ENHANCERS: dict[str, tuple[str, dict[str, Any]]] = {
     "led": ("led", LED),
+    "led, sample": ("led", {**LED, "prediction": "sample", "weighting": "min_snr", "snr_clip": 0.02}),
     "restoration_unet": ("restoration_unet", {**NETWORK, **TWINS, "epochs": 6, "batch_size": 8, "lr": 1e-3}),
     "pix2pix": ("reggan", {**GAN, "mode": "p", "epochs": 4}),
     "cyclegan": ("reggan", {**GAN, **SHUFFLED, "mode": "c", "epochs": 3}),
@@ -45,7 +46,8 @@ ENHANCERS: dict[str, tuple[str, dict[str, Any]]] = {
     "reggan": ("reggan", {**GAN, "mode": "nc+r", "epochs": 3}),
     "led, v": ("led", {**LED, "prediction": "v"}),
 }
-FIRST = ("led", "restoration_unet", "pix2pix", "cyclegan", "cut")
+FIRST = ("led", "led, sample", "restoration_unet", "pix2pix", "cyclegan", "cut")
+BEHIND = "led, sample"
 JUDGE = {
     "backbone": "tf_efficientnet_lite0", "image_size": 128, "backbone.mean": [127 / 255] * 3,
     "backbone.std": [128 / 255] * 3,
@@ -182,39 +184,32 @@ def outputs_of(run: Any, work: Path, name: str, rows: pd.DataFrame, **asked: Any
 
 
 def enhance(work: Path, train: Path, rows: pd.DataFrame, seed: int, only: list[str], scale: float) -> None:
-    """Trains the enhancers of one seed, and measures each alone and with LED behind it."""
-    led = None
+    """Trains enhancers of one seed and measures them; then what all that are there are with LED behind them."""
     for name in only:
         method, settings = ENHANCERS[name]
         settings = {**settings, "epochs": round(scale * settings["epochs"])}
         began = time.process_time()
-        label = f"{name.replace(', ', '-')}{seed}"
         run = modicum.fit(
-            train, method, name=label, image_size=SIDE, **{**common(work, seed), **settings},
-        )  # fmt: skip
+            train, method, name=run_name(name, seed), image_size=SIDE, **{**common(work, seed), **settings}
+        )
         seconds = round(time.process_time() - began)
-        led = run if name == "led" else led
-        starts = {"led": (200, 800), "led, v": (800,)}.get(name, (None,))
-        for start in starts:
+        for start in (200, 800) if method == "led" else (None,):
             title = name if start is None else f"{name}, start {start}"
             asked = {} if start is None else {"start": start}
             outputs = outputs_of(run, work, f"{title}-{seed}", rows, **asked)
-            collect(
-                [
-                    {
-                        "name": title,
-                        "seed": seed,
-                        "scale": scale,
-                        "seconds": seconds,
-                        **measured(outputs, rows, work),
-                    }
-                ]
-            )
-        if method == "led":
-            continue
-        led = led or modicum.Run.open(work / "runs" / f"led{seed}")
-        behind = outputs_of(led, work, f"{name}+led-{seed}", rows, after=work / "outputs" / f"{name}-{seed}")
-        collect([{"name": f"{name} + led", "seed": seed, **measured(behind, rows, work)}])
+            about = {"name": title, "seed": seed, "scale": scale, "seconds": seconds}
+            collect([{**about, **measured(outputs, rows, work)}])
+    refiner = modicum.Run.open(work / "runs" / run_name(BEHIND, seed))
+    for name, (method, _) in ENHANCERS.items():
+        before = work / "outputs" / f"{name}-{seed}"
+        if method != "led" and before.is_dir():
+            outputs = outputs_of(refiner, work, f"{name}+{BEHIND}-{seed}", rows, after=before)
+            collect([{"name": f"{name} + {BEHIND}", "seed": seed, **measured(outputs, rows, work)}])
+
+
+def run_name(name: str, seed: int) -> str:
+    """Of an enhancer's run."""
+    return f"{name.replace(', ', '-')}{seed}"
 
 
 def collect(lines: list[dict[str, Any]]) -> None:

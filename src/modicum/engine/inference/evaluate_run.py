@@ -20,7 +20,7 @@ from modicum.engine.inference.behind import earlier_outputs
 from modicum.engine.inference.evaluation import evaluate_rows
 from modicum.engine.inference.fields_of_view import fields_of_rows
 from modicum.engine.inference.image_text import ImageTextRun, text_of_artefact
-from modicum.engine.inference.judges import OutputFiles, check_judges, judged
+from modicum.engine.inference.judges import OutputFiles, check_judged_data, check_judges, judged
 from modicum.engine.inference.predict_run import check_predicts
 from modicum.engine.inference.seen_images import seen_before, seen_notes
 from modicum.engine.inference.zero_shot import labelled_task, prompt_classifier
@@ -91,6 +91,7 @@ def evaluate_run(
     for note in everything.notes:  # rows without a label that are left out, findings that are unknown, ...
         say(note)
     manifest, split = rows_to_evaluate(everything, settings.split)
+    check_judged_data(settings.judges, manifest.table)
     network, tile = method.predictor(), method.tile()
     if prompted is not None and settings.prompts is not None:
         task = labelled_task(settings.prompts, everything)  # a split may lack a class
