@@ -1,6 +1,6 @@
 """Draws docs/pictures/led.png: photographs enhanced by runs of ``benchmarks/learning/led/enhancement.py``.
 
-    python docs/make_led_picture.py WORK --seed 0      # the folder that the benchmark worked in
+    python docs/make_led_picture.py WORK --seed 1      # the folder that the benchmark worked in
 
 Photographs are test images of CHASE_DB1 (CC BY 4.0), degraded by kinds that nothing was trained on: what LED and a rival
 with LED behind it were given, what they made of it, how far each pixel was changed, and what it should have been.
@@ -48,7 +48,11 @@ def rows_of(work: Path, seed: int) -> list[list[tuple[np.ndarray, str]]]:
         truth = pixels_of(work / "test" / table["target"].iloc[row])
         given = pixels_of(work / "seen" / f"{row:04d}.png")
         shown = [(given, similarity(given, truth))]
-        for name in (f"led-start200-{seed}", f"restoration_unet-{seed}", f"restoration_unet+led-{seed}"):
+        for name in (
+            f"led-sample-start200-{seed}",
+            f"restoration_unet-{seed}",
+            f"restoration_unet+led-sample-{seed}",
+        ):
             made = pixels_of(work / "outputs" / name / f"{row:04d}_predicted.png")
             shown += [(made, similarity(made, truth)), (change(made, given), "")]
         rows.append([*shown, (truth, "")])
@@ -60,7 +64,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("work", type=Path)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
     mpl.use("Agg")
     from matplotlib import pyplot as plt

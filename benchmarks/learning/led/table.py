@@ -15,6 +15,8 @@ import numpy as np
 
 RESULTS = Path(__file__).parents[2] / "results" / "led_enhancement.json"
 RESAMPLES = 2000
+GIVEN = ("degraded", "clean")
+"""Photographs that nothing has enhanced; they have no seed."""
 Line = dict[str, Any]
 COLUMNS: dict[str, tuple[str, Callable[[Line], list[float]], tuple[str, ...], int]] = {
     "PSNR": (
@@ -67,39 +69,44 @@ def interval(values: np.ndarray, patients: list[str]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def scores(lines: list[Line], names: list[str], columns: list[str], seeds: list[int]) -> list[str]:
+def seeds_of(lines: list[Line], name: str) -> list[int]:
+    return sorted({line["seed"] for line in lines if line["name"] == name})
+
+
+def scores(lines: list[Line], names: list[str], columns: list[str]) -> list[str]:
     """A row an enhancer, a column a score."""
     heads = [f"{name} ({COLUMNS[name][0]})" if COLUMNS[name][0] else name for name in columns]
-    rows = ["| | " + " | ".join(heads) + " |", "| --- |" + " ---: |" * len(columns)]
+    rows = ["| | seeds | " + " | ".join(heads) + " |", "| --- | ---: |" + " ---: |" * len(columns)]
     for name in names:
-        of = [0] if name in ("degraded", "clean") else seeds
-        cells = []
-        for column in columns:
-            cells.append(f"{by_image(lines, name, column, of).mean():.{COLUMNS[column][3]}f}")
-        rows.append(f"| {name} | " + " | ".join(cells) + " |")
+        seeds = seeds_of(lines, name)
+        cells = [
+            f"{by_image(lines, name, column, seeds).mean():.{COLUMNS[column][3]}f}" for column in columns
+        ]
+        count = "" if name in GIVEN else str(len(seeds))
+        rows.append(f"| {name} | {count} | " + " | ".join(cells) + " |")
     return rows
 
 
 def gains(
-    lines: list[Line],
-    pairs: list[tuple[str, str]],
-    columns: list[str],
-    patients: dict[str, list[str]],
-    seeds: list[int],
+    lines: list[Line], pairs: list[tuple[str, str]], columns: list[str], patients: dict[str, list[str]]
 ) -> list[str]:
     """A row a pair of enhancers: what the second has more than the first, with an interval."""
     rows = ["| | " + " | ".join(columns) + " |", "| --- |" + " ---: |" * len(columns)]
     for first, second in pairs:
+        seeds = seeds_of(lines, second)
+        if first not in GIVEN:
+            seeds = [seed for seed in seeds if seed in seeds_of(lines, first)]
+        if not seeds:
+            continue
         cells = []
         for column in columns:
-            of = [0] if first in ("degraded", "clean") else seeds
+            of = [0] if first in GIVEN else seeds
             change = by_image(lines, second, column, seeds) - by_image(lines, first, column, of)
             whose = [one for name in COLUMNS[column][2] for one in patients[name]]
             low, high = interval(change, whose)
             digits = COLUMNS[column][3]
             cells.append(f"{change.mean():+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f})")
-        title = f"{second} against {first}" if " + led" not in second else f"{first}: LED behind it"
-        rows.append(f"| {title} | " + " | ".join(cells) + " |")
+        rows.append(f"| {second if first in GIVEN else f'{first} → {second}'} | " + " | ".join(cells) + " |")
     return rows
 
 
@@ -107,23 +114,25 @@ def main() -> None:
     content = json.loads(RESULTS.read_text())
     lines = content["lines"]
     patients = next(line["patients"] for line in lines if line["name"] == "degraded")
-    names = list(dict.fromkeys(line["name"] for line in lines if line["name"] not in ("degraded", "clean")))
-    seeds = sorted({line["seed"] for line in lines if line["name"] in names})
-    rivals = [name.removesuffix(" + led") for name in names if name.endswith(" + led")]
-    alone = [name for name in names if name.startswith("led")]
-    ordered = ["degraded", *alone, *(one for name in rivals for one in (name, f"{name} + led")), "clean"]
-    pairs = [("degraded", name) for name in (*alone, *rivals)]
-    behind = [(name, f"{name} + led") for name in rivals]
+    names = list(dict.fromkeys(line["name"] for line in lines if line["name"] not in GIVEN))
+    alone = [name for name in names if " + " not in name]
+    behind = [(name.split(" + ")[0], name) for name in names if " + " in name]
+    rivals = [name for name in alone if not name.startswith("led")]
+    ordered = ["degraded", *(name for name in alone if name not in rivals)]
+    for rival in rivals:
+        ordered += [rival, *(name for before, name in behind if before == rival)]
+    ordered.append("clean")
+    pairs = [("degraded", name) for name in alone]
     known = ["PSNR", "SSIM", "sharpness error", "vessel Dice", "grades right"]
     of_poor = ["distance from good", "contrast"]
     of_colour = ["PSNR", "PSNR but for colour", "low share of error"]
     for title, rows in (
-        ("Known pairs", scores(lines, ordered, known, seeds)),
-        ("What LED adds behind each rival", gains(lines, behind, known, patients, seeds)),
-        ("Against the degraded photographs", gains(lines, pairs, known, patients, seeds)),
-        ("Poor photographs", scores(lines, ordered[:-1], of_poor, seeds)),
-        ("Poor photographs, changes", gains(lines, [*pairs, *behind], of_poor, patients, seeds)),
-        ("Colour", scores(lines, ordered[:-1], of_colour, seeds)),
+        ("Known pairs", scores(lines, ordered, known)),
+        ("What LED adds behind each rival", gains(lines, behind, known, patients)),
+        ("Against the degraded photographs", gains(lines, pairs, known, patients)),
+        ("Poor photographs", scores(lines, ordered[:-1], of_poor)),
+        ("Poor photographs, changes", gains(lines, [*pairs, *behind], of_poor, patients)),
+        ("Colour", scores(lines, ordered[:-1], of_colour)),
     ):
         print(f"### {title}\n\n" + "\n".join(rows) + "\n")
     for name in ("degraded", *names, "clean"):
