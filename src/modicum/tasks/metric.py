@@ -97,7 +97,9 @@ class Metric:
         return replace(self, name=f"{self.name}/{class_name}", title=f"{self.title} of {whose}")
 
 
-def no_better_than_baselines(metrics: Iterable[Metric], values: Mapping[str, float | int | None]) -> list[str]:
+def no_better_than_baselines(
+    metrics: Iterable[Metric], values: Mapping[str, float | int | None]
+) -> list[str]:
     """A sentence for each metric that is no better than its baseline on the same images.
 
     Args:
