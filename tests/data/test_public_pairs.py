@@ -10,6 +10,8 @@ from PIL import Image
 
 from modicum.data.layouts import load_manifest
 from modicum.data.readers import read_image
+from modicum.engine.inputs.preparation import read_manifest
+from modicum.engine.recipe.settings import DataSettings
 from modicum.errors import InputError
 
 
@@ -124,6 +126,22 @@ def test_unpaired_pools_stand_side_by_side_and_lose_the_rest_of_the_larger(tmp_p
         "trainB/zebra0.jpg",
         "trainA/horse0.jpg",
     )
+
+
+def test_pools_of_any_names_need_no_equal_file_names_where_rows_need_not_belong_together(tmp_path):
+    touch(tmp_path, *(f"usable/{n}.jpg" for n in "abc"), *(f"good/{n}.jpg" for n in "defgh"))
+    with pytest.raises(InputError, match="add --set pairing=shuffled"):
+        load_manifest(tmp_path, pairs=("usable", "good"))
+    data = DataSettings(source=str(tmp_path), pairs=("usable", "good"))
+    with pytest.raises(InputError, match="add --set pairing=shuffled"):
+        read_manifest(data, "image-to-image", {"pairing": "rows"})
+    made = read_manifest(data, "image-to-image", {"pairing": "shuffled"})
+    assert pairs_of(made) == [(f"usable/{a}.jpg", f"good/{b}.jpg") for a, b in ("ad", "be", "cf")]
+    assert "patient" not in made.table
+    assert "left out: the last 2 images of good, the larger pool" in made.notes
+    touch(tmp_path, *(f"good/{n}.jpg" for n in "abc"))
+    again = read_manifest(data, "image-to-image", {"pairing": "shuffled"})
+    assert pairs_of(again)[0] == ("usable/a.jpg", "good/a.jpg")
 
 
 def test_paired_pools_keep_to_their_names_when_one_is_missing(tmp_path):

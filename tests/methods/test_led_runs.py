@@ -2,6 +2,8 @@
 
 import json
 import shutil
+from types import SimpleNamespace
+from unittest import mock
 
 import cv2
 import numpy as np
@@ -13,8 +15,10 @@ from PIL import Image
 
 import modicum
 from modicum.data.phantoms import write_fundus_dataset
+from modicum.engine.inference import judges
 from modicum.engine.inputs.degraded_pairs import write_degraded_pairs
 from modicum.errors import InputError
+from modicum.tasks import DenseTask
 from modicum.transforms.degradation_parameters import Degradation
 from modicum.transforms.fundus_degradation import degrade
 
@@ -206,6 +210,8 @@ def test_behind_means_the_smaller_start_and_fewer_calls(led):
 def test_outputs_that_do_not_fit_are_refused_by_name(led, photographs, tmp_path):
     with pytest.raises(InputError, match="is not a folder"):
         led.predict(photographs, tmp_path / "out", after=tmp_path / "nowhere")
+    with pytest.raises(InputError, match=f"is a run folder; write --after run:{led.path}"):
+        led.predict(photographs, tmp_path / "out", after=led.path)
     outputs = tmp_path / "outputs"
     shutil.copytree(photographs, outputs)
     first, second, *_ = sorted(outputs.iterdir())
@@ -285,6 +291,21 @@ def test_judges_of_another_task_and_runs_without_images_are_refused(led, unet, g
         grader.predict(eyes, "out.csv", after=f"run:{led.path}")
     with pytest.raises(InputError, match="does not make images of 3 channels"):
         led.predict(eyes.parent, "out", after=f"run:{grader.path}")
+
+
+def test_a_judge_that_has_nothing_to_compare_with_is_refused_before_anything_is_predicted(
+    led, pairs, tmp_path, monkeypatch
+):
+    task = SimpleNamespace(
+        auxiliary_images=[SimpleNamespace(column="mask", required=True)], output_kind="label_map", name="s"
+    )
+    task = mock.Mock(spec=DenseTask, **vars(task))
+    monkeypatch.setattr(judges, "_opened", lambda judge: (SimpleNamespace(name="vessels"), task))
+    table = pd.read_csv(pairs, dtype=str).drop(columns=["mask"])
+    table.to_csv(pairs.parent / "unmasked.csv", index=False)
+    with pytest.raises(InputError, match="'vessels' segments, and the data name no masks"):
+        led.evaluate(pairs.parent / "unmasked.csv", judges=["run:vessels"], out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 # --- bad input --------------------------------------------------------------------------------------------------------

@@ -1,10 +1,13 @@
-"""Enhancement of real photographs that were degraded with kinds of degradation that nothing was trained on.
+"""Enhancement of real photographs: LED, its rivals, and every rival with LED behind it.
 
-    python benchmarks/learning/led/enhancement.py --data ../shared/data --work DIR [--side 64 --epochs 60 --seeds 3]
+    python benchmarks/learning/led/enhancement.py --data DIR --work DIR --weights lite0.safetensors --part judges
+    python benchmarks/learning/led/enhancement.py --data DIR --work DIR --part enhancers --seed 0     # and 1, 2
+    python benchmarks/learning/led/table.py
 
-Clean photographs are those of ``vessels`` (with masks) and ``fundus_hrf``. Training sees them degraded by TRAINING_KINDS,
-drawn anew in every step; tests are other photographs, degraded by TEST_KINDS. A segmenter that was trained on clean
-photographs judges. Every enhancer is also followed by LED. Networks are small and nothing was tuned on the tests.
+``DIR`` holds ``vessels``, ``fundus_hrf`` and ``fundus_dr_grading``. Clean photographs are degraded by kinds that nothing
+was trained on; vessels and grades are then judged by runs that were trained on clean photographs, and really poor
+photographs by a run that knows good ones. Networks and images are small; nothing was chosen on test images. Results are
+collected in ``benchmarks/results/led_enhancement.json``; a part that runs again replaces its own lines.
 """
 
 import argparse
@@ -15,180 +18,250 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from photographs import TRAINING_KINDS, contrast, pairs, photographs
 from PIL import Image
+from scipy import ndimage
 
 import modicum
-from modicum.data.image import ImageRef
-from modicum.data.layouts import load_manifest
-from modicum.data.readers import read_image
 from modicum.engine.environment import environment
-from modicum.engine.inputs.degraded_pairs import write_degraded_pairs
-from modicum.tasks.image_to_image.scores import TranslationScores
+from modicum.tasks.image_to_image.metrics import psnr_foreground, sharpness_error, ssim_foreground
 
-TRAINING_KINDS, TEST_KINDS = ("001", "100", "101"), ("010", "110", "111")
+RESULTS = Path(__file__).parents[2] / "results" / "led_enhancement.json"
+SIDE = 64
 NETWORK: dict[str, Any] = {"unet_channels": [16, 32, 32], "attention_levels": [3], "blocks_per_level": 1}
-RIVALS: dict[str, tuple[str, dict[str, Any]]] = {
-    "restoration_unet": (
-        "restoration_unet",
-        {**NETWORK, "degrade": "classical", "kinds": list(TRAINING_KINDS)},
-    ),
-    "pix2pix": ("reggan", {"mode": "p", "width": 16, "blocks": 3, "discriminator_width": 16}),
-    "cyclegan": (
-        "reggan",
-        {"mode": "c", "width": 16, "blocks": 3, "discriminator_width": 16, "pairing": "shuffled"},
-    ),
-    "cut": (
-        "cut",
-        {"generator_width": 16, "generator_blocks": 3, "discriminator_width": 16, "pairing": "shuffled"},
-    ),
+TWINS: dict[str, Any] = {"degrade": "classical", "kinds": list(TRAINING_KINDS), "reference": 2 * SIDE}
+LED: dict[str, Any] = {
+    **NETWORK, **TWINS, "epochs": 15, "batch_size": 4, "lr": 1e-3, "ema_decay": 0.995, "steps": 16,
+}  # fmt: skip
+SHUFFLED = {"pairing": "shuffled", "batch_size": 4}
+GAN: dict[str, Any] = {"width": 16, "blocks": 3, "discriminator_width": 16, "batch_size": 4, "lr": 2e-4}
+CUT = {"generator_width": 16, "generator_blocks": 3, "discriminator_width": 16, "nce_width": 64}
+ENHANCERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "led": ("led", LED),
+    "led, sample": ("led", {**LED, "prediction": "sample", "weighting": "min_snr", "snr_clip": 0.02}),
+    "restoration_unet": ("restoration_unet", {**NETWORK, **TWINS, "epochs": 6, "batch_size": 8, "lr": 1e-3}),
+    "pix2pix": ("reggan", {**GAN, "mode": "p", "epochs": 4}),
+    "cyclegan": ("reggan", {**GAN, **SHUFFLED, "mode": "c", "epochs": 3}),
+    "cut": ("cut", {**CUT, **SHUFFLED, "epochs": 2}),
+    "reggan": ("reggan", {**GAN, "mode": "nc+r", "epochs": 3}),
+    "led, v": ("led", {**LED, "prediction": "v"}),
 }
-METRICS = ("psnr_foreground", "ssim_foreground", "sharpness_error")
+FIRST = ("led", "led, sample", "restoration_unet", "pix2pix", "cyclegan", "cut")
+BEHIND = "led, sample"
+JUDGE = {
+    "backbone": "tf_efficientnet_lite0", "image_size": 128, "backbone.mean": [127 / 255] * 3,
+    "backbone.std": [128 / 255] * 3,
+}  # fmt: skip
+MEASURES = {"psnr": psnr_foreground, "ssim": ssim_foreground, "sharpness_error": sharpness_error}
 
 
-def photographs(data: Path, side: int, folder: Path) -> Path:
-    """Clean photographs, squared and shrunk, with masks of vessels where there are some; every third is a test."""
-    rows = []
-    for name in ("vessels", "fundus_hrf"):
-        manifest = load_manifest(data / name)
-        for number, ref in enumerate(manifest.refs()):
-            pixels = read_image(ref).pixels
-            files = {"image": f"{name}{number:03d}.png"}
-            _save(folder / files["image"], _square(255 * pixels.transpose(1, 2, 0)).astype(np.uint8), side)
-            mask = manifest.table["mask"].iloc[number] if "mask" in manifest.table else None
-            if isinstance(mask, str):
-                drawn = np.asarray(Image.open(manifest.root / mask).convert("L")) > 127
-                files["mask"] = f"{name}{number:03d}_mask.png"
-                _save(folder / files["mask"], _square(255 * drawn.astype(np.uint8)), side, 64)
-            split = ("train", "val", "test")[0 if number % 3 else (1 if number % 2 else 2)]
-            rows.append({**files, "split": split, "patient": f"{name}{number}"})
-    pd.DataFrame(rows).to_csv(folder / "clean.csv", index=False)
-    return folder / "clean.csv"
+def common(work: Path, seed: int) -> dict[str, Any]:
+    """Settings of all trainings."""
+    return {
+        "runs": work / "runs", "seed": seed, "workers": 0, "leaks": "allow", "write_report": False, "overwrite": True,
+        "select": "last", "validate_every": 1000, "resamples": 0, "fractions": [1, 0, 0],
+    }  # fmt: skip
 
 
-def _square(pixels: np.ndarray) -> np.ndarray:
-    height, width = pixels.shape[:2]
-    side = max(height, width)
-    around = [((side - height) // 2, side - height - (side - height) // 2)]
-    around += [((side - width) // 2, side - width - (side - width) // 2)]
-    return np.pad(pixels, [*around, (0, 0)][: pixels.ndim])
+# --- judges -----------------------------------------------------------------------------------------------------------
 
 
-def _save(file: Path, pixels: np.ndarray, side: int, threshold: int | None = None) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    image = Image.fromarray(pixels).resize((side, side), Image.Resampling.BOX)
-    if threshold is not None:
-        image = image.point(lambda level: 255 * (level > threshold))
-    image.save(file)
+def fit_judges(work: Path, clean: Path, weights: str) -> None:
+    """Vessels and grades are learned from clean photographs, quality from the good ones among them."""
+    table = pd.read_csv(clean)
+    shared = common(work, 0)
+    vessels = table[(table["set"] == "vessels") & (table["split"] == "train")].dropna(axis=1)
+    vessels.to_csv(clean.parent / "vessels.csv", index=False)
+    modicum.fit(
+        clean.parent / "vessels.csv", "segment", name="vessels", backbone="test_resnet", weights="random",
+        image_size=SIDE, epochs=30, repeats_per_epoch=4, lr=3e-3, batch_size=8, **shared,
+    )  # fmt: skip
+    graded = table[(table["set"] == "graded") & (table["given_split"] != "test")].copy()
+    graded["split"] = "train"
+    graded["label"] = graded["label"].astype(int)
+    graded[["image", "label", "patient", "split"]].to_csv(clean.parent / "grades.csv", index=False)
+    modicum.fit(
+        clean.parent / "grades.csv", "full", name="grades", weights=weights, label="label", epochs=10, batch_size=16,
+        lr=3e-4, **JUDGE, **shared,
+    )  # fmt: skip
+    good = table[(table["split"] == "train") & (table["set"] == "graded")].copy()
+    good["split"] = np.where(pd.factorize(good["patient"])[0] % 4, "train", "val")
+    good["quality"] = "outstanding"
+    good[["image", "quality", "patient", "split"]].to_csv(clean.parent / "quality.csv", index=False)
+    modicum.fit(
+        clean.parent / "quality.csv", "octa_quality", name="quality", weights=weights, label="quality",
+        classes=["ungradable", "gradable", "outstanding"], scorers=["pooled"], clusters="frozen", **JUDGE,
+        **{**shared, "fractions": None},
+    )  # fmt: skip
 
 
-def unchanged(unseen: Path) -> dict[str, Any]:
-    """The scores of the degraded photographs themselves."""
-    table = pd.read_csv(unseen)
-    scores = TranslationScores()
-    for row, (image, target) in enumerate(
-        table.loc[table["split"] == "test", ["image", "target"]].to_numpy()
-    ):
-        pixels, truth = (read_image(ImageRef.parse(text, unseen.parent)).pixels for text in (image, target))
-        scores.add(row, pixels, {"target": truth}, None)
-    found = scores.metrics()
-    return {"name": "degraded", "seed": 0, **{name: {"value": found[name]} for name in METRICS}}
+# --- what is enhanced, and how good it is -----------------------------------------------------------------------------
+
+
+def to_enhance(work: Path, clean: Path, test: Path) -> pd.DataFrame:
+    """Degraded test photographs with their targets, and poor photographs without: ``seen.csv``, paths absolute."""
+    known, table = pd.read_csv(test), pd.read_csv(clean)
+    second = known["image"].str.endswith("_1.png") & (known["set"] == "graded")  # there are few with vessels
+    known = known[~second].reset_index(drop=True)
+    for name in ("image", "target", "fov", "mask"):
+        known[name] = [str(test.parent / text) if isinstance(text, str) else text for text in known[name]]
+    poor = table[table["split"] == "poor"].copy()
+    poor["image"] = [str(clean.parent / text) for text in poor["image"]]
+    poor["set"] = "poor"
+    both = pd.concat([known, poor.drop(columns=["mask"])], ignore_index=True)
+    both["file"] = [f"{row:04d}" for row in range(len(both))]
+    folder = work / "seen"
+    folder.mkdir(exist_ok=True)
+    for name, row in zip(both["image"], both["file"], strict=True):
+        Image.open(name).save(folder / f"{row}.png")
+    seen = pd.DataFrame({"image": both["file"] + ".png", "fov": both["fov"]})
+    seen.to_csv(folder / "seen.csv", index=False)
+    return both
+
+
+def measured(outputs: dict[str, Path], rows: pd.DataFrame, work: Path) -> dict[str, Any]:
+    """All scores of enhanced photographs, by the file of each row."""
+    line: dict[str, Any] = {}
+    for name in ("vessels", "graded"):
+        line[name] = of_pairs(outputs, rows[rows["set"] == name])
+    judged = rows.assign(image=[str(outputs[file]) for file in rows["file"]], split="test")
+    folder = work / "judged"
+    folder.mkdir(exist_ok=True)
+    asked: dict[str, Any] = {"write_report": False, "workers": 0, "allow_outside": True, "split": "test"}
+
+    def verdict(judge: str, columns: list[str], some: pd.DataFrame) -> tuple[dict[str, Any], pd.DataFrame]:
+        file, out = folder / f"{judge}.csv", folder / judge
+        some[["image", *columns, "patient", "split"]].to_csv(file, index=False)
+        content = modicum.Run.open(work / "runs" / judge).evaluate(file, out=out, **asked)
+        return content["metrics"], pd.read_csv(out / "predictions.csv")
+
+    _, vessels = verdict("vessels", ["mask"], judged[judged["set"] == "vessels"])
+    line["dice"] = [round(float(value), 4) for value in vessels["dice"]]
+    graded = judged[judged["set"] == "graded"].astype({"label": int})
+    metrics, grades = verdict("grades", ["label"], graded)
+    line["kappa"] = {name: metrics[name]["value"] for name in metrics if "kappa" in name}
+    line["right"] = [
+        int(value) for value in grades["prediction"].astype(str) == graded["label"].astype(str).to_numpy()
+    ]
+    poor = judged[judged["set"] == "poor"]
+    poor[["image"]].to_csv(folder / "poor.csv", index=False)
+    quality = modicum.Run.open(work / "runs" / "quality")
+    quality.predict(folder / "poor.csv", folder / "quality.csv", allow_outside=True)
+    table = pd.read_csv(folder / "quality.csv")
+    line["quality"] = [round(float(value), 4) for value in table["score"]]
+    line["outstanding"] = float((table["score"] <= table["tau"]).mean())
+    line["contrast"] = [round(contrast(Image.open(file).convert("RGB")), 5) for file in poor["image"]]
+    return line
+
+
+def of_pairs(outputs: dict[str, Path], rows: pd.DataFrame) -> dict[str, list[float]]:
+    """Measures of each photograph against its target, and what of the error is low in frequency."""
+    found: dict[str, list[float]] = {name: [] for name in (*MEASURES, "low_share", "psnr_but_colour")}
+    for file, target, field in rows[["file", "target", "fov"]].to_numpy():
+        made, truth = (
+            np.asarray(Image.open(path).convert("RGB"), dtype=np.float32).transpose(2, 0, 1) / 255
+            for path in (outputs[file], target)
+        )
+        for name, measure in MEASURES.items():
+            found[name].append(round(float(measure(2 * made - 1, 2 * truth - 1)), 4))
+        inside = np.asarray(Image.open(field)) > 0
+        error = np.where(inside, made - truth, 0)
+        share = ndimage.gaussian_filter(inside.astype(np.float32), SIDE / 16) + 1e-6
+        low = np.stack([ndimage.gaussian_filter(one, SIDE / 16) / share for one in error]) * inside
+        found["low_share"].append(round(float((low**2).sum() / ((error**2).sum() + 1e-9)), 4))
+        shift = (error.sum((1, 2)) / inside.sum())[:, None, None]
+        even = np.where(inside, error - shift, 0)
+        left = (even**2).sum() / (3 * inside.sum()) + 1e-9
+        found["psnr_but_colour"].append(round(float(-10 * np.log10(left)), 4))
+    return found
+
+
+def outputs_of(run: Any, work: Path, name: str, rows: pd.DataFrame, **asked: Any) -> dict[str, Path]:
+    """Predicted files, by the file of each row."""
+    folder = work / "outputs" / name.replace(" ", "").replace(",", "-")
+    run.predict(work / "seen" / "seen.csv", folder, allow_outside=True, **asked)
+    return {file: folder / f"{file}_predicted.png" for file in rows["file"]}
+
+
+def enhance(work: Path, train: Path, rows: pd.DataFrame, seed: int, only: list[str], scale: float) -> None:
+    """Trains enhancers of one seed and measures them; then what all that are there are with LED behind them."""
+    for name in only:
+        method, settings = ENHANCERS[name]
+        settings = {**settings, "epochs": round(scale * settings["epochs"])}
+        began = time.process_time()
+        run = modicum.fit(
+            train, method, name=run_name(name, seed), image_size=SIDE, **{**common(work, seed), **settings}
+        )
+        seconds = round(time.process_time() - began)
+        for start in (200, 800) if method == "led" else (None,):
+            title = name if start is None else f"{name}, start {start}"
+            asked = {} if start is None else {"start": start}
+            outputs = outputs_of(run, work, f"{title}-{seed}", rows, **asked)
+            about = {"name": title, "seed": seed, "scale": scale, "seconds": seconds}
+            collect([{**about, **measured(outputs, rows, work)}])
+    refiner = modicum.Run.open(work / "runs" / run_name(BEHIND, seed))
+    for name, (method, _) in ENHANCERS.items():
+        before = work / "outputs" / f"{name}-{seed}"
+        if method != "led" and before.is_dir():
+            outputs = outputs_of(refiner, work, f"{name}+{BEHIND}-{seed}", rows, after=before)
+            collect([{"name": f"{name} + {BEHIND}", "seed": seed, **measured(outputs, rows, work)}])
+
+
+def run_name(name: str, seed: int) -> str:
+    """Of an enhancer's run."""
+    return f"{name.replace(', ', '-')}{seed}"
+
+
+def collect(lines: list[dict[str, Any]]) -> None:
+    """Puts lines into the results, in place of those of the same name and seed."""
+    content = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {"lines": []}
+    new = {(line["name"], line["seed"]) for line in lines}
+    kept = [line for line in content["lines"] if (line["name"], line["seed"]) not in new]
+    content = {
+        "date": time.strftime("%Y-%m-%d"), "side": SIDE, "environment": environment(),
+        "enhancers": {name: settings for name, (_, settings) in ENHANCERS.items()}, "lines": [*kept, *lines],
+    }  # fmt: skip
+    RESULTS.write_text(json.dumps(content) + "\n")
+    for line in lines:
+        scores = {
+            name: round(float(np.mean(line[name])), 3) for name in ("dice", "right", "quality", "contrast")
+        }
+        scores |= {
+            f"psnr {name}": round(float(np.mean(line[name]["psnr"])), 2) for name in ("vessels", "graded")
+        }
+        print(line["name"], line["seed"], line.get("seconds"), scores, flush=True)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--side", type=int, default=64)
-    parser.add_argument("--epochs", type=int, default=60)
-    parser.add_argument("--repeats", type=int, default=2)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--rivals", default=",".join(RIVALS))
-    options = parser.parse_args()
-    work, side = options.work, options.side
-    clean = photographs(options.data, side, work / "clean")
-    train = write_degraded_pairs(clean, work / "train", kinds=TRAINING_KINDS, reference=2 * side)
-    unseen = write_degraded_pairs(clean, work / "unseen", kinds=TEST_KINDS, reference=2 * side, per_image=2)
-    judged = pd.read_csv(unseen)
-    judged[judged["mask"].notna() & (judged["split"] == "test")].to_csv(
-        work / "unseen" / "judged.csv", index=False
-    )
-    common = {
-        "image_size": side, "runs": work / "runs", "workers": 0, "leaks": "allow", "write_report": False,
-        "overwrite": True, "epochs": options.epochs, "repeats_per_epoch": options.repeats, "select": "last",
-        "validate_every": options.epochs,
-    }  # fmt: skip
-    results: list[dict[str, Any]] = []
-    results.append(unchanged(unseen))
-    for seed in range(options.seeds):
-        judge = modicum.fit(
-            clean, "segment", name=f"judge{seed}", seed=seed, mask="mask", backbone="test_resnet", weights="random",
-            **{**common, "epochs": 3 * options.epochs, "lr": 2e-3, "batch_size": 8},
-        )  # fmt: skip
-        led = modicum.fit(
-            train, "led", name=f"led{seed}", seed=seed, **NETWORK, degrade="classical", kinds=list(TRAINING_KINDS),
-            reference=2 * side, **{**common, "lr": 1e-3, "batch_size": 8, "ema_decay": 0.999, "warmup_epochs": 1},
-        )  # fmt: skip
-        about = {"side": side, "epochs": options.epochs, "seeds": options.seeds}
-        results += _scored(
-            led, "led, start 200", unseen, work, judge, seed, {"start": 200}, options, about, results
-        )
-        results += _scored(led, "led, start 800", unseen, work, judge, seed, {}, options, about, results)
-        for name in (one for one in options.rivals.split(",") if one):
-            method, settings = RIVALS[name]
-            rate = {} if method in ("reggan", "cut") else {"lr": 1e-3, "batch_size": 8}
-            extra = {} if method in ("reggan", "cut") else {"reference": 2 * side}
-            rival = modicum.fit(
-                train, method, name=f"{name}{seed}", seed=seed, **{**common, **settings, **rate, **extra}
-            )
-            results += _scored(rival, name, unseen, work, judge, seed, {}, options, about, results)
-            behind = f"run:{rival.path}"
-            results += _scored(
-                led, f"{name} + led", unseen, work, judge, seed, {}, options, about, results, behind
-            )
-
-
-def _scored(
-    run: Any,
-    name: str,
-    unseen: Path,
-    work: Path,
-    judge: Any,
-    seed: int,
-    answers: dict[str, Any],
-    options: argparse.Namespace,
-    about: dict[str, Any],
-    before: list[dict[str, Any]],
-    after: str | None = None,
-) -> list[dict[str, Any]]:
-    """One line of the table, written with those before it."""
-    began = time.monotonic()
-    more = {"split": "test", "write_report": False, "after": after, "answers": answers, "workers": 0}
-    content = run.evaluate(unseen, name=f"{name}".replace(" ", "").replace(",", "-"), **more)
-    seconds = time.monotonic() - began
-    masked = run.evaluate(
-        work / "unseen" / "judged.csv", out=work / "judged" / f"{name}{seed}".replace(" ", ""),
-        judges=[f"run:{judge.path}"], **more,
-    )  # fmt: skip
-    verdict = masked["judges"][judge.folder.name]
-    line: dict[str, Any] = {"name": name, "seed": seed, "seconds": round(seconds, 1)}
-    line |= {metric: content["metrics"][metric] for metric in METRICS}
-    line |= {f"dice_{kind}": verdict[kind]["metrics"]["dice"] for kind in ("input", "output", "target")}
-    file = Path(__file__).parents[2] / "results" / "led_enhancement.json"
-    command = f"python benchmarks/learning/led/enhancement.py --data DIR --work DIR --side {options.side} "
-    command += f"--epochs {options.epochs} --repeats {options.repeats} --seeds {options.seeds}"
-    facts = {"command": command, "date": time.strftime("%Y-%m-%d"), "environment": environment(), **about}
-    file.write_text(json.dumps({**facts, "lines": [*before, line]}, indent=1) + "\n")
-    print(
-        name,
-        seed,
-        {key: _value(value) for key, value in line.items() if key not in ("name", "seed")},
-        flush=True,
-    )
-    return [line]
-
-
-def _value(entry: Any) -> Any:
-    return round(entry["value"], 3) if isinstance(entry, dict) else entry
+    parser.add_argument("--part", choices=["judges", "enhancers"], required=True)
+    parser.add_argument("--weights", help="of EfficientNet-Lite0, for the judges of grades and quality")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", nargs="*", choices=ENHANCERS, default=list(FIRST))
+    parser.add_argument("--scale", type=float, default=1, help="of all epochs")
+    given = parser.parse_args()
+    work = given.work
+    clean = photographs(given.data, SIDE, work / "clean")
+    train, test = pairs(clean, work, SIDE)
+    rows = to_enhance(work, clean, test)
+    if given.part == "enhancers":
+        enhance(work, train, rows, given.seed, given.only, given.scale)
+        return
+    fit_judges(work, clean, given.weights)
+    given_images = {file: work / "seen" / f"{file}.png" for file in rows["file"]}
+    targets = dict(given_images)
+    (work / "targets").mkdir(exist_ok=True)
+    for file, target in zip(rows["file"], rows["target"], strict=True):
+        if isinstance(target, str):
+            targets[file] = work / "targets" / f"{file}.png"
+            Image.open(target).save(targets[file])  # a table names an image once
+    patients = {name: some["patient"].tolist() for name, some in rows.groupby("set")}
+    collect([{"name": "degraded", "seed": 0, "patients": patients, **measured(given_images, rows, work)}])
+    collect([{"name": "clean", "seed": 0, **measured(targets, rows, work)}])
 
 
 if __name__ == "__main__":

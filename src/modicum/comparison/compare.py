@@ -131,7 +131,7 @@ def _check_once(request: Request, new: bool) -> tuple[Request, ImageNames]:
     """
     recipe = request.recipe_of(next(iter(request.variants)))
     chosen_device(recipe.device)
-    manifest = read_manifest(recipe.data, recipe.task)
+    manifest = read_manifest(recipe.data, recipe.task, recipe.options)
     request = replace(request, folds=folds_of(request.protocol, manifest, recipe.task))
     if new and sections_of(recipe.task).backbone:
         Backbone(recipe.backbone.name, recipe.image.size)

@@ -19,9 +19,6 @@ Images = Float[Tensor, "b c h w"]
 Predict = Callable[[Images, Images, Int64[Tensor, "b"]], Images]
 """From x_t, the condition and times to the network's output."""
 
-_NAMES = {"epsilon": "epsilon", "v": "v_prediction", "sample": "sample"}
-"""Of predictions, in diffusers."""
-
 
 @dataclass(frozen=True)
 class SamplingPlan:
@@ -107,13 +104,15 @@ def _dpm_solver(
     solver = dpm_solver(schedule)
     solver.set_timesteps(timesteps=times)
     for time in times:
-        output = predict(x, condition, _all(time, x))
-        x = solver.step(output, time, x, return_dict=False)[0]
+        now = _all(time, x)
+        clean, _ = schedule.read(predict(x, condition, now), x, now)
+        # Cut as in DDIM: what a small network says of an image that is nearly all noise may be far outside.
+        x = solver.step(clean.clamp(-1, 1), time, x, return_dict=False)[0]
     return x.clamp(-1, 1)
 
 
 def dpm_solver(schedule: NoiseSchedule) -> Any:
-    """The diffusers scheduler of a noise schedule; it keeps the state of one sampling."""
+    """The diffusers scheduler of a noise schedule, which is given images; it keeps the state of one sampling."""
     from diffusers import DPMSolverMultistepScheduler  # takes seconds to import
 
     return DPMSolverMultistepScheduler(
@@ -121,7 +120,7 @@ def dpm_solver(schedule: NoiseSchedule) -> Any:
         beta_start=FIRST_BETA,
         beta_end=LAST_BETA,
         beta_schedule="linear",
-        prediction_type=_NAMES[schedule.prediction],
+        prediction_type="sample",
         algorithm_type="dpmsolver++",
         rescale_betas_zero_snr=schedule.zero_terminal,
     )

@@ -64,7 +64,7 @@ def assumed_facts(recipe: Recipe, num_classes: int | None = None) -> DataFacts:
 
 def facts_of(recipe: Recipe) -> DataFacts:
     """Of the data of a recipe. Raises :class:`~modicum.errors.InputError` for what is wrong with its table."""
-    manifest = read_manifest(recipe.data, recipe.task)
+    manifest = read_manifest(recipe.data, recipe.task, recipe.options)
     if recipe.data.held_out is not None:
         manifest = hold_out(manifest, recipe.data.held_out)
     manifest = with_parts(manifest, recipe)

@@ -86,6 +86,11 @@ class Task(ABC):
         """
 
     @classmethod
+    def reads_pools(cls, options: Mapping[str, Any]) -> bool:
+        """Whether images and targets of a row need not belong together, so that two folders may hold other names."""
+        return False
+
+    @classmethod
     def check_columns(cls, manifest: Manifest, options: Mapping[str, Any]) -> None:
         """Raises :class:`~modicum.errors.InputError` where a manifest lacks a column that :meth:`from_manifest` needs."""
         return

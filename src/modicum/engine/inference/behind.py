@@ -42,6 +42,8 @@ def earlier_outputs(
     if task.adjacent_slices:
         raise InputError("--after: the run sees adjacent slices, which have no outputs", "leave --after out")
     if not after.startswith(OF_RUN):
+        if RunFolder(Path(after)).recipe.is_file():
+            raise InputError(f"--after '{after}' is a run folder", f"write --after {OF_RUN}{after}")
         return outputs_in(Path(after), names, refs)
     folder = RunFolder.open(Path(after.removeprefix(OF_RUN)))
     recipe, other, method = load_method(folder)

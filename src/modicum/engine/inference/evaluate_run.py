@@ -23,7 +23,7 @@ from modicum.engine.inference.box_evaluation import BOX_TABLE, COCO
 from modicum.engine.inference.evaluation import evaluate_rows
 from modicum.engine.inference.fields_of_view import fields_of_rows
 from modicum.engine.inference.image_text import ImageTextRun, text_of_artefact
-from modicum.engine.inference.judges import OutputFiles, check_judges, judged
+from modicum.engine.inference.judges import OutputFiles, check_judged_data, check_judges, judged
 from modicum.engine.inference.predict_run import check_predicts
 from modicum.engine.inference.seen_images import seen_before, seen_notes
 from modicum.engine.inference.zero_shot import labelled_task, prompt_classifier
@@ -91,7 +91,11 @@ def evaluate_run(
     with_boxes = task.box_classes is not None
     data_settings = reading(recipe.data, data, settings.skip_broken, settings.reading, with_boxes)
     recipe = recipe.model_copy(update={"data": data_settings})
-    everything = read_manifest(recipe.data, "classification" if prompted else recipe.task)
+    everything = (
+        read_manifest(recipe.data, "classification")
+        if prompted
+        else read_manifest(recipe.data, recipe.task, recipe.options)
+    )
     if settings.out is not None:
         lists, columns = recipe.data.split_lists, recipe.data.columns
         read = chain(files_read(Path(data), everything, lists, columns), files_of(everything))
@@ -99,6 +103,7 @@ def evaluate_run(
     for note in everything.notes:  # rows without a label that are left out, findings that are unknown, ...
         say(note)
     manifest, split = rows_to_evaluate(everything, settings.split)
+    check_judged_data(settings.judges, manifest.table)
     network, tile = method.predictor(), method.tile()
     if prompted is not None and settings.prompts is not None:
         task = labelled_task(settings.prompts, everything)  # a split may lack a class

@@ -62,6 +62,17 @@ def check_judges(judges: Sequence[str], task: Task) -> None:
             )
 
 
+def check_judged_data(judges: Sequence[str], table: pd.DataFrame) -> None:
+    """Raises InputError, before anything is predicted, where a judge would have nothing to compare with."""
+    for judge in judges:
+        folder, other = _opened(judge)
+        if not isinstance(other, ImageLevelTask) and not _has_truth(other, table):
+            raise InputError(
+                f"--judge run '{folder.name}' segments, and the data name no masks to compare with",
+                "name the masks (--mask COLUMN), or choose a judge that classifies",
+            )
+
+
 def judged(
     judges: Sequence[str],
     manifest: Manifest,
@@ -89,11 +100,6 @@ def judged(
     for number, judge in enumerate(judges):
         folder, other = _opened(judge)
         labelled = _has_truth(other, manifest.table)
-        if not labelled and not isinstance(other, ImageLevelTask):
-            raise InputError(
-                f"--judge run '{folder.name}' segments, and the data name no masks to compare with",
-                "name the masks (--mask COLUMN), or choose a judge that classifies",
-            )
         verdicts: dict[str, Any] = {}
         for column, kind in KINDS.items():
             table = _table(manifest, made, column, task)

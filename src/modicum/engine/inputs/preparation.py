@@ -103,14 +103,23 @@ class PreparedData:
         return fingerprint(self.manifest, scanned, near=rows_of_pairs(self.manifest, self.near))
 
 
-def read_manifest(data: DataSettings, task: str) -> Manifest:
-    """The manifest of a recipe's data settings, with missing files kept where broken images are set aside."""
+def read_manifest(data: DataSettings, task: str, options: Mapping[str, Any] | None = None) -> Manifest:
+    """The manifest of a recipe's data settings, with missing files kept where broken images are set aside.
+
+    Args:
+        data: the settings.
+        task: name of the task.
+        options: of the task; they may say that images and targets are pools.
+    """
+    of_layout = dict(data.layout_options)
+    if options and task_class(task).reads_pools(options):
+        of_layout["unpaired"] = True
     return load_manifest(
         data.source,
         columns=data.columns or None,
         pairs=data.pairs,
         layout=data.layout,
-        layout_options=data.layout_options or None,
+        layout_options=of_layout or None,
         images=data.images,
         split_lists=data.split_lists,
         classes=data.classes,
@@ -178,7 +187,7 @@ def prepare(
     Raises:
         InputError: whatever is wrong with the data, before any training.
     """
-    manifest = read_manifest(recipe.data, recipe.task)
+    manifest = read_manifest(recipe.data, recipe.task, recipe.options)
     if issubclass(task_class(recipe.task), ImageLevelTask):
         task_for(manifest, recipe)  # labels that do not fit the loss are refused before any image is decoded
     check(manifest)

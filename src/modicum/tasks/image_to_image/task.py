@@ -125,6 +125,10 @@ class ImageToImage(DenseTask):
         return cls((channels, target_channels), settings, target_range)
 
     @classmethod
+    def reads_pools(cls, options: Mapping[str, Any]) -> bool:
+        return options.get("pairing") == "shuffled"
+
+    @classmethod
     def check_columns(cls, manifest: Manifest, options: Mapping[str, Any]) -> None:
         if "target" not in manifest.table:
             columns = ", ".join(str(name) for name in manifest.table.columns)

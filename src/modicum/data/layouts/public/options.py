@@ -40,6 +40,8 @@ class LayoutOptions:
         label: of a set with two labels (EyeQ): ``quality`` or ``grade``.
         qualities: of EyeQ, the images to keep: some of ``good``, ``usable`` and ``reject``; all by default.
         write_masks: write run-length encoded masks as PNG files into ``masks/`` below the data set.
+        unpaired: two folders of images and targets need not hold the same names, as those in a row need not belong
+            together. Tasks that are told so read them so.
     """
 
     findings: Sequence[str] | None = None
@@ -54,6 +56,7 @@ class LayoutOptions:
     label: str = "quality"
     qualities: Sequence[str] | None = None
     write_masks: bool = False
+    unpaired: bool = False
 
     def __post_init__(self) -> None:
         policies = (

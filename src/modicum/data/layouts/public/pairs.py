@@ -50,7 +50,7 @@ def _pooled(first: Path, second: Path) -> tuple[list[Row], list[str]]:
     """Combines two pools: by name if most names are in both (also ``1_A.jpg`` and ``1_B.jpg``), otherwise in order."""
     images, targets = _by_name(first), _by_name(second)
     common = [name for name in images if name in targets]
-    if 2 * len(common) > min(len(images), len(targets)):
+    if _mostly_common(images, targets):
         notes = [f"{first.name} and {second.name} are paired by name"]
         notes += _alone(first, images, common) + _alone(second, targets, common)
         return [{"image": images[name], "target": targets[name]} for name in common], notes
@@ -63,6 +63,10 @@ def _pooled(first: Path, second: Path) -> tuple[list[Row], list[str]]:
         notes.append(f"left out: the last {count_of(abs(spare), 'image')} of {larger.name}, the larger pool")
     together = zip(images.values(), targets.values(), strict=False)
     return [{"image": image, "target": target} for image, target in together], notes
+
+
+def _mostly_common(images: Mapping[str, Path], targets: Mapping[str, Path]) -> bool:
+    return 2 * sum(name in targets for name in images) > min(len(images), len(targets))
 
 
 def _alone(folder: Path, files: Mapping[str, Path], common: Iterable[str]) -> list[str]:
@@ -78,7 +82,8 @@ def read_pairs(folder: Path, pair: Pair, options: LayoutOptions) -> LayoutRows:
 
     They may be folders with equal file names, at any depth (``patient07/T1/z001.png``), pools (``trainA``), or endings
     of volumes in one folder (``sub-01_T1w.nii.gz``). The folder above is the patient; ``train``, ``val`` and
-    ``test`` among the folders are the split. Volumes in folders are cut into slices too.
+    ``test`` among the folders are the split. Volumes in folders are cut into slices too. With option ``unpaired`` two
+    folders that share few names are pools, as ``trainA`` and ``trainB`` are.
 
     Raises:
         InputError: there are no such pairs.
@@ -95,7 +100,11 @@ def read_pairs(folder: Path, pair: Pair, options: LayoutOptions) -> LayoutRows:
 
     result = LayoutRows([])
     folders = list(_couples(folder, source, target))
-    couples = [couple for first, second in folders for couple in _paired(result, folder, first, second)]
+    couples = [
+        couple
+        for first, second in folders
+        for couple in _paired(result, folder, first, second, options.unpaired)
+    ]
     if not folders:
         couples = side_by_side(folder, pair, result.notes)
     volumes = [couple for couple in couples if _are_volumes(couple)]
@@ -114,7 +123,8 @@ def read_pairs(folder: Path, pair: Pair, options: LayoutOptions) -> LayoutRows:
     if not result.rows:
         raise InputError(
             f"folder '{folder.name}' contains no pairs of '{source}' and '{target}' (it has {_seen(folder)})",
-            "pass two folders with equal file names, or the endings of two kinds of volumes, as --pairs T1,T2",
+            "pass two folders with equal file names, or the endings of two kinds of volumes, as --pairs T1,T2; where "
+            "images and targets need not belong together, add --set pairing=shuffled",
         )
     return result
 
@@ -133,10 +143,18 @@ def _couples(folder: Path, source: str, target: str, depth: int = 0) -> Iterator
             yield from _couples(inner, source, target, depth + 1)
 
 
-def _paired(result: LayoutRows, root: Path, first: Path, second: Path) -> list[Couple]:
+def _paired(
+    result: LayoutRows, root: Path, first: Path, second: Path, unpaired: bool = False
+) -> list[Couple]:
     """Pairs of two folders, with patient and split. Suffixes may differ: the target of ``a.jpg`` may be ``a.png``."""
     images, targets = _by_name(first), _by_name(second)
     here = first.parent.relative_to(root).parts
+    if unpaired and not _mostly_common(images, targets):
+        rows, notes = _pooled(first, second)
+        split = next(filter(None, map(split_of, here)), None)
+        result.notes += [f"{'/'.join(here)}: {note}" if here else note for note in notes]
+        # Whose eyes they are is not known of either: a row is two patients.
+        return [(Path(str(row["image"])), Path(str(row["target"])), {"split": split}) for row in rows]
     common = [name for name in images if name in targets]
     pairs: list[Couple] = []
     for name in common:
