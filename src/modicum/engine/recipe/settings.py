@@ -318,6 +318,12 @@ class Recipe(Settings):
     seed: int = 0
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, ...")
     resamples: int = Field(2000, ge=0, description="Bootstrap resamples of the intervals.")
+    tracking: Literal["none", "csv", "tensorboard", "mlflow"] = Field(
+        "none", description="Where losses, metrics and settings are shown too; in the run folder."
+    )
+    tracking_uri: str | None = Field(
+        None, description="Of tracking=mlflow: address of a server, in place of the run folder."
+    )
     based_on: str | None = Field(None, description="The recipe that --recipe named.")
 
     def training_of(self, stage: str) -> TrainingSettings:
