@@ -136,7 +136,9 @@ def test_mlflow_has_each_step_once_after_a_kill(table, straight, tmp_path, monke
     run = fit_killed_once(table, tmp_path, monkeypatch, "mlflow")
     client = MlflowClient(f"sqlite:///{run.path.absolute() / 'tracking' / 'mlflow.db'}")
     run_id = json.loads((run.path / "tracking" / "mlflow.json").read_text())["run_id"]
-    assert [metric.step for metric in client.get_metric_history(run_id, "tune/lr")] == list(range(1, STEPS + 1))
+    assert [metric.step for metric in client.get_metric_history(run_id, "tune/lr")] == list(
+        range(1, STEPS + 1)
+    )
     assert [metric.step for metric in client.get_metric_history(run_id, "tune/val/auroc")] == [4, 8]
     stored = client.get_run(run_id)
     assert stored.data.params["training/lr"] == "0.001" or stored.data.params["training.lr"] == "0.001"

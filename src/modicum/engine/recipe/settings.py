@@ -162,7 +162,10 @@ class BackboneSettings(Settings):
     """The network before the head."""
 
     name: str = Field("resnet50", description="A timm model name.")
-    weights: str = Field("hub", description="hub, random, a weights file, or run:FOLDER.")
+    weights: str = Field(
+        "hub",
+        description="hub, random, a weights file, run:FOLDER, hf:OWNER/NAME, or a short name (`modicum methods --weights`).",
+    )
     mean: tuple[float, float, float] | None = Field(
         None, description="Subtracted from images in [0, 1]; by default what the weights were trained with."
     )

@@ -1,4 +1,4 @@
-"""The settings of a recipe that an experiment tracker may be told: those that name no file, folder, data set or person."""
+"""The settings of a recipe that an experiment tracker may be told: none that names a file, folder, data set or person."""
 
 import re
 from collections.abc import Mapping

@@ -2,7 +2,8 @@
 
 Off unless the recipe says otherwise (``tracking``). What is written is numbers and settings: no image, no name of a file,
 patient or data set, no path (:mod:`modicum.engine.training.tracked_settings`). ``history.jsonl`` stays the record that a
-run goes on from; a tracker is told the same values at the same steps, each once, also by a run that was killed and goes on.
+run goes on from; a tracker is told the same values at the same steps, each once, also by a run that was killed and
+goes on.
 """
 
 import os
