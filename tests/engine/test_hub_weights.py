@@ -120,11 +120,6 @@ def test_offline_says_which_file_goes_where(cache):
 def test_a_gated_repository_says_what_to_accept(cache, monkeypatch):
     from huggingface_hub.errors import GatedRepoError
 
-    class Response:
-        headers: dict[str, str] = {}
-        request = None
-        status_code = 403
-
     def gated(*_, **__):
         error = GatedRepoError.__new__(GatedRepoError)
         Exception.__init__(error, "gated")
@@ -132,7 +127,7 @@ def test_a_gated_repository_says_what_to_accept(cache, monkeypatch):
 
     monkeypatch.setattr("modicum.engine.recipe.backbones.hub_reachable", lambda: True)
     monkeypatch.setattr(module, "_fetched", gated)
-    with pytest.raises(InputError, match="gated, and its terms have not been accepted.*HF_TOKEN"):
+    with pytest.raises(InputError, match=r"gated, and its terms have not been accepted.*HF_TOKEN"):
         made("hf:owner/name:model.safetensors")
 
 

@@ -12,6 +12,14 @@ WIDTH, HEADS, DEPTH, PATCH, SIDE, HIDDEN = 64, 2, 2, 16, 32, 256
 TOKENS = (SIDE // PATCH) ** 2
 
 
+THEIR_PARTS = (
+    ("blocks.", "encoder.layer."), ("norm1", "layernorm_before"), ("norm2", "layernorm_after"),
+    ("attn.proj", "attention.output.dense"), ("mlp.fc1", "intermediate.dense"), ("mlp.fc2", "output.dense"),
+    ("patch_embed.proj", "embeddings.patch_embeddings.projection"), ("cls_token", "embeddings.cls_token"),
+    ("pos_embed", "embeddings.position_embeddings"),
+)  # fmt: skip
+
+
 def draw(*shape):
     return torch.randn(*shape) * 0.2
 
@@ -204,10 +212,7 @@ def test_a_backbone_takes_them_and_resizes_positions():
     theirs = {}
     for name, tensor in ours.items():
         tensor = tensor.clone() if name != "pos_embed" else torch.randn(1, 1 + 9, 192)  # of 48 pixels
-        for ours_part, part in (("blocks.", "encoder.layer."), ("norm1", "layernorm_before"), ("norm2", "layernorm_after"),
-                                ("attn.proj", "attention.output.dense"), ("mlp.fc1", "intermediate.dense"),
-                                ("mlp.fc2", "output.dense"), ("patch_embed.proj", "embeddings.patch_embeddings.projection"),
-                                ("cls_token", "embeddings.cls_token"), ("pos_embed", "embeddings.position_embeddings")):  # fmt: skip
+        for ours_part, part in THEIR_PARTS:
             name = name.replace(ours_part, part)
         name = name.replace("norm.", "layernorm.") if name.startswith("norm.") else name
         if ".attn.qkv." in name:
