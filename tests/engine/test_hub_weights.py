@@ -50,6 +50,11 @@ def made(weights, name="test_resnet", **settings):
     return make_backbone(BackboneSettings(name=name, weights=weights, **settings), SIZE, 0, of_run)
 
 
+def assert_normalises(backbone, mean, std):
+    assert backbone.normalisation["mean"] == pytest.approx([mean] * 3)
+    assert backbone.normalisation["std"] == pytest.approx([std] * 3)
+
+
 def test_a_cached_file_is_used_without_a_network(cache):
     save_file(tiny(), snapshot(cache) / "model.safetensors")
     backbone = made("hf:owner/name")
@@ -77,11 +82,11 @@ def test_statistics_beside_the_file_are_the_normalisation(cache):
         Backbone("test_resnet", SIZE).normalisation["mean"]
     )
     (folder / "config.json").write_text(json.dumps({"pretrained_cfg": {"mean": [0.1] * 3, "std": [0.2] * 3}}))
-    assert made("hf:owner/name").normalisation == pytest.approx({"mean": [0.1] * 3, "std": [0.2] * 3})
+    assert_normalises(made("hf:owner/name"), 0.1, 0.2)
     (folder / "preprocessor_config.json").write_text(
         json.dumps({"image_mean": [0.3] * 3, "image_std": [0.4] * 3})
     )
-    assert made("hf:owner/name").normalisation["mean"] == pytest.approx([0.3] * 3)
+    assert_normalises(made("hf:owner/name"), 0.3, 0.4)
     assert made("hf:owner/name", mean=(0.6,) * 3).normalisation["mean"] == pytest.approx([0.6] * 3)
 
 
@@ -100,7 +105,7 @@ def test_of_several_files_one_must_be_named(cache):
     for name in ("first.safetensors", "second.safetensors"):
         save_file(tiny(), folder / name)
     with pytest.raises(
-        InputError, match=r"several weights files \(first\.safetensors and second\.safetensors\)"
+        InputError, match=r"several weights files \(first\.safetensors, second\.safetensors\)"
     ):
         made("hf:owner/name")
 
@@ -187,7 +192,7 @@ def test_a_short_name_loads_from_the_cache(cache, monkeypatch):
     save_file(tiny(), snapshot(cache, "owner/tiny") / "model.safetensors")
     backbone = made("tiny")
     assert not backbone.random
-    assert backbone.normalisation == pytest.approx({"mean": [0.1] * 3, "std": [0.2] * 3})
+    assert_normalises(backbone, 0.1, 0.2)
 
 
 def test_a_run_looks_for_them_on_the_hub_and_not_beside_itself(tmp_path):

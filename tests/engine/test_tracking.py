@@ -9,9 +9,10 @@ from PIL import Image
 
 import modicum
 from modicum.engine.recipe.new_recipe import make_recipe
+from modicum.engine.run_folder import RunFolder
 from modicum.engine.training.stage_trainer import StageTrainer
 from modicum.engine.training.tracked_settings import HIDDEN, tracked_settings
-from modicum.engine.training.tracking import metrics_of
+from modicum.engine.training.tracking import make_tracking, metrics_of
 from modicum.errors import InputError
 
 SETTINGS = {
@@ -85,9 +86,11 @@ def assert_nothing_secret(folder):
             assert word.encode() not in content, f"{path.name} holds {word}"
 
 
-def test_a_run_without_tracking_writes_none(table, tmp_path):
-    run = fit(table, tmp_path, epochs=1)
-    assert not (run.path / "tracking").exists()
+def test_there_is_none_by_default_and_in_other_processes(tmp_path):
+    usual, asked = make_recipe("table.csv", "full", {}), make_recipe("table.csv", "full", {"tracking": "csv"})
+    assert make_tracking(usual, RunFolder(tmp_path), first=True) is None
+    assert make_tracking(asked, RunFolder(tmp_path), first=False) is None
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_table_has_the_numbers_of_the_history(straight):

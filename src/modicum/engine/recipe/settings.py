@@ -164,7 +164,8 @@ class BackboneSettings(Settings):
     name: str = Field("resnet50", description="A timm model name.")
     weights: str = Field(
         "hub",
-        description="hub, random, a weights file, run:FOLDER, hf:OWNER/NAME or a short name (`modicum methods --weights`).",
+        description="hub, random, a weights file, run:FOLDER, hf:OWNER/NAME, or a name that `modicum methods --weights` "
+        "lists.",
     )
     mean: tuple[float, float, float] | None = Field(
         None, description="Subtracted from images in [0, 1]; by default what the weights were trained with."

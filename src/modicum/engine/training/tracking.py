@@ -22,8 +22,11 @@ from modicum.errors import InputError
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
 
-NEEDED = {"tensorboard": ("tensorboard", "tensorboardX"), "mlflow": ("mlflow",)}
-"""By tracker, the packages of which one must be installed; what is not here needs none."""
+NEEDED = {
+    "tensorboard": (("tensorboard", "tensorboardX"),),
+    "mlflow": (("mlflow",), ("sqlalchemy",), ("alembic",)),
+}
+"""By tracker, packages that must be installed, of several together any; what is not here needs none."""
 EVALUATION = "evaluation"
 """What the scores at the end of a run are filed under, beside the stages."""
 
@@ -105,12 +108,12 @@ def make_tracking(recipe: Recipe, folder: RunFolder, first: bool) -> Tracking | 
 
 def check_tracking(recipe: Recipe) -> None:
     """Raises :class:`InputError` where a tracker's package is not installed, or its address is not one."""
-    packages = NEEDED.get(recipe.tracking, ())
-    if packages and not any(find_spec(name) for name in packages):
-        raise InputError(
-            f"tracking={recipe.tracking} needs the package {packages[0]}, which is not installed",
-            "pip install 'modicum[tracking]', or use --set tracking=csv",
-        )
+    for packages in NEEDED.get(recipe.tracking, ()):
+        if not any(find_spec(name) for name in packages):
+            raise InputError(
+                f"tracking={recipe.tracking} needs the package {packages[0]}, which is not installed",
+                "pip install 'modicum[tracking]', or use --set tracking=csv",
+            )
     if recipe.tracking_uri is not None and recipe.tracking != "mlflow":
         raise InputError(
             f"tracking_uri is the address of an MLflow server, and tracking is {recipe.tracking}",
@@ -180,7 +183,7 @@ class _FileTracker:
 class _MlflowTracker:
     """One MLflow run for a run folder: its stages lead the names of its metrics.
 
-    By default in a database in the run folder, which ``mlflow ui --backend-store-uri sqlite:///...`` shows.
+    By default in a database in the run folder, which ``mlflow ui --backend-store-uri sqlite:///FILE`` shows.
     """
 
     def __init__(self, place: Path, name: str, uri: str | None) -> None:
