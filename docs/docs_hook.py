@@ -18,6 +18,8 @@ FRONT = "README.md"
 PROJECT_PAGES = ("CONTRIBUTING.md", "CHANGELOG.md", "LOG.md")
 LINK = re.compile(r"(?P<before>\]\()(?P<target>[^()\s]+)(?P<after>(?:\s+\"[^\"]*\")?\))")
 FENCE = re.compile(r"^(?P<ticks>`{3,}).*?^(?P=ticks)\s*$", re.MULTILINE | re.DOTALL)
+ROLE = re.compile(r":(?:class|func|meth|mod|data|attr|exc):<code>(?:~[\w.]*\.)?([^<]*)</code>")
+"""How docstrings name other parts, as it comes out of Markdown: ``:class:`~modicum.nn.Frozen```."""
 CODE = re.compile(r"`[^`\n]+`")
 
 
@@ -120,3 +122,8 @@ def on_files(files: Any, config: Any) -> Any:
     for name in sorted(brought):
         files.append(File.generated(config, f"files/{name}", abs_src_path=str(ROOT / name)))
     return files
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Leaves the name alone of what docstrings refer to."""
+    return ROLE.sub(r"<code>\1</code>", html)

@@ -108,3 +108,10 @@ def test_a_notebook_becomes_a_page():
     ]
     text = json.dumps({"cells": cells})
     assert hook.notebook_as_markdown(text) == "# T\n\n```python\nx = 1\ny\n```\n"
+
+
+def test_names_in_docstrings_lose_their_roles():
+    html = "<p>Raises :class:<code>InputError</code>, see :func:<code>~modicum.api.fit</code> and <code>:x:</code></p>"
+    assert hook.on_page_content(html) == (
+        "<p>Raises <code>InputError</code>, see <code>fit</code> and <code>:x:</code></p>"
+    )
