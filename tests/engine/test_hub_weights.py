@@ -1,12 +1,17 @@
 """Weights of the model hub: from a folder in the layout of its cache, without a network."""
 
 import json
+import shutil
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
+import modicum
 from modicum.cli import app
 from modicum.data.published_weights import PUBLISHED, HubFile, PublishedWeights, hub_file, published
 from modicum.engine.frozen_backbone import weights_origin
@@ -200,6 +205,25 @@ def test_a_run_looks_for_them_on_the_hub_and_not_beside_itself(tmp_path):
     assert weights_origin(settings, RunFolder(tmp_path)) is None
 
 
+def test_a_run_finds_its_frozen_backbone_in_the_cache_again(cache, tmp_path):
+    save_file(tiny(), snapshot(cache) / "model.safetensors")
+    rng = np.random.default_rng(0)
+    lines = ["image,label,split"]
+    for number, split in enumerate(["train"] * 8 + ["val"] * 4 + ["test"] * 4):
+        Image.fromarray(rng.integers(0, 255, (32, 32, 3), dtype=np.uint8)).save(tmp_path / f"{number}.png")
+        lines.append(f"{number}.png,{'ab'[number % 2]},{split}")
+    (tmp_path / "table.csv").write_text("\n".join(lines))
+    run = modicum.fit(
+        tmp_path / "table.csv", "linear", name="one", runs=tmp_path, backbone="test_resnet", weights="hf:owner/name",
+        image_size=32, epochs=1, workers=0, resamples=10, write_report=False,
+    )  # fmt: skip
+    before = modicum.Run.open(run.path).predict(tmp_path / "0.png", tmp_path / "out.csv")
+    assert before.predicted == 1
+    shutil.rmtree(cache)
+    with pytest.raises(InputError, match=r"not in the cache of the model hub"):
+        modicum.Run.open(run.path).predict(tmp_path / "0.png", tmp_path / "again.csv")
+
+
 def test_every_row_names_a_network_that_timm_has():
     import timm
 
@@ -218,3 +242,14 @@ def test_the_table_is_listed():
     for row in PUBLISHED:
         assert row.name in said.output
     assert "gated" in said.output
+
+
+def test_the_page_has_every_row():
+    page = (Path(__file__).parents[2] / "docs" / "weights.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| `")]
+    for row in PUBLISHED:
+        (line,) = [line for line in rows if f"`{row.name}`" in line]
+        assert row.licence in line
+        assert f"| {row.image_size} |" in line
+        assert row.repository in line or row.name in {"dinov3-base", "dinov3-large"}
+        assert ("gated**" in line) == row.gated

@@ -1,7 +1,9 @@
 """Experiment trackers are told each number once, also by a run that was killed, and nothing of files and patients."""
 
+import ast
 import csv
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from PIL import Image
 import modicum
 from modicum.engine.recipe.new_recipe import make_recipe
 from modicum.engine.run_folder import RunFolder
+from modicum.engine.training import tracking
 from modicum.engine.training.stage_trainer import StageTrainer
 from modicum.engine.training.tracked_settings import HIDDEN, tracked_settings
 from modicum.engine.training.tracking import make_tracking, metrics_of
@@ -192,3 +195,10 @@ def test_numbers_of_one_class_are_left_out():
         "val": {"auroc": 0.5, "auroc/ocelot": 0.4, "kappa": None},
     }  # fmt: skip
     assert metrics_of(record) == {"epoch": 1.0, "train/loss": 1.0, "val/auroc": 0.5}
+
+
+def test_a_run_that_tracks_nothing_does_not_wait_for_lightning():
+    """It takes seconds to import, and this module is imported by every command that opens a run."""
+    tree = ast.parse(Path(tracking.__file__).read_text(encoding="utf-8"))
+    at_once = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    assert not any("lightning" in ast.unparse(node) for node in at_once)

@@ -8,14 +8,13 @@ goes on.
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from modicum.engine.recipe.settings import Recipe
 from modicum.engine.run_folder import RunFolder, read_table, write_json
-from modicum.engine.training.lightning_trainer import quiet_lightning
 from modicum.engine.training.tracked_settings import tracked_settings
 from modicum.errors import InputError
 
@@ -58,7 +57,7 @@ class Tracking:
 
     def __init__(self, recipe: Recipe, folder: RunFolder) -> None:
         place = folder.path / "tracking"
-        with quiet_lightning():
+        with _quiet():
             self._tracker: _Tracker
             if recipe.tracking == "mlflow":
                 self._tracker = _MlflowTracker(place, folder.name, recipe.tracking_uri)
@@ -76,20 +75,20 @@ class Tracking:
             earlier: its records up to there.
         """
         self._stage = stage
-        with quiet_lightning():
+        with _quiet():
             self._tracker.begin(stage, step, earlier)
             self._tracker.settings(self._settings)
 
     def record(self, record: Record) -> None:
         """A step's losses, or an epoch's losses and validation metrics."""
-        with quiet_lightning():
+        with _quiet():
             self._tracker.log(metrics_of(record), int(record["step"]), str(record["kind"]))
             if record["kind"] == "epoch":
                 self._tracker.flush()
 
     def finish(self, evaluations: Mapping[str, Any]) -> None:
         """The scores of a finished run, as ``SPLIT/METRIC``; without their intervals."""
-        with quiet_lightning():
+        with _quiet():
             self._tracker.begin(EVALUATION, -1, [])
             scores = {
                 f"{split}/{name}": estimate.get("value")
@@ -99,6 +98,13 @@ class Tracking:
             }
             self._tracker.log(_numbers(scores), 0, EVALUATION)
             self._tracker.finish()
+
+
+def _quiet() -> AbstractContextManager[None]:
+    # Lightning takes seconds to import, and runs that track nothing may not need it.
+    from modicum.engine.training.lightning_trainer import quiet_lightning
+
+    return quiet_lightning()
 
 
 def make_tracking(recipe: Recipe, folder: RunFolder, first: bool) -> Tracking | None:
