@@ -6,6 +6,7 @@ run goes on from; a tracker is told the same values at the same steps, each once
 goes on.
 """
 
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 NEEDED = {
     "tensorboard": (("tensorboard", "tensorboardX"),),
-    "mlflow": (("mlflow",), ("sqlalchemy",), ("alembic",)),
+    "mlflow": (("mlflow",), ("sqlalchemy",), ("alembic",), ("cryptography",)),
 }
 """By tracker, packages that must be installed, of several together any; what is not here needs none."""
 EVALUATION = "evaluation"
@@ -206,6 +207,7 @@ class _MlflowTracker:
         from lightning.pytorch.loggers import MLFlowLogger
         from mlflow.tracking import MlflowClient
 
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # tables are made: nobody asked
         if self.known.is_file():
             run_id = str(read_table(self.known)["run_id"])
         else:
