@@ -62,12 +62,16 @@ def _statistics(path: Path) -> dict[str, list[float]] | None:
     for table in (content, content.get("pretrained_cfg"), content.get("preprocess_cfg")):
         if not isinstance(table, dict):
             continue
-        mean, std = table.get("image_mean", table.get("mean")), table.get("image_std", table.get("std"))
-        values = [mean, std]
-        if all(
-            isinstance(v, list) and len(v) == 3 and all(isinstance(n, int | float) for n in v) for v in values
-        ):
-            return {"mean": [float(n) for n in mean], "std": [float(n) for n in std]}
+        mean = _three(table.get("image_mean", table.get("mean")))
+        std = _three(table.get("image_std", table.get("std")))
+        if mean is not None and std is not None:
+            return {"mean": mean, "std": std}
+    return None
+
+
+def _three(values: Any) -> list[float] | None:
+    if isinstance(values, list) and len(values) == 3 and all(isinstance(n, int | float) for n in values):
+        return [float(n) for n in values]
     return None
 
 
