@@ -8,13 +8,14 @@ INSTALLED := $(VENV)/.installed
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 WORKERS ?= 2
 
-.PHONY: help demo test test-all lint types imports check env clean
+.PHONY: help demo test test-all lint types imports check env docs docs-env clean
 
 help:
 	@echo "make demo      train on made images, evaluate, write runs/demo/report.html (minutes)"
 	@echo "make test      the tests (minutes)"
 	@echo "make test-all  the tests and the slow ones"
 	@echo "make check     lint, format, types, import directions"
+	@echo "make docs      the documentation as a site, in site/ (broken links are errors)"
 	@echo "make env       only the environment, in $(VENV)"
 
 env: $(INSTALLED)
@@ -48,5 +49,20 @@ imports: $(INSTALLED)
 
 check: lint types imports
 
+# An environment of its own: the site reads the sources, and needs neither them installed nor PyTorch.
+DOCS_VENV := .venv-docs
+DOCS_BIN := $(DOCS_VENV)/bin
+DOCS_INSTALLED := $(DOCS_VENV)/.installed
+
+docs-env: $(DOCS_INSTALLED)
+
+$(DOCS_INSTALLED): pyproject.toml constraints-docs.txt
+	@test -x $(DOCS_BIN)/python || $(PYTHON) -m venv $(DOCS_VENV)
+	@$(DOCS_BIN)/python -m pip install --quiet --disable-pip-version-check -r constraints-docs.txt
+	@touch $(DOCS_INSTALLED)
+
+docs: $(DOCS_INSTALLED)
+	@$(DOCS_BIN)/mkdocs build --strict --clean
+
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
+	rm -rf $(VENV) $(DOCS_VENV) site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build

@@ -14,6 +14,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 MODULES = {
     "segmentation-models-pytorch": "segmentation_models_pytorch", "pillow": "PIL", "opencv-python-headless": "cv2",
     "PyYAML": "yaml", "Jinja2": "jinja2", "MarkupSafe": "markupsafe", "python-gdcm": "gdcm", "scikit-learn": "sklearn",
+    "mlflow-skinny": "mlflow",
 }  # fmt: skip
 FOUND_BY_PYDICOM = {"pylibjpeg", "pylibjpeg-openjpeg", "pylibjpeg-rle"}
 """Decoders that pydicom imports by their names."""
@@ -37,7 +38,11 @@ def imported(folder: str) -> frozenset[str]:
 
 
 RUNTIME = [name_of(requirement) for requirement in PROJECT["dependencies"]]
-OPTIONAL = [name_of(name) for group in ("dicom", "scale") for name in PROJECT["optional-dependencies"][group]]
+OPTIONAL = [
+    name_of(name)
+    for group in ("dicom", "scale", "tracking")
+    for name in PROJECT["optional-dependencies"][group]
+]
 
 
 @pytest.mark.parametrize("name", sorted(set(RUNTIME) - FOUND_BY_PYDICOM))

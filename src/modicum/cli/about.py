@@ -14,8 +14,11 @@ def methods(
     backbones: Annotated[
         str | None, typer.Option(help="List backbones by pattern instead, for instance 'vit*'.")
     ] = None,
+    weights: Annotated[
+        bool, typer.Option("--weights", help="List published weights that --weights takes by a short name.")
+    ] = False,
 ) -> None:
-    """List the methods, one method's settings, or the backbones that match a pattern.
+    """List the methods, one method's settings, the backbones that match a pattern, or published weights.
 
     [bold]Examples[/bold]
 
@@ -26,10 +29,12 @@ def methods(
       modicum methods my_method --check
 
       modicum methods --backbones 'resnet*'
+
+      modicum methods --weights
     """
     from rich.console import Console
 
-    from modicum.console.listing import backbone_names, methods_table, settings_table
+    from modicum.console.listing import backbone_names, methods_table, settings_table, weights_table
 
     if check:
         from modicum.console.checking import results_table
@@ -41,6 +46,9 @@ def methods(
         return
     if name is not None:
         Console().print(settings_table(name))
+        return
+    if weights:
+        Console().print(weights_table())
         return
     if backbones is None:
         Console().print(methods_table())

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from modicum.console.stages import stage_kinds
+from modicum.data.published_weights import PUBLISHED
 from modicum.engine.recipe.settings import (
     BackboneSettings,
     DataSettings,
@@ -31,6 +32,20 @@ def methods_table() -> Table:
         method = method_class(name)
         source = f" [dim]({method.source})[/dim]" if method.source else ""
         table.add_row(f"[bold]{name}[/bold]", method.summary + source, ", ".join(method.tasks))
+    return table
+
+
+def weights_table() -> Table:
+    """Published weights by their short names, a row each; what could not be checked is below."""
+    columns = ("weights", "backbone", "pixels", "licence", "made with", "where")
+    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    for row in PUBLISHED:
+        licence = f"{row.licence} (gated)" if row.gated else row.licence
+        where = f"{row.repository}: {row.file}"
+        size = str(row.image_size)
+        table.add_row(f"[bold]{row.name}[/bold]", row.architecture, size, licence, row.saw, where)
+        if row.unverified:
+            table.add_row("", "", "", "", f"[dim]not verified: {row.unverified}[/dim]", "")
     return table
 
 

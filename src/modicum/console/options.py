@@ -61,7 +61,10 @@ Backbone = Annotated[
 ]
 Weights = Annotated[
     str | None,
-    typer.Option(help="Initial weights: hub, random, a weights file, or run:FOLDER; hub by default."),
+    typer.Option(
+        help="Initial weights: hub, random, a weights file, run:FOLDER, hf:OWNER/NAME, or a short name "
+        "(`modicum methods --weights` lists them); hub by default."
+    ),
 ]
 ImageSize = Annotated[
     str | None, typer.Option(help="Image size in pixels: 512 or HEIGHTxWIDTH; 224 by default.")

@@ -18,6 +18,7 @@ from modicum.engine.model import make_method
 from modicum.engine.randomness import undisturbed_generators
 from modicum.engine.recipe.settings import OF_RUN, Recipe
 from modicum.engine.run_folder import RunFolder
+from modicum.engine.training.tracking import check_tracking
 from modicum.errors import InputError, ModicumError
 from modicum.progress import quietly
 from modicum.tasks import Task, task_class
@@ -35,10 +36,11 @@ def check_recipe(recipe: Recipe) -> None:
     """Checks what needs no data at all.
 
     Raises:
-        InputError: unknown augmentations, processes that nothing has started, no run to grade quality by, or a sampling
-            of studies that the task does not know.
+        InputError: unknown augmentations, processes that nothing has started, no run to grade quality by, a tracker that
+            is not installed, or a sampling of studies that the task does not know.
     """
     check_launched(recipe.training.devices, recipe.training.nodes)
+    check_tracking(recipe)
     if recipe.data.quality is not None:
         RunFolder.open(Path(recipe.data.quality.removeprefix(OF_RUN)))
     elif recipe.data.drop:

@@ -37,6 +37,7 @@ from modicum.engine.scoring import decide_fn
 from modicum.engine.stage_sources import check_same_start, stage_sources
 from modicum.engine.training.results import NOTHING_LEARNED, total_time
 from modicum.engine.training.run_stages import Learned, StagesResult, run_stages
+from modicum.engine.training.tracking import Tracking, make_tracking
 from modicum.methods import ExtractStage, Method, TrainStage
 from modicum.nn import count_parameters, learnable_parameters
 from modicum.progress import say, set_quiet
@@ -116,10 +117,11 @@ def _fit(recipe: Recipe, folder: RunFolder, stores: Path, workers: int, began: f
         # An unfinished run's report wants to know the classes.
         write_model(recipe, folder, task, method, digest, None, sources=sources)
     inputs = StageInputs(recipe, prepared, task, targets, stores, device)
-    stages = run_stages(method, recipe, folder, inputs, task, device)
+    tracking = make_tracking(recipe, folder, process_rank() == 0)
+    stages = run_stages(method, recipe, folder, inputs, task, device, tracking)
     if process_rank() != 0:
         return {}
-    return finish_run(recipe, folder, task, method, digest, inputs, stages, began)
+    return finish_run(recipe, folder, task, method, digest, inputs, stages, began, tracking)
 
 
 def finish_run(
@@ -131,6 +133,7 @@ def finish_run(
     inputs: StageInputs,
     stages: StagesResult,
     began: float,
+    tracking: Tracking | None = None,
 ) -> dict[str, Any]:
     """Calibrates, saves and evaluates what was learned; returns the content of ``metrics.json``.
 
@@ -143,6 +146,7 @@ def finish_run(
         inputs: the data, and what was extracted of them.
         stages: results of the stages.
         began: when the run began, by the monotonic clock.
+        tracking: is told the scores.
     """
     prepared, device = inputs.prepared, inputs.device
     task, of_val = calibrated_task(task, method, recipe, prepared, device, stages.learned)
@@ -156,6 +160,8 @@ def finish_run(
     )
     content["time"]["fit_seconds"] = time.monotonic() - began
     write_json(folder.metrics, content)
+    if tracking is not None:
+        tracking.finish(content["evaluations"])
     folder.set_status("finished")
     shutil.rmtree(folder.checkpoints, ignore_errors=True)
     return content

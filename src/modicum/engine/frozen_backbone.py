@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from modicum.data.file_content import file_sha256, file_state
+from modicum.data.published_weights import is_on_hub
 from modicum.data.weights_file import WEIGHT_SUFFIXES
 from modicum.engine.checkpoint import load_tensors, save_tensors
 from modicum.engine.recipe.backbones import backbone_digest, make_backbone
@@ -198,7 +199,9 @@ def _weights_sha256(run: Path) -> str | None:
 
 def _path(weights: str) -> Path | None:
     """The path in what a recipe says of weights; None where it names none."""
-    return None if weights in {"hub", "random"} else Path(weights.removeprefix(OF_RUN))
+    if weights in {"hub", "random"} or is_on_hub(weights):
+        return None
+    return Path(weights.removeprefix(OF_RUN))
 
 
 def _not_found(

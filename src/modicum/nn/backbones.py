@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from modicum.errors import InputError, did_you_mean
 from modicum.nn.architecture_guess import likely_architecture
 from modicum.nn.hybrid_vit import register
+from modicum.nn.transformers_layout import with_timm_names
 from modicum.nn.weight_names import (
     COUNTER,
     missing_words,
@@ -118,14 +119,15 @@ def load_backbone_weights(backbone: Backbone, weights: Mapping[str, Tensor], sou
 
     Args:
         weights: tensors under timm's names, with or without something before them: ``backbone.``, ``encoder.``, or what
-            training frameworks put there (``model.``, ``teacher.``, ...), which is named. A classifier in it
-            is ignored.
+            training frameworks put there (``model.``, ``teacher.``, ...), which is named; or vision transformers under
+            the names of the transformers library. A classifier in it is ignored.
         source: what to call the weights in an error.
 
     Raises:
         InputError: tensors are missing, of another shape or not numbers. Nothing is ever left at random silently.
     """
     expected = backbone.body.state_dict()
+    weights = with_timm_names(weights)
     state = _converted(_without_known_prefix(weights), backbone)
     if _misfits(state, expected) != ([], []):
         state = _under_another_prefix(weights, backbone, source) or state

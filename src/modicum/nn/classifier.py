@@ -12,8 +12,7 @@ class Classifier(nn.Module):
 
     Args:
         backbone: maps images to feature vectors; wrapped in :class:`Frozen` where it is not trained.
-        num_outputs: number of logits.
-        dropout: share of features set to zero in training.
+        head: from features to logits, see :func:`linear_head`.
     """
 
     def __init__(self, backbone: Backbone | Frozen, head: nn.Module) -> None:

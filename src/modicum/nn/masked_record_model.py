@@ -15,7 +15,9 @@ class MaskedAutoencoder(nn.Module):
         encoder: of the visible patches; left as it is.
         scale: how much larger than the encoder's input the predicted image is: 2 for MRM, which predicts 32-pixel
             patches from 16-pixel ones; 1 for MAE.
-        width, depth, heads: of the decoder, which is initialised anew.
+        width: of the decoder, which is initialised anew.
+        depth: number of its blocks.
+        heads: of its attention.
     """
 
     def __init__(
@@ -51,7 +53,10 @@ class MaskedRecordModel(MaskedAutoencoder):
     Args:
         encoder: of the visible patches; left as it is.
         report: of the hidden report; left as it is.
-        scale, width, depth, heads: see :class:`MaskedAutoencoder`.
+        scale: see :class:`MaskedAutoencoder`.
+        width: see :class:`MaskedAutoencoder`.
+        depth: see :class:`MaskedAutoencoder`.
+        heads: see :class:`MaskedAutoencoder`.
     """
 
     def __init__(

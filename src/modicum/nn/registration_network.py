@@ -28,8 +28,8 @@ def registration_depth(image_size: tuple[int, int], most: int = PUBLISHED_DEPTH)
     Raises:
         InputError: images of less than 4 pixels.
 
-    >>> [registration_depth((side, 320)) for side in (320, 256, 255, 64, 4)]
-    [7, 7, 6, 5, 1]
+    >>> print(*(registration_depth((side, 320)) for side in (320, 256, 255, 64, 4)))
+    7 7 6 5 1
     """
     depth = min(most, min(image_size).bit_length() - 2)  # floor(log2(n)) - 1
     if depth < 1:

@@ -1,4 +1,4 @@
-"""From the recipe's words (a name, ``hub``, ``random``, a file, ``run:FOLDER``) to a backbone with weights."""
+"""From the recipe's words (a name, ``hub``, ``random``, a file, ``run:``, ``hf:``) to a backbone with weights."""
 
 import os
 import socket
@@ -7,8 +7,10 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from modicum.data.published_weights import is_on_hub, similar_short_name
 from modicum.data.weights_file import read_weights, weights_digest, written_normalisation
 from modicum.engine.randomness import seed_globals
+from modicum.engine.recipe.hub_weights import hub_normalisation, hub_weights
 from modicum.engine.recipe.settings import OF_RUN, BackboneSettings
 from modicum.errors import InputError
 from modicum.nn import Backbone, load_backbone_weights
@@ -56,8 +58,11 @@ def _with_weights(
     if source == "random":
         seed_globals(seed, "backbone", settings.name)
         return Backbone(settings.name, image_size)
+    if is_on_hub(source):
+        return _published(settings.name, source, image_size)
     backbone = Backbone(settings.name, image_size)
     if not source.startswith(OF_RUN):
+        _check_short_name(source)
         load_backbone_weights(backbone, read_weights(Path(source)), source)
         if written := written_normalisation(Path(source)):
             backbone.set_normalisation(**written)
@@ -72,6 +77,22 @@ def _with_weights(
     load_backbone_weights(backbone, learned.body.state_dict(), source)
     backbone.set_normalisation(**learned.normalisation)
     return backbone
+
+
+def _published(name: str, source: str, image_size: tuple[int, int]) -> Backbone:
+    """A backbone with weights of a named repository of the model hub, and their normalisation."""
+    path = hub_weights(source, hub_reachable)
+    backbone = Backbone(name, image_size)
+    load_backbone_weights(backbone, read_weights(path), source)
+    if normalisation := hub_normalisation(source, path):
+        backbone.set_normalisation(**normalisation)
+    return backbone
+
+
+def _check_short_name(source: str) -> None:
+    """Raises :class:`InputError` with the names that there are for a word that can be no file."""
+    if not Path(source).suffix and "/" not in source and not Path(source).exists():
+        raise InputError(f"weights '{source}' are no file and no name of weights", similar_short_name(source))
 
 
 def native_size(name: str) -> tuple[int, int]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from modicum.data.published_weights import is_on_hub
 from modicum.engine.recipe.settings import OF_RUN, Recipe, Settings, with_present_names
 from modicum.errors import InputError, did_you_mean
 from modicum.recipes import shipped_recipe
@@ -70,7 +71,8 @@ class GivenRecipe:
         """
         settings = copy.deepcopy(dict(self.values.get(name) or {}))
         of_run = (backbone or "").startswith(OF_RUN)
-        if name == "backbone" and (of_run or weights == "hub" or (weights or "").startswith(OF_RUN)):
+        asked = weights or ""
+        if name == "backbone" and (of_run or asked == "hub" or is_on_hub(asked) or asked.startswith(OF_RUN)):
             for key in ("mean", "std", *(("weights",) if of_run else ())):
                 settings.pop(key, None)
         return settings

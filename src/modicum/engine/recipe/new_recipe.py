@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from modicum.data.layouts import data_name
+from modicum.data.published_weights import published
 from modicum.data.roles import ROLES
 from modicum.engine.recipe.assignments import overridden
 from modicum.engine.recipe.augmentation_file import names_a_file, read_augmentation
 from modicum.engine.recipe.given_recipe import PARTS, GivenRecipe
+from modicum.engine.recipe.hub_weights import described
 from modicum.engine.recipe.settings import OF_RUN, Recipe
 from modicum.engine.recipe.validation import validated
 from modicum.engine.run_folder import RunFolder
@@ -57,6 +59,7 @@ def make_recipe(
     _check_augmentation(values, kind, chosen)
     values["data"].setdefault("slices", task_class(task).usual_slices)
     _name_backbone_of_run(values["backbone"])
+    _name_published_backbone(values["backbone"], chosen)
     given.check_weights(values["backbone"])
     for part in (values["training"], *values["stages"].values()):
         if names_a_file(part.get("augment")):  # so that the run can be made again without the file
@@ -161,6 +164,28 @@ def _name_backbone_of_run(backbone: dict[str, Any]) -> None:
         raise InputError(f"--backbone {source} brings its weights, and --weights is {given}", "leave one out")
     folder = RunFolder.open(source.removeprefix(OF_RUN))
     backbone |= {"name": Recipe.read(folder.recipe).backbone.name, "weights": source}
+
+
+def _name_published_backbone(backbone: dict[str, Any], chosen: Mapping[str, Any]) -> None:
+    """``--weights rad-dino`` means the network, the file and the normalisation of those weights; says their licence.
+
+    Raises:
+        InputError: another network was named as well.
+    """
+    row = published(str(backbone.get("weights", "")))
+    if row is None:
+        return
+    name = str(chosen.get("backbone.name", row.architecture))
+    if name.partition(".")[0] != row.architecture:
+        raise InputError(
+            f"weights '{row.name}' are those of a {row.architecture}, and --backbone is {name}",
+            "leave --backbone out",
+        )
+    backbone |= {"name": name, "weights": row.source}
+    for key, values in zip(("mean", "std"), row.normalisation, strict=True):
+        if not {key, f"backbone.{key}"} & set(chosen):
+            backbone[key] = values
+    say(described(row))
 
 
 def usual_task(tasks: Sequence[str]) -> str:

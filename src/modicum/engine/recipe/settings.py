@@ -163,7 +163,11 @@ class BackboneSettings(Settings):
     """The network before the head."""
 
     name: str = Field("resnet50", description="A timm model name.")
-    weights: str = Field("hub", description="hub, random, a weights file, or run:FOLDER.")
+    weights: str = Field(
+        "hub",
+        description="hub, random, a weights file, run:FOLDER, hf:OWNER/NAME, or a name that `modicum methods --weights` "
+        "lists.",
+    )
     mean: tuple[float, float, float] | None = Field(
         None, description="Subtracted from images in [0, 1]; by default what the weights were trained with."
     )
@@ -324,6 +328,12 @@ class Recipe(Settings):
     seed: int = 0
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, ...")
     resamples: int = Field(2000, ge=0, description="Bootstrap resamples of the intervals.")
+    tracking: Literal["none", "csv", "tensorboard", "mlflow"] = Field(
+        "none", description="Where losses, metrics and settings are shown too; in the run folder."
+    )
+    tracking_uri: str | None = Field(
+        None, description="Of tracking=mlflow: address of a server, in place of the run folder."
+    )
     based_on: str | None = Field(None, description="The recipe that --recipe named.")
 
     def training_of(self, stage: str) -> TrainingSettings:

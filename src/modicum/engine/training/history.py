@@ -6,18 +6,27 @@ from typing import Any
 
 from modicum.atomic_files import raise_if_disk_full, write_text
 from modicum.engine.run_folder import _finite
+from modicum.engine.training.tracking import Tracking
 
 
 class History:
-    """Appends records, and drops those after a checkpoint when a run resumes from it."""
+    """Appends records, and drops those after a checkpoint when a run resumes from it.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: of the file.
+        tracking: is told every record too, if anything is to be.
+    """
+
+    def __init__(self, path: Path, tracking: Tracking | None = None) -> None:
         self.path = path
+        self._tracking = tracking
         self._waiting: list[str] = []
 
     def add(self, record: dict[str, Any]) -> None:
         """Adds a record; it is written to the file at the next :meth:`flush`."""
         self._waiting.append(json.dumps(_finite(record)))
+        if self._tracking is not None:
+            self._tracking.record(record)
 
     def flush(self) -> None:
         """Writes waiting records. Raises :class:`~modicum.errors.ResourceError` on a full disk."""
@@ -44,6 +53,12 @@ class History:
             if _is_record(record):
                 readable.append(record)
         return readable
+
+    def begin_stage(self, stage: str, step: int) -> None:
+        """A stage begins, or goes on from the checkpoint of a step (-1: from the start): drops what came after it."""
+        self.forget_after(stage, step)
+        if self._tracking is not None:
+            self._tracking.begin(stage, step, [one for one in self.records() if one["stage"] == stage])
 
     def forget_after(self, stage: str, step: int) -> None:
         """Drops the records of ``stage`` after ``step``, those of later stages, and what is there twice."""

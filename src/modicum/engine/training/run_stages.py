@@ -17,6 +17,7 @@ from modicum.engine.stage_sources import load_stage
 from modicum.engine.training.fitting import StageFitter
 from modicum.engine.training.previews import write_preview
 from modicum.engine.training.results import StageResult
+from modicum.engine.training.tracking import Tracking
 from modicum.methods import ExtractStage, Method, Stage, TrainStage
 from modicum.progress import say
 from modicum.tasks import Task
@@ -53,7 +54,13 @@ class StagesResult:
 
 
 def run_stages(
-    method: Method, recipe: Recipe, folder: RunFolder, inputs: StageInputs, task: Task, device: torch.device
+    method: Method,
+    recipe: Recipe,
+    folder: RunFolder,
+    inputs: StageInputs,
+    task: Task,
+    device: torch.device,
+    tracking: Tracking | None = None,
 ) -> StagesResult:
     """Extracts, fits and trains; each stage resumes where an earlier start of the run was stopped.
 
@@ -64,6 +71,7 @@ def run_stages(
         inputs: hands each stage its data.
         task: scores the validation.
         device: where to compute.
+        tracking: is told what is recorded.
     """
     results = StagesResult()
     decide = decide_fn(method, inputs.prepared.manifest)
@@ -84,7 +92,7 @@ def run_stages(
             write_preview(stage, data, folder, recipe.seed, device)
             frozen = learned_elsewhere(method, stage)
             decided = decide if stage.decided else None
-            trainer = StageTrainer(stage, recipe, folder, data, task, device, frozen, decided)
+            trainer = StageTrainer(stage, recipe, folder, data, task, device, frozen, decided, tracking)
             results.results[stage.name] = trainer.run()
             if stage.scored and (stage.decided or method.decides_over == "image"):
                 results.learned = stage, data

@@ -32,6 +32,7 @@ from modicum.engine.training.meters import measured_by_allocator
 from modicum.engine.training.optimizers import optimizer_tensors, restore_optimizers
 from modicum.engine.training.results import StageResult
 from modicum.engine.training.stage_module import StageModule, TrainingProgress
+from modicum.engine.training.tracking import Tracking
 from modicum.engine.training.validation import validate
 from modicum.errors import InterruptedRunError
 from modicum.methods.base import TrainStage
@@ -56,6 +57,7 @@ class StageTrainer:
         device: where to compute.
         frozen: what other stages learn and this one does not: it receives no gradients while this one trains.
         decide: makes answers of the outputs of all validation rows; None where each output is an answer.
+        tracking: is told what is recorded, if anything is to be.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class StageTrainer:
         device: torch.device,
         frozen: Iterable[nn.Parameter] = (),
         decide: DecideFn | None = None,
+        tracking: Tracking | None = None,
     ) -> None:
         self.stage = stage
         self.settings = recipe.training_of(stage.name)
@@ -84,7 +87,7 @@ class StageTrainer:
         else:  # by its own loss, or one part of it, if this stage's settings say so
             self.monitor = str(recipe.stages.get(stage.name, {}).get("monitor") or "loss")
             self.higher = False
-        self.history = History(folder.history)
+        self.history = History(folder.history, tracking)
         self.stop = InterruptHandler()
         self._last_checkpoint = time.monotonic()
         self._bar: Bar = Bar()
@@ -111,7 +114,7 @@ class StageTrainer:
         if checkpoint is not None:
             self._go_on_from(checkpoint)
         elif process_rank() == 0:
-            self.history.forget_after(self.stage.name, -1)
+            self.history.begin_stage(self.stage.name, -1)
         if not self.module.progress.finished:
             with self._others_frozen():
                 self._fit()
@@ -150,7 +153,7 @@ class StageTrainer:
         _, unexpected = self.stage.load_state_dict(checkpoint.tensors["learned"], strict=False)
         assert not unexpected, unexpected
         if process_rank() == 0:
-            self.history.forget_after(self.stage.name, checkpoint.step)
+            self.history.begin_stage(self.stage.name, checkpoint.step)
         self.module.memory = checkpoint.state["memory"]
         self.module.watch.images = checkpoint.state["images"]
         self.module.watch.waiting = checkpoint.state["waiting"]
