@@ -30,7 +30,7 @@ NORMALISING = ("linear", "segment", "detect")
 """Methods with batch normalisation: each process has the statistics of its half of a batch."""
 NOT_YET = (
     "octa_quality", "padim", "patchcore", "reverse_distillation", "reconstruction", "cutpaste", "deviation",
-    "lesionpaste", "led", "cut", "restoration_unet", "spmix", "gpaco", "decoupled", "ldam", "mixed",
+    "lesionpaste", "led", "cut", "restoration_unet", "spmix", "gpaco", "paco", "decoupled", "ldam", "mixed",
 )  # fmt: skip
 """Methods that have not been trained in two processes yet."""
 VIT = {"backbone": "test_vit"}

@@ -29,6 +29,7 @@ SMALL = {
     "detect": {"channels": 16, "head_width": 32},
     "gpaco": {"queue": 16, "projection": 8, "projection_width": 16, "query_augment": "none", "key_augment": "none"},
     "spmix": {"queue": 16, "projection": 8, "projection_width": 16, "query_augment": "none", "key_augment": "none"},
+    "paco": {"queue": 16, "projection": 8, "query_augment": "none", "key_augment": "none"},
     "mae": {"decoder_width": 16, "decoder_depth": 1, "decoder_heads": 2},
     "mrm": {"decoder_width": 16, "decoder_depth": 1, "decoder_heads": 2, "report_width": 16, "report_depth": 1,
             "report_heads": 2, "report_length": 24},
@@ -54,7 +55,7 @@ def made(tmp_path_factory):
 
 ALIKE = (
     "adapter", "adaptformer", "attention", "bitfit", "cut", "dora", "dtl", "fpt_plus", "gloria", "gpaco", "ldam", "lst",
-    "mixed", "padim", "partial", "restoration_unet", "reverse_distillation", "side", "ssf", "vpt",
+    "mixed", "padim", "paco", "partial", "restoration_unet", "reverse_distillation", "side", "ssf", "vpt",
 )  # fmt: skip
 """Methods whose stage is that of ``lora``, ``full``, ``fpt``, ``convirt``, ``spmix``, ``patchcore``, ``led`` or
 ``reconstruction``, which are held to the contract every time."""
