@@ -77,6 +77,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--profiles", nargs="+", default=["natural", "if100"])
     parser.add_argument("--only", nargs="*", help="names of rows")
+    parser.add_argument(
+        "--minutes", type=float, default=float("inf"), help="of processor time; then no run is begun"
+    )
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--set", nargs="*", default=[], help="KEY=VALUE, of all runs")
     options = parser.parse_args()
@@ -88,7 +91,7 @@ def main() -> None:
                 if options.only and name not in options.only:
                     continue
                 run = options.work / "runs" / f"{_slug(profile, name)}-seed{seed}"
-                if not finished(run):
+                if not finished(run) and time.process_time() < 60 * options.minutes:
                     modicum.fit(
                         tables[profile], method=method, write_report=False, runs=run.parent, name=run.name,
                         overwrite=True, seed=seed, stores=options.work / "stores", **{**COMMON, **own, **further},
