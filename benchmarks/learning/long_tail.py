@@ -170,7 +170,7 @@ def collect(runs: Path, common: dict[str, Any], tables: dict[str, Path], out: Pa
         found = {name: _metrics(runs, profile, name) for name in CELLS}
         content["rows"][profile] = {name: _row(seeds, reference) for name, seeds in found.items() if seeds}
     out.write_text(json.dumps(content, indent=1) + "\n")
-    print("\n".join(table_of(content)), flush=True)
+    print("\n".join(tables(content)), flush=True)
 
 
 def _metrics(runs: Path, profile: str, name: str) -> dict[str, dict[str, Any]]:
@@ -211,27 +211,6 @@ def _of_test(content: dict[str, Any], metric: str) -> dict[str, Any]:
 def _mean(values: Iterator[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return statistics.mean(known) if known else None
-
-
-def table_of(content: dict[str, Any]) -> list[str]:
-    """The results as Markdown."""
-    lines = []
-    for profile, rows in content["rows"].items():
-        lines += ["", f"**{profile}**", "", "| method | seeds | balanced | head | medium | tail | macro F1 |"]
-        lines.append("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
-        for name, row in rows.items():
-            texts = [_text(row[metric]) for metric in SHOWN[:-1]]
-            lines.append(f"| {name} | {row['seeds']} | {' | '.join(texts)} |")
-    return lines
-
-
-def _text(value: dict[str, float | None]) -> str:
-    text = f"{100 * value['mean']:.1f}"  # type: ignore[operator]
-    if value["std"] is not None:
-        text += f" ± {100 * value['std']:.1f}"
-    if value["low"] is not None and value["high"] is not None:
-        text += f" ({100 * value['low']:.1f}–{100 * value['high']:.1f})"
-    return text
 
 
 if __name__ == "__main__":
