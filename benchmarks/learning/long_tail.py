@@ -20,6 +20,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pandas as pd
+from long_tail_table import tables
 
 import modicum
 from modicum.engine.environment import environment
