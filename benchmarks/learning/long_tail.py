@@ -20,7 +20,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pandas as pd
-from long_tail_table import tables
+from long_tail_table import markdown_tables
 
 import modicum
 from modicum.engine.environment import environment
@@ -171,7 +171,7 @@ def collect(runs: Path, common: dict[str, Any], tables: dict[str, Path], out: Pa
         found = {name: _metrics(runs, profile, name) for name in CELLS}
         content["rows"][profile] = {name: _row(seeds, reference) for name, seeds in found.items() if seeds}
     out.write_text(json.dumps(content, indent=1) + "\n")
-    print("\n".join(tables(content)), flush=True)
+    print("\n".join(markdown_tables(content)), flush=True)
 
 
 def _metrics(runs: Path, profile: str, name: str) -> dict[str, dict[str, Any]]:

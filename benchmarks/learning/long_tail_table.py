@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--page", type=Path)
     options = parser.parse_args()
     content = json.loads(options.results.read_text())
-    text = "\n".join([*tables(content), *against(content), *advice(content)])
+    text = "\n".join([*markdown_tables(content), *against(content), *advice(content)])
     print(text)
     if options.page is not None:
         page = options.page.read_text()
@@ -43,7 +43,7 @@ def main() -> None:
         options.page.write_text(f"{before}{MARKS[0]}\n{text}\n\n{MARKS[1]}{after}")
 
 
-def tables(content: dict[str, Any]) -> list[str]:
+def markdown_tables(content: dict[str, Any]) -> list[str]:
     """A table for each training set: mean ± deviation over seeds, and in brackets the mean bounds over lesions."""
     lines: list[str] = []
     for profile, rows in content["rows"].items():
