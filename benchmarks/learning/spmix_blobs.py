@@ -2,7 +2,7 @@
 
     python benchmarks/learning/spmix_blobs.py [--seeds 0 1 2] [--only NAME ...]
 
-Five shapes of blobs, 400 to 8 images, a transformer of 4 x 4 patches; the task is in ``tests/methods/blobs_on_textures.py``.
+Five shapes of blobs, 400 to 8 images, a transformer of 4 x 4 patches (``tests/methods/blobs_on_textures.py``).
 What is there already is not trained again.
 """
 
