@@ -19,12 +19,14 @@ from modicum.engine.replaced_run import forget_old_run, old_run_aside
 from modicum.engine.run_folder import STORES, RunFolder
 from modicum.engine.run_state import check_same
 from modicum.errors import InputError
+from modicum.output_paths import in_one_line
 from modicum.progress import say
 from modicum.run import Run
 
 __all__ = ["Run", "ensemble", "fit", "load"]
 
 
+@in_one_line
 def load(source: str | Path, **options: Any) -> Manifest:
     """Reads any supported data set as a :class:`~modicum.data.manifest.Manifest`.
 
@@ -36,6 +38,7 @@ def load(source: str | Path, **options: Any) -> Manifest:
     return load_manifest(source, **options)
 
 
+@in_one_line
 def fit(
     data: str | Path | None = None,
     method: str | None = None,
@@ -118,6 +121,7 @@ def fit(
     return run
 
 
+@in_one_line
 def ensemble(
     runs: Sequence[str | Path],
     *,

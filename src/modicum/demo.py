@@ -10,6 +10,9 @@ from modicum.api import Run, fit
 from modicum.atomic_files import write_text
 from modicum.data.phantoms import write_fundus_dataset
 from modicum.engine.inference.evaluation import headline
+from modicum.engine.recipe.settings import Recipe
+from modicum.engine.run_folder import RunFolder
+from modicum.errors import InputError
 from modicum.progress import say
 
 PATIENTS = 300
@@ -27,6 +30,8 @@ def run_demo(runs: Path, seed: int = 0) -> list[str]:
     """
     data = runs / f"demo-data-{PATIENTS}x{IMAGE_SIZE}-seed{seed}"
     table = data / "demo.csv"
+    for name in SIZES:
+        _check_own_run(runs / name, table)
     if not table.is_file():
         say(f"Making {2 * PATIENTS} fundus photographs in {data} ...")
         _make_images(table, seed)
@@ -51,6 +56,16 @@ def run_demo(runs: Path, seed: int = 0) -> list[str]:
         )
         lines.append(f"at {size:3d} pixels: {_score(run)}")
     return ["Held-out made eyes, retinopathy or healthy:", *lines, f"report: {runs / 'demo' / 'report.html'}"]
+
+
+def _check_own_run(path: Path, table: Path) -> None:
+    """Raises InputError where the demo would replace a run of somebody's own."""
+    folder = RunFolder(path)
+    if folder.recipe.is_file() and Path(Recipe.read(folder.recipe).data.source).name != table.name:
+        raise InputError(
+            f"run '{path}' is not the demo's, which would replace it",
+            "choose another folder: modicum demo --runs FOLDER",
+        )
 
 
 def _score(run: Run) -> str:

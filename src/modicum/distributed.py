@@ -4,12 +4,15 @@ A loss over a batch (contrastive, prototypes, optimal transport) takes ``gather_
 two processes with half a batch each learn what one learns from the whole. Each process then computes the whole loss;
 data-parallel training averages the gradients, and the backward pass of the gathering sums them over processes, which
 together is the gradient of the one loss. A mean over a batch whose divisor differs between processes (known findings,
-weights of classes, pixels that count) takes ``mean_over_processes`` of the divisor.
+weights of classes, pixels that count) takes ``mean_over_processes`` of the divisor. What is gathered over batches in
+buffers (a queue, running means, counts) takes ``gather_without_gradient``, or the buffers are those of the first
+process's images alone: data-parallel training gives all processes its buffers before every step. A draw that decides
+what is computed, and so what is exchanged, is ``of_first``.
 
 Where gradients are off (validation), processes may see different numbers of batches: each then counts alone.
 """
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float, Shaped
@@ -37,12 +40,30 @@ def gather_with_gradient(values: Shaped[Tensor, "b *shape"]) -> Shaped[Tensor, "
     if not _shares_batches():
         return values
     if not values.is_floating_point():
-        parts = [torch.empty_like(values) for _ in range(processes())]
-        distributed.all_gather(parts, values.contiguous())
-        return torch.cat(parts)
-    from torch.distributed.nn.functional import all_gather
+        return gather_without_gradient(values)
+    return _all_gather(values.contiguous())
 
-    return torch.cat(all_gather(values.contiguous()))
+
+def gather_without_gradient(values: Shaped[Tensor, "b *shape"]) -> Shaped[Tensor, "all_b *shape"]:
+    """The values of all processes along the first axis, in the order of their ranks, also where gradients are off.
+
+    All processes must call it, with the same number of rows: in training, not in validation, where their numbers of
+    batches differ.
+    """
+    if processes() == 1:
+        return values.detach()
+    parts = [torch.empty_like(values) for _ in range(processes())]
+    distributed.all_gather(parts, values.detach().contiguous())
+    return torch.cat(parts)
+
+
+def of_first(value: T) -> T:
+    """The first process's value, in all of them; they all must call it."""
+    if processes() == 1:
+        return value
+    values = [value]
+    distributed.broadcast_object_list(values, src=0)
+    return values[0]
 
 
 def mean_over_processes(value: Shaped[Tensor, "*shape"]) -> Shaped[Tensor, "*shape"]:
@@ -59,11 +80,7 @@ def mean_over_processes(value: Shaped[Tensor, "*shape"]) -> Shaped[Tensor, "*sha
 
 def sum_with_gradient(value: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """The sum of a tensor over the processes that share a batch, with gradients to each; alone, the value itself."""
-    if not _shares_batches():
-        return value
-    from torch.distributed.nn.functional import all_reduce
-
-    return all_reduce(value.contiguous())
+    return _all_reduce(value.contiguous()) if _shares_batches() else value
 
 
 def own_part(values: Shaped[Tensor, "all_b *shape"], count: int) -> Shaped[Tensor, "b *shape"]:
@@ -102,6 +119,30 @@ def share_buffers(network: nn.Module) -> None:
         with torch.no_grad():
             for buffer in network.buffers():
                 distributed.broadcast(buffer, src=0)
+
+
+def _all_gather(values: Tensor) -> Tensor:
+    """With gradients. From PyTorch 2.13 on by what it names in place of the functions that it deprecates."""
+    from torch.distributed import _functional_collectives as collectives
+
+    if hasattr(collectives, "all_gather_single"):
+        everyone: Any = distributed.group.WORLD
+        return collectives.wait_tensor(collectives.all_gather_single(values, 0, everyone))
+    from torch.distributed.nn.functional import all_gather
+
+    return torch.cat(all_gather(values))
+
+
+def _all_reduce(value: Tensor) -> Tensor:
+    """The same for sums."""
+    from torch.distributed import _functional_collectives as collectives
+
+    if hasattr(collectives, "all_gather_single"):  # in earlier versions sums have no gradients there
+        everyone: Any = distributed.group.WORLD
+        return collectives.wait_tensor(collectives.all_reduce(value, "sum", everyone))
+    from torch.distributed.nn.functional import all_reduce
+
+    return all_reduce(value)
 
 
 def _shares_batches() -> bool:

@@ -2,11 +2,15 @@
 
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import wraps
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 from modicum.errors import InputError, ModicumError, ResourceError
 
+Arguments = ParamSpec("Arguments")
+Answer = TypeVar("Answer")
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -46,6 +50,33 @@ def check_output(option: str, path: Path, inputs: Iterable[Path] = (), *, folder
         raise from_os_error(error, path, option) from error
 
 
+def check_files(option: str, files: Iterable[Path], inputs: Iterable[Path]) -> None:
+    """Checks that none of the files to be written is one of those that are read, also by another name or link.
+
+    Args:
+        option: that named their folder, for instance ``--out``.
+        files: to be written.
+        inputs: files that are read; only looked at where something is there already.
+
+    Raises:
+        InputError: one is.
+    """
+    there = {_identity(path): path for path in files if path.is_file()}
+    if not there:
+        return
+    for given in inputs:
+        if given.is_file() and (path := there.get(_identity(given))) is not None:
+            raise InputError(
+                f"{option}: '{path}' is a file that is read: it would be written over",
+                f"choose another {option}",
+            )
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino
+
+
 def _check_kind(named: str, path: Path, folder: bool) -> None:
     try:
         path.lstat()
@@ -72,6 +103,22 @@ def system_error(error: BaseException) -> ModicumError | None:
     if isinstance(error, ValueError) and "null byte" in str(error):
         return InputError("a path has a NUL byte in it", "correct the path (in the command, table or recipe)")
     return None
+
+
+def in_one_line(function: Callable[Arguments, Answer]) -> Callable[Arguments, Answer]:
+    """A function whose errors of the operating system are ours: one line each, with a remedy, as on the command line."""
+
+    @wraps(function)
+    def called(*arguments: Arguments.args, **named: Arguments.kwargs) -> Answer:
+        try:
+            return function(*arguments, **named)
+        except (OSError, ValueError) as error:
+            user_error = system_error(error)
+            if user_error is None:
+                raise
+            raise user_error from error
+
+    return called
 
 
 def from_os_error(error: OSError, path: Path | str | None = None, option: str = "") -> ModicumError:

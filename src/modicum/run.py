@@ -20,13 +20,20 @@ from modicum.engine.inference.export import Form, export_run
 from modicum.engine.inference.image_text import ImageTextRun
 from modicum.engine.inference.predict_run import PredictionSettings, predict_run
 from modicum.engine.inference.prediction import PredictionSummary
-from modicum.engine.inference.retrieval import Retrieved, data_of, retrieve, retrieved_table
+from modicum.engine.inference.retrieval import (
+    RETRIEVED,
+    Retrieved,
+    data_of,
+    image_of,
+    retrieve,
+    retrieved_table,
+)
 from modicum.engine.model import load_method, pack_run
 from modicum.engine.recipe.settings import Recipe
 from modicum.engine.run_folder import RunFolder, read_table
 from modicum.errors import InputError
 from modicum.methods import Method
-from modicum.output_paths import check_output
+from modicum.output_paths import check_files, check_output, in_one_line
 from modicum.tasks import DenseTask
 
 
@@ -37,6 +44,10 @@ def _prompts(
     if given is None or isinstance(given, Mapping):
         return None if given is None else prompts_of(given)
     return read_prompts(given)
+
+
+def _prompt_file(given: str | Path | Mapping[str, str | Sequence[str]] | None) -> Path | None:
+    return Path(given) if isinstance(given, str | Path) else None
 
 
 class Run:
@@ -86,6 +97,7 @@ class Run:
         """
         return load_method(self.folder, self.weights)[2]
 
+    @in_one_line
     def predict(
         self,
         images: str | Path | Sequence[str | Path],
@@ -99,6 +111,8 @@ class Run:
         split: str | None = None,
         split_lists: str | Path | None = None,
         pairs: tuple[str, str] | None = None,
+        slices: str | None = None,
+        align_geometry: str | None = None,
         native: bool = False,
         tile: int | None = None,
         overlap: float = 0.25,
@@ -133,6 +147,10 @@ class Run:
             split: of a data set: rows to take, such as ``test``; all by default.
             split_lists: of a data set: folder with lists of train, val and test images.
             pairs: of a folder: words that tell images from targets; those of the training where they fit.
+            slices: of files with several slices, those that are predicted each by itself: ``all``, ``every:N``,
+                ``middle``. By default the middle one stands for all, and of pictures a volume becomes a volume.
+            align_geometry: ``resample`` brings the fields of view that a table names onto the images' grids; as in the
+                training by default.
             native: of pictures: predict at the size of each file instead of the size in training, in tiles.
             tile: side of the tiles in pixels; that of the training by default.
             overlap: of neighbouring tiles, as a share of their side, from 0 to below 1.
@@ -169,6 +187,7 @@ class Run:
             tuple(drop),
             None if after is None else str(after),
             answers,
+            _prompt_file(prompts),
         )
         reading = GivenReading(
             columns=columns,
@@ -176,11 +195,14 @@ class Run:
             split=split,
             split_lists=split_lists,
             pairs=pairs,
+            slices=slices,
+            align_geometry=align_geometry,
             allow_outside=allow_outside,
         )
         to = None if out is None else Path(out)
         return predict_run(self.folder, self.weights, given, to, settings, reading)
 
+    @in_one_line
     def retrieve(
         self,
         queries: str | Sequence[str],
@@ -190,6 +212,7 @@ class Run:
         k: int = 10,
         scored_by: str | None = None,
         sentences: bool = False,
+        split: str | None = None,
         batch_size: int | None = None,
         device: str | None = None,
         **settings: Any,
@@ -207,6 +230,7 @@ class Run:
             scored_by: ``global`` (default), ``local`` or ``both``.
             sentences: put the sentences of reports into table and page. They are left out by default: a report may name
                 its patient.
+            split: rows of the data set to search, such as ``test``; all by default.
             batch_size: images in one forward pass.
             device: where to compute.
             settings: how the data are read, as for :meth:`evaluate`.
@@ -219,13 +243,16 @@ class Run:
         asked = [queries] if isinstance(queries, str) else list(queries)
         folder = Path(out)
         check_output("--out", folder, [self.path, Path(among)], folder=True)
+        pictures = [ref.path for ref in map(image_of, asked) if ref is not None]
+        check_files("--out", [folder / name for name in RETRIEVED], [Path(among), *pictures])
         run = ImageTextRun.open(self.folder, self.weights, device, batch_size)
         given = {key: value for key, value in settings.items() if value is not None}
         data = data_of(run.recipe.data, among, given)
-        retrieved = retrieve(run, asked, data, k, scored_by, sentences)
+        retrieved = retrieve(run, asked, data, k, scored_by, sentences, split)
         write_retrieved(folder, retrieved, retrieved_table(retrieved), run.settings)
         return retrieved
 
+    @in_one_line
     def align(
         self,
         image: str | Path,
@@ -270,6 +297,7 @@ class Run:
             learned=largest_known_displacement(self.folder),
         )
 
+    @in_one_line
     def export(self, out: str | Path | None = None, *, form: Form = "auto", part: str | None = None) -> Path:
         """Writes what was learned as a file of weights with a card beside it; :func:`modicum.load_exported` opens it.
 
@@ -285,6 +313,7 @@ class Run:
         to = None if out is None else Path(out)
         return export_run(self.folder, to, form=form, part=part, weights=self.weights)
 
+    @in_one_line
     def pack(self) -> Path | None:
         """Puts the frozen backbone's weights into the run folder, so that it can be copied anywhere.
 
@@ -296,6 +325,7 @@ class Run:
         """
         return pack_run(self.folder, self.weights)
 
+    @in_one_line
     def evaluate(
         self,
         data: str | Path,
@@ -357,12 +387,14 @@ class Run:
             None if after is None else str(after),
             tuple(judges),
             answers or {},
+            _prompt_file(prompts),
         )
         content = evaluate_run(self.folder, self.weights, data, asked)
         if write_report and out is None:
             self.report()
         return content
 
+    @in_one_line
     def report(self, out: str | Path | None = None) -> Path:
         """Writes the report, one self-contained page, and returns its path.
 

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 import torch
 
+from modicum.methods import method_entries
+
 ROOT = Path(__file__).parents[2] / "benchmarks"
 DOCS = ROOT.parent / "docs"
 SCRIPTS = {str(path.relative_to(ROOT)): path for path in sorted(ROOT.rglob("*.py"))}
@@ -178,3 +180,9 @@ def test_every_script_is_in_the_table():
         "learning/aadg/vessels.py", "learning/radiographs/radiographs.py", "reggan_plain.py", "learning/reggan/table.py",
     }  # fmt: skip
     assert [name for name in SCRIPTS if f"`{name}`" not in table and name not in parts] == []
+
+
+def test_every_method_is_among_the_trainings_that_are_to_keep_their_weights(load):
+    trained = {one.method for one in load("same_weights.py").TRAININGS.values()}
+    own = {name for name, entry in method_entries().items() if entry.value.startswith("modicum.")}
+    assert own - trained == set()

@@ -1,9 +1,13 @@
 """What a comparison says below its table of how its methods were trained."""
 
 import pandas as pd
+import pytest
 
-from modicum.comparison.cautions import _data_digest, cautions_of
+from modicum.comparison.cautions import _changed_data, _data_digest, cautions_of
+from modicum.comparison.grid import Cell
+from modicum.comparison.records import Record
 from modicum.comparison.request import Request
+from modicum.engine.run_folder import RunFolder
 
 
 def said(*methods, sweep=None, lrs=(), **settings):
@@ -50,3 +54,20 @@ def test_data_are_the_same_whether_a_run_kept_hashes_of_their_appearance_or_not(
         (tmp_path / f"{name}.csv").write_text(text)
         digests[name] = _data_digest(tmp_path / f"{name}.csv")
     assert digests["old"] == digests["new"] != digests["other"]
+
+
+@pytest.mark.parametrize(("tested", "learned", "changed"), [("b", "c", 0), ("x", "c", 1)])
+def test_a_swept_share_of_the_labels_changes_what_is_learned_from_and_not_what_is_tested_on(
+    tmp_path, tested, learned, changed
+):
+    request = Request.of("images", ["linear"], 1, (), {}, {"label_fraction": [0.5, 1.0]})
+    records = []
+    for number, variant in enumerate(request.variants):
+        folder = RunFolder(tmp_path / str(number))
+        folder.path.mkdir()
+        label, row = (tested, "") if number else ("b", f"3.png,{learned},train,02\n")
+        text = f"image,label,split,sha256\n1.png,a,train,00\n{row}2.png,{label},test,01\n"
+        folder.manifest.write_text(text)
+        records.append(Record(Cell(variant, 0), folder, "finished"))
+    found = _changed_data(request, records)
+    assert len(found) == changed

@@ -6,38 +6,13 @@ from importlib.metadata import EntryPoint
 
 import broken_methods
 import pytest
+from small_trainings import SMALL
 
 import modicum
 from modicum.__main__ import main
 from modicum.errors import InputError
 from modicum.methods import checks, method_class, method_entries
 from modicum.methods.checks import CHECKS, CheckResult, MethodCheckError, check_method, write_made_data
-
-TEXT = {"text_width": 16, "text_depth": 1, "text_heads": 2, "text_hidden": 32, "width": 16, "report_length": 40,
-        "max_sentences": 8}  # fmt: skip
-SMALL = {
-    "reggan": {"width": 4, "discriminator_width": 4, "registration_width": 4},
-    "segment": {"decoder_width": 32},
-    "led": {"unet_channels": [8, 8], "attention_levels": [], "blocks_per_level": 1, "steps": 2, "start": 200,
-            "generator_width": 4, "generator_blocks": 1, "discriminator_width": 4, "nce_places": 16, "nce_width": 8},
-    "cut": {"generator_width": 4, "generator_blocks": 1, "discriminator_width": 4, "nce_places": 16, "nce_width": 8},
-    "restoration_unet": {"unet_channels": [8, 8], "attention_levels": [], "blocks_per_level": 1},
-    "aadg": {"decoder_width": 32, "batch_size": 4, "patch": 32, "search_after": 1, "policies": 2},
-    "octa_quality": {"scorers": ["dfr", "pooled"], "dfr_width": 4},
-    "reconstruction": {"width": 4, "steps": 2, "code": 4},
-    "padim": {"channels": 8},
-    "detect": {"channels": 16, "head_width": 32},
-    "gpaco": {"queue": 16, "projection": 8, "projection_width": 16, "query_augment": "none", "key_augment": "none"},
-    "spmix": {"queue": 16, "projection": 8, "projection_width": 16, "query_augment": "none", "key_augment": "none"},
-    "paco": {"queue": 16, "projection": 8, "query_augment": "none", "key_augment": "none"},
-    "mae": {"decoder_width": 16, "decoder_depth": 1, "decoder_heads": 2},
-    "mrm": {"decoder_width": 16, "decoder_depth": 1, "decoder_heads": 2, "report_width": 16, "report_depth": 1,
-            "report_heads": 2, "report_length": 24},
-    "prior": {**TEXT, "heads": 2, "prototypes": 12, "queries": 4, "decoder_depth": 1, "decoder_heads": 2},
-    "convirt": TEXT,
-    "gloria": TEXT,
-}  # fmt: skip
-"""Settings of networks that are large by themselves."""
 
 
 @pytest.fixture(scope="session")

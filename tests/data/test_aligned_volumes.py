@@ -1,5 +1,7 @@
 """Masks on other grids, and DICOM segmentations: brought onto the images by where they lie, or refused."""
 
+import re
+
 import nibabel as nib
 import numpy as np
 import pydicom
@@ -244,3 +246,81 @@ def test_a_segmentation_that_another_library_wrote(tmp_path):
     manifest = load_manifest(table(tmp_path, *(f"{image.name},seg.dcm" for image in images)))
     for ref, one in zip(manifest.refs("mask"), regions, strict=True):
         assert np.array_equal(read_image(ref).values()[0], 2.0 * one)
+
+
+TURNED = [0.8, 0.6, 0, -0.6, 0.8, 0]
+OTHER_STACKS = {
+    "half a slice off": {"step": 2.5, "first": [-4.0, -4.0, 1.25]},
+    "thinner slices": {"step": 1.25, "count": 9},
+    "pixels of another size": {"step": 2.5, "spacing": [0.25, 1.0], "first": [-8.0, -2.0, 0.0]},
+    "turned in its plane": {"step": 2.5, "directions": TURNED},
+    "from head to foot": {"step": -2.5, "first": [-4.0, -4.0, 10.0]},
+    "a tilted stack": {"step": 2.0, "tilt": 0.5, "count": 6},
+}
+
+
+def mask_series(
+    folder, step, count=5, first=(-4.0, -4.0, 0.0), spacing=SPACING, directions=DIRECTIONS, tilt=0.0
+):
+    """A ball as slices of a series, each in a file of its own; the file's value says whether its voxel is in it."""
+    series = pydicom.uid.generate_uid()
+    along_rows, along_columns = np.array(directions, float).reshape(2, 3)
+    rows, columns = np.mgrid[:SIDE, :SIDE]
+    for at in range(count):
+        position = np.array(first) + np.array([0, tilt * at, step * at])
+        points = (
+            position
+            + rows[..., None] * along_columns * spacing[0]
+            + columns[..., None] * along_rows * spacing[1]
+        )
+        ds = dataset(folder / f"m{at}.dcm", CTImageStorage)
+        ds.SeriesInstanceUID = series
+        ds.ImagePositionPatient, ds.ImageOrientationPatient = position.tolist(), list(directions)
+        ds.PixelSpacing, ds.SliceThickness = list(spacing), abs(step)
+        ds.BitsAllocated = ds.BitsStored = 16
+        ds.HighBit = 15
+        inside = np.linalg.norm(points - BALL[0], axis=-1) <= BALL[1]
+        ds.PixelData = inside.astype("<u2").tobytes()
+        ds.save_as(ds.filename, enforce_file_format=True)
+
+
+BALL = np.array([-0.5, 0.0, 5.0]), 2.2
+
+
+@pytest.mark.parametrize("name", OTHER_STACKS)
+def test_a_series_of_files_is_resampled_as_one_stack(tmp_path, name):
+    """Whichever of its files a row names, its pixels are those that lie nearest, of any file of the series."""
+    images = [ct(tmp_path / f"{index}.dcm", index) for index in range(DEPTH)]
+    (tmp_path / "masks").mkdir()
+    mask_series(tmp_path / "masks", **OTHER_STACKS[name])
+    path = table(tmp_path, *(f"{image},masks/m{at}.dcm" for at, image in enumerate(images)))
+    made = load_manifest(path, align_geometry="resample")
+    rows, columns = np.mgrid[:SIDE, :SIDE]
+    for at, ref in enumerate(made.refs("mask")):
+        points = np.stack([-4 + 0.5 * columns, -4 + 0.5 * rows, np.full(rows.shape, STEP * at)], -1)
+        depth = np.linalg.norm(points - BALL[0], axis=-1) - BALL[1]
+        marked = read_image(ref, empty=True).values()[0] > 0
+        slack = 1.6  # half a slice and half a pixel, in any direction
+        assert marked[depth < -slack].all()
+        assert not marked[depth > slack].any()
+    # What lies where its image does is taken as it is: the first slice of some stacks, the middle one of another.
+    assert any(re.search(r"[45] files beside images resampled", note) for note in made.notes)
+
+
+def test_slices_of_other_series_in_the_folder_are_not_of_the_stack(tmp_path):
+    images = [ct(tmp_path / f"{index}.dcm", index) for index in range(DEPTH)]
+    mask_series(tmp_path, 2.5, first=(-4.0, -4.0, 0.5))
+    alone = pydicom.dcmread(tmp_path / "m0.dcm")
+    alone.SeriesInstanceUID, alone.PixelData = "9.9", np.full((SIDE, SIDE), 7, "<u2").tobytes()
+    alone.save_as(tmp_path / "alone.dcm")
+    (tmp_path / "broken.dcm").write_bytes((tmp_path / "m1.dcm").read_bytes()[:300])
+    path = table(tmp_path, *(f"{image},m{at}.dcm" for at, image in enumerate(images)))
+    masks = [
+        read_image(ref, empty=True).values()
+        for ref in load_manifest(path, align_geometry="resample").refs("mask")
+    ]
+    assert max(mask.max() for mask in masks) == 1
+    path = table(tmp_path, f"{images[4]},alone.dcm")
+    (ref,) = load_manifest(path, align_geometry="resample").refs("mask")
+    with pytest.raises(BrokenImageError, match=r"is one plane 9\.5 mm from the image's"):
+        read_image(ref)

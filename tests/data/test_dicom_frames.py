@@ -152,6 +152,17 @@ def test_what_differs_from_slice_to_slice_makes_no_volumes(tmp_path):
     assert frames_of(find_volumes([enhanced(tmp_path / "a.dcm", frames)])) == [[0, 1, 2, 3]]
 
 
+def turned(angle):
+    return [float(np.cos(angle)), float(np.sin(angle)), 0, -float(np.sin(angle)), float(np.cos(angle)), 0]
+
+
+@pytest.mark.parametrize("angle", [5e-4, 0.0015, 0.4995, 0.0])
+def test_frames_whose_directions_differ_by_rounding_are_one_volume(tmp_path, angle):
+    """Written anew from other numbers, a direction differs in its last digits, on either side of any digit's half."""
+    frames = [frame(k, turned(angle + 1e-6 * (-1) ** k)) for k in range(4)]
+    assert frames_of(find_volumes([enhanced(tmp_path / "a.dcm", frames)])) == [[0, 1, 2, 3]]
+
+
 def test_adjacent_slices_are_of_the_same_weighting(tmp_path):
     path = enhanced(tmp_path / "a.dcm", WEIGHTINGS["echoes, interleaved"])
     around = AdjacentSlices().around(ImageRef(path, frame=3), 1)

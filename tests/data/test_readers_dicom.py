@@ -239,6 +239,40 @@ def test_a_window_the_standard_forbids_is_as_none(saved):
     assert read_image(saved(WindowCenter=10, WindowWidth=0)).value_range == (STORED.min(), STORED.max())
 
 
+@pytest.mark.parametrize(
+    ("centres", "widths", "ends"),
+    [
+        ([10, 300], [0, 401], (100 - 0.5, 500 - 0.5)),  # the first that has a width
+        ([10, 300], [-1, 401], (100 - 0.5, 500 - 0.5)),
+        ([10, 20], [0, 0], (STORED.min(), STORED.max())),  # software that knows none
+        (0.2, 0.5, (-0.05, 0.45)),  # C.11.2.1.3.2: of values such as a PET's, LINEAR_EXACT
+        (100, 2, (99, 100)),
+    ],
+)
+def test_a_window_without_a_width_leaves_the_word_to_the_next(saved, centres, widths, ends):
+    assert read_image(saved(WindowCenter=centres, WindowWidth=widths)).value_range == pytest.approx(ends)
+
+
+def test_a_window_of_one_value_is_a_step(saved):
+    """C.11.2.1.2.1 with a width of 1: black up to the centre less a half, white above."""
+    pixels = read_image(saved(WindowCenter=100.5, WindowWidth=1)).pixels[0]
+    np.testing.assert_array_equal(pixels, STORED > 100)
+
+
+@pytest.mark.parametrize("widths", [-400, [-400, 0], [0, -1]])
+def test_a_width_below_0_is_named(saved, widths):
+    path = saved(WindowCenter=[40] * np.size(widths), WindowWidth=widths)
+    said = reason(path)
+    assert re.search(r"its element WindowWidth is -\d+, and a window is wider than 0", said)
+    assert read_image(path, window=(40, 400)).value_range == (-160, 240)
+
+
+def test_a_frame_without_a_window_has_the_one_of_the_file(saved):
+    empty = Sequence([item(FrameVOILUTSequence=Sequence([item(WindowCenter=0, WindowWidth=0)]))])
+    path = saved(WindowCenter=100, WindowWidth=201, SharedFunctionalGroupsSequence=empty)
+    assert read_image(path).value_range == (-0.5, 199.5)
+
+
 def test_monochrome1_is_inverted_and_its_values_stay(saved):
     image = read_image(saved(PhotometricInterpretation="MONOCHROME1"))
     assert image.value_range == (STORED.max(), STORED.min())

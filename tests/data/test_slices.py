@@ -9,9 +9,13 @@ import pytest
 from PIL import Image
 
 from modicum.console.inspection import inspect_data
+from modicum.data.image import ImageRef
+from modicum.data.image_facts import facts_of
 from modicum.data.layouts import load_manifest
+from modicum.data.layouts.given_images import GivenReading, given_images
 from modicum.data.readers import read_image
-from modicum.data.slices import check_slices, slice_notes, with_slices
+from modicum.data.slice_notes import middle_note, slice_notes
+from modicum.data.slices import check_slices, with_slices
 from modicum.data.splits import ensure_splits
 from modicum.errors import InputError
 
@@ -132,6 +136,76 @@ def test_pages_of_a_tiff_are_slices_too(tmp_path):
     made = load_manifest(tmp_path / "data.csv", slices="every:2")
     assert [str(ref) for ref in made.refs()] == ["stack.tif#frame=0", "stack.tif#frame=2", "pyramid.tif"]
     assert read_image(made.refs()[1]).values().max() == 20
+
+
+@pytest.mark.parametrize("name", ["s.gif", "s.webp", "s.tif"])
+def test_pictures_of_an_animation_are_slices_as_the_note_says(tmp_path, name):
+    pages = [Image.fromarray(np.full((9, 9), 60 * at, np.uint8)).convert("RGB") for at in range(4)]
+    lossless = {"lossless": True} if name == "s.webp" else {}
+    pages[0].save(tmp_path / name, save_all=True, append_images=pages[1:], **lossless)
+    (tmp_path / "data.csv").write_text(f"image,label\n{name},0\n")
+    made = load_manifest(tmp_path / "data.csv", slices="all")
+    assert [str(ref) for ref in made.refs()] == [f"{name}#frame={at}" for at in range(4)]
+    assert [int(read_image(ref).values().max()) for ref in made.refs()] == [0, 60, 120, 180]
+
+
+def test_series_of_volumes_say_that_the_first_one_is_read(tmp_path):
+    """A diffusion series or a film of the heart: seven volumes, of which six are left out."""
+    nib.save(nib.Nifti1Image(np.zeros((8, 8, 3, 7), np.int16), np.eye(4)), tmp_path / "dwi.nii.gz")
+    (tmp_path / "data.csv").write_text("image,label\ndwi.nii.gz,0\ndwi.nii.gz#frame=3,1\n")
+    said = []
+    for words in ("middle", "all"):
+        made = load_manifest(tmp_path / "data.csv", slices=words)
+        said.append(
+            " ".join(slice_notes(made, [facts_of(read_image(ref), str(ref), "", 0) for ref in made.refs()]))
+        )
+    for text in said:
+        assert "1 file hold series of volumes (7 together), of which the first one" in text
+        assert "#frame=1" in text
+
+
+def test_masks_are_cut_along_the_axis_of_their_image(tmp_path):
+    volume(tmp_path / "a.nii")
+    volume(tmp_path / "m.nii", 1)
+    (tmp_path / "data.csv").write_text("image,mask\na.nii#axis=0,m.nii\n")
+    made = load_manifest(tmp_path / "data.csv", slices="labelled")
+    assert [(ref.axis, ref.index) for ref in made.refs("mask")] == [(0, at) for at in range(4)]
+    assert [(ref.axis, ref.index) for ref in made.refs()] == [(0, at) for at in range(4)]
+
+
+def test_a_slice_in_a_row_of_its_own_is_not_taken_twice(tmp_path):
+    volume(tmp_path / "a.nii")
+    (tmp_path / "data.csv").write_text("image,label\na.nii,0\na.nii#axis=2&index=3,1\n")
+    with pytest.raises(InputError, match=r"is in 2 rows: data\.csv row 2, slice 3 and data\.csv row 3"):
+        load_manifest(tmp_path / "data.csv", slices="all")
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        (None, ["v.nii"]),
+        ("all", [f"v.nii#axis=2&index={at}" for at in range(SLICES)]),
+        ("every:3", ["v.nii#axis=2&index=1", "v.nii#axis=2&index=4"]),
+        ("middle", ["v.nii"]),
+    ],
+)
+@pytest.mark.parametrize("given", ["file", "table", "folder"])
+def test_predictions_are_of_the_slices_that_are_asked_for(tmp_path, given, words, names):
+    volume(tmp_path / "v.nii")
+    if given == "table":
+        (tmp_path / "data.csv").write_text("image\nv.nii\n")
+    source = {"file": "v.nii", "table": "data.csv", "folder": ""}[given]
+    images = given_images([tmp_path / source], GivenReading(slices=words))
+    assert [name.removeprefix(f"{tmp_path}/") for name in images.names] == names
+    assert [ref.index for ref in images.refs] == [ImageRef.parse(name).index for name in names]
+
+
+def test_slices_of_an_image_alone_that_nothing_labels(tmp_path):
+    volume(tmp_path / "v.nii")
+    with pytest.raises(InputError, match="nothing says which slices"):
+        given_images([tmp_path / "v.nii"], GivenReading(slices="labelled"))
+    assert middle_note(0, 9) == []
+    assert "2 images of 9 hold several slices" in middle_note(2, 9)[0]
 
 
 def test_frames_of_a_dicom_file_are_slices_too(tmp_path):

@@ -123,6 +123,15 @@ SHEARED = {
         "ImageOrientationPatient": [0, 1, 0, 0, 0, -1],
         "ImagePositionPatient": lambda k: [-3.0 * k, 7.0, 7 - 1.5 * k],
     },
+    "steps of 0.625 mm rounded to a tenth": {
+        "ImagePositionPatient": lambda k: [-10.0, -20.0, round(0.625 * k, 1)]
+    },
+    "from head to foot": {"ImagePositionPatient": lambda k: [-10.0, -20.0, -2.5 * k]},
+    "slices of a microscope": {
+        "PixelSpacing": [1e-5, 1e-5],
+        "ImagePositionPatient": lambda k: [0.0, 0.0, 5e-5 * k],
+    },
+    "far from the origin": {"ImagePositionPatient": lambda k: [1e5, -1e5, 1e5 + 2.5 * k]},
     "rounded to a tenth": {"ImagePositionPatient": lambda k: [-10.0, round(-20 + 0.43 * k, 1), 5 + 2.5 * k]},
 }
 
@@ -144,6 +153,36 @@ NO_GRID = {
     "a bend": lambda k: [-10.0, -20 + 0.3 * k * k, 5 + 2.5 * k],
     "zigzag": lambda k: [-10 + 0.6 * (k % 2), -20.0, 5 + 2.5 * k],
 }
+
+
+# What one series is not, of what people have in one folder under one SeriesInstanceUID.
+NO_SERIES = {
+    "two echoes": ({"ImagePositionPatient": lambda k: [0, 0, 3.0 * (k // 2)]}, "at the same position"),
+    "three phases": ({"ImagePositionPatient": lambda k: [0, 0, 3.0 * (k % 2)]}, "at the same position"),
+    "positions all 0": ({"ImagePositionPatient": [0, 0, 0]}, "at the same position"),
+    "two stacks of discs": (
+        {"ImagePositionPatient": lambda k: [0, 0, 3.0 * (k % 3) + 40 * (k // 3)]},
+        "10 slices are missing",
+    ),
+    "a fan": (
+        {
+            "ImageOrientationPatient": lambda k: [float(np.cos(k)), float(np.sin(k)), 0, 0, 0, -1],
+            "ImagePositionPatient": [0, 0, 0],
+        },
+        "different orientation",
+    ),
+    "half dense, half coarse": (
+        {"ImagePositionPatient": lambda k: [0, 0, float([0, 1, 2, 4, 6, 8][k])]},
+        "not evenly spaced",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NO_SERIES)
+def test_what_makes_no_volume_is_refused_with_the_reason(series, name):
+    changed, reason = NO_SERIES[name]
+    _, paths = series(**changed)
+    assert reason in said(paths)
 
 
 @pytest.mark.parametrize("name", NO_GRID)

@@ -1,6 +1,9 @@
 """Weights files: safetensors, PyTorch files without executing pickles, and NumPy archives."""
 
+import argparse
+import pathlib
 import pickle
+import zipfile
 
 import numpy as np
 import pytest
@@ -127,3 +130,45 @@ def test_digest_notices_one_changed_value(index, value):
     changed.view(-1)[index] = value
     same_value = np.float32(value).tobytes() == np.float32(before).tobytes()
     assert (weights_digest({**TENSORS, "conv.weight": changed}) == weights_digest(TENSORS)) == same_value
+
+
+# --- checkpoints as training programs write them ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"args": argparse.Namespace(lr=0.1, out=None, layers=[1, 2])},
+        {"best": np.float64(0.71), "step": np.int64(3), "done": np.bool_(True)},
+        {"rng": np.random.default_rng(0).integers(0, 9, 5), "torch_rng": torch.get_rng_state()},
+        {"out": pathlib.PosixPath("/runs/a"), "size": torch.Size([2]), "device": torch.device("cpu")},
+        {"hyper_parameters": {"lr": 1e-3}, "callbacks": {}, "loops": {"epoch": {"done": 3}}, "epoch": 3},
+    ],
+    ids=["arguments", "numbers", "generators", "paths", "lightning"],
+)
+def test_plain_objects_beside_the_tensors_are_no_obstacle(tmp_path, beside):
+    torch.save({"state_dict": {"weight": torch.ones(2)}, **beside}, tmp_path / "w.pth")
+    assert torch.equal(read_weights(tmp_path / "w.pth")["weight"], torch.ones(2))
+
+
+def test_numbers_of_an_older_numpy_are_read(tmp_path):
+    torch.save({"model": {"weight": torch.ones(2)}, "best": np.float64(0.5)}, tmp_path / "w.pth")
+    with zipfile.ZipFile(tmp_path / "w.pth") as new, zipfile.ZipFile(tmp_path / "old.pth", "w") as old:
+        for item in new.infolist():
+            old.writestr(item, new.read(item).replace(b"numpy._core.multiarray", b"numpy.core.multiarray"))
+    assert list(read_weights(tmp_path / "old.pth")) == ["weight"]
+
+
+def test_what_is_not_read_is_named(tmp_path):
+    torch.save(torch.nn.Linear(2, 2), tmp_path / "network.pth")
+    torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), str(tmp_path / "program.pt"))
+    (tmp_path / "model.safetensors.index.json").write_text('{"weight_map": {"a": "model-1.safetensors"}}')
+    (tmp_path / "folder.pth").mkdir()
+    for name, said in (
+        ("network.pth", r"is not loaded \(torch.nn.modules.linear.Linear\); save the model's state_dict"),
+        ("program.pt", r"is a program \(TorchScript\)"),
+        ("model.safetensors.index.json", "weights that lie in several files"),
+        ("folder.pth", "is a folder"),
+    ):
+        with pytest.raises(InputError, match=said):
+            read_weights(tmp_path / name)

@@ -1,17 +1,21 @@
 """A run that learned inside fields of view predicts inside them: given, found as those were, or else it says so."""
 
 import json
+import shutil
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from PIL import Image
 
 import modicum
 from modicum.data.field_of_view import field_of_view
 from modicum.data.image import ImageRef
 from modicum.data.readers import read_image
+from modicum.tasks.segmentation.task import Segmentation
 
 SIZE = 48
 REAL = Path(__file__).parents[3] / "shared" / "data"
@@ -191,3 +195,134 @@ def test_runs_without_fields_and_older_ones_predict_everywhere(run, data, tmp_pa
         (run.path / "model.json").write_text(json.dumps({**model, "field_of_view": kept}))
     assert mask.all()
     assert "field of view" not in capsys.readouterr().err
+
+
+# Relatives: fields that are named otherwise, lie in volumes, or are left behind by what is made of a run
+
+
+def without_words(run, place, change):
+    """A copy of a run whose recipe is changed."""
+    copy = shutil.copytree(run.path, place)
+    recipe = yaml.safe_load((copy / "recipe.yaml").read_text())
+    change(recipe)
+    (copy / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    return modicum.Run.open(copy)
+
+
+def left_of(width, size=SIZE):
+    inside = np.zeros((size, size), bool)
+    inside[:, :width] = True
+    return inside
+
+
+@pytest.mark.parametrize("how", ["as in training", "asked for"])
+def test_a_column_of_another_name_is_the_field(run, tmp_path, how):
+    table = data_set(tmp_path / "d", lambda row, inside: left_of(20), rows=2)
+    pd.read_csv(table).rename(columns={"fov": "roi"}).to_csv(table, index=False)
+    if how == "asked for":
+        _, masks = predicted(run, table, tmp_path / "out", columns={"fov": "roi"})
+    else:
+        copy = without_words(
+            run, tmp_path / "run", lambda recipe: recipe["data"].update(columns={"fov": "roi"})
+        )
+        _, masks = predicted(copy, table, tmp_path / "out")
+    assert all((mask == left_of(20)).all() for mask in masks)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"native": True}, {"tile": 32}, {"native": True, "tile": 16}, {"batch_size": 3}]
+)
+def test_tiles_and_sizes_do_not_lose_the_field(run, tmp_path, settings):
+    table = data_set(tmp_path / "d", lambda row, inside: left_of(20), rows=3)
+    _, masks = predicted(run, table, tmp_path / "out", **settings)
+    assert all((mask == left_of(20)).all() for mask in masks)
+
+
+def volumes(folder, depth=3, moved=0.0, of_field=None, form=".nii.gz"):
+    """A volume whose field grows from slice to slice, and a table that names both."""
+    folder.mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    affine, elsewhere = np.diag([1.0, 1, 2, 1]), np.diag([1.0, 1, 2, 1])
+    elsewhere[0, 3] = moved
+    field = np.zeros((24, 24, of_field or depth), np.uint8)
+    for index in range(field.shape[2]):
+        field[: 4 + 5 * index, :, index] = 1
+    voxels = generator.integers(80, 200, (24, 24, depth)).astype(np.int16)
+    nib.save(nib.Nifti1Image(voxels, affine), folder / f"v{form}")
+    nib.save(nib.Nifti1Image(field, elsewhere), folder / f"f{form}")
+    (folder / "data.csv").write_text(f"image,fov\nv{form},f{form}\n")
+    return folder / "data.csv", field
+
+
+@pytest.mark.parametrize("form", [".nii.gz", ".nii"])
+def test_a_volume_is_predicted_inside_the_field_of_each_slice(run, tmp_path, capsys, form):
+    table, field = volumes(tmp_path / "d", form=form)
+    run.predict(table, tmp_path / "out")
+    mask = nib.load(tmp_path / "out" / f"v_predicted{form}").get_fdata() > 0
+    assert np.array_equal(mask, field > 0)
+    assert "3 fields of view given" in capsys.readouterr().err
+
+
+def test_a_field_of_one_slice_lies_beside_all_of_them(run, tmp_path):
+    table, field = volumes(tmp_path / "d")
+    Image.fromarray(np.flipud(field[..., 0].T).astype(np.uint8) * 255).save(tmp_path / "d" / "one.png")
+    table.write_text("image,fov\nv.nii.gz,one.png\n")
+    run.predict(table, tmp_path / "out")
+    mask = nib.load(tmp_path / "out" / "v_predicted.nii.gz").get_fdata() > 0
+    assert mask.any()
+    assert np.array_equal(mask, np.repeat(mask[..., :1], 3, 2))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"moved": 3.0}, "its field of view lies up to 3 mm from the image"),
+        ({"of_field": 5}, "has 5 slices, the image 3"),
+    ],
+)
+def test_a_field_that_does_not_lie_there_is_the_volumes_error(run, tmp_path, changes, said):
+    table, _ = volumes(tmp_path / "d", **changes)
+    run.predict(table, tmp_path / "out")
+    assert said in pd.read_csv(tmp_path / "out" / "predictions.csv")["error"].iloc[0]
+
+
+def test_a_field_elsewhere_is_resampled_on_request(run, tmp_path):
+    table, field = volumes(tmp_path / "d", moved=3.0)
+    run.predict(table, tmp_path / "out", align_geometry="resample")
+    mask = nib.load(tmp_path / "out" / "v_predicted.nii.gz").get_fdata() > 0
+    expected = np.zeros_like(field)
+    expected[3:] = field[:-3]
+    assert np.array_equal(mask, expected > 0)
+
+
+def test_the_training_itself_evaluates_as_evaluate_does(place, tmp_path):
+    """Test images without a field of their own: it is found in them, at the end of the training too."""
+    table = data_set(tmp_path / "d", lambda row, inside: inside if row % 4 < 2 else None)
+    run = modicum.fit(table, name="partly", runs=place, **SETTINGS)
+    at_end = run.metrics["evaluations"]["test"]["metrics"]["dice"]["value"]
+    later = run.evaluate(table, split="test", name="later", workers=0, write_report=False)
+    assert later["metrics"]["dice"]["value"] == at_end
+    written, masks = predicted(run, table, tmp_path / "out")
+    true = np.asarray(Image.open(tmp_path / "d" / "m3.png")) > 0
+    mask = masks[list(written["image"]).index("i3.png")]
+    of_file = 2 * (mask & true).sum() / (mask.sum() + true.sum())
+    row = pd.read_csv(run.path / "evaluations" / "test" / "predictions.csv").set_index("image").loc["i3.png"]
+    assert row.filter(like="dice").iloc[0] == pytest.approx(of_file, abs=1e-6)
+
+
+def test_an_exported_network_says_where_it_learned(run, tmp_path):
+    file = run.export(tmp_path / "net.safetensors")
+    card = json.loads(file.with_suffix(".json").read_text())
+    assert card["field_of_view"] == json.loads((run.path / "model.json").read_text())["field_of_view"]
+    assert modicum.load_exported(file) is not None
+
+
+@pytest.mark.parametrize(
+    ("levels", "cautioned"), [([0, 255], 0), ([0, 1], 0), ([0, 3, 120, 251, 255], 1), ([0, 64, 128], 1), ([0, 2, 3], 0)]
+)  # fmt: skip
+def test_fields_with_the_noise_of_jpeg_are_said(levels, cautioned):
+    held = np.zeros((3, 256), bool)
+    held[:, levels] = True
+    notes = Segmentation.from_options({}).validate_label_values("fov", held, ["a", "b", "c"])
+    assert len(notes) == cautioned
+    assert not notes or "3 of 3 fields of view hold levels between" in notes[0]

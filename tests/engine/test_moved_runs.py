@@ -17,6 +17,8 @@ from modicum.engine.run_folder import RunFolder, read_json, write_json
 from modicum.errors import InputError
 from modicum.nn import Backbone
 from modicum.run import Run
+from modicum.tasks.anomaly.task import Anomaly, AnomalyOptions
+from modicum.tasks.anomaly.threshold import Threshold
 
 IMAGES = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
@@ -288,3 +290,32 @@ def test_pack_of_a_run_without_a_frozen_backbone_says_so(tmp_path, modicum):
     code, _, said = modicum("export", folder.path, "--form", "merge")
     assert (code, said.count("\n")) == (2, 0)
     assert "--form is 'merge'; did you mean 'merged'?" in said
+
+
+# Methods of normal images, whose frozen network is inside what was fitted
+
+
+@pytest.mark.parametrize(
+    ("method", "small"),
+    [("padim", {"channels": 8}), ("patchcore", {}), ("reverse_distillation", {})],
+)
+def test_moved_runs_of_normal_images_find_their_backbone_or_hold_it(method, small, tmp_path, monkeypatch):
+    project = tmp_path / "project"
+    (project / "weights").mkdir(parents=True)
+    torch.manual_seed(123)
+    save_file(Backbone("test_resnet", (32, 32)).body.state_dict(), project / "weights/resnet.safetensors")
+    monkeypatch.chdir(project)
+    normal = Anomaly(("well",), ("ill",), AnomalyOptions(), Threshold(0.5, "validation", 30))
+    small = {**small, "backbone": "test_resnet", "weights": "weights/resnet.safetensors"}
+    folder = made_run(project / "runs/a", method, normal, **small)
+    expected = answers("runs/a")
+    monkeypatch.chdir(tmp_path)
+    assert torch.equal(answers("project/runs/a"), expected)
+    with monkeypatch.context() as inside:
+        inside.chdir(project)
+        pack_run(folder)
+    moved = alone(project, tmp_path)
+    assert torch.equal(answers(moved), expected)
+    (moved / "backbone.safetensors").unlink()
+    with pytest.raises(InputError, match=rf"or put them into the run: modicum pack {moved} --weights FILE"):
+        answers(moved)

@@ -78,7 +78,7 @@ def test_masks_are_never_replaced_by_predictions_of_them(segmenter, home):
     table = (home / "data/labels.csv").read_text().replace("masks/a.png", "a_predicted.png")
     (home / "data/labels.csv").write_text(table)
     before = contents(home / "data")
-    with pytest.raises(InputError, match=r"a_predicted\.png' is a file of the data set"):
+    with pytest.raises(InputError, match=r"a_predicted\.png' is a file that is read"):
         Run.open(segmenter).predict("data/labels.csv", "data", device="cpu")
     assert before == contents(home / "data")
 

@@ -9,8 +9,9 @@ from losses_of_a_batch import LOSSES, batch, gradient
 from warm_process import launch
 
 SCRIPT = """
-import sys
+import sys, warnings
 import torch
+warnings.simplefilter("error", FutureWarning)  # of functions that PyTorch is about to drop
 from torch import distributed
 sys.path.insert(0, {here!r})
 from losses_of_a_batch import LOSSES, batch, gradient

@@ -247,7 +247,7 @@ def evaluate(
         answers=parse_assignments(settings_given or []),
         **reading.settings,
     )
-    task = opened.metrics["task"] if prompts is None else "classification"
+    task = opened.recipe.task if prompts is None else "classification"
     for line in [*evaluation_summary(content, task), *judge_summary(content)]:
         typer.echo(line)
     typer.echo(f"report: {opened.folder.report}" if out is None else f"evaluation: {out}")

@@ -29,6 +29,9 @@ def retrieve(
             "--sentences", help="Put sentences of reports into table and page; they may name patients."
         ),
     ] = False,
+    split: Annotated[
+        str | None, typer.Option(help="Split of the data set to search, such as test; all by default.")
+    ] = None,
     reading: Reading = Reading(),  # noqa: B008 - a value
     batch_size: Annotated[
         int | None, typer.Option(help="Images in a batch; as in training by default.")
@@ -55,6 +58,7 @@ def retrieve(
         k=k,
         scored_by=scored_by,
         sentences=sentences,
+        split=split,
         batch_size=batch_size,
         device=device,
         **settings,

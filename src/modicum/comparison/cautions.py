@@ -29,7 +29,7 @@ def cautions_of(
     cautions = [
         *_of_scores(request, records, measure),
         *_of_protocol(request, records),
-        *_of_cells(records),
+        *_of_cells(request, records),
         *_of_budget(request),
     ]
     kinds = {memory_kind(record.metrics["memory"]) for record in records if record.finished}
@@ -79,7 +79,7 @@ def _of_scores(request: Request, records: Sequence[Record], measure: Measure | N
     return cautions
 
 
-def _of_cells(records: Sequence[Record]) -> list[str]:
+def _of_cells(request: Request, records: Sequence[Record]) -> list[str]:
     cautions = []
     failed = [record.cell.name for record in records if record.state == "failed"]
     if failed:
@@ -87,23 +87,35 @@ def _of_cells(records: Sequence[Record]) -> list[str]:
     missing = sum(not record.finished for record in records) - len(failed)
     if missing:
         cautions.append(f"{missing} of {count_of(len(records), 'cell')} are not finished.")
-    first: dict[str | None, dict[str, str]] = {}
+    changed = _changed_data(request, [record for record in records if record.finished])
+    return cautions + [
+        f"The data changed between cells: {listed(names)} do not have the same images and split."
+        for names in changed
+    ]
+
+
+def _changed_data(request: Request, records: Sequence[Record]) -> list[list[str]]:
+    """Cells whose data differ though their settings of the data do not, or whose images for testing differ at all.
+
+    A comparison may sweep the share of the training labels: its cells learn from other rows on purpose.
+    """
+    alike: dict[tuple[str | None, str], dict[str, str]] = {}
     for record in records:
-        if record.finished:
-            digest = _data_digest(record.folder.manifest)
-            first.setdefault(record.cell.fold, {}).setdefault(digest, record.cell.name)
-    for cells in first.values():
-        if len(cells) > 1:
-            cautions.append(
-                f"The data changed between cells: {listed(cells.values())} do not have the same images and split."
-            )
-    return cautions
+        fold, settings = record.cell.fold, record.cell.recipe(request).data
+        for key, everything in (((fold, settings.model_dump_json()), True), ((fold, ""), False)):
+            digest = _data_digest(record.folder.manifest, everything)
+            alike.setdefault(key, {}).setdefault(digest, record.cell.name)
+    groups = [list(cells.values()) for cells in alike.values() if len(cells) > 1]
+    return [names for number, names in enumerate(groups) if names not in groups[:number]]
 
 
-def _data_digest(path: Path) -> str:
-    """SHA-256 of the rows of a run; hashes of appearance, which earlier versions did not keep, say nothing more."""
+def _data_digest(path: Path, everything: bool = True) -> str:
+    """SHA-256 of the rows of a run, or of those that nothing is learned from; without hashes of appearance, which
+    earlier versions did not keep and which say nothing more.
+    """
     table = Manifest.read_saved(path, Path()).table.drop(columns="near_hash", errors="ignore")
-    return hashlib.sha256(table.to_csv(index=False).encode()).hexdigest()
+    rows = table if everything else table[table["split"].isin(["val", "test"])]
+    return hashlib.sha256(rows.to_csv(index=False).encode()).hexdigest()
 
 
 def _by_oracle(records: Sequence[Record]) -> bool:

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from modicum.comparison.records import Measure
-from modicum.engine.run_folder import RunFolder, read_table
+from modicum.engine.model_file import task_of_run
+from modicum.engine.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,7 +40,7 @@ def class_accuracies(
         rows = []
         for name in finished["cell"][finished["method"] == method]:
             run = RunFolder(folder / "cells" / str(name))
-            groups = read_table(run.model).get("task", {}).get("class_groups")
+            groups = task_of_run(run).to_dict().get("class_groups")
             file = run.evaluation(measure.split if measure else "") / "predictions.csv"
             if groups is None or not file.is_file():
                 continue

@@ -12,7 +12,7 @@ from modicum.comparison.image_names import ImageNames
 from modicum.comparison.progress import CellsProgress, cells_progress
 from modicum.comparison.protocols import folds_of
 from modicum.comparison.request import Request
-from modicum.comparison.results import Comparison, write_results
+from modicum.comparison.results import WRITTEN, Comparison, write_results
 from modicum.comparison.run_cell import Job
 from modicum.data.processes import usable_cores
 from modicum.engine.devices import chosen_device, process_rank
@@ -24,11 +24,13 @@ from modicum.engine.run_folder import STORES, RunFolder
 from modicum.engine.run_state import check_same
 from modicum.errors import InputError, InterruptedRunError
 from modicum.nn import Backbone
+from modicum.output_paths import check_files, check_output, in_one_line
 from modicum.progress import say
 from modicum.report import build
 from modicum.report.sections_by_task import sections_of
 
 
+@in_one_line
 def compare(
     data: str | Path,
     methods: str | Sequence[str] | None = None,
@@ -97,6 +99,9 @@ def compare(
     if RunFolder(folder).recipe.is_file():
         raise InputError(f"'{folder}' is a run, not a comparison", "choose another --name")
     request_file = folder / "compare.yaml"
+    if not request_file.is_file():
+        check_output("--name", folder, [Path(data)], folder=True)
+        check_files("--name", [folder / written for written in WRITTEN], [Path(data)])
     if protocol == "split":  # otherwise its domains have to be read first
         request.check_unchanged(request_file)
     request, names_of_images = _check_once(request, new=not request_file.is_file())

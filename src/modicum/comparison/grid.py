@@ -7,9 +7,10 @@ from pathlib import Path
 
 from modicum.comparison.protocols import fold_word
 from modicum.comparison.request import Request
+from modicum.engine.metrics_file import read_metrics
 from modicum.engine.model_file import task_of_run
 from modicum.engine.recipe.settings import Recipe
-from modicum.engine.run_folder import RunFolder, read_table
+from modicum.engine.run_folder import RunFolder
 
 SEARCH_SEED = 0
 
@@ -112,7 +113,7 @@ def validation_worth(folder: RunFolder) -> float | None:
 
     For a method that keeps its last weights, this is the task's metric on the validation images at the end.
     """
-    metrics = read_table(folder.metrics)
+    metrics = read_metrics(folder)
     selection = metrics["selection"]
     value, higher = selection.get("value"), selection.get("mode") == "max"
     if selection.get("metric") is None:

@@ -126,6 +126,7 @@ def _better_than_guessing(measure: Measure, score: float, task: str) -> bool:
         return True
     metric = metric_named(measure.metric, task)
     floor = metric.range[0] if metric.chance is None else metric.chance
+    floor = floor if measure.guessing is None else measure.guessing
     return metric_text(measure.metric, max(score, floor)) != metric_text(measure.metric, floor)
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from modicum.comparison.grid import Cell
+from modicum.engine.metrics_file import read_metrics
 from modicum.engine.model_file import task_of_run
-from modicum.engine.run_folder import RunFolder, memory_kind, read_table
+from modicum.engine.run_folder import RunFolder, memory_kind
 from modicum.report.words import is_share
 from modicum.tasks import DenseTask
 
@@ -32,6 +33,7 @@ class Measure:
         of_full: whether memory can be compared with full fine-tuning, run here or predicted.
         folds: domains that were held out in turn.
         further: metrics that are shown beside it.
+        guessing: what the score comes to on these images without looking at them, where that is measured.
     """
 
     metric: str
@@ -44,6 +46,7 @@ class Measure:
     of_full: bool = True
     folds: tuple[str, ...] = ()
     further: tuple[str, ...] = ()
+    guessing: float | None = None
 
     @property
     def efficiency(self) -> bool:
@@ -148,7 +151,7 @@ def read_record(cell: Cell, cells: Path, errors: Mapping[str, str], chosen: bool
         # Running in this call, or left by an earlier one: an earlier failure will be tried again.
         return Record(cell, folder, "waiting" if not status else "unfinished", "", chosen)
     recipe = _training_of(folder)
-    return Record(cell, folder, "finished", "", chosen, {**read_table(folder.metrics), **recipe})
+    return Record(cell, folder, "finished", "", chosen, {**read_metrics(folder), **recipe})
 
 
 def _training_of(folder: RunFolder) -> dict[str, Any]:
@@ -177,7 +180,7 @@ def measure_of(records: Sequence[Record]) -> Measure | None:
             metric,
             split,
             task.higher_is_better(metric),
-            str(evaluations[split]["resampling_unit"]),
+            str(evaluations[split].get("resampling_unit")),
             task.num_outputs,
             evaluations[split].get("patients"),
             dense,
@@ -188,8 +191,14 @@ def measure_of(records: Sequence[Record]) -> Measure | None:
                 )
             ),
             tuple(name for name, entry in task.metrics().items() if entry.compared and name != metric),
+            _guessing(task.metric(metric).baseline, evaluations[split]["metrics"]),
         )
     return None
+
+
+def _guessing(baseline: str, metrics: Mapping[str, Mapping[str, Any]]) -> float | None:
+    value = _float(metrics.get(baseline, {}).get("value"))
+    return None if math.isnan(value) else value
 
 
 def _float(value: Any) -> float:

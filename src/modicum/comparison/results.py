@@ -19,6 +19,9 @@ from modicum.comparison.table import effects_markdown, markdown, method_table
 from modicum.engine.inference.evaluation_table import write_table
 from modicum.progress import say
 
+WRITTEN = ("cells.csv", "table.csv", "effects.csv", "table.md", "compare.html")
+"""The files of a comparison, beside its request and its cells."""
+
 
 def write_results(request: Request, folder: Path, errors: Mapping[str, str]) -> Comparison:
     """Reads the state of every cell and writes ``cells.csv``, ``table.csv``, ``table.md`` and ``compare.html``.

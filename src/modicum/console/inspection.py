@@ -9,8 +9,9 @@ from modicum.data.checks.fingerprint import fingerprint, write_fingerprint
 from modicum.data.checks.identifiers import find_identifiers, identifier_warnings
 from modicum.data.checks.scan import scan
 from modicum.data.layouts import load_manifest
+from modicum.data.layouts.files_read import files_of, files_read
 from modicum.data.processes import usable_cores
-from modicum.output_paths import check_output
+from modicum.output_paths import check_files, check_output
 from modicum.planning.inspect_table import inspect_tables
 
 
@@ -32,8 +33,10 @@ def inspect_data(data: str, reading: Mapping[str, Any], out: Path, workers: int 
         workers: processes that decode images.
     """
     manifest = load_manifest(data, **{"slices": None, **reading}, missing="keep")
-    tables = [path for path in (Path(data), Path(data) / manifest.source) if path.is_file()]
-    check_output("--out", out, [*tables, *(ref.path for ref in manifest.refs() if ref.path.name == out.name)])
+    check_output(
+        "--out", out, files_read(Path(data), manifest, reading.get("split_lists"), reading.get("columns"))
+    )
+    check_files("--out", [out], files_of(manifest))
     result = scan(manifest.refs(), workers=workers)
     facts = fingerprint(manifest, result, box_options=reading.get("box_options"))
     # The engine's checks load PyTorch, which takes seconds: not before the images have been read.

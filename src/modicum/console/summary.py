@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from modicum.engine.inference.evaluation import headline
-from modicum.engine.run_folder import RunFolder, memory_kind, read_json
+from modicum.engine.metrics_file import read_metrics
+from modicum.engine.run_folder import RunFolder, memory_kind
 from modicum.tasks.metric import no_better_than_baselines
 from modicum.tasks.metric_tables import metric_named
 from modicum.wording import count_of
@@ -19,17 +20,19 @@ def run_summary(path: Path) -> list[str]:
     folder = RunFolder.open(path)
     if not folder.metrics.is_file():
         return []
-    metrics = read_json(folder.metrics)
+    metrics = read_metrics(folder)
     parameters, memory, spent = metrics["parameters"], metrics["memory"], metrics["time"]
-    network = f"{metrics['method']} on {metrics['backbone']}" if metrics["backbone"] else metrics["method"]
+    network = (
+        f"{metrics['method']} on {metrics['backbone']}" if metrics.get("backbone") else metrics["method"]
+    )
     if len(stages := metrics.get("stages", {})) > 1:
         network += f" in {len(stages)} stages"
     peak = "peak training memory" if parameters["learnable"] else "peak memory"
-    mib = memory["peak_bytes"] / 2**20
+    mib = memory.get("peak_bytes", 0) / 2**20
     lines = [
         f"{network}: {parameters['learnable']:,} of {parameters['total']:,} parameters learned, "
         f"{peak} {'less than 1' if 0 < mib < 1 else f'{mib:,.0f}'} MiB ({memory_kind(memory)}), "
-        f"{spent['images_per_second']:.0f} images/s, {spent['fit_seconds']:.0f} s in all"
+        f"{spent.get('images_per_second') or 0:.0f} images/s, {spent.get('fit_seconds') or 0:.0f} s in all"
     ]
     for name, content in metrics["evaluations"].items():
         lines += [
@@ -45,7 +48,7 @@ def evaluation_summary(content: Mapping[str, Any], task: str, first: str | None 
     brief = [name for name in estimates if "/" not in name and metric_named(name, task).in_brief]
     names = dict.fromkeys([first, *brief] if first in estimates else brief or list(estimates)[:3])
     unit = count_of(content["images"], "image")
-    if content["patients"] is not None:
+    if content.get("patients") is not None:
         unit += f" of {count_of(content['patients'], 'patient')}"
     values = {name: entry.get("value") for name, entry in estimates.items()}
     metrics = [metric_named(name, task) for name in estimates if "/" not in name]

@@ -40,8 +40,8 @@ _TAGS = [
 ]
 # Dimensions along which the frames of one volume differ: where they lie, and their number in the stack.
 _OF_PLACE = (0x00200032, 0x00209057, 0x00201041, 0x00209056)
-_SAME_DIRECTION = 3
-"""Digits of direction cosines that are equal for frames of one volume."""
+_SAME_DIRECTION = 1e-3
+"""By how much the steps of frames of one volume may differ, in pixels, or in millimetres where these are smaller."""
 _SAME_DEPTH = 1e-3
 
 
@@ -74,7 +74,8 @@ def frame_volumes(path: Path, frames: int) -> list[FrameVolume]:
     planes = [plane for plane in places if plane is not None]
     if len(planes) < frames:
         return [FrameVolume(tuple(range(frames)), None)]
-    groups = _grouped(range(frames), [(_directions(planes[f]), weightings[f]) for f in range(frames)])
+    directions = _directions(planes)
+    groups = _grouped(range(frames), [(directions[f], weightings[f]) for f in range(frames)])
     if all(len(group) == 1 for group in groups) and not _repeat(range(frames), planes):
         groups = [list(range(frames))]  # something that differs from slice to slice makes no volumes
     split: list[list[int]] = []
@@ -104,8 +105,18 @@ def _depth(plane: Plane) -> float:
     return float(normal @ np.array(plane.origin) / np.linalg.norm(normal))
 
 
-def _directions(plane: Plane) -> tuple[float, ...]:
-    return tuple(round(value, _SAME_DIRECTION) + 0.0 for value in (*plane.row_step, *plane.column_step))
+def _directions(planes: Sequence[Plane]) -> list[int]:
+    """Of each plane, the number of the first one that lies alike; never by rounding, which may part equal ones."""
+    steps = np.array([(*plane.row_step, *plane.column_step) for plane in planes])
+    firsts: list[int] = []
+    alike = []
+    for frame, step in enumerate(steps):
+        allowed = _SAME_DIRECTION * max(1.0, planes[frame].pixel())
+        first = next((one for one in firsts if np.abs(steps[one] - step).max() <= allowed), None)
+        if first is None:
+            firsts.append(frame)
+        alike.append(frame if first is None else first)
+    return alike
 
 
 def _repeat(group: Sequence[int], planes: Sequence[Plane]) -> tuple[int, int] | None:

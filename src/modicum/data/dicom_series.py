@@ -34,6 +34,7 @@ _SQUARE = 1e-2
 _SAME_SPACING = 1e-3
 # Positions are rounded by scanners; a gap deviates by more than this share of a step.
 _UNEVEN = 0.1
+_NO_DISTANCE = 1e-6  # millimetres: rounding errors of positions; slices of microscopes are 0.0001 apart
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,31 +176,37 @@ def _check_alike(first: SliceHeader, second: SliceHeader) -> None:
 
 
 def _even_step(ordered: list[SliceHeader]) -> float | None:
-    """The distance between slices in millimetres, which must be constant."""
-    steps = np.diff([slice_.depth or 0.0 for slice_ in ordered])
+    """The distance between slices in millimetres, which must be constant.
+
+    Positions may be rounded: two slices are as far apart as they like where each lies near its place in an even row.
+    """
+    depths = np.array([slice_.depth or 0.0 for slice_ in ordered])
+    steps = np.diff(depths)
     if not steps.size:
         return None
     step = float(np.median(steps))
+    line = np.polynomial.Polynomial.fit(range(len(depths)), depths, 1)
+    is_even = np.abs(depths - line(np.arange(len(depths)))).max() <= _UNEVEN * abs(float(line.deriv()(0.0)))
     for at, distance in enumerate(steps):
         pair = f"'{ordered[at].path}' and '{ordered[at + 1].path}'"
-        if distance < _UNEVEN * step or distance < 1e-4:
+        if distance < _UNEVEN * step or distance < _NO_DISTANCE:
             raise InputError(
                 f"{pair} are at the same position ({distance:.3g} mm apart)",
                 "leave one out, or pass each phase or echo separately",
             )
-        if distance > 1.5 * step:
+        if distance > 1.5 * step and not is_even:
             missing = max(1, round(distance / step) - 1)
             raise InputError(
                 f"between {pair} {count_of(missing, 'slice')} {'is' if missing == 1 else 'are'} missing: "
                 f"they are {distance:.4g} mm apart, others {step:.4g}",
                 "find them, or pass the slices as single images",
             )
-        if abs(distance - step) > _UNEVEN * step:
+        if abs(distance - step) > _UNEVEN * step and not is_even:
             raise InputError(
                 f"{pair} are {distance:.4g} mm apart, other slices {step:.4g}: they are not evenly spaced",
                 "pass the slices as single images",
             )
-    return step
+    return float(line.deriv()(0.0)) if is_even else step
 
 
 def _check_numbers(ordered: list[SliceHeader]) -> None:

@@ -13,7 +13,6 @@ import numpy as np
 
 from modicum.data.alignment import SEGMENTATION, onto, place_of
 from modicum.data.image import ImageRef
-from modicum.data.image_facts import ImageFacts
 from modicum.data.manifest import Manifest, path_columns, split_reference
 from modicum.data.processes import in_processes, usable_cores
 from modicum.data.readers import placed_by, read_image, slices_of
@@ -26,7 +25,14 @@ from modicum.wording import count_of
 USUAL = "middle"
 ALLOWED = "all, middle, labelled or every:N (such as every:5)"
 _EVERY = "every:"
-_OF_SEVERAL = ("nifti", "dicom", "tiff", None)  # by name; a name without an ending may be anything
+_OF_SEVERAL = (
+    "nifti",
+    "dicom",
+    "tiff",
+    "gif",
+    "webp",
+    None,
+)  # by name; a name without an ending may be anything
 _FEW = 16  # volumes; for fewer, starting processes takes longer than reading
 _NOTHING = 1e-3  # as far as the codes of a mask may be from whole numbers
 
@@ -127,32 +133,24 @@ def as_segmented(manifest: Manifest, alignment: str) -> Manifest:
         )
 
 
-def slice_notes(manifest: Manifest, facts: Sequence[ImageFacts | None]) -> list[str]:
-    """What is left out of files of which one slice stands for all; nothing where there are none.
+def slices_asked(ref: ImageRef, words: str) -> list[ImageRef]:
+    """The slices of one image that are asked for; itself where it has one, names one, or cannot be read.
 
-    Args:
-        manifest: the images.
-        facts: of each row's image; None of unreadable ones.
+    Raises:
+        InputError: the words are not known, or ask for labels, which an image alone does not have.
     """
-    counts = [
-        fact.slices
-        for text, fact in zip(manifest.table["image"], facts, strict=True)
-        if fact is not None and fact.slices > 1 and names_no_slice(text, fact)
-    ]
-    if not counts:
-        return []
-    return [
-        f"{count_of(len(counts), 'image')} of {len(manifest)} hold several slices ({sum(counts)} together), of which one "
-        "each is read: the middle one (of a TIFF or GIF the first page); --slices all, labelled or every:N reads others"
-    ]
-
-
-def names_no_slice(text: str, facts: ImageFacts) -> bool:
-    """Whether a reference leaves open which slice of its file is meant."""
-    ref = ImageRef.parse(text)
-    if ref.index is not None or ref.array is not None or ref.onto is not None:
-        return False
-    return ref.frame is None or facts.format == "nifti"  # there a frame is a volume of a series
+    if check_slices(words) == "labelled":
+        raise InputError(
+            f"--slices labelled, and nothing says which slices of '{ref}' are labelled",
+            "pass --slices all, middle or every:N",
+        )
+    try:
+        form, count = slices_of(ref)
+    except BrokenImageError:
+        return [ref]
+    if words == "middle" or count < 2:
+        return [ref]
+    return [_File(ref, form, count).slice(index) for index in _spread(count, words)]
 
 
 def _stack(manifest: Manifest, row: int, words: str, alignment: str) -> _Stack | None:
@@ -164,7 +162,7 @@ def _stack(manifest: Manifest, row: int, words: str, alignment: str) -> _Stack |
     for column in path_columns(manifest.table):
         if column == "image" or isinstance(manifest.table[column].iloc[row], float):
             continue
-        file = _file(manifest, row, column)
+        file = _file(manifest, row, column, image)
         if file is None:
             return None
         volume = file.form == "nifti" or (file.form == "dicom" and file.count > 1)
@@ -188,13 +186,15 @@ def _stack(manifest: Manifest, row: int, words: str, alignment: str) -> _Stack |
     return _Stack(row, image, beside, alignment)
 
 
-def _file(manifest: Manifest, row: int, column: str) -> _File | None:
-    """The file of a cell; None where it cannot be read, which is said elsewhere."""
+def _file(manifest: Manifest, row: int, column: str, image: _File | None = None) -> _File | None:
+    """The file of a cell, sliced as the image is; None where it cannot be read, which is said elsewhere."""
     text = str(manifest.table[column].iloc[row])
     form = format_of_name(Path(split_reference(text)[0]))
     ref = ImageRef.parse(text, manifest.root)
     if form not in _OF_SEVERAL:
         return _File(ref, form or "", 1)
+    if image is not None and image.form == form == "nifti" and ref.axis is None and ref.onto is None:
+        ref = replace(ref, axis=image.ref.axis)
     try:
         form, count = slices_of(ref)
         if form == "dicom" and column != "image" and placed_by(ref)[0] == SEGMENTATION:

@@ -1,10 +1,12 @@
 """Reads a weights file as tensors, without executing code in it."""
 
+import argparse
+import codecs
 import hashlib
 import json
 import warnings
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PosixPath, PurePosixPath
 from pickle import UnpicklingError
 from typing import Any
 
@@ -36,7 +38,13 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         InputError: the file is missing, damaged, of an unknown format, contains no tensors, or contains code.
     """
     if not path.is_file():
-        raise InputError(f"weights file '{path}' does not exist", "check the path")
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise InputError(f"weights file '{path}' {what}", "check the path")
+    if path.name.endswith(".index.json"):
+        raise InputError(
+            f"'{path}' is the list of weights that lie in several files",
+            "join them into one .safetensors file",
+        )
     suffix = path.suffix.lower()
     try:
         if suffix == ".safetensors":
@@ -51,16 +59,22 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             with warnings.catch_warnings():
                 # Warnings on the age of the file's format.
                 warnings.simplefilter("ignore")
-                return _unwrap(torch.load(path, map_location="cpu", weights_only=True), path)
+                with torch.serialization.safe_globals(_plain_objects()):
+                    return _unwrap(torch.load(path, map_location="cpu", weights_only=True), path)
     except (InputError, MemoryError):
         raise
     except UnpicklingError as error:
         raise InputError(
-            f"weights file '{path}' contains Python objects, not only tensors, and is not loaded",
+            f"weights file '{path}' contains Python objects, not only tensors, and is not loaded{_objects_in(path)}",
             "save the model's state_dict() as .safetensors",
         ) from error
     except Exception as error:
         # The parsers of four formats share no base class for their errors.
+        if "TorchScript" in str(error):
+            raise InputError(
+                f"weights file '{path}' is a program (TorchScript), not only tensors, and is not loaded",
+                "save the model's state_dict() as .safetensors",
+            ) from error
         raise InputError(
             f"weights file '{path}' cannot be read ({type(error).__name__})", "copy it again"
         ) from error
@@ -68,6 +82,31 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         f"'{path}' is not a weights file (suffix '{suffix}')",
         f"pass a file ending in {', '.join(WEIGHT_SUFFIXES)}",
     )
+
+
+def _plain_objects() -> list[Any]:
+    """Beside tensors and containers: what training programs put into checkpoints (arguments, the best score, paths).
+
+    None of them does anything but hold values.
+    """
+    multiarray = np._core.multiarray if hasattr(np, "_core") else np.core.multiarray  # type: ignore[attr-defined]
+    kinds = [getattr(np.dtypes, name) for name in np.dtypes.__all__]
+    made_by = [
+        (getattr(multiarray, name), f"numpy.{core}.multiarray.{name}")  # as NumPy 1 and 2 call it
+        for name in ("scalar", "_reconstruct")
+        for core in ("core", "_core")
+    ]
+    arrays = [*made_by, np.ndarray, np.dtype, codecs.encode, *kinds]
+    return [*arrays, argparse.Namespace, PosixPath, PurePosixPath]
+
+
+def _objects_in(path: Path) -> str:
+    """The classes that a checkpoint names and that are not read, for a message."""
+    try:
+        names = sorted(set(torch.serialization.get_unsafe_globals_in_checkpoint(path)))
+    except Exception:  # only words
+        return ""
+    return f" ({', '.join(names[:3])})" if names else ""
 
 
 def _check_unpacked(path: Path) -> None:

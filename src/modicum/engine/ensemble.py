@@ -145,6 +145,6 @@ def _check_unseen(first: Opened, other: Opened) -> None:
 def _splits(folder: RunFolder) -> pd.Series:
     """The split of each image by the digest of its file."""
     table = Manifest.read_saved(folder.manifest, Path()).table
-    if "sha256" not in table:
+    if not {"sha256", "split"} <= set(table):
         return pd.Series(dtype=object)
     return table.drop_duplicates("sha256").set_index("sha256")["split"]

@@ -20,7 +20,7 @@ from modicum.engine.early_checks import check_recipe, check_rows
 from modicum.engine.frozen_backbone import weights_origin
 from modicum.engine.inference.calibration import Scored, calibrated_task, check_calibration
 from modicum.engine.inference.evaluation import evaluate_rows
-from modicum.engine.inference.fields_of_view import found_as_given
+from modicum.engine.inference.fields_of_view import FIELDS, FieldsOfView, fields_of_rows, found_as_given
 from modicum.engine.inference.quality_gate import chosen_rows
 from modicum.engine.inputs.auxiliary_images import with_auxiliary_images
 from modicum.engine.inputs.boxes import numbered_for
@@ -34,6 +34,7 @@ from modicum.engine.recipe.settings import Recipe
 from modicum.engine.run_folder import RunFolder, write_json
 from modicum.engine.run_state import as_user_error, record_end, start_run
 from modicum.engine.scoring import decide_fn
+from modicum.engine.stage_sources import check_same_start, stage_sources
 from modicum.engine.training.results import NOTHING_LEARNED, total_time
 from modicum.engine.training.run_stages import Learned, StagesResult, run_stages
 from modicum.methods import ExtractStage, Method, TrainStage
@@ -108,10 +109,12 @@ def _fit(recipe: Recipe, folder: RunFolder, stores: Path, workers: int, began: f
             reference_reader(prepared, task, targets),
         )
     check_training_memory(recipe, method, device)
-    digest = check_backbone(method, None)
+    digest, sources = check_backbone(method, None), stage_sources(recipe, method)
+    if folder.learned_something:
+        check_same_start(folder, digest, sources)
     if process_rank() == 0:
         # An unfinished run's report wants to know the classes.
-        write_model(recipe, folder, task, method, digest, None)
+        write_model(recipe, folder, task, method, digest, None, sources=sources)
     inputs = StageInputs(recipe, prepared, task, targets, stores, device)
     stages = run_stages(method, recipe, folder, inputs, task, device)
     if process_rank() != 0:
@@ -144,9 +147,13 @@ def finish_run(
     prepared, device = inputs.prepared, inputs.device
     task, of_val = calibrated_task(task, method, recipe, prepared, device, stages.learned)
     weights_digest = save_tensors(folder.weights, learned_of(method))
-    write_model(recipe, folder, task, method, frozen, weights_digest, found_as_given(prepared, task))
+    fields = found_as_given(prepared, task)
+    write_model(recipe, folder, task, method, frozen, weights_digest, fields)
     content = _describe(recipe, folder, task, method, stages, inputs)
-    content["evaluations"] = _evaluate(recipe, folder, task, method, prepared, device, stages.learned, of_val)
+    regions = fields_of_rows(prepared.manifest, {FIELDS: fields}, task)
+    content["evaluations"] = _evaluate(
+        recipe, folder, task, method, prepared, device, stages.learned, of_val, regions
+    )
     content["time"]["fit_seconds"] = time.monotonic() - began
     write_json(folder.metrics, content)
     folder.set_status("finished")
@@ -175,7 +182,8 @@ def prepared_data(recipe: Recipe, folder: RunFolder, stores: Path, workers: int)
     prepared = replace(prepared, notes=[*prepared.notes, *task_notes], boxes=boxes)
     broken_csv = folder.broken if process_rank() == 0 else None
     further = further_images(recipe)
-    return with_auxiliary_images(prepared, task, recipe, stores, workers, broken_csv, further), task
+    prepared = with_auxiliary_images(prepared, task, recipe, stores, workers, broken_csv, further)
+    return replace(prepared, auxiliary_digests={**prepared.auxiliary_digests, **task.content_digests()}), task
 
 
 def _write_artefacts(folder: RunFolder, texts: Mapping[str, str]) -> None:
@@ -191,13 +199,16 @@ def write_model(
     frozen: str | None,
     weights: str | None,
     fields: Mapping[str, Any] | None = None,
+    sources: Mapping[str, str] | None = None,
 ) -> None:
     digests = {"frozen_backbone_sha256": frozen, "weights_sha256": weights}
     content: dict[str, Any] = {"schema": 1, "task": task.to_dict(), **digests}
     if frozen is not None and (origin := weights_origin(recipe.backbone, folder)) is not None:
         content["frozen_backbone"] = origin
     if fields is not None:
-        content["field_of_view"] = fields
+        content[FIELDS] = fields
+    if sources:
+        content["stage_sources"] = sources
     if (backbone := backbone_in(method.predictor())) is not None:
         # One that is made anew has timm's, whatever its weights were trained with.
         content["normalisation"] = backbone.normalisation
@@ -264,6 +275,7 @@ def _evaluate(
     device: torch.device,
     learned: Learned | None,
     of_val: Scored | None,
+    regions: FieldsOfView | None,
 ) -> dict[str, Any]:
     if not task.evaluated:
         return {}
@@ -288,6 +300,7 @@ def _evaluate(
                 method.tile(),
                 decide_fn(method, prepared.manifest),
                 of_val if split == "val" else None,
+                regions=regions,
                 boxes=prepared.boxes,
             )
     return evaluations

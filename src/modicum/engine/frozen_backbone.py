@@ -6,6 +6,7 @@ can hold them itself (``backbone.safetensors``).
 """
 
 import os
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -90,7 +91,7 @@ def find_frozen_backbone(
                 say(f"{problem.problem}: the frozen backbone was found elsewhere ({source})")
             return backbone
         others.append(source)
-    raise _not_found(recipe, model, others, problem)
+    raise _not_found(folder, recipe, model, others, problem)
 
 
 def _checked(backbone: Backbone, expected: str, source: str, folder: RunFolder) -> Backbone:
@@ -201,12 +202,16 @@ def _path(weights: str) -> Path | None:
 
 
 def _not_found(
-    recipe: Recipe, model: Mapping[str, Any], others: list[str], problem: InputError | None
+    folder: RunFolder, recipe: Recipe, model: Mapping[str, Any], others: list[str], problem: InputError | None
 ) -> InputError:
     name, source = recipe.backbone.name, recipe.backbone.weights
     file = (model.get("frozen_backbone") or {}).get("sha256")
     which = f"the file's SHA-256 is {file}, that" if file else "the SHA-256"
-    remedy = f"pass --weights FILE ({which} of its tensors {model['frozen_backbone_sha256']})"
+    # The second also where another command reads this run, which has no --weights for it.
+    remedy = (
+        f"pass --weights FILE ({which} of its tensors {model['frozen_backbone_sha256']}), or put them into the run: "
+        f"modicum pack {shlex.quote(str(folder.path))} --weights FILE"
+    )
     if others:
         return InputError(
             f"the weights of backbone '{name}' are not the ones this run was trained with",

@@ -39,6 +39,7 @@ class _Model(_Part):
     frozen_backbone_sha256: Digest | None
     frozen_backbone: _Origin | None = None
     normalisation: _Normalisation | None = None
+    field_of_view: dict[str, Any] | None = None
 
 
 def read_model(folder: RunFolder) -> dict[str, Any]:
@@ -64,7 +65,7 @@ def task_of_run(folder: RunFolder) -> Task:
         return task_from_dict(values)
     except ModicumError as error:
         raise _damaged(folder, f"task: {error.problem}") from error
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, MemoryError) as error:
         # What a task keeps is its own: whatever it stumbles over was not written by it.
         raise _damaged(folder, f"task: {type(error).__name__}") from error
 

@@ -4,6 +4,7 @@ It lies beside the new one, in ``.NAME.replaced``. If the new one fails before i
 back; if it is stopped later, the old one stays aside until the new one is finished with ``--resume``.
 """
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -64,13 +65,24 @@ def forget_old_run(folder: RunFolder) -> None:
 
 def refuse_own_source(recipe: Recipe, folder: RunFolder) -> None:
     """Raises InputError where a new run would replace one that it reads from."""
-    named = [recipe.data.source, recipe.backbone.weights, recipe.backbone.name, recipe.data.split_lists]
-    named += [value for settings in recipe.stages.values() for value in settings.values()]
     run_path = folder.path.resolve()
-    for value in named:
-        path = Path(str(value).removeprefix(OF_RUN)).resolve() if isinstance(value, str) else None
-        if path is not None and (path == run_path or path.is_relative_to(run_path)):
+    sources = {recipe.data.source, recipe.data.split_lists, recipe.data.images}
+    for value in _texts(recipe.model_dump(mode="json")):
+        path = Path(value.removeprefix(OF_RUN))
+        if not (value in sources or value.startswith(OF_RUN) or os.path.exists(value)):  # noqa: PTH110 - False, too, for what no path can be
+            continue
+        own = path.resolve() == run_path and (value in sources or value.startswith(OF_RUN))
+        if own or run_path in path.resolve().parents:
             raise InputError(
                 f"--overwrite would replace run '{folder.name}', from which '{value}' is read",
                 "choose another --name",
             )
+
+
+def _texts(values: object) -> Iterator[str]:
+    """All texts in nested tables and lists."""
+    if isinstance(values, str):
+        yield values
+    elif isinstance(values, dict | list | tuple):
+        for value in values.values() if isinstance(values, dict) else values:
+            yield from _texts(value)

@@ -63,7 +63,10 @@ class RunFolder:
         named = (self.recipe, self.manifest, self.model, self.environment, self.fingerprint, self.history)
         tables = (self.metrics, self.broken, self.quality)
         further = (self.weights, self.backbone, *tables, self.report, self.status_file)
-        return [path for path in (*named, *further) if path.is_file()]
+        below = [
+            path for name in ("evaluations", "previews") for path in sorted((self.path / name).rglob("*"))
+        ]
+        return [path for path in (*named, *further, *below) if path.is_file()]
 
     @property
     def files_but_report(self) -> list[Path]:

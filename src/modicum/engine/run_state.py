@@ -1,6 +1,7 @@
 """How a run begins and ends: its folder is claimed, and what ended it is recorded."""
 
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from modicum.atomic_files import remove_temporary, write_text
@@ -9,7 +10,7 @@ from modicum.engine.environment import environment
 from modicum.engine.recipe.settings import Recipe
 from modicum.engine.run_folder import RunFolder, write_json
 from modicum.errors import InputError, InterruptedRunError, ModicumError
-from modicum.output_paths import system_error
+from modicum.output_paths import is_same, system_error
 from modicum.tasks import task_class
 
 
@@ -47,9 +48,22 @@ def start_run(recipe: Recipe, folder: RunFolder, resume: bool) -> None:
             )
         check_same(Recipe.read(folder.recipe), recipe, folder)
         remove_temporary(folder.path)  # of writes that a kill interrupted
+    if not folder.recipe.is_file():
+        _check_no_other_files(recipe, folder)
     write_text(folder.recipe, recipe.to_yaml())
     write_json(folder.environment, environment())
     folder.set_status("running")
+
+
+def _check_no_other_files(recipe: Recipe, folder: RunFolder) -> None:
+    """A new run's folder may be there, but not hold the data, or files that the run would write over."""
+    path, remedy = folder.path, "choose another --name or --runs"
+    if is_same(path, Path(recipe.data.source)):
+        raise InputError(f"run folder '{path}' is the folder of the data", remedy)
+    if others := folder.files():
+        raise InputError(
+            f"'{path}' is not a run, and holds '{others[0].name}', which a run would replace", remedy
+        )
 
 
 def check_same(stored: Recipe, asked: Recipe, folder: RunFolder) -> None:

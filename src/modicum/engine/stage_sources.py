@@ -1,5 +1,6 @@
 """Stages that are taken from an earlier run, as they are or as a start."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -7,10 +8,47 @@ from torch import Tensor
 
 from modicum.engine.model import load_method
 from modicum.engine.model_file import read_model
-from modicum.engine.run_folder import RunFolder
+from modicum.engine.recipe.settings import Recipe
+from modicum.engine.run_folder import RunFolder, read_table
 from modicum.errors import InputError
-from modicum.methods import ExtractStage, FitStage, Stage
+from modicum.methods import ExtractStage, FitStage, Method, Stage
 from modicum.nn import learned_tensors
+
+
+def stage_sources(recipe: Recipe, method: Method) -> dict[str, str]:
+    """The digest of the weights of each earlier run that a stage is taken from, by stage."""
+    earlier = {stage.name: recipe.earlier_run(stage.name) for stage in method.stages()}
+    return {
+        name: str(read_model(RunFolder.open(found[0]))["weights_sha256"])
+        for name, found in earlier.items()
+        if found is not None
+    }
+
+
+def check_same_start(folder: RunFolder, frozen: str | None, sources: Mapping[str, str]) -> None:
+    """Checks that an unfinished run is resumed on what it was started on: its checkpoints hold only what it learned.
+
+    Args:
+        folder: of the run.
+        frozen: digest of its frozen backbone now.
+        sources: of the stages of earlier runs now, see :func:`stage_sources`.
+
+    Raises:
+        InputError: what is another one since.
+    """
+    before = read_table(folder.model) if folder.model.is_file() else {}
+    changed = []
+    if before.get("frozen_backbone_sha256") not in (None, frozen):
+        changed.append("the weights of its frozen backbone")
+    stages = before.get("stage_sources")
+    if isinstance(stages, dict):
+        names = [name for name, now in sources.items() if stages.get(name, now) != now]
+        changed += [f"the run that stage '{name}' is taken from" for name in names]
+    if changed:
+        raise InputError(
+            f"run '{folder.name}' cannot go on: {' and '.join(changed)} changed since it was started",
+            "restore it, or train anew (another --name, or --overwrite)",
+        )
 
 
 def load_stage(stage: Stage, path: Path) -> str:

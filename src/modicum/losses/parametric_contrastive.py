@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from modicum.distributed import gather_with_gradient
+from modicum.distributed import gather_with_gradient, gather_without_gradient
 
 EMPTY = -1
 """The label of a place in a queue that holds no vector yet."""
@@ -115,11 +115,10 @@ class VectorQueue(nn.Module):
         """Adds vectors, those of all processes, in the place of the oldest; of more than it holds, the last ones."""
         if not len(self):
             return
-        with torch.enable_grad():  # only then are values gathered
-            vectors, labels = gather_with_gradient(vectors.detach()), gather_with_gradient(labels)
+        vectors, labels = gather_without_gradient(vectors), gather_without_gradient(labels)
         vectors, labels = vectors[-len(self) :], labels[-len(self) :]
         places = (self.place + torch.arange(len(labels), device=self.place.device)) % len(self)
-        self.vectors[places] = vectors.detach().to(self.vectors.dtype)
+        self.vectors[places] = vectors.to(self.vectors.dtype)
         self.labels[places] = labels.to(self.labels.dtype)
         self.place.copy_((self.place + len(labels)) % len(self))
 

@@ -15,6 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from modicum.batch import PARTNER
+from modicum.distributed import of_first
 from modicum.methods.base import Context, Method, MethodConfig, Stage, TrainStage, Update
 from modicum.methods.long_tail import check_one_class
 from modicum.nn import Classifier, linear_head
@@ -75,7 +76,9 @@ class MixedStage(TrainStage):
         return [Update("network", list(self.network.parameters()), self.losses)]
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        if float(torch.rand(())) >= self._p:
+        drawn = float(torch.rand(()))
+        # The losses of a mixture are two, and each may need the other processes.
+        if self._p < 1 and of_first(drawn) >= self._p:
             return {"classification": self.loss(self.network(batch["image"]), batch)}
         images, labels = batch["image"], batch["label"]
         if self._config.mixer == "cmo":

@@ -5,6 +5,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from modicum.distributed import gather_without_gradient
+
 
 class SentencePrototypes(nn.Module):
     """Writes a sentence as a soft mixture of learned vectors. Learned by gradients alone: no clusters, no averages.
@@ -45,9 +47,10 @@ class SentencePrototypes(nn.Module):
 
     @torch.no_grad()
     def count_usage(self, sentences: Float[Tensor, "b s width"], present: Tensor) -> None:
-        """Adds these sentences to :attr:`usage`."""
+        """Adds these sentences to :attr:`usage`, and those of the other processes that train together."""
         nearest = self.logits(sentences).argmax(-1).flatten()
-        self.usage.index_add_(0, nearest, present.flatten().to(self.usage.dtype))
+        counts = torch.zeros_like(self.usage).index_add_(0, nearest, present.flatten().to(self.usage.dtype))
+        self.usage += gather_without_gradient(counts[None]).sum(0)
 
     def forget_usage(self) -> None:
         """Begins to count anew."""

@@ -147,6 +147,10 @@ class Task(ABC):
         """Notes for the report on how the targets were read."""
         return []
 
+    def content_digests(self) -> dict[str, str]:
+        """SHA-256, by column, of texts that were read beside the images: a run is not resumed with others."""
+        return {}
+
     def artefacts(self) -> dict[str, str]:
         """Text files for the run folder, by name, such as a vocabulary learned from the training rows."""
         return {}

@@ -28,6 +28,7 @@ class Metric:
         unit: after the value, for instance ``dB``; empty for shares, and where it differs from data set to data set.
         decimals: number of decimals to show.
         baseline: name of the metric that says what this one comes to without looking at the images; empty for none.
+        baseline_words: what that baseline does.
         chance: what guessing comes to on any data; None where that depends on the data.
         per_class: whether each of several classes has its own, ``<name>/<class>``.
         per_image: whether each image has its own, in a column of the predictions' table, and the metric is their mean.
@@ -45,6 +46,7 @@ class Metric:
     unit: str = ""
     decimals: int = 3
     baseline: str = ""
+    baseline_words: str = "saying the most common class for every image"
     chance: float | None = None
     per_class: bool = False
     per_image: bool = False
@@ -95,7 +97,9 @@ class Metric:
         return replace(self, name=f"{self.name}/{class_name}", title=f"{self.title} of {whose}")
 
 
-def no_better_than_baselines(metrics: Iterable[Metric], values: Mapping[str, float | None]) -> list[str]:
+def no_better_than_baselines(
+    metrics: Iterable[Metric], values: Mapping[str, float | int | None]
+) -> list[str]:
     """A sentence for each metric that is no better than its baseline on the same images.
 
     Args:
@@ -108,7 +112,7 @@ def no_better_than_baselines(metrics: Iterable[Metric], values: Mapping[str, flo
         if value is not None and baseline is not None and value <= baseline < 1:
             sentences.append(
                 f"{metric.title.lower()} {value:.3f} is {'below' if value < baseline else 'no better than'} the "
-                f"{baseline:.3f} of saying the most common class for every image"
+                f"{baseline:.3f} of {metric.baseline_words}"
             )
     return sentences
 

@@ -9,7 +9,8 @@ import numpy as np
 from modicum.data.image import ImageRef, MedicalImage
 from modicum.data.intensity_window import BACKGROUND, IntensityWindow
 from modicum.data.readers import dicom_header, read_image
-from modicum.errors import BrokenImageError
+from modicum.errors import BrokenImageError, InputError
+from modicum.tasks.stored_values import count_of_values, number_of
 
 LOOKED_AT = 16
 """Number of files that are opened to estimate the range (the median of their windows)."""
@@ -101,7 +102,18 @@ class ValueRange:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any] | None) -> "ValueRange | None":
         """The inverse of :meth:`as_dict`."""
-        return None if values is None else cls(**values)
+        if values is None:
+            return None
+        for end in ("low", "high"):
+            number_of(values[end], f"range's {end}")
+        if values.get("background") is not None:
+            number_of(values["background"], "range's background")
+        for name in ("bits", "files"):
+            count_of_values(values.get(name, 0), f"range's {name}")
+        for name in ("rule", "units"):
+            if not isinstance(values.get(name, ""), str):
+                raise InputError(f"range's {name} is not a text", "restore the file that it is in")
+        return cls(**values)
 
 
 def _spread(refs: list[ImageRef]) -> list[ImageRef]:

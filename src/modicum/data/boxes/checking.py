@@ -14,7 +14,7 @@ from modicum.data.boxes.options import BoxOptions
 from modicum.data.image_facts import ImageFacts
 from modicum.data.manifest import Manifest
 from modicum.data.readers.intensity import TURNED
-from modicum.data.slices import names_no_slice
+from modicum.data.slice_notes import names_no_slice
 from modicum.errors import InputError
 from modicum.wording import count_of
 

@@ -27,6 +27,8 @@ from modicum.errors import BrokenImageError
 Facts = Sequence[ImageFacts | None]
 MOST_COMPARED = 4_000_000_000
 """Pairs of hashes that are compared to know training images again; about a minute and a half."""
+_AT_ONCE = 4096
+"""Images whose thumbnails or hashes are worked on together."""
 
 
 def duplicate_groups(manifest: Manifest, facts: Facts) -> list[list[int]]:
@@ -138,7 +140,9 @@ def near_hashes(facts: Facts) -> list[str]:
     """Perceptual hashes of images in hexadecimal, by which a run knows its training images again; no picture can be made
     of them.
     """
-    return [row.tobytes().hex() for row in perceptual_hash(_thumbnails(facts))]
+    # A part at a time: thumbnails of all of them would take as much memory again as the facts.
+    parts = (facts[start : start + _AT_ONCE] for start in range(0, len(facts), _AT_ONCE))
+    return [row.tobytes().hex() for part in parts for row in perceptual_hash(_thumbnails(part))]
 
 
 def resembling(
@@ -158,16 +162,20 @@ def resembling(
         return None
     first, second = _from_hex(hashes), _from_hex(known_hashes)
     nearest = np.full(len(hashes), -1, np.int64)
-    usable = second.any(1)
+    usable = np.asarray(second.any(1))
     if not usable.any():
         return nearest
+    least = np.where(first.any(1), bits + 1, 0)  # a blank image is near none
     for start in range(0, len(first), 64):
-        rows = first[start : start + 64]
-        apart = np.bitwise_count(rows[:, None] ^ second[None]).sum(2, dtype=np.int64)
-        apart[:, ~usable] = 256
-        best = apart.argmin(1)
-        close = (apart[np.arange(len(rows)), best] <= bits) & rows.any(1)
-        nearest[start : start + 64][close] = best[close]
+        rows = slice(start, start + 64)
+        for columns in range(0, len(second), _AT_ONCE):
+            known = slice(columns, columns + _AT_ONCE)
+            apart = np.bitwise_count(first[rows, None] ^ second[None, known]).sum(2, dtype=np.uint16)
+            apart[:, ~usable[known]] = 256
+            best = apart.argmin(1)
+            found = apart[np.arange(len(best)), best]
+            closer = found < least[rows]
+            least[rows][closer], nearest[rows][closer] = found[closer], best[closer] + columns
     return nearest
 
 

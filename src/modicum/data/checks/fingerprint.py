@@ -22,7 +22,7 @@ from modicum.data.checks.near_duplicates import NearPair, NearSearch
 from modicum.data.checks.scan import ScanResult
 from modicum.data.image_facts import ImageFacts
 from modicum.data.manifest import COLUMNS, LABELS_PREFIX, SPLITS, Manifest, split_reference
-from modicum.data.slices import slice_notes
+from modicum.data.slice_notes import slice_notes
 from modicum.errors import InputError
 
 SCHEMA = 1

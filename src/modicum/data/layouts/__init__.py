@@ -19,6 +19,7 @@ from modicum.data.layouts.folder_grounds import grounded
 from modicum.data.layouts.folders import holds_images, images_manifest, read_folder
 from modicum.data.layouts.monai import is_datalist, read_datalist, set_aside_unlabelled
 from modicum.data.layouts.npz import is_array_data, read_npz
+from modicum.data.layouts.parquet_shards import read_shards, shards_in
 from modicum.data.layouts.paths import confine, refuse_repeats, require_files
 from modicum.data.layouts.public import LayoutOptions, read_public
 from modicum.data.layouts.public.pairs import read_pairs
@@ -34,6 +35,7 @@ from modicum.data.layouts.table import (
 from modicum.data.layouts.unread_files import unread_notes
 from modicum.data.manifest import Manifest, name_classes, split_reference
 from modicum.data.segments import with_segments
+from modicum.data.slice_pairs import with_same_slices
 from modicum.data.slices import USUAL, as_segmented, with_slices
 from modicum.errors import InputError
 from modicum.wording import count_of, listed
@@ -141,12 +143,13 @@ def load_manifest(
         manifest = drop_unlabelled(manifest)
     if classes is not None:
         check_labels(manifest, classes)
-    manifest = with_segments(manifest)
+    manifest = with_same_slices(with_segments(manifest), align_geometry, strict=missing == "error")
     chosen = (
         as_segmented(manifest, align_geometry)
         if slices is None
         else with_slices(manifest, slices, align_geometry)
     )
+    refuse_repeats(chosen)  # a volume may be in one row, and a slice of it in another
     return with_alignment(chosen, align_geometry)
 
 
@@ -274,6 +277,8 @@ def _read_folder(
         public = read_public(folder, options)
         if public is not None:
             return public
+    if images is None and (shards := shards_in(folder)):
+        return read_shards(folder, shards, columns)
     table = table_in(folder, columns)
     if table is not None:
         made = read_table(table, columns, images)

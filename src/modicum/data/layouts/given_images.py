@@ -14,10 +14,13 @@ import pandas as pd
 from modicum.data.image import ImageRef
 from modicum.data.layouts import load_manifest
 from modicum.data.layouts.asked_split import rows_of_split
+from modicum.data.layouts.files_read import files_beside, files_read
 from modicum.data.layouts.npz import is_array_data
+from modicum.data.layouts.parquet_shards import shards_in
 from modicum.data.layouts.public import layout_of
 from modicum.data.layouts.table import TABLE_SUFFIXES, table_columns, table_in
-from modicum.data.manifest import Manifest, path_columns, split_reference
+from modicum.data.manifest import Manifest
+from modicum.data.slices import USUAL, slices_asked
 from modicum.errors import InputError
 
 FACTS = ("patient", "eye", "domain")
@@ -38,6 +41,9 @@ class GivenReading:
         pairs: words that tell sources from targets in a folder.
         usual_pairs: the same, where a folder has both.
         split: rows to take; all by default.
+        slices: of files with several slices, those that are images; see :mod:`modicum.data.slices`. The middle one (of
+            a picture's task, all of them) by default.
+        align_geometry: ``resample`` brings fields of view onto the images' grids.
         allow_outside: accept references outside the data set's folder.
     """
 
@@ -48,6 +54,8 @@ class GivenReading:
     pairs: tuple[str, str] | None = None
     usual_pairs: tuple[str, str] | None = None
     split: str | None = None
+    slices: str | None = None
+    align_geometry: str | None = None
     allow_outside: bool = False
 
 
@@ -60,7 +68,7 @@ class GivenImages:
             its path.
         refs: where they are.
         facts: what data sets say of each image: columns ``patient``, ``eye`` and ``domain``.
-        tables: the files that were read to find the images: tables, data lists, array files.
+        tables: the files that were read to find the images: tables, data lists, array files, lists of splits.
         named_files: masks, targets and the like that data sets name beside the images.
         notes: what the readers of data sets had to say.
     """
@@ -94,8 +102,8 @@ def given_images(sources: Sequence[str | Path], reading: GivenReading = GivenRea
             folder = path if path.is_dir() else path.parent
             names += _named(manifest.refs(), folder if len(sources) > 1 else None)
             refs += manifest.refs()
-            tables += _files_read(path, manifest)
-            named_files += _named_files(manifest)
+            tables += files_read(path, manifest, reading.split_lists, reading.columns)
+            named_files += files_beside(manifest)
             notes += manifest.notes
             facts.append(_facts(len(manifest), manifest.table).assign(**{FIELD: fields_given(manifest)}))
             continue
@@ -107,9 +115,10 @@ def given_images(sources: Sequence[str | Path], reading: GivenReading = GivenRea
                 f"'{item}' is an image, which has no split '{reading.split}'",
                 "pass a table or folder that has one, or leave out --split",
             )
-        names.append(str(item))
-        refs.append(ref)
-        facts.append(_facts(1))
+        some = [ref] if reading.slices is None else slices_asked(ref, reading.slices)
+        names += [str(item)] if some == [ref] else list(map(str, some))
+        refs += some
+        facts.append(_facts(len(some)))
     if not refs:
         raise InputError("no images found", "pass image files, a folder of images, or a table")
     joined = pd.concat(facts, ignore_index=True)
@@ -142,6 +151,8 @@ def _data_set(path: Path, reading: GivenReading) -> Manifest:
         missing="keep",
         unlabelled="keep",
         class_folders=False,
+        slices=reading.slices or USUAL,
+        align_geometry=reading.align_geometry or "refuse",
     )
     return rows_of_split(manifest, reading.split)[0]
 
@@ -153,6 +164,8 @@ def _columns_of(path: Path, reading: GivenReading) -> dict[str, Any]:
         table: Path | None = path if path.suffix.lower() in TABLE_SUFFIXES else None
     elif layout_of(path) is not None and not given:
         table = None
+    elif shards := shards_in(path):
+        table = shards[0][0]
     else:
         table = _table_of(path, given or reading.usual_columns)
     if table is None:
@@ -176,20 +189,6 @@ def _holds_pairs(folder: Path, pairs: tuple[str, str]) -> bool:
     except InputError:
         return False
     return True
-
-
-def _files_read(path: Path, manifest: Manifest) -> list[Path]:
-    """The files that a data set was read from: by its source's name, which is a file of the folder, or itself."""
-    if path.is_file():
-        return [path]
-    file = path / manifest.source
-    return [file] if file.is_file() else []
-
-
-def _named_files(manifest: Manifest) -> list[Path]:
-    beside = [column for column in path_columns(manifest.table) if column != "image"]
-    cells = (cell for column in beside for cell in manifest.table[column].dropna().unique())
-    return [manifest.root / split_reference(str(cell))[0] for cell in cells]
 
 
 def _facts(count: int, table: pd.DataFrame | None = None) -> pd.DataFrame:

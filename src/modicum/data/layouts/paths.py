@@ -16,6 +16,7 @@ from modicum.errors import InputError
 from modicum.wording import count_of, listed
 
 _PROBES = 20
+_LONGEST_SHOWN = 200  # signs of a name in a message
 
 
 def prefix_images(manifest: Manifest, images: Path | None) -> Manifest:
@@ -164,7 +165,8 @@ def require_files(manifest: Manifest) -> None:
                 exists[file] = (manifest.root / file).is_file()
             if not exists[file]:
                 origin = manifest.origins[row] if manifest.origins else f"image {row + 1}"
-                absent.append(f"{origin}: {column} '{text}'")
+                shown = text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
+                absent.append(f"{origin}: {column} '{shown}'")
                 names.append(file)
     if absent:
         near = near_matches(manifest, names)

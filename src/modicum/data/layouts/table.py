@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,7 +11,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from modicum.data.image import ImageRef
 from modicum.data.layouts.columns import arrange, finding_columns, uncertain_notes
 from modicum.data.layouts.file_finder import FileFinder
 from modicum.data.layouts.folder_tables import (
@@ -22,13 +22,15 @@ from modicum.data.layouts.folder_tables import (
     plain_name,
 )
 from modicum.data.layouts.json_lines import SUFFIX, read_lines
+from modicum.data.layouts.parquet_table import holds_images, read_parquet
 from modicum.data.layouts.paths import prefix_images
 from modicum.data.manifest import Manifest, text_column
-from modicum.data.readers.parquet import is_image_type
 from modicum.data.table_cells import decode, delimiter_of, read_cells
 from modicum.errors import InputError
 from modicum.wording import listed
 
+# How a data URL, PNG, JPEG, GIF and TIFF begin in base64, and what no name of a file is: a long run of its signs.
+_BASE64 = re.compile(r"data:image/|(iVBORw0KGgo|/9j/|R0lGOD|SUkqA|TU0AK)[A-Za-z0-9+/]{40}|[A-Za-z0-9+/]{300}")
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet", ".jsonl")
 # Uninformative names; the folder's name is used instead.
 _PLAIN_STEMS = {
@@ -64,7 +66,7 @@ def read_table(
     notes: list[str] = []
     not_utf8: frozenset[str] = frozenset()
     if path.suffix.lower() == ".parquet":
-        table, origins = _read_parquet(path)
+        table, origins, columns, notes = read_parquet(path, columns)
     elif path.suffix.lower() == SUFFIX:
         table, origins = read_lines(path)
     else:
@@ -79,6 +81,7 @@ def read_table(
     columns, inferred = _with_inferred(table, columns, path, images)
     notes += inferred
     table = arrange(table, columns, path.name)
+    _refuse_base64(table, path.name)
     manifest = Manifest(
         finding_columns(table, origins, path.name),
         path.absolute().parent,
@@ -89,6 +92,16 @@ def read_table(
         not_utf8=not_utf8,
     )
     return prefix_images(manifest, images)
+
+
+def _refuse_base64(table: pd.DataFrame, source: str) -> None:
+    """Raises InputError where the cells are images written as text."""
+    first = next(iter(table["image"].dropna()), "")
+    if _BASE64.match(first):
+        raise InputError(
+            f"{source}: column 'image' holds images as text (base64), not names of files",
+            "write them as files, or as bytes into a Parquet table",
+        )
 
 
 def _with_inferred(
@@ -140,54 +153,6 @@ def short_name(path: Path) -> str:
     path = path.absolute()
     stem = path.name.split(".")[0]
     return path.parent.name if stem.lower() in _PLAIN_STEMS else stem
-
-
-def _read_parquet(path: Path) -> tuple[pd.DataFrame, list[str]]:
-    try:
-        file = pq.ParquetFile(path)
-        pictures = [field.name for field in file.schema_arrow if is_image_type(field.type)]
-        table = pd.read_parquet(path, columns=[n for n in file.schema_arrow.names if n not in pictures])
-        table = pd.DataFrame(table, index=range(file.metadata.num_rows))
-        for name in reversed(pictures):
-            table.insert(0, name, _references(file, path, name))
-    except (OSError, ValueError, pa.ArrowException) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(
-            f"{path.name} cannot be read as Parquet ({reason})", "write it again, or pass a CSV file"
-        ) from None
-    table.columns = [str(name) for name in table.columns]
-    if not table.columns.is_unique:
-        raise InputError(f"{path.name} has two columns with the same name", "rename one of them")
-    for name in table.columns:
-        if _holds_lists(file, name):  # an empty list says that nothing is there, a missing one nothing
-            table[name] = ["[]" if value is not None and len(value) == 0 else value for value in table[name]]
-    table = pd.DataFrame({name: text_column(table[name]) for name in table.columns})
-    return table, [f"row {number + 1}" for number in range(len(table))]
-
-
-def _holds_lists(file: pq.ParquetFile, name: str) -> bool:
-    """Whether a column holds lists of names or whole numbers."""
-    index = file.schema_arrow.get_field_index(name)
-    kind = file.schema_arrow.field(index).type if index >= 0 else pa.null()
-    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)):
-        return False
-    inner = kind.value_type
-    return pa.types.is_string(inner) or pa.types.is_large_string(inner) or pa.types.is_integer(inner)
-
-
-def _references(file: pq.ParquetFile, path: Path, column: str) -> list[str | None]:
-    """The images in a column of a Parquet file; a cell without bytes is the path that it names, if any."""
-    kind = file.schema_arrow.field(column).type
-    has_path = pa.types.is_struct(kind) and kind.get_field_index("path") >= 0
-    references: list[str | None] = []
-    for batch in file.iter_batches(batch_size=1024, columns=[column]):
-        cells = batch.column(0)
-        contents = cells.field("bytes") if pa.types.is_struct(kind) else cells
-        paths = cells.field("path").to_pylist() if has_path else [None] * len(cells)
-        for is_there, name in zip(contents.is_valid().to_pylist(), paths, strict=True):
-            inside = str(ImageRef(Path(path.name), array=column, index=len(references)))
-            references.append(inside if is_there else name)
-    return references
 
 
 def table_in(folder: Path, columns: Mapping[str, str | Sequence[str]] | None = None) -> Path | None:
@@ -253,4 +218,6 @@ def _only(tables: Sequence[Path], folder: Path) -> Path | None:
 
 
 def _has_image_column(path: Path) -> bool:
-    return any(name.lower() == "image" for name in table_columns(path))
+    if any(name.lower() == "image" for name in table_columns(path)):
+        return True
+    return path.suffix.lower() == ".parquet" and holds_images(path)

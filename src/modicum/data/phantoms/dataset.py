@@ -6,6 +6,7 @@ begins with the smaller one's patients.
 
 import csv
 import io
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -23,10 +24,12 @@ from modicum.data.phantoms.fundus import GRADE_PROBABILITIES, FundusPhantom, dra
 from modicum.data.phantoms.lesions import LESIONS
 from modicum.data.phantoms.mr_pairs import mr_pair
 from modicum.errors import InputError, ResourceError, did_you_mean
+from modicum.output_paths import check_output
 from modicum.progress import track
 
 Fractions = Mapping[str, float | int]
 _GOLDEN = (np.sqrt(5) - 1) / 2
+_OWN_IMAGE = r"(images|t1)/p\d{5,}.*\.png"
 _EYES: tuple[Eye, Eye] = ("L", "R")
 
 
@@ -60,7 +63,21 @@ def write_phantoms(kind: str, folder: Path | str, patients: int, size: int = 512
     }
     if kind not in writers:
         raise InputError(f"unknown kind of phantoms '{kind}'", did_you_mean(kind, writers))
+    check_output("FOLDER", Path(folder), folder=True)
+    _check_own_manifest(Path(folder) / "manifest.csv")
     return writers[kind](folder, patients, size, seed, fractions={"train": 0.7, "val": 0.15, "test": 0.15})
+
+
+def _check_own_manifest(manifest: Path) -> None:
+    """Raises InputError where phantoms would go over another data set."""
+    if not manifest.is_file():
+        return
+    with manifest.open(encoding="utf-8", errors="replace", newline="") as file:
+        first = next(csv.DictReader(file), None) or {}
+    if not re.fullmatch(_OWN_IMAGE, str(first.get("image"))):
+        raise InputError(
+            f"'{manifest}' is of a data set that phantoms did not write", "choose another folder"
+        )
 
 
 def write_fundus_dataset(

@@ -136,8 +136,12 @@ def slices_of(ref: ImageRef) -> tuple[str, int]:
 
     def count(file: BinaryIO, form: str) -> tuple[str, int]:
         named = ref.index is not None or ref.onto is not None or (ref.frame is not None and form != "nifti")
-        if named or form not in ("nifti", "dicom", "tiff"):
+        if named or form not in ("nifti", "dicom", "tiff", "gif", "webp"):
             return form, 1
+        if form in ("gif", "webp"):
+            from modicum.data.readers.raster import frames_of_animation
+
+            return form, frames_of_animation(file, form)
         if form == "nifti":
             from modicum.data.readers.nifti_layout import nifti_layout
 

@@ -21,14 +21,13 @@ import numpy as np
 import pydicom
 from jaxtyping import Float64, Shaped
 from pydicom.dataset import Dataset
-from pydicom.encaps import get_frame
 from pydicom.pixels import apply_color_lut, get_decoder, iter_pixels, pixel_array
 
 from modicum.data.image import MedicalImage, Source
 from modicum.data.plane import Plane
 from modicum.data.readers import gdcm_process
-from modicum.data.readers.codestream import declared_size
 from modicum.data.readers.content import format_of_name
+from modicum.data.readers.dicom_stream import check_bare, check_end, check_stream
 from modicum.data.readers.dicom_values import grey_pixels, is_empty, numbers, own_units, section, whole_number
 from modicum.data.readers.gdcm_process import DECODERS, UNSUPPORTED, WHOLE_FILE
 from modicum.data.readers.intensity import to_unit
@@ -239,6 +238,7 @@ def _decode(file: BinaryIO, path: Path, header: Dataset, frame: int) -> Stored:
     try:
         return pixel_array(file, index=frame)
     except Exception:
+        check_bare(file, start, pydicom.uid.UID(syntax))
         samples = int(header.Rows) * int(header.Columns) * int(header.get("SamplesPerPixel") or 1)
         needed = samples * int(header.get("BitsAllocated") or 8) // 8 + 8  # with the element's own header
         if file.seek(0, os.SEEK_END) - start < needed:
@@ -260,7 +260,7 @@ def _decompress(file: BinaryIO, path: Path, header: Dataset, frame: int) -> Stor
     for open_source, plugin in attempts:
         try:
             source = open_source()
-            _check_stream(source, start, header, frame)
+            check_stream(source, start, header, frame, _frames(header))
             return pixel_array(source, index=frame, decoding_plugin=plugin)
         except (Unreadable, MemoryError, KeyboardInterrupt, SystemExit):
             raise
@@ -272,11 +272,12 @@ def _decompress(file: BinaryIO, path: Path, header: Dataset, frame: int) -> Stor
         if "gdcm" in available and syntax == pydicom.uid.JPEGExtended12Bit:
             apart.append(WHOLE_FILE)
         for decoder in apart:
-            _check_stream(_whole(file), start, header, frame)
+            check_stream(_whole(file), start, header, frame, _frames(header))
             try:
                 if decoder == WHOLE_FILE:
-                    _check_end(_whole(file), frame)
-                return gdcm_process.decode(path, frame, decoder)
+                    check_end(_whole(file), frame, _frames(header))
+                with gdcm_process.on_disk(file, path) as on_disk:
+                    return gdcm_process.decode(on_disk, frame, decoder)
             except Unreadable as error:
                 outcomes[decoder] = _CANNOT if error.reason == "does not support" else _DAMAGED
     remedy = "" if find_spec("gdcm") else "; pip install modicum[dicom] adds decoders"
@@ -289,35 +290,6 @@ def _decompress(file: BinaryIO, path: Path, header: Dataset, frame: int) -> Stor
     raise Unreadable(
         f"its pixel data are missing, damaged or incomplete (transfer syntax '{syntax.name}'; {asked}{remedy})"
     )
-
-
-def _check_end(whole: Dataset, frame: int) -> None:
-    """Refuses a JPEG stream without its end, which GDCM would fill up with grey."""
-    stream = get_frame(whole.PixelData, frame, number_of_frames=_frames(whole))
-    if b"\xff\xd9" not in stream.rstrip(b"\0")[-4:]:  # encoders add a byte or two to make the length even
-        raise Unreadable(_DAMAGED)
-
-
-def _check_stream(source: Any, start: int, header: Dataset, frame: int) -> None:
-    """Raises if a frame's compressed stream declares another size than the header, before it is decoded."""
-    if isinstance(source, Dataset):
-        buffer: Any = source.PixelData
-    else:
-        buffer = source
-        buffer.seek(start + 12)  # behind tag, kind and undefined length
-    frames = _frames(header)
-    table: Any = None
-    if "ExtendedOffsetTable" in header:
-        table = header.ExtendedOffsetTable, header.ExtendedOffsetTableLengths
-    declared = declared_size(get_frame(buffer, frame, number_of_frames=frames, extended_offsets=table))
-    if declared is None:
-        return
-    height, width, samples = declared
-    if (height, width) != (header.Rows, header.Columns) or samples > 4:
-        raise Unreadable(
-            f"its compressed pixel data declare {height} x {width} x {samples} values, "
-            f"its header {header.Rows} x {header.Columns}: damaged"
-        )
 
 
 def _whole(file: BinaryIO) -> Dataset:

@@ -149,6 +149,8 @@ def grey_pixels(
             ends = display_range(*span(values), False)
         else:
             ends, bend = _window(voi)
+            if ends is None and voi is not header:
+                ends, bend = _window(header)
     if ends is None:
         ends = _own_range(values, padding, slope, intercept, header)
     # Rescaling is applied to the ends and not to the pixels: the same result without another array.
@@ -264,20 +266,32 @@ def _voi_table(values: Stored, voi: Dataset) -> Stored:
 
 
 def _window(voi: Dataset) -> tuple[Ends | None, Callable[[Stored], Stored] | None]:
-    """A file's first window: its ends, and the curve between them if not linear (C.11.2.1.2-3)."""
+    """A file's first window that has a width: its ends, and the curve between them if not linear (C.11.2.1.2-3).
+
+    Widths of 0 are written by software that knows no window, and are none. A linear window of less than 1, which the
+    standard has for LINEAR_EXACT alone, is read as that: it is of values such as a PET's SUV.
+
+    Raises:
+        Unreadable: a width below 0 and no other window.
+    """
     centres, widths = numbers(voi, "WindowCenter"), numbers(voi, "WindowWidth")
-    if not centres or not widths:
+    windows = list(zip(centres, widths, strict=False))
+    centre, width = next(((c, w) for c, w in windows if w > 0), (0.0, 0.0))
+    if width == 0:
+        below = next((w for _, w in windows if w < 0), None)
+        if below is not None:
+            raise Unreadable(
+                f"its element WindowWidth is {below:g}, and a window is wider than 0 (--set window=[40,400] sets another)"
+            )
         return None, None
-    centre, width = centres[0], widths[0]
     function = str(voi.get("VOILUTFunction", "LINEAR") or "LINEAR").strip().upper()
-    if function == "LINEAR" and width > 1:
-        return (centre - 0.5 - (width - 1) / 2, centre - 0.5 + (width - 1) / 2), None
-    if function in ("LINEAR_EXACT", "SIGMOID") and width > 0:
-        ends = centre - width / 2, centre + width / 2
-        if function == "LINEAR_EXACT":
-            return ends, None
-        return ends, lambda values: (1 / (1 + np.exp(-4 * (values - centre) / width))).astype(np.float32)
     if function not in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):
         raise Unreadable("its element VOILUTFunction is none of LINEAR, LINEAR_EXACT and SIGMOID")
-    # A width that the standard forbids: as if there were no window.
-    return None, None
+    if function == "LINEAR" and width > 1:
+        return (centre - 0.5 - (width - 1) / 2, centre - 0.5 + (width - 1) / 2), None
+    ends = centre - width / 2, centre + width / 2
+    if function == "SIGMOID":
+        return ends, lambda values: (1 / (1 + np.exp(-4 * (values - centre) / width))).astype(np.float32)
+    if function == "LINEAR" and width == 1:
+        return ends, lambda values: (values > centre - 0.5).astype(np.float32)
+    return ends, None

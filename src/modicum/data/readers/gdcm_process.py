@@ -12,14 +12,18 @@ frame, decoder), a line of JSON out (shape and dtype, or an error), followed by 
 """
 
 import atexit
+import io
 import json
 import os
 import re
 import subprocess
 import sys
+import tempfile
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from jaxtyping import Shaped
@@ -36,6 +40,18 @@ _registered = False
 
 
 DECODERS = ("gdcm", "pyjpegls", WHOLE_FILE)
+
+
+@contextmanager
+def on_disk(file: BinaryIO, path: Path) -> Iterator[Path]:
+    """Where a decoder in another process finds an open file's content: its path, or a copy of one in memory."""
+    if not isinstance(file, io.BytesIO):
+        yield path
+        return
+    with tempfile.NamedTemporaryFile(prefix="modicum-", suffix=".dcm") as copy:
+        copy.write(file.getvalue())
+        copy.flush()
+        yield Path(copy.name)
 
 
 def decode(path: Path, frame: int, decoder: str = "gdcm") -> Shaped[np.ndarray, "height width *samples"]:

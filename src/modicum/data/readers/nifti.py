@@ -55,6 +55,14 @@ _percentiles: Recent[tuple[float, float]] = Recent(4096, lambda ends: 1)
 _SLAB_VOXELS = 2**22
 
 
+def _size(file: BinaryIO) -> int:
+    """Bytes in an open file, which may be in memory."""
+    here = file.tell()
+    size = file.seek(0, os.SEEK_END)
+    file.seek(here)
+    return size
+
+
 def read_nifti(file: BinaryIO, request: Request) -> MedicalImage:
     """Reads one slice of a NIfTI file.
 
@@ -157,7 +165,7 @@ class OpenVolume:
             request.check_size(*self.shape[:3])
         offset = self.header.get_data_offset()
         self._end = offset + math.prod(self.shape) * self.dtype.itemsize
-        if not compressed and (file_size := os.fstat(file.fileno()).st_size) < self._end:
+        if not compressed and (file_size := _size(file)) < self._end:
             raise Unreadable(f"ends too early: {file_size:,} of {self._end:,} bytes (truncated)")
         self.has_sizes = has_sizes(self.header)
         self.affine, self.turn = orientation_of(self.header)

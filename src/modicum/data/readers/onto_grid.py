@@ -1,14 +1,18 @@
 """Reads an image on the pixels of another (``onto=`` in a reference): where both files say where they lie.
 
 - A NIfTI volume is sampled at the centres of the other image's pixels: the nearest voxel of labels, else linearly.
-- So are frames of a DICOM file. One plane fills its slice thickness; beyond that it is refused.
+- So are frames of a DICOM file, and the files of its series in its folder. One plane alone fills its slice thickness;
+  beyond that it is refused.
 - DICOM segmentation objects: :mod:`modicum.data.readers.segmentation`.
 """
 
 from dataclasses import replace
+from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+from jaxtyping import Float64
+from pydicom.dataset import Dataset
 
 from modicum.data.image import MedicalImage, Source
 from modicum.data.plane import Grid, Plane
@@ -21,10 +25,11 @@ from modicum.data.readers.nifti import OpenVolume, place_of_slice, scaled, sourc
 from modicum.data.readers.nifti_layout import MILLIMETRES
 from modicum.data.readers.request import Request, Unreadable
 from modicum.data.readers.segmentation import TAGS, is_segmentation, of_segments
+from modicum.data.readers.series_files import SERIES, files_of_series
 
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _Size = tuple[int, int]
-OF_VALUES = ["BitsStored", "PhotometricInterpretation", "SliceThickness"]
+OF_VALUES = ["BitsStored", "PhotometricInterpretation", "SliceThickness", SERIES]
 
 
 def plane_and_size(file: BinaryIO, form: str, request: Request) -> tuple[str, Plane | None, _Size]:
@@ -85,45 +90,28 @@ def _of_volume(file: BinaryIO, request: Request, grid: Grid) -> MedicalImage:
 
 
 def _of_frames(file: BinaryIO, request: Request, grid: Grid) -> MedicalImage:
-    """Frames of a DICOM file (one, or a stack) at the centres of a grid's pixels."""
+    """Frames of a DICOM file (one, or a stack), or the files of its series, at the centres of a grid's pixels."""
     header = read_header(file, "dicom", [*TAGS, *OF_VALUES])
     frames = max(1, whole_number(header, "NumberOfFrames") or 1)
-    chosen = (
-        [request.choose("frame", request.ref.frame, frames, 0)]
-        if request.ref.frame is not None
-        else range(frames)
-    )
-    measures = section(header, 0, "PixelMeasuresSequence")
-    thickness = None
-    if len(chosen) < 2:
-        thickness = next(iter(numbers(measures, "SliceThickness") or numbers(header, "SliceThickness")), 0.0)
-    stack = FrameStack.of(
-        [place_of_frame(header, frame) for frame in chosen],
-        thickness,
-        (int(header.Rows), int(header.Columns)),
-    )
-    if len(stack.levels) < len(chosen):
-        raise Unreadable(
-            "has several frames at one place, and nothing says which is meant: name one ('#frame=0')"
-        )
-    gaps = np.diff(stack.levels)
-    if len(gaps) and gaps.max() > 1.5 * gaps.min():
-        raise Unreadable("has frames at uneven distances, between which nothing can be said")
+    slices, stack = _stack(header, request, frames)
     level, row, column, inside = stack.nearest(grid)
-    if not inside.any() and len(chosen) < 2:
+    if not inside.any() and len(slices) < 2:
         raise Unreadable(
             f"is one plane {stack.distance(grid):.3g} mm from the image's, more than half of its thickness "
-            f"({thickness:g} mm); name the slice that lies there, or give the series as one NIfTI file"
+            f"({stack.thickness:g} mm); name the slice that lies there, or give the series as one NIfTI file"
         )
     if not grid.labels:
         points, inside = stack.between(grid)
-    order = np.argsort(stack.level_of)
+    # Labels are read where they are needed; other values have the range of the whole stack.
+    needed = np.unique(level[inside]) if grid.labels and inside.any() else np.arange(len(slices))
+    of_levels = [slices[at] for at in np.argsort(stack.level_of)[needed].tolist()]
     whole = np.stack(
-        [read_values(file, "dicom", _frame(request, chosen[at], frames)) for at in order.tolist()]
+        [_values(file, request, path, frame if frames > 1 else None) for path, frame in of_levels]
     )
     low = float(np.nanmin(whole)) if np.isfinite(whole).any() else 0.0
     if grid.labels:
-        picture = np.where(inside, whole[level, row, column], 0.0)
+        at = np.searchsorted(needed, level).clip(0, len(needed) - 1)
+        picture = np.where(inside, whole[at, row, column], 0.0)
     else:
         from scipy.ndimage import map_coordinates
 
@@ -146,5 +134,49 @@ def _of_frames(file: BinaryIO, request: Request, grid: Grid) -> MedicalImage:
     return MedicalImage(pixels, _spacing(grid.plane), source, ends, grid.plane)
 
 
-def _frame(request: Request, frame: int, frames: int) -> Request:
-    return replace(request, ref=replace(request.ref, frame=frame if frames > 1 else None))
+def _stack(header: Dataset, request: Request, frames: int) -> tuple[list[tuple[Path, int]], FrameStack]:
+    """The frames that are resampled (files and indices), and where they lie as one stack.
+
+    Raises:
+        Unreadable: they make no stack.
+    """
+    path, size = request.ref.path, (int(header.Rows), int(header.Columns))
+    if frames == 1:
+        # A file of one slice is one of its series, where the others lie beside it, each at a place of its own.
+        series = files_of_series(path, header)
+        if len(series) > 1:
+            stack = FrameStack.of([plane for _, plane in series], None, size)
+            if len(stack.levels) == len(series):
+                _check_even(stack)
+                return [(file, 0) for file, _ in series], stack
+    chosen = list(range(frames))
+    if request.ref.frame is not None:
+        chosen = [request.choose("frame", request.ref.frame, frames, 0)]
+    thickness = None
+    if len(chosen) < 2:
+        measures = section(header, 0, "PixelMeasuresSequence")
+        thickness = next(iter(numbers(measures, "SliceThickness") or numbers(header, "SliceThickness")), 0.0)
+    stack = FrameStack.of([place_of_frame(header, frame) for frame in chosen], thickness, size)
+    if len(stack.levels) < len(chosen):
+        raise Unreadable(
+            "has several frames at one place, and nothing says which is meant: name one ('#frame=0')"
+        )
+    _check_even(stack)
+    return [(path, frame) for frame in chosen], stack
+
+
+def _check_even(stack: FrameStack) -> None:
+    gaps = np.diff(stack.levels)
+    if len(gaps) and gaps.max() > 1.5 * gaps.min():
+        raise Unreadable("has frames at uneven distances, between which nothing can be said")
+
+
+def _values(
+    file: BinaryIO, request: Request, path: Path, frame: int | None
+) -> Float64[np.ndarray, "height width"]:
+    """A frame in the file's units: of the open file, or of another of its series."""
+    request = replace(request, ref=replace(request.ref, path=path, frame=frame))
+    if path == Path(file.name):
+        return read_values(file, "dicom", request)
+    with path.open("rb") as other:
+        return read_values(other, "dicom", request)

@@ -27,7 +27,15 @@ def is_image_type(kind: pa.DataType) -> bool:
     """Whether a column's cells can hold image files: bytes, or a struct with ``bytes``."""
     if pa.types.is_struct(kind):
         return kind.get_field_index("bytes") >= 0
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+    return any(
+        is_kind(kind)
+        for is_kind in (
+            pa.types.is_binary,
+            pa.types.is_large_binary,
+            pa.types.is_fixed_size_binary,
+            pa.types.is_binary_view,
+        )
+    )
 
 
 def image_bytes(file: BinaryIO, request: Request) -> bytes:

@@ -18,10 +18,12 @@ from jaxtyping import Shaped, UInt8
 from PIL import BmpImagePlugin, GifImagePlugin, Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
 from modicum.data.image import MedicalImage, Source
+from modicum.data.readers.codestream import unusual_jpeg
 from modicum.data.readers.content import format_of_name
 from modicum.data.readers.intensity import TURNED, grey_or_colour, upright
 from modicum.data.readers.request import Request, Unreadable
 
+_HEADERS = 2**18  # bytes: more than the segments before a JPEG's frame header usually have
 Decoded = Shaped[np.ndarray, "height width *samples"]
 # The classes, not Image.open, which has a global pixel limit with warnings.
 _OPENERS: dict[str, Callable[[BinaryIO], Image.Image]] = {
@@ -44,7 +46,7 @@ def read_raster(file: BinaryIO, form: str, request: Request) -> MedicalImage:
         # Pillow allocates two whole frames on opening.
         request.check_size(*webp_size(file.read(30)))
         file.seek(0)
-    image = _OPENERS[form](file)
+    image = _opened(file, form)
     width, height = image.size
     request.check_size(height, width)
     # Further images in a JPEG (MPO) are previews and gain maps, not frames.
@@ -89,6 +91,23 @@ def read_raster(file: BinaryIO, form: str, request: Request) -> MedicalImage:
     )
     finished = finish(values, source, request)
     return finished if palette is None else replace(finished, palette=palette)
+
+
+def frames_of_animation(file: BinaryIO, form: str) -> int:
+    """The number of pictures of a GIF or WebP file."""
+    return int(getattr(_OPENERS[form](file), "n_frames", 1))
+
+
+def _opened(file: BinaryIO, form: str) -> Image.Image:
+    """Raises Unreadable for a JPEG of a kind that is not read, which its decoder would call damaged."""
+    try:
+        return _OPENERS[form](file)
+    except Exception:
+        file.seek(0)
+        what = unusual_jpeg(file.read(_HEADERS)) if form == "jpeg" else None
+        if what is None:
+            raise
+    raise Unreadable(f"is {what}, which is not read: save it as PNG or TIFF of 8 or 16 bits")
 
 
 def _palette(

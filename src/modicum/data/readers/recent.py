@@ -1,5 +1,6 @@
 """A cache of the arrays that were decoded last, so that further items of the same file are free."""
 
+import io
 import os
 import threading
 import time
@@ -49,9 +50,12 @@ def file_key(file: BinaryIO) -> tuple[int, ...] | None:
     """A key for an open file's current content: device, inode, size and times of last change.
 
     None for a file changed within the last two seconds: another change in the same tick of the file system's
-    clock would not be detected.
+    clock would not be detected; and for one that is in memory.
     """
-    status = os.fstat(file.fileno())
+    try:
+        status = os.fstat(file.fileno())
+    except io.UnsupportedOperation:
+        return None
     if time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) < 2_000_000_000:
         return None
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

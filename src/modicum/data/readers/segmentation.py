@@ -189,8 +189,7 @@ def _resampled(
     file: BinaryIO, request: Request, header: Dataset, grid: Grid, kind: str
 ) -> UInt8[np.ndarray, "height width"]:
     stack = FrameStack.of(_planes(header), None, (int(header.Rows), int(header.Columns)))
-    measures = section(header, 0, "PixelMeasuresSequence")
-    declared = float(measures.get("SpacingBetweenSlices") or measures.get("SliceThickness") or 0.0)
+    declared = _declared_thickness(header)
     if declared > 0:  # frames that are left out as empty make larger gaps
         stack = replace(stack, thickness=min(stack.thickness or declared, declared))
     level, row, column, inside = stack.nearest(grid)
@@ -239,5 +238,10 @@ def _thickness(header: Dataset, depths: Sequence[float]) -> float:
     gaps = np.diff(np.unique(np.round(depths, 3)))
     if gaps.size:
         return float(gaps.min())
+    return _declared_thickness(header)
+
+
+def _declared_thickness(header: Dataset) -> float:
     measures = section(header, 0, "PixelMeasuresSequence")
-    return float(measures.get("SpacingBetweenSlices") or measures.get("SliceThickness") or 0.0)
+    values = (numbers(measures, name) for name in ("SpacingBetweenSlices", "SliceThickness"))
+    return next((one[0] for one in values if one and one[0] > 0), 0.0)

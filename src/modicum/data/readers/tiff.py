@@ -16,10 +16,11 @@ from modicum.data.readers.intensity import TURNED
 from modicum.data.readers.raster import Decoded, finish, opencv_page, pillow_values
 from modicum.data.readers.request import Request, Unreadable
 
-_WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _ORIENTATION, _SAMPLES, _PLANAR, _KIND = (
+_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _ORIENTATION, _SAMPLES, _PLANAR, _KIND = (
     256,
     257,
     258,
+    259,
     262,
     274,
     277,
@@ -31,6 +32,7 @@ _DEFAULTS = {
     _WIDTH: 0,
     _HEIGHT: 0,
     _BITS: 1,
+    _COMPRESSION: 1,
     _PHOTOMETRIC: 1,
     _ORIENTATION: 1,
     _SAMPLES: 1,
@@ -39,6 +41,17 @@ _DEFAULTS = {
 }
 _TYPES = {(1, 32, 1): np.uint32, (2, 8, 1): np.int8}
 _MAX_PAGES = 100_000
+_RARE = {
+    6: "JPEG of before TIFF 6.0",
+    22610: "JPEG XR",
+    **dict.fromkeys((33003, 33004, 33005, 34712), "JPEG 2000"),
+    34676: "SGI LogLuv",
+    34887: "LERC",
+    34892: "lossy JPEG of DNG",
+    50001: "WebP",
+    50002: "JPEG XL",
+}
+"""Compressions (tag 259) that decoders are often built without: then they say no more than that something is damaged."""
 
 
 def read_tiff(file: BinaryIO, request: Request) -> MedicalImage:
@@ -53,23 +66,21 @@ def read_tiff(file: BinaryIO, request: Request) -> MedicalImage:
     tags = directories[page]
     height, width = tags[_HEIGHT], tags[_WIDTH]
     request.check_size(height, width)
-    bits, samples, kind = tags[_BITS], tags[_SAMPLES], tags[_KIND]
-    if bits == 64 or (samples > 1 and (bits > 8 or kind == 3)):
-        if tags[_PLANAR] == 2:
-            raise Unreadable(
-                "is a TIFF of more than 8 bits with its colours in separate planes, not supported"
-            )
-        file.seek(0)
-        values = opencv_page(file.read(), page)
-        # OpenCV silently converts unknown kinds to 8 bits.
-        if values.dtype.itemsize * 8 != bits or values[0, 0].size != samples:
-            raise Unreadable(f"is a TIFF of {samples} x {bits} bits a pixel, which is not supported")
-        mode = f"{'L' if samples == 1 else 'RGBA'[:samples]};{bits}"
-    else:
-        values, mode = _pillow_page(file, page, bits)
-        # Pillow treats 32-bit integers as signed and 8-bit ones as unsigned, ignoring the file.
-        if (kind, bits, samples) in _TYPES:
-            values = values.view(_TYPES[kind, bits, samples])
+    bits = tags[_BITS]
+    values: Decoded | None
+    try:
+        values, mode = _page(file, page, tags)
+    except MemoryError:
+        raise
+    except Exception:
+        if (compression := _RARE.get(tags[_COMPRESSION])) is None:
+            raise
+        values = None
+    if values is None:
+        raise Unreadable(
+            f"is a TIFF whose pixels are compressed as {compression}, which no installed decoder reads: save it with LZW "
+            "or without compression"
+        )
     orientation = tags[_ORIENTATION]
     if orientation in TURNED:
         height, width = width, height
@@ -90,6 +101,28 @@ def read_tiff(file: BinaryIO, request: Request) -> MedicalImage:
     # Zero is white. Up to 8 bits Pillow has inverted it already.
     pixels = 1 - image.pixels if bits > 8 else image.pixels
     return replace(image, pixels=pixels, value_range=image.value_range[::-1])
+
+
+def _page(file: BinaryIO, page: int, tags: dict[int, int]) -> tuple[Decoded, str]:
+    """The values of a page, and their kind."""
+    bits, samples, kind = tags[_BITS], tags[_SAMPLES], tags[_KIND]
+    if bits == 64 or (samples > 1 and (bits > 8 or kind == 3)):
+        if tags[_PLANAR] == 2:
+            raise Unreadable(
+                "is a TIFF of more than 8 bits with its colours in separate planes, not supported"
+            )
+        file.seek(0)
+        values = opencv_page(file.read(), page)
+        # OpenCV silently converts unknown kinds to 8 bits.
+        if values.dtype.itemsize * 8 != bits or values[0, 0].size != samples:
+            raise Unreadable(f"is a TIFF of {samples} x {bits} bits a pixel, which is not supported")
+        mode = f"{'L' if samples == 1 else 'RGBA'[:samples]};{bits}"
+    else:
+        values, mode = _pillow_page(file, page, bits)
+        # Pillow treats 32-bit integers as signed and 8-bit ones as unsigned, ignoring the file.
+        if (kind, bits, samples) in _TYPES:
+            values = values.view(_TYPES[kind, bits, samples])
+    return values, mode
 
 
 def pages_of_one_size(file: BinaryIO) -> int:

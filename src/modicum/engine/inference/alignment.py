@@ -5,7 +5,7 @@ image, the same field brings the image onto the target.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -192,10 +192,11 @@ def largest_known_displacement(folder: RunFolder) -> float | None:
     largest: list[float] = []
     for split in ("val", "test"):
         path = folder.evaluation(split) / "examples" / "examples.json"
-        examples = read_json(path) if path.is_file() else []
-        largest += [
-            float(example["displacement"]["max"]) for example in examples if "displacement" in example
-        ]
+        with suppress(InputError, TypeError, KeyError, ValueError):  # damaged: no answer depends on it
+            examples = read_json(path) if path.is_file() else []
+            largest += [
+                float(example["displacement"]["max"]) for example in examples if "displacement" in example
+            ]
     return max(largest, default=None)
 
 

@@ -12,6 +12,7 @@ from modicum.data.boxes.boxes import Boxes
 from modicum.data.image import ImageRef
 from modicum.data.placement import Placement, placed
 from modicum.data.prepared import StoreSettings, expand, read_prepared
+from modicum.data.slice_notes import leaves_slice_open, middle_note
 from modicum.engine.devices import autocast
 from modicum.engine.inference.box_files import (
     COLUMNS,
@@ -37,6 +38,7 @@ _TOLD = 5
 class _Read:
     record: np.ndarray
     placement: Placement
+    of_several: bool
 
 
 @dataclass(frozen=True)
@@ -84,11 +86,12 @@ class BoxPredictor:
 
     @torch.no_grad()
     def _parts(self, refs: Sequence[ImageRef], names: Sequence[str]) -> Iterator[list[FoundBoxes]]:
-        broken = 0
+        broken = open_slices = 0
         with bar("predicting", len(refs)) as progress:
             for part in read_ahead(zip(names, refs, strict=True), self._read, self.batch_size):
                 read = [(name, one) for name, one in part if isinstance(one, _Read)]
                 outputs = iter(self._outputs(read) if read else ())
+                open_slices += sum(one.of_several for _, one in read)
                 images = []
                 for name, one in part:
                     if isinstance(one, BrokenImageError):
@@ -100,6 +103,8 @@ class BoxPredictor:
                 yield images
                 progress.advance(len(part))
                 progress.note(f"{broken} broken" if broken else "")
+        for note in middle_note(open_slices, len(refs)):
+            say(note)
 
     def _outputs(self, read: Sequence[tuple[str, _Read]]) -> np.ndarray:
         settings = self.settings
@@ -114,7 +119,8 @@ class BoxPredictor:
 
     def _read(self, ref: ImageRef) -> _Read:
         image, record = read_prepared(ref, self.settings)
-        return _Read(record, placed(image, self.settings))
+        of_several = image.source.slices > 1 and leaves_slice_open(ref, image.source.format)
+        return _Read(record, placed(image, self.settings), of_several)
 
 
 def _summary(images: Sequence[FoundBoxes], out: Path) -> PredictionSummary:

@@ -73,7 +73,11 @@ def planned(
 
 
 def without_own_output(
-    given: Sequence[str | Path], names: Sequence[str], refs: Sequence[ImageRef], out: Path
+    given: Sequence[str | Path],
+    names: Sequence[str],
+    refs: Sequence[ImageRef],
+    out: Path,
+    option: str = "--out",
 ) -> tuple[list[str], list[ImageRef]]:
     """Leaves out earlier predictions, if their folder is inside the one that is predicted.
 
@@ -83,7 +87,7 @@ def without_own_output(
     own_folder = out.resolve()
     folders = [Path(item).resolve() for item in given if Path(item).is_dir()]
     if own_folder in folders:
-        raise InputError(f"--out '{out}' is the folder of the images itself", "choose another folder")
+        raise InputError(f"{option} '{out}' is the folder of the images itself", "choose another folder")
     if not any(own_folder.is_relative_to(folder) for folder in folders):
         return list(names), list(refs)
     kept = [(name, ref) for name, ref in zip(names, refs, strict=True) if not _is_below(ref.path, own_folder)]

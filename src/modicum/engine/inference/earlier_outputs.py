@@ -46,7 +46,7 @@ class EarlierOutputs:
         if file.suffix == _KEPT:
             pixels = np.load(file, allow_pickle=False).astype(np.float32) / np.float32(_TOP)
         else:
-            pixels = read_image(ImageRef(file), empty=True).pixels
+            pixels = _as_written(file)
         if pixels.shape[1:] != size:
             raise BrokenImageError(
                 str(ref),
@@ -54,6 +54,21 @@ class EarlierOutputs:
                 f"{size[1]} x {size[0]}",
             )
         return pixels
+
+
+def _as_written(file: Path) -> Float32[np.ndarray, "channels height width"]:
+    """A picture by the levels of its file: 1 is the highest that it can hold, not the brightest that it does hold.
+
+    Images of 16 bits are read by their own range elsewhere, which would stretch the contrast of each output. Numbers
+    with a point stay as they are where they are in ``[0, 1]``.
+    """
+    image = read_image(ImageRef(file), empty=True)
+    if len(image.pixels) > 1 or image.source.format not in ("png", "tiff") or image.source.bits <= 8:
+        return image.pixels
+    if image.source.bits == 16:
+        return read_image(ImageRef(file), window=(_TOP / 2, _TOP), empty=True).pixels
+    values = image.values()
+    return values if values.min() >= 0 and values.max() <= 1 else image.pixels
 
 
 def keep(file: Path, pixels: Float32[np.ndarray, "channels height width"]) -> Path:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,10 +14,12 @@ import numpy as np
 
 from modicum.data.boxes.options import BoxOptions
 from modicum.data.layouts.asked_split import rows_of_split, splits_of
+from modicum.data.layouts.files_read import files_of, files_read
 from modicum.data.manifest import SPLITS, Manifest
 from modicum.data.processes import usable_cores
 from modicum.engine.devices import chosen_device
 from modicum.engine.inference.behind import earlier_outputs
+from modicum.engine.inference.box_evaluation import BOX_TABLE, COCO
 from modicum.engine.inference.evaluation import evaluate_rows
 from modicum.engine.inference.fields_of_view import fields_of_rows
 from modicum.engine.inference.image_text import ImageTextRun, text_of_artefact
@@ -30,16 +33,18 @@ from modicum.engine.inputs.boxes import located_boxes, numbered_for
 from modicum.engine.inputs.preparation import PreparedData, read_manifest, store_settings, stored
 from modicum.engine.model import finished_model, load_method
 from modicum.engine.recipe.new_recipe import plain_name
-from modicum.engine.recipe.settings import DataSettings, Recipe
+from modicum.engine.recipe.settings import OF_RUN, DataSettings, Recipe
 from modicum.engine.run_folder import STORES, RunFolder, read_table, write_json
 from modicum.engine.scoring import decide_fn
 from modicum.errors import InputError
 from modicum.methods import Method, TrainStage
-from modicum.output_paths import check_output
+from modicum.output_paths import check_files, check_output
 from modicum.progress import say
 from modicum.tasks import DenseTask, Task
 
 Learned = tuple[TrainStage, StageData]
+WRITTEN = ("metrics.json", "predictions.csv", "broken.csv", BOX_TABLE, COCO)
+"""Files of an evaluation, beside its examples."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,8 @@ class EvaluationSettings:
     after: str | None = None
     judges: tuple[str, ...] = ()
     answers: Mapping[str, Any] = field(default_factory=dict)
+    prompt_file: Path | None = None
+    """Where the prompts were read, if in a file."""
 
 
 def evaluate_run(
@@ -70,7 +77,7 @@ def evaluate_run(
     :meth:`modicum.run.Run.evaluate`.
     """
     if settings.out is not None:
-        check_output("--out", settings.out, [Path(data), folder.path], folder=True)
+        _check_out(settings.out, data, folder, settings)
     recipe, task, method = load_method(folder, weights, settings.answers)
     prompted = None
     if settings.prompts is not None:
@@ -84,6 +91,10 @@ def evaluate_run(
     data_settings = reading(recipe.data, data, settings.skip_broken, settings.reading, with_boxes)
     recipe = recipe.model_copy(update={"data": data_settings})
     everything = read_manifest(recipe.data, "classification" if prompted else recipe.task)
+    if settings.out is not None:
+        lists, columns = recipe.data.split_lists, recipe.data.columns
+        read = chain(files_read(Path(data), everything, lists, columns), files_of(everything))
+        check_files("--out", _files_in(settings.out), read)
     for note in everything.notes:  # rows without a label that are left out, findings that are unknown, ...
         say(note)
     manifest, split = rows_to_evaluate(everything, settings.split)
@@ -147,6 +158,29 @@ def evaluate_run(
     for note in seen_notes(content):
         say(note)
     return content
+
+
+def _check_out(out: Path, data: str | Path, folder: RunFolder, settings: EvaluationSettings) -> None:
+    """What can be said of ``--out`` before anything is read."""
+    inputs = [Path(data), folder.path]
+    if settings.after is not None and not settings.after.startswith(OF_RUN):
+        inputs.append(Path(settings.after))
+    check_output("--out", out, inputs, folder=True)
+    if RunFolder(out).recipe.is_file():
+        raise InputError(
+            f"--out '{out}' is a run folder: its metrics would be written over", "choose another --out"
+        )
+    if settings.prompt_file is not None:
+        check_files("--out", _files_in(out), [settings.prompt_file])
+
+
+def _files_in(out: Path) -> list[Path]:
+    """What is there of an evaluation."""
+    return [
+        path
+        for path in (*out.glob("*"), *out.glob("examples/*"))
+        if path.name in WRITTEN or path.parent != out
+    ]
 
 
 def _learned_pairs(method: Method, task: Task, prepared: PreparedData) -> Learned:

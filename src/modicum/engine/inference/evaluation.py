@@ -253,9 +253,10 @@ def _groups(manifest: Manifest, rows: np.ndarray) -> list[str] | None:
 
 def headline(content: Mapping[str, Any], metric: str) -> str:
     """``auroc 0.93 (0.90-0.95)``: one metric of an evaluation in one line."""
-    estimate = content["metrics"].get(metric)
-    if not estimate or estimate["value"] is None or np.isnan(estimate["value"]):
+    estimate = content["metrics"].get(metric, {})
+    ends = (estimate.get(key) for key in ("value", "low", "high"))
+    value, low, high = (None if end is None else float(end) for end in ends)
+    if value is None or np.isnan(value):
         return f"{metric} undefined"
-    low, high = estimate["low"], estimate["high"]
-    interval = f" ({low:.3f}-{high:.3f})" if low is not None and not np.isnan(low) else ""
-    return f"{metric} {estimate['value']:.3f}{interval}"
+    interval = "" if low is None or high is None or np.isnan(low) else f" ({low:.3f}-{high:.3f})"
+    return f"{metric} {value:.3f}{interval}"

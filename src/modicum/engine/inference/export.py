@@ -12,9 +12,10 @@ from torch import nn
 
 from modicum.engine.environment import versions
 from modicum.engine.inference.exported_file import check_out, write_export
+from modicum.engine.inference.fields_of_view import FIELDS
 from modicum.engine.inference.merged_network import merged_network, plain_head
 from modicum.engine.inference.predictor_calls import predictor_outputs
-from modicum.engine.model import backbone_in, load_method
+from modicum.engine.model import backbone_in, finished_model, load_method
 from modicum.engine.recipe.backbones import hub_architecture
 from modicum.engine.recipe.settings import Recipe
 from modicum.engine.run_folder import RunFolder
@@ -156,6 +157,8 @@ def _export_part(folder: RunFolder, opened: tuple[Recipe, Task, Method], out: Pa
         "network": type(network).__name__,
         **made_of,
     }
+    if part == PREDICTOR and (fields := finished_model(folder).get(FIELDS)) is not None:
+        card[FIELDS] = fields  # the network says nothing of what lies outside: it never learned it
     tensors = whole_state(network.eval())
     again = exported_network(card)
     load_whole_state(again, tensors)

@@ -41,13 +41,28 @@ def check_out(out: Path, folder: RunFolder, weights: str | None = None) -> None:
         raise InputError(
             f"'{out}' is not a weights file (expected .safetensors)", f"end its name with {SUFFIX}"
         )
-    inside = out.absolute().parent.resolve() == folder.path.resolve()
-    for path in (out, out.with_suffix(".json")):
-        if inside and path.exists() and not path.name.startswith("export"):
-            raise InputError(f"'{path}' is a file of the run itself", "choose another --out, or leave it out")
+    beside, card = RunFolder(out.absolute().parent), out.with_suffix(".json")
+    if beside.recipe.is_file() and not out.name.startswith("export"):
+        of = "the run itself" if beside.path.resolve() == folder.path.resolve() else f"run '{beside.name}'"
+        for path in (out, card):
+            if path.exists():
+                raise InputError(f"'{path}' is a file of {of}", "choose another --out, or leave it out")
+    if card.is_file() and not _is_card(card):
+        raise InputError(
+            f"'{card}', where the card of '{out.name}' would go, is a file of something else",
+            "choose another --out",
+        )
     read = [weights, _recorded_backbone(folder)]
     if out.exists() and any(path and Path(path).exists() and out.samefile(path) for path in read):
         raise InputError(f"'{out}' is the file of the run's frozen backbone", "choose another --out")
+
+
+def _is_card(path: Path) -> bool:
+    try:
+        card = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(card, dict) and "method" in card and "weights" in card
 
 
 def _recorded_backbone(folder: RunFolder) -> str | None:

@@ -13,11 +13,13 @@ import cv2
 import numpy as np
 from jaxtyping import Bool
 
+from modicum.data.beside_slices import beside_slice, without_slice
 from modicum.data.field_of_view import field_of_view
 from modicum.data.image import ImageRef, MedicalImage
 from modicum.data.layouts.given_images import fields_given
 from modicum.data.manifest import Manifest
 from modicum.data.mask_codes import codes_of
+from modicum.data.plane import misplaced
 from modicum.data.readers import read_image
 from modicum.engine.inputs.preparation import PreparedData
 from modicum.errors import BrokenImageError
@@ -27,6 +29,8 @@ from modicum.wording import count_of
 AGREEMENT = 0.95
 """Overlap (intersection over union) of found and given fields, the median over training images, from which on fields are
 found for new images."""
+FIELDS = "field_of_view"
+"""Where ``model.json`` and the card of an exported network have what :func:`found_as_given` says."""
 _COMPARED = 16
 
 
@@ -35,7 +39,7 @@ class FieldsOfView:
     """The fields of view of images that are predicted.
 
     Attributes:
-        given: the file of an image's field, by the image.
+        given: the file of an image's field, by the image; of a volume, by the volume.
         finds: whether that of any other image is looked for in it.
         counts: how many were ``given``, ``found`` and ``none``.
     """
@@ -55,16 +59,23 @@ class FieldsOfView:
             size: height and width of its file.
 
         Raises:
-            BrokenImageError: the file of its field cannot be read, or has another size.
+            BrokenImageError: the file of its field cannot be read, has another size or number of slices, or lies
+                elsewhere.
         """
-        file = self.given.get(ref)
+        file = self._file(ref)
         if file is not None:
-            codes = codes_of(read_image(file, empty=True))
+            field_image = read_image(file, empty=True)
+            codes = codes_of(field_image)
             if codes.shape != size:
                 raise BrokenImageError(
                     str(ref),
                     f"its field of view has {codes.shape[1]} x {codes.shape[0]} pixels, it has {size[1]} x {size[0]}",
                 )
+            elsewhere = misplaced(
+                (image.plane, image.spacing), (field_image.plane, field_image.spacing), size
+            )
+            if elsewhere is not None:
+                raise BrokenImageError(str(ref), f"its field of view {elsewhere}")
             self.counts["given"] += 1
             return codes != 0
         inside = field_of_view(image.pixels) if self.finds else None
@@ -72,6 +83,13 @@ class FieldsOfView:
         if inside is None or inside.shape == size:
             return inside
         return cv2.resize(inside.astype(np.uint8), size[::-1], interpolation=cv2.INTER_NEAREST) != 0
+
+    def _file(self, ref: ImageRef) -> ImageRef | None:
+        """The file of an image's field; of a slice, where that of its volume is given, the part at the slice."""
+        if ref in self.given:
+            return self.given[ref]
+        volume = next((one for one in without_slice(ref) if one in self.given), None)
+        return None if volume is None else beside_slice(self.given[volume], volume, ref)
 
     def note(self, learned_inside: bool) -> str:
         """What was predicted inside a field of view alone, in a sentence; empty where there is nothing to say."""
@@ -128,7 +146,7 @@ def fields_of_run(
         given: see :class:`FieldsOfView`.
         task: may ask for them to be looked for, whatever was learned.
     """
-    facts = model.get("field_of_view")
+    facts = model.get(FIELDS)
     asked = isinstance(task, DenseTask) and task.finds_region
     if facts is None and not given and not asked:
         return None

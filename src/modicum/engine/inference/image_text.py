@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 
 from modicum.data.image import ImageRef
 from modicum.data.prepared import StoreSettings, expand, read_prepared
-from modicum.data.reports import ReportTokenizer, encode_sentences, normalise_placeholders, tokenizer_of_json
+from modicum.data.reports import ReportTokenizer, encode_sentences, normalise_placeholders
 from modicum.engine.devices import autocast, chosen_device
 from modicum.engine.inputs.batches import to_unit_range
 from modicum.engine.inputs.decoding import read_ahead
@@ -19,7 +20,7 @@ from modicum.engine.run_folder import RunFolder
 from modicum.errors import BrokenImageError, InputError
 from modicum.methods import Method, method_class, method_entries
 from modicum.methods.image_text import EncodedImages, EncodedTexts, ImageTextModel
-from modicum.tasks.image_text.task import TOKENIZER
+from modicum.tasks.image_text.task import ImageText
 from modicum.wording import listed
 
 _TEXTS = 64
@@ -28,7 +29,10 @@ _TEXTS = 64
 def text_of_artefact(folder: RunFolder, name: str) -> str | None:
     """The text of a file in a run folder, or None where there is none."""
     path = folder.path / name
-    return path.read_text(encoding="utf-8") if path.is_file() else None
+    try:
+        return path.read_text(encoding="utf-8") if path.is_file() else None
+    except UnicodeDecodeError as error:
+        raise InputError(f"'{path}' cannot be read (it is not UTF-8)", "restore the run folder") from error
 
 
 def _methods_with_texts() -> list[str]:
@@ -56,23 +60,20 @@ class ImageTextRun:
         Raises:
             InputError: it has not finished, or has not learned images together with texts.
         """
-        recipe, _, method = load_method(folder, weights)
+        recipe, task, method = load_method(folder, weights)
         model = method.image_text()
         if model is None:
             raise InputError(
                 f"run '{folder.name}' ({recipe.method}) has not learned images together with texts",
                 f"use a run of {listed(_methods_with_texts())}",
             )
-        text = text_of_artefact(folder, TOKENIZER)
-        if text is None:
-            raise InputError(
-                f"run '{folder.name}' has no {TOKENIZER}, which knows its words", "restore the run folder"
-            )
+        assert isinstance(task, ImageText)
+        task = task.with_artefacts(partial(text_of_artefact, folder))
         chosen = chosen_device(device or recipe.device)
         return cls(
             recipe,
             model.to(chosen).eval(),
-            tokenizer_of_json(text, TOKENIZER),
+            task.tokenizer,
             store_settings(recipe.image, recipe.task, recipe.options),
             chosen,
             batch_size or recipe.training.batch_size,

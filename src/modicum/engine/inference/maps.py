@@ -23,6 +23,11 @@ def check_makes_maps(network: nn.Module) -> None:
         raise InputError("this run's method makes no maps", "leave --maps out")
 
 
+def map_prefix(number: int, ref: ImageRef) -> str:
+    """What the names of an image's maps begin with."""
+    return f"{number:06d}_{ref.path.name.split('.')[0]}_"
+
+
 def write_maps(
     folder: Path,
     maps: Mapping[str, Float[Tensor, "b rows columns"]],
@@ -44,7 +49,7 @@ def write_maps(
         for index, (ref, placement) in enumerate(zip(refs, placements, strict=True)):
             seen = F.interpolate(values[index][None, None].float(), placement.seen, mode="bilinear")[0].cpu()
             whole = placement.restored(np.clip(seen.numpy(), 0, 1), 0.0)
-            file = f"{first + index:06d}_{ref.path.name.split('.')[0]}_{name}.png"
+            file = f"{map_prefix(first + index, ref)}{name}.png"
             write_png(folder / file, whole, BITS)
             if len(files) <= index:
                 files.append(file)

@@ -6,8 +6,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
-
 from modicum.data.image import ImageRef
 from modicum.data.layouts.given_images import FACTS, FIELD, GivenImages, GivenReading, given_images
 from modicum.engine.devices import chosen_device
@@ -16,13 +14,13 @@ from modicum.engine.inference.box_files import check_box_file
 from modicum.engine.inference.box_prediction import BoxPredictor
 from modicum.engine.inference.dense_jobs import planned, without_own_output
 from modicum.engine.inference.dense_maps import DenseMaps
-from modicum.engine.inference.dense_output import ACCOUNT, PSEUDONYM, TABLE, DenseOutput
+from modicum.engine.inference.dense_output import PSEUDONYM, DenseOutput
 from modicum.engine.inference.evaluation import dense_predictor
-from modicum.engine.inference.fields_of_view import fields_of_run
+from modicum.engine.inference.fields_of_view import FIELDS, fields_of_run
 from modicum.engine.inference.image_text import ImageTextRun
+from modicum.engine.inference.predicted_images import check_not_over_images, good_enough, without_earlier_maps
 from modicum.engine.inference.prediction import PredictionSummary, TablePredictor
 from modicum.engine.inference.predictor_calls import map_names_of
-from modicum.engine.inference.quality_gate import QualityGate
 from modicum.engine.inference.table_predictor import table_predictor
 from modicum.engine.inference.zero_shot import prompt_classifier, prompted_task
 from modicum.engine.inputs.preparation import store_settings
@@ -57,6 +55,8 @@ class PredictionSettings:
     drop: tuple[str, ...] = ()
     after: str | None = None
     answers: Mapping[str, Any] = field(default_factory=dict)
+    prompt_file: Path | None = None
+    """Where the prompts were read, if in a file."""
 
 
 def predict_run(
@@ -80,9 +80,15 @@ def predict_run(
     images = given_images(given, _as_the_run_reads(reading, recipe.data))
     for note in images.notes:
         say(note)
-    images = _good_enough(images, place, settings)
+    images = without_earlier_maps(images, given, settings.maps)
+    read = [
+        *images.tables,
+        *folder.files(),
+        *([] if settings.prompt_file is None else [settings.prompt_file]),
+    ]
     if not dense:
-        check_output("--out", place, [*images.tables, *folder.files()])
+        check_output("--out", place, read)
+    images = good_enough(images, place, settings.quality, settings.drop, settings.device, read)
     if settings.prompts is not None:
         prompted = _prompted(folder, weights, settings.prompts, settings)
         return prompted.write(images.refs, rows_of(images.names, images.facts), place)
@@ -117,7 +123,8 @@ def _predict_dense(
     output.predictor = replace(output.predictor, regions=fields_of_run(model, fields, task))
     names, refs = without_own_output(given, images.names, images.refs, place)
     jobs = planned(given, names, refs)
-    _check_files(place, [file for job in jobs for file in output.files(job)], images)
+    files_written = [file for job in jobs for file in output.files(job)]
+    check_not_over_images(place, files_written, images)
     with TemporaryDirectory(prefix="modicum-") as temporary:
         if settings.after is not None:
             if (volume := next((job for job in jobs if job.whole), None)) is not None:
@@ -130,12 +137,13 @@ def _predict_dense(
                 output.predictor.device,
                 Path(temporary),
             )
+            check_not_over_images(place, files_written, images, list(earlier.files.values()))
             output.predictor = replace(output.predictor, earlier=earlier)
         summary = output.write(jobs)
     if unlike := output.predictor.unlike[0]:
         say(f"{count_of(unlike, 'image')} unlike all that the run learned from: look at them before use")
     regions = output.predictor.regions
-    if regions is not None and (note := regions.note("field_of_view" in model or task.finds_region)):
+    if regions is not None and (note := regions.note(FIELDS in model or task.finds_region)):
         say(note)
     return summary
 
@@ -192,21 +200,13 @@ def _check_table(place: Path) -> None:
 
 def _as_the_run_reads(reading: GivenReading, data: DataSettings) -> GivenReading:
     """Names of columns and of pairs as in the training, where the data have them and nothing else is asked for."""
-    columns = {role: name for role, name in data.columns.items() if role in ("image", *FACTS)}
-    return replace(reading, usual_columns=columns, usual_pairs=data.pairs)
-
-
-def _check_files(place: Path, files: Sequence[Path], images: GivenImages) -> None:
-    """Raises InputError where a prediction would replace a file that was read, or that a table names."""
-    for name in (TABLE, ACCOUNT):
-        check_output("--out", place / name, images.tables)
-    named = {path.resolve() for path in images.named_files}
-    for file in files:
-        if file.exists() and file.resolve() in named:
-            raise InputError(
-                f"'{file}' is a file of the data set, and would be replaced by a prediction",
-                "choose another --out",
-            )
+    columns = {role: name for role, name in data.columns.items() if role in ("image", FIELD, *FACTS)}
+    return replace(
+        reading,
+        usual_columns=columns,
+        usual_pairs=data.pairs,
+        align_geometry=reading.align_geometry or data.align_geometry,
+    )
 
 
 def _prompted(
@@ -241,22 +241,6 @@ def check_predicts(folder: RunFolder, task: Task) -> None:
             f"learn from it: modicum fit DATA --backbone run:{folder.path}"
             + ("; or say what to look for: --prompts FILE" if task.scored_in_pairs else ""),
         )
-
-
-def _good_enough(images: GivenImages, place: Path, settings: PredictionSettings) -> GivenImages:
-    """The images that are good enough by an earlier run, whose grades are written beside the predictions."""
-    if settings.quality is None:
-        return images
-    out = place.with_name(f"{place.stem}_quality.csv")
-    check_output("--out", out, images.tables)
-    gate = QualityGate(settings.quality, settings.drop, settings.device)
-    kept = np.flatnonzero(gate.keep(images.refs, images.names, images.facts, out))
-    return replace(
-        images,
-        names=[images.names[index] for index in kept],
-        refs=[images.refs[index] for index in kept],
-        facts=images.facts.iloc[kept].reset_index(drop=True),
-    )
 
 
 def _box_predictor(

@@ -15,6 +15,7 @@ from modicum.atomic_files import raise_if_disk_full
 from modicum.data.image import ImageRef, MedicalImage
 from modicum.data.placement import placed
 from modicum.data.prepared import StoreSettings, expand, read_prepared
+from modicum.data.slice_notes import leaves_slice_open, middle_note
 from modicum.data.table_cells import safe_cells
 from modicum.engine.devices import autocast
 from modicum.engine.inference.maps import check_makes_maps, write_maps
@@ -44,6 +45,12 @@ class _Read:
     ref: ImageRef
     image: MedicalImage
     record: np.ndarray
+
+    @property
+    def of_several(self) -> bool:
+        """Whether it is one slice of several, and the reference does not say which."""
+        source = self.image.source
+        return source.slices > 1 and leaves_slice_open(self.ref, source.format)
 
 
 @dataclass(frozen=True)
@@ -158,7 +165,7 @@ class TablePredictor:
 
     def _parts(self, refs: Sequence[ImageRef], names: Sequence[str], progress: Bar) -> Iterator[_Part]:
         """Batch by batch, the rows' names and errors, and the outputs of those that can be read."""
-        broken = number = 0
+        broken = number = open_slices = 0
         for part in read_ahead(zip(names, refs, strict=True), self._read, self.batch_size):
             errors = [item.reason if isinstance(item, BrokenImageError) else None for _, item in part]
             for (name, _), reason in zip(part, errors, strict=True):
@@ -169,6 +176,7 @@ class TablePredictor:
             outputs = None
             if good:
                 read = [item for _, item in part if not isinstance(item, BrokenImageError)]
+                open_slices += sum(one.of_several for one in read)
                 outputs, files = self._outputs(read, number)
                 if files:
                     table.loc[good, "map"] = files
@@ -176,6 +184,8 @@ class TablePredictor:
             number += len(part)
             progress.advance(len(part))
             progress.note(f"{broken} broken" if broken else "")
+        for note in middle_note(open_slices, len(refs)):
+            say(note)
 
     def _outputs(self, read: Sequence[_Read], number: int) -> tuple[torch.Tensor, list[str]]:
         """Outputs of one batch, on the CPU, and the names of its maps' files, if maps are written."""

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from modicum.data.image import ImageRef
+from modicum.data.layouts.asked_split import rows_of_split
 from modicum.data.manifest import Manifest
 from modicum.data.readers.content import SUFFIX_FORMATS
 from modicum.data.reports import read_reports, split_sentences
@@ -22,6 +23,9 @@ from modicum.errors import InputError, did_you_mean
 from modicum.methods.image_text import EncodedImages, EncodedTexts, ImageTextModel
 from modicum.progress import bar, say
 from modicum.wording import count_of, listed
+
+RETRIEVED = ("retrieved.csv", "retrieved.html")
+"""The files of a search."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,7 @@ def retrieve(
     k: int,
     scored_by: str | None = None,
     sentences: bool = False,
+    split: str | None = None,
 ) -> Retrieved:
     """Answers each query with ``k`` rows of a data set: an image with reports, a text with images.
 
@@ -82,6 +87,7 @@ def retrieve(
         k: answers to each query.
         scored_by: ``global`` (default), ``local`` or ``both``, as for prompts.
         sentences: whether the sentences of the hits' reports are given back.
+        split: rows to search; all by default.
 
     Raises:
         InputError: nothing to search for or among, or a way to score that the run has not learned.
@@ -90,6 +96,7 @@ def retrieve(
     manifest = read_manifest(data, run.recipe.task)
     for note in manifest.notes:
         say(note)
+    manifest, _ = rows_of_split(manifest, split)
     images = {number: ref for number, query in enumerate(queries) if (ref := image_of(query)) is not None}
     answers: dict[int, list[Hit]] = {}
     scored = scored_by or "global"

@@ -29,7 +29,7 @@ def seen_before(folder: RunFolder, prepared: PreparedData) -> dict[str, Counts |
         too many to compare.
     """
     table = Manifest.read_saved(folder.manifest, Path()).table
-    if "sha256" not in table:  # a run of an older version
+    if not {"sha256", "split"} <= set(table):  # a run of an older version
         return {"seen": {}, "resembling": {}}
     used = table[table["split"].isin(["train", "val"])]
     facts = [prepared.store.facts[position] for position in prepared.positions]

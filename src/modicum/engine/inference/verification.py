@@ -1,17 +1,22 @@
 """Checks that a run's stores are undamaged, and that their records can be recomputed."""
 
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from modicum.data.manifest import Manifest
+from modicum.data.stores.image_store import ImageStore
 from modicum.engine.devices import chosen_device
+from modicum.engine.inputs.auxiliary_images import AuxiliaryReader, with_auxiliary_images
 from modicum.engine.inputs.batches import Stored
 from modicum.engine.inputs.data_changes import data_changes
 from modicum.engine.inputs.extraction import Extraction, RecordReader, larger_records, own_records
 from modicum.engine.inputs.preparation import prepare
-from modicum.engine.model import backbone_facts, load_method
+from modicum.engine.model import backbone_facts, further_images, load_method
+from modicum.engine.recipe.settings import Recipe
 from modicum.engine.run_folder import RunFolder
 from modicum.errors import InputError
 from modicum.methods import ExtractStage
@@ -49,16 +54,14 @@ def verify_stores(
     if recompute < 0:
         raise InputError(f"--recompute {recompute} is below 0", "give a number of records")
     stores = _stores_of(folder, stores)
-    recipe, _, method = load_method(folder, weights)
-    prepared = prepare(recipe, folder, stores, 0)
+    recipe, task, method = load_method(folder, weights)
+    prepared = prepare(recipe, folder, stores, 0, choose=partial(_rows_of_run, recipe, folder))
+    prepared = with_auxiliary_images(prepared, task, recipe, stores, 0, None, further_images(recipe))
     verification = Verification()
-    damaged = prepared.store.verify()
-    verification.damaged += damaged
-    line = f"images: {count_of(len(prepared.positions), 'record')}, {damaged} damaged"
-    if recompute and (replaced := prepared.store.forget_replaced()):
-        line += f"; {count_of(len(replaced), 'file')} replaced by another of the same size and time ({replaced[0].name})"
-        verification.damaged += len(replaced)
-    verification.lines.append(line)
+    _verify_images("images", prepared.store, len(prepared.positions), recompute, verification)
+    for column, (reader, positions) in prepared.auxiliary_images.items():
+        assert isinstance(reader, AuxiliaryReader)
+        _verify_images(column, reader.store, int((positions >= 0).sum()), recompute, verification)
     if changes := data_changes(folder, prepared):
         verification.lines.append(f"data: not those that the run was trained on: {'; '.join(changes)}")
     device = chosen_device(recipe.device)
@@ -76,6 +79,26 @@ def verify_stores(
             )
             _verify_features(extraction, recompute, recipe.seed, verification)
     return verification
+
+
+def _rows_of_run(recipe: Recipe, folder: RunFolder, manifest: Manifest) -> Manifest:
+    """Without the images that were set aside by their quality before the training."""
+    if recipe.data.quality is None or not folder.manifest.is_file():
+        return manifest
+    kept = set(Manifest.read_saved(folder.manifest, Path()).table["image"])
+    return manifest.subset(manifest.table["image"].isin(kept).to_numpy(dtype=bool))
+
+
+def _verify_images(
+    name: str, store: ImageStore, records: int, recompute: int, verification: Verification
+) -> None:
+    damaged = store.verify()
+    verification.damaged += damaged
+    line = f"{name}: {count_of(records, 'record')}, {damaged} damaged"
+    if recompute and (replaced := store.forget_replaced()):
+        line += f"; {count_of(len(replaced), 'file')} replaced by another of the same size and time ({replaced[0].name})"
+        verification.damaged += len(replaced)
+    verification.lines.append(line)
 
 
 def _stores_of(folder: RunFolder, given: Path | None) -> Path:

@@ -1,6 +1,5 @@
 """What has changed in the data of a run since it was started: a run only goes on with the data that it began with."""
 
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from modicum.data.manifest import LABELS_PREFIX, Manifest
+from modicum.data.manifest import LABELS_PREFIX, Manifest, path_columns
 from modicum.engine.inputs.preparation import PreparedData
 from modicum.engine.run_folder import RunFolder, read_table
 from modicum.errors import InputError
@@ -104,5 +103,6 @@ def _auxiliary_changes(folder: RunFolder, prepared: PreparedData) -> list[str]:
     digests = before.get(AUXILIARY)
     if not isinstance(digests, dict):  # a run of an earlier version
         return []
-    kept = Counter(digests.items()) - Counter(prepared.auxiliary_digests.items())
-    return [f"files of column '{column}' of another content" for column, _ in kept]
+    changed = [name for name, now in prepared.auxiliary_digests.items() if digests.get(name, now) != now]
+    files = path_columns(changed)
+    return [f"{'files of ' if name in files else ''}column '{name}' of another content" for name in changed]

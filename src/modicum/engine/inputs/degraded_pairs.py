@@ -2,7 +2,8 @@
 
 import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from modicum.data.field_of_view import field_of_view
 from modicum.data.image import ImageRef
 from modicum.data.layouts import load_manifest
 from modicum.data.layouts.asked_split import rows_of_split
+from modicum.data.layouts.files_read import files_of, files_read
 from modicum.data.layouts.given_images import FIELD, fields_given
 from modicum.data.manifest import Manifest, path_columns
 from modicum.data.mask_codes import codes_of
@@ -23,13 +25,14 @@ from modicum.data.readers import read_image
 from modicum.data.writers import write_labels, write_png
 from modicum.engine.randomness import derive_seed
 from modicum.errors import BrokenImageError, InputError, did_you_mean
-from modicum.output_paths import check_output
+from modicum.output_paths import check_files, check_output
 from modicum.progress import say, track
 from modicum.transforms.degradation_parameters import COMBINATIONS, REFERENCE
 from modicum.transforms.fundus_degradation import degrade, draw_degradation
 from modicum.wording import count_of
 
 TABLE = "manifest.csv"
+_OWN_COLUMNS = ("image", "target", FIELD, "kind")
 
 
 def write_degraded_pairs(
@@ -77,6 +80,11 @@ def write_degraded_pairs(
     manifest, _ = rows_of_split(manifest, split)
     fields = fields_given(manifest)
     names = _names(manifest)
+    read = chain(
+        files_read(Path(data), manifest, reading.get("split_lists"), reading.get("columns")),
+        files_of(manifest),
+    )
+    check_files("OUT", _files_to_write(folder, manifest, names, per_image), read)
     rows: list[dict[str, Any]] = []
     counts: Counter[str] = Counter()
     for row, ref in enumerate(track(manifest.refs(), "degrading")):
@@ -151,15 +159,33 @@ def _beside(manifest: Manifest, row: int, folder: Path, name: str) -> Mapping[st
     found: dict[str, Any] = {}
     files = set(path_columns(manifest.table))
     for column, value in manifest.table.iloc[row].items():
-        if column in ("image", "target", FIELD, "kind") or not isinstance(value, str):
+        if column in _OWN_COLUMNS or not isinstance(value, str):
             continue
         if column in files:
             source = manifest.root / value
-            place = f"{str(column).replace(':', '_')}/{name}{source.suffix}"
+            place = _place(str(column), name, source)
             shutil.copyfile(source, _made(folder / place))
             value = place
         found[str(column)] = value
     return found
+
+
+def _files_to_write(folder: Path, manifest: Manifest, names: Sequence[str], per_image: int) -> Iterator[Path]:
+    """The table, and the pictures of each row."""
+    yield folder / TABLE
+    files = [name for name in path_columns(manifest.table) if name not in _OWN_COLUMNS]
+    for row, name in enumerate(names):
+        for made in [name] if per_image == 1 else [f"{name}_{number}" for number in range(per_image)]:
+            yield from (folder / "degraded" / f"{made}{ending}" for ending in (".png", ".json"))
+        yield from (folder / part / f"{name}.png" for part in ("clean", "fov"))
+        for column in files:
+            if isinstance(value := manifest.table[column].iloc[row], str):
+                yield folder / _place(column, name, manifest.root / value)
+
+
+def _place(column: str, name: str, source: Path) -> str:
+    """Where a file beside an image is copied to."""
+    return f"{column.replace(':', '_')}/{name}{source.suffix}"
 
 
 def _made(file: Path) -> Path:

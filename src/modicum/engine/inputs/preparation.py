@@ -28,7 +28,7 @@ from modicum.data.kept_together import forget_groups, with_copies_together
 from modicum.data.label_fraction import keep_label_fraction
 from modicum.data.layouts import load_manifest
 from modicum.data.manifest import Manifest
-from modicum.data.slices import slice_notes
+from modicum.data.slice_notes import slice_notes
 from modicum.data.splits import carve_validation, ensure_splits
 from modicum.data.stores.image_store import ImageStore, StoreSettings
 from modicum.data.table_cells import as_written, spreadsheet_safe
@@ -231,9 +231,12 @@ def with_parts(manifest: Manifest, recipe: Recipe) -> Manifest:
 
 
 def _one_class(recipe: Recipe) -> bool:
-    """Whether training images may all have one label. Data can be looked at before a method is chosen."""
-    chosen = recipe.method in method_entries()
-    return task_class(recipe.task).one_class or (chosen and method_class(recipe.method).one_class)
+    """Whether training images may all have one label. Data can be looked at before a method is chosen.
+
+    They may where nothing is learned of labels: a data set's column of them is then of no concern.
+    """
+    task, chosen = task_class(recipe.task), recipe.method in method_entries()
+    return task.one_class or not task.needs_labels or (chosen and method_class(recipe.method).one_class)
 
 
 def task_for(manifest: Manifest, recipe: Recipe) -> Task:

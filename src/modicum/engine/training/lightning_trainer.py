@@ -13,21 +13,20 @@ from modicum.engine.devices import uses_bf16
 from modicum.engine.recipe.settings import TrainingSettings
 
 
-def make_trainer(
-    settings: TrainingSettings, device: torch.device, epochs: int, updates: int
-) -> lightning.Trainer:
+def make_trainer(settings: TrainingSettings, device: torch.device, epochs: int) -> lightning.Trainer:
     """Builds a trainer; logging, checkpoints, validation and progress bars are the engine's own.
 
     Args:
         settings: the training loop's settings.
         device: where to compute.
         epochs: number of epochs.
-        updates: number of updates of one step; with several, each backward pass leaves out the others' parameters.
     """
     distributed = settings.devices * settings.nodes > 1
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    strategy = "ddp" if updates == 1 else "ddp_find_unused_parameters_true"
+    # With several updates each backward pass leaves out the others' parameters, and a network may have some that its
+    # losses never need (the norm before a head that is not used).
+    strategy = "ddp_find_unused_parameters_true"
     devices: Any = settings.devices
     if device.type == "cuda" and not distributed:
         devices = [device.index or 0]

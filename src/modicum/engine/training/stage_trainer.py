@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from modicum.distributed import gathered, wait_for_all, weighted_mean
+from modicum.distributed import gathered, share_buffers, wait_for_all, weighted_mean
 from modicum.engine.checkpoint import (
     Checkpoint,
     load_tensors,
@@ -133,9 +133,7 @@ class StageTrainer:
     def _fit(self) -> None:
         progress, settings = self.module.progress, self.settings
         self.stage.train()  # an earlier stage left the networks they share in evaluation mode
-        trainer = make_trainer(
-            settings, self.device, settings.epochs - progress.epoch, len(self.module.updates)
-        )
+        trainer = make_trainer(settings, self.device, settings.epochs - progress.epoch)
         world = max(1, trainer.world_size)
         per_epoch = self.module.steps_per_epoch(world)
         with (
@@ -305,6 +303,7 @@ class StageTrainer:
                 say(f"{self.monitor} was never defined on the validation images; the last weights are kept.")
             if self.module.average is not None:
                 self.module.average.take_over()
+            share_buffers(self.stage)  # each process has those of its own last batch
         self.stage.eval()
 
     def _result(self) -> StageResult:

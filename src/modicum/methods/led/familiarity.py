@@ -5,6 +5,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from modicum.distributed import gather_without_gradient
+
 FAR = 4.0
 """Standard deviations of the training images beyond which an image is unlike them."""
 _LEAST_STD = 0.02
@@ -31,8 +33,8 @@ class Familiarity(nn.Module):
 
     @torch.no_grad()
     def observe(self, images: Float[Tensor, "b c h w"]) -> None:
-        """Takes training images in [0, 1] into account."""
-        measured = self.measure(images)
+        """Takes training images in [0, 1] into account, those of all processes that train together."""
+        measured = gather_without_gradient(self.measure(images))
         before = self.count.clone()
         self.count += len(measured)
         mean, spread = measured.mean(0), (measured - measured.mean(0)).square().sum(0)

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from modicum.distributed import gather_without_gradient
 from modicum.errors import InputError
 from modicum.losses import correction_loss, foreground_weight, smoothness_loss
 from modicum.methods.base import TrainStage, Update
@@ -125,7 +126,8 @@ class RegGanStage(TrainStage):
         batch_mean = field.float().mean((0, 2, 3))
         if self.training:
             with torch.no_grad():
-                self.mean_displacement.lerp_(batch_mean, 1 - ANCHOR_MEMORY)
+                whole = gather_without_gradient(batch_mean[None]).mean(0)
+                self.mean_displacement.lerp_(whole, 1 - ANCHOR_MEMORY)
         return (self.mean_displacement.clone() * batch_mean).sum()
 
     def _losses(

@@ -32,6 +32,7 @@ from modicum.tasks.anomaly.threshold import FEWEST, Threshold, threshold_of_norm
 from modicum.tasks.base import Batch, Example, ImageLevelTask, Scores, TaskOptions
 from modicum.tasks.classification.positive_class import denies
 from modicum.tasks.metric import Metric
+from modicum.tasks.stored_values import names_of, one_of
 from modicum.wording import count_of
 
 Output = Literal["score", "logit"]
@@ -137,11 +138,11 @@ class Anomaly(ImageLevelTask):
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Anomaly":
         return cls(
-            tuple(values["normal"]),
-            tuple(values["groups"]),
+            tuple(names_of(values["normal"], "normal classes", fewest=0)),
+            tuple(names_of(values["groups"], "abnormal classes", fewest=0)),
             AnomalyOptions(**values["options"]),
             Threshold.from_dict(values["threshold"]),
-            masks=bool(values["masks"]),
+            masks=one_of(values["masks"], (True, False), "masks"),
         )
 
     def to_dict(self) -> dict[str, Any]:

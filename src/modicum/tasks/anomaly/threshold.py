@@ -2,10 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from jaxtyping import Float
+
+from modicum.tasks.stored_values import count_of_values, number_of, one_of
+
+Source = Literal["none", "given", "validation"]
 
 FEWEST = 20
 """Held-out normal images below which a caution is said: at 95 % specificity one of 20 lies above."""
@@ -20,7 +24,7 @@ class Threshold:
     """
 
     value: float | None = None
-    source: Literal["none", "given", "validation"] = "none"
+    source: Source = "none"
     images: int = 0
 
     def as_dict(self) -> dict[str, Any]:
@@ -30,7 +34,12 @@ class Threshold:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Threshold":
         """The inverse of :meth:`as_dict`."""
-        return cls(values["value"], values["from"], int(values["images"]))
+        value = values["value"]
+        return cls(
+            None if value is None else number_of(value, "threshold"),
+            one_of(values["from"], get_args(Source), "threshold's source"),
+            count_of_values(values["images"], "threshold's images"),
+        )
 
 
 def threshold_of_normals(scores: Float[np.ndarray, "n"], specificity: float) -> Threshold:

@@ -6,6 +6,7 @@ from typing import Any
 
 from modicum.data.manifest import Manifest
 from modicum.errors import InputError
+from modicum.tasks.stored_values import count_of_values
 
 GROUPS = ("head", "medium", "tail")
 """From many training images to few; ``<group>_accuracy`` is the mean accuracy of a group's classes."""
@@ -64,8 +65,9 @@ class ClassGroups:
         """The inverse of :meth:`as_dict`; None of None."""
         if values is None:
             return None
-        counts = {str(name): int(count) for name, count in values["counts"].items()}
-        return cls(int(values["head_above"]), int(values["tail_below"]), counts)
+        counts = {name: count_of_values(count, "counts") for name, count in values["counts"].items()}
+        above, below = (count_of_values(values[limit], limit) for limit in ("head_above", "tail_below"))
+        return cls(above, below, counts)
 
 
 def groups_of(manifest: Manifest, classes: Sequence[str], options: Mapping[str, Any]) -> ClassGroups | None:

@@ -10,13 +10,14 @@ Youden, Cancer 3 (1950) (the point where sensitivity + specificity is highest).
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from jaxtyping import Float, Num
 from scipy import special
 
 from modicum.errors import InputError
+from modicum.tasks.stored_values import count_of_values, number_of, numbers_of, one_of
 from modicum.wording import count_of, listed
 
 Outputs = Float[np.ndarray, "n classes"]
@@ -55,14 +56,18 @@ class OperatingPoints:
         return {"operating_points": values | dict(self.facts)}
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any] | None) -> "OperatingPoints":
-        """The inverse of :meth:`as_dict`'s inner part; the default where there is none."""
+    def from_dict(cls, values: Mapping[str, Any] | None, count: int) -> "OperatingPoints":
+        """The inverse of :meth:`as_dict`'s inner part, of so many thresholds or none; the default where there is none."""
         if not values:
             return cls()
         plain = {"from", "thresholds", "temperature"}
         facts = {key: value for key, value in values.items() if key not in plain}
-        thresholds = tuple(float(value) for value in values["thresholds"])
-        return cls(thresholds, float(values["temperature"]), values["from"], facts)
+        count_of_values(facts.get("images", 0), "images that points were chosen on")
+        if not all(isinstance(one, dict) for one in dict(facts.get("classes", {})).values()):
+            raise InputError("points of classes are not tables", "restore the file that they are in")
+        thresholds = numbers_of(values["thresholds"], "thresholds", count if values["thresholds"] else 0)
+        temperature = number_of(values["temperature"], "temperature", 1e-6)
+        return cls(thresholds, temperature, one_of(values["from"], get_args(Source), "source"), facts)
 
 
 @dataclass(frozen=True)

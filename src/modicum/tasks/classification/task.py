@@ -5,7 +5,7 @@ Grades can also be learned as one *severity score* (``output="score"``), which t
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal, cast, get_args
 
 import numpy as np
 import torch
@@ -35,9 +35,11 @@ from modicum.tasks.classification.positive_class import negative_then_positive
 from modicum.tasks.classification.scores import ClassificationScores
 from modicum.tasks.classification.severity_scores import SeverityScores
 from modicum.tasks.classification.tables import prediction_columns, severity_columns
+from modicum.tasks.classification.thresholds import Source as ThresholdsFrom
 from modicum.tasks.classification.thresholds import Thresholds
 from modicum.tasks.loss_words import LOSS_SETTINGS, refuse_settings
 from modicum.tasks.metric import Metric
+from modicum.tasks.stored_values import names_of, number_of, numbers_of, one_of
 from modicum.wording import count_of
 
 Kind = Literal["binary", "multi-class", "multi-label"]
@@ -180,13 +182,22 @@ class Classification(ImageLevelTask):
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Classification":
-        plain = {key: values[key] for key in ("ordered", "specificity")}
-        if values.get("output", "logits") == "logits":
-            points = OperatingPoints.from_dict(values.get("operating_points"))
+        kind = one_of(values["kind"], get_args(Kind), "kind")
+        classes = names_of(values["classes"], "classes", 2 if kind == "binary" else None)
+        plain = {
+            "ordered": one_of(values["ordered"], (True, False), "ordered"),
+            "specificity": number_of(values["specificity"], "specificity", 0, 1),
+        }
+        if one_of(values.get("output", "logits"), ("logits", "score"), "output") == "logits":
+            count = {"binary": 1, "multi-label": len(classes)}.get(kind, 0)
+            points = OperatingPoints.from_dict(values.get("operating_points"), count)
             groups = ClassGroups.from_dict(values.get("class_groups"))
-            return cls(values["kind"], values["classes"], **plain, points=points, groups=groups)
-        thresholds = Thresholds(tuple(values["thresholds"]), values["thresholds_from"])
-        return cls(values["kind"], values["classes"], **plain, output="score", thresholds=thresholds)
+            if groups is not None:
+                one_of(sorted(groups.counts), (sorted(classes),), "classes in groups")
+            return cls(kind, classes, **plain, points=points, groups=groups)
+        found_by = one_of(values["thresholds_from"], get_args(ThresholdsFrom), "thresholds' source")
+        given = Thresholds(numbers_of(values["thresholds"], "thresholds", len(classes) - 1), found_by)
+        return cls(kind, classes, **plain, output="score", thresholds=given)
 
     def _with_score(self, thresholds: Thresholds | str | Sequence[float]) -> "Classification":
         return Classification(

@@ -1,6 +1,7 @@
 """Collects the boxes that were found over one split, and measures them against the true ones."""
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -103,6 +104,11 @@ class DetectionScores(BoxListScores):
 
     def rows(self) -> np.ndarray:
         return np.array(sorted(self._images), dtype=np.int64)
+
+    def of_rows(self, rows: np.ndarray) -> "DetectionScores":
+        some = copy(self)
+        some._images = {row: self._images[row] for row in rows.tolist() if row in self._images}
+        return some
 
     def table(self) -> pd.DataFrame:
         """One row per scored image: counts of boxes, found from the threshold on, and the best score."""

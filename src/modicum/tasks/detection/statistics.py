@@ -13,6 +13,7 @@ from scipy import sparse
 from modicum.tasks.bootstrap import Statistic, Sums, Values
 from modicum.tasks.detection.matching import IOUS
 from modicum.tasks.detection.metric_table import RATES, sensitivity_name
+from modicum.tasks.needs import needs_some
 
 _RECALLS = np.linspace(0, 1, 101)
 
@@ -66,7 +67,8 @@ def precision_statistic(
         at = [each.mean(axis=0), each[IOUS.index(0.5)], each[IOUS.index(0.75)]]
         return dict(zip(names, at, strict=True))
 
-    return Statistic(sparse.csr_array(terms), finish, dict.fromkeys(names, "no image has a true box"))
+    needs = needs_some(names, true > 0)
+    return Statistic(sparse.csr_array(terms), finish, dict.fromkeys(names, "no image has a true box"), needs)
 
 
 def froc_statistic(
@@ -106,7 +108,8 @@ def froc_statistic(
         return {"froc": np.mean(list(values.values()), axis=0), **values}
 
     names = ["froc", *map(sensitivity_name, RATES)]
-    return Statistic(sparse.csr_array(terms), finish, dict.fromkeys(names, "no image has a true box"))
+    needs = needs_some(names, true > 0)
+    return Statistic(sparse.csr_array(terms), finish, dict.fromkeys(names, "no image has a true box"), needs)
 
 
 def _of_images(images: Sequence[int] | np.ndarray, count: int) -> sparse.csr_array:

@@ -18,6 +18,7 @@ from modicum.tasks.detection.metric_table import METRICS
 from modicum.tasks.detection.pictures import FALSE, HIT, MISSED, TRUE, boxed, split_by
 from modicum.tasks.detection.scores import DetectionScores
 from modicum.tasks.metric import Metric, with_classes
+from modicum.tasks.stored_values import names_of
 
 ONE_CLASS = "object"
 """The class of boxes that have none."""
@@ -79,7 +80,7 @@ class Detection(BoxListTask):
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Detection":
-        return cls(list(values["classes"]), DetectionOptions(**values["options"]))
+        return cls(names_of(values["classes"], "classes"), DetectionOptions(**values["options"]))
 
     def to_dict(self) -> dict[str, Any]:
         options = self.options.model_dump(mode="json")

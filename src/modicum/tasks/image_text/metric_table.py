@@ -44,6 +44,8 @@ def _of_direction(name: str) -> tuple[Metric, ...]:
             f"{name}_recall_at_{k}",
             f"Recall at {k}, {words}",
             f"share of queries with a right answer among the {k} best" if k > 1 else "share found at once",
+            baseline=f"chance_recall_at_{k}",
+            baseline_words="guessing",
             in_brief=k == 5,
         )
         for k in RANKS

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from modicum.tasks.base import Batch, Scores
 from modicum.tasks.bootstrap import Estimate, Statistic, bootstrap
+from modicum.tasks.needs import needs_some
 
 
 class CompletionScores(Scores):
@@ -65,4 +66,5 @@ def mean_of(name: str, values: Float[np.ndarray, "images"], reason: str) -> Stat
     """The mean of a metric over the images that have one; ``reason`` says why where none has."""
     is_known = ~np.isnan(values)
     terms = sparse.csr_array(np.stack([np.where(is_known, values, 0.0), is_known.astype(np.float64)]))
-    return Statistic(terms, lambda sums: {name: sums[0] / sums[1]}, {name: reason})
+    needs = needs_some([name], is_known)
+    return Statistic(terms, lambda sums: {name: sums[0] / sums[1]}, {name: reason}, needs)

@@ -1,6 +1,7 @@
 """Image and text: learning without labels, from images with their reports or from images alone."""
 
 import csv
+import hashlib
 import io
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -203,6 +204,14 @@ class ImageText(Task):
             self._encoded = reports, encoded
         return self._encoded[1]
 
+    def content_digests(self) -> dict[str, str]:
+        if self._reports is None:
+            return {}
+        digest = hashlib.sha256()
+        for text in self._reports.texts:
+            digest.update(f"{text is None}\n{text}\0".encode())
+        return {"report": digest.hexdigest()}
+
     def with_artefacts(self, read: Callable[[str], str | None]) -> "ImageText":
         """The task of an opened run with its tokenizer, so that other reports can be read.
 
@@ -213,7 +222,18 @@ class ImageText(Task):
             return self
         if (text := read(TOKENIZER)) is None:
             raise InputError(f"the run has no {TOKENIZER}, which knows its words", "restore the run folder")
-        return ImageText(self.options, tokenizer_of_json(text))
+        made = ImageText(self.options, tokenizer_of_json(text))
+        if self._vocabulary is not None and _as_dict(made.vocabulary) != _as_dict(self._vocabulary):
+            raise InputError(
+                f"{TOKENIZER} is not the one that the run has learned with", "restore the run folder"
+            )
+        return made
+
+    @property
+    def tokenizer(self) -> ReportTokenizer:
+        """What makes tokens of reports; an opened run has one after :meth:`with_artefacts`."""
+        assert self._tokenizer is not None, "reports are not read"
+        return self._tokenizer
 
     def artefacts(self) -> dict[str, str]:
         """``tokenizer.json``, and ``reports.csv`` with a row for each report that was set aside or changed."""

@@ -21,6 +21,7 @@ from modicum.tasks.image_to_image.metrics import sharpness
 from modicum.tasks.image_to_image.pictures import comparison_pictures
 from modicum.tasks.image_to_image.scores import TranslationScores
 from modicum.tasks.metric import Metric
+from modicum.tasks.stored_values import one_of
 from modicum.tasks.value_range import ValueRange
 
 LOOKED_AT = 4
@@ -160,7 +161,7 @@ class ImageToImage(DenseTask):
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "ImageToImage":
-        channels, target_channels = values["channels"]
+        channels, target_channels = (one_of(count, (1, 3), "channels") for count in values["channels"])
         target_range = ValueRange.from_dict(values.get("target_range"))
         return cls((channels, target_channels), ImageToImageOptions(**values["options"]), target_range)
 

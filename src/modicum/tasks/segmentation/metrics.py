@@ -34,6 +34,7 @@ from scipy import sparse
 
 from modicum.tasks.bootstrap import Statistic, Sums, Values
 from modicum.tasks.metric import with_classes
+from modicum.tasks.needs import needs_some
 from modicum.tasks.segmentation.metric_table import METRICS
 from modicum.tasks.segmentation.pixels import BINS, ranking_of
 
@@ -171,7 +172,10 @@ def _means_over_images(values: dict[str, Float[np.ndarray, "images"]], reasons: 
         means = sums[: len(values)] / sums[len(values) :]
         return dict(zip(values, means, strict=True))
 
-    return Statistic(terms, finish, reasons)
+    needs: dict[str, np.ndarray] = {}
+    for name, known in zip(values, is_known, strict=True):
+        needs |= needs_some([name], known)
+    return Statistic(terms, finish, reasons, needs)
 
 
 def _decisions(images: Sequence[ImageStatistics], number: int) -> Statistic:
@@ -190,7 +194,11 @@ def _decisions(images: Sequence[ImageStatistics], number: int) -> Statistic:
         "specificity": "no pixel is without the class",
         "accuracy": "no image with pixels that count",
     }
-    return Statistic(sparse.csr_array(counts.T), finish, reasons)
+    hits, false_alarms, misses, rejections = counts.T
+    needs = needs_some(["sensitivity"], hits + misses > 0) | needs_some(
+        ["specificity"], rejections + false_alarms > 0
+    )
+    return Statistic(sparse.csr_array(counts.T), finish, reasons, needs)
 
 
 def _ranking(images: Sequence[ImageStatistics], number: int) -> Statistic:
@@ -208,7 +216,9 @@ def _ranking(images: Sequence[ImageStatistics], number: int) -> Statistic:
         return dict(ranking_of(sums[:BINS], sums[BINS:]))
 
     reasons = {"auroc": "needs pixels with and without the class", "auprc": "the class is in no image"}
-    return Statistic(terms, finish, reasons)
+    counts = np.array([image.counts[:, number] for image in images], dtype=np.float64).reshape(-1, 4)
+    needs = needs_some(["auroc", "auprc"], counts[:, 0] + counts[:, 2] > 0)
+    return Statistic(terms, finish, reasons, needs)
 
 
 def _with_suffix(statistic: Statistic, suffix: str) -> Statistic:

@@ -195,7 +195,7 @@ class Segmentation(DenseTask):
                         f"{place} is 0 everywhere: none of its pixels counts",
                         "set the pixels inside to 255, or leave the cell empty if all pixels count",
                     )
-            return []
+            return _many_levels(held)
         codes = self.masks[column]
         for row, place in zip(held, places, strict=True):
             codes.validate_label_values(row, place)
@@ -335,3 +335,14 @@ def _codes_of_column(manifest: Manifest, column: str) -> set[int]:
     if first is not None and not seen - {0}:
         raise first  # that nothing is marked in the rest is not the reason
     return seen
+
+
+def _many_levels(held: Bool[np.ndarray, "rows 256"]) -> list[str]:
+    """A caution where fields of view hold dark and bright levels, as after JPEG, whose noise counts as inside."""
+    noisy = int((held[:, 1:128].any(1) & held[:, 128:].any(1)).sum())
+    if not noisy:
+        return []
+    return [
+        f"caution: {noisy} of {len(held)} fields of view hold levels between 0 and their brightest, as JPEG makes them: "
+        "whatever is not 0 counts as inside (save them as PNG with two levels)"
+    ]
