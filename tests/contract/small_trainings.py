@@ -32,12 +32,12 @@ DRAWING = (
 """Methods that draw dropout, masks, crops, sentences, policies, lesions, noise or mixtures in each process: as good as
 one, not the same."""
 NORMALISING = (
-    "linear", "segment", "detect", "reverse_distillation", "reconstruction", "gpaco", "spmix",
+    "linear", "segment", "detect", "reverse_distillation", "reconstruction", "gpaco", "paco", "spmix",
 )  # fmt: skip
 """Methods with batch normalisation: each process has the statistics of its half of a batch."""
 NEWEST = (
     "octa_quality", "padim", "patchcore", "reverse_distillation", "reconstruction", "cutpaste", "deviation",
-    "lesionpaste", "led", "cut", "restoration_unet", "spmix", "gpaco", "decoupled", "ldam", "mixed",
+    "lesionpaste", "led", "cut", "restoration_unet", "spmix", "gpaco", "paco", "decoupled", "ldam", "mixed",
 )  # fmt: skip
 """Methods that are also killed and resumed, and trained in ``benchmarks/same_weights.py``, with these settings."""
 VIT, RESNET = {"backbone": "test_vit"}, {"backbone": "test_resnet"}
@@ -65,6 +65,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "padim": {"channels": 8},
     "detect": {"channels": 16, "head_width": 32},
     "gpaco": VIEWS,
+    "paco": {name: value for name, value in VIEWS.items() if name != "projection_width"},
     "spmix": VIEWS,
     "mae": DECODER,
     "mrm": {**DECODER, "report_width": 16, "report_depth": 1, "report_heads": 2, "report_length": 24},

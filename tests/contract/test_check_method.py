@@ -30,7 +30,7 @@ def made(tmp_path_factory):
 
 ALIKE = (
     "adapter", "adaptformer", "attention", "bitfit", "cut", "dora", "dtl", "fpt_plus", "gloria", "gpaco", "ldam", "lst",
-    "mixed", "padim", "partial", "restoration_unet", "reverse_distillation", "side", "ssf", "vpt",
+    "mixed", "padim", "paco", "partial", "restoration_unet", "reverse_distillation", "side", "ssf", "vpt",
 )  # fmt: skip
 """Methods whose stage is that of ``lora``, ``full``, ``fpt``, ``convirt``, ``spmix``, ``patchcore``, ``led`` or
 ``reconstruction``, which are held to the contract every time."""

@@ -1,5 +1,6 @@
 """The text form of references: it says what it means, and can be read back whatever the file is called."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -72,3 +73,13 @@ def test_every_reference_can_be_read_back(path, frame, axis, index, array):
         array = array.encode(errors="ignore").decode() or "x"  # half of a surrogate pair has no text form
     ref = ImageRef(path, frame=frame, axis=axis, index=index, array=array)
     assert ImageRef.parse(str(ref)) == ref
+
+
+PIECES = ["a", "b.png", ".", "..", "/", "//", "#", "frame=1", "\\", "c:", " ", ""]
+
+
+@given(text=st.lists(st.sampled_from(PIECES), min_size=1).map("".join))
+def test_a_text_that_is_kept_is_the_one_that_would_be_made(text):
+    for root in (None, Path("/data/set"), Path("x/../y")):
+        ref = ImageRef.parse(text, root)
+        assert str(ref) == str(replace(ref)), "a copy knows no text and makes it from its path"

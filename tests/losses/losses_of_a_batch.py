@@ -6,6 +6,7 @@ from torch.nn import functional as F
 from modicum.distributed import gather_with_gradient
 from modicum.losses import (
     GPaCoLoss,
+    PaCoLoss,
     cross_entropy,
     cross_modal_cluster_loss,
     grade_regression_loss,
@@ -57,6 +58,13 @@ def parametric_contrast(scores: torch.Tensor, rows: dict[str, torch.Tensor]) -> 
     return first + loss(query, key, rows["label"], scores, 2 * scores)
 
 
+def followed_contrast(scores: torch.Tensor, rows: dict[str, torch.Tensor]) -> torch.Tensor:
+    """PaCo's, in the same way."""
+    loss = PaCoLoss(3, torch.tensor([0.6, 0.3, 0.1]), queue=5)
+    query, key = F.normalize(scores), F.normalize(scores + 0.3 * rows["x"])
+    return loss(query, key, rows["label"], scores) + loss(query, key, rows["label"], scores)
+
+
 def pixels(scores: torch.Tensor, rows: dict[str, torch.Tensor]) -> torch.Tensor:
     """Scores as planes that are the same everywhere, but for a slope."""
     return (
@@ -104,6 +112,7 @@ LOSSES = {
     ),
     "contrast": contrast,
     "parametric_contrast": parametric_contrast,
+    "followed_contrast": followed_contrast,
 }
 
 

@@ -64,6 +64,19 @@ def test_a_run_keeps_the_network_alone_and_counts_the_tail(run):
     }  # fmt: skip
 
 
+def test_saliency_is_computed_once_whatever_the_network_the_seed_or_the_mixing(run, lesions, monkeypatch):
+    from modicum.methods.spmix import saliency_stage
+
+    settings = {**SETTINGS, **SPMIX, "backbone": "test_vit", "image_size": 16, "resamples": 0, "seed": 1}
+    whole = saliency_stage.fine_grained_saliency
+    asked = []
+    monkeypatch.setattr(
+        saliency_stage, "fine_grained_saliency", lambda *a: asked.append(len(a[0])) or whole(*a)
+    )
+    modicum.fit(lesions, method="spmix", runs=run.path.parent, name="again", write_report=False, **settings)
+    assert sum(asked) <= 1  # the first, for the shape of a record
+
+
 def test_answers_need_no_saliency(run, lesions, tmp_path):
     stores = run.path.parent / ".stores"
     assert list(stores.glob("features-*"))  # saliency of all images, once

@@ -19,12 +19,12 @@ SHIPPED = [name for name in method_entries() if not name.startswith("toy_") and 
 METHODS = sorted(name for name in SHIPPED if "classification" in method_class(name).tasks)
 ALIKE = (
     "adapter", "adaptformer", "attention", "bitfit", "dora", "dtl", "fpt_plus", "gpaco", "ldam", "lst", "mixed",
-    "partial", "side", "ssf", "vpt",
+    "paco", "partial", "side", "ssf", "vpt",
 )  # fmt: skip
 """Methods whose stage is that of ``lora``, ``full``, ``fpt`` or ``spmix``, which are always looked at; as in the
 contract's test."""
 IN_TURN = [pytest.param(name, marks=pytest.mark.slow) if name in ALIKE else name for name in METHODS]
-CONTRASTED = ("spmix", "gpaco")
+CONTRASTED = ("spmix", "gpaco", "paco")
 VIT = "vit_base_patch16_224"
 
 

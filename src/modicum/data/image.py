@@ -1,5 +1,6 @@
 """The image types: a reference to an image, and a decoded image with pixels in [0, 1] and spacing."""
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, unquote
@@ -10,6 +11,8 @@ from jaxtyping import Float, UInt8
 from modicum.data.plane import Grid, Plane
 
 _NUMBERS = ("frame", "axis", "index", "segment")
+_PLAIN = re.compile(r"[^./\\:#][^/\\:#]*(/[^./\\:#][^/\\:#]*)*")
+"""Relative paths that are their own text form: no part, nothing absolute, hidden, doubled or upwards."""
 
 
 @dataclass(frozen=True)
@@ -40,15 +43,22 @@ class ImageRef:
     segment: int | None = None
     onto: str | None = None
     root: Path | None = field(default=None, compare=False, repr=False)
+    _text: str | None = field(default=None, init=False, compare=False, repr=False)
+    """The text form where it is known already: of many images, paths are a good part of the work."""
 
     @classmethod
     def parse(cls, text: str, root: Path | None = None) -> "ImageRef":
         """Parses the text form. A relative path is relative to ``root``, if set."""
         name, part = _split(text)
-        return cls(path=Path(name) if root is None else root / name, root=root, **part)
+        parsed = cls(path=Path(name) if root is None else root / name, root=root, **part)
+        if _PLAIN.fullmatch(text):
+            object.__setattr__(parsed, "_text", text)
+        return parsed
 
     def __str__(self) -> str:
         """The text form, with ``/`` between folders, relative to ``root`` if the file is below it."""
+        if self._text is not None:
+            return self._text
         path = self.path
         if self.root is not None and path.is_relative_to(self.root):
             path = path.relative_to(self.root)

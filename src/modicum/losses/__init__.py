@@ -39,7 +39,7 @@ from modicum.losses.ordered import (
     grade_regression_loss,
     quadratic_kappa_loss,
 )
-from modicum.losses.parametric_contrastive import GPaCoLoss, VectorQueue, gpaco_loss
+from modicum.losses.parametric_contrastive import GPaCoLoss, PaCoLoss, VectorQueue, gpaco_loss
 from modicum.losses.patch_nce import patch_nce
 from modicum.losses.registration import correction_loss, foreground_weight, smoothness_loss
 from modicum.losses.segmentation import (
@@ -70,6 +70,7 @@ __all__ = [
     "LogitAdjustedCrossEntropy",
     "MaskedBCEWithLogits",
     "NTXent",
+    "PaCoLoss",
     "QuadraticKappaLoss",
     "SegmentationLoss",
     "VectorQueue",

@@ -1,9 +1,9 @@
-"""Supervised contrast with learnable centres of the classes, and a queue of earlier vectors (GPaCo).
+"""Supervised contrast with learnable centres of the classes, and a queue of earlier vectors (PaCo, GPaCo).
 
 Cui et al., "Generalized Parametric Contrastive Learning" (TPAMI 2023, arXiv 2209.12400) and its code; PaCo is their
 "Parametric Contrastive Learning" (ICCV 2021, arXiv 2107.12028). The centres are the rows of an ordinary linear
-classifier: its logits, corrected by the prior of the classes, compete with similarities to other images. One encoder sees
-both views.
+classifier: its logits, corrected by the prior of the classes, compete with similarities to other images. In GPaCo one
+encoder sees both views, in PaCo a slowly following copy sees the second.
 """
 
 import math
@@ -188,6 +188,61 @@ class GPaCoLoss(nn.Module):
             torch.cat([query_logits, key_logits]),
             queue=self.queue.vectors,
             queue_labels=self.queue.labels,
+            prior=self.prior,
+            **self._settings,
+        )
+        if self.training:
+            self.queue.enqueue(key, labels)
+        return loss
+
+
+class PaCoLoss(nn.Module):
+    """The loss of PaCo: as :func:`gpaco_loss`, but only vectors of the first view are anchors; those of the second, by
+    another encoder, are what they are compared with, like the queue.
+
+    Args:
+        dim: of a vector.
+        prior: see :func:`gpaco_loss`.
+        queue: length of the queue of vectors of the second view; 0 for none.
+        temperature: and further: see :func:`gpaco_loss`.
+
+    >>> zero = torch.zeros(4, 5)
+    >>> round(PaCoLoss(5, alpha=0.0)(zero, zero, torch.zeros(4).long(), torch.zeros(4, 3)).item(), 6)  # log(3 + 3 + 4)
+    2.302585
+    """
+
+    prior: Tensor | None
+
+    def __init__(
+        self, dim: int, prior: Float[Tensor, "classes"] | None = None, *, queue: int = 8192, **settings: float
+    ) -> None:
+        super().__init__()
+        self.queue = VectorQueue(queue, dim)
+        self.register_buffer("prior", prior, persistent=False)  # of the training labels
+        self._settings = settings
+
+    def forward(
+        self,
+        query: Float[Tensor, "b d"],
+        key: Float[Tensor, "b d"],
+        labels: Int[Tensor, "b"],
+        logits: Float[Tensor, "b classes"],
+    ) -> Float[Tensor, ""]:
+        """The loss; in training mode the keys enter the queue afterwards.
+
+        Args:
+            query: vectors of the first view, of length 1.
+            key: of the second, by the other encoder; they get no gradient.
+            labels: of the images.
+            logits: of the classifier for the first view.
+        """
+        keys, of_keys = gather_with_gradient(key.detach()), gather_with_gradient(labels)
+        loss = gpaco_loss(
+            query,
+            labels,
+            logits,
+            queue=torch.cat([keys.to(self.queue.vectors.dtype), self.queue.vectors]),
+            queue_labels=torch.cat([of_keys, self.queue.labels]),
             prior=self.prior,
             **self._settings,
         )

@@ -1,10 +1,17 @@
-"""What methods for long tails check before they learn."""
+"""What methods for long tails check before they learn, and what they know of the labels."""
 
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from modicum.data.sampling import label_shares
 from modicum.errors import InputError
 from modicum.methods.base import Context
+from modicum.progress import say
 
 
 def check_one_class(method: str, context: Context, own_loss: str | None, stage: str = "tune") -> None:
@@ -35,3 +42,31 @@ def check_one_class(method: str, context: Context, own_loss: str | None, stage: 
         value = training.get(key, usual)
         if own_loss is not None and value != usual:
             raise InputError(f"{key}={value!r} has no effect: {method} learns by {own_loss}", "leave it out")
+
+
+def class_counts(context: Context) -> Int[Tensor, "classes"] | None:
+    """Training images of each class; None where nothing will be learned."""
+    if "label" not in context.targets:
+        return None
+    return torch.from_numpy(np.bincount(context.targets["label"], minlength=context.task.num_outputs))
+
+
+def fed_prior(
+    context: Context, counts: Int[Tensor, "classes"] | None, sampling: str, queue: int
+) -> Float[Tensor, "classes"] | None:
+    """Shares of the classes among the labels that a sampler feeds. Tells of a queue that holds images several times.
+
+    Args:
+        context: what the method is made for.
+        counts: of :func:`class_counts`.
+        sampling: the sampler whose labels are kept.
+        queue: vectors of earlier batches.
+    """
+    if counts is None:
+        return None
+    if context.has_data and queue > int(counts.sum()):
+        say(
+            f"the queue of {queue} vectors is longer than the {int(counts.sum())} training images: each is in it several "
+            "times, from earlier epochs"
+        )
+    return torch.from_numpy(label_shares(counts.numpy(), sampling)).float()

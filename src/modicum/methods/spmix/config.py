@@ -12,14 +12,9 @@ Guide = Literal["both", "foreground", "constant", "shuffled"]
 Saliency = Literal["fine_grained", "spectral_residual", "column", "mask"]
 
 
-class GPaCoConfig(MethodConfig):
-    """Settings of supervised contrast with class centres."""
+class ContrastConfig(MethodConfig):
+    """Settings of supervised contrast of two views with class centres."""
 
-    contrast: bool = Field(
-        True,
-        description="Whether GPaCo's loss trains two views of each image; false: the task's loss (--set loss=...) trains "
-        "one view.",
-    )
     temperature: float = Field(0.2, gt=0, description="Of the similarities.")
     same_class_weight: float = Field(
         0.05,
@@ -30,14 +25,24 @@ class GPaCoConfig(MethodConfig):
     queue: int = Field(
         8192, ge=0, description="Vectors of earlier batches to contrast with; 0 for none. Any length."
     )
-    projection: int = Field(256, ge=1, description="Dimensions in which images are compared.")
-    projection_width: int = Field(4096, ge=1, description="Of the hidden layers of projector and predictor.")
     query_augment: str | list[dict[str, Any]] = Field(
         "skin_query", description="Augmentation of the first view: a preset's name, or a list of operations."
     )
     key_augment: str | list[dict[str, Any]] = Field(
         "skin_key", description="Augmentation of the second view: a preset's name, or a list of operations."
     )
+
+
+class GPaCoConfig(ContrastConfig):
+    """Settings of GPaCo."""
+
+    contrast: bool = Field(
+        True,
+        description="Whether GPaCo's loss trains two views of each image; false: the task's loss (--set loss=...) trains "
+        "one view.",
+    )
+    projection: int = Field(256, ge=1, description="Dimensions in which images are compared.")
+    projection_width: int = Field(4096, ge=1, description="Of the hidden layers of projector and predictor.")
 
 
 class SPMixConfig(GPaCoConfig):

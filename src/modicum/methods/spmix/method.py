@@ -3,21 +3,16 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-import numpy as np
-import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
-from modicum.data.sampling import label_shares
 from modicum.losses import GPaCoLoss
 from modicum.methods.base import Context, Method, MethodConfig, Stage
-from modicum.methods.long_tail import check_one_class
+from modicum.methods.long_tail import check_one_class, class_counts, fed_prior
 from modicum.methods.spmix.config import GPaCoConfig, SPMixConfig
 from modicum.methods.spmix.saliency_stage import SaliencyStage
 from modicum.methods.spmix.stage import SPMixStage
 from modicum.nn import Backbone, Classifier, linear_head
 from modicum.nn.token_mixing import has_tokens, mixing_layer
-from modicum.progress import say
 from modicum.tasks.base import AuxiliaryImage
 
 
@@ -42,7 +37,7 @@ class GPaCo(Method):
         check_one_class(self.name, context, own_loss)
         backbone = context.backbone()
         network = Classifier(backbone, linear_head(backbone.num_features, context.task.num_outputs))
-        counts = _counts(context)
+        counts = class_counts(context)
         self._stage = SPMixStage(
             network,
             config,
@@ -64,14 +59,7 @@ class GPaCo(Method):
 
     def _contrast(self, counts: Tensor | None, training: Mapping[str, Any]) -> GPaCoLoss:
         config = self.config
-        prior: Float[Tensor, "classes"] | None = None
-        if counts is not None:
-            prior = torch.from_numpy(label_shares(counts.numpy(), self._labels_by(training))).float()
-            if self.context.has_data and config.queue > int(counts.sum()):
-                say(
-                    f"the queue of {config.queue} vectors is longer than the {int(counts.sum())} training images: each "
-                    "is in it several times, from earlier epochs"
-                )
+        prior = fed_prior(self.context, counts, self._labels_by(training), config.queue)
         return GPaCoLoss(
             config.projection,
             prior,
@@ -135,9 +123,3 @@ class SPMix(GPaCo):
 
     def stages(self) -> Sequence[Stage]:
         return [self._stage] if self._saliency is None else [self._saliency, self._stage]
-
-
-def _counts(context: Context) -> Tensor | None:
-    if "label" not in context.targets:
-        return None
-    return torch.from_numpy(np.bincount(context.targets["label"], minlength=context.task.num_outputs))

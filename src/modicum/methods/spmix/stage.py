@@ -138,9 +138,9 @@ class SPMixStage(TrainStage):
         """The foreground's share of each patch of each mixture."""
         config = self.mixing
         assert config is not None
-        images = torch.cat([self._labelled(view)["image"] for view in views])
         if config.guide == "constant":
-            share = images.new_full((len(images), grid[0] * grid[1]), 0.5)
+            images = views[0]["image"]
+            share = images.new_full((len(views) * len(images), grid[0] * grid[1]), 0.5)
         else:
             parts = []
             for view in views:
