@@ -76,11 +76,14 @@ class PaCoStage(TrainStage):
 
     def on_epoch_start(self, epoch: int) -> None:
         if epoch == 0:  # the network may have got its weights since it was made
-            for follower in self.followers:
+            for follower in self._copies():
                 follower.start()
 
     def forward(self, batch: Batch) -> Tensor:
         return self.network(batch["image"])
+
+    def _copies(self) -> list[MomentumCopy]:
+        return [part for part in self.followers if isinstance(part, MomentumCopy)]
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         seeds = torch.randint(2**62, (2,)).tolist()
@@ -90,7 +93,7 @@ class PaCoStage(TrainStage):
         )
         features = self.network.backbone(first)
         query = F.normalize(self.projector(features).float(), dim=1)
-        for follower in self.followers if self.training else ():
+        for follower in self._copies() if self.training else ():
             follower.follow()
         encoder, projector = self.followers
         key = F.normalize(projector(encoder(second)).float(), dim=1)
