@@ -1,7 +1,7 @@
 """Reading, splitting and tokenising the reports of many studies, and doing it again from the store.
 
-    OMP_NUM_THREADS=1 python benchmarks/report_store.py --work /tmp/reports            # 200,000 made reports, a minute
-    OMP_NUM_THREADS=1 python benchmarks/report_store.py --work /tmp/reports --studies 20000 --files 2000
+    OMP_NUM_THREADS=1 python benchmarks/report_store.py --work DIR            # 200,000 made reports, a minute
+    OMP_NUM_THREADS=1 python benchmarks/report_store.py --work DIR --studies 20000 --files 2000
 
 Reports are those of made radiographs, each with a sentence of its own, in a table; some also as files. CPU seconds of one
 thread: of a first run (reading, learning the vocabulary from 70 % of them, splitting and tokenising into the store)
