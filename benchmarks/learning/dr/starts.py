@@ -24,9 +24,10 @@ EYES: dict[str, Any] = {
     "backbone.mean": [0.425753653, 0.297374517, 0.212937579], "backbone.std": [0.276702310, 0.202405274, 0.168624178],
 }  # fmt: skip
 CONTRAST: dict[str, Any] = {
-    "epochs": 40, "batch_size": 32, "optimizer": "adamw", "lr": 2e-3, "validate_every": 10, "weights": "random",
+    "epochs": 200, "batch_size": 32, "optimizer": "adamw", "lr": 2e-3, "validate_every": 10, "weights": "random",
 }  # fmt: skip
-"""Adam, because SGD at the published rate stays at chance in the 400 steps that this data gives."""
+"""Adam, because SGD at the published rate stays at chance; 200 epochs (1,800 steps), because after 40 the loss had hardly
+left that of chance (4.02 of 4.14)."""
 VIEWS: dict[str, dict[str, Any]] = {
     "lesions": {
         "views": "lesions", "image_size": 256, "patch": 64,
