@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from modicum.engine.recipe.given_recipe import given_recipe
 from modicum.engine.recipe.new_recipe import make_recipe
 from modicum.errors import InputError
 from modicum.recipes import shipped_recipes
@@ -334,9 +335,10 @@ def test_what_can_select_weights_is_taken(method, name):
 
 
 def test_recipes_that_come_with_modicum_select_by_metrics_that_exist():
-    monitors = {recipe.values.get("training", {}).get("monitor") for recipe in shipped_recipes().values()} - {
-        None
-    }
-    assert monitors
-    for name in monitors:
-        assert find_metric(task_class("classification").metric_table, name) is not None
+    recipes = (
+        make_recipe("data", None, {"weights": "random"}, given_recipe(name)) for name in shipped_recipes()
+    )
+    selecting = {(recipe.task, recipe.training.monitor) for recipe in recipes if recipe.training.monitor}
+    assert selecting
+    for task, name in selecting:
+        assert find_metric(task_class(task).metric_table, name) is not None
