@@ -130,7 +130,7 @@ class GPaCoLoss(nn.Module):
         dim: of a vector.
         prior: see :func:`gpaco_loss`.
         queue: length of the queue of vectors of the second view; 0 for none.
-        temperature: and further: see :func:`gpaco_loss`.
+        settings: `temperature` and the others of :func:`gpaco_loss`.
 
     >>> loss = GPaCoLoss(4, queue=6)
     >>> view = torch.nn.functional.normalize(torch.ones(2, 4))
@@ -204,7 +204,7 @@ class PaCoLoss(nn.Module):
         dim: of a vector.
         prior: see :func:`gpaco_loss`.
         queue: length of the queue of vectors of the second view; 0 for none.
-        temperature: and further: see :func:`gpaco_loss`.
+        settings: `temperature` and the others of :func:`gpaco_loss`.
 
     >>> zero = torch.zeros(4, 5)
     >>> round(PaCoLoss(5, alpha=0.0)(zero, zero, torch.zeros(4).long(), torch.zeros(4, 3)).item(), 6)  # log(3 + 3 + 4)
