@@ -130,7 +130,7 @@ class GPaCoLoss(nn.Module):
         dim: of a vector.
         prior: see :func:`gpaco_loss`.
         queue: length of the queue of vectors of the second view; 0 for none.
-        settings: `temperature` and the others of :func:`gpaco_loss`.
+        temperature: and further: see :func:`gpaco_loss`.
 
     >>> loss = GPaCoLoss(4, queue=6)
     >>> view = torch.nn.functional.normalize(torch.ones(2, 4))
