@@ -287,7 +287,8 @@ def main() -> None:
     if options.against:
         lines = failed + compare(found, json.loads(options.against.read_text()))
         print("\n".join(lines) or f"{len(wanted)} trainings gave the same weights and predictions as before")
-    sys.exit(bool(lines))
+    if lines:
+        sys.exit(1)
 
 
 if __name__ == "__main__":
