@@ -13,6 +13,7 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,7 +36,8 @@ CASES = (
     ("resnet18", 128, "features", 8),
     ("test_resnet", 32, "pixels", 64),
 )
-VIEWS = {"query_augment": ["horizontal_flip"], "key_augment": ["horizontal_flip"], "queue": 1024}
+FLIPS = [{"name": "horizontal_flip", "p": 0.5}]
+VIEWS: dict[str, Any] = {"query_augment": FLIPS, "key_augment": FLIPS, "queue": 1024}
 IMAGES, THUMBNAIL = 10_000, 32
 
 
