@@ -14,7 +14,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 MODULES = {
     "segmentation-models-pytorch": "segmentation_models_pytorch", "pillow": "PIL", "opencv-python-headless": "cv2",
     "PyYAML": "yaml", "Jinja2": "jinja2", "MarkupSafe": "markupsafe", "python-gdcm": "gdcm", "scikit-learn": "sklearn",
-    "mlflow-skinny": "mlflow",
+    "mlflow-skinny": "mlflow", "python-multipart": "python_multipart",
 }  # fmt: skip
 FOUND_BY_PYDICOM = {"pylibjpeg", "pylibjpeg-openjpeg", "pylibjpeg-rle"}
 """Decoders that pydicom imports by their names."""
@@ -40,7 +40,7 @@ def imported(folder: str) -> frozenset[str]:
 RUNTIME = [name_of(requirement) for requirement in PROJECT["dependencies"]]
 OPTIONAL = [
     name_of(name)
-    for group in ("dicom", "scale", "tracking")
+    for group in ("dicom", "scale", "tracking", "serve")
     for name in PROJECT["optional-dependencies"][group]
 ]
 
@@ -69,6 +69,7 @@ def test_every_declared_package_has_one_exact_version_that_its_limits_allow():
         *PROJECT["dependencies"],
         *groups["dicom"],
         *groups["scale"],
+        *groups["serve"],
         *groups["dev"],
         *groups["benchmarks"],
     ]

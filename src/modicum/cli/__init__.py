@@ -9,6 +9,7 @@ from modicum.cli.answering import evaluate, predict
 from modicum.cli.comparing import compare
 from modicum.cli.data import degrade, inspect, phantoms
 from modicum.cli.searching import retrieve
+from modicum.cli.serving import serve
 from modicum.cli.training import demo, fit
 from modicum.cli.using import align, ensemble, export, pack, report, verify
 
@@ -52,6 +53,7 @@ for command in (
     evaluate,
     report,
     export,
+    serve,
     ensemble,
     pack,
     verify,

@@ -20,6 +20,7 @@ from modicum.data.image import ImageRef, MedicalImage
 from modicum.data.intensity_window import INTENSITY_RULES, IntensityWindow
 from modicum.data.plane import Plane
 from modicum.data.readers.content import SUFFIX_FORMATS, format_of_content, format_of_name
+from modicum.data.readers.declared import Declared, declared
 from modicum.data.readers.quiet import quiet
 from modicum.data.readers.request import Request, Unreadable
 from modicum.errors import BrokenImageError, InputError, did_you_mean
@@ -155,6 +156,15 @@ def slices_of(ref: ImageRef) -> tuple[str, int]:
         return form, pages_of_one_size(file)
 
     return _read(ref, count)
+
+
+def declared_size(path: Path, max_pixels: int = MAX_PIXELS) -> Declared:
+    """What a file declares before anything of it is decoded; see :mod:`modicum.data.readers.declared`.
+
+    Raises:
+        BrokenImageError: the file cannot be read, or holds (or inflates to) more than is allowed.
+    """
+    return _read(ImageRef(path), lambda file, form: declared(file, form, max_pixels))
 
 
 def placed_by(ref: ImageRef) -> tuple[str, Plane | None, tuple[int, int]]:
@@ -344,6 +354,7 @@ __all__ = [
     "IMAGE_SUFFIXES",
     "MAX_PIXELS",
     "check_intensity",
+    "declared_size",
     "dicom_header",
     "is_image_file",
     "list_images",

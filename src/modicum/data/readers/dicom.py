@@ -137,7 +137,7 @@ def read_header(file: BinaryIO, form: str, tags: list[str] | None) -> Dataset:
     """
     if form != "dicom":
         raise Unreadable(f"is not a DICOM file but {form.upper()}")
-    _check_deflated(file, DEFLATED_BYTES)
+    check_deflated(file, DEFLATED_BYTES)
     return _header(file, None if tags is None else ["Rows", "Columns", *tags])
 
 
@@ -167,7 +167,7 @@ def _header(file: BinaryIO, tags: list[Any] | None) -> Dataset:
 def _frame(file: BinaryIO, request: Request) -> tuple[Dataset, int, Stored]:
     """The header, the index of the frame, and its stored values."""
     request.allow_only("a DICOM file", "frame")
-    _check_deflated(file, request.max_pixels * 8)
+    check_deflated(file, request.max_pixels * 8)
     header = _header(file, _TAGS)
     request.check_size(int(header.Rows), int(header.Columns))
     frames = _frames(header)
@@ -190,7 +190,7 @@ def decoded_frame(file: BinaryIO, request: Request, header: Dataset, frame: int)
         Unreadable: it is larger than allowed, or no decoder reads it.
     """
     request.check_size(int(header.Rows), int(header.Columns))
-    _check_deflated(file, request.max_pixels * 8)
+    check_deflated(file, request.max_pixels * 8)
     # Decoding starts behind the header.
     return _decode(file, request.ref.path, _header(file, _TAGS), frame)
 
@@ -333,7 +333,7 @@ def place_of_frame(header: Dataset, frame: int) -> Plane | None:
     return Plane.of_dicom(*places)
 
 
-def _check_deflated(file: BinaryIO, limit: int) -> None:
+def check_deflated(file: BinaryIO, limit: int) -> None:
     """Raises for a deflated data set of more than ``limit`` bytes; pydicom would inflate any size."""
     file.seek(0)
     head = file.read(1024)

@@ -93,6 +93,12 @@ def read_raster(file: BinaryIO, form: str, request: Request) -> MedicalImage:
     return finished if palette is None else replace(finished, palette=palette)
 
 
+def size_of(file: BinaryIO, form: str) -> tuple[int, int]:
+    """Rows and columns of a PNG or JPEG as stored, by its header."""
+    width, height = _opened(file, form).size
+    return height, width
+
+
 def frames_of_animation(file: BinaryIO, form: str) -> int:
     """The number of pictures of a GIF or WebP file."""
     return int(getattr(_OPENERS[form](file), "n_frames", 1))

@@ -4,11 +4,13 @@ import io
 import os
 import threading
 import time
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import BinaryIO, Generic, TypeVar
+from typing import Any, BinaryIO, Generic, TypeVar
 
 Value = TypeVar("Value")
+_caches: "weakref.WeakSet[Recent[Any]]" = weakref.WeakSet()
 
 
 class Recent(Generic[Value]):
@@ -24,6 +26,13 @@ class Recent(Generic[Value]):
         self._held: OrderedDict[Hashable, Value] = OrderedDict()
         self._used = 0
         self._lock = threading.Lock()
+        _caches.add(self)
+
+    def clear(self) -> None:
+        """Forgets everything."""
+        with self._lock:
+            self._held.clear()
+            self._used = 0
 
     def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
         """The cached value of ``key``, or a new one; with a key of None always a new one, which is not kept."""
@@ -44,6 +53,12 @@ class Recent(Generic[Value]):
                     _, dropped = self._held.popitem(last=False)
                     self._used -= self._size(dropped)
         return value
+
+
+def forget_recent() -> None:
+    """Empties all caches of what was read: for programs that must not keep the images that they have seen."""
+    for cache in list(_caches):
+        cache.clear()
 
 
 def file_key(file: BinaryIO) -> tuple[int, ...] | None:

@@ -125,6 +125,12 @@ def _page(file: BinaryIO, page: int, tags: dict[int, int]) -> tuple[Decoded, str
     return values, mode
 
 
+def size_of_first_page(file: BinaryIO) -> tuple[int, int]:
+    """Rows and columns of the page that is read by default, as stored."""
+    first = _directories(file)[0]
+    return first[_HEIGHT], first[_WIDTH]
+
+
 def pages_of_one_size(file: BinaryIO) -> int:
     """The number of pages; 1 where they differ in size."""
     pages = _directories(file)

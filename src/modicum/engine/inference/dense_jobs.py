@@ -72,6 +72,11 @@ def planned(
     return _distinct(jobs, suffix)
 
 
+def as_picture(job: Job) -> Job:
+    """A job of one DICOM image as one of a PNG file; any other as it is."""
+    return replace(job, kind="picture", file=job.file.with_suffix(".png")) if job.kind == "dicom" else job
+
+
 def without_own_output(
     given: Sequence[str | Path],
     names: Sequence[str],

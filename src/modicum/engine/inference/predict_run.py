@@ -12,7 +12,7 @@ from modicum.engine.devices import chosen_device
 from modicum.engine.inference.behind import earlier_outputs
 from modicum.engine.inference.box_files import check_box_file
 from modicum.engine.inference.box_prediction import BoxPredictor
-from modicum.engine.inference.dense_jobs import planned, without_own_output
+from modicum.engine.inference.dense_jobs import as_picture, planned, without_own_output
 from modicum.engine.inference.dense_maps import DenseMaps
 from modicum.engine.inference.dense_output import PSEUDONYM, DenseOutput
 from modicum.engine.inference.evaluation import dense_predictor
@@ -57,6 +57,8 @@ class PredictionSettings:
     answers: Mapping[str, Any] = field(default_factory=dict)
     prompt_file: Path | None = None
     """Where the prompts were read, if in a file."""
+    as_png: bool = False
+    """Of single DICOM images: pictures are written as PNG, not as derived DICOM images."""
 
 
 def predict_run(
@@ -66,14 +68,24 @@ def predict_run(
     out: Path | None,
     settings: PredictionSettings,
     reading: GivenReading = GivenReading(),  # noqa: B008 - a value
+    loaded: tuple[Recipe, Task, Method] | None = None,
 ) -> PredictionSummary:
     """Predicts images, folders of images, or the images of a data set; see :meth:`modicum.run.Run.predict`.
+
+    Args:
+        folder: of the run.
+        weights: where those of the frozen backbone are, see :func:`~modicum.engine.model.load_method`.
+        given: what to predict.
+        out: where predictions go.
+        settings: how.
+        reading: how data sets are read.
+        loaded: what ``load_method`` gives of the run, where it is in memory already.
 
     Raises:
         InputError: nothing to predict, predictions would go over what was read, or the run cannot be used. Broken
             images are rows with an ``error``.
     """
-    recipe = Recipe.read(folder.recipe)
+    recipe = Recipe.read(folder.recipe) if loaded is None else loaded[0]
     dense = issubclass(task_class(recipe.task), DenseTask)
     place = out or Path("predictions" if dense else "predictions.csv")
     _check_settings(recipe, dense, place, settings)
@@ -92,7 +104,7 @@ def predict_run(
     if settings.prompts is not None:
         prompted = _prompted(folder, weights, settings.prompts, settings)
         return prompted.write(images.refs, rows_of(images.names, images.facts), place)
-    recipe, task, method = load_method(folder, weights, settings.answers)
+    recipe, task, method = loaded or load_method(folder, weights, settings.answers)
     check_predicts(folder, task)
     if method.caution:
         say(f"caution: {method.caution}")
@@ -123,6 +135,8 @@ def _predict_dense(
     output.predictor = replace(output.predictor, regions=fields_of_run(model, fields, task))
     names, refs = without_own_output(given, images.names, images.refs, place)
     jobs = planned(given, names, refs)
+    if settings.as_png:
+        jobs = [as_picture(job) for job in jobs]
     files_written = [file for job in jobs for file in output.files(job)]
     check_not_over_images(place, files_written, images)
     with TemporaryDirectory(prefix="modicum-") as temporary:
