@@ -18,6 +18,8 @@ from modicum.serving.limits import Limits
 from modicum.serving.server import bound, greeting, opened, read_token, serve
 from warm_process import start
 
+SERVER = "import sys, tempfile; tempfile.tempdir = sys.argv.pop(1); from modicum.__main__ import main; main()"
+
 
 def test_an_unfinished_run_is_said_before_the_port_is_opened(run_folders, tmp_path):
     unfinished = tmp_path / "unfinished"
@@ -93,8 +95,7 @@ def test_what_is_under_way_is_answered_after_sigterm_and_nothing_stays(run_folde
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     (tmp_path / "t").mkdir()
-    environment = {**os.environ, "TMPDIR": str(tmp_path / "t")}
-    process = start("-m", "modicum", "serve", run_folders["translation"], "--port", port, env=environment)
+    process = start("-c", SERVER, tmp_path / "t", "serve", run_folders["translation"], "--port", port)
     address = f"http://127.0.0.1:{port}"
     ends = time.monotonic() + 60
     while time.monotonic() < ends:

@@ -232,7 +232,7 @@ function layer(canvas, picture) {
   image.onload = () => {
     canvas.width = image.naturalWidth;
     canvas.height = image.naturalHeight;
-    const context = canvas.getContext("2d");
+    const context = canvas.getContext("2d", { willReadFrequently: true });
     context.drawImage(image, 0, 0);
     if (picture.kind === "image") return;
     const pixels = context.getImageData(0, 0, canvas.width, canvas.height), data = pixels.data;
