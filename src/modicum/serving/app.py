@@ -187,7 +187,7 @@ def _add_state(app: FastAPI, service: Service) -> None:
 
     @app.get("/ready", summary="Whether it answers predictions", tags=["state"], responses={503: {}})
     async def ready() -> JSONResponse:
-        if service.ready:
+        if service.ready and all(worker.alive for worker in service.workers.values()):
             return JSONResponse({"status": "ready"})
         return JSONResponse({"status": "not ready"}, 503, {"Retry-After": "1"})
 

@@ -100,6 +100,11 @@ class Worker:
         """Jobs that wait."""
         return len(self._queue)
 
+    @property
+    def alive(self) -> bool:
+        """Whether the thread works."""
+        return self._thread.is_alive()
+
     def start(self) -> None:
         """Starts the thread."""
         self._thread.start()
