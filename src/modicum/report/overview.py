@@ -170,7 +170,8 @@ def _near_chance(run: RunFiles) -> list[str]:
         value, chance = number(near.get("value")), number(near.get("chance"))
         if value is not None and chance is not None:
             sentences.append(
-                f"Stage “{name}” ended at a loss of {value:.3f}, and {chance:.3f} is chance: it has learned next to nothing."
+                f"Stage “{name}” ended at a loss of {value:.3f}, and {chance:.3f} is chance: it has learned next to "
+                "nothing."
             )
     return sentences
 
