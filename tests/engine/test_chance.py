@@ -8,6 +8,7 @@ from small_stages import WIDTH, stage_data, trainer
 from torch import nn
 from torch.nn import functional as F
 
+from modicum.engine.training.chance import near_chance
 from modicum.methods import TrainStage, Update
 
 
@@ -36,11 +37,14 @@ class Coin(TrainStage):
         return {"classification": math.log(3)}
 
 
+@pytest.mark.parametrize("with_val", [True, False])
 @pytest.mark.parametrize("blind", [True, False])
-def test_a_loss_that_ends_at_chance_is_told_and_kept(tmp_path, capsys, blind):
-    result = trainer(Coin(blind), tmp_path / "run", stage_data(), epochs=4, lr=0.1).run()
+def test_a_loss_that_ends_at_chance_is_told_and_kept(tmp_path, capsys, blind, with_val):
+    data = stage_data(val=0) if not with_val else stage_data()
+    result = trainer(Coin(blind), tmp_path / "run", data, epochs=4, lr=0.1).run()
     told = capsys.readouterr()
     assert ("1.099 is chance" in told.out + told.err) == blind
+    assert ("on validation images" in told.out + told.err) == (blind and with_val)
     near = result.selection.get("near_chance")
     if blind:
         assert near["loss"] == "classification"
@@ -48,3 +52,10 @@ def test_a_loss_that_ends_at_chance_is_told_and_kept(tmp_path, capsys, blind):
         assert near["value"] >= 0.95 * near["chance"]
     else:
         assert near is None
+
+
+def test_what_is_learned_by_heart_is_told_by_validation_images(capsys):
+    found = near_chance({"paste": 0.3}, {"paste": 0.705}, {"paste": math.log(2)}, "paste")
+    assert found == {"loss": "paste", "value": 0.705, "chance": math.log(2)}
+    assert near_chance({"paste": 0.69}, {"paste": 0.3}, {"paste": math.log(2)}, "paste") is None
+    assert near_chance({"other": 9.0}, {}, {"paste": 0.1}, "paste") is None

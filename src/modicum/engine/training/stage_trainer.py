@@ -229,8 +229,9 @@ class StageTrainer:
         stop = bool(settings.patience and progress.epochs_without_improvement >= settings.patience)
         progress.finished = last or stop
         if progress.finished:
+            chance = self.stage.chance_losses(settings.batch_size)
             progress.near_chance = near_chance(
-                record["train"], self.stage.chance_losses(settings.batch_size), self.stage.name
+                record["train"], record.get("val", {}), chance, self.stage.name
             )
         self.history.add(record)
         self._tell(record)
