@@ -1,6 +1,6 @@
 r"""PaDiM, PatchCore and reverse distillation against another library on the same features; what a coreset loses.
 
-    MALLOC_MMAP_THRESHOLD_=4000000 python benchmarks/learning/one_class_references.py --data DIR \\
+    MALLOC_MMAP_THRESHOLD_=4000000 python benchmarks/learning/one_class_references.py --data DIR \
         --weights lite0.safetensors --reference FOLDER
 
 (Without that limit, the reference's search for a coreset can fragment glibc's heap: 21 GB for 18,000 patches.)
