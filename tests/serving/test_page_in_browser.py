@@ -55,6 +55,7 @@ def opened(browser, address):
 
     def open_page(width: int, path: str = "/"):
         page = browser.new_page(viewport={"width": width, "height": 900})
+        page.set_default_timeout(120_000)
         asked, complaints = [], []
         page.on("request", lambda request: asked.append(request.url))
         page.on("console", lambda message: complaints.append(message.text))
@@ -77,7 +78,7 @@ def shot(page, name: str) -> None:
 
 def until(met) -> None:
     """Waits until something is so. (Playwright's own way evaluates texts, which the page's policy forbids.)"""
-    ends = time.monotonic() + 30
+    ends = time.monotonic() + 120
     while not met():
         assert time.monotonic() < ends
         time.sleep(0.02)

@@ -140,7 +140,7 @@ def test_slow_answers_are_504_and_their_files_go_when_the_worker_is_done(serve, 
         return []
 
     monkeypatch.setattr(runs["classes"], "predict", slow)
-    with serve(timeout=0.3) as server:
+    with serve(timeout=2.0) as server:
         answer = server.post("classes", ("a.png", GOOD))
         assert answer.status_code == 504
         assert going.is_set()
