@@ -40,7 +40,7 @@ def imported(folder: str) -> frozenset[str]:
 RUNTIME = [name_of(requirement) for requirement in PROJECT["dependencies"]]
 OPTIONAL = [
     name_of(name)
-    for group in ("dicom", "scale", "tracking")
+    for group in ("dicom", "scale", "tracking", "export")
     for name in PROJECT["optional-dependencies"][group]
 ]
 
@@ -69,6 +69,7 @@ def test_every_declared_package_has_one_exact_version_that_its_limits_allow():
         *PROJECT["dependencies"],
         *groups["dicom"],
         *groups["scale"],
+        *groups["export"],
         *groups["dev"],
         *groups["benchmarks"],
     ]

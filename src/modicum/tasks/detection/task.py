@@ -143,6 +143,9 @@ class Detection(BoxListTask):
             "choose a method of this task: `modicum methods` lists them",
         )
 
+    def graph_outputs(self) -> tuple[str, ...]:
+        return ("detections",)
+
     def activate(self, outputs: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         return outputs
 
