@@ -50,3 +50,18 @@ def test_a_graph_gives_what_the_run_gives(method, tables, tmp_path):
         activate = opened.context.task.activate if opened.decides_over == "image" else torch.nn.Identity()
         largest = max(1.0, float(expected.abs().max()))
         assert float((activate(expected) - activate(found)).abs().max()) <= 1e-4 * largest
+
+
+def test_what_int8_costs_is_measured_on_the_validation_images(tables, tmp_path, capsys):
+    settings = settings_of("full") | {"batch_size": 4}
+    run = modicum.fit(tables("classification"), "full", name="full", runs=tmp_path, **settings)
+    whole = run.export(tmp_path / "whole.onnx", to="onnx")
+    small = run.export(tmp_path / "small.onnx", to="onnx", int8=True)
+    found = modicum.load_exported(small).card["graph"]["int8"]
+    assert small.stat().st_size < 0.6 * whole.stat().st_size
+    assert found["metric"] == "auroc"
+    assert found["float32"] == pytest.approx(
+        run.metrics["evaluations"]["val"]["metrics"]["auroc"]["value"], abs=1e-6
+    )
+    assert found["images"] > 0
+    assert found["bytes"]["int8"] < found["bytes"]["float32"]

@@ -18,7 +18,9 @@ from PIL import Image
 import modicum
 from modicum.engine.inference.graphs import comparison
 from modicum.engine.inference.graphs.graph_file import card_file, read_onnx, write_onnx
+from modicum.engine.inference.graphs.int8 import quantised
 from modicum.engine.inference.graphs.predict_graph import predict_graph
+from modicum.engine.inference.graphs.runtime import OnnxNetwork
 from modicum.engine.model import load_method
 from modicum.errors import InputError
 from modicum.run import Run
@@ -269,3 +271,47 @@ def test_openvino_gives_the_same_and_its_damage_is_named(run, tmp_path):
     weights.write_bytes(weights.read_bytes()[:-1])
     with pytest.raises(InputError, match=r"model.bin' is damaged"):
         modicum.load_exported(path)
+
+
+# Eight bits
+
+
+def by_hand(kind: str):
+    """A network of one layer, in which nearly all weights are: a convolution, or a product."""
+    generator = np.random.default_rng(0)
+    if kind == "Conv":
+        weights = generator.normal(size=(16, 3, 5, 5)).astype(np.float32)
+        node = onnx.helper.make_node("Conv", ["images", "weights"], ["outputs"])
+        shape = ["batch", 16, 28, 28]
+    else:
+        weights = generator.normal(size=(32, 64)).astype(np.float32)
+        node = onnx.helper.make_node("Gemm", ["images", "weights", "bias"], ["outputs"], transB=1)
+        shape = ["batch", 32]
+    inputs = ["batch", 3, 32, 32] if kind == "Conv" else ["batch", 64]
+    tensors = [onnx.numpy_helper.from_array(weights, "weights")]
+    tensors.append(onnx.numpy_helper.from_array(generator.normal(size=32).astype(np.float32), "bias"))
+    graph = onnx.helper.make_graph(
+        [node],
+        "graph",
+        [onnx.helper.make_tensor_value_info("images", 1, inputs)],
+        [onnx.helper.make_tensor_value_info("outputs", 1, shape)],
+        tensors[: len(node.input) - 1],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)])
+    model.ir_version = 10
+    return model, torch.from_numpy(generator.random([5, *inputs[1:]], dtype=np.float32))
+
+
+@pytest.mark.parametrize(("layer", "kind"), [("Conv", "static"), ("Gemm", "dynamic")])
+def test_a_layer_in_eight_bits_is_smaller_and_near(layer, kind):
+    model, images = by_hand(layer)
+    before = model.SerializeToString()
+    small, made = quantised(model, images)
+    assert made == kind
+    assert model.SerializeToString() == before
+    card = {"graph": {"outputs": [{"name": "outputs"}], "inputs": [{"shape": []}]}}
+    expected = OnnxNetwork(card, before)(images)
+    found = OnnxNetwork(card, small.SerializeToString())(images)
+    assert 0 < float((expected - found).abs().max()) < 0.02 * float(expected.abs().max())
+    types = {tensor.data_type for tensor in small.graph.initializer}
+    assert types & {onnx.TensorProto.INT8, onnx.TensorProto.UINT8}
