@@ -6,12 +6,8 @@ from small_trainings import ALL, settings_of
 
 import modicum
 from modicum.engine.inference.predictor_calls import predictor_outputs
-from modicum.errors import InputError
 from modicum.methods import method_class
 from modicum.methods.checks import write_made_data
-
-REFUSED = {"detect": "cannot be made a graph"}
-"""Methods whose networks decide by values how large their outputs are."""
 
 
 @pytest.fixture(scope="module")
@@ -31,12 +27,6 @@ def test_a_graph_gives_what_the_run_gives(method, tables, tmp_path):
     settings = settings_of(method) | {"batch_size": 4}
     run = modicum.fit(tables(method_class(method).tasks[0]), method, name=method, runs=tmp_path, **settings)
     out = tmp_path / f"{method}.onnx"
-    if method in REFUSED:
-        with pytest.raises(InputError, match=REFUSED[method]) as error:
-            run.export(out, to="onnx")
-        assert "\n" not in str(error.value)
-        assert not out.exists()
-        return
     graph = modicum.load_exported(run.export(out, to="onnx"))
     opened = run.method()
     network = opened.predictor().eval()
@@ -47,6 +37,8 @@ def test_a_graph_gives_what_the_run_gives(method, tables, tmp_path):
         with torch.no_grad():
             expected = predictor_outputs(network, images[:count], names[:count], 0)
             found = predictor_outputs(graph, images[:count], names[:count], 0)
+        assert torch.equal(expected.isnan(), found.isnan())
+        expected, found = expected.nan_to_num(0), found.nan_to_num(0)
         activate = opened.context.task.activate if opened.decides_over == "image" else torch.nn.Identity()
         largest = max(1.0, float(expected.abs().max()))
         assert float((activate(expected) - activate(found)).abs().max()) <= 1e-4 * largest

@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 from modicum.engine.inference.graphs.packages import package
 from modicum.errors import InputError
 from modicum.methods.predictor import MakesGraph
+from modicum.nn.graph_operators import translations
 
 OPSET = 18
 """Of the graphs: the one that PyTorch's exporter writes without converting; ONNX Runtime has it from 1.14 on."""
@@ -119,6 +120,7 @@ def _model(network: GraphNetwork, example: tuple[Tensor, ...], names: Sequence[s
         dynamo=True,
         external_data=False,
         verbose=False,
+        custom_translation_table=translations(),
     )
     assert graph is not None
     _name_sizes(graph.model_proto, free)
