@@ -47,8 +47,7 @@ def _kept_boxes(boxes: Tensor, scores: Tensor, overlap: float) -> Tensor:
 
 
 def _kept_boxes_onnx(boxes: Any, scores: Any, overlap: float) -> Any:
-    from onnxscript import opset18 as op
-
+    op = _onnx()
     count = op.Constant(value_ints=[1 << 20])
     chosen = op.NonMaxSuppression(
         boxes, scores, count, op.Constant(value_floats=[float(overlap)]), op.Constant(value_floats=[-0.5])
@@ -70,8 +69,7 @@ def _roi_mean(
 
 
 def _roi_mean_onnx(features: Any, boxes: Any, numbers: Any, scale: float, size: int, samples: int) -> Any:
-    from onnxscript import opset18 as op
-
+    op = _onnx()
     return op.RoiAlign(
         features,
         boxes,
@@ -83,3 +81,10 @@ def _roi_mean_onnx(features: Any, boxes: Any, numbers: Any, scale: float, size: 
         sampling_ratio=samples,
         spatial_scale=float(scale),
     )
+
+
+def _onnx() -> Any:
+    """ONNX's operators of opset 18."""
+    from onnxscript import opset18
+
+    return opset18
