@@ -40,7 +40,7 @@ def imported(folder: str) -> frozenset[str]:
 RUNTIME = [name_of(requirement) for requirement in PROJECT["dependencies"]]
 OPTIONAL = [
     name_of(name)
-    for group in ("dicom", "scale", "tracking", "serve")
+    for group in ("dicom", "scale", "tracking", "serve", "export")
     for name in PROJECT["optional-dependencies"][group]
 ]
 
@@ -70,6 +70,7 @@ def test_every_declared_package_has_one_exact_version_that_its_limits_allow():
         *groups["dicom"],
         *groups["scale"],
         *groups["serve"],
+        *groups["export"],
         *groups["dev"],
         *groups["benchmarks"],
     ]

@@ -17,6 +17,7 @@ from modicum.engine.inference.dense_output import PSEUDONYM
 from modicum.engine.inference.evaluate_run import EvaluationSettings, evaluate_run
 from modicum.engine.inference.evaluation import dense_predictor
 from modicum.engine.inference.export import Form, export_run
+from modicum.engine.inference.graphs.export_graph import SUFFIXES, export_graph
 from modicum.engine.inference.image_text import ImageTextRun
 from modicum.engine.inference.predict_run import PredictionSettings, predict_run
 from modicum.engine.inference.prediction import PredictionSummary
@@ -31,8 +32,9 @@ from modicum.engine.inference.retrieval import (
 from modicum.engine.model import load_method, pack_run
 from modicum.engine.recipe.settings import Recipe
 from modicum.engine.run_folder import RunFolder, read_table
-from modicum.errors import InputError
+from modicum.errors import InputError, did_you_mean
 from modicum.methods import Method
+from modicum.methods.base import PREDICTOR
 from modicum.output_paths import check_files, check_output, in_one_line
 from modicum.tasks import DenseTask
 
@@ -298,7 +300,15 @@ class Run:
         )
 
     @in_one_line
-    def export(self, out: str | Path | None = None, *, form: Form = "auto", part: str | None = None) -> Path:
+    def export(
+        self,
+        out: str | Path | None = None,
+        *,
+        form: Form = "auto",
+        part: str | None = None,
+        to: str = "safetensors",
+        int8: bool = False,
+    ) -> Path:
         """Writes what was learned as a file of weights with a card beside it; :func:`modicum.load_exported` opens it.
 
         Args:
@@ -306,12 +316,23 @@ class Run:
             form: ``predictor``: all tensors of the network that predicts, frozen backbone included; ``merged``: the same
                 as one plain timm network, for methods that allow it; ``auto``: merged where that is possible.
             part: a network that the method offers besides its predictor, for instance ``registration``.
+            to: ``safetensors``; ``onnx`` or ``openvino``: the predictor as a graph, compared with PyTorch before it is
+                written.
+            int8: of ``onnx``, weights in 8 bits, with what that costs on the run's validation images.
 
         Raises:
             InputError: the run cannot be exported so.
         """
-        to = None if out is None else Path(out)
-        return export_run(self.folder, to, form=form, part=part, weights=self.weights)
+        file = None if out is None else Path(out)
+        if to in SUFFIXES and form != "merged" and part in (None, PREDICTOR):
+            return export_graph(self.folder, file, to=to, int8=int8, weights=self.weights)
+        if to not in (*SUFFIXES, "safetensors"):
+            raise InputError(f"--to is '{to}'", did_you_mean(to, (*SUFFIXES, "safetensors")))
+        if to in SUFFIXES:
+            raise InputError(f"--to {to} writes the predictor alone", "leave --form and --part out")
+        if int8:
+            raise InputError("--int8 with --to safetensors", "export int8 as ONNX: --to onnx --int8")
+        return export_run(self.folder, file, form=form, part=part, weights=self.weights)
 
     @in_one_line
     def pack(self) -> Path | None:

@@ -147,6 +147,8 @@ def predict(
       modicum predict runs/chest-prior new_images/ --prompts prompts.csv
 
       modicum predict runs/eyes-led photographs/ --after run:runs/eyes-cut --set start=200 --maps changes/
+
+      modicum predict model.onnx new_images/ --out predictions.csv
     """
     from modicum.api import Run
     from modicum.engine.recipe.assignments import parse_assignments
@@ -155,6 +157,11 @@ def predict(
     settings = reading.settings
     if settings.pop("box_options", None) is not None:
         raise InputError("--box-options: predictions are made without boxes", "leave it out")
+    if run.suffix in (".onnx", ".xml") and not run.is_dir():
+        from modicum.cli.exported import predict_exported
+
+        predict_exported(run, given, out, batch_size, split, settings, locals())
+        return
     done = Run.open(run, weights).predict(
         given,
         out,

@@ -85,9 +85,24 @@ def export(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", "-o", help="Safetensors file; export.safetensors in the run folder by default."
+            "--out",
+            "-o",
+            help="File; export.safetensors, export.onnx or export.xml in the run folder by default.",
         ),
     ] = None,
+    to: Annotated[
+        str,
+        typer.Option(
+            help="safetensors: weights for modicum and timm; onnx or openvino: the predictor as a graph, compared with "
+            "PyTorch on ten images before it is written (pip install 'modicum[export]')."
+        ),
+    ] = "safetensors",
+    int8: Annotated[
+        bool,
+        typer.Option(
+            "--int8", help="Of onnx: weights in 8 bits; what they cost on validation images is said."
+        ),
+    ] = False,
     form: Annotated[
         str,
         typer.Option(
@@ -114,10 +129,17 @@ def export(
       modicum export runs/images-fpt --form predictor --out model.safetensors
 
       modicum export runs/brains-reggan --part registration --out registration.safetensors
+
+      modicum export runs/images-lora --to onnx --out model.onnx
+
+      modicum export runs/images-lora --to openvino
+
+      modicum export runs/images-lora --to onnx --int8
     """
     from modicum.api import Run
 
-    typer.echo(str(Run.open(run, weights).export(out, form=form, part=part)))  # type: ignore[arg-type]
+    opened = Run.open(run, weights)
+    typer.echo(str(opened.export(out, form=form, part=part, to=to, int8=int8)))  # type: ignore[arg-type]
 
 
 def ensemble(

@@ -73,3 +73,14 @@ class MakesMaps(Protocol):
 
     def maps(self, images: Float[Tensor, "b c h w"]) -> Mapping[str, Float[Tensor, "b rows columns"]]:
         """Named maps in ``[0, 1]``, of any resolution; they are resized to the image's size."""
+
+
+@runtime_checkable
+class MakesGraph(Protocol):
+    """A predictor whose ``forward`` cannot be traced (it draws, or branches by values), and that has another that can."""
+
+    def for_graph(self) -> nn.Module:
+        """A module from images, and noise ``[b, samples, c, h, w]`` where it has ``noise_samples`` above 0, to outputs.
+
+        The noise of an image is drawn sample by sample from a generator seeded for it, as ``forward`` draws its own.
+        """

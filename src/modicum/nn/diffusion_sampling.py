@@ -127,4 +127,4 @@ def dpm_solver(schedule: NoiseSchedule) -> Any:
 
 
 def _all(time: int, like: Tensor) -> Int64[Tensor, "b"]:
-    return torch.full((len(like),), time, dtype=torch.int64, device=like.device)
+    return torch.full((like.shape[0],), time, dtype=torch.int64, device=like.device)

@@ -162,6 +162,12 @@ class FasterRcnn(nn.Module):
             row[:count, 5] = one["labels"] - 1
         return packed
 
+    def for_graph(self) -> nn.Module:
+        """The same by sizes that are known beforehand, which a graph can be made of."""
+        from modicum.nn.detector_graph import DetectorGraph
+
+        return DetectorGraph(self)
+
     def _seen(self, images: Tensor) -> tuple["OrderedDict[str, Tensor]", Any]:
         """The pyramid, and the images as torchvision's parts want them: padded, with their own sizes."""
         from torchvision.models.detection.image_list import ImageList

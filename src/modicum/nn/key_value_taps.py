@@ -158,7 +158,8 @@ class KeyValueTaps(nn.Module):
                     f"backbone '{self.backbone.name}' shares keys among heads", "choose one that does not"
                 )
             attended = None
-            if self.score == "global" and keys.device.type == "cpu" and not last:
+            by_head = keys.device.type == "cpu" and not torch.compiler.is_exporting()  # a graph has no loops
+            if self.score == "global" and by_head and not last:
                 attended, scores = attend_and_score(queries, keys, values)
             else:
                 scores = token_scores(queries, keys, self.score)
@@ -170,7 +171,7 @@ class KeyValueTaps(nn.Module):
 
         with _Taps(self.layers, tap) as taps, suppress(_LastTap):
             self.backbone.body.forward_features(images)
-        assert taps.calls == self.layers[-1] + 1, "a block of the backbone has no attention of its own"
+        assert taps.calls > self.layers[-1], "a block of the backbone has no attention of its own"
         return torch.stack([t for t, _ in taken], 1), torch.stack([order for _, order in taken], 1)
 
 
@@ -200,7 +201,7 @@ class _Taps(TorchFunctionMode):
         if layer in self._layers:
             queries, keys, values = args[:3]
             attended = self._tap(queries, keys, values, layer == self._last)
-            if layer == self._last:
+            if layer == self._last and not torch.compiler.is_exporting():  # which drops what nobody reads
                 raise _LastTap
             if attended is not None:
                 return attended

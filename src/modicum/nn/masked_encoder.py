@@ -100,7 +100,7 @@ class MaskedEncoder(nn.Module):
         patches = patches + self.body.pos_embed[:, 1:]
         if kept is not None:
             patches = patches.gather(1, kept.unsqueeze(2).expand(-1, -1, self.width))
-        first = (self.body.cls_token + self.body.pos_embed[:, :1]).expand(len(patches), -1, -1)
+        first = (self.body.cls_token + self.body.pos_embed[:, :1]).expand(patches.shape[0], -1, -1)
         tokens = self.body.norm_pre(torch.cat([first, patches], 1))
         return self.body.norm(self.body.blocks(tokens))
 

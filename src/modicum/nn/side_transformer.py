@@ -91,7 +91,7 @@ class SideTransformer(nn.Module):
     ) -> Float[Tensor, "b outputs"]:
         """Logits of normalised images; ``extra[i]`` is appended to the tokens at the input of block ``i``."""
         tokens = self.patch_embed(images).flatten(2).transpose(1, 2)
-        tokens = torch.cat([self.cls_token.expand(len(tokens), -1, -1), tokens], 1) + self.positions
+        tokens = torch.cat([self.cls_token.expand(tokens.shape[0], -1, -1), tokens], 1) + self.positions
         num_tokens = tokens.shape[1]
         for block, added in zip(self.blocks, extra, strict=True):
             tokens = block(torch.cat([tokens[:, :num_tokens], added.to(tokens.dtype)], 1))

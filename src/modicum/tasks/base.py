@@ -161,6 +161,11 @@ class Task(ABC):
         """Description of the network's outputs for the card of an exported network."""
         return {"values": "logits"}
 
+    def graph_outputs(self) -> tuple[str, ...]:
+        """Names of the outputs of a network that is exported as a graph: those of :meth:`activate`, and where they are
+        others the raw ones after them."""
+        return ("outputs",)
+
     @property
     def notes(self) -> list[str]:
         """Notes for the report on how the targets were read."""

@@ -26,22 +26,25 @@ _TEXTS = frozenset({"run", "method", "part", "network", "backbone", "encoder", "
 _AGAIN = "copy it again, or export the run again"
 
 
-def check_out(out: Path, folder: RunFolder, weights: str | None = None) -> None:
-    """Refuses a name that is no safetensors file's, and files that a run needs.
+def check_out(
+    out: Path, folder: RunFolder, weights: str | None = None, suffix: str = SUFFIX, card: Path | None = None
+) -> None:
+    """Refuses a name that is no exported file's, and files that a run needs.
 
     Args:
         out: the file that is to be written, with its card beside it.
         folder: of the run.
         weights: where those of its frozen backbone are, if somebody has said so.
+        suffix: that the file must have.
+        card: where its card goes; ``.json`` in place of the suffix by default.
 
     Raises:
         InputError: which, and what to do.
     """
-    if out.suffix != SUFFIX:
-        raise InputError(
-            f"'{out}' is not a weights file (expected .safetensors)", f"end its name with {SUFFIX}"
-        )
-    beside, card = RunFolder(out.absolute().parent), out.with_suffix(".json")
+    if out.suffix != suffix:
+        kind = "a weights file" if suffix == SUFFIX else "a graph"
+        raise InputError(f"'{out}' is not {kind} (expected {suffix})", f"end its name with {suffix}")
+    beside, card = RunFolder(out.absolute().parent), card or out.with_suffix(".json")
     if beside.recipe.is_file() and not out.name.startswith("export"):
         of = "the run itself" if beside.path.resolve() == folder.path.resolve() else f"run '{beside.name}'"
         for path in (out, card):

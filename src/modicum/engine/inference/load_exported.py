@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import nn
 
 from modicum.engine.inference.exported_file import read_export
+from modicum.engine.inference.graphs.runtime import GRAPHS, load_graph
 from modicum.errors import InputError
 from modicum.methods.exported import Side, exported_network, is_merged
 from modicum.nn import Normalisation
@@ -24,7 +25,8 @@ def load_exported(path: str | Path) -> nn.Module:
     from the outputs of all images of a set (both eyes of a patient, say), which the network alone does not.
 
     Args:
-        path: the ``.safetensors`` file.
+        path: the ``.safetensors`` file; or of ``modicum export --to`` an ``.onnx`` file or OpenVINO's ``.xml``, which are
+            computed on the CPU (extra ``export``).
 
     Returns:
         A module in evaluation mode on the CPU, from images ``[b, c, h, w]`` in ``[0, 1]``, prepared as the card's
@@ -34,6 +36,8 @@ def load_exported(path: str | Path) -> nn.Module:
         InputError: there is no such file, it is damaged, or its method is not installed.
     """
     path = Path(path)
+    if path.suffix in GRAPHS:
+        return load_graph(path).eval()
     card, tensors = read_export(path)
     try:
         network = _timm_network(card) if is_merged(card) else exported_network(card)

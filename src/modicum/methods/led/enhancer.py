@@ -82,6 +82,10 @@ class Enhancer(nn.Module):
         variance = (squares / self.samples - mean.square()).clamp_min(0)
         return mean, {"spread": variance.sqrt().mean(1)}
 
+    def for_graph(self) -> "EnhancerGraph":
+        """The same without generators: the noise comes with the images."""
+        return EnhancerGraph(self)
+
     def with_tiles(self, tile: tuple[int, int], overlap: tuple[int, int]) -> "Enhancer":
         """The same for images larger than a tile: its network sees tiles, and its predictions of each step are blended.
 
@@ -125,3 +129,40 @@ class Enhancer(nn.Module):
     def _overlap_of(self, size: tuple[int, int]) -> tuple[int, int]:
         """Below the tile's size, where that is cut to the image's."""
         return min(self.overlap[0], size[0] - 1), min(self.overlap[1], size[1] - 1)
+
+
+class EnhancerGraph(nn.Module):
+    """All steps of the sampling as one network, which a graph can be made of.
+
+    Args:
+        enhancer: its network, schedule and plan.
+
+    Attributes:
+        noise_samples: how many times an image is sampled.
+    """
+
+    def __init__(self, enhancer: Enhancer) -> None:
+        super().__init__()
+        self.network, self.schedule = enhancer.network, enhancer.schedule
+        self.plan, self.noise_samples = enhancer.plan, enhancer.samples
+
+    def forward(
+        self, images: Float[Tensor, "b c h w"], noise: Float[Tensor, "b samples c h w"]
+    ) -> Float[Tensor, "b c h w"]:
+        """Enhanced images in [0, 1]; the mean of the samples.
+
+        Args:
+            images: in [0, 1].
+            noise: standard normal.
+        """
+        condition = 2 * images.float() - 1
+
+        def predict(x: Tensor, condition: Tensor, times: Tensor) -> Tensor:
+            output: Tensor = self.network(x, condition, times)
+            return output.float()
+
+        total = torch.zeros_like(condition)
+        for number in range(self.noise_samples):
+            made = sample(predict, condition, noise[:, number], self.schedule, self.plan)
+            total = total + (made + 1) / 2
+        return total / self.noise_samples

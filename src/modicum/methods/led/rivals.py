@@ -76,7 +76,7 @@ class Restorer(nn.Module):
         self.network = network
 
     def forward(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        times = torch.zeros(len(images), dtype=torch.int64, device=images.device)
+        times = torch.zeros(images.shape[0], dtype=torch.int64, device=images.device)
         return images + self.network(2 * images - 1, None, times).float()
 
 

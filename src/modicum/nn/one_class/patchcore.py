@@ -77,10 +77,11 @@ class PatchcoreScorer(OneClassScorer):
     def forward(self, maps: Maps, size: tuple[int, int]) -> OneClassScore:
         patches, grid = self._patches(maps)
         flat = patches.flatten(0, 1)
-        distances = torch.cat([torch.cdist(part, self.bank).amin(1) for part in flat.split(4096)])
-        places = distances.view(len(patches), -1)
+        parts = [flat] if torch.compiler.is_exporting() else flat.split(4096)
+        distances = torch.cat([torch.cdist(part, self.bank).amin(1) for part in parts])
+        places = distances.view(patches.shape[0], -1)
         worst = places.argmax(1)
-        most = flat.view(*patches.shape)[torch.arange(len(patches), device=flat.device), worst]
+        most = flat.view(*patches.shape)[torch.arange(patches.shape[0], device=flat.device), worst]
         score = places.amax(1) * self._crowding(most)
         return OneClassScore(score, blurred(upsampled(places.unflatten(1, grid), size), self.sigma))
 

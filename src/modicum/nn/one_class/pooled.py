@@ -43,6 +43,9 @@ def nearest_distances(
         neighbours: how many are averaged; all of a smaller bank.
         leave_self_out: the queries are the bank, row by row, and each is compared with the others only.
     """
+    if torch.compiler.is_exporting():  # a graph has no loops over images
+        distances = torch.cdist(queries, bank, compute_mode="donot_use_mm_for_euclid_dist")
+        return distances.topk(min(neighbours, len(bank)), dim=1, largest=False).values.mean(1)
     found = queries.new_empty(len(queries))
     for start in range(0, len(queries), 256):
         # by differences: the expansion of the square loses the digits that near neighbours differ in

@@ -165,6 +165,9 @@ class Anomaly(ImageLevelTask):
         """One number an image."""
         return {"values": "logits" if self.options.output == "logit" else "anomaly score"}
 
+    def graph_outputs(self) -> tuple[str, ...]:
+        return ("probability", "logit") if self.options.output == "logit" else ("score",)
+
     @property
     def notes(self) -> list[str]:
         """Which classes are normal, and the threshold that was chosen."""

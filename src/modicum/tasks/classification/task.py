@@ -214,6 +214,9 @@ class Classification(ImageLevelTask):
     def num_outputs(self) -> int:
         return len(self.classes) if self.thresholds is None else 1
 
+    def graph_outputs(self) -> tuple[str, ...]:
+        return ("probabilities", "logits") if self.thresholds is None else ("score",)
+
     @property
     def notes(self) -> list[str]:
         """Which class is the positive one; that classes are taken as grades, where nobody said so; how outputs become

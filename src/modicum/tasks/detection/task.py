@@ -172,6 +172,9 @@ class Detection(BoxListTask):
             "choose a method of this task: `modicum methods` lists them",
         )
 
+    def graph_outputs(self) -> tuple[str, ...]:
+        return ("detections",)
+
     @property
     def calibrates(self) -> str:
         return "" if self.shown_from.source == "given" else "show_above"

@@ -42,6 +42,9 @@ class Encoder(Task):
         """Features of an encoder."""
         return {"values": "features"}
 
+    def graph_outputs(self) -> tuple[str, ...]:
+        return ("features",)
+
     @property
     def num_outputs(self) -> int:
         return 1

@@ -174,6 +174,9 @@ class ImageText(Task):
         """Features of an encoder."""
         return {"values": "features"}
 
+    def graph_outputs(self) -> tuple[str, ...]:
+        return ("features",)
+
     def to_dict(self) -> dict[str, Any]:
         return {
             "name": self.name,

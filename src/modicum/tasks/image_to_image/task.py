@@ -189,6 +189,9 @@ class ImageToImage(DenseTask):
         """Values in ``[0, 1]``, with the physical values of 0 and 1 if they are known."""
         return {"range": [0, 1], "values": None if self.target_range is None else self.target_range.as_dict()}
 
+    def graph_outputs(self) -> tuple[str, ...]:
+        return ("translation",)
+
     @property
     def num_outputs(self) -> int:
         """Channels of the translation."""

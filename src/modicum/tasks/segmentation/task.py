@@ -222,6 +222,9 @@ class Segmentation(DenseTask):
         words = self.options.loss if words == "auto" else words
         return chosen_loss(words, self.exclusive, self.classes, options.get("class_weights", "none"))
 
+    def graph_outputs(self) -> tuple[str, ...]:
+        return ("probabilities", "logits")
+
     def activate(self, outputs: Float[Tensor, "*batch c h w"]) -> Float[Tensor, "*batch c h w"]:
         """Logits to probabilities: softmax over exclusive channels, sigmoid otherwise."""
         return outputs.float().softmax(-3) if self.exclusive else outputs.float().sigmoid()
