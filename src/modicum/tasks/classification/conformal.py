@@ -5,9 +5,10 @@ classes of images that the network has not learned from, and a prediction set ho
 limit. If those images and a new one are exchangeable, the set holds the true class with probability ``1 - alpha`` or
 more, whatever the network is worth: a poor one has large sets.
 
-Scores: ``aps``, adaptive prediction sets (Romano, Sesia, Candes, NeurIPS 2020; here without the randomisation, and the
-most probable class is always in the set, so that none is empty), ``lac``, the least ambiguous ones (Sadinle, Lei,
-Wasserman, JASA 114, 2019), which are smaller on average and less even over classes. Grades have contiguous sets that
+Scores: ``aps``, adaptive prediction sets: the probability of all classes that are more probable (Romano, Sesia, Candes,
+NeurIPS 2020, equation 5 with u = 0: not randomised, never empty); ``lac``, the least ambiguous sets: one minus a class's
+probability (Sadinle, Lei, Wasserman, JASA 114, 2019), smaller on average and less even over classes; where such a set
+would be empty it gets the most probable class. Grades have contiguous sets that
 grow from the most probable grade (Lu, Angelopoulos, Pomerantz, MICCAI 2022), severity scores the grades near the score.
 Each finding has limits of its own for images with and without it (Vovk, ACML 2012: label-conditional), as a finding that
 is rare would else be left out at no cost.
@@ -81,28 +82,28 @@ def scores_of(answers: Answers, kind: str, by: str = USUAL) -> Float[np.ndarray,
     if kind == "findings" or by == "lac":
         return 1 - answers
     order = np.argsort(-answers, axis=1, kind="stable")
-    mass = np.cumsum(np.take_along_axis(answers, order, axis=1), axis=1)
+    ranked = np.take_along_axis(answers, order, axis=1)
+    mass = np.cumsum(ranked, axis=1) - ranked
     scores = np.empty_like(answers)
     np.put_along_axis(scores, order, mass, axis=1)
     return scores
 
 
 def _grown(probabilities: Float[np.ndarray, "n classes"]) -> Float[np.ndarray, "n classes"]:
-    """The mass of the interval of grades that has grown, from the most probable one, until it holds a grade."""
+    """The mass of the interval of grades that has grown, from the most probable one, before it takes a grade in."""
     count, grades = probabilities.shape
     rows = np.arange(count)
     low = high = probabilities.argmax(1)
     mass = probabilities[rows, low]
     scores = np.zeros_like(probabilities)
-    scores[rows, low] = mass
     padded = np.pad(probabilities, ((0, 0), (1, 1)), constant_values=-1.0)  # beyond the ends: never chosen
     for _ in range(grades - 1):
         below, above = padded[rows, low], padded[rows, high + 2]
         down = below > above
         taken = np.where(down, low - 1, high + 1)
         low, high = np.where(down, taken, low), np.where(down, high, taken)
-        mass = mass + probabilities[rows, taken]
         scores[rows, taken] = mass
+        mass = mass + probabilities[rows, taken]
     return scores
 
 
