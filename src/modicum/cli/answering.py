@@ -204,10 +204,7 @@ def predict(
         **_answers(parse_assignments(settings_given or [])),
     )
     refused = f", {done.refused} refused" if strict else ""
-    unlike = f", {done.unlike} unlike the training images" if done.unlike and not strict else ""
-    typer.echo(
-        f"{count_of(done.predicted, 'image')} predicted, {done.broken} broken{refused}{unlike}: {done.out}"
-    )
+    typer.echo(f"{count_of(done.predicted, 'image')} predicted, {done.broken} broken{refused}: {done.out}")
     if done.broken or done.refused:
         raise typer.Exit(3)
 

@@ -156,7 +156,7 @@ def finish_run(
     write_model(recipe, folder, task, method, frozen, weights_digest, fields)
     content = _describe(recipe, folder, task, method, stages, inputs)
     regions = fields_of_rows(prepared.manifest, {FIELDS: fields}, task)
-    unlike = keep_training_images(folder, prepared, recipe, task, method.predictor(), device)
+    unlike = keep_training_images(folder, prepared, recipe, task, method.predictor(), device, method.tile())
     content["evaluations"] = _evaluate(
         recipe, folder, task, method, prepared, device, stages.learned, of_val, regions, unlike
     )

@@ -141,7 +141,7 @@ def evaluate_run(
     if settings.conformal is not None:
         sets = sets_of_run(folder, task, settings.conformal, settings.conformal_score)
         say(sets_note(sets))
-    unlike = _unlike(folder, task, recipe, prepared, network, device)
+    unlike = _unlike(folder, task, recipe, prepared, network, device, tile)
     with (
         folder.locked() if settings.out is None else nullcontext(),
         TemporaryDirectory(prefix="modicum-") as temporary,
@@ -197,12 +197,13 @@ def _unlike(
     prepared: PreparedData,
     network: nn.Module,
     device: torch.device,
+    tile: tuple[int, int] | None,
 ) -> UnlikeFn | None:
     """Counts the rows that are unlike the run's training images; None where it does not say what these looked like."""
     guard = guard_of_run(folder)
     if guard is None:
         return None
-    images = stored_images(prepared.store, prepared.positions, recipe, task, network, device)
+    images = stored_images(prepared.store, prepared.positions, recipe, task, network, device, tile)
     return partial(unlike_counts, guard, images)
 
 

@@ -43,7 +43,7 @@ class StoredImages:
         device: where it computes.
         precision: the run's precision setting.
         batch_size: images in one forward pass.
-        several_slices: whether the network sees adjacent slices too, which are not here.
+        in_parts: whether the network sees images in tiles, or adjacent slices too, which are not here: no features.
         known_features: of rows that the network was asked about already.
     """
 
@@ -53,7 +53,7 @@ class StoredImages:
     device: torch.device
     precision: str
     batch_size: int
-    several_slices: bool = False
+    in_parts: bool = False
     known_features: dict[int, np.ndarray] = field(default_factory=dict)
 
     def characters(self, rows: np.ndarray) -> list[ImageCharacter]:
@@ -69,7 +69,7 @@ class StoredImages:
     @torch.no_grad()
     def features(self, rows: np.ndarray, title: str) -> np.ndarray | None:
         """What the network's backbone says of rows ``[n, d]`` when it predicts them; None where it has none."""
-        if not EmbeddingTap(self.network).available or draws_answers(self.network) or self.several_slices:
+        if not EmbeddingTap(self.network).available or draws_answers(self.network) or self.in_parts:
             return None
         missing = [int(row) for row in rows if int(row) not in self.known_features]
         self.network.to(self.device).eval()
@@ -95,6 +95,7 @@ def keep_training_images(
     task: Task,
     network: nn.Module,
     device: torch.device,
+    tile: tuple[int, int] | None = None,
 ) -> UnlikeFn | None:
     """Writes what the training images looked like; returns what counts images unlike them, None without any.
 
@@ -107,11 +108,12 @@ def keep_training_images(
         task: what was learned.
         network: the predictor, with the selected weights.
         device: where to compute.
+        tile: of larger images, see :meth:`~modicum.methods.Method.tile`.
     """
     train, val = prepared.rows("train"), prepared.rows("val")
     if not len(train):
         return None
-    images = stored_images(prepared.store, prepared.positions, recipe, task, network, device)
+    images = stored_images(prepared.store, prepared.positions, recipe, task, network, device, tile)
     measured = _evenly(train, MOST_MEASURED)
     of_train = images.features(_evenly(train, MOST_TRAIN), "what training images look like")
     of_val = images.features(_evenly(val, MOST_VAL), "what validation images look like")
@@ -131,11 +133,12 @@ def stored_images(
     task: Task,
     network: nn.Module,
     device: torch.device,
+    tile: tuple[int, int] | None = None,
 ) -> StoredImages:
     """The images of a run's store, as its predictor sees them."""
     training = recipe.training
-    several = task.adjacent_slices > 0
-    return StoredImages(store, positions, network, device, training.precision, training.batch_size, several)
+    in_parts = tile is not None or task.adjacent_slices > 0
+    return StoredImages(store, positions, network, device, training.precision, training.batch_size, in_parts)
 
 
 def guard_of_run(folder: RunFolder, strict: bool = False) -> ImageGuard | None:
