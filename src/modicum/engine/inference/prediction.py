@@ -176,10 +176,12 @@ class TablePredictor:
 
     def _columns(self, further: Sequence[str] = ()) -> list[str]:
         answers = self.task.prediction_table(np.zeros((0, self.task.num_outputs))).columns
-        maps = [] if self.maps is None else ["map"]
         sets = [] if self.sets is None else [SET_COLUMN]
-        unlike = [] if self.guard is None else [COLUMN]
-        return ["image", *answers, *sets, *further, *maps, *unlike, "error"]
+        return ["image", *answers, *sets, *further, *self._noted(), "error"]
+
+    def _noted(self) -> list[str]:
+        """Columns that are known of an image beside its answers."""
+        return [*([] if self.maps is None else ["map"]), *([] if self.guard is None else [COLUMN])]
 
     def _numbers(self) -> list[str]:
         answers = self._answers(
@@ -202,6 +204,7 @@ class TablePredictor:
                     say(f"broken: {name}: {reason}")
             good = [index for index, error in enumerate(errors) if error is None]
             table = pd.DataFrame({"image": [name for name, _ in part], "error": errors}, dtype=object)
+            table = table.assign(**{name: np.array([None] * len(part)) for name in self._noted()})
             outputs, refused = None, 0
             if good:
                 read = [item for _, item in part if not isinstance(item, BrokenImageError)]
