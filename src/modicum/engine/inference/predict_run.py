@@ -178,7 +178,7 @@ def _predict_dense(
             check_not_over_images(place, files_written, images, list(earlier.files.values()))
             output.predictor = replace(output.predictor, earlier=earlier)
         summary = output.write(jobs)
-    if (unlike := output.predictor.unlike[0]) and output.predictor.guard is None:
+    if unlike := output.predictor.unlike[0]:
         say(f"{count_of(unlike, 'image')} unlike all that the run learned from: look at them before use")
     regions = output.predictor.regions
     if regions is not None and (note := regions.note(FIELDS in model or task.finds_region)):
