@@ -63,7 +63,7 @@ def data(place):
 
 @pytest.fixture(scope="module")
 def run(place, data):
-    return modicum.fit(data, name="run", runs=place, **SMALL)
+    return modicum.fit(data, name="run", runs=place, write_report=False, **SMALL)
 
 
 @pytest.fixture(scope="module")
