@@ -38,8 +38,8 @@ def _range(quantiles: Mapping[str, Any], scale: float, unit: str) -> str:
     low, median, high = (number(quantiles.get(name)) for name in ("low", "median", "high"))
     if low is None or median is None or high is None:
         return ""
-    low, median, high = (f"{scale * value:.3g}" for value in (low, median, high))
-    return f"{median} {unit}" if low == high else f"{median} {unit}, mostly {low} to {high}"
+    first, middle, last = (f"{scale * value:.3g}" for value in (low, median, high))
+    return f"{middle} {unit}" if first == last else f"{middle} {unit}, mostly {first} to {last}"
 
 
 def unlike_text(evaluation: Evaluation) -> str:

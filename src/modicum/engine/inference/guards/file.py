@@ -90,7 +90,7 @@ def read_known(folder: RunFolder) -> TrainingImages | None:
         ) from error
     features = None if kept.features_sha256 is None else _features(folder, kept.features_sha256)
     limits = {name: inf if value is None else value for name, value in kept.thresholds.items()}
-    facts = {
+    facts: dict[str, Any] = {
         key: content[key]
         for key in ("images", "rate", "quantiles", "in_colour", "with_spacing")
         if key in content

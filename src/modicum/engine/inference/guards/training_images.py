@@ -201,7 +201,7 @@ def _described(images: Sequence[ImageCharacter]) -> dict[str, Any]:
     tones = np.stack([image.tones for image in images])
     colours = np.stack([image.colours for image in images])
     spacings = [image.spacing[0] for image in images if image.spacing is not None]
-    columns = {
+    columns: dict[str, Sequence[float] | np.ndarray] = {
         "height": [image.size[0] for image in images],
         "width": [image.size[1] for image in images],
         "dark_end": tones[:, 0],
@@ -214,7 +214,11 @@ def _described(images: Sequence[ImageCharacter]) -> dict[str, Any]:
     }
     quantiles = {
         name: dict(
-            zip(("low", "median", "high"), np.quantile(values, (0.05, 0.5, 0.95)).tolist(), strict=True)
+            zip(
+                ("low", "median", "high"),
+                np.quantile(np.asarray(values), (0.05, 0.5, 0.95)).tolist(),
+                strict=True,
+            )
         )
         for name, values in columns.items()
         if len(values)
