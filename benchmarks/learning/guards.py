@@ -24,8 +24,6 @@ from modicum.data.manifest import Manifest
 from modicum.engine.environment import environment
 
 SMALL = {"backbone": "test_resnet", "weights": "random", "image_size": 96, "seed": 0, "leaks": "drop"}
-MOST = 30
-"""Test images of each set."""
 
 
 def data_sets(folder: Path) -> dict[str, dict[str, Any]]:
@@ -39,7 +37,7 @@ def data_sets(folder: Path) -> dict[str, dict[str, Any]]:
         },
         "skin": {"data": folder / "skin_ham10000" / "labels.csv", "method": "full", "label": "dx", "epochs": 20},
         "angiograms": {
-            "data": folder / "octa_vessels", "method": "segment", "epochs": 5, "architecture": "unet",
+            "data": folder / "octa_vessels", "method": "segment", "epochs": 3, "architecture": "unet", "decoder_width": 32,
         },
     }  # fmt: skip
 
@@ -104,7 +102,9 @@ def with_masks(folder: Path, out: Path) -> Path:
 
 
 def trained(name: str, settings: dict[str, Any], runs: Path) -> tuple[Any, float]:
-    """A run, and the seconds that keeping its training images took."""
+    """A run, and the seconds that keeping its training images took; NaN of one that is there already."""
+    if (runs / name / "metrics.json").is_file():
+        return modicum.Run.open(runs / name), float("nan")
     seconds, keep = [0.0], fitting.keep_training_images
 
     def timed(*arguments: Any) -> Any:
@@ -132,11 +132,22 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--runs", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--most", type=int, default=30, help="Test images of each set.")
+    parser.add_argument(
+        "--sets", default="fundus,radiographs,skin,angiograms", help="Those that are learned from."
+    )
     arguments = parser.parse_args()
+    learned, most = arguments.sets.split(","), arguments.most
     began = time.perf_counter()
     opened, pictures, content = {}, {}, {}
     for name, settings in data_sets(arguments.data).items():
         images = settings["data"].parent if settings["data"].is_file() else settings["data"]
+        if name not in learned:  # others are shown its images
+            files = sorted((images / "images").glob("*.*"))
+            pictures[name] = write_pictures(
+                name, files[:: max(1, len(files) // most)][:most], arguments.runs / "pictures"
+            )
+            continue
         if name == "angiograms":
             settings |= {"data": with_masks(images, arguments.runs), "allow_outside": True}
         run, seconds = trained(name, settings, arguments.runs)
@@ -145,14 +156,14 @@ def main() -> None:
         content[name] = {
             "train_seconds": metrics["time"]["train_seconds"],
             "fit_seconds": metrics["time"]["fit_seconds"],
-            "guard_seconds": seconds,
+            "guard_seconds": None if np.isnan(seconds) else seconds,
             "training_images": json.loads((run.path / "training_images.json").read_text())["images"],
             "evaluations": own,
         }
         saved = Manifest.read_saved(run.folder.manifest, Path()).table
         tested = saved[saved["split"] == "test"]["image"].tolist()
-        chosen = tested[:: max(1, len(tested) // MOST)]
-        sources = [next(iter((images / "images").rglob(Path(image).name))) for image in chosen[:MOST]]
+        chosen = tested[:: max(1, len(tested) // most)][:most]
+        sources = [next(iter((images / "images").rglob(Path(image).name))) for image in chosen]
         opened[name], pictures[name] = run, write_pictures(name, sources, arguments.runs / "pictures")
     for name, run in opened.items():
         folders = dict(pictures[name])

@@ -230,7 +230,7 @@ def calibrated_sets(
             else "validate on more images",
         )
     cuts = tuple(float(cut) for cut in cuts)
-    shared = {"alpha": alpha, "kind": kind, "classes": tuple(classes), "cuts": cuts}
+    shared: dict[str, Any] = {"alpha": alpha, "kind": kind, "classes": tuple(classes), "cuts": cuts}
     if kind == "findings":
         limits = _of_findings(answers, truth, groups, alpha)
         open_sides = [limit for limit in limits if not math.isfinite(limit)]

@@ -160,11 +160,12 @@ def known_from(
         rate: share of images like the validation images that may be called unlike.
     """
     share = rate / _SHARED
-    gaussians, held = {}, {}
+    gaussians: dict[str, Gaussian] = {}
+    held: dict[str, np.ndarray] = {}
     for name, floor in FLOORS.items():
         vectors = np.stack([getattr(image, name) for image in train])
         gaussians[name] = fitted(vectors, floor)
-        held[name] = gaussians[name].distances(np.stack([getattr(one, name) for one in val])) if val else []
+        held[name] = gaussians[name].distances(np.stack([getattr(one, name) for one in val])) if val else np.zeros(0)
         if len(val) < FEWEST_HELD_OUT and len(train) > 1:
             of_folds = out_of_fold(vectors, folds_of(groups), floor)
             held[name] = np.concatenate([of_folds, held[name]])
