@@ -126,6 +126,9 @@ class Run:
         quality: str | Path | None = None,
         drop: Sequence[str] = (),
         after: str | Path | None = None,
+        strict: bool = False,
+        conformal: float | None = None,
+        conformal_score: str | None = None,
         **answers: Any,
     ) -> PredictionSummary:
         """Predicts images, folders of images, or the images of a data set.
@@ -167,6 +170,11 @@ class Run:
             drop: classes of that run whose images are not predicted, such as ``ungradable``.
             after: of predicted images: predict from the outputs of another enhancer in place of the images:
                 ``run:FOLDER``, or a folder of pictures with the images' names.
+            strict: images unlike those of the training (column ``unlike_training``) get no answer, but a row with the
+                reason.
+            conformal: of classification: add ``prediction_set``, a set of classes that may miss the true one on this
+                share of images, such as 0.1.
+            conformal_score: of such sets: ``aps`` (default) or ``lac``.
             answers: settings of the method that only change what it answers, such as ``start=200`` of led.
 
         Raises:
@@ -190,6 +198,9 @@ class Run:
             None if after is None else str(after),
             answers,
             _prompt_file(prompts),
+            strict,
+            conformal,
+            conformal_score,
         )
         reading = GivenReading(
             columns=columns,
@@ -364,6 +375,8 @@ class Run:
         after: str | Path | None = None,
         judges: Sequence[str] = (),
         answers: Mapping[str, Any] | None = None,
+        conformal: float | None = None,
+        conformal_score: str | None = None,
         **settings: Any,
     ) -> dict[str, Any]:
         """Evaluates the model on labelled data; writes ``evaluations/<name>/`` and refreshes the report.
@@ -385,6 +398,8 @@ class Run:
             judges: of predicted images: runs (``run:FOLDER``) that segment or classify, which are evaluated on images,
                 outputs and targets, by the masks and labels of the data.
             answers: settings of the method that only change what it answers, as for :meth:`predict`.
+            conformal: of classification: evaluate prediction sets too, as for :meth:`predict`.
+            conformal_score: of such sets, as for :meth:`predict`.
             settings: ``columns``, ``pairs``, ``images``, ``split_lists``, ``slices``, ``align_geometry``,
                 ``allow_outside`` where they differ from the run's.
 
@@ -409,6 +424,8 @@ class Run:
             tuple(judges),
             answers or {},
             _prompt_file(prompts),
+            conformal,
+            conformal_score,
         )
         content = evaluate_run(self.folder, self.weights, data, asked)
         if write_report and out is None:

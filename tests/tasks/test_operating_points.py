@@ -49,6 +49,23 @@ def test_the_temperature_undoes_the_factor_that_logits_are_too_large_by(factor):
     assert tuned_temperature(logits, truth, "binary") == pytest.approx(factor, rel=0.06)
 
 
+def test_calibration_errors_before_and_after_are_those_of_the_metric():
+    for kind, classes in (("binary", ["a", "b"]), ("multi-label", ["x", "y"])):
+        logits, truth = drawn(400, 4.0)
+        if kind == "multi-label":
+            logits, truth = np.repeat(logits[:, 1:], 2, axis=1), np.stack([truth, truth], 1).astype(float)
+            truth[:50, 0] = np.nan
+        before = Classification(kind, classes)
+        after = Classification(kind, classes, points=PointChoice("half", "validation")).calibrated(
+            scored(before, logits, truth)
+        )
+        errors = after.points.facts["ece"]
+        assert errors["before"] == pytest.approx(scored(before, logits, truth).metrics()["ece"])
+        assert errors["after"] == pytest.approx(scored(after, logits, truth).metrics()["ece"])
+        assert errors["after"] < errors["before"]
+        assert task_from_dict(after.to_dict()).points.facts["ece"] == errors
+
+
 def test_the_temperature_of_three_classes_and_of_findings_with_unknown_ones():
     generator = np.random.default_rng(3)
     logits = generator.normal(0, 2, (20_000, 3))

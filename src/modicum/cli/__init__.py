@@ -23,7 +23,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Anywhere: --debug shows tracebacks, --quiet hides progress. Exit codes: 0 done, 2 bad input, "
-    "3 some images broken or cells failed, 130 stopped (continue with --resume).",
+    "3 some images broken or refused, or cells failed, 130 stopped (continue with --resume).",
 )
 
 

@@ -52,6 +52,19 @@ ScoredBy = Annotated[
         help="Of sentences: global (wholes), local (sentences and regions) or both; both where the run has them."
     ),
 ]
+Conformal = Annotated[
+    float | None,
+    typer.Option(
+        help="Of classification: prediction sets that miss the true class on at most this share of images like the "
+        "validation images, such as 0.1; in the column prediction_set."
+    ),
+]
+ConformalScore = Annotated[
+    str | None,
+    typer.Option(
+        help="Of these sets: aps (default; adaptive, never empty) or lac (smaller, less even over classes)."
+    ),
+]
 Pseudonym = Annotated[str, typer.Option(help="Patient name and ID to write into DICOM files.")]
 
 
@@ -124,13 +137,22 @@ def predict(
     scored_by: ScoredBy = None,
     after: After = None,
     settings_given: AnswerSettings = None,
+    strict: Annotated[
+        bool,
+        typer.Option(
+            "--strict",
+            help="Refuse images unlike those of the training (column unlike_training); exit code 3.",
+        ),
+    ] = False,
+    conformal: Conformal = None,
+    conformal_score: ConformalScore = None,
     pseudonym: Pseudonym = "predicted",
     quality: Quality = None,
     drop: Drop = None,
     weights: FrozenWeights = None,
     device: Device = None,
 ) -> None:
-    """Predict images: writes a table with one row each, or images and a table; exit code 3 if some are broken.
+    """Predict images: writes a table with one row each, or images and a table; exit code 3 if some are broken or refused.
 
     A NIfTI file becomes a NIfTI file with the same geometry, a DICOM image a derived DICOM image, anything else
     PNG. Files of an earlier prediction are replaced. A table, or a folder with a table or of a known layout, means the
@@ -139,6 +161,8 @@ def predict(
     [bold]Examples[/bold]
 
       modicum predict runs/images-linear new_images/ --out predictions.csv
+
+      modicum predict runs/images-linear new_images/ --strict --conformal 0.1
 
       modicum predict runs/brains-reggan patient07_T1.nii.gz --out translated/
 
@@ -180,11 +204,15 @@ def predict(
         prompts=prompts,
         scored_by=scored_by,
         after=after,
+        strict=strict,
+        conformal=conformal,
+        conformal_score=conformal_score,
         **settings,
         **_answers(parse_assignments(settings_given or [])),
     )
-    typer.echo(f"{count_of(done.predicted, 'image')} predicted, {done.broken} broken: {done.out}")
-    if done.broken:
+    refused = f", {done.refused} refused" if strict else ""
+    typer.echo(f"{count_of(done.predicted, 'image')} predicted, {done.broken} broken{refused}: {done.out}")
+    if done.broken or done.refused:
         raise typer.Exit(3)
 
 
@@ -218,6 +246,8 @@ def evaluate(
         ),
     ] = None,
     settings_given: AnswerSettings = None,
+    conformal: Conformal = None,
+    conformal_score: ConformalScore = None,
     weights: FrozenWeights = None,
     device: Device = None,
     workers: Workers = None,
@@ -227,6 +257,8 @@ def evaluate(
     [bold]Examples[/bold]
 
       modicum evaluate runs/images-linear other_hospital.csv --label grade
+
+      modicum evaluate runs/images-linear other_hospital.csv --label grade --conformal 0.1
 
       modicum evaluate runs/brains-reggan other_scanner.csv --target t2
 
@@ -251,6 +283,8 @@ def evaluate(
         scored_by=scored_by,
         after=after,
         judges=judges or (),
+        conformal=conformal,
+        conformal_score=conformal_score,
         answers=parse_assignments(settings_given or []),
         **reading.settings,
     )

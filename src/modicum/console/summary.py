@@ -58,7 +58,11 @@ def evaluation_summary(content: Mapping[str, Any], task: str, first: str | None 
         for domain, part in content.get("domains", {}).items()
     ]
     whole = f"{', '.join(headline(content, name) for name in names)}; {unit}"
-    return [whole, *of_domains[:_MOST_DOMAINS], *(f"note: {one}" for one in worse)]
+    sets = []
+    if "conformal" in content:
+        asked = f"prediction sets for {100 * (1 - content['conformal']['alpha']):g} %"
+        sets = [f"{asked}: {headline(content, 'coverage')}, {headline(content, 'set_size')}"]
+    return [whole, *sets, *of_domains[:_MOST_DOMAINS], *(f"note: {one}" for one in worse)]
 
 
 def judge_summary(content: Mapping[str, Any]) -> list[str]:

@@ -21,6 +21,7 @@ from modicum.engine.frozen_backbone import weights_origin
 from modicum.engine.inference.calibration import Scored, calibrated_task, check_calibration
 from modicum.engine.inference.evaluation import evaluate_rows
 from modicum.engine.inference.fields_of_view import FIELDS, FieldsOfView, fields_of_rows, found_as_given
+from modicum.engine.inference.guards import UnlikeFn, keep_training_images
 from modicum.engine.inference.quality_gate import chosen_rows
 from modicum.engine.inputs.auxiliary_images import with_auxiliary_images
 from modicum.engine.inputs.boxes import numbered_for
@@ -155,8 +156,9 @@ def finish_run(
     write_model(recipe, folder, task, method, frozen, weights_digest, fields)
     content = _describe(recipe, folder, task, method, stages, inputs)
     regions = fields_of_rows(prepared.manifest, {FIELDS: fields}, task)
+    unlike = keep_training_images(folder, prepared, recipe, task, method.predictor(), device, method.tile())
     content["evaluations"] = _evaluate(
-        recipe, folder, task, method, prepared, device, stages.learned, of_val, regions
+        recipe, folder, task, method, prepared, device, stages.learned, of_val, regions, unlike
     )
     content["time"]["fit_seconds"] = time.monotonic() - began
     write_json(folder.metrics, content)
@@ -282,6 +284,7 @@ def _evaluate(
     learned: Learned | None,
     of_val: Scored | None,
     regions: FieldsOfView | None,
+    unlike: UnlikeFn | None,
 ) -> dict[str, Any]:
     if not task.evaluated:
         return {}
@@ -308,5 +311,6 @@ def _evaluate(
                 of_val if split == "val" else None,
                 regions=regions,
                 boxes=prepared.boxes,
+                unlike=unlike,
             )
     return evaluations

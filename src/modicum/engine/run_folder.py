@@ -61,7 +61,7 @@ class RunFolder:
     def files(self) -> list[Path]:
         """The files that a run consists of and that nothing else may replace."""
         named = (self.recipe, self.manifest, self.model, self.environment, self.fingerprint, self.history)
-        tables = (self.metrics, self.broken, self.quality)
+        tables = (self.metrics, self.broken, self.quality, *sorted(self.path.glob("training_*")))
         further = (self.weights, self.backbone, *tables, self.report, self.status_file)
         below = [
             path for name in ("evaluations", "previews") for path in sorted((self.path / name).rglob("*"))

@@ -14,6 +14,7 @@ from modicum.report.overview import cautions, hero, subtitle, tiles, versions
 from modicum.report.pictures import cards_of, split_cards
 from modicum.report.sections import Block, TaskSections
 from modicum.report.sections_by_task import sections_of
+from modicum.report.training_images import unlike_text
 from modicum.report.words import count, plural
 
 PICTURE_BYTES = 1_800_000
@@ -120,7 +121,7 @@ def _panel(run: RunFiles, sections: TaskSections, evaluation: Evaluation, index:
         "title": evaluation.title,
         "size": ", ".join(size),
         "note": _resampling(evaluation) if sections.galleries is None or _has_intervals(evaluation) else "",
-        "seen": _seen(evaluation),
+        "seen": " ".join(text for text in (_seen(evaluation), unlike_text(evaluation)) if text),
         "blocks": [
             *(blocks := sections.blocks(run, evaluation, f"e{index}")),
             *_of_domains(run, evaluation, blocks),

@@ -5,6 +5,7 @@ from typing import Any
 
 from modicum.report.files import RunFiles, as_mapping, number
 from modicum.report.sections import TaskSections
+from modicum.report.training_images import look_rows
 from modicum.report.words import count, plural
 
 _ORDER = ("train", "val", "test", "all")
@@ -61,6 +62,7 @@ def _facts(run: RunFiles) -> list[tuple[str, str]]:
     size = as_mapping(run.recipe.get("image")).get("size")
     if isinstance(size, list | tuple) and len(size) == 2:
         rows.append(("Seen by the network", f"{size[1]} × {size[0]} px"))
+    rows += look_rows(run)
     digest = run.manifest_info.get("hash") or run.manifest_info.get("content_hash")
     if isinstance(digest, str):
         rows.append(("Manifest", digest[:12]))

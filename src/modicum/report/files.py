@@ -73,6 +73,7 @@ class RunFiles:
     broken: int
     evaluations: list[Evaluation]
     damaged: list[str] = field(default_factory=list)
+    training_images: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def classes(self) -> list[str]:
@@ -153,6 +154,7 @@ def read_run(folder: Path) -> RunFiles:
         broken=_rows(folder / "broken.csv", damaged),
         evaluations=_evaluations(folder / "evaluations", as_mapping(metrics.get("evaluations")), damaged),
         damaged=damaged,
+        training_images=_mapping(folder / "training_images.json", damaged),
     )
 
 

@@ -57,7 +57,12 @@ def points_text(run: RunFiles) -> str:
         sentences[-1] += f" (chosen on {images} validation images{', ' + at if at else ''})" if at else ""
         temperature = number(points.get("temperature"))
         if temperature is not None and temperature != 1:
+            errors = as_mapping(points.get("ece"))
+            before, after = number(errors.get("before")), number(errors.get("after"))
+            change = ""
+            if before is not None and after is not None:
+                change = f" (their calibration error: {before:.3f} before, {after:.3f} after)"
             sentences.append(
-                f"Logits are divided by {temperature:.3g}, which was chosen on {images} validation images"
+                f"Logits are divided by {temperature:.3g}, which was chosen on {images} validation images{change}"
             )
     return ". ".join(sentences) + "."

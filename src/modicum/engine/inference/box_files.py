@@ -13,6 +13,7 @@ from jaxtyping import Float
 from modicum.atomic_files import write_text
 from modicum.data.boxes.boxes import Boxes
 from modicum.data.placement import Placement
+from modicum.engine.inference.guards import COLUMN
 from modicum.errors import InputError
 from modicum.tasks.box_lists import BoxListTask
 
@@ -30,12 +31,14 @@ class FoundBoxes:
         boxes: in pixels of its file, upright.
         size: its height and width.
         error: why there are none; None for an image that was read.
+        unlike: why it is unlike the training images; empty where it is not, or these are not known.
     """
 
     image: str
     boxes: Boxes
     size: tuple[int, int] | None = None
     error: str | None = None
+    unlike: str = ""
 
 
 def found_boxes(
@@ -48,15 +51,16 @@ def found_boxes(
     return FoundBoxes(image, task.boxes(moved), placement.source)
 
 
-def box_table(images: Sequence[FoundBoxes]) -> pd.DataFrame:
+def box_table(images: Sequence[FoundBoxes], columns: Sequence[str] = COLUMNS) -> pd.DataFrame:
     """A row a box; one without numbers for an image in which none was found, or that could not be read."""
     rows = [row for one in images for row in _rows(one)]
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return pd.DataFrame(rows, columns=list(columns))
 
 
 def _rows(one: FoundBoxes) -> Iterator[dict[str, Any]]:
     height, width = one.size or (np.nan, np.nan)
     shared = {"image": one.image, "image_width": width, "image_height": height, "error": one.error}
+    shared[COLUMN] = one.unlike or None
     if not len(one.boxes):
         yield shared
         return

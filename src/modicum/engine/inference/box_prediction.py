@@ -1,7 +1,8 @@
 """Finds boxes in any number of images in bounded memory; a broken image is a row with an error."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from torch import nn
 
 from modicum.data.boxes.boxes import Boxes
-from modicum.data.image import ImageRef
+from modicum.data.image import ImageRef, MedicalImage
 from modicum.data.placement import Placement, placed
 from modicum.data.prepared import StoreSettings, expand, read_prepared
 from modicum.data.slice_notes import leaves_slice_open, middle_note
@@ -23,6 +24,7 @@ from modicum.engine.inference.box_files import (
     found_boxes,
     write_coco,
 )
+from modicum.engine.inference.guards import COLUMN, REFUSED, ImageGuard, Seen
 from modicum.engine.inference.prediction import PredictionSummary, TableWriter
 from modicum.engine.inference.predictor_calls import predictor_outputs
 from modicum.engine.inputs.batches import to_unit_range
@@ -39,6 +41,7 @@ class _Read:
     record: np.ndarray
     placement: Placement
     of_several: bool
+    image: MedicalImage
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ class BoxPredictor:
         precision: the run's precision setting.
         device: where to compute.
         seed: the run's seed, for stochastic predictors.
+        guard: compares images with those of the training; None where these are not known.
     """
 
     network: nn.Module
@@ -62,6 +66,7 @@ class BoxPredictor:
     precision: str
     device: torch.device
     seed: int = 0
+    guard: ImageGuard | None = None
 
     def write(self, refs: Sequence[ImageRef], names: Sequence[str], out: Path) -> PredictionSummary:
         """Predicts images in their order and writes their boxes to ``out``: CSV, Parquet or COCO's JSON, by its suffix.
@@ -73,16 +78,25 @@ class BoxPredictor:
         """
         check_box_file(out)
         self.network.to(self.device).eval()
-        if out.suffix.lower() == ".json":
-            every = [one for part in self._parts(refs, names) for one in part]
-            write_coco(out, every, self.task.box_classes)
-            return _summary(every, out)
-        broken = 0
-        with TableWriter(out, COLUMNS, NUMBERS) as table:
-            for part in self._parts(refs, names):
-                table.write(box_table(part))
-                broken += sum(one.error is not None for one in part)
-        return PredictionSummary(len(refs) - broken, broken, out)
+        with nullcontext() if self.guard is None else self.guard.listening(self.network):
+            if out.suffix.lower() == ".json":
+                every = [one for part in self._parts(refs, names) for one in part]
+                write_coco(out, every, self.task.box_classes)
+                return self._summary([one.error for one in every], out)
+            errors: list[str | None] = []
+            columns = [*COLUMNS[:-1], *([] if self.guard is None else [COLUMN]), COLUMNS[-1]]
+            with TableWriter(out, columns, NUMBERS) as table:
+                for part in self._parts(refs, names):
+                    table.write(box_table(part, columns))
+                    errors += [one.error for one in part]
+        return self._summary(errors, out)
+
+    def _summary(self, errors: Sequence[str | None], out: Path) -> PredictionSummary:
+        failed = [error for error in errors if error is not None]
+        refused = sum(error.startswith(REFUSED) for error in failed)
+        unlike = 0 if self.guard is None else self.guard.unlike
+        good, broken = len(errors) - len(failed), len(failed) - refused
+        return PredictionSummary(good, broken, out, unlike, refused)
 
     @torch.no_grad()
     def _parts(self, refs: Sequence[ImageRef], names: Sequence[str]) -> Iterator[list[FoundBoxes]]:
@@ -90,7 +104,8 @@ class BoxPredictor:
         with bar("predicting", len(refs)) as progress:
             for part in read_ahead(zip(names, refs, strict=True), self._read, self.batch_size):
                 read = [(name, one) for name, one in part if isinstance(one, _Read)]
-                outputs = iter(self._outputs(read) if read else ())
+                answers = self._outputs(read) if read else ((), ())
+                outputs, reasons = iter(answers[0]), iter(answers[1])
                 open_slices += sum(one.of_several for _, one in read)
                 images = []
                 for name, one in part:
@@ -98,15 +113,21 @@ class BoxPredictor:
                         images.append(FoundBoxes(name, Boxes.none(), error=one.reason))
                         if (broken := broken + 1) <= _TOLD:
                             say(f"broken: {name}: {one.reason}")
-                    else:
-                        images.append(found_boxes(name, self.task, next(outputs), one.placement))
+                        continue
+                    why, output = next(reasons), next(outputs)
+                    error = None if self.guard is None else self.guard.refuses(why)
+                    found = found_boxes(name, self.task, output, one.placement)
+                    if error is not None:
+                        found = FoundBoxes(name, Boxes.none(), error=error)
+                    images.append(replace(found, unlike=why))
                 yield images
                 progress.advance(len(part))
                 progress.note(f"{broken} broken" if broken else "")
         for note in middle_note(open_slices, len(refs)):
             say(note)
 
-    def _outputs(self, read: Sequence[tuple[str, _Read]]) -> np.ndarray:
+    def _outputs(self, read: Sequence[tuple[str, _Read]]) -> tuple[np.ndarray, list[str]]:
+        """Outputs, and why each image is unlike those of the training, if these are known."""
         settings = self.settings
         shape = (len(read), settings.height, settings.width, settings.channels)
         pixels = np.empty(shape, dtype=settings.dtype)
@@ -115,14 +136,13 @@ class BoxPredictor:
         images = to_unit_range(torch.from_numpy(pixels).to(self.device))
         with autocast(self.precision, self.device):
             outputs = predictor_outputs(self.network, images, [name for name, _ in read], self.seed)
-        return self.task.activate(outputs.float()).cpu().numpy()
+            features = None if self.guard is None else self.guard.features(images)
+        reasons = [""] * len(read)
+        if self.guard is not None:
+            reasons = self.guard.judge([Seen(one.record, one.image) for _, one in read], features)
+        return self.task.activate(outputs.float()).cpu().numpy(), reasons
 
     def _read(self, ref: ImageRef) -> _Read:
         image, record = read_prepared(ref, self.settings)
         of_several = image.source.slices > 1 and leaves_slice_open(ref, image.source.format)
-        return _Read(record, placed(image, self.settings), of_several)
-
-
-def _summary(images: Sequence[FoundBoxes], out: Path) -> PredictionSummary:
-    broken = sum(one.error is not None for one in images)
-    return PredictionSummary(len(images) - broken, broken, out)
+        return _Read(record, placed(image, self.settings), of_several, image)

@@ -32,6 +32,7 @@ from modicum.data.writers import DerivedSeries, nifti_writer, write_labels, writ
 from modicum.engine.inference.dense_jobs import SUFFIX, Job
 from modicum.engine.inference.dense_maps import CHANGE, DenseMaps
 from modicum.engine.inference.dense_prediction import DensePredictor, Predicted
+from modicum.engine.inference.guards import COLUMN, REFUSED
 from modicum.engine.inference.prediction import PredictionSummary, TableWriter
 from modicum.engine.inference.probability_maps import ProbabilityMaps
 from modicum.engine.inference.segmentation_series import SegmentationSeries, in_writing_order, makes_objects
@@ -98,20 +99,25 @@ class DenseOutput:
         self._check(jobs)
         self.out.mkdir(parents=True, exist_ok=True)
         write_json(self.out / ACCOUNT, self._account())
-        columns = ["image", "file", *self._summary_columns(), "error"]
-        predicted = broken = 0
+        guard = self.predictor.guard
+        unlike = [] if guard is None else [COLUMN]
+        columns = ["image", "file", *self._summary_columns(), *unlike, "error"]
+        predicted = broken = refused = 0
         total = sum(len(job.refs) for job in jobs)
         with TableWriter(self.out / TABLE, columns) as table, bar("predicting", total) as progress:
             self.predictor = replace(self.predictor, tell=progress.note)
             for rows_of, some in groupby(in_writing_order(self.predictor.task, jobs), self._way):
                 for rows in rows_of(list(some), progress):
                     failed = [row for row in rows if row["error"] is not None]
+                    own = [row for row in failed if REFUSED not in row["error"]]
+                    refused, failed = refused + len(failed) - len(own), own
                     for row in failed[: max(0, _TOLD - broken)]:
                         say(f"broken: {row['image']}: {row['error']}")
-                    predicted, broken = predicted + len(rows) - len(failed), broken + len(failed)
+                    good = sum(row["error"] is None for row in rows)
+                    predicted, broken = predicted + good, broken + len(failed)
                     table.write(pd.DataFrame(rows, columns=columns))
                     progress.note(f"{broken} broken" if broken else "")
-        return PredictionSummary(predicted, broken, self.out)
+        return PredictionSummary(predicted, broken, self.out, 0 if guard is None else guard.unlike, refused)
 
     def _way(self, job: Job) -> Callable[[list[Job], Bar], Any]:
         if job.kind == "dicom" and makes_objects(self.predictor.task):
@@ -146,7 +152,9 @@ class DenseOutput:
     ) -> dict[str, Any]:
         error = job.error if predicted is None else predicted.error
         if predicted is None or error is not None:
-            return {"image": job.name, "error": error.reason if error is not None else "cannot be read"}
+            unlike = "" if predicted is None else predicted.unlike
+            reason = error.reason if error is not None else "cannot be read"
+            return {"image": job.name, COLUMN: unlike or None, "error": reason}
         image, kept = self._kept(predicted)
         try:
             if series is None:
@@ -158,7 +166,7 @@ class DenseOutput:
             means = {} if self.maps is None else self.maps.write(job, image, kept, dict(predicted.maps))
         except BrokenImageError as at_writing:
             return {"image": job.name, "error": at_writing.reason}
-        return self._row(job, job.name, image, kept) | means
+        return self._row(job, job.name, image, kept) | means | {COLUMN: predicted.unlike or None}
 
     def _volumes(self, jobs: list[Job], progress: Bar) -> Any:
         """Rows of volumes, a row a slice; one row with the error where a volume cannot be read."""
@@ -193,7 +201,8 @@ class DenseOutput:
                 volume.write(predicted.name, finished if masks else self._window.values(finished[0]))
                 if write_maps is not None:
                     write_maps(predicted.name, kept)
-                rows.append(self._row(job, _slice_name(job, predicted.name), image, kept))
+                row = self._row(job, _slice_name(job, predicted.name), image, kept)
+                rows.append(row | {COLUMN: predicted.unlike or None})
         return rows
 
     def _write_single(self, job: Job, finished: Shaped[np.ndarray, "*channels height width"]) -> None:

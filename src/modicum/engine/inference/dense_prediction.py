@@ -1,9 +1,10 @@
 """Dense predictions, at the size of the images that they are predicted from."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from math import ceil
-from typing import Generic
+from typing import Any, Generic
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from modicum.data.readers import read_image
 from modicum.engine.devices import autocast
 from modicum.engine.inference.earlier_outputs import EarlierOutputs
 from modicum.engine.inference.fields_of_view import FieldsOfView
+from modicum.engine.inference.guards import ImageGuard, Seen
 from modicum.engine.inference.predictor_calls import map_names_of, outputs_with_maps, predictor_outputs
 from modicum.engine.inputs.batches import to_unit_range
 from modicum.engine.inputs.decoding import Name, read_ahead
@@ -41,6 +43,7 @@ class Predicted(Generic[Name]):
         activated: the task's reading of the network's output ``[c, h, w]``, at the size of the image's file.
         error: why it cannot be read.
         maps: what the predictor says of its answer, by name, at the same size; empty unless asked for.
+        unlike: why it is unlike the training images; empty where it is not, or these are not known.
     """
 
     name: Name
@@ -48,6 +51,18 @@ class Predicted(Generic[Name]):
     activated: Float32[np.ndarray, "channels height width"] | None
     error: BrokenImageError | None = None
     maps: Mapping[str, Float32[np.ndarray, "height width"]] = field(default_factory=dict)
+    unlike: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class _Read:
+    """An image that was read: as the network gets it, and as it is compared with those of the training."""
+
+    image: MedicalImage
+    record: np.ndarray
+    settings: StoreSettings
+    ref: ImageRef
+    seen: np.ndarray
 
 
 def _silent(text: str) -> None:
@@ -74,6 +89,7 @@ class DensePredictor:
         earlier: outputs of another run, which the network sees in place of the images; None for the images.
         with_maps: whether maps of the predictor come with its answers.
         unlike: how many predicted images were unlike those that the network learned from, as far as it can tell.
+        guard: compares images with those of the training; None where these are not known.
         tell: called with the progress of an image that is predicted in tiles, in words.
     """
 
@@ -92,29 +108,38 @@ class DensePredictor:
     earlier: EarlierOutputs | None = field(default=None, compare=False, repr=False)
     with_maps: bool = False
     unlike: list[int] = field(default_factory=lambda: [0], compare=False, repr=False)
+    guard: ImageGuard | None = field(default=None, compare=False, repr=False)
+    _last: list[Any] = field(default_factory=lambda: [None, None], init=False, compare=False, repr=False)
+    """Of the last batch: what the network says of its images by itself, and its backbone's features."""
     tell: Callable[[str], None] = field(default=_silent, compare=False, repr=False)
 
     @torch.no_grad()
     def predict(self, items: Iterable[tuple[Name, ImageRef]]) -> Iterator[Predicted[Name]]:
         """Predictions for images, in their order; a broken one comes with its error."""
+        with nullcontext() if self.guard is None else self.guard.listening(self.network):
+            yield from self._predict(items)
+
+    def _predict(self, items: Iterable[tuple[Name, ImageRef]]) -> Iterator[Predicted[Name]]:
         self.network.to(self.device).eval()
         batch_size = 1 if self.native or self.tile is not None else self.batch_size
         for part in read_ahead(items, self._read, batch_size):
             good = [item for _, item in part if not isinstance(item, BrokenImageError)]
-            outputs = iter(
-                self._outputs([one[1] for one in good], [str(one[3]) for one in good]) if good else []
-            )
+            outputs, why = iter(self._outputs(good) if good else ()), iter(self._compared(good))
             for name, item in part:
                 if isinstance(item, BrokenImageError):
                     yield Predicted(name, None, None, item)
                     continue
-                image, _, settings, ref = item
+                image, settings, ref, unlike = item.image, item.settings, item.ref, next(why)
+                if self.guard is not None and (refusal := self.guard.refuses(unlike)) is not None:
+                    next(outputs)
+                    yield Predicted(name, None, None, BrokenImageError(str(ref), refusal), unlike=unlike)
+                    continue
                 activated = placed(image, settings).restored(next(outputs), self.task.padding_value)
                 try:
                     inside = self._inside(ref, image, activated)
                     channels = len(activated) - len(self._map_names)
                     maps = dict(zip(self._map_names, inside[channels:], strict=True))
-                    yield Predicted(name, image, inside[:channels], maps=maps)
+                    yield Predicted(name, image, inside[:channels], maps=maps, unlike=unlike)
                 except BrokenImageError as error:
                     yield Predicted(name, None, None, error)
 
@@ -139,9 +164,9 @@ class DensePredictor:
         Raises:
             BrokenImageError: it cannot be read.
         """
-        return self._batch([self._read(ref)[1]])
+        return self._batch([self._read(ref).record])
 
-    def _read(self, ref: ImageRef) -> tuple[MedicalImage, np.ndarray, StoreSettings, ImageRef]:
+    def _read(self, ref: ImageRef) -> _Read:
         settings = replace(self.settings, channels=self.task.channels_alone)
         if self.native:
             size = read_image(
@@ -149,6 +174,9 @@ class DensePredictor:
             ).source
             settings = replace(settings, height=size.height, width=size.width, resize="stretch")
         image, record = read_prepared(ref, settings)
+        seen = record
+        if self.native and self.guard is not None:  # compared as those of the training were prepared
+            seen = prepared(image.pixels, replace(self.settings, channels=self.task.channels_alone))
         if self.earlier is not None:
             of_file = image.source.height, image.source.width
             record = prepared(self.earlier.pixels(ref, of_file), settings)
@@ -162,7 +190,14 @@ class DensePredictor:
                 record if at == middle else read_prepared(one, settings)[1] for at, one in enumerate(around)
             ]
             record = np.concatenate(slices, axis=2)
-        return image, record, settings, ref
+        return _Read(image, record, settings, ref, seen)
+
+    def _compared(self, read: Sequence[_Read]) -> list[str]:
+        """Why each image of the batch that was just predicted is unlike those of the training."""
+        if self.guard is None:
+            return [""] * len(read)
+        flags, features = self._last
+        return self.guard.judge([Seen(one.seen, one.image) for one in read], features, flags)
 
     def _batch(
         self, records: list[Shaped[np.ndarray, "height width stored_channels"]]
@@ -173,15 +208,20 @@ class DensePredictor:
             expand(record, pixels[place])
         return to_unit_range(torch.from_numpy(pixels))
 
-    def _outputs(
-        self, records: list[Shaped[np.ndarray, "height width stored_channels"]], names: list[str]
-    ) -> Float32[np.ndarray, "batch channels height width"]:
-        images = self._batch(records)
+    def _outputs(self, read: Sequence[_Read]) -> Float32[np.ndarray, "batch channels height width"]:
+        images, names = self._batch([one.record for one in read]), [str(one.ref) for one in read]
+        flags = features = None
         if isinstance(self.network, KnowsItsImages):
-            self.unlike[0] += int(self.network.unlike(images.to(self.device)).sum())
+            flags = self.network.unlike(images.to(self.device)).cpu().tolist()
+            self.unlike[0] += sum(flags)
         tile = self._tile_of((images.shape[2], images.shape[3]))
         if tile is None:
-            return self._forward(images, names).numpy()
+            outputs = self._forward(images, names).numpy()
+            if self.guard is not None and not self.native and self.earlier is None:
+                features = self.guard.features(images.to(self.device))
+            self._last[:] = [flags, features]
+            return outputs
+        self._last[:] = [flags, None]
         parts = [self._tiled(image, tile, name) for image, name in zip(images, names, strict=True)]
         return torch.stack(parts).numpy()
 

@@ -11,6 +11,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import torch
+from torch import nn
 
 from modicum.data.boxes.options import BoxOptions
 from modicum.data.layouts.asked_split import rows_of_split, splits_of
@@ -22,9 +24,11 @@ from modicum.engine.inference.behind import earlier_outputs
 from modicum.engine.inference.box_evaluation import BOX_TABLE, COCO
 from modicum.engine.inference.evaluation import evaluate_rows
 from modicum.engine.inference.fields_of_view import fields_of_rows
+from modicum.engine.inference.guards import UnlikeFn, guard_of_run, stored_images, unlike_counts, unlike_note
 from modicum.engine.inference.image_text import ImageTextRun, text_of_artefact
 from modicum.engine.inference.judges import OutputFiles, check_judged_data, check_judges, judged
 from modicum.engine.inference.predict_run import check_predicts
+from modicum.engine.inference.prediction_sets import check_offers_sets, sets_of_run
 from modicum.engine.inference.seen_images import seen_before, seen_notes
 from modicum.engine.inference.zero_shot import labelled_task, prompt_classifier
 from modicum.engine.inputs.auxiliary_images import with_auxiliary_images
@@ -41,6 +45,7 @@ from modicum.methods import Method, TrainStage
 from modicum.output_paths import check_files, check_output
 from modicum.progress import say
 from modicum.tasks import DenseTask, Task
+from modicum.tasks.classification.conformal import sets_note
 
 Learned = tuple[TrainStage, StageData]
 WRITTEN = ("metrics.json", "predictions.csv", "broken.csv", BOX_TABLE, COCO)
@@ -68,6 +73,9 @@ class EvaluationSettings:
     answers: Mapping[str, Any] = field(default_factory=dict)
     prompt_file: Path | None = None
     """Where the prompts were read, if in a file."""
+    conformal: float | None = None
+    """As of predictions; see :class:`~modicum.engine.inference.predict_run.PredictionSettings`."""
+    conformal_score: str | None = None
 
 
 def evaluate_run(
@@ -87,6 +95,13 @@ def evaluate_run(
         task = task.with_artefacts(partial(text_of_artefact, folder), kept)
     else:
         check_predicts(folder, task)
+    if settings.conformal is not None:
+        check_offers_sets(task)
+        if settings.prompts is not None:
+            raise InputError(
+                "--conformal with --prompts: no validation image was answered by these prompts",
+                "leave one out",
+            )
     check_judges(settings.judges, task)
     with_boxes = task.box_classes is not None
     data_settings = reading(recipe.data, data, settings.skip_broken, settings.reading, with_boxes)
@@ -122,6 +137,11 @@ def evaluate_run(
         manifest, task, recipe, settings, _stores(folder, settings.out), place / "broken.csv"
     )
     device = chosen_device(settings.device or recipe.device)
+    sets = None
+    if settings.conformal is not None:
+        sets = sets_of_run(folder, task, settings.conformal, settings.conformal_score)
+        say(sets_note(sets))
+    unlike = _unlike(folder, task, recipe, prepared, network, device, tile)
     with (
         folder.locked() if settings.out is None else nullcontext(),
         TemporaryDirectory(prefix="modicum-") as temporary,
@@ -150,6 +170,8 @@ def evaluate_run(
             boxes=prepared.boxes,
             earlier=earlier,
             on_output=made.write if settings.judges else None,
+            unlike=unlike,
+            sets=sets,
         )
         if settings.after is not None:
             content["after"] = settings.after
@@ -163,7 +185,26 @@ def evaluate_run(
             _add_to_metrics(folder, title, content)
     for note in seen_notes(content):
         say(note)
+    if note := unlike_note(content.get("unlike_training", {})):
+        say(note)
     return content
+
+
+def _unlike(
+    folder: RunFolder,
+    task: Task,
+    recipe: Recipe,
+    prepared: PreparedData,
+    network: nn.Module,
+    device: torch.device,
+    tile: tuple[int, int] | None,
+) -> UnlikeFn | None:
+    """Counts the rows that are unlike the run's training images; None where it does not say what these looked like."""
+    guard = guard_of_run(folder)
+    if guard is None:
+        return None
+    images = stored_images(prepared.store, prepared.positions, recipe, task, network, device, tile)
+    return partial(unlike_counts, guard, images)
 
 
 def _check_out(out: Path, data: str | Path, folder: RunFolder, settings: EvaluationSettings) -> None:

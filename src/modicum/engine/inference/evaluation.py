@@ -21,7 +21,9 @@ from modicum.engine.inference.dense_prediction import DensePredictor, Size
 from modicum.engine.inference.earlier_outputs import EarlierOutputs
 from modicum.engine.inference.evaluation_table import write_table
 from modicum.engine.inference.fields_of_view import FieldsOfView, fields_of_rows
+from modicum.engine.inference.guards import UnlikeFn
 from modicum.engine.inference.map_evaluation import score_maps
+from modicum.engine.inference.prediction_sets import SET_COLUMN, evaluated_sets
 from modicum.engine.inference.predictor_calls import draws_answers, predictor_outputs
 from modicum.engine.inputs.batches import StageData, Stored, loader
 from modicum.engine.inputs.boxes import as_inputs
@@ -35,6 +37,7 @@ from modicum.progress import bar
 from modicum.tasks import DenseTask, Task
 from modicum.tasks.base import Batch, Scores
 from modicum.tasks.box_lists import BoxListScores, BoxListTask
+from modicum.tasks.classification.conformal import PredictionSets
 from modicum.tasks.scores import MapScores
 
 CONFIDENCE = 0.95
@@ -60,6 +63,8 @@ def evaluate_rows(
     boxes: BoxSource | None = None,
     earlier: EarlierOutputs | None = None,
     on_output: OnOutput | None = None,
+    unlike: UnlikeFn | None = None,
+    sets: PredictionSets | None = None,
 ) -> dict[str, Any]:
     """Predicts rows of a manifest and writes ``predictions.csv``, ``metrics.json`` and ``examples/``.
 
@@ -75,6 +80,8 @@ def evaluate_rows(
         boxes: of all rows of the manifest, for a task that is scored by boxes.
         earlier: of a dense task, outputs of another run that the network sees in place of the images.
         on_output: of a dense task, takes each row's number and prediction.
+        unlike: counts the rows that are unlike the training images; None where these are not known.
+        sets: makes prediction sets of a classifier's answers; None for none.
 
     Returns:
         The content of ``metrics.json``.
@@ -111,6 +118,11 @@ def evaluate_rows(
     patients = _groups(manifest, scored_rows)
     estimates = scores.estimates(patients, recipe.resamples, recipe.seed)
     table = scores.table()
+    of_sets = None
+    if sets is not None:
+        of_sets = evaluated_sets(sets, task, table, patients, recipe.resamples, recipe.seed)
+        estimates |= of_sets.estimates
+        further = {**further, SET_COLUMN: np.array(of_sets.texts, dtype=object)}
     table.insert(0, "image", manifest.table["image"].to_numpy()[scored_rows])
     if patients is not None:
         table.insert(1, "patient", patients)
@@ -126,6 +138,10 @@ def evaluate_rows(
         "confidence": CONFIDENCE,
         "metrics": {name: estimate.as_dict() for name, estimate in estimates.items()},
     }
+    if unlike is not None:
+        content["unlike_training"] = dict(unlike(scored_rows))
+    if sets is not None:
+        content["conformal"] = sets.as_dict()
     if domains := _by_domain(scores, manifest, recipe):
         content["domains"] = domains
     write_json(folder / "metrics.json", content)

@@ -17,9 +17,11 @@ from modicum.engine.inference.dense_maps import DenseMaps
 from modicum.engine.inference.dense_output import PSEUDONYM, DenseOutput
 from modicum.engine.inference.evaluation import dense_predictor
 from modicum.engine.inference.fields_of_view import FIELDS, fields_of_run
+from modicum.engine.inference.guards import ImageGuard, guard_of_run
 from modicum.engine.inference.image_text import ImageTextRun
 from modicum.engine.inference.predicted_images import check_not_over_images, good_enough, without_earlier_maps
 from modicum.engine.inference.prediction import PredictionSummary, TablePredictor
+from modicum.engine.inference.prediction_sets import check_offers_sets, sets_of_run
 from modicum.engine.inference.predictor_calls import map_names_of
 from modicum.engine.inference.table_predictor import table_predictor
 from modicum.engine.inference.zero_shot import prompt_classifier, prompted_task
@@ -34,6 +36,7 @@ from modicum.methods.predictor import TilesItself
 from modicum.output_paths import check_output
 from modicum.progress import say
 from modicum.tasks import BoxListTask, DenseTask, ImageLevelTask, Task, task_class
+from modicum.tasks.classification.conformal import sets_note
 from modicum.wording import count_of
 
 
@@ -59,6 +62,11 @@ class PredictionSettings:
     """Where the prompts were read, if in a file."""
     as_png: bool = False
     """Of single DICOM images: pictures are written as PNG, not as derived DICOM images."""
+    strict: bool = False
+    """Whether images unlike those of the training get no answer."""
+    conformal: float | None = None
+    """Share of images whose prediction set may miss the true class; None for no sets."""
+    conformal_score: str | None = None
 
 
 def predict_run(
@@ -101,23 +109,54 @@ def predict_run(
     if not dense:
         check_output("--out", place, read)
     images = good_enough(images, place, settings.quality, settings.drop, settings.device, read)
+    guard = guard_of_run(folder, settings.strict)
+    if guard is None and settings.strict:
+        raise InputError(
+            f"--strict: run '{folder.name}' does not say what its training images looked like",
+            "fit it again with this version, or leave --strict out",
+        )
+    summary = _predicted(folder, weights, given, images, place, settings, guard, loaded)
+    if guard is not None and (note := guard.note()):
+        say(note)
+    return summary
+
+
+def _predicted(
+    folder: RunFolder,
+    weights: str | None,
+    given: Sequence[str | Path],
+    images: GivenImages,
+    place: Path,
+    settings: PredictionSettings,
+    guard: ImageGuard | None,
+    loaded: tuple[Recipe, Task, Method] | None,
+) -> PredictionSummary:
+    """Predicts the images that were found, as the run's task asks."""
     if settings.prompts is not None:
-        prompted = _prompted(folder, weights, settings.prompts, settings)
+        prompted = replace(_prompted(folder, weights, settings.prompts, settings), guard=guard)
         return prompted.write(images.refs, rows_of(images.names, images.facts), place)
     recipe, task, method = loaded or load_method(folder, weights, settings.answers)
     check_predicts(folder, task)
     if method.caution:
         say(f"caution: {method.caution}")
+    if settings.conformal is not None:
+        check_offers_sets(task)
     if isinstance(task, DenseTask):
         output = _dense_output(folder, recipe, task, method, place, settings)
+        output.predictor = replace(output.predictor, guard=guard)
         return _predict_dense(output, finished_model(folder), given, images, settings)
     if isinstance(task, BoxListTask):
         if settings.maps is not None:
             raise InputError(f"--maps with predictions that are boxes ({task.name})", "leave --maps out")
-        predictor = _box_predictor(recipe, task, method, settings)
+        predictor = replace(_box_predictor(recipe, task, method, settings), guard=guard)
         return predictor.write(images.refs, images.names, place)
     assert isinstance(task, ImageLevelTask)
     table = table_predictor(recipe, task, method, settings.batch_size, settings.device, settings.maps)
+    sets = None
+    if settings.conformal is not None:
+        sets = sets_of_run(folder, task, settings.conformal, settings.conformal_score)
+        say(sets_note(sets))
+    table = replace(table, guard=guard, sets=sets)
     return table.write(images.refs, rows_of(images.names, images.facts), place)
 
 
@@ -165,6 +204,14 @@ def _predict_dense(
 def _check_settings(recipe: Recipe, dense: bool, place: Path, settings: PredictionSettings) -> None:
     """What can be said before the images are listed and the networks are loaded."""
     task = recipe.task
+    if settings.conformal is not None and settings.prompts is not None:
+        raise InputError(
+            "--conformal with --prompts: no validation image was answered by these prompts", "leave one out"
+        )
+    if settings.conformal_score is not None and settings.conformal is None:
+        raise InputError(
+            "--conformal-score without --conformal", "say what share of misses you accept: --conformal 0.1"
+        )
     if not dense and (settings.native or settings.tile is not None):
         raise InputError(f"--native and --tile are for pictures, not for task '{task}'", "leave them out")
     if not dense and settings.probabilities:

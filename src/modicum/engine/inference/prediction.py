@@ -1,6 +1,7 @@
 """Predicts any number of images in bounded memory; a broken image is a row with an error."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +19,9 @@ from modicum.data.prepared import StoreSettings, expand, read_prepared
 from modicum.data.slice_notes import leaves_slice_open, middle_note
 from modicum.data.table_cells import safe_cells
 from modicum.engine.devices import autocast
+from modicum.engine.inference.guards import COLUMN, ImageGuard, Seen
 from modicum.engine.inference.maps import check_makes_maps, write_maps
+from modicum.engine.inference.prediction_sets import SET_COLUMN
 from modicum.engine.inference.predictor_calls import predictor_outputs
 from modicum.engine.inputs.batches import to_unit_range
 from modicum.engine.inputs.decoding import read_ahead
@@ -26,6 +29,7 @@ from modicum.errors import BrokenImageError, InputError
 from modicum.methods.decision import Decision, Rows
 from modicum.progress import Bar, bar, say
 from modicum.tasks import ImageLevelTask
+from modicum.tasks.classification.conformal import PredictionSets
 
 _TOLD = 5
 """Number of broken images that are named on the terminal; the table names them all."""
@@ -33,11 +37,18 @@ _TOLD = 5
 
 @dataclass(frozen=True)
 class PredictionSummary:
-    """How many images were predicted, how many could not be read, and where the rows are."""
+    """How many images were predicted, how many could not be read, and where the rows are.
+
+    Attributes:
+        unlike: of those that were compared with the training images, how many are unlike them.
+        refused: how many of these got no answer (``strict``).
+    """
 
     predicted: int
     broken: int
     out: Path
+    unlike: int = 0
+    refused: int = 0
 
 
 @dataclass(frozen=True)
@@ -60,6 +71,7 @@ class _Part:
     table: pd.DataFrame
     good: list[int]
     outputs: torch.Tensor | None
+    refused: int = 0
 
 
 @dataclass(frozen=True)
@@ -76,6 +88,8 @@ class TablePredictor:
         seed: the run's seed, for stochastic predictors.
         decide: computes predictions from the outputs of all images; None if each output is a prediction.
         maps: folder for the network's maps; None for no maps.
+        guard: compares images with those of the training; None where these are not known.
+        sets: makes prediction sets; None for none.
     """
 
     network: nn.Module
@@ -87,6 +101,8 @@ class TablePredictor:
     seed: int = 0
     decide: Callable[[torch.Tensor, Rows], Decision] | None = None
     maps: Path | None = None
+    guard: ImageGuard | None = None
+    sets: PredictionSets | None = None
 
     @torch.no_grad()
     def write(self, refs: Sequence[ImageRef], rows: Rows, out: Path) -> PredictionSummary:
@@ -109,9 +125,13 @@ class TablePredictor:
         if self.maps is not None:
             check_makes_maps(self.network)
             self.maps.mkdir(parents=True, exist_ok=True)
-        if self.decide is not None:
-            return self._decided_together(refs, names, rows, out)
-        broken = 0
+        with nullcontext() if self.guard is None else self.guard.listening(self.network):
+            if self.decide is not None:
+                return self._decided_together(refs, names, rows, out)
+            return self._one_by_one(refs, names, out)
+
+    def _one_by_one(self, refs: Sequence[ImageRef], names: Sequence[str], out: Path) -> PredictionSummary:
+        good = refused = 0
         with (
             TableWriter(out, self._columns(), self._numbers()) as table,
             bar("predicting", len(refs)) as progress,
@@ -120,8 +140,12 @@ class TablePredictor:
                 answers = pd.DataFrame() if part.outputs is None else self._answers(part.outputs)
                 answers.index = pd.Index(part.good)
                 table.write(part.table.join(answers).reindex(columns=self._columns()))
-                broken += len(part.table) - len(part.good)
-        return PredictionSummary(len(refs) - broken, broken, out)
+                good, refused = good + len(part.good), refused + part.refused
+        return self._summary(good, len(refs) - good - refused, refused, out)
+
+    def _summary(self, good: int, broken: int, refused: int, out: Path) -> PredictionSummary:
+        unlike = 0 if self.guard is None else self.guard.unlike
+        return PredictionSummary(good, broken, out, unlike, refused)
 
     def _decided_together(
         self, refs: Sequence[ImageRef], names: Sequence[str], rows: Rows, out: Path
@@ -147,12 +171,17 @@ class TablePredictor:
         columns = self._columns(further)
         with TableWriter(out, columns, numbers) as writer:
             writer.write(table.reindex(columns=columns))
-        return PredictionSummary(len(good), len(refs) - len(good), out)
+        refused = sum(part.refused for part in parts)
+        return self._summary(len(good), len(refs) - len(good) - refused, refused, out)
 
     def _columns(self, further: Sequence[str] = ()) -> list[str]:
         answers = self.task.prediction_table(np.zeros((0, self.task.num_outputs))).columns
-        maps = [] if self.maps is None else ["map"]
-        return ["image", *answers, *further, *maps, "error"]
+        sets = [] if self.sets is None else [SET_COLUMN]
+        return ["image", *answers, *sets, *further, *self._noted(), "error"]
+
+    def _noted(self) -> list[str]:
+        """Columns that are known of an image beside its answers."""
+        return [*([] if self.maps is None else ["map"]), *([] if self.guard is None else [COLUMN])]
 
     def _numbers(self) -> list[str]:
         answers = self._answers(
@@ -161,7 +190,9 @@ class TablePredictor:
         return [str(name) for name in answers if pd.api.types.is_numeric_dtype(answers[name])]
 
     def _answers(self, outputs: torch.Tensor) -> pd.DataFrame:
-        return self.task.prediction_table(self.task.activate(outputs).cpu().numpy().astype(np.float64))
+        activated = self.task.activate(outputs).cpu().numpy().astype(np.float64)
+        table = self.task.prediction_table(activated)
+        return table if self.sets is None else table.assign(**{SET_COLUMN: self.sets.texts(activated)})
 
     def _parts(self, refs: Sequence[ImageRef], names: Sequence[str], progress: Bar) -> Iterator[_Part]:
         """Batch by batch, the rows' names and errors, and the outputs of those that can be read."""
@@ -173,22 +204,45 @@ class TablePredictor:
                     say(f"broken: {name}: {reason}")
             good = [index for index, error in enumerate(errors) if error is None]
             table = pd.DataFrame({"image": [name for name, _ in part], "error": errors}, dtype=object)
-            outputs = None
+            table = table.assign(**{name: np.array([None] * len(part)) for name in self._noted()})
+            outputs, refused = None, 0
             if good:
                 read = [item for _, item in part if not isinstance(item, BrokenImageError)]
                 open_slices += sum(one.of_several for one in read)
-                outputs, files = self._outputs(read, number)
+                outputs, files, reasons = self._outputs(read, number)
                 if files:
-                    table.loc[good, "map"] = files
-            yield _Part(table, good, outputs)
+                    table.loc[good, "map"] = [file or None for file in files]
+                if self.guard is not None:
+                    good, outputs, refused = self._kept(self.guard, table, reasons, good, outputs)
+            yield _Part(table, good, outputs, refused)
             number += len(part)
             progress.advance(len(part))
             progress.note(f"{broken} broken" if broken else "")
         for note in middle_note(open_slices, len(refs)):
             say(note)
 
-    def _outputs(self, read: Sequence[_Read], number: int) -> tuple[torch.Tensor, list[str]]:
-        """Outputs of one batch, on the CPU, and the names of its maps' files, if maps are written."""
+    def _kept(
+        self,
+        guard: ImageGuard,
+        table: pd.DataFrame,
+        reasons: Sequence[str],
+        good: list[int],
+        outputs: torch.Tensor,
+    ) -> tuple[list[int], torch.Tensor | None, int]:
+        """Notes in the table which images are unlike the training's; returns those that get an answer, and it."""
+        table.loc[good, COLUMN] = [text or None for text in reasons]
+        errors = [guard.refuses(text) for text in reasons]
+        table.loc[good, "error"] = errors
+        kept = [index for index, error in enumerate(errors) if error is None]
+        if len(kept) == len(good):
+            return good, outputs, 0
+        answers = outputs[kept] if kept else None
+        return [good[index] for index in kept], answers, len(good) - len(kept)
+
+    def _outputs(self, read: Sequence[_Read], number: int) -> tuple[torch.Tensor, list[str], list[str]]:
+        """Outputs of one batch, on the CPU, the names of its maps' files, if maps are written, and why each image is
+        unlike those of the training, if these are known.
+        """
         settings = self.settings
         shape = (len(read), settings.height, settings.width, settings.channels)
         pixels = np.empty(shape, dtype=settings.dtype)
@@ -197,12 +251,21 @@ class TablePredictor:
         images = to_unit_range(torch.from_numpy(pixels).to(self.device))
         with autocast(self.precision, self.device):
             outputs = predictor_outputs(self.network, images, [str(one.ref) for one in read], self.seed)
+            features = None if self.guard is None else self.guard.features(images)
             maps = self.network.maps(images) if self.maps is not None else None  # type: ignore[operator]
+        reasons = []
+        if self.guard is not None:
+            reasons = self.guard.judge([Seen(one.record, one.image) for one in read], features)
         files = []
         if maps is not None and self.maps is not None:
-            placements = [placed(one.image, settings) for one in read]
-            files = write_maps(self.maps, maps, [one.ref for one in read], placements, number)
-        return outputs.float().cpu(), files
+            for index, one in enumerate(read):
+                if self.guard is not None and self.guard.refuses(reasons[index]):
+                    files.append("")
+                    continue
+                of_one = {name: values[index : index + 1] for name, values in maps.items()}
+                place = placed(one.image, settings)
+                files += write_maps(self.maps, of_one, [one.ref], [place], number + index)
+        return outputs.float().cpu(), files, reasons
 
     def _read(self, ref: ImageRef) -> _Read:
         image, record = read_prepared(ref, self.settings)

@@ -120,11 +120,29 @@ METRICS = (
         higher_is_better=False,
         range=(0.0, INFINITY),
     ),
+    # Of prediction sets, where an evaluation was asked for some (--conformal).
+    Metric(
+        "coverage",
+        "Coverage of prediction sets",
+        "sets that hold the true class, to be compared with what was asked for",
+        higher_is_better=None,
+        per_class=True,
+        in_training=False,
+    ),
+    Metric(
+        "set_size",
+        "Size of prediction sets",
+        "classes in a set on average; of findings 1 is decided, 2 undecided",
+        higher_is_better=None,
+        range=(1.0, INFINITY),
+        in_training=False,
+    ),
     Metric("sensitivity", "Sensitivity", "positives found, as decided", per_class=True),
     Metric("specificity", "Specificity", "negatives left alone, as decided", per_class=True),
 )
 _OF_ONE_CLASS = ("sensitivity", "specificity")
 _OF_GROUPS = ("head_accuracy", "medium_accuracy", "tail_accuracy")
+_OF_SETS = ("coverage", "set_size")
 _BESIDE_GROUPS = ("balanced_accuracy", "macro_f1")
 
 
@@ -144,7 +162,7 @@ def metrics_of(
         specificity: where sensitivity is read.
         grouped: the classes are in groups: head, medium and tail.
     """
-    table = [metric.at(100 * specificity) for metric in METRICS if metric.name != "mae"]
+    table = [metric.at(100 * specificity) for metric in METRICS if metric.name not in ("mae", *_OF_SETS)]
     if grouped:
         table = [replace(m, compared=True) if m.name in _BESIDE_GROUPS else m for m in table]
     else:
@@ -173,7 +191,7 @@ def severity_metrics_of(classes: Sequence[str], specificity: float = 0.95) -> di
         classes: names of the grades, rising. Of two, the second one's metrics are the summaries.
         specificity: where sensitivity is read, at the lowest cut.
     """
-    no_severity = ("average_precision", "brier", "ece", "log_loss", *_OF_GROUPS)
+    no_severity = ("average_precision", "brier", "ece", "log_loss", *_OF_GROUPS, *_OF_SETS)
     table = {m.name: m.at(100 * specificity) for m in METRICS if m.name not in no_severity}
     of_grades = [table.pop(name) for name in _OF_ONE_CLASS]
     if len(classes) == 2:

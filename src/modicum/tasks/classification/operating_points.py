@@ -17,6 +17,7 @@ from jaxtyping import Float, Num
 from scipy import special
 
 from modicum.errors import InputError
+from modicum.tasks.classification.metrics import confidence_bin
 from modicum.tasks.stored_values import count_of_values, number_of, numbers_of, one_of
 from modicum.wording import count_of, listed
 
@@ -118,6 +119,8 @@ class PointChoice:
         facts: dict[str, Any] = {"images": len(truth)}
         if self.temperature == "validation":
             points = replace(points, temperature=tuned_temperature(outputs, truth, kind))
+            errors = (calibration_error(outputs / by, truth, kind) for by in (1.0, points.temperature))
+            facts["ece"] = dict(zip(("before", "after"), errors, strict=True))
         if kind != "multi-class" and isinstance(self.at, str) and self.at != "half":
             of_findings = _by_finding(outputs / points.temperature, truth, kind, classes)
             by_finding = {name: _point(*one, self.at, specificity) for name, one in of_findings.items()}
@@ -164,6 +167,25 @@ def tuned_temperature(outputs: Outputs, truth: Truth, kind: str) -> float:
 
     minimum = minimize_scalar(surprise, bounds=tuple(np.log(TEMPERATURES)), method="bounded")
     return float(np.exp(minimum.x)) if minimum.fun < surprise(0.0) - 1e-9 else 1.0
+
+
+def calibration_error(outputs: Outputs, truth: Truth, kind: str) -> float:
+    """Expected calibration error of logits, as the metric ``ece`` has it; of findings the mean over them.
+
+    Here it is of the images that the temperature is chosen on; an evaluation's ``ece`` is of those that it is given.
+    """
+    if kind == "multi-label":
+        parts = []
+        for index, is_labelled in enumerate((~np.isnan(truth)).T):
+            if is_labelled.any():
+                two = np.stack([np.zeros(is_labelled.sum()), outputs[is_labelled, index]], axis=1)
+                parts.append(calibration_error(two, truth[is_labelled, index], "binary"))
+        return float(np.mean(parts)) if parts else float("nan")
+    probabilities = special.softmax(outputs, axis=1)
+    predicted = probabilities.argmax(1)
+    confidence = probabilities[np.arange(len(predicted)), predicted]
+    gaps = np.bincount(confidence_bin(confidence), (predicted == truth.astype(np.int64)) - confidence)
+    return float(np.abs(gaps).sum() / max(1, len(predicted)))
 
 
 def best_threshold(
