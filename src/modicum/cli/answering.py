@@ -8,9 +8,11 @@ from typing import Annotated, Any
 import typer
 
 from modicum.console.options import (
+    By,
     Data,
     Device,
     Drop,
+    GroupTable,
     Quality,
     Reading,
     RunPath,
@@ -210,6 +212,8 @@ def evaluate(
             "on images, outputs and targets.",
         ),
     ] = None,
+    by: By = None,
+    table: GroupTable = None,
     settings_given: AnswerSettings = None,
     weights: FrozenWeights = None,
     device: Device = None,
@@ -220,6 +224,8 @@ def evaluate(
     [bold]Examples[/bold]
 
       modicum evaluate runs/images-linear other_hospital.csv --label grade
+
+      modicum evaluate runs/images-linear other_hospital.csv --label grade --by sex --by age:40,60,80
 
       modicum evaluate runs/brains-reggan other_scanner.csv --target t2
 
@@ -245,6 +251,8 @@ def evaluate(
         after=after,
         judges=judges or (),
         answers=parse_assignments(settings_given or []),
+        by=by or (),
+        table=table,
         **reading.settings,
     )
     task = opened.recipe.task if prompts is None else "classification"
