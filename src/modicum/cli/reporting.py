@@ -34,7 +34,9 @@ def report(
     ] = 20,
     of: Annotated[
         str | None,
-        typer.Option(help="Evaluation whose groups are compared; the one in the headline by default."),
+        typer.Option(
+            help="Evaluation whose groups (or runs) are compared; the one in the headline by default."
+        ),
     ] = None,
     for_: Annotated[
         str | None,
@@ -72,11 +74,13 @@ def report(
     if compare:
         from modicum.report.side_by_side import write_comparison
 
-        if prevalence is not None or by or table or of or for_:
+        if prevalence is not None or by or table or for_:
             raise InputError(
-                "--compare is a page of its own", "leave --prevalence, --by, --table, --of and --for out"
+                "--compare is a page of its own", "leave --prevalence, --by, --table and --for out"
             )
-        typer.echo(str(write_comparison([folder.path for folder in folders], out or Path("compare.html"))))
+        typer.echo(
+            str(write_comparison([folder.path for folder in folders], out or Path("compare.html"), of))
+        )
         return
     if len(folders) > 1:
         raise InputError(
