@@ -158,6 +158,8 @@ def _of_images(
     """Metrics that each image has: their means."""
     ours = [str(name) for name in table.columns if name in evaluation.metrics]
     ours = [name for name in ours if metric_named(name.partition("/")[0], run.task_name).per_image]
+    # A metric that is no mean over images, or a column that only has its name, cannot be taken apart.
+    ours = [name for name in ours if _is_mean(_floats(table[name]), evaluation.metrics[name].get("value"))]
     chosen = main_metric(run, evaluation)
     ours.sort(key=lambda name: name != chosen and not name.startswith(f"{chosen}/"))
     names = ours[:MOST]
@@ -169,6 +171,13 @@ def _of_images(
         return Measured(places, [_mean_of(name, values[places]) for name, values in columns.items()], {})
 
     return Measures(np.arange(len(table)), names, measured, lambda places: "", patients, {})
+
+
+def _is_mean(values: np.ndarray, stated: object) -> bool:
+    value, finite = number(stated), values[np.isfinite(values)]
+    return (
+        value is not None and len(finite) > 0 and bool(np.isclose(finite.mean(), value, rtol=1e-4, atol=1e-6))
+    )
 
 
 def _mean_of(name: str, values: np.ndarray) -> Statistic:
