@@ -255,5 +255,5 @@ def test_command_line_asks_for_all_of_it(run, table, tmp_path):
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output
     assert "By sex" in Page(page.read_text()).text
-    assert (tmp_path / "review.md").is_file()
+    assert (tmp_path / "page-review.md").is_file()
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before

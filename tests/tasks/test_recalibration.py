@@ -43,6 +43,15 @@ def test_a_weight_of_two_is_an_image_counted_twice(stated):
         assert value == pytest.approx(theirs[name], abs=1e-8), name
 
 
+def test_very_many_images_are_fitted_in_bins_without_a_difference_that_shows():
+    rng = np.random.default_rng(4)
+    logits = rng.normal(-1, 1.5, 3000)
+    positive = rng.random(3000) < special.expit(0.7 * logits)
+    found = recalibration(special.expit(logits), positive).values(np.ones((3000, 1)))
+    exact = logistic_fit(logits, positive.astype(float), np.ones((3000, 1)))
+    assert found["calibration_slope"][0] == pytest.approx(exact[1][0], abs=2e-3)
+
+
 def test_right_probabilities_have_slope_one_and_intercept_zero():
     # Of each probability as many images as it says.
     probability = np.repeat([0.1, 0.3, 0.8], 10)

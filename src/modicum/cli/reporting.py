@@ -69,8 +69,9 @@ def report(
     if for_ is not None and for_ not in _KINDS:
         raise InputError(f"--for '{for_}' is no kind of report", "pass --for review, or leave it out")
     folders = [RunFolder.open(run) for run in runs]
-    if out is not None:
-        check_output("--out", out, [file for folder in folders for file in folder.files_but_report])
+    page = Path("compare.html") if compare and out is None else out
+    if page is not None:
+        check_output("--out", page, [file for folder in folders for file in folder.files_but_report])
     if compare:
         from modicum.report.side_by_side import write_comparison
 
@@ -78,9 +79,8 @@ def report(
             raise InputError(
                 "--compare is a page of its own", "leave --prevalence, --by, --table and --for out"
             )
-        typer.echo(
-            str(write_comparison([folder.path for folder in folders], out or Path("compare.html"), of))
-        )
+        assert page is not None
+        typer.echo(str(write_comparison([folder.path for folder in folders], page, of)))
         return
     if len(folders) > 1:
         raise InputError(
@@ -90,5 +90,5 @@ def report(
     request = ReportRequest(
         ReportOptions(prevalence), tuple(by or ()), table, min_group, of, for_ == "review"
     )
-    for page in write_reports(folders[0].path, out, request):
-        typer.echo(str(page))
+    for written in write_reports(folders[0].path, out, request):
+        typer.echo(str(written))

@@ -18,7 +18,7 @@ from modicum.tasks.classification.predictive_values import AT_PREVALENCE, RATES,
 from modicum.tasks.classification.recalibration import recalibration
 
 _FITS = 400
-"""Resamples for intercepts and slopes, which are fitted in each of them; half as many where there are many images."""
+"""Resamples for intercepts and slopes, which are fitted in each of them."""
 _CHARTS = 12
 _TITLES = {
     "sensitivity": "Sensitivity",
@@ -91,12 +91,11 @@ def operating_rows(
 
 def _chosen_here(scores: np.ndarray, positive: np.ndarray) -> list[tuple[str, float]]:
     """The highest threshold that finds 95 %, and the lowest that leaves 95 % of the others alone."""
-    levels = np.unique(scores)
-    found = np.array([(scores[positive] >= level).mean() for level in levels])
-    left = np.array([(scores[~positive] < level).mean() for level in levels])
-    sensitive, specific = levels[found >= 0.95], levels[left >= 0.95]
-    points = [("95 % sensitivity", float(sensitive.max()))] if len(sensitive) else []
-    return points + ([("95 % specificity", float(specific.min()))] if len(specific) else [])
+    cases, others, levels = np.sort(scores[positive])[::-1], np.sort(scores[~positive]), np.unique(scores)
+    needed, left = (int(np.ceil(0.95 * len(part) - 1e-9)) for part in (cases, others))
+    points = [("95 % sensitivity", float(cases[needed - 1]))]
+    above = levels[levels > others[left - 1]]
+    return points + ([("95 % specificity", float(above[0]))] if len(above) else [])
 
 
 def operating_block(asked: list[Question], evaluation: Evaluation, prevalence: float | None) -> Block:
@@ -150,8 +149,7 @@ def calibration_of(question: Question, evaluation: Evaluation) -> dict[str, Esti
     confidence, correct = np.maximum(probability, 1 - probability), (probability > 0.5) == truth
     of_truth = np.where(truth, probability, 1 - probability)
     two_way = calibration(confidence, correct, (probability - truth) ** 2, surprise_of(of_truth))
-    fits = _FITS if len(truth) <= 5000 else _FITS // 2
-    fitted = _estimates([recalibration(probability, truth)], question, evaluation, fits)
+    fitted = _estimates([recalibration(probability, truth)], question, evaluation, _FITS)
     return {**fitted, **_estimates([two_way], question, evaluation)}
 
 

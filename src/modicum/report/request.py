@@ -51,7 +51,8 @@ def write_reports(run_folder: Path, out: Path | None, request: ReportRequest) ->
 
     Args:
         run_folder: of the run.
-        out: the page; ``report.html`` in the run folder by default. Pages for reviewers lie beside it.
+        out: the page; ``report.html`` in the run folder by default. Pages for reviewers are ``review.html`` and
+            ``review.md`` there; beside ``out`` their names begin with its own.
         request: what is asked for.
 
     Raises:
@@ -71,7 +72,8 @@ def write_reports(run_folder: Path, out: Path | None, request: ReportRequest) ->
         return [page]
     from modicum.report.review import write_review
 
-    return [page, *write_review(run, page.parent, request.options)]
+    start = "" if out is None else f"{page.stem}-"
+    return [page, *write_review(run, page.parent, request.options, start)]
 
 
 def with_groups(

@@ -20,10 +20,14 @@ from modicum.report.words import percent
 PAGES = ("review.html", "review.md")
 
 
-def write_review(run: RunFiles, folder: Path, options: ReportOptions) -> list[Path]:
-    """Writes both pages into a folder and returns them. Raises ResourceError where the disk is full."""
+def write_review(run: RunFiles, folder: Path, options: ReportOptions, start: str = "") -> list[Path]:
+    """Writes both pages into a folder and returns them; their names begin with ``start``.
+
+    Raises:
+        ResourceError: the disk is full.
+    """
     values = review_values(run, options)
-    html, markdown = (folder / name for name in PAGES)
+    html, markdown = (folder / f"{start}{name}" for name in PAGES)
     write_text(html, environment().get_template("review.html.j2").render(values))
     write_text(markdown, markdown_of(values))
     return [html, markdown]

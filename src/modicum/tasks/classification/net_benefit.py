@@ -63,11 +63,8 @@ def net_benefit(
         InputError: a threshold that is 0, 1 or beyond.
     """
     at = _checked(thresholds)
-    acts = scores[None, :] >= at[:, None]
-    hits = (acts & positive).sum(axis=1, keepdims=True).astype(np.float64)
-    alarms = (acts & ~positive).sum(axis=1, keepdims=True).astype(np.float64)
-    sizes = np.array([[positive.sum()], [(~positive).sum()]], dtype=np.float64)
-    return _from_counts(hits, alarms, sizes[0], sizes[1], at, prevalence)[:, 0]
+    sums = _terms(scores, positive, at) @ np.ones((len(scores), 1))
+    return _of_sums(sums, at, prevalence)[:, 0]
 
 
 def net_benefit_of_all(prevalence: float, thresholds: Sequence[float] | Points) -> Points:
@@ -110,17 +107,13 @@ def decision_curve(
     units = int(unit.max()) + 1 if len(unit) else 0
     low, high = nothing, nothing
     if units > 1 and resamples:
-        acts = scores[None, :] >= at[:, None]
         membership = sparse.csr_array(
             (np.ones(len(unit)), (np.arange(len(unit)), unit)), shape=(len(unit), units)
         )
-        kinds = np.stack([positive, ~positive]).astype(np.float64)
-        terms = np.concatenate([kinds, (acts & positive), (acts & ~positive)]).astype(np.float64) @ membership
-        drawn = []
-        for counts in resampled_counts(units, resamples, seed):
-            sums = terms @ counts
-            hits, alarms = np.split(sums[2:], 2)
-            drawn.append(_from_counts(hits, alarms, sums[0], sums[1], at, prevalence))
+        terms = sparse.csr_array(_terms(scores, positive, at) @ membership)
+        drawn = [
+            _of_sums(terms @ counts, at, prevalence) for counts in resampled_counts(units, resamples, seed)
+        ]
         curves = np.concatenate(drawn, axis=1)
         curves = curves[:, ~np.isnan(curves).any(axis=0)]
         if curves.shape[1]:
@@ -128,19 +121,25 @@ def decision_curve(
     return DecisionCurve(at, value, low, high, net_benefit_of_all(share, at), share)
 
 
-def _from_counts(
-    hits: np.ndarray,
-    alarms: np.ndarray,
-    positives: np.ndarray,
-    negatives: np.ndarray,
-    at: np.ndarray,
-    prevalence: float | None,
-) -> np.ndarray:
+def _terms(scores: np.ndarray, positive: np.ndarray, at: np.ndarray) -> sparse.csr_array:
+    """``[2 (thresholds + 1), images]``: positives, then negatives, by how many of the sorted thresholds they reach."""
+    reached = np.searchsorted(np.sort(at), scores.astype(np.float64), side="right")
+    rows = np.where(positive, reached, len(at) + 1 + reached)
+    shape = (2 * (len(at) + 1), len(scores))
+    return sparse.csr_array((np.ones(len(scores)), (rows, np.arange(len(scores)))), shape=shape)
+
+
+def _of_sums(sums: np.ndarray, at: np.ndarray, prevalence: float | None) -> np.ndarray:
+    """Net benefit ``[thresholds, resamples]`` from the sums of :func:`_terms`."""
+    order = np.argsort(np.argsort(at, kind="stable"), kind="stable")
+    # Acted on at the i-th threshold are those that reach more than i of them.
+    reach = [np.cumsum(part[::-1], axis=0)[::-1] for part in np.split(sums, 2)]
+    (positives, hits), (negatives, alarms) = ((part[0], part[1:][order]) for part in reach)
     odds = (at / (1 - at))[:, None]
     with np.errstate(divide="ignore", invalid="ignore"):
         if prevalence is None:
-            return (hits - alarms * odds) / (positives + negatives)
-        return prevalence * hits / positives - (1 - prevalence) * alarms / negatives * odds
+            return np.asarray((hits - alarms * odds) / (positives + negatives))
+        return np.asarray(prevalence * hits / positives - (1 - prevalence) * alarms / negatives * odds)
 
 
 def _checked(thresholds: Sequence[float] | np.ndarray) -> np.ndarray:

@@ -17,6 +17,8 @@ from modicum.tasks.bootstrap import Statistic, Sums, Values
 NAMES = ("calibration_intercept", "calibration_slope", "observed_expected")
 _NEAREST = 1e-9
 """Probabilities are kept this far from 0 and 1, whose logits are infinite."""
+_BINS = 1000
+"""Different logits beyond which they are put into bins: the fit changes in the fourth digit, and takes no longer."""
 _STEPS = 40
 _SEPARATED = 1e3
 
@@ -31,16 +33,21 @@ def recalibration(probability: Float[np.ndarray, "n"], positive: Bool[np.ndarray
         probability: stated, of the positive class.
         positive: the truth.
     """
-    truth = positive.astype(np.float64)
     logits = special.logit(np.clip(probability.astype(np.float64), _NEAREST, 1 - _NEAREST))
+    values, bin_of = _binned(logits)
+    bins, images = len(values), np.arange(len(logits))
+    # Positives and negatives of each logit, and the sum of the probabilities: the fit needs no more of the images.
+    rows = np.concatenate([np.where(positive, bin_of, bins + bin_of), np.full(len(images), 2 * bins)])
+    amounts = np.concatenate([np.ones(len(images)), probability.astype(np.float64)])
+    terms = sparse.csr_array((amounts, (rows, np.tile(images, 2))), shape=(2 * bins + 1, len(images)))
+    x, truth = np.tile(values, 2), np.repeat([1.0, 0.0], bins)
 
-    def finish(weights: Sums) -> Values:
-        # The terms are the images themselves, so that the sums are how often each was drawn.
-        observed, expected = truth @ weights, probability @ weights
+    def finish(sums: Sums) -> Values:
+        weights = sums[:-1]
         return {
-            "calibration_intercept": intercept_at_slope_one(logits, truth, weights),
-            "calibration_slope": logistic_fit(logits, truth, weights)[1],
-            "observed_expected": observed / expected,
+            "calibration_intercept": intercept_at_slope_one(x, truth, weights),
+            "calibration_slope": logistic_fit(x, truth, weights)[1],
+            "observed_expected": truth @ weights / sums[-1],
         }
 
     sides = np.stack([positive, ~positive])
@@ -50,7 +57,16 @@ def recalibration(probability: Float[np.ndarray, "n"], positive: Bool[np.ndarray
         "calibration_slope": "needs images with and without it that one probability does not part",
         "observed_expected": "nothing is expected",
     }
-    return Statistic(sparse.eye_array(len(truth), format="csr"), finish, reasons, needs)
+    return Statistic(terms, finish, reasons, needs)
+
+
+def _binned(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Distinct logits, and which each image has; of very many, the means of :data:`_BINS` equally filled bins."""
+    values, bin_of = np.unique(logits, return_inverse=True)
+    if len(values) <= _BINS:
+        return values, bin_of
+    bin_of = bin_of * _BINS // len(values)
+    return np.bincount(bin_of, weights=logits) / np.bincount(bin_of), bin_of
 
 
 def logistic_fit(
