@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from made_run import FINDINGS, MadeRun, make_run, write_json
+from made_segmentation import make_segmentation
+from made_translation import make_translation
 from pages import Page, page_of
 from sklearn.metrics import confusion_matrix, roc_auc_score
 from typer.testing import CliRunner
@@ -18,9 +20,11 @@ from modicum.report.flow import flow_of
 from modicum.report.flow_picture import flow_text
 from modicum.report.for_readers import ReportOptions
 from modicum.report.groups.bands import NOT_KNOWN, asked_column, grouped
+from modicum.report.groups.measures import measures_of
 from modicum.report.request import ReportRequest, write_reports
 from modicum.report.review import claim, model_card, tripod_ai
 from modicum.report.review.facts import facts_of, known_facts
+from modicum.tasks.bootstrap import point_values
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +142,17 @@ def test_numbers_become_quartiles_and_blanks_a_group():
     assert list(bands)[-1] == NOT_KNOWN
     assert sum(int(inside.sum()) for inside in bands.values()) == len(values)
     assert asked_column("labels:x", ["labels:x"]) == ("labels:x", ())
+
+
+@pytest.mark.parametrize("make", [make_segmentation, make_translation])
+def test_metrics_of_all_images_are_those_of_the_evaluation(make, tmp_path):
+    run = read_run(make(tmp_path / "run"))
+    measures = measures_of(run, run.main)
+    measured = measures.of(np.arange(len(measures.rows)))
+    values, _ = point_values(measured.statistics, len(measures.rows), measured.means)
+    assert measures.names
+    for name in measures.names:
+        assert values[name] == pytest.approx(run.main.metrics[name]["value"], rel=1e-4), name
 
 
 def test_operating_points_are_those_of_the_confusion_matrix(run, grouped_run):

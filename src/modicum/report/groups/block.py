@@ -63,11 +63,30 @@ def _block(evaluation: Evaluation, column: Any, titles: Any) -> Block:
     small = [row["name"] for row in rows if not row["cells"]]
     if small:
         note += f" Too small for numbers (fewer than {least} images): {', '.join(small)}."
+    whole = _whole(evaluation, titles)
     headings = [heading for title in titles.values() for heading in (title, "to the others")]
     values = {
         "note": note,
         "heading": str(column.get("column")),
         "titles": headings,
-        "rows": [row for row in rows if row["cells"]],
+        "rows": [*whole, *(row for row in rows if row["cells"])],
     }
     return Block("wide.html.j2", f"By {column.get('column')}", values)
+
+
+def _whole(evaluation: Evaluation, titles: Any) -> list[dict[str, Any]]:
+    """A row of all images, for metrics that the evaluation has as a whole."""
+    if not all(name in evaluation.metrics for name in titles):
+        return []
+    cells = []
+    for name, title in titles.items():
+        entry = evaluation.metrics[name]
+        text, small = metric_text(name, entry.get("value")), metric_interval(name, entry)
+        cells += [{"name": title, "text": text, "small": small}, {"name": "", "text": "", "small": ""}]
+    return [
+        {
+            "name": "all",
+            "small": plural(int(number(evaluation.info.get("images")) or 0), "image"),
+            "cells": cells,
+        }
+    ]

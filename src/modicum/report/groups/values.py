@@ -69,7 +69,11 @@ def values_of(
 
 
 def read_columns(path: Path) -> pd.DataFrame:
-    """A table as text. Raises :class:`~modicum.errors.InputError` where it is none."""
+    """A table as text, or that of a folder. Raises :class:`~modicum.errors.InputError` where there is none."""
+    if path.is_dir():
+        from modicum.data.layouts.table import table_in
+
+        path = table_in(path) or path
     if not path.is_file():
         raise InputError(f"table '{path}' does not exist", "pass a .csv, .tsv or .parquet file with --table")
     if path.suffix.lower() == ".parquet":
@@ -91,11 +95,11 @@ def _original(run: RunFiles, evaluation: Evaluation, column: str) -> pd.DataFram
             f"the run does not keep where the data of evaluation '{evaluation.name}' are, which have column '{column}'",
             remedy,
         )
-    if path is not None and path.is_dir():
-        from modicum.data.layouts.table import table_in
-
-        path = table_in(path)
-    if path is None or not path.is_file() or path.suffix.lower() not in (".csv", ".tsv", ".parquet"):
+    if (
+        path is None
+        or not (path.is_dir() or path.suffix.lower() in (".csv", ".tsv", ".parquet"))
+        or not path.exists()
+    ):
         raise InputError(
             f"column '{column}' is not in the run's manifest, and the table that it was trained with is not to be found",
             remedy,
