@@ -41,7 +41,7 @@ def save(images: list[Image.Image], name: str) -> None:
     for image in images:
         sheet.paste(image, (0, y))
         y += image.height + MARGIN
-    sheet.quantize(64).save(PICTURES / name, optimize=True)
+    sheet.quantize(128).save(PICTURES / name, optimize=True)
 
 
 def main(classified: Path, grouped: Path) -> None:

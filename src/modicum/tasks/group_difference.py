@@ -63,7 +63,7 @@ def as_one(
         for name in names
         if name in members and not members[name]
     }
-    needs = {}
+    needs: dict[str, np.ndarray] = {}
     for name in names:
         groups = [single[member] for member in members.get(name, [name]) if member in single]
         if groups:
@@ -93,7 +93,8 @@ def group_and_others(group: Measured, others: Measured, names: Sequence[str], im
         values |= {REST + name: theirs[name] for name in names}
         return values | {DIFFERENCE + name: ours[name] - theirs[name] for name in names}
 
-    needs, reasons = {}, {}
+    needs: dict[str, np.ndarray] = {}
+    reasons: dict[str, str] = {}
     for name in names:
         parts = [statistic.needs[name] for statistic in (first, second) if name in statistic.needs]
         for prefix, statistic in ((GROUP, first), (REST, second)):

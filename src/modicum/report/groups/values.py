@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
+import numpy as np
 import pandas as pd
 
 from modicum.data.manifest import path_columns, split_reference, text_column
@@ -169,7 +170,8 @@ def _matched(ours: list[str], theirs: list[str], table: pd.DataFrame, key: str) 
 def _unique(ours: list[str], theirs: list[str], table: pd.DataFrame, key: str) -> list[int | None]:
     """The first row of each name. Raises InputError where several rows of a wanted name say different things."""
     first: dict[str, int] = {}
-    wanted, cells = set(ours), None
+    wanted = set(ours)
+    cells: np.ndarray | None = None
     for row, name in enumerate(theirs):
         if name in first and name in wanted:
             cells = table.drop(columns=key).fillna("").astype(str).to_numpy() if cells is None else cells
