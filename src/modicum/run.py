@@ -377,6 +377,8 @@ class Run:
         answers: Mapping[str, Any] | None = None,
         conformal: float | None = None,
         conformal_score: str | None = None,
+        by: Sequence[str] = (),
+        table: str | Path | None = None,
         **settings: Any,
     ) -> dict[str, Any]:
         """Evaluates the model on labelled data; writes ``evaluations/<name>/`` and refreshes the report.
@@ -400,6 +402,8 @@ class Run:
             answers: settings of the method that only change what it answers, as for :meth:`predict`.
             conformal: of classification: evaluate prediction sets too, as for :meth:`predict`.
             conformal_score: of such sets, as for :meth:`predict`.
+            by: columns by which groups of patients are compared, as for :meth:`report`; kept in ``groups.json``.
+            table: where their values are; ``data`` by default.
             settings: ``columns``, ``pairs``, ``images``, ``split_lists``, ``slices``, ``align_geometry``,
                 ``allow_outside`` where they differ from the run's.
 
@@ -428,20 +432,48 @@ class Run:
             conformal_score,
         )
         content = evaluate_run(self.folder, self.weights, data, asked)
+        if by:
+            from modicum.report.request import add_groups
+
+            place = to or self.folder.evaluation(
+                next(reversed(read_table(self.folder.metrics)["evaluations"]))
+            )
+            add_groups(self.path, place, by, Path(data if table is None else table))
         if write_report and out is None:
             self.report()
         return content
 
     @in_one_line
-    def report(self, out: str | Path | None = None) -> Path:
+    def report(
+        self,
+        out: str | Path | None = None,
+        *,
+        prevalence: float | None = None,
+        by: Sequence[str] = (),
+        table: str | Path | None = None,
+        least: int = 20,
+        of: str | None = None,
+        review: bool = False,
+    ) -> Path:
         """Writes the report, one self-contained page, and returns its path.
 
         Args:
             out: the file; ``report.html`` in the run folder by default.
-        """
-        from modicum.report import build
+            prevalence: share of positives among the reader's own patients: adds predictive values and net benefit there.
+            by: columns by which groups of patients are compared: ``sex``, or with cut points ``age:40,60``.
+            table: where their values are; by default the run's manifest, then the data as the training found them.
+            least: images below which a group is too small for numbers.
+            of: name of the evaluation that groups are made of; the one in the headline by default.
+            review: also write ``review.html`` and ``review.md`` beside the page: model card and checklists.
 
-        if out is None:
-            return build(self.path)
-        check_output("--out", Path(out), self.folder.files_but_report)
-        return build(self.path, Path(out))
+        Raises:
+            InputError: a prevalence that is none, a column that makes no groups.
+        """
+        from modicum.report.for_readers import ReportOptions
+        from modicum.report.request import ReportRequest, write_reports
+
+        given = None if table is None else Path(table)
+        request = ReportRequest(ReportOptions(prevalence), tuple(by), given, least, of, review)
+        if out is not None:
+            check_output("--out", Path(out), self.folder.files_but_report)
+        return write_reports(self.path, None if out is None else Path(out), request)[0]

@@ -8,10 +8,11 @@ from modicum.cli.about import doctor, methods, recipes
 from modicum.cli.answering import evaluate, predict
 from modicum.cli.comparing import compare
 from modicum.cli.data import degrade, inspect, phantoms
+from modicum.cli.reporting import report
 from modicum.cli.searching import retrieve
 from modicum.cli.serving import serve
 from modicum.cli.training import demo, fit
-from modicum.cli.using import align, ensemble, export, pack, report, verify
+from modicum.cli.using import align, ensemble, export, pack, verify
 
 app = typer.Typer(
     name="modicum",

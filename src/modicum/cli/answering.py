@@ -8,9 +8,11 @@ from typing import Annotated, Any
 import typer
 
 from modicum.console.options import (
+    By,
     Data,
     Device,
     Drop,
+    GroupTable,
     Quality,
     Reading,
     RunPath,
@@ -245,6 +247,8 @@ def evaluate(
             "on images, outputs and targets.",
         ),
     ] = None,
+    by: By = None,
+    table: GroupTable = None,
     settings_given: AnswerSettings = None,
     conformal: Conformal = None,
     conformal_score: ConformalScore = None,
@@ -259,6 +263,8 @@ def evaluate(
       modicum evaluate runs/images-linear other_hospital.csv --label grade
 
       modicum evaluate runs/images-linear other_hospital.csv --label grade --conformal 0.1
+
+      modicum evaluate runs/images-linear other_hospital.csv --label grade --by sex --by age:40,60,80
 
       modicum evaluate runs/brains-reggan other_scanner.csv --target t2
 
@@ -286,6 +292,8 @@ def evaluate(
         conformal=conformal,
         conformal_score=conformal_score,
         answers=parse_assignments(settings_given or []),
+        by=by or (),
+        table=table,
         **reading.settings,
     )
     task = opened.recipe.task if prompts is None else "classification"

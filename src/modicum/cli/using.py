@@ -57,29 +57,6 @@ def align(
     typer.echo(f"field: {done.field}")
 
 
-def report(
-    run: RunPath,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="HTML file; report.html in the run folder by default.")
-    ] = None,
-) -> None:
-    """Write the report again: one self-contained HTML page.
-
-    [bold]Example[/bold]
-
-      modicum report runs/images-linear
-    """
-    # Not through modicum.api: PyTorch takes seconds to load, and the page does not need it.
-    from modicum.engine.run_folder import RunFolder
-    from modicum.output_paths import check_output
-    from modicum.report import build
-
-    folder = RunFolder.open(run)
-    if out is not None:
-        check_output("--out", out, folder.files_but_report)
-    typer.echo(str(build(folder.path, out)))
-
-
 def export(
     run: RunPath,
     out: Annotated[

@@ -105,6 +105,20 @@ Set = Annotated[
         "--set", help="Any other setting: KEY=VALUE (repeatable); `modicum methods NAME` lists them."
     ),
 ]
+By = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="A column to compare groups by (repeatable): sex, site, or age:40,60 with cut points; numbers without are "
+        "cut at their quartiles."
+    ),
+]
+GroupTable = Annotated[
+    Path | None,
+    typer.Option(
+        "--table",
+        help="Table with the columns of --by and one of images (or patients); by default the data themselves.",
+    ),
+]
 Runs = Annotated[Path, typer.Option(help="Folder of all runs.")]
 
 _SETTINGS = (

@@ -10,6 +10,9 @@ from modicum.atomic_files import write_text
 from modicum.errors import InputError
 from modicum.report.by_domain import domain_blocks
 from modicum.report.files import SET_TITLES, Evaluation, RunFiles, number, read_run
+from modicum.report.flow import flow_of
+from modicum.report.flow_picture import flow_picture
+from modicum.report.for_readers import ReportOptions, reader_blocks
 from modicum.report.overview import cautions, hero, subtitle, tiles, versions
 from modicum.report.pictures import cards_of, split_cards
 from modicum.report.sections import Block, TaskSections
@@ -21,12 +24,17 @@ PICTURE_BYTES = 1_800_000
 """Size limit of all example images of a page together, as text; keeps the page under 3 MB."""
 
 
-def build(run_folder: Path, out: Path | None = None) -> Path:
+def build(
+    run_folder: Path,
+    out: Path | None = None,
+    options: ReportOptions = ReportOptions(),  # noqa: B008 - a value
+) -> Path:
     """Writes the report of a run folder, finished or not, and returns its path.
 
     Args:
         run_folder: of the run.
         out: the file; ``report.html`` in the run folder by default.
+        options: what a reader asks for.
 
     Only files of the folder are read. The same folder gives the same bytes.
 
@@ -35,12 +43,22 @@ def build(run_folder: Path, out: Path | None = None) -> Path:
         ResourceError: the disk is full.
     """
     page = Path(run_folder) / "report.html" if out is None else out
-    write_text(page, render(Path(run_folder)))
+    return build_of(checked_run(Path(run_folder)), page, options)
+
+
+def build_of(run: RunFiles, page: Path, options: ReportOptions) -> Path:
+    """Writes the report of a run that was read. Raises :class:`~modicum.errors.ResourceError` where the disk is full."""
+    write_text(page, environment().get_template("report.html.j2").render(_page(run, options)))
     return page
 
 
-def render(run_folder: Path) -> str:
+def render(run_folder: Path, options: ReportOptions = ReportOptions()) -> str:  # noqa: B008 - a value
     """Renders the page as HTML. Raises like :func:`build`."""
+    return str(environment().get_template("report.html.j2").render(_page(checked_run(run_folder), options)))
+
+
+def checked_run(run_folder: Path) -> RunFiles:
+    """Reads a run folder. Raises :class:`~modicum.errors.InputError` where it holds no files of a run."""
     if not run_folder.is_dir():
         raise InputError(
             f"'{run_folder}' is not a run folder",
@@ -52,10 +70,11 @@ def render(run_folder: Path) -> str:
             f"'{run_folder}' contains no recipe, history or metrics",
             "pass a folder written by `modicum fit`, for instance runs/NAME",
         )
-    return _environment().get_template("report.html.j2").render(_page(run))
+    return run
 
 
-def _environment() -> Any:
+def environment() -> Any:
+    """Of the page's templates."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     return Environment(
@@ -67,7 +86,7 @@ def _environment() -> Any:
     )
 
 
-def _page(run: RunFiles) -> dict[str, Any]:
+def _page(run: RunFiles, options: ReportOptions) -> dict[str, Any]:
     from modicum.report.data_summary import data_values
     from modicum.report.figures import theme
     from modicum.report.lesion_bank import bank_blocks
@@ -84,8 +103,8 @@ def _page(run: RunFiles) -> dict[str, Any]:
     dense = sections.galleries is not None or any(block.template in dense_templates for block in training)
     dense = dense or any(evaluation.info.get("domains") for evaluation in run.evaluations)
     return {
-        "css": _css("report.css"),
-        "own_css": _css("dense.css") if dense else "",
+        "css": stylesheet("report.css"),
+        "own_css": stylesheet("dense.css") + stylesheet("tables.css") if dense else stylesheet("tables.css"),
         "lost": sections.lost,
         "theme": theme(),
         "run": run,
@@ -95,7 +114,10 @@ def _page(run: RunFiles) -> dict[str, Any]:
         "headline": sections.headline(run, main) if main else None,
         "tiles": tiles(run),
         "cautions": cautions(run, sections),
-        "evaluations": [_panel(run, sections, evaluation, i) for i, evaluation in enumerate(run.evaluations)],
+        "evaluations": [
+            _panel(run, sections, evaluation, i, options) for i, evaluation in enumerate(run.evaluations)
+        ],
+        "flow": None if (flow := flow_of(run)) is None else flow_picture(flow),
         "own_sets": tuple(SET_TITLES.values()),
         "first": run.evaluations.index(main) if main else 0,
         "training": training,
@@ -105,11 +127,14 @@ def _page(run: RunFiles) -> dict[str, Any]:
     }
 
 
-def _css(name: str) -> Markup:
+def stylesheet(name: str) -> Markup:
+    """A style sheet of the templates."""
     return Markup(files("modicum.report").joinpath(f"templates/{name}").read_text(encoding="utf-8"))
 
 
-def _panel(run: RunFiles, sections: TaskSections, evaluation: Evaluation, index: int) -> dict[str, Any]:
+def _panel(
+    run: RunFiles, sections: TaskSections, evaluation: Evaluation, index: int, options: ReportOptions
+) -> dict[str, Any]:
     illustrated = sum(bool(any_evaluation.examples) for any_evaluation in run.evaluations)
     budget = PICTURE_BYTES // max(1, illustrated)
     galleries = sections.galleries(run, evaluation, budget) if sections.galleries else []
@@ -125,6 +150,7 @@ def _panel(run: RunFiles, sections: TaskSections, evaluation: Evaluation, index:
         "blocks": [
             *(blocks := sections.blocks(run, evaluation, f"e{index}")),
             *_of_domains(run, evaluation, blocks),
+            *reader_blocks(run, evaluation, options),
         ],
         "map": ", ".join(sorted({str(entry["map"]) for entry in evaluation.examples if entry.get("map")})),
         "mistakes": mistakes,

@@ -126,25 +126,35 @@ def _legend(
 
 
 def _calibration_block(scored: Classified, evaluation: Evaluation, prefix: str) -> Block:
-    from modicum.tasks.classification.curves import reliability
     from modicum.tasks.classification.plots import calibration_figure
+    from modicum.tasks.classification.reliability_by_patient import reliability_by_patient
 
+    patients = scored.patients
     if scored.kind == "binary":
         stated, happened = scored.probabilities[:, 1], scored.truth == 1
         what = f"probability of “{scored.classes[1]}”"
     elif scored.several:
         is_known = ~np.isnan(scored.truth)
         stated, happened = scored.probabilities[is_known], scored.truth[is_known] > 0.5
+        patients = None if patients is None else patients[np.nonzero(is_known)[0]]
         what = "probabilities of all findings together"
     else:
         stated = scored.probabilities.max(1)
         happened = scored.predicted == scored.truth
         what = "probability of the predicted class"
     bins = 10 if len(stated) < 1000 else 15
-    figure = calibration_figure(reliability(stated.astype(np.float64), happened, bins=bins))
+    figure = calibration_figure(
+        reliability_by_patient(stated.astype(np.float64), happened, patients, bins=bins)
+    )
     ece = evaluation.metrics.get("ece", {})
     legend = [
-        {"name": "observed, with 95 % intervals", "swatch": "s0", "dash": "", "text": "", "interval": ""},
+        {
+            "name": f"observed, with 95 % intervals{'' if patients is None else ' by patient'}",
+            "swatch": "s0",
+            "dash": "",
+            "text": "",
+            "interval": "",
+        },
         {"name": "as it should be", "swatch": "muted", "dash": "3 3", "text": "", "interval": ""},
     ]
     note = f"{what}; calibration error {score(ece.get('value'))}" if ece else what

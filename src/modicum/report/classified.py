@@ -21,6 +21,7 @@ class Classified:
         patients: patient of each image, if intervals are by patient.
         predicted: ``[n]`` class numbers; not of findings.
         severity: ``[n]``, in grades; None where probabilities are predicted.
+        rows: ``[n]`` which rows of the table these are.
     """
 
     classes: list[str]
@@ -30,6 +31,7 @@ class Classified:
     patients: np.ndarray | None
     predicted: np.ndarray
     severity: np.ndarray | None = None
+    rows: np.ndarray | None = None
 
     @property
     def several(self) -> bool:
@@ -104,7 +106,10 @@ def classified(run: RunFiles, evaluation: Evaluation) -> Classified | None:
     if not usable.any():
         return None
     patients = _patients(table, evaluation, usable)
-    return Classified(classes, run.kind, truth[usable], probabilities[usable], patients, predicted[usable])
+    rows = np.flatnonzero(usable)
+    return Classified(
+        classes, run.kind, truth[usable], probabilities[usable], patients, predicted[usable], rows=rows
+    )
 
 
 def of_severity(run: RunFiles) -> bool:
@@ -124,7 +129,10 @@ def _graded(table: pd.DataFrame, classes: list[str], kind: str, evaluation: Eval
         return None
     patients = _patients(table, evaluation, usable)
     nothing = np.empty((int(usable.sum()), 0))
-    return Classified(classes, kind, truth[usable], nothing, patients, predicted[usable], severity[usable])
+    rows = np.flatnonzero(usable)
+    return Classified(
+        classes, kind, truth[usable], nothing, patients, predicted[usable], severity[usable], rows
+    )
 
 
 def _numbers(names: "pd.Series[str]", classes: list[str]) -> tuple[np.ndarray, np.ndarray]:

@@ -29,6 +29,7 @@ class Evaluation:
         metrics: values by name, each with ``value``, ``low`` and ``high``.
         predictions: ``predictions.csv`` with all columns except probabilities as text; None if missing.
         examples: entries of ``examples.json``.
+        groups: ``groups.json``: metrics of groups of patients, where they were asked for.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Evaluation:
     metrics: Mapping[str, Mapping[str, Any]]
     predictions: "pd.DataFrame | None"
     examples: list[dict[str, Any]]
+    groups: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -175,20 +177,33 @@ def _evaluations(folder: Path, summaries: Mapping[str, Any], damaged: list[str])
     order = {"test": 0, "val": 1}
     evaluations = []
     for name in sorted(names | set(summaries), key=lambda name: (order.get(name, 2), name)):
-        evaluation_folder = folder / name
-        info = _mapping(evaluation_folder / "metrics.json", damaged) or as_mapping(summaries.get(name))
-        values = {
-            str(key): entry
-            for key, entry in as_mapping(info.get("metrics")).items()
-            if isinstance(entry, Mapping)
-        }
-        predictions = _table(evaluation_folder / "predictions.csv", damaged)
-        if not values and predictions is None:
-            continue
-        examples = _json(evaluation_folder / "examples" / "examples.json", damaged)
-        entries = [e for e in examples if isinstance(e, dict)] if isinstance(examples, list) else []
-        evaluations.append(Evaluation(name, evaluation_folder, info, values, predictions, entries))
+        evaluation = read_evaluation(folder / name, as_mapping(summaries.get(name)), damaged)
+        if evaluation is not None:
+            evaluations.append(evaluation)
     return evaluations
+
+
+def read_evaluation(folder: Path, summary: Mapping[str, Any], damaged: list[str]) -> Evaluation | None:
+    """Reads the folder of one evaluation; None where there is nothing of one.
+
+    Args:
+        folder: of its files; its name is the evaluation's.
+        summary: what the run's ``metrics.json`` says of it.
+        damaged: names of files that cannot be read are added.
+    """
+    info = _mapping(folder / "metrics.json", damaged) or summary
+    values = {
+        str(key): entry
+        for key, entry in as_mapping(info.get("metrics")).items()
+        if isinstance(entry, Mapping)
+    }
+    predictions = _table(folder / "predictions.csv", damaged)
+    if not values and predictions is None:
+        return None
+    examples = _json(folder / "examples" / "examples.json", damaged)
+    entries = [e for e in examples if isinstance(e, dict)] if isinstance(examples, list) else []
+    groups = _mapping(folder / "groups.json", damaged)
+    return Evaluation(folder.name, folder, info, values, predictions, entries, groups)
 
 
 def _json(path: Path, damaged: list[str]) -> Any:

@@ -62,6 +62,7 @@ class PreparedData:
         near: near-duplicates, as the search before the split found them.
         auxiliary_digests: SHA-256 of the content of all files of an auxiliary image, by column.
         check_content: whether files that were replaced by others of the same size and time are looked for.
+        flow: images ``listed``, and of these set aside as ``broken``, of low ``quality`` and for ``leaks``.
     """
 
     manifest: Manifest
@@ -75,6 +76,7 @@ class PreparedData:
     near: Sequence[NamedPair] = ()
     auxiliary_digests: Mapping[str, str] = field(default_factory=dict)
     check_content: bool = False
+    flow: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def images(self) -> Source:
@@ -100,7 +102,8 @@ class PreparedData:
         """Statistics of the data set; see :mod:`modicum.data.checks.fingerprint`."""
         facts = [self.store.facts[position] for position in self.positions]
         scanned = ScanResult(facts, list(self.store.broken))
-        return fingerprint(self.manifest, scanned, near=rows_of_pairs(self.manifest, self.near))
+        described = fingerprint(self.manifest, scanned, near=rows_of_pairs(self.manifest, self.near))
+        return {**described, "flow": dict(self.flow)} if self.flow else described
 
 
 def read_manifest(data: DataSettings, task: str, options: Mapping[str, Any] | None = None) -> Manifest:
@@ -192,6 +195,7 @@ def prepare(
         task_for(manifest, recipe)  # labels that do not fit the loss are refused before any image is decoded
     check(manifest)
     notes: list[str] = []
+    flow = {"listed": len(manifest)}
     manifest, store, positions = stored(
         manifest,
         store_settings(recipe.image, recipe.task, recipe.options),
@@ -202,7 +206,9 @@ def prepare(
     )
     if store.broken:
         notes.append(f"{len(store.broken)} broken images were set aside (broken.csv).")
+    readable = len(manifest)
     manifest = choose(manifest)
+    chosen = len(manifest)
     if recipe.data.held_out is not None:
         manifest = hold_out(manifest, recipe.data.held_out)
     given = "split" in manifest.table and manifest.table["split"].notna().any()
@@ -213,6 +219,11 @@ def prepare(
     if given:
         manifest, dropped = resolve_leaks(manifest, facts, recipe.data.leaks, near=copies.pairs)
         notes += dropped
+    flow |= {
+        "broken": flow["listed"] - readable,
+        "quality": readable - chosen,
+        "leaks": chosen - len(manifest),
+    }
     manifest = with_copies_together(manifest, *copies_to_keep_together(manifest, facts, near))
     manifest = forget_groups(with_parts(manifest, recipe))
     if recipe.chooses_by_test():
@@ -226,7 +237,7 @@ def prepare(
     notes = [*manifest.notes, *notes, *of_boxes]
     for note in notes:
         say(note)
-    return PreparedData(manifest, store, positions, notes, boxes=boxes, near=near)
+    return PreparedData(manifest, store, positions, notes, boxes=boxes, near=near, flow=flow)
 
 
 def with_parts(manifest: Manifest, recipe: Recipe) -> Manifest:

@@ -67,7 +67,7 @@ def evaluate(
     Raises:
         InputError: shapes do not fit, probabilities that are none, a class number out of range.
     """
-    statistics, means = _statistics(
+    statistics, means = metric_statistics(
         probabilities, truth, kind, classes, specificity, thresholds, class_groups
     )
     estimates = bootstrap(
@@ -95,7 +95,7 @@ def point_metrics(
     class_groups: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, float]:
     """The values of :func:`evaluate` without intervals: milliseconds, for the end of an epoch."""
-    statistics, means = _statistics(
+    statistics, means = metric_statistics(
         probabilities, truth, kind, classes, specificity, thresholds, class_groups
     )
     values, _ = point_values(statistics, len(probabilities), means)
@@ -124,7 +124,7 @@ def top_label(
     ), predicted == truth
 
 
-def _statistics(
+def metric_statistics(
     probabilities: np.ndarray,
     truth: np.ndarray,
     kind: str,
@@ -133,6 +133,7 @@ def _statistics(
     thresholds: Sequence[float] = (),
     class_groups: Mapping[str, Sequence[str]] | None = None,
 ) -> tuple[list[Statistic], Means]:
+    """The metrics of :func:`evaluate` as functions of weighted images, and of each mean its members."""
     _check(probabilities, truth, kind, classes, specificity)
     probabilities = np.clip(probabilities.astype(np.float64), 0, 1)
     if kind == "multi-label":

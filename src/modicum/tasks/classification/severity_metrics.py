@@ -56,7 +56,7 @@ def evaluate_severity(
     Raises:
         InputError: scores that are not finite, or a grade out of range.
     """
-    statistics, means = _statistics(scores, truth, classes, thresholds, specificity)
+    statistics, means = severity_statistics(scores, truth, classes, thresholds, specificity)
     estimates = bootstrap(
         statistics,
         len(scores),
@@ -78,14 +78,15 @@ def severity_metrics(
     specificity: float = 0.95,
 ) -> dict[str, float]:
     """The values of :func:`evaluate_severity` without intervals, for the end of an epoch."""
-    statistics, means = _statistics(scores, truth, classes, thresholds, specificity)
+    statistics, means = severity_statistics(scores, truth, classes, thresholds, specificity)
     values, _ = point_values(statistics, len(scores), means)
     return {name: values[name] for name in severity_metrics_of(classes, specificity)}
 
 
-def _statistics(
+def severity_statistics(
     scores: Severity, truth: Grades, classes: Sequence[str], thresholds: Thresholds, specificity: float
 ) -> tuple[list[Statistic], dict[str, list[str]]]:
+    """The metrics of :func:`evaluate_severity` as functions of weighted images, and of each mean its members."""
     _check(scores, truth, len(classes))
     predicted = thresholds.grades(scores)
     names = {name: name for name in ("accuracy", "balanced_accuracy", "kappa", "quadratic_kappa")}
