@@ -14,7 +14,9 @@ from modicum.planning.memory import MemoryPrediction
 from modicum.planning.plan_facts import Facts
 from modicum.planning.rules import Choice, Concession, Rules, choose, filled
 from modicum.planning.step_time import TimePrediction
+from modicum.wording import count_of
 
+BATCH = "training.batch_size"
 MOST_CHANGES = 60
 """Concessions that are made at most; a rules file cannot keep a plan from ending."""
 
@@ -89,7 +91,16 @@ class Budget:
                 f"no rule names a method for goal '{goal}'",
                 "add one to the rules file, or pass --set method=NAME",
             )
-        return Draft(choices, self._recipe(choices))
+        return Draft(choices, self._recipe(self._within_data(choices)))
+
+    def _within_data(self, choices: dict[str, Choice]) -> dict[str, Choice]:
+        """The same choices, with no larger batch than there are training images."""
+        batch, images = choices.get(BATCH), self.facts.get("train")
+        if batch is not None and batch.rule and images and batch.value > images:
+            most = 2 ** int(math.log2(images))
+            why = f"there are no more than {count_of(images, 'training image')}"
+            choices[BATCH] = Choice(BATCH, most, why, ("docs/memory.md#choosing-the-batch-size",), batch.rule)
+        return choices
 
     def fitted(self) -> Draft:
         """The rules' choice, made smaller until it fits both.

@@ -109,7 +109,8 @@ class Choice:
 def choose(rules: Rules, facts: Facts, given: Mapping[str, Any]) -> dict[str, Choice]:
     """Chooses settings: of each, the first rule whose conditions are met.
 
-    Rules that ask for ``goal`` or ``method`` see what earlier rules chose.
+    Rules that ask for ``goal`` or ``method`` see what earlier rules chose. A rule that chooses one of them speaks only of
+    that one: where another was chosen before, it says nothing of the other settings either.
 
     Args:
         rules: in their order.
@@ -119,7 +120,8 @@ def choose(rules: Rules, facts: Facts, given: Mapping[str, Any]) -> dict[str, Ch
     known = {**facts, **{name: given[name] for name in ("goal", "method") if given.get(name)}}
     chosen = {key: Choice(key, value, "given") for key, value in given.items()}
     for rule in rules.rules:
-        if not rule.fits(known):
+        others = (name for name in ("goal", "method") if name in rule.choose and known.get(name) is not None)
+        if not rule.fits(known) or any(known[name] != rule.choose[name] for name in others):
             continue
         for setting, value in rule.choose.items():
             if setting not in chosen:

@@ -131,7 +131,7 @@ class Stopwatch:
     device: torch.device
     rows: Mapping[str, int]
     decoding: Decoding = field(default_factory=Decoding)
-    seconds: float = SECONDS
+    seconds: float = field(default_factory=lambda: SECONDS)
     _known: dict[str, Any] = field(default_factory=dict)
 
     def predicted(self, recipe: Recipe, facts: DataFacts) -> TimePrediction:
