@@ -11,6 +11,7 @@ from jaxtyping import Shaped
 from modicum.data.manifest import LABELS_PREFIX, REFERENCE, SPLITS, Manifest
 from modicum.errors import InputError, did_you_mean
 from modicum.tasks.classification.positive_class import denies
+from modicum.wording import listed
 
 GOALS = ("classify", "segment", "translate", "enhance", "detect", "pretrain", "quality", "anomaly")
 SIDE_UNIT, LARGEST_SIDE = 32, 1024
@@ -63,6 +64,8 @@ FACTS: Mapping[str, Fact] = {
     "imbalance": Fact("number", "images of the most frequent class for each of the rarest"),
     "normal_class": Fact("yes or no", "one class reads as normal (0, normal, healthy, no ...)"),
     "abnormal": Fact("number", "images of the other classes"),
+    "unread_columns": Fact("number", "columns of the table that have no role"),
+    "unread": Fact("word", "their names"),
     "reference": Fact("yes or no", "an annotated abnormal image stands in split 'reference'"),
     # --- what lies beside the images
     "masks": Fact("number", "images with a mask"),
@@ -111,6 +114,8 @@ def facts_of_data(manifest: Manifest, fingerprint: Mapping[str, Any]) -> Facts:
         "images": fingerprint["images"],
         "broken": fingerprint["broken"],
         "colour": 2 * colour > sum(modes.values()),
+        "unread_columns": len(fingerprint["columns"]),
+        "unread": listed(fingerprint["columns"], 6) or None,
         "patients": fingerprint["patients"] or fingerprint["images"],
         "patients_known": fingerprint["patients"] is not None,
         "both_eyes": 2 * (fingerprint["eye_pairs"] or 0) > (fingerprint["patients"] or 0),
@@ -136,7 +141,7 @@ def round_field(pictures: Sequence[Shaped[np.ndarray, "channels height width"]])
     Args:
         pictures: some images, in ``[0, 1]``.
     """
-    return 2 * sum(map(_is_round, pictures)) > len(pictures)
+    return bool(2 * sum(map(_is_round, pictures)) > len(pictures))
 
 
 def _is_round(pixels: Shaped[np.ndarray, "channels height width"]) -> bool:
@@ -146,7 +151,7 @@ def _is_round(pixels: Shaped[np.ndarray, "channels height width"]) -> bool:
     height, width = (max(1, side // 20) for side in grey.shape)
     corners = [grey[:height, :width], grey[:height, -width:], grey[-height:, :width], grey[-height:, -width:]]
     rows, columns = (slice(side // 3, max(side // 3 + 1, 2 * side // 3)) for side in grey.shape)
-    return max(corner.mean() for corner in corners) < 0.12 and grey[rows, columns].mean() > 0.15
+    return bool(max(corner.mean() for corner in corners) < 0.12 and grey[rows, columns].mean() > 0.15)
 
 
 def _masks(manifest: Manifest) -> int:
@@ -246,7 +251,7 @@ def _splits(manifest: Manifest, fingerprint: Mapping[str, Any]) -> Facts:
         "test": splits.get("test", 0),
         "test_patients": len(test) if people is None else people.nunique() + int(people.isna().sum()),
         "absent_classes": len(absent),
-        "absent": ", ".join(absent[:3]) + (", ..." if len(absent) > 3 else "") if absent else None,
+        "absent": listed(absent) or None,
     }
 
 
