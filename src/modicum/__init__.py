@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from modicum.engine.inference.load_exported import load_exported
     from modicum.methods.checks import check_method
     from modicum.planning.memory import predict as predict_memory
+    from modicum.planning.plan import plan
 
 __all__ = [
     "Run",
@@ -29,6 +30,7 @@ __all__ = [
     "fit",
     "load",
     "load_exported",
+    "plan",
     "predict_memory",
 ]
 
@@ -42,6 +44,7 @@ _PLACES = {
     "fit": "modicum.api:fit",
     "load": "modicum.api:load",
     "load_exported": "modicum.engine.inference.load_exported:load_exported",
+    "plan": "modicum.planning.plan:plan",
     "predict_memory": "modicum.planning.memory:predict",
 }
 

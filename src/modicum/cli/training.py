@@ -33,7 +33,9 @@ from modicum.console.options import (
 
 @reads_data
 def fit(
-    data: Annotated[str | None, typer.Argument(help="A table, folder, MONAI datalist or NPZ file.")] = None,
+    data: Annotated[
+        str | None, typer.Argument(help="A table, folder, MONAI datalist, NPZ file or plan.yaml.")
+    ] = None,
     method: Annotated[
         str | None,
         typer.Option(
@@ -95,6 +97,8 @@ def fit(
       modicum fit labels.csv --augment runs/vessels-aadg/policy.yaml
 
       modicum fit ChestX-ray14/ --recipe cxr/lora_nih_1pct --weights MRM.pth
+
+      modicum fit plan.yaml
 
       modicum fit --resume --name images-linear
     """

@@ -109,32 +109,40 @@ def given_recipe(recipe: str | Path | None) -> GivenRecipe:
         ) from error
     if isinstance(values, dict):
         values = with_present_names(values)
-    _check_tables(path, values)
+    check_tables(f"recipe '{path}'", values)
     values.pop("device", None)
     data = values.get("data") or {}
     values["data"] = {key: data[key] for key in KEPT_OF_DATA if key in data}
     return GivenRecipe(str(recipe), values)
 
 
-def _check_tables(path: Path, values: Any) -> None:
-    """Raises :class:`InputError` where a file has no table of settings, or an unknown or misplaced setting."""
+def check_tables(where: str, values: Any) -> None:
+    """Checks that a file's settings are a table of known settings, each in its place.
+
+    Args:
+        where: what errors begin with, such as ``recipe 'mine.yaml'``.
+        values: in the structure of ``recipe.yaml``.
+
+    Raises:
+        InputError: there is no table, or an unknown or misplaced setting.
+    """
     if not isinstance(values, dict):
-        raise InputError(f"recipe '{path}' is not a table of settings", "write KEY: VALUE lines")
-    _check_keys(path, "", values, Recipe)
+        raise InputError(f"{where} is not a table of settings", "write KEY: VALUE lines")
+    _check_keys(where, "", values, Recipe)
     for name in (*PARTS, "data"):
         if not isinstance(table := values.get(name) or {}, dict):
-            raise InputError(f"recipe '{path}': '{name}' is {table!r}", "make it a table of settings")
+            raise InputError(f"{where}: '{name}' is {table!r}", "make it a table of settings")
         model = Recipe.model_fields[name].annotation
         if isinstance(model, type) and issubclass(
             model, Settings
         ):  # else the stages', the method's or the task's own
-            _check_keys(path, f"{name}.", table, model)
+            _check_keys(where, f"{name}.", table, model)
 
 
-def _check_keys(path: Path, place: str, table: Mapping[str, Any], model: type[Settings]) -> None:
+def _check_keys(where: str, place: str, table: Mapping[str, Any], model: type[Settings]) -> None:
     for key in table:
         if key not in model.model_fields:
             raise InputError(
-                f"recipe '{path}': unknown setting '{place}{key}'",
+                f"{where}: unknown setting '{place}{key}'",
                 did_you_mean(str(key), model.model_fields),
             )
