@@ -15,12 +15,15 @@ from modicum.version import __version__
 
 if TYPE_CHECKING:
     from modicum.api import Run, ensemble, fit, load
+    from modicum.chains.chain import Chain
+    from modicum.chains.run_plan import run_plan
     from modicum.comparison.compare import compare
     from modicum.engine.inference.load_exported import load_exported
     from modicum.methods.checks import check_method
     from modicum.planning.memory import predict as predict_memory
 
 __all__ = [
+    "Chain",
     "Run",
     "__version__",
     "check_method",
@@ -30,11 +33,13 @@ __all__ = [
     "load",
     "load_exported",
     "predict_memory",
+    "run_plan",
 ]
 
 _torchvision_schemas.install()
 
 _PLACES = {
+    "Chain": "modicum.chains.chain:Chain",
     "Run": "modicum.api:Run",
     "check_method": "modicum.methods.checks:check_method",
     "compare": "modicum.comparison.compare:compare",
@@ -43,6 +48,7 @@ _PLACES = {
     "load": "modicum.api:load",
     "load_exported": "modicum.engine.inference.load_exported:load_exported",
     "predict_memory": "modicum.planning.memory:predict",
+    "run_plan": "modicum.chains.run_plan:run_plan",
 }
 
 

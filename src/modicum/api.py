@@ -12,7 +12,7 @@ from modicum.data.manifest import Manifest
 from modicum.data.processes import usable_cores
 from modicum.engine.devices import process_rank
 from modicum.engine.fit import fit_recipe
-from modicum.engine.recipe.given_recipe import given_recipe
+from modicum.engine.recipe.given_recipe import GivenRecipe, given_recipe
 from modicum.engine.recipe.new_recipe import make_recipe, plain_name, run_name
 from modicum.engine.recipe.settings import Recipe
 from modicum.engine.replaced_run import forget_old_run, old_run_aside
@@ -43,7 +43,7 @@ def fit(
     data: str | Path | None = None,
     method: str | None = None,
     *,
-    recipe: str | Path | None = None,
+    recipe: str | Path | GivenRecipe | None = None,
     name: str | None = None,
     runs: str | Path = "runs",
     resume: bool = False,

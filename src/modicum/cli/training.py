@@ -33,7 +33,10 @@ from modicum.console.options import (
 
 @reads_data
 def fit(
-    data: Annotated[str | None, typer.Argument(help="A table, folder, MONAI datalist or NPZ file.")] = None,
+    data: Annotated[
+        str | None,
+        typer.Argument(help="A table, folder, MONAI datalist or NPZ file; or a plan of steps (YAML)."),
+    ] = None,
     method: Annotated[
         str | None,
         typer.Option(
@@ -97,13 +100,22 @@ def fit(
       modicum fit ChestX-ray14/ --recipe cxr/lora_nih_1pct --weights MRM.pth
 
       modicum fit --resume --name images-linear
+
+      modicum fit plan.yaml
     """
-    from modicum.api import fit as fit_run
-    from modicum.console.summary import run_summary
+    from modicum.console.plans import fit_plan, plan_given
 
     # Each of these parameters is a setting by the same name.
     options = {**locals(), **reading.options}
     settings = {**settings_from_options(options), **settings_from_assignments(set_, options)}
+    if (plan := plan_given(data, runs, name if resume else None)) is not None:
+        others = {"method": method, "recipe": recipe, "self_contained": self_contained or None, **settings}
+        for line in fit_plan(plan, others, name, runs, resume, overwrite, workers):
+            typer.echo(line)
+        return
+    from modicum.api import fit as fit_run
+    from modicum.console.summary import run_summary
+
     run = fit_run(
         data,
         method,

@@ -70,10 +70,15 @@ def report(
       modicum report runs/images-linear
     """
     # Not through modicum.api: PyTorch takes seconds to load, and the page does not need it.
-    from modicum.engine.run_folder import RunFolder
+    from modicum.engine.run_folder import RunFolder, is_chain
     from modicum.output_paths import check_output
     from modicum.report import build
 
+    if is_chain(run):
+        from modicum.console.plans import report_of_chain
+
+        typer.echo(str(report_of_chain(run, out)))
+        return
     folder = RunFolder.open(run)
     if out is not None:
         check_output("--out", out, folder.files_but_report)
@@ -186,9 +191,14 @@ def verify(
       modicum verify runs/images-fpt --recompute 16
     """
     from modicum.engine.inference.verification import verify_stores
-    from modicum.engine.run_folder import RunFolder
+    from modicum.engine.run_folder import RunFolder, is_chain
 
-    verification = verify_stores(RunFolder.open(run), recompute=recompute, stores=stores, weights=weights)
+    if is_chain(run):
+        from modicum.console.plans import verification_of_chain
+
+        verification = verification_of_chain(run, recompute, stores, weights)
+    else:
+        verification = verify_stores(RunFolder.open(run), recompute=recompute, stores=stores, weights=weights)
     for line in verification.lines:
         typer.echo(line)
     if verification.damaged:

@@ -9,7 +9,7 @@ from markupsafe import Markup
 from modicum.atomic_files import write_text
 from modicum.errors import InputError
 from modicum.report.by_domain import domain_blocks
-from modicum.report.files import SET_TITLES, Evaluation, RunFiles, number, read_run
+from modicum.report.files import SET_TITLES, Evaluation, RunFiles, number, read_evaluated, read_run
 from modicum.report.overview import cautions, hero, subtitle, tiles, versions
 from modicum.report.pictures import cards_of, split_cards
 from modicum.report.sections import Block, TaskSections
@@ -35,6 +35,19 @@ def build(run_folder: Path, out: Path | None = None) -> Path:
     """
     page = Path(run_folder) / "report.html" if out is None else out
     write_text(page, render(Path(run_folder)))
+    return page
+
+
+def build_evaluation(run_folder: Path, evaluation: Path, page: Path) -> Path:
+    """Writes the page of one evaluation that lies outside its run's folder, and returns its path.
+
+    Args:
+        run_folder: of the run.
+        evaluation: folder of the evaluation.
+        page: the file.
+    """
+    run = read_evaluated(run_folder, evaluation)
+    write_text(page, _environment().get_template("report.html.j2").render(_page(run)))
     return page
 
 

@@ -3,7 +3,7 @@
 import csv
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -173,20 +173,36 @@ def _evaluations(folder: Path, summaries: Mapping[str, Any], damaged: list[str])
     order = {"test": 0, "val": 1}
     evaluations = []
     for name in sorted(names | set(summaries), key=lambda name: (order.get(name, 2), name)):
-        evaluation_folder = folder / name
-        info = _mapping(evaluation_folder / "metrics.json", damaged) or as_mapping(summaries.get(name))
-        values = {
-            str(key): entry
-            for key, entry in as_mapping(info.get("metrics")).items()
-            if isinstance(entry, Mapping)
-        }
-        predictions = _table(evaluation_folder / "predictions.csv", damaged)
-        if not values and predictions is None:
-            continue
-        examples = _json(evaluation_folder / "examples" / "examples.json", damaged)
-        entries = [e for e in examples if isinstance(e, dict)] if isinstance(examples, list) else []
-        evaluations.append(Evaluation(name, evaluation_folder, info, values, predictions, entries))
+        read = _evaluation(folder / name, name, as_mapping(summaries.get(name)), damaged)
+        evaluations += [] if read is None else [read]
     return evaluations
+
+
+def _evaluation(folder: Path, name: str, summary: Mapping[str, Any], damaged: list[str]) -> Evaluation | None:
+    info = _mapping(folder / "metrics.json", damaged) or summary
+    values = {
+        str(key): entry
+        for key, entry in as_mapping(info.get("metrics")).items()
+        if isinstance(entry, Mapping)
+    }
+    predictions = _table(folder / "predictions.csv", damaged)
+    if not values and predictions is None:
+        return None
+    examples = _json(folder / "examples" / "examples.json", damaged)
+    entries = [e for e in examples if isinstance(e, dict)] if isinstance(examples, list) else []
+    return Evaluation(name, folder, info, values, predictions, entries)
+
+
+def read_evaluated(run_folder: Path, evaluation: Path) -> RunFiles:
+    """Reads a run folder with one evaluation of it that was written elsewhere, in place of its own.
+
+    Args:
+        run_folder: of the run.
+        evaluation: folder of the evaluation, after which it is called.
+    """
+    run = read_run(run_folder)
+    read = _evaluation(evaluation, evaluation.resolve().name, {}, run.damaged)
+    return replace(run, evaluations=[] if read is None else [read])
 
 
 def _json(path: Path, damaged: list[str]) -> Any:
