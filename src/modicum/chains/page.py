@@ -1,5 +1,6 @@
 """Renders a chain's ``report.html``: one self-contained page over all steps, with links to the pages of each."""
 
+from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,10 @@ from markupsafe import Markup
 
 from modicum.atomic_files import write_text
 from modicum.chains.chain_folder import ChainFolder, Rows, StepRecord
-from modicum.planning.plan_file import Plan, Step
+from modicum.engine.inference.dense_output import ACCOUNT
+from modicum.engine.run_folder import read_table
+from modicum.errors import ModicumError
+from modicum.planning.plan_file import Step
 from modicum.report.figures import theme
 from modicum.report.files import RunFiles, as_mapping, number, read_evaluated, read_run
 from modicum.report.overview import hero
@@ -44,7 +48,7 @@ def render(folder: ChainFolder) -> str:
     )
     css = files("modicum.report").joinpath("templates/report.css").read_text(encoding="utf-8")
     predicting = max(1, sum(step.kind == "predict" for step in plan.steps))
-    cards = [_card(folder, plan, step, entry, PICTURE_BYTES // predicting) for step, entry in shown]
+    cards = [_card(folder, step, entry, PICTURE_BYTES // predicting) for step, entry in shown]
     values = {
         "css": Markup(css),
         "theme": theme(),
@@ -61,7 +65,7 @@ def render(folder: ChainFolder) -> str:
     return environment.get_template("chain.html.j2").render(values)
 
 
-def _card(folder: ChainFolder, plan: Plan, step: Step, entry: StepRecord, budget: int) -> dict[str, Any]:
+def _card(folder: ChainFolder, step: Step, entry: StepRecord, budget: int) -> dict[str, Any]:
     place = folder.step(step.name)
     run = _run_of(folder, step) if entry.state == "finished" else None
     page = place / "report.html"
@@ -78,7 +82,7 @@ def _card(folder: ChainFolder, plan: Plan, step: Step, entry: StepRecord, budget
         "what": _what(step, run),
         "takes": _takes(step),
         "rows": _rows(entry.rows) if entry.state == "finished" else [],
-        "notes": entry.rows.notes,
+        "notes": [*entry.rows.notes, *_caution(folder, step)],
         "score": _score(run, step),
         "facts": _facts(run if step.kind == "fit" else None, entry),
         "page": page.relative_to(folder.path).as_posix() if page.is_file() else "",
@@ -107,7 +111,12 @@ def _what(step: Step, run: RunFiles | None) -> str:
 
 def _takes(step: Step) -> list[str]:
     """What it was given of earlier steps."""
-    return [f"{name} ({place.rpartition('.')[2]})" for place, name, _ in step.references()]
+    return [f"{name} ({_as_what(place)})" for place, name, _ in step.references()]
+
+
+def _as_what(place: str) -> str:
+    parts = [part for part in place.split(".") if part not in ("fit", "predict", "evaluate")]
+    return parts[0] if parts[0] == "backbone" else parts[-1]
 
 
 def _plain(run: str) -> str:
@@ -124,7 +133,7 @@ def _score(run: RunFiles | None, step: Step) -> dict[str, str]:
     if run is None or step.kind == "predict":
         return {}
     if found := hero(run):
-        interval = f"{found['interval']} ({found['confidence']} %)" if found["interval"] else ""
+        interval = f"{found['confidence']} % interval {found['interval']}" if found["interval"] else ""
         return {"text": found["score"], "title": found["title"], "of": found["set"], "interval": interval}
     chosen = as_mapping(run.metrics.get("selection"))
     if number(chosen.get("value")) is None:
@@ -144,6 +153,15 @@ def _facts(run: RunFiles | None, entry: StepRecord) -> list[tuple[str, str]]:
     if number(parameters.get("learnable")) is not None:
         facts.append(("learned parameters", short_count(parameters.get("learnable"))))
     return facts
+
+
+def _caution(folder: ChainFolder, step: Step) -> list[str]:
+    """What readers of a prediction's files must know."""
+    account = folder.outputs(step.name) / ACCOUNT
+    with suppress(ModicumError):
+        caution = read_table(account).get("caution") if account.is_file() else None
+        return [str(caution)] if caution else []
+    return []
 
 
 def _pairs(folder: ChainFolder, step: Step, budget: int) -> list[list[str]]:
