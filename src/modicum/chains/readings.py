@@ -16,8 +16,8 @@ from modicum.engine.recipe.settings import OF_RUN, Recipe
 from modicum.planning.plan_file import Plan
 from modicum.tasks import BoxListTask, task_class
 
-_PLACES = ("image_folder", "images", "split_lists", "prompts", "after")
-"""Options that name files or folders, which are relative to the plan file as its data are."""
+_PLACES = ("split_lists", "prompts", "after")
+"""Options that name files or folders of their own, which are relative to the plan file as its data are."""
 _OF_TABLE = ("pairs", "split_lists")
 """How the user's own data are read that a step's table says itself."""
 

@@ -14,7 +14,8 @@ from modicum.engine.run_folder import STORES, RunFolder
 from modicum.errors import InputError
 from modicum.output_paths import in_one_line
 from modicum.planning.plan_file import Plan, read_plan
-from modicum.progress import quietly
+from modicum.progress import quietly, say
+from modicum.wording import count_of
 
 
 @in_one_line
@@ -59,6 +60,7 @@ def run_plan(
             "start it without torchrun or srun, or run its trainings one by one",
         )
     _check_folder(folder, resume, overwrite)
+    say(f"checking {count_of(len(given.steps), 'step')} of plan '{plan}'")
     with TemporaryDirectory(prefix="modicum-") as temporary, quietly():
         PlanChecks(given, Path(temporary)).check()
     kept = Path(stores) if stores is not None else folder.path.parent / STORES

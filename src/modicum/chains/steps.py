@@ -1,8 +1,10 @@
 """The steps of a chain: which are kept, which are gone on with, which are done again, and what becomes of each."""
 
+import shlex
+import shutil
 import time
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 from modicum.atomic_files import write_text
@@ -115,9 +117,11 @@ class Steps:
         anew = record.state == "outdated" or bool(changed_since(record, step.kind, settings, inputs))
         folder = RunFolder(self.folder.step(step.name))
         manifest = rows_of(self.doing, step)
-        aside = nullcontext()
+        if record.kind != step.kind:
+            shutil.rmtree(folder.path, ignore_errors=True)
+        aside: AbstractContextManager[None] = nullcontext()
         if step.kind == "fit" and anew:
-            aside = old_run_aside(self.doing.fit_recipe(step), folder)  # type: ignore[assignment]
+            aside = old_run_aside(self.doing.fit_recipe(step), folder)
         with aside:  # an old run is never under the name of a step that is said to have begun
             record.state, record.kind, record.settings, record.inputs = "running", step.kind, settings, inputs
             record.output = record.error = None
@@ -156,11 +160,10 @@ class Steps:
 
     def _stopped(self) -> InterruptedRunError:
         runs = self.folder.path.parent
-        where = "" if runs == Path("runs") else f" --runs {runs}"
-        named = "" if self.folder.name == self.plan.name else f" --name {self.folder.name}"
-        return InterruptedRunError(
-            "stopped", f"go on with `modicum fit {self.plan.path} --resume{named}{where}`"
-        )
+        where = "" if runs == Path("runs") else f" --runs {shlex.quote(str(runs))}"
+        named = "" if self.folder.name == self.plan.name else f" --name {shlex.quote(self.folder.name)}"
+        plan = shlex.quote(str(self.plan.path))
+        return InterruptedRunError("stopped", f"go on with `modicum fit {plan} --resume{named}{where}`")
 
     def _inputs(self, step: Step, unknown: Collection[str] = ()) -> dict[str, str]:
         """The digests of what a step is made of.

@@ -183,6 +183,9 @@ def _finite(content: Any) -> Any:
 
 def _nearby_runs(path: Path) -> str:
     parent = path.parent
+    if is_chain(path):
+        steps = sorted(str(one.parent) for one in path.glob("*/recipe.yaml"))
+        return f"it is a chain; its runs: {', '.join(steps[:8])}"
     if (beside := parent / "runs" / path.name / "recipe.yaml").is_file():
         return f"did you mean '{beside.parent}'?"
     runs = sorted(p.parent.name for p in parent.glob("*/recipe.yaml")) if parent.is_dir() else []
