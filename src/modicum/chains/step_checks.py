@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,9 @@ from modicum.engine.recipe.new_recipe import make_recipe
 from modicum.engine.recipe.settings import OF_RUN, STAGE_SOURCES, Recipe
 from modicum.engine.run_folder import RunFolder
 from modicum.errors import BrokenImageError, InputError, ModicumError, did_you_mean
-from modicum.methods import Method
 from modicum.planning.plan_file import OF_STEP, Plan, Step
 from modicum.progress import quietly
-from modicum.tasks import BoxListTask, DenseTask, ImageLevelTask, Task, task_class
+from modicum.tasks import BoxListTask, DenseTask, ImageLevelTask, task_class
 
 
 @dataclass(frozen=True)
@@ -33,15 +32,17 @@ class Checked:
         step: the step.
         recipe: of a fit step, its own; else that of the run that it uses.
         manifest: the rows that go in, as far as they are known.
-        task: of a fit step.
-        method: of a fit step; None where its networks need pixels.
+        classes: of a fit step, where they are known without pixels.
+        stages: of a fit step's method; empty where its networks need pixels.
+        has_backbone: whether a fit step's method has one, as far as is known.
     """
 
     step: Step
     recipe: Recipe
     manifest: Manifest
-    task: Task | None = None
-    method: Method | None = field(default=None, repr=False)
+    classes: tuple[str, ...] = ()
+    stages: tuple[str, ...] = ()
+    has_backbone: bool = True
 
 
 @contextmanager
@@ -112,7 +113,12 @@ class PlanChecks:
         folder = RunFolder(self._runs[step.name])
         folder.path.mkdir()
         folder.recipe.write_text(recipe.to_yaml(), encoding="utf-8")
-        return Checked(step, recipe, manifest, task, method)
+        named = task.to_dict().get("classes") if isinstance(task, ImageLevelTask) else None
+        classes = tuple(map(str, named or ()))
+        if method is None:
+            return Checked(step, recipe, manifest, classes)
+        names = tuple(stage.name for stage in method.stages())
+        return Checked(step, recipe, manifest, classes, names, method.backbone_name is not None)
 
     def _use(self, step: Step) -> Checked:
         """A step that uses a run: a prediction or an evaluation."""
@@ -187,9 +193,9 @@ class PlanChecks:
                 f"quality is {self._shown(run)}, whose task '{recipe.task}' gives no class to an image",
                 "name a run that grades quality, such as one of octa_quality",
             )
-        if earlier is None or earlier.task is None:
+        if earlier is None or not earlier.classes:
             return
-        known = [*map(str, earlier.task.to_dict().get("classes") or ()), *WORDS]
+        known = [*earlier.classes, *WORDS]
         for word in drop:
             if word not in known:
                 raise InputError(
@@ -208,8 +214,7 @@ class PlanChecks:
         weights = recipe.backbone.weights
         earlier = self._earlier(weights) if weights.startswith(OF_RUN) else None
         if earlier is not None:
-            has_backbone = earlier.method is None or earlier.method.backbone_name is not None
-            if not has_backbone:
+            if not earlier.has_backbone:
                 raise InputError(
                     f"weights are {self._shown(weights)}, and method {earlier.recipe.method} has no backbone",
                     "name a step that trains one",
@@ -224,7 +229,7 @@ class PlanChecks:
             for key in STAGE_SOURCES:
                 source = settings.get(key)
                 of = self._earlier(str(source)) if source is not None else None
-                names = [] if of is None or of.method is None else [one.name for one in of.method.stages()]
+                names = () if of is None else of.stages
                 if names and stage not in names:
                     raise InputError(
                         f"stages.{stage}.{key} is {self._shown(str(source))}, which has no stage '{stage}'",
