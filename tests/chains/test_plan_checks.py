@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from chain_plans import ENHANCER, GATE, RANDOM, SMALL, write_eyes, write_plan
 
 import modicum
+from modicum.chains.step_checks import PlanChecks
 from modicum.console.plans import fit_plan
 from modicum.errors import InputError
+from modicum.planning.plan_file import read_plan
 
 PRE = {
     "method": "lesion_contrast",
@@ -143,3 +146,28 @@ def test_settings_beside_a_plan_are_refused(place, tmp_path):
     plan = write_plan(place, [BEFORE["gate"], {"name": "t", "evaluate": {"run": "step:gate"}}])
     with pytest.raises(InputError, match=r"'lr' is given beside plan .* write it there"):
         fit_plan(plan, {"method": None, "lr": 0.1}, None, tmp_path, False, False, None)
+
+
+def test_columns_keep_their_names_from_step_to_step(place, tmp_path):
+    table = pd.read_csv(place / "eyes" / "manifest.csv", dtype=str)
+    table = table.rename(columns={"image": "file", "label": "stage", "patient": "subject"}).assign(
+        surname="Doe"
+    )
+    table.drop(columns=["lesions", "disc"]).to_csv(place / "eyes" / "renamed.csv", index=False)
+    columns = {"image": "file", "label": "stage", "patient": "subject"}
+    read = {"data": {"leaks": "allow", "columns": columns}}
+    steps = [
+        {"name": "gate", "fit": {**GATE, **read}},
+        {"name": "enhancer", "data": "pairs/manifest.csv", "fit": ENHANCER},
+        {"name": "enhance", "predict": {"run": "step:enhancer", "columns": {"image": "file"}}},
+        {"name": "last", "data": "step:enhance", "fit": {**GATE, **read}},
+        {"name": "test", "data": "step:last", "evaluate": {"run": "step:last", "split": "test"}},
+    ]
+    path = write_plan(place, steps, file="renamed.yaml")
+    path.write_text(path.read_text().replace("eyes/manifest.csv", "eyes/renamed.csv"))
+    checked = PlanChecks(read_plan(path), tmp_path).check()
+    for name in ("last", "test"):
+        assert {"label", "patient", "split"} <= set(checked[name].manifest.table)
+        assert "surname" not in checked[name].manifest.table
+    assert checked["last"].manifest.table["label"].tolist() == table["stage"].tolist()
+    assert set(checked["test"].manifest.table["split"]) == {"test"}

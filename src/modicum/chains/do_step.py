@@ -12,7 +12,7 @@ from modicum.api import fit
 from modicum.chains.chain_folder import ChainFolder, Rows
 from modicum.chains.digests import folder_digest, run_digest
 from modicum.chains.examples import write_examples
-from modicum.chains.readings import EvaluationReading, PredictReading, joined, read_data
+from modicum.chains.readings import EvaluationReading, PredictReading, joined, read_as, read_data
 from modicum.chains.step_tables import (
     StepTable,
     named_columns,
@@ -67,9 +67,9 @@ class Doing:
         earlier = next(one for one in self.plan.steps if one.name == source.removeprefix(OF_STEP))
         path = self.folder.table(earlier.name)
         if earlier.kind == "predict":
-            return StepTable(path)
+            return StepTable(path, None, read_as(self.plan, earlier))
         root = read_table(path.with_suffix(".json"))["images"]
-        return StepTable(path, Path(root))
+        return StepTable(path, Path(root), read_as(self.plan, earlier))
 
     def fit_recipe(self, step: Step) -> Recipe:
         """The recipe of a fit step."""

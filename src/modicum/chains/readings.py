@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from modicum.chains.step_tables import StepTable
+from modicum.chains.step_tables import StepTable, columns_of
 from modicum.data.layouts.given_images import FACTS, FIELD, GivenReading, data_set
 from modicum.data.manifest import Manifest
 from modicum.engine.inference.evaluate_run import reading, rows_to_evaluate
@@ -13,7 +13,8 @@ from modicum.engine.inference.predict_run import PredictionSettings
 from modicum.engine.inputs.preparation import read_manifest
 from modicum.engine.recipe.given_recipe import GivenRecipe
 from modicum.engine.recipe.settings import OF_RUN, Recipe
-from modicum.planning.plan_file import Plan
+from modicum.engine.run_folder import RunFolder
+from modicum.planning.plan_file import OF_STEP, Plan, Step
 from modicum.tasks import BoxListTask, task_class
 
 _PLACES = ("split_lists", "prompts", "after")
@@ -40,6 +41,22 @@ def joined(given: GivenRecipe, data: str | StepTable) -> tuple[str, GivenRecipe]
 def read_data(recipe: Recipe) -> Manifest:
     """The rows of a fit step."""
     return read_manifest(recipe.data, recipe.task, recipe.options)
+
+
+def read_as(plan: Plan, step: Step) -> dict[str, set[str]]:
+    """By role, what the columns of a step's rows were called where it, its run and the steps before it read them."""
+    found = columns_of(step.settings)
+    by_name = {one.name: one for one in plan.steps}
+    run = str(step.settings.get("run") or "")
+    earlier = [step.data or "", run] if step.data is not None else [run]
+    more = [read_as(plan, by_name[one.removeprefix(OF_STEP)]) for one in earlier if one.startswith(OF_STEP)]
+    if run.startswith(OF_RUN):
+        recipe = Recipe.read(RunFolder.open(run.removeprefix(OF_RUN)).recipe)
+        more.append(columns_of({"columns": recipe.data.columns}))
+    for columns in more:
+        for role, names in columns.items():
+            found[role] = found.get(role, set()) | names
+    return found
 
 
 def with_places(settings: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
@@ -138,7 +155,8 @@ class EvaluationReading:
             for key in _OF_TABLE:
                 options.pop(key, None)
             usual = {role: name for role, name in self.recipe.data.columns.items() if role != "boxes"}
-            options["columns"] = data.columns(options.get("columns") or usual)
+            asked = options.get("columns")
+            options["columns"] = data.columns(asked or usual, usual=not asked)
             options["allow_outside"] = True
             if data.images is not None:
                 options["images"] = str(data.images)

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from modicum.chains.readings import EvaluationReading, PredictReading, joined, read_data
+from modicum.chains.readings import EvaluationReading, PredictReading, joined, read_as, read_data
 from modicum.chains.step_tables import StepTable, named_columns, write_rows
 from modicum.data.held_out import hold_out
 from modicum.data.manifest import Manifest
@@ -166,7 +166,8 @@ class PlanChecks:
             held_out = done.recipe.data.held_out
             manifest = manifest if held_out is None else hold_out(manifest, held_out)
             manifest = with_parts(manifest, done.recipe)
-        self.tables[done.step.name] = write_rows(manifest, out, self._named)
+        rows = write_rows(manifest, out, self._named)
+        self.tables[done.step.name] = replace(rows, read_as=read_as(self.plan, done.step))
 
     def _earlier(self, run: str) -> Checked | None:
         """The fit step of this plan that ``run:FOLDER`` stands for, if it is one."""

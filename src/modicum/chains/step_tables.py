@@ -7,7 +7,7 @@ Labels, patients, masks and all that lies beside an image stay as they were.
 
 import os
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,16 +30,22 @@ class StepTable:
     Attributes:
         path: the CSV file.
         images: the folder that its paths are relative to, if not the table's own.
+        read_as: by role, what its columns were called where they were read before.
     """
 
     path: Path
     images: Path | None = None
+    read_as: Mapping[str, Collection[str]] = field(default_factory=dict)
 
-    def columns(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+    def columns(self, asked: Mapping[str, Any], usual: bool = False) -> dict[str, Any]:
         """The columns by role that a step asks for, as this table has them.
 
         A plan names the columns of its data once more in every step; what they are called in a data set that a step has
         read already has the name of its role here.
+
+        Args:
+            asked: columns by role.
+            usual: whether nobody asked for them: they are those of the run's training.
         """
         there = table_columns(self.path)
         findings = any(name.startswith(LABELS_PREFIX) for name in there)
@@ -47,7 +53,8 @@ class StepTable:
         for role, name in asked.items():
             names = [name] if isinstance(name, str) else name if isinstance(name, list) else []
             known = role in there or (role == "labels" and findings)
-            if known and not all(one in there for one in names):
+            before = usual or set(names) <= set(self.read_as.get(role, ()))
+            if known and before and not all(one in there for one in names):
                 continue
             kept[role] = name
         return kept
@@ -55,12 +62,16 @@ class StepTable:
 
 def named_columns(settings: Iterable[Mapping[str, Any]]) -> set[str]:
     """The names of columns that steps ask for: only these, and columns with a meaning, go into tables of steps."""
-    found: set[str] = set()
-    for values in settings:
-        columns = values.get("columns") or (values.get("data") or {}).get("columns") or {}
-        for name in columns.values():
-            found |= {name} if isinstance(name, str) else {one for one in name if isinstance(one, str)}
-    return found
+    return {name for values in settings for names in columns_of(values).values() for name in names}
+
+
+def columns_of(settings: Mapping[str, Any]) -> dict[str, set[str]]:
+    """The names of columns by role that a step asks for."""
+    columns = settings.get("columns") or (settings.get("data") or {}).get("columns") or {}
+    return {
+        role: {name} if isinstance(name, str) else {one for one in name if isinstance(one, str)}
+        for role, name in columns.items()
+    }
 
 
 def write_rows(
