@@ -99,7 +99,7 @@ def test_an_evaluation_on_the_rows_of_a_training_finds_what_the_training_found(c
 def test_an_evaluation_has_a_page_of_its_own(chain, tmp_path):
     page = build_evaluation(chain["grade"].path, chain["test"].path, tmp_path / "page.html").read_text()
     assert page.count('class="panel"') == 1
-    assert "Confusion" in page
+    assert "What was taken for what" in page
 
 
 def test_a_training_in_a_chain_learns_what_it_learns_alone(chain, tmp_path):
