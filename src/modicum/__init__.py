@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from modicum.engine.inference.load_exported import load_exported
     from modicum.methods.checks import check_method
     from modicum.planning.memory import predict as predict_memory
+    from modicum.planning.plan import plan
 
 __all__ = [
     "Chain",
@@ -32,6 +33,7 @@ __all__ = [
     "fit",
     "load",
     "load_exported",
+    "plan",
     "predict_memory",
     "run_plan",
 ]
@@ -47,6 +49,7 @@ _PLACES = {
     "fit": "modicum.api:fit",
     "load": "modicum.api:load",
     "load_exported": "modicum.engine.inference.load_exported:load_exported",
+    "plan": "modicum.planning.plan:plan",
     "predict_memory": "modicum.planning.memory:predict",
     "run_plan": "modicum.chains.run_plan:run_plan",
 }

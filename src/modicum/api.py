@@ -20,8 +20,10 @@ from modicum.engine.run_folder import STORES, RunFolder
 from modicum.engine.run_state import check_same
 from modicum.errors import InputError
 from modicum.output_paths import in_one_line
+from modicum.planning.plan_file import Plan, is_plan, read_plan
 from modicum.progress import say
 from modicum.run import Run
+from modicum.wording import count_of
 
 __all__ = ["Run", "ensemble", "fit", "load"]
 
@@ -59,7 +61,8 @@ def fit(
     """Trains a method on a data set, evaluates it and writes the report.
 
     Args:
-        data: what :func:`load` reads. May be left out to resume a run (``resume`` and ``name``).
+        data: what :func:`load` reads, or a plan file of :func:`modicum.plan`, whose settings then stand below
+            ``settings``. May be left out to resume a run (``resume`` and ``name``).
         method: ``modicum methods`` lists them; ``full`` by default, or that of the ``recipe``.
         recipe: settings to start from, below ``settings``: a name that ``modicum recipes`` lists, or a YAML file such
             as the ``recipe.yaml`` of another run (:mod:`modicum.engine.recipe.given_recipe` says what is taken from it).
@@ -96,6 +99,9 @@ def fit(
     else:
         chosen = None if batch_size == "auto" else batch_size
         base = given_recipe(recipe)
+        if is_plan(data):
+            planned = read_plan(data)
+            data, base, name = _of_plan(planned, recipe, name)
         resolved = make_recipe(data, method, {**settings, "batch_size": chosen}, base)
         folder = RunFolder(Path(runs) / plain_name(name or run_name(data, base.title or resolved.method)))
         resolved = _within_memory(resolved, folder, resume, batch_size == "auto", memory)
@@ -168,6 +174,23 @@ def ensemble(
     if write_report:
         run.report()
     return run
+
+
+def _of_plan(
+    plan: Plan, recipe: str | Path | GivenRecipe | None, name: str | None
+) -> tuple[str, GivenRecipe, str]:
+    """Data, recipe and name of the training that a plan describes; says why it is as it is."""
+    if recipe is not None:
+        raise InputError(f"plan '{plan.path}' is a recipe, and --recipe is '{recipe}'", "leave --recipe out")
+    if not plan.is_single_fit:
+        raise InputError(
+            f"plan '{plan.path}' has {count_of(len(plan.steps), 'step')}, and fit makes one run",
+            "run it with modicum.run_plan, or `modicum fit` on the command line",
+        )
+    (step,) = plan.steps
+    for line in step.why[:2]:
+        say(line)
+    return plan.source(step), plan.recipe(step), name or plan.name
 
 
 def _completed(run: Run, write_report: bool) -> Run:

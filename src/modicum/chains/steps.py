@@ -70,6 +70,8 @@ class Steps:
                 say(f"{title}: kept")
                 continue
             say(f"{title}: {_what(step)}")
+            for line in step.why:
+                say(line)
             with naming(step), self._recorded(record):
                 self._do(step, record)
 

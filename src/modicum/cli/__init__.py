@@ -8,6 +8,7 @@ from modicum.cli.about import doctor, methods, recipes
 from modicum.cli.answering import evaluate, predict
 from modicum.cli.comparing import compare
 from modicum.cli.data import degrade, inspect, phantoms
+from modicum.cli.planning import plan
 from modicum.cli.searching import retrieve
 from modicum.cli.training import demo, fit
 from modicum.cli.using import align, ensemble, export, pack, report, verify
@@ -44,6 +45,7 @@ def _main(
 
 for command in (
     inspect,
+    plan,
     fit,
     compare,
     predict,

@@ -34,8 +34,7 @@ from modicum.console.options import (
 @reads_data
 def fit(
     data: Annotated[
-        str | None,
-        typer.Argument(help="A table, folder, MONAI datalist or NPZ file; or a plan of steps (YAML)."),
+        str | None, typer.Argument(help="A table, folder, MONAI datalist, NPZ file or plan.yaml.")
     ] = None,
     method: Annotated[
         str | None,
@@ -99,9 +98,9 @@ def fit(
 
       modicum fit ChestX-ray14/ --recipe cxr/lora_nih_1pct --weights MRM.pth
 
-      modicum fit --resume --name images-linear
-
       modicum fit plan.yaml
+
+      modicum fit --resume --name images-linear
     """
     from modicum.console.plans import fit_plan, plan_given
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modicum.console.summary import evaluation_summary, run_summary
+from modicum.console.summary import evaluation_summary
 from modicum.engine.inference.verification import Verification
 from modicum.engine.run_folder import is_chain
 from modicum.errors import InputError
@@ -16,9 +16,14 @@ if TYPE_CHECKING:
 
 
 def plan_given(data: str | None, runs: Path, resumed: str | None) -> Path | None:
-    """The plan that `modicum fit` is given: as its data, or the one that ``--resume --name NAME`` goes on with."""
+    """The plan of several steps that `modicum fit` is given: as its data, or that ``--resume --name NAME`` goes on with.
+
+    A plan of one training is a recipe with its data, and is done as any other training.
+    """
     if data is not None:
-        return Path(data) if is_plan(data) else None
+        path = Path(data)
+        several = is_plan(path) and (is_chain(path.parent) or not read_plan(path).is_single_fit)
+        return path if several else None
     folder = runs / (resumed or "")
     return folder / "plan.yaml" if resumed and is_chain(folder) else None
 
@@ -51,23 +56,6 @@ def fit_plan(
         raise InputError(
             f"'{given}' is given beside plan '{path}', which has the settings of all steps", "write it there"
         )
-    if path.name != "plan.yaml" or not is_chain(path.parent):
-        plan = read_plan(path)
-        if plan.is_single_fit:
-            from modicum.api import fit
-
-            step = plan.steps[0]
-            done = fit(
-                plan.source(step),
-                None,
-                recipe=plan.recipe(step),
-                name=name or plan.name,
-                runs=runs,
-                resume=resume,
-                overwrite=overwrite,
-                workers=workers,
-            )
-            return run_summary(done.path)
     from modicum.chains.run_plan import run_plan
 
     name = name or (path.parent.name if is_chain(path.parent) else None)

@@ -63,6 +63,7 @@ class Step(Settings):
         fit: settings in the structure of ``recipe.yaml``, without where the data are.
         predict: ``run`` and options of a prediction.
         evaluate: ``run`` and options of an evaluation.
+        why: what is said when the step begins: why it is as it is, and what was predicted.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Step(Settings):
     fit: dict[str, Any] | None = None
     predict: dict[str, Any] | None = None
     evaluate: dict[str, Any] | None = None
+    why: list[str] = Field(default_factory=list)
 
     @field_validator("name", mode="before")
     @classmethod
