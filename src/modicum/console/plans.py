@@ -58,7 +58,9 @@ def fit_plan(
         )
     from modicum.chains.run_plan import run_plan
 
-    name = name or (path.parent.name if is_chain(path.parent) else None)
+    if is_chain(path.parent):  # the copy of a plan goes on where it lies
+        folder = path.parent if path.parent.name else path.parent.resolve()
+        name, runs = name or folder.name, folder.parent if name is None else runs
     return chain_summary(
         run_plan(path, name=name, runs=runs, resume=resume, overwrite=overwrite, workers=workers)
     )
