@@ -15,6 +15,8 @@ from modicum.version import __version__
 
 if TYPE_CHECKING:
     from modicum.api import Run, ensemble, fit, load
+    from modicum.chains.chain import Chain
+    from modicum.chains.run_plan import run_plan
     from modicum.comparison.compare import compare
     from modicum.engine.inference.load_exported import load_exported
     from modicum.methods.checks import check_method
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from modicum.planning.plan import plan
 
 __all__ = [
+    "Chain",
     "Run",
     "__version__",
     "check_method",
@@ -32,11 +35,13 @@ __all__ = [
     "load_exported",
     "plan",
     "predict_memory",
+    "run_plan",
 ]
 
 _torchvision_schemas.install()
 
 _PLACES = {
+    "Chain": "modicum.chains.chain:Chain",
     "Run": "modicum.api:Run",
     "check_method": "modicum.methods.checks:check_method",
     "compare": "modicum.comparison.compare:compare",
@@ -46,6 +51,7 @@ _PLACES = {
     "load_exported": "modicum.engine.inference.load_exported:load_exported",
     "plan": "modicum.planning.plan:plan",
     "predict_memory": "modicum.planning.memory:predict",
+    "run_plan": "modicum.chains.run_plan:run_plan",
 }
 
 

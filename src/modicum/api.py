@@ -45,7 +45,7 @@ def fit(
     data: str | Path | None = None,
     method: str | None = None,
     *,
-    recipe: str | Path | None = None,
+    recipe: str | Path | GivenRecipe | None = None,
     name: str | None = None,
     runs: str | Path = "runs",
     resume: bool = False,
@@ -176,14 +176,16 @@ def ensemble(
     return run
 
 
-def _of_plan(plan: Plan, recipe: str | Path | None, name: str | None) -> tuple[str, GivenRecipe, str]:
+def _of_plan(
+    plan: Plan, recipe: str | Path | GivenRecipe | None, name: str | None
+) -> tuple[str, GivenRecipe, str]:
     """Data, recipe and name of the training that a plan describes; says why it is as it is."""
     if recipe is not None:
         raise InputError(f"plan '{plan.path}' is a recipe, and --recipe is '{recipe}'", "leave --recipe out")
-    if not plan.is_single_fit:  # chains of steps are done here
+    if not plan.is_single_fit:
         raise InputError(
-            f"plan '{plan.path}' has {count_of(len(plan.steps), 'step')}, and only one step of fit can be run yet",
-            "run its steps one by one",
+            f"plan '{plan.path}' has {count_of(len(plan.steps), 'step')}, and fit makes one run",
+            "run it with modicum.run_plan, or `modicum fit` on the command line",
         )
     (step,) = plan.steps
     for line in step.why[:2]:

@@ -101,7 +101,16 @@ FIT = {"name": "a", "fit": {"method": "full"}}
         ({"steps": [{"name": "a", "evaluate": {"run": "step:b"}}, {**FIT, "name": "b"}]}, "not before it"),
         ({"steps": [{"name": "a", "evaluate": {"run": "step:a"}}]}, "not before it"),
         ({"steps": [FIT, {"name": "b", "evaluate": {"run": "step:aa"}}]}, "did you mean 'a'"),
-        ({"steps": [FIT, {**FIT, "name": "b", "data": "step:a"}]}, "a step of predict there"),
+        (
+            {
+                "steps": [
+                    FIT,
+                    {"name": "b", "evaluate": {"run": "step:a"}},
+                    {**FIT, "name": "c", "data": "step:b"},
+                ]
+            },
+            "a step of fit or predict there",
+        ),
         (
             {
                 "steps": [

@@ -61,13 +61,18 @@ def report(
       modicum report --compare runs/images-full runs/images-linear --out compare.html
     """
     # Not through modicum.api: PyTorch takes seconds to load, and the page does not need it.
-    from modicum.engine.run_folder import RunFolder
+    from modicum.engine.run_folder import RunFolder, is_chain
     from modicum.output_paths import check_output
     from modicum.report.for_readers import ReportOptions
     from modicum.report.request import ReportRequest, write_reports
 
     if for_ is not None and for_ not in _KINDS:
         raise InputError(f"--for '{for_}' is no kind of report", "pass --for review, or leave it out")
+    if len(runs) == 1 and is_chain(runs[0]):
+        from modicum.console.plans import report_of_chain
+
+        typer.echo(str(report_of_chain(runs[0], out)))
+        return
     folders = [RunFolder.open(run) for run in runs]
     page = Path("compare.html") if compare and out is None else out
     if page is not None:

@@ -102,12 +102,19 @@ def fit(
 
       modicum fit --resume --name images-linear
     """
-    from modicum.api import fit as fit_run
-    from modicum.console.summary import run_summary
+    from modicum.console.plans import fit_plan, plan_given
 
     # Each of these parameters is a setting by the same name.
     options = {**locals(), **reading.options}
     settings = {**settings_from_options(options), **settings_from_assignments(set_, options)}
+    if (plan := plan_given(data, runs, name if resume else None)) is not None:
+        others = {"method": method, "recipe": recipe, "self_contained": self_contained or None, **settings}
+        for line in fit_plan(plan, others, name, runs, resume, overwrite, workers):
+            typer.echo(line)
+        return
+    from modicum.api import fit as fit_run
+    from modicum.console.summary import run_summary
+
     run = fit_run(
         data,
         method,

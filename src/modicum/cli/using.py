@@ -185,9 +185,14 @@ def verify(
       modicum verify runs/images-fpt --recompute 16
     """
     from modicum.engine.inference.verification import verify_stores
-    from modicum.engine.run_folder import RunFolder
+    from modicum.engine.run_folder import RunFolder, is_chain
 
-    verification = verify_stores(RunFolder.open(run), recompute=recompute, stores=stores, weights=weights)
+    if is_chain(run):
+        from modicum.console.plans import verification_of_chain
+
+        verification = verification_of_chain(run, recompute, stores, weights)
+    else:
+        verification = verify_stores(RunFolder.open(run), recompute=recompute, stores=stores, weights=weights)
     for line in verification.lines:
         typer.echo(line)
     if verification.damaged:

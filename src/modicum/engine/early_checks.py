@@ -20,6 +20,7 @@ from modicum.engine.recipe.settings import OF_RUN, Recipe
 from modicum.engine.run_folder import RunFolder
 from modicum.engine.training.tracking import check_tracking
 from modicum.errors import InputError, ModicumError
+from modicum.methods import Method
 from modicum.progress import quietly
 from modicum.tasks import Task, task_class
 from modicum.tasks.base import Batch
@@ -59,8 +60,11 @@ def check_recipe(recipe: Recipe) -> None:
             )
 
 
-def check_rows(recipe: Recipe, manifest: Manifest) -> None:
+def check_rows(recipe: Recipe, manifest: Manifest) -> tuple[Task, Method | None]:
     """Checks the split, the task and the networks with the rows of a manifest whose images have not been opened.
+
+    Returns:
+        The task, and the method as it would be made; None where that needs pixels.
 
     Raises:
         InputError: what would be raised after the images have been decoded.
@@ -70,15 +74,15 @@ def check_rows(recipe: Recipe, manifest: Manifest) -> None:
         manifest = hold_out(manifest, recipe.data.held_out)
     manifest = with_parts(manifest, recipe)
     if not task_class(recipe.task).made_of_the_table:
-        _check_networks(recipe, task_class(recipe.task).from_options(recipe.options), None)
-        return
+        task = task_class(recipe.task).from_options(recipe.options)
+        return task, _check_networks(recipe, task, None)
     task = task_for(manifest, recipe)
     check_calibrated_rows(task, int((manifest.table["split"] == "val").sum()))
     check_monitor(task.metric(recipe.training.monitor or task.monitor))
-    _check_networks(recipe, task, manifest)
+    return task, _check_networks(recipe, task, manifest)
 
 
-def _check_networks(recipe: Recipe, task: Task, manifest: Manifest | None) -> None:
+def _check_networks(recipe: Recipe, task: Task, manifest: Manifest | None) -> Method | None:
     """Makes the networks once, with their weights, and lets them go again.
 
     Args:
@@ -92,11 +96,11 @@ def _check_networks(recipe: Recipe, task: Task, manifest: Manifest | None) -> No
         targets = {name: values[train] for name, values in task.targets(manifest).items()}
     try:
         with undisturbed_generators(), quietly():
-            make_method(recipe, task, targets, _no_statistics, _no_reference)
+            return make_method(recipe, task, targets, _no_statistics, _no_reference)
     except ModicumError:
         raise
     except Exception:
-        return
+        return None
 
 
 def _no_statistics() -> tuple[Sequence[float], Sequence[float]]:

@@ -13,8 +13,15 @@ from modicum.atomic_files import write_text
 from modicum.errors import InputError
 
 STORES = ".stores"
+CHAIN_FILE = "chain.json"
+"""What the folder of a chain has, whose runs lie in it."""
 OLD_MEMORY_KINDS = {"accounted": "estimated", "allocator": "measured"}
 STATES = ("running", "interrupted", "failed", "finished")
+
+
+def is_chain(path: Path | str) -> bool:
+    """Whether a folder is that of a chain."""
+    return (Path(path) / CHAIN_FILE).is_file()
 
 
 def memory_kind(memory: Mapping[str, Any]) -> str:
@@ -88,8 +95,10 @@ class RunFolder:
 
     @property
     def stores(self) -> Path:
-        """Where its images and features are kept: beside it, or beside the comparison that it is a cell of."""
+        """Where its images and features are kept: beside it, or beside the comparison or chain that it is a part of."""
         beside = self.path.absolute().parent
+        if is_chain(beside) and (beside.parent / STORES).is_dir():
+            return beside.parent / STORES
         shared = beside.parents[1] / STORES
         return shared if beside.name == "cells" and shared.is_dir() else beside / STORES
 
@@ -174,6 +183,9 @@ def _finite(content: Any) -> Any:
 
 def _nearby_runs(path: Path) -> str:
     parent = path.parent
+    if is_chain(path):
+        steps = sorted(str(one.parent) for one in path.glob("*/recipe.yaml"))
+        return f"it is a chain; its runs: {', '.join(steps[:8])}"
     if (beside := parent / "runs" / path.name / "recipe.yaml").is_file():
         return f"did you mean '{beside.parent}'?"
     runs = sorted(p.parent.name for p in parent.glob("*/recipe.yaml")) if parent.is_dir() else []

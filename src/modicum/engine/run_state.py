@@ -13,6 +13,11 @@ from modicum.errors import InputError, InterruptedRunError, ModicumError
 from modicum.output_paths import is_same, system_error
 from modicum.tasks import task_class
 
+FREE = frozenset(
+    {"device", "training.workers", "training.checkpoint_minutes", "training.checkpoint_steps", "resamples"}
+)
+"""Settings that may differ where a run is gone on with: they do not change what is learned."""
+
 
 def as_user_error(error: BaseException, recipe: Recipe, folder: RunFolder) -> BaseException:
     """What went wrong as an error for the user, where it is known how; else the error itself."""
@@ -71,15 +76,8 @@ def check_same(stored: Recipe, asked: Recipe, folder: RunFolder) -> None:
     usual = task_class(stored.task).Options(**stored.options)  # options that are newer than the run
     stored = stored.model_copy(update={"options": usual.model_dump(mode="json")})
     before, now = _flat(stored.model_dump(mode="json")), _flat(asked.model_dump(mode="json"))
-    free = {
-        "device",
-        "training.workers",
-        "training.checkpoint_minutes",
-        "training.checkpoint_steps",
-        "resamples",
-    }
     for key in sorted(set(before) | set(now)):
-        if key not in free and before.get(key) != now.get(key):
+        if key not in FREE and before.get(key) != now.get(key):
             raise InputError(
                 f"run '{folder.name}' was started with {key}={before.get(key)!r}, now it is {now.get(key)!r}",
                 "resume with the same settings, or choose another --name",

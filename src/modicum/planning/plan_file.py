@@ -14,7 +14,8 @@
       - name: test
         evaluate: {run: step:grade, split: test}
 
-``step:NAME`` stands for the run of an earlier ``fit`` step, and, as ``data``, for what an earlier ``predict`` step wrote.
+``step:NAME`` stands for the run of an earlier ``fit`` step; as ``data``, for the rows that came out of it, or for what an
+earlier ``predict`` step wrote.
 """
 
 import re
@@ -90,9 +91,9 @@ class Step(Settings):
         return dict(getattr(self, self.kind))
 
     def references(self) -> Iterator[tuple[str, str, str]]:
-        """Each ``step:NAME`` among its values: its place, the name, and the kind that the step must be of."""
+        """Each ``step:NAME`` among its values: its place, the name, and the kinds that the step may be of."""
         if self.data is not None and self.data.startswith(OF_STEP):
-            yield "data", self.data.removeprefix(OF_STEP), "predict"
+            yield "data", self.data.removeprefix(OF_STEP), "fit or predict"
         for place, value in _leaves(self.settings, self.kind):
             if isinstance(value, str) and value.startswith(OF_STEP):
                 yield place, value.removeprefix(OF_STEP), "fit"
@@ -257,7 +258,7 @@ def _check_references(where: str, step: Step, plan: Plan, earlier: Mapping[str, 
             raise InputError(f"{said}, which is not before it", "put the steps in the order they are done in")
         if name not in earlier:
             raise InputError(f"{said}, and there is no such step", did_you_mean(name, earlier or names))
-        if earlier[name].kind != kind:
+        if earlier[name].kind not in kind.split(" or "):
             raise InputError(
                 f"{said}, which is a step of {earlier[name].kind}", f"name a step of {kind} there"
             )

@@ -9,7 +9,7 @@ from markupsafe import Markup
 from modicum.atomic_files import write_text
 from modicum.errors import InputError
 from modicum.report.by_domain import domain_blocks
-from modicum.report.files import SET_TITLES, Evaluation, RunFiles, number, read_run
+from modicum.report.files import SET_TITLES, Evaluation, RunFiles, number, read_evaluated, read_run
 from modicum.report.flow import flow_of
 from modicum.report.flow_picture import flow_picture
 from modicum.report.for_readers import ReportOptions, reader_blocks
@@ -49,6 +49,19 @@ def build(
 def build_of(run: RunFiles, page: Path, options: ReportOptions) -> Path:
     """Writes the report of a run that was read. Raises :class:`~modicum.errors.ResourceError` where the disk is full."""
     write_text(page, environment().get_template("report.html.j2").render(_page(run, options)))
+    return page
+
+
+def build_evaluation(run_folder: Path, evaluation: Path, page: Path) -> Path:
+    """Writes the page of one evaluation that lies outside its run's folder, and returns its path.
+
+    Args:
+        run_folder: of the run.
+        evaluation: folder of the evaluation.
+        page: the file.
+    """
+    run = read_evaluated(run_folder, evaluation)
+    write_text(page, environment().get_template("report.html.j2").render(_page(run, ReportOptions())))
     return page
 
 

@@ -3,7 +3,7 @@
 import csv
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -204,6 +204,18 @@ def read_evaluation(folder: Path, summary: Mapping[str, Any], damaged: list[str]
     entries = [e for e in examples if isinstance(e, dict)] if isinstance(examples, list) else []
     groups = _mapping(folder / "groups.json", damaged)
     return Evaluation(folder.name, folder, info, values, predictions, entries, groups)
+
+
+def read_evaluated(run_folder: Path, evaluation: Path) -> RunFiles:
+    """Reads a run folder with one evaluation of it that was written elsewhere, in place of its own.
+
+    Args:
+        run_folder: of the run.
+        evaluation: folder of the evaluation, after which it is called.
+    """
+    run = read_run(run_folder)
+    read = read_evaluation(evaluation.resolve(), {}, run.damaged)
+    return replace(run, evaluations=[] if read is None else [read])
 
 
 def _json(path: Path, damaged: list[str]) -> Any:

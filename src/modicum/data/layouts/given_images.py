@@ -98,7 +98,7 @@ def given_images(sources: Sequence[str | Path], reading: GivenReading = GivenRea
         if path.is_dir() and len(sources) > 1 and not any(path.iterdir()):
             continue  # the others may have images
         if path.is_dir() or _is_data_set(path):
-            manifest = _data_set(path, reading)
+            manifest = data_set(path, reading)
             folder = path if path.is_dir() else path.parent
             names += _named(manifest.refs(), folder if len(sources) > 1 else None)
             refs += manifest.refs()
@@ -133,8 +133,18 @@ def images_of(
     return images.names, images.refs
 
 
-def _data_set(path: Path, reading: GivenReading) -> Manifest:
-    """The images of a folder, table, data list or array file."""
+def data_set(path: Path, reading: GivenReading, class_folders: bool = False) -> Manifest:
+    """The images of a folder, table, data list or array file, with all that is said of them.
+
+    Args:
+        path: of the data set.
+        reading: how it is read.
+        class_folders: whether folders may be classes; by default all images below a folder that nothing describes are
+            meant, and nothing is said of them.
+
+    Raises:
+        InputError: it cannot be read.
+    """
     pairs, columns = reading.pairs, _columns_of(path, reading)
     images = None
     if path.is_dir() or path.suffix.lower() in TABLE_SUFFIXES:
@@ -150,7 +160,7 @@ def _data_set(path: Path, reading: GivenReading) -> Manifest:
         allow_outside=reading.allow_outside,
         missing="keep",
         unlabelled="keep",
-        class_folders=False,
+        class_folders=class_folders,
         slices=reading.slices or USUAL,
         align_geometry=reading.align_geometry or "refuse",
     )

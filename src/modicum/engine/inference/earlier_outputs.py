@@ -46,7 +46,7 @@ class EarlierOutputs:
         if file.suffix == _KEPT:
             pixels = np.load(file, allow_pickle=False).astype(np.float32) / np.float32(_TOP)
         else:
-            pixels = _as_written(file)
+            pixels = pixels_as_written(file)
         if pixels.shape[1:] != size:
             raise BrokenImageError(
                 str(ref),
@@ -56,7 +56,7 @@ class EarlierOutputs:
         return pixels
 
 
-def _as_written(file: Path) -> Float32[np.ndarray, "channels height width"]:
+def pixels_as_written(file: Path) -> Float32[np.ndarray, "channels height width"]:
     """A picture by the levels of its file: 1 is the highest that it can hold, not the brightest that it does hold.
 
     Images of 16 bits are read by their own range elsewhere, which would stretch the contrast of each output. Numbers

@@ -96,7 +96,7 @@ def predict_run(
     recipe = Recipe.read(folder.recipe) if loaded is None else loaded[0]
     dense = issubclass(task_class(recipe.task), DenseTask)
     place = out or Path("predictions" if dense else "predictions.csv")
-    _check_settings(recipe, dense, place, settings)
+    check_settings(recipe, dense, place, settings)
     images = given_images(given, _as_the_run_reads(reading, recipe.data))
     for note in images.notes:
         say(note)
@@ -201,7 +201,7 @@ def _predict_dense(
     return summary
 
 
-def _check_settings(recipe: Recipe, dense: bool, place: Path, settings: PredictionSettings) -> None:
+def check_settings(recipe: Recipe, dense: bool, place: Path, settings: PredictionSettings) -> None:
     """What can be said before the images are listed and the networks are loaded."""
     task = recipe.task
     if settings.conformal is not None and settings.prompts is not None:
@@ -222,9 +222,9 @@ def _check_settings(recipe: Recipe, dense: bool, place: Path, settings: Predicti
         check_box_file(place)
     elif not dense:
         _check_table(place)
-    if dense and settings.maps is not None and _output_kind(task) != "image":
+    if dense and settings.maps is not None and output_kind(task) != "image":
         raise InputError(f"--maps with predictions that are pictures ({task})", "leave --maps out")
-    if settings.after is not None and _output_kind(task) != "image":
+    if settings.after is not None and output_kind(task) != "image":
         raise InputError(f"--after is for runs that make images, not for task '{task}'", "leave it out")
     if dense and (place.suffix.lower() in {".csv", ".parquet"} or place.is_file()):
         raise InputError(
@@ -246,7 +246,7 @@ def _check_settings(recipe: Recipe, dense: bool, place: Path, settings: Predicti
     chosen_device(settings.device or recipe.device)
 
 
-def _output_kind(task: str) -> str | None:
+def output_kind(task: str) -> str | None:
     """What files of a dense task hold; None for other tasks."""
     found = task_class(task)
     return found.output_kind if issubclass(found, DenseTask) else None

@@ -174,7 +174,7 @@ def prepare(
     folder: RunFolder,
     stores: Path,
     workers: int,
-    check: Callable[[Manifest], None] = lambda manifest: None,
+    check: Callable[[Manifest], object] = lambda manifest: None,
     choose: Callable[[Manifest], Manifest] = lambda manifest: manifest,
 ) -> PreparedData:
     """Reads the manifest, fills the store, splits by patient and checks for leaks.

@@ -86,7 +86,7 @@ class GivenRecipe:
             )
 
 
-def given_recipe(recipe: str | Path | None) -> GivenRecipe:
+def given_recipe(recipe: str | Path | GivenRecipe | None) -> GivenRecipe:
     """The recipe that a user named; an empty one for None.
 
     Args:
@@ -95,8 +95,8 @@ def given_recipe(recipe: str | Path | None) -> GivenRecipe:
     Raises:
         InputError: there is no such recipe or file, or the file is not a table of settings.
     """
-    if recipe is None:
-        return GivenRecipe()
+    if recipe is None or isinstance(recipe, GivenRecipe):
+        return recipe or GivenRecipe()
     path = Path(recipe)
     if path.suffix.lower() not in {".yaml", ".yml"} and not path.is_file():
         shipped = shipped_recipe(str(recipe))
