@@ -16,6 +16,7 @@ from modicum.version import __version__
 if TYPE_CHECKING:
     from modicum.api import Run, ensemble, fit, load
     from modicum.comparison.compare import compare
+    from modicum.cross_validation.cross_validate import cross_validate
     from modicum.engine.inference.load_exported import load_exported
     from modicum.methods.checks import check_method
     from modicum.planning.memory import predict as predict_memory
@@ -25,6 +26,7 @@ __all__ = [
     "__version__",
     "check_method",
     "compare",
+    "cross_validate",
     "ensemble",
     "fit",
     "load",
@@ -38,6 +40,7 @@ _PLACES = {
     "Run": "modicum.api:Run",
     "check_method": "modicum.methods.checks:check_method",
     "compare": "modicum.comparison.compare:compare",
+    "cross_validate": "modicum.cross_validation.cross_validate:cross_validate",
     "ensemble": "modicum.api:ensemble",
     "fit": "modicum.api:fit",
     "load": "modicum.api:load",
