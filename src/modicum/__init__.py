@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from modicum.engine.inference.load_exported import load_exported
     from modicum.methods.checks import check_method
     from modicum.planning.memory import predict as predict_memory
+    from modicum.tuning.tune import tune
 
 __all__ = [
     "Run",
@@ -32,6 +33,7 @@ __all__ = [
     "load",
     "load_exported",
     "predict_memory",
+    "tune",
 ]
 
 _torchvision_schemas.install()
@@ -46,6 +48,7 @@ _PLACES = {
     "load": "modicum.api:load",
     "load_exported": "modicum.engine.inference.load_exported:load_exported",
     "predict_memory": "modicum.planning.memory:predict",
+    "tune": "modicum.tuning.tune:tune",
 }
 
 

@@ -10,6 +10,7 @@ from modicum.cli.comparing import compare
 from modicum.cli.data import degrade, inspect, phantoms
 from modicum.cli.searching import retrieve
 from modicum.cli.training import demo, fit
+from modicum.cli.tuning import tune
 from modicum.cli.using import align, ensemble, export, pack, report, verify
 
 app = typer.Typer(
@@ -46,6 +47,7 @@ for command in (
     inspect,
     fit,
     compare,
+    tune,
     predict,
     retrieve,
     align,

@@ -29,7 +29,7 @@ from modicum.errors import InputError, InterruptedRunError
 from modicum.methods.ensemble import Ensemble
 from modicum.output_paths import check_files, check_output, in_one_line
 from modicum.planning.fit_to_memory import fit_to_memory
-from modicum.progress import say
+from modicum.progress import quietly, say
 from modicum.run import Run
 from modicum.wording import count_of
 
@@ -52,6 +52,7 @@ def cross_validate(
     workers: int | None = None,
     batch_size: int | Literal["auto"] | None = None,
     memory: str | int | None = None,
+    write_report: bool = True,
     **settings: Any,
 ) -> CrossValidation:
     """Trains a method once a fold of the patients, scores each image by the run that has not seen it, and joins the runs.
@@ -74,6 +75,7 @@ def cross_validate(
         workers: processes that decode images.
         batch_size: as for :func:`modicum.fit`; ``"auto"`` is chosen once, for all folds.
         memory: as for :func:`modicum.fit`.
+        write_report: whether each fold and the ensemble get a report too, besides the page over all folds.
         settings: any setting of the recipe, as for :func:`modicum.fit`.
 
     Raises:
@@ -99,11 +101,11 @@ def cross_validate(
         cores = max(1, usable_cores() // chosen.max_parallel) if workers is None else workers
         stores_folder = Path(stores or Path(runs) / STORES)
         try:
-            trained = _train(request, folder, stores_folder, cores, chosen)
+            trained = _train(request, folder, stores_folder, cores, chosen, write_report)
         finally:
             chosen.close()
         cores = usable_cores() if workers is None else workers
-        _finish(request, folder, trained, stores_folder, cores)
+        _finish(request, folder, trained, stores_folder, cores, write_report)
     return CrossValidation.open(folder)
 
 
@@ -172,7 +174,7 @@ def _within_memory(request: Request, folder: Path, memory: str | int | None) -> 
 def _train(request: Request, folder: Path, stores: Path, workers: int, executor: Executor) -> list[RunFolder]:
     """Trains all folds that are not finished; returns their runs in order."""
     runs = [RunFolder(folder / "folds" / str(fold)) for fold in range(1, request.folds + 1)]
-    recipe = {} if request.recipe is None else {"recipe": request.recipe}
+    given = {"write_report": write_report, **({} if request.recipe is None else {"recipe": request.recipe})}
     jobs, errors = [], dict[str, str]()
 
     def on_end(outcome: Outcome) -> None:
@@ -185,7 +187,7 @@ def _train(request: Request, folder: Path, stores: Path, workers: int, executor:
                 check_same(Recipe.read(run.recipe), request.recipe_of(fold), run)
                 progress.skip()
                 continue
-            settings = {**request.settings_of(fold), **recipe}
+            settings = {**request.settings_of(fold), **given}
             jobs.append(
                 Job(
                     run.name,
@@ -213,30 +215,35 @@ def _train(request: Request, folder: Path, stores: Path, workers: int, executor:
     return runs
 
 
-def _finish(request: Request, folder: Path, runs: list[RunFolder], stores: Path, workers: int) -> None:
+def _finish(
+    request: Request, folder: Path, runs: list[RunFolder], stores: Path, workers: int, write_report: bool
+) -> None:
     """Pools the predictions, makes the ensemble, and writes tables and page."""
     held = score_out_of_fold(runs, RunFolder(folder), stores=stores, workers=workers)
     task = task_for(held.prepared.manifest, held.recipe)
     content = write_out_of_fold(request, folder, task, held, runs)
-    made, reason = _ensemble(folder, runs, held, stores, workers)
+    made, reason = _ensemble(folder, runs, held, stores, workers, write_report)
     content = with_ensemble(content, made, reason, runs)
     save(folder, content)
     write_page(folder, content)
 
 
 def _ensemble(
-    folder: Path, runs: list[RunFolder], held: OutOfFold, stores: Path, workers: int
+    folder: Path, runs: list[RunFolder], held: OutOfFold, stores: Path, workers: int, write_report: bool
 ) -> tuple[RunFolder | None, str]:
     """The ensemble of the folds as a run, or why there is none."""
     task = task_of_run(runs[0])
     if task.name not in Ensemble.tasks:
         return None, f"predictions of task '{task.name}' have no mean yet: use the runs in folds/"
     made = RunFolder(folder / ENSEMBLE)
-    if made.path.exists() and not (made.status.get("state") == "finished" and made.report.is_file()):
+    if made.path.exists() and made.status.get("state") != "finished":
         shutil.rmtree(made.path)  # stopped while it was made
     if not made.recipe.is_file():
-        ensemble_runs(
-            [run.path for run in runs], made, stores=stores, workers=workers, held_out=held.uncalibrated
-        )
+        say("joining the folds to an ensemble")
+        with quietly():  # each run has said what there is to say of the data
+            ensemble_runs(
+                [run.path for run in runs], made, stores=stores, workers=workers, held_out=held.uncalibrated
+            )
+    if write_report and not made.report.is_file():
         Run(made).report()
     return made, ""

@@ -91,7 +91,7 @@ def split_of_fold(
     notes = _notes(manifest, number, folds, fold, seed, has_test)
     made = manifest.with_columns(notes, split=splits)
     if not has_test and val_fraction > 0:
-        made = carve_validation(made, val_fraction, seed)
+        made = _with_validation(made, np.flatnonzero((number > 0) & ~inside), val_fraction, seed)
     check_splits(made, ("train", "val") if has_test or val_fraction > 0 else ("train",), one_class)
     return made
 
@@ -111,6 +111,14 @@ def _fold_of_row(manifest: Manifest, folds: int, seed: int) -> np.ndarray:
     for of_patient, part in zip(patients.rows, stratify(patients, [1 / folds] * folds), strict=True):
         number[rows[of_patient]] = part + 1
     return number
+
+
+def _with_validation(manifest: Manifest, rows: np.ndarray, fraction: float, seed: int) -> Manifest:
+    """Moves a fraction of some training rows to ``val``, by patient; patients of reference rows are not among them."""
+    carved = carve_validation(manifest.subset(rows), fraction, seed)
+    splits = manifest.table["split"].to_numpy(dtype=object, copy=True)
+    splits[rows] = carved.table["split"].to_numpy(dtype=object)
+    return manifest.with_columns(carved.notes[len(manifest.notes) :], split=splits)
 
 
 def _check_enough(manifest: Manifest, patients: Patients, folds: int) -> None:

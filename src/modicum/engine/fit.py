@@ -290,7 +290,7 @@ def _evaluate(
         return {}
     store: ImageStore = prepared.store
     evaluations = {}
-    for split in ("val", "test"):
+    for split in ("val", "test") if recipe.evaluate_test else ("val",):
         rows = prepared.rows(split)
         if len(rows):
             evaluations[split] = evaluate_rows(

@@ -339,6 +339,9 @@ class Recipe(Settings):
     seed: int = 0
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, ...")
     resamples: int = Field(2000, ge=0, description="Bootstrap resamples of the intervals.")
+    evaluate_test: bool = Field(
+        True, description="Whether a finished run is evaluated on its test split; trials of a search are not."
+    )
     tracking: Literal["none", "csv", "tensorboard", "mlflow"] = Field(
         "none", description="Where losses, metrics and settings are shown too; in the run folder."
     )
