@@ -147,7 +147,7 @@ def test_folds_joined_by_hand_are_scored_on_nothing_that_one_has_learned(done, t
         ({"held_out": "a"}, "leave-one-domain-out"),
         ({"select": "oracle"}, "chooses weights by the images that a fold tests"),
         ({"leraning_rate": 1}, "unknown setting 'leraning_rate'"),
-        ({"method": "mae"}, "nothing can be pooled over folds"),
+        ({"method": "mae"}, "there is nothing to pool over folds"),
     ],
 )
 def test_what_cannot_be_cross_validated_is_told_before_anything_is_trained(eyes, tmp_path, given, words):

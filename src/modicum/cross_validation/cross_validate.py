@@ -15,7 +15,7 @@ from modicum.cross_validation.request import Request
 from modicum.cross_validation.results import METRICS, PAGE, WRITTEN, save, with_ensemble, write_out_of_fold
 from modicum.data.processes import usable_cores
 from modicum.engine.devices import chosen_device, process_rank
-from modicum.engine.early_checks import check_recipe
+from modicum.engine.early_checks import check_recipe, check_rows
 from modicum.engine.ensemble import ensemble_runs
 from modicum.engine.inputs.preparation import read_manifest, task_for, with_parts
 from modicum.engine.model_file import task_of_run
@@ -31,6 +31,7 @@ from modicum.output_paths import check_files, check_output, in_one_line
 from modicum.planning.fit_to_memory import fit_to_memory
 from modicum.progress import quietly, say
 from modicum.run import Run
+from modicum.tasks import task_class
 from modicum.wording import count_of
 
 ENSEMBLE = "ensemble"
@@ -156,8 +157,16 @@ def _check_once(request: Request) -> None:
     chosen_device(recipe.device)
     check_recipe(recipe)
     manifest = read_manifest(recipe.data, recipe.task, recipe.options)
-    for fold in range(1, request.folds + 1):
+    kind = task_class(recipe.task)
+    task = kind.from_options(recipe.options) if not kind.made_of_the_table else task_for(manifest, recipe)
+    if task.scored_in_pairs:
+        raise InputError(
+            f"task '{task.name}' is scored over sets of images and texts: predictions of several folds cannot be pooled",
+            "train it on one split, without --folds",
+        )
+    for fold in range(2, request.folds + 1):
         with_parts(manifest, request.recipe_of(fold))
+    check_rows(recipe, manifest)
 
 
 def _within_memory(request: Request, folder: Path, memory: str | int | None) -> Request:
@@ -220,8 +229,7 @@ def _finish(
 ) -> None:
     """Pools the predictions, makes the ensemble, and writes tables and page."""
     held = score_out_of_fold(runs, RunFolder(folder), stores=stores, workers=workers)
-    task = task_for(held.prepared.manifest, held.recipe)
-    content = write_out_of_fold(request, folder, task, held, runs)
+    content = write_out_of_fold(request, folder, task_of_run(runs[0]), held, runs)
     made, reason = _ensemble(folder, runs, held, stores, workers, write_report)
     content = with_ensemble(content, made, reason, runs)
     save(folder, content)

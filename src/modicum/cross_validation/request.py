@@ -65,10 +65,10 @@ class Request:
         path = None if recipe is None else str(recipe)
         resolved = make_recipe(data, method, _resolved(plain), given_recipe(path))
         task = task_class(resolved.task)
-        if not task.evaluated or resolved.task == "image_text":
+        if not task.evaluated:
             raise InputError(
-                f"method '{resolved.method}' learns task '{resolved.task}', whose predictions are not scored image by "
-                "image: nothing can be pooled over folds",
+                f"method '{resolved.method}' learns task '{resolved.task}', which predicts nothing: there is nothing "
+                "to pool over folds",
                 "train it on one split, without --folds",
             )
         if resolved.chooses_by_test():

@@ -75,6 +75,7 @@ class Request:
         path = None if recipe is None else str(recipe)
         method = make_recipe(data, method, plain, given_recipe(path)).method
         request = cls(str(data), method, space, plain, seed, metric, path)
+        _check_values(request)
         resolved = request.recipe_of(request.first)
         if not task_class(resolved.task).evaluated:
             raise InputError(
@@ -83,12 +84,6 @@ class Request:
             )
         if resolved.chooses_by_test():
             raise InputError("select is 'oracle', which chooses by the test images", "use best or last")
-        for dimension in space:
-            for value in dimension.ends:
-                try:
-                    request.recipe_of({**request.first, dimension.key: value})
-                except InputError as error:
-                    raise InputError(f"--search {dimension.text}: {error.problem}", error.remedy) from error
         return request
 
     @property
@@ -168,3 +163,17 @@ def _check_searched(dimension: Dimension, settings: Mapping[str, Any]) -> None:
         raise InputError(f"--search {key}: it cannot be searched", remedy)
     if any(same_setting(key, other) for other in settings):
         raise InputError(f"'{last}' is both searched and set", "leave one of them out")
+
+
+def _check_values(request: Request) -> None:
+    """Tries both ends of each range, and every choice, on the recipe. Raises InputError for the first that it refuses."""
+    known: dict[str, Any] = {}
+    for dimension in sorted(
+        request.space, key=lambda one: one.choices is None
+    ):  # a choice may be of needed weights
+        for value in dimension.ends:
+            try:
+                request.recipe_of({**known, dimension.key: value})
+            except InputError as error:
+                raise InputError(f"--search {dimension.text}: {error.problem}", error.remedy) from error
+        known[dimension.key] = dimension.ends[0]
