@@ -149,6 +149,7 @@ def files_of(folder: Path) -> dict[str, int]:
 
 def one_size(count: int, parts: list[str], parent: Path) -> dict[str, Any]:
     """All parts with one number of images."""
+    parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f"scale-{count}-", dir=parent))
     try:
         start = time.perf_counter()

@@ -1,6 +1,9 @@
 r"""PaDiM, PatchCore and reverse distillation against another library on the same features; what a coreset loses.
 
-    python benchmarks/learning/one_class_references.py --data DIR --weights lite0.safetensors --reference FOLDER
+    MALLOC_MMAP_THRESHOLD_=4000000 python benchmarks/learning/one_class_references.py --data DIR \
+        --weights lite0.safetensors --reference FOLDER
+
+(Without that limit, the reference's search for a coreset can fragment glibc's heap: 21 GB for 18,000 patches.)
 
 ``DIR`` holds ``octa_vessels`` and ``fundus_dr_grading``. ``FOLDER`` has anomalib and what it imports (not ours):
 

@@ -54,7 +54,7 @@ class InterruptedRunError(ModicumError):
 
 def did_you_mean(word: str, options: Iterable[str]) -> str:
     """A hint for a mistyped word: ``did you mean 'linear'? (known: full, linear)``."""
-    options = sorted(options)
+    options = sorted(set(options))
     close = difflib.get_close_matches(word, options, n=1, cutoff=0.5)
     hint = f"did you mean '{close[0]}'? " if close else ""
     return f"{hint}(known: {', '.join(options)})"

@@ -4,8 +4,9 @@ from collections.abc import Iterable
 
 
 def count_of(number: int, noun: str) -> str:
-    """``1 image``, ``2,000 images``."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+    """``1 image``, ``2,000 images``, ``3 boxes``, ``4 batches``."""
+    ending = "es" if noun.endswith(("x", "ch")) else "s"
+    return f"{number:,} {noun}{'' if number == 1 else ending}"
 
 
 def listed(items: Iterable[object], most: int = 3) -> str:

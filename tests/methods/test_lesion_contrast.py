@@ -107,6 +107,16 @@ def test_several_boxes_of_an_image_are_no_negatives_of_each_other():
     torch.testing.assert_close(found, torch.stack(terms).mean(), atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize(("views", "each"), [("random", 1), ("random", 3), ("whole", 1)])
+def test_an_encoder_that_says_the_same_of_all_images_has_the_loss_that_is_called_chance(views, each):
+    (stage,) = method(patch=16, views=views, boxes_per_image=each).stages()
+    for parameter in stage.head[-1].parameters():
+        torch.nn.init.zeros_(parameter)
+    torch.nn.init.ones_(stage.head[-1].bias)
+    found = stage.eval().losses(batch(5))
+    assert stage.chance_losses(5)["contrast"] == pytest.approx(found["contrast"].item(), abs=1e-5)
+
+
 def test_boxes_larger_than_a_patch_are_not_taken():
     (stage,) = method(patch=16).stages()
     given = batch(2)

@@ -242,5 +242,7 @@ def test_what_a_gate_cannot_do_is_said_in_one_line(run, place, data):
         InputError, match="--drop ungradible: run 'quality' has no such class; did you mean 'ungradable'"
     ):
         modicum.fit(data, "linear", quality=f"run:{run.path}", drop=["ungradible"], **settings)
+    with pytest.raises(InputError, match="known: gradable, outstanding, ungradable\\)"):
+        modicum.fit(data, "linear", quality=f"run:{run.path}", drop=["zzz"], **settings)
     with pytest.raises(InputError, match="--drop without --quality"):
         run.predict(data, place / "none.csv", drop=["ungradable"])

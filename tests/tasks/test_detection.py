@@ -12,6 +12,7 @@ from modicum.data.manifest import Manifest
 from modicum.errors import InputError
 from modicum.tasks.detection.matching import IOUS, box_overlaps, matches
 from modicum.tasks.detection.scores import DetectionScores
+from modicum.tasks.detection.shown_boxes import ShownFrom, best_by_f1
 from modicum.tasks.detection.task import Detection
 
 
@@ -286,3 +287,58 @@ def test_a_class_that_the_run_does_not_know_is_refused():
         _source(("c",), [0]).with_classes(("a", "b"))
     with pytest.raises(InputError, match="the boxes have no classes, and there are several"):
         _source((), [0]).with_classes(("a", "b"))
+
+
+# --- from which score on boxes are shown ------------------------------------------------------------------------------
+
+
+def test_boxes_are_shown_from_the_score_with_the_best_f1_of_the_validation_images():
+    """F1 from 0.9 on: 2 * 1 / (1 + 2); from 0.3 on, 2 * 2 / (3 + 2), the best; from 0.1 on, 2 * 2 / (4 + 2)."""
+    second = (50, 50, 60, 60, 0.3, 0)
+    of_val = scored([([hit(0.9), miss(0.5), second, miss(0.1)], [TRUE, OTHER])])
+    task = Detection(["lesion"])
+    assert task.calibrates == "show_above"
+    assert not task.needs_calibration
+    chosen = task.calibrated(of_val)
+    assert chosen.shown_from.value == pytest.approx(0.2)
+    assert (chosen.shown_from.source, chosen.shown_from.boxes) == ("validation", 2)
+    assert "0.200" in chosen.notes[0]
+    assert "2 boxes" in chosen.notes[0]
+    assert Detection.from_dict(chosen.to_dict()).shown_from == chosen.shown_from
+    read = chosen.scores()
+    read.merge([of_val])
+    assert read.table()[["true_boxes", "found_boxes", "hits"]].to_numpy().tolist() == [[2, 3, 2]]
+
+
+def test_the_best_f1_is_what_trying_every_score_gives():
+    generator = np.random.default_rng(0)
+    for _ in range(50):
+        values, right = generator.integers(1, 9, 20) / 10, generator.random(20) < 0.4
+        true = int(right.sum()) + int(generator.integers(0, 5))
+        if not right.any():
+            continue
+        tried = [2 * right[values >= t].sum() / ((values >= t).sum() + true) for t in np.unique(values)]
+        shown = values >= best_by_f1(values, right, true).value
+        assert 2 * right[shown].sum() / (shown.sum() + true) == pytest.approx(max(tried))
+
+
+def test_nothing_is_chosen_where_no_box_hits_or_the_user_has_chosen():
+    assert Detection(["lesion"]).calibrated(scored([([miss(0.9)], [TRUE])])).shown_from == ShownFrom()
+    assert Detection(["lesion"]).calibrated(scored([([], [])])).shown_from == ShownFrom()
+    given = Detection.from_options({"show_above": 0.7}, 1)
+    assert given.calibrates == ""
+    assert given.shown_from == ShownFrom(0.7, "given")
+
+
+def test_a_run_of_an_earlier_version_shows_boxes_as_it_did():
+    stored = Detection(["lesion"], Detection.from_options({"show_above": 0.5}, 1).options).to_dict()
+    del stored["shown_from"]
+    assert Detection.from_dict(stored).shown_from.value == 0.5
+
+
+@pytest.mark.parametrize("value", ["x", None, float("nan")])
+def test_a_damaged_score_to_show_from_is_refused(value):
+    stored = Detection(["lesion"]).to_dict()
+    stored["shown_from"] = {"value": value, "from": "none", "boxes": 0}
+    with pytest.raises(InputError):
+        Detection.from_dict(stored)

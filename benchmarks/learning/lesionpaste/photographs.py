@@ -47,6 +47,10 @@ METHODS: dict[str, dict[str, Any]] = {
         **LITE, "image_size": 2 * SIDE, "input_size": SIDE, "lr": 0.01, "batch_size": 8, "epochs": 5,
         "organ": "threshold", "severity": {"HE": -1, "EX": 60},
     },
+    "lesionpaste-longer": {
+        **LITE, "image_size": 2 * SIDE, "input_size": SIDE, "lr": 1e-3, "optimizer": "adamw", "batch_size": 8,
+        "epochs": 16, "organ": "threshold", "severity": {"HE": -1, "EX": 60},
+    },
     "full": {**LITE, "lr": 1e-3, "batch_size": 16, "epochs": 5},
     "deviation": {**LITE, "batch_size": 8, "epochs": 5},
     "cutpaste": {**LITE, "lr": 0.01, "batch_size": 8, "epochs": 4},
@@ -104,7 +108,7 @@ def scored(table: Path, method: str, seed: int, given: argparse.Namespace) -> di
     settings = METHODS[method]
     weights = {"weights": str(given.weights)} if "backbone" in settings else {}
     run = modicum.fit(
-        table, method, name=f"{method}-{seed}", runs=given.work / "runs", resume=True, seed=seed,
+        table, method.partition("-")[0], name=f"{method}-{seed}", runs=given.work / "runs", resume=True, seed=seed,
         **{**SHARED, **settings, **weights},
     )  # fmt: skip
     found = pd.read_csv(run.path / "evaluations" / "test" / "predictions.csv", dtype={"truth": str})

@@ -258,7 +258,9 @@ def markdown(cells: list[dict[str, Any]]) -> str:
     chances = [value_of(one, ("chance_recall_at_5",)) for one in cells]
     known = [chance for chance in chances if np.isfinite(chance)]
     if known:
-        rows.append(f"| chance | | {known[0]:.3f} | {known[0]:.3f} | | 0.5 | 0.5 | 0.5 | 0.5 | 0.5 |")
+        studies = round(5 / known[0])
+        mean_rank = sum(1 / rank for rank in range(1, studies + 1)) / studies  # of one right answer at any place
+        rows.append(f"| chance | {mean_rank:.3f} | {known[0]:.3f} | {known[0]:.3f} | | 0.5 | 0.5 | 0.5 | 0.5 | 0.5 |")
     return "\n".join(rows) + "\n"
 
 

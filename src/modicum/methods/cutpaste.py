@@ -4,6 +4,7 @@ Li et al., "CutPaste: Self-Supervised Learning for Anomaly Detection and Localiz
 three-way classifier (normal, patch, scar), and a Gaussian of the features of normal images. It needs no abnormal image.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
@@ -67,6 +68,10 @@ class CutPasteStage(TrainStage):
 
     def updates(self) -> Sequence[Update]:
         return [Update("pretrain", list(self.parameters()), self.losses)]
+
+    def chance_losses(self, batch_size: int) -> dict[str, float]:
+        """As many images of each kind."""
+        return {"classification": math.log(1 + len(self.scars))}
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         images = batch["image"]

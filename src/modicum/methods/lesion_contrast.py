@@ -5,6 +5,7 @@ arXiv 2107.08274), sections 2.2 and 2.3, and its code. Patches anywhere and whol
 2020) are the controls.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
@@ -89,6 +90,12 @@ class ContrastStage(TrainStage):
     def persistent_modules(self) -> tuple[str, ...]:
         """The encoder; the head serves learning alone."""
         return ("encoder",)
+
+    def chance_losses(self, batch_size: int) -> dict[str, float]:
+        """All views on one point: the logarithm of the number of vectors that each is compared with."""
+        each = 1 if self.config.views == "whole" else self.config.boxes_per_image
+        compared = 2 * batch_size * each - 2 * (each - 1) - 1
+        return {"contrast": math.log(compared)} if compared > 1 else {}
 
     def views_of(self, batch: Batch) -> tuple[Batch, Int[Tensor, "pairs"]]:
         """Two views of each pair one after the other, before augmentation, and which image each pair is of.

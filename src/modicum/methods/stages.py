@@ -118,6 +118,13 @@ class TrainStage(_LearningStage):
         """Outputs for validation and prediction. Stages that are not scored need none."""
         raise TypeError(f"stage '{self.name}' has no outputs to score")
 
+    def chance_losses(self, batch_size: int) -> dict[str, float]:
+        """Of named losses, the value where the stage tells nothing apart, such as ``log 2`` for a pair of equals.
+
+        Training that ends there is reported: its loss looks like a result, and nothing was learned. By default none.
+        """
+        return {}
+
     def persistent_modules(self) -> tuple[str, ...] | None:
         """Names of the submodules that a finished run keeps; None for everything that was learned.
 

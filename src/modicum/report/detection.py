@@ -92,7 +92,7 @@ def galleries(run: RunFiles, evaluation: Evaluation, budget: int) -> list[Galler
         ("True", [(_css(TRUE), "found"), (_css(MISSED), "missed")]),
     ]
     note = (
-        "The image as the network sees it, the boxes that were found with a score from show_above on, and the true ones. "
+        "The image as the network sees it, the boxes that were found from the score show_above on, and the true ones. "
         "Press a row to enlarge it."
     )
     return panel_galleries(evaluation, budget, note, legends=legends)

@@ -156,8 +156,23 @@ def cautions(run: RunFiles, sections: TaskSections) -> list[str]:
         worse = no_better_than_baselines(metrics, values)
         sentences += [f"{one[:1].upper()}{one[1:]}." for one in worse]
         sentences += sections.cautions(run, main)
+    sentences += _near_chance(run)
     if run.damaged:
         sentences.append(f"Could not be read and is left out: {', '.join(sorted(set(run.damaged)))}.")
+    return sentences
+
+
+def _near_chance(run: RunFiles) -> list[str]:
+    """Stages whose training ended at the loss of one that has learned nothing."""
+    sentences = []
+    for name, stage in as_mapping(run.metrics.get("stages")).items():
+        near = as_mapping(as_mapping(as_mapping(stage).get("selection")).get("near_chance"))
+        value, chance = number(near.get("value")), number(near.get("chance"))
+        if value is not None and chance is not None:
+            sentences.append(
+                f"Stage “{name}” ended at a loss of {value:.3f}, and {chance:.3f} is chance: it has learned next to "
+                "nothing."
+            )
     return sentences
 
 

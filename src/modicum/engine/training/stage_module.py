@@ -43,6 +43,7 @@ class TrainingProgress:
     seconds: float = 0.0
     finished: bool = False
     schedule: dict[str, Any] = field(default_factory=dict)
+    near_chance: dict[str, Any] | None = None
 
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> "TrainingProgress":

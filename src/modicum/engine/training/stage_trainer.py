@@ -24,6 +24,7 @@ from modicum.engine.inputs.batches import StageData
 from modicum.engine.recipe.settings import Recipe
 from modicum.engine.run_folder import RunFolder
 from modicum.engine.scoring import DecideFn
+from modicum.engine.training.chance import near_chance
 from modicum.engine.training.checkpoint_state import check_state
 from modicum.engine.training.history import History
 from modicum.engine.training.interrupts import InterruptHandler
@@ -227,6 +228,11 @@ class StageTrainer:
             self._select(record["val"])
         stop = bool(settings.patience and progress.epochs_without_improvement >= settings.patience)
         progress.finished = last or stop
+        if progress.finished:
+            chance = self.stage.chance_losses(settings.batch_size)
+            progress.near_chance = near_chance(
+                record["train"], record.get("val", {}), chance, self.stage.name
+            )
         self.history.add(record)
         self._tell(record)
         asked = self._all_stop()
@@ -314,6 +320,8 @@ class StageTrainer:
         selection = dict(progress.best or {"metric": None, "epoch": progress.epoch, "step": progress.step})
         selection.pop("file", None)
         selection.pop("digest", None)
+        if progress.near_chance:
+            selection["near_chance"] = progress.near_chance
         spent = self.module.watch.summary() | {"epochs": progress.epoch, "steps": progress.step}
         memory = dict(self.module.memory or {})
         return StageResult(selection, memory, spent)

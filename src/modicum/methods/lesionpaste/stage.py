@@ -1,5 +1,6 @@
 """The one stage of LesionPaste: normal images against the same images with lesions."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -54,6 +55,10 @@ class PasteStage(TrainStage):
 
     def persistent_modules(self) -> tuple[str, ...]:
         return ("network",)
+
+    def chance_losses(self, batch_size: int) -> dict[str, float]:
+        """As many images with a paste as without."""
+        return {"classification": math.log(2)}
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         images, masks = self.synthesised(batch)

@@ -85,6 +85,13 @@ class DetectionScores(BoxListScores):
     def truth(self, row: int) -> Float[np.ndarray, "m 5"]:
         return self._images[row].truth
 
+    def scores_and_hits(self) -> tuple[Float[np.ndarray, "n"], Bool[np.ndarray, "n"], int]:
+        """Of all boxes found, of all classes: their scores, whether they hit; and the number of true boxes."""
+        images = [self._images[row] for row in self.rows().tolist()]
+        found = _joined([image.found for image in images], (0, 6))
+        near = np.concatenate([np.zeros(0, bool), *(image.near for image in images)])
+        return found[:, 4], near, sum(len(image.truth) for image in images)
+
     def metrics(self) -> dict[str, float]:
         values, _ = point_values(self._statistics(), len(self._images), self._means())
         return {name: values[name] for name in self._names()}

@@ -17,8 +17,10 @@ from modicum.tasks.detection.matching import matches
 from modicum.tasks.detection.metric_table import METRICS
 from modicum.tasks.detection.pictures import FALSE, HIT, MISSED, TRUE, boxed, split_by
 from modicum.tasks.detection.scores import DetectionScores
+from modicum.tasks.detection.shown_boxes import ShownFrom, best_by_f1
 from modicum.tasks.metric import Metric, with_classes
 from modicum.tasks.stored_values import names_of
+from modicum.wording import count_of
 
 ONE_CLASS = "object"
 """The class of boxes that have none."""
@@ -30,11 +32,12 @@ class DetectionOptions(TaskOptions):
     hit_overlap: float = Field(
         0.5, gt=0, le=1, description="Least intersection over union of a hit, for FROC, counts and pictures."
     )
-    show_above: float = Field(
-        0.5,
+    show_above: float | None = Field(
+        None,
         ge=0,
         le=1,
-        description="Score from which on boxes are counted and shown; files have all that are found.",
+        description="Score from which on boxes are counted and shown; files have all that are found. By default that "
+        "with the best F1 on the validation images, 0.5 where they have no boxes.",
     )
 
 
@@ -45,6 +48,7 @@ class Detection(BoxListTask):
         classes: names of the classes of boxes, in the order of their numbers.
         options: see :class:`DetectionOptions`.
         unsaid: number of images of whose boxes nothing is said.
+        shown_from: from which score on boxes are counted and shown; by default as the options say.
     """
 
     name: ClassVar[str] = "detection"
@@ -52,10 +56,18 @@ class Detection(BoxListTask):
     metric_table: ClassVar[tuple[Metric, ...]] = METRICS
     kind = "boxes"
 
-    def __init__(self, classes: list[str], options: DetectionOptions | None = None, unsaid: int = 0) -> None:
+    def __init__(
+        self,
+        classes: list[str],
+        options: DetectionOptions | None = None,
+        unsaid: int = 0,
+        shown_from: ShownFrom | None = None,
+    ) -> None:
         self.classes = list(classes)
         self.options = options or DetectionOptions.model_validate({})
         self._unsaid = unsaid
+        given = self.options.show_above
+        self.shown_from = shown_from or (ShownFrom() if given is None else ShownFrom(given, "given"))
 
     @classmethod
     def from_manifest(cls, manifest: Manifest, options: Mapping[str, Any]) -> "Detection":
@@ -80,11 +92,22 @@ class Detection(BoxListTask):
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Detection":
-        return cls(names_of(values["classes"], "classes"), DetectionOptions(**values["options"]))
+        shown = values.get("shown_from")  # not in runs of earlier versions
+        return cls(
+            names_of(values["classes"], "classes"),
+            DetectionOptions(**values["options"]),
+            shown_from=None if shown is None else ShownFrom.from_dict(shown),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         options = self.options.model_dump(mode="json")
-        return {"name": self.name, "kind": self.kind, "classes": self.classes, "options": options}
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "classes": self.classes,
+            "options": options,
+            "shown_from": self.shown_from.as_dict(),
+        }
 
     @property
     def box_classes(self) -> tuple[str, ...]:
@@ -101,12 +124,18 @@ class Detection(BoxListTask):
 
     @property
     def notes(self) -> list[str]:
-        if not self._unsaid:
-            return []
-        return [
-            f"of {self._unsaid:,} images nothing is said of boxes: they are neither learned from nor scored (an empty "
-            "list, or a row without numbers, says that there are none)"
-        ]
+        notes = []
+        if self._unsaid:
+            notes.append(
+                f"of {self._unsaid:,} images nothing is said of boxes: they are neither learned from nor scored (an "
+                "empty list, or a row without numbers, says that there are none)"
+            )
+        if self.shown_from.source == "validation":
+            notes.append(
+                f"boxes are counted and shown from a score of {self.shown_from.value:.3f} on: the best F1 on "
+                f"{count_of(self.shown_from.boxes, 'box')} of the validation images"
+            )
+        return notes
 
     @property
     def monitor(self) -> str:
@@ -143,11 +172,25 @@ class Detection(BoxListTask):
             "choose a method of this task: `modicum methods` lists them",
         )
 
+    @property
+    def calibrates(self) -> str:
+        return "" if self.shown_from.source == "given" else "show_above"
+
+    @property
+    def needs_calibration(self) -> bool:
+        """Without validation images boxes are shown from one half on."""
+        return False
+
+    def calibrated(self, scores: Scores) -> "Detection":
+        """The task that shows boxes from the score with the best F1 on."""
+        assert isinstance(scores, DetectionScores)
+        return Detection(self.classes, self.options, self._unsaid, best_by_f1(*scores.scores_and_hits()))
+
     def activate(self, outputs: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         return outputs
 
     def scores(self) -> DetectionScores:
-        return DetectionScores(self.classes, self.options.hit_overlap, self.options.show_above)
+        return DetectionScores(self.classes, self.options.hit_overlap, self.shown_from.value)
 
     def examples(self, scores: Scores, count: int) -> list[Example]:
         assert isinstance(scores, DetectionScores)
@@ -160,7 +203,7 @@ class Detection(BoxListTask):
         truth: Float[np.ndarray, "m 5"],
     ) -> dict[str, UInt8[np.ndarray, "picture_height picture_width 3"]]:
         """The image, what was found in it (right or wrong), and what is there (found or missed)."""
-        drawn_boxes = detections[detections[:, 4] >= self.options.show_above]
+        drawn_boxes = detections[detections[:, 4] >= self.shown_from.value]
         hit = matches(drawn_boxes, truth, (self.options.hit_overlap,))[0]
         taken = np.isin(np.arange(len(truth)), hit)
         return {
