@@ -180,10 +180,11 @@ def _within_memory(request: Request, folder: Path, memory: str | int | None) -> 
     return replace(request, settings={**request.settings, "batch_size": fitted.training.batch_size})
 
 
-def _train(request: Request, folder: Path, stores: Path, workers: int, executor: Executor) -> list[RunFolder]:
+def _train(
+    request: Request, folder: Path, stores: Path, workers: int, executor: Executor, write_report: bool
+) -> list[RunFolder]:
     """Trains all folds that are not finished; returns their runs in order."""
     runs = [RunFolder(folder / "folds" / str(fold)) for fold in range(1, request.folds + 1)]
-    given = {"write_report": write_report, **({} if request.recipe is None else {"recipe": request.recipe})}
     jobs, errors = [], dict[str, str]()
 
     def on_end(outcome: Outcome) -> None:
@@ -195,19 +196,8 @@ def _train(request: Request, folder: Path, stores: Path, workers: int, executor:
             if run.status.get("state") == "finished":
                 check_same(Recipe.read(run.recipe), request.recipe_of(fold), run)
                 progress.skip()
-                continue
-            settings = {**request.settings_of(fold), **given}
-            jobs.append(
-                Job(
-                    run.name,
-                    request.data,
-                    request.method,
-                    settings,
-                    str(run.path.parent),
-                    str(stores),
-                    workers,
-                )
-            )
+            else:
+                jobs.append(_job(request, fold, run, stores, workers, write_report))
         try:
             train_jobs(executor, jobs, progress, on_end, "fold")
         except (KeyboardInterrupt, InterruptedRunError) as error:
@@ -222,6 +212,13 @@ def _train(request: Request, folder: Path, stores: Path, workers: int, executor:
             "correct it; --resume then trains the failed folds alone",
         )
     return runs
+
+
+def _job(request: Request, fold: int, run: RunFolder, stores: Path, workers: int, write_report: bool) -> Job:
+    settings = {**request.settings_of(fold), "write_report": write_report}
+    if request.recipe is not None:
+        settings["recipe"] = request.recipe
+    return Job(run.name, request.data, request.method, settings, str(run.path.parent), str(stores), workers)
 
 
 def _finish(
@@ -252,6 +249,7 @@ def _ensemble(
             ensemble_runs(
                 [run.path for run in runs], made, stores=stores, workers=workers, held_out=held.uncalibrated
             )
-    if write_report and not made.report.is_file():
-        Run(made).report()
+    for run in (*runs, made) if write_report else ():
+        if not run.report.is_file():  # a fold may have ended between its last two steps
+            Run(run).report()
     return made, ""

@@ -64,7 +64,7 @@ def write_page(folder: Path, content: Mapping[str, Any]) -> None:
             folds_figure(content), "folds", f"{metric_title(metric)} of each fold, and of all folds together"
         ),
         "title": metric_title(metric),
-        "folds": [_fold_row(row, metric) for row in content["each_fold"]],
+        "folds": [_fold_row(folder, row, metric) for row in content["each_fold"]],
         "ensemble": content["ensemble"]["run"],
         "reason": content["ensemble"].get("reason", ""),
         "table": TABLE,
@@ -134,7 +134,7 @@ def _metric_rows(content: Mapping[str, Any], tested: Mapping[str, Any] | None) -
     return rows
 
 
-def _fold_row(row: Mapping[str, Any], metric: str) -> dict[str, str]:
+def _fold_row(folder: Path, row: Mapping[str, Any], metric: str) -> dict[str, str]:
     value = row["metrics"].get(metric)
     return {
         "fold": str(row["fold"]),
@@ -144,7 +144,7 @@ def _fold_row(row: Mapping[str, Any], metric: str) -> dict[str, str]:
         "val": f"{row['val_images']:,}",
         "epoch": _NONE if row["epoch"] is None else str(row["epoch"]),
         "value": _NONE if value is None else metric_text(metric, value),
-        "report": f"{row['run']}/report.html",
+        "report": report if (folder / (report := f"{row['run']}/report.html")).is_file() else "",
     }
 
 
