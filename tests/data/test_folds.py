@@ -104,8 +104,9 @@ def test_folds_depend_on_ids_and_seed_and_not_on_the_order_of_rows():
 
 
 def test_all_folds_together_are_training_images():
-    manifest = pooled_for_folds(cohort([["a"], ["b"]] * 5))
-    assert set(split_of_fold(manifest, 3, None).table["split"]) == {"train"}
+    made = split_of_fold(pooled_for_folds(cohort([["a"]] * 10 + [["rare"]] * 2)), 3, None)
+    assert set(made.table["split"]) == {"train"}
+    assert any(note.startswith("caution: 'rare' is of 2 patients") for note in made.notes)
 
 
 @pytest.mark.parametrize(

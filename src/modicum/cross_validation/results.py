@@ -136,4 +136,5 @@ def cautions_of(held: OutOfFold, content: Mapping[str, Any]) -> list[str]:
             "few patients, and much of their deviation is chance."
         )
     notes = [note for note in held.prepared.notes if note.startswith("caution: ")]
-    return [*cautions, *(note.removeprefix("caution: ").capitalize() + "." for note in notes)]
+    texts = [note.removeprefix("caution: ").rstrip(".") for note in notes]
+    return [*cautions, *(f"{text[:1].upper()}{text[1:]}." for text in texts)]

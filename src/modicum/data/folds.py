@@ -85,10 +85,13 @@ def split_of_fold(
         splits[fixed] = given[fixed]
     if fold is None:
         notes = [f"all {folds} folds are learned from: only images of a given test split were not seen"]
-        return manifest.with_columns(notes, split=splits)
+        return manifest.with_columns([*notes, *_cautions(manifest, number, folds, has_test)], split=splits)
     inside = number == fold
     splits[inside] = "val" if has_test else "test"
-    notes = _notes(manifest, number, folds, fold, seed, has_test)
+    notes = [
+        _note(manifest, number, folds, fold, seed, has_test),
+        *_cautions(manifest, number, folds, has_test),
+    ]
     made = manifest.with_columns(notes, split=splits)
     if not has_test and val_fraction > 0:
         made = _with_validation(made, np.flatnonzero((number > 0) & ~inside), val_fraction, seed)
@@ -131,29 +134,30 @@ def _check_enough(manifest: Manifest, patients: Patients, folds: int) -> None:
     raise InputError(f"{manifest.source}: {count_of(count, 'patient')}{copies} for {folds} folds", remedy)
 
 
-def _notes(
-    manifest: Manifest, number: np.ndarray, folds: int, fold: int, seed: int, has_test: bool
-) -> list[str]:
-    """What is held out, and cautions about what so few patients, or one domain, can tell."""
+def _note(manifest: Manifest, number: np.ndarray, folds: int, fold: int, seed: int, has_test: bool) -> str:
+    """What is held out."""
     known = "patient" in manifest.table and manifest.table["patient"].notna().any()
     unit, warning = ("patient", "") if known else ("image file", "; " + NO_PATIENTS)
-    use = "validation" if has_test else "test"
-    notes = [
+    return (
         f"fold {fold} of {folds} by {unit} (seed {seed}): {count_of(int((number == fold).sum()), 'image')} for "
-        f"{use}{joined_note(manifest)}{warning}"
-    ]
-    rows = np.flatnonzero(number > 0)
-    patients = patients_in_order(manifest.subset(rows), seed)
+        f"{'validation' if has_test else 'test'}{joined_note(manifest)}{warning}"
+    )
+
+
+def _cautions(manifest: Manifest, number: np.ndarray, folds: int, has_test: bool) -> list[str]:
+    """What so few patients, or one domain, cannot tell."""
+    cautions, use = [], "validation" if has_test else "test"
+    patients = patients_in_order(manifest.subset(np.flatnonzero(number > 0)), 0)
     holders = (patients.counts > 0).sum(0)
     for name, many in zip(patients.labels, holders.tolist(), strict=True):
         if 0 < many < folds:
-            notes.append(
+            cautions.append(
                 f"caution: '{name.removeprefix(LABELS_PREFIX)}' is of {count_of(many, 'patient')}, and there are "
                 f"{folds} folds: {count_of(folds - many, 'fold')} without a {use} image of it"
             )
     if "domain" in manifest.table and len(set(manifest.table["domain"].dropna())) == 1:
-        notes.append(
+        cautions.append(
             f"caution: all images are of domain '{manifest.table['domain'].dropna().iloc[0]}': folds say nothing of "
             "other cameras or centres"
         )
-    return notes
+    return cautions
