@@ -20,7 +20,7 @@ def eyes(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def done(eyes, tmp_path_factory):
-    return cross_validate(eyes, tmp_path_factory.mktemp("runs"))
+    return cross_validate(eyes, tmp_path_factory.mktemp("runs"), folds=2)
 
 
 def manifest(run) -> pd.DataFrame:
@@ -67,7 +67,7 @@ def test_the_ensemble_is_the_mean_of_the_folds_and_says_what_it_has_seen(eyes, d
 
     images = torch.rand(3, 3, 32, 32)
     with torch.no_grad():
-        mean = sum(run.method().predictor().eval()(images).softmax(1) for run in done.folds) / 3
+        mean = sum(run.method().predictor().eval()(images).softmax(1) for run in done.folds) / 2
         torch.testing.assert_close(done.ensemble.method().predictor().eval()(images).softmax(1), mean)
     content = done.ensemble.evaluate(eyes, name="again", workers=0, write_report=False)
     assert content["seen"] == {"train": len(done.table)}
@@ -79,8 +79,8 @@ def test_the_ensemble_is_the_mean_of_the_folds_and_says_what_it_has_seen(eyes, d
 
 def test_the_page_and_the_ensembles_report_are_whole(done):
     page = (done.path / "report.html").read_text()
-    assert all(f'href="folds/{fold}/report.html"' in page for fold in (1, 2, 3))
-    assert all((done.path / f"folds/{fold}/report.html").is_file() for fold in (1, 2, 3))
+    assert all(f'href="folds/{fold}/report.html"' in page for fold in (1, 2))
+    assert all((done.path / f"folds/{fold}/report.html").is_file() for fold in (1, 2))
     assert "It has no score of its own" in page
     assert "http" not in page.replace("http-equiv", "")
     assert (done.path / "ensemble" / "report.html").is_file()
@@ -88,20 +88,19 @@ def test_the_page_and_the_ensembles_report_are_whole(done):
 
 def test_a_finished_one_is_left_alone_and_without_resume_refused(eyes, done, capsys):
     before = {path: path.stat().st_mtime_ns for path in done.path.rglob("*") if path.is_file()}
-    cross_validate(eyes, done.path.parent, resume=True)
+    cross_validate(eyes, done.path.parent, resume=True, folds=2)
     assert "nothing was done" in capsys.readouterr().err
     assert before == {path: path.stat().st_mtime_ns for path in done.path.rglob("*") if path.is_file()}
     with pytest.raises(InputError, match="exists already; pass --resume"):
         cross_validate(eyes, done.path.parent)
     with pytest.raises(InputError, match=r"was started with lr=0\.001, now it is 0\.01"):
-        cross_validate(eyes, done.path.parent, resume=True, lr=0.01)
+        cross_validate(eyes, done.path.parent, resume=True, folds=2, lr=0.01)
 
 
 def test_resumed_without_data_it_ends_as_uninterrupted(eyes, done, tmp_path):
     """Stopped after its first fold, and while the ensemble was made."""
     shutil.copytree(done.path, tmp_path / "x")
-    for lost in ("folds/2", "folds/3"):
-        shutil.rmtree(tmp_path / "x" / lost)
+    shutil.rmtree(tmp_path / "x" / "folds/2")
     for lost in (
         "metrics.json",
         "report.html",
@@ -124,7 +123,7 @@ def test_a_fold_alone_is_that_run_of_the_cross_validation(eyes, done, tmp_path):
     from cross_validations import SETTINGS
 
     run = modicum.fit(
-        eyes, "full", name="one", runs=tmp_path, folds=3, fold=2, write_report=False, **SETTINGS
+        eyes, "full", name="one", runs=tmp_path, folds=2, fold=2, write_report=False, **SETTINGS
     )
     assert (run.path / "weights.safetensors").read_bytes() == (
         done.path / "folds" / "2" / "weights.safetensors"
@@ -169,4 +168,4 @@ def test_a_cross_validation_is_no_run_and_says_which_are(done):
 
 
 def test_metrics_are_plain_json(done):
-    assert json.loads((done.path / "metrics.json").read_text())["folds"] == 3
+    assert json.loads((done.path / "metrics.json").read_text())["folds"] == 2

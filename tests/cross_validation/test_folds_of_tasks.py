@@ -66,7 +66,7 @@ def test_the_mean_of_logits_is_of_what_they_mean():
     ("task", "method", "given", "metric"),
     [
         ("anomaly", "padim", {}, "auroc"),
-        ("detection", "detect", {}, "ap50"),
+        ("detection", "detect", {}, "map_50"),
         ("image-to-image", "restoration_unet", UNET, "psnr"),
     ],
 )
@@ -76,7 +76,10 @@ def test_other_tasks_hold_every_image_out_once_and_say_that_there_is_no_ensemble
     data = made(task, tmp_path / "data")
     done = cross_validate(data, tmp_path, "x", method, folds=2, write_report=False, **given)
     table, metrics = done.table, done.metrics
-    assert sorted(table["image"]) == sorted(pd.read_csv(data, dtype=str)["image"])
+    given_rows = pd.read_csv(data, dtype=str)
+    if task == "detection":  # an image of which nothing is said is not scored
+        given_rows = given_rows.dropna(subset="boxes")
+    assert sorted(table["image"]) == sorted(given_rows["image"])
     assert metrics["out_of_fold"]["metrics"][metric]["value"] is not None
     assert done.ensemble is None
     assert "have no mean yet" in (done.path / "report.html").read_text()
