@@ -124,7 +124,9 @@ def tune(
         typer.echo(
             f"validation {content['metric']} {best['value']:.4g} (trial {best['trial']}); the test split was not used"
         )
-        typer.echo(f"train it: modicum fit {data} --recipe {done.path / 'best.yaml'}")
+        typer.echo(
+            f"train it, with the same options of the data: modicum fit {data} --recipe {done.path / 'best.yaml'}"
+        )
     typer.echo(f"table: {done.path / 'trials.csv'}")
     typer.echo(f"page: {done.path / 'report.html'}")
     if content["failed"]:

@@ -1,5 +1,6 @@
 """``report.html`` of a search: one self-contained page, in the style of the reports."""
 
+import math
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -149,9 +150,28 @@ def _draw_slice(axes: "Axes", dimension: Dimension, done: pd.DataFrame, best: st
         axes.set_xlim(-0.5, len(names) - 0.5)
     else:
         x = done[dimension.key].to_numpy(dtype=float)
+        assert dimension.low is not None
+        assert dimension.high is not None
         if dimension.log:
-            axes.set_xscale("log")
+            _scale_log(axes, dimension.low, dimension.high)
+        else:
+            margin = 0.04 * (dimension.high - dimension.low)
+            axes.set_xlim(dimension.low - margin, dimension.high + margin)
+            axes.locator_params(axis="x", nbins=5)
     is_best = (done["trial"] == best).to_numpy()
     axes.plot(x[~is_best], values[~is_best], color=MUTED, marker="o", markersize=5, linestyle="none")
     axes.plot(x[is_best], values[is_best], color=COLOURS[0], marker="o", markersize=8, linestyle="none")
     axes.set_xlabel(dimension.key)
+
+
+def _scale_log(axes: "Axes", low: float, high: float) -> None:
+    """A logarithmic axis over a range, with labels that do not cover each other."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    axes.set_xscale("log")
+    margin = (high / low) ** 0.04
+    axes.set_xlim(low / margin, high * margin)
+    decades = math.log10(high / low)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1,) if decades > 2 else (1, 2, 5), numticks=6))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
