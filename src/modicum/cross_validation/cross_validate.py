@@ -17,7 +17,7 @@ from modicum.data.processes import usable_cores
 from modicum.engine.devices import chosen_device, process_rank
 from modicum.engine.early_checks import check_recipe, check_rows
 from modicum.engine.ensemble import ensemble_runs
-from modicum.engine.inputs.preparation import read_manifest, task_for, with_parts
+from modicum.engine.inputs.preparation import read_manifest, with_parts
 from modicum.engine.model_file import task_of_run
 from modicum.engine.out_of_fold import OutOfFold, score_out_of_fold
 from modicum.engine.recipe.given_recipe import given_recipe
@@ -31,7 +31,6 @@ from modicum.output_paths import check_files, check_output, in_one_line
 from modicum.planning.fit_to_memory import fit_to_memory
 from modicum.progress import quietly, say
 from modicum.run import Run
-from modicum.tasks import task_class
 from modicum.wording import count_of
 
 ENSEMBLE = "ensemble"
@@ -157,13 +156,6 @@ def _check_once(request: Request) -> None:
     chosen_device(recipe.device)
     check_recipe(recipe)
     manifest = read_manifest(recipe.data, recipe.task, recipe.options)
-    kind = task_class(recipe.task)
-    task = kind.from_options(recipe.options) if not kind.made_of_the_table else task_for(manifest, recipe)
-    if task.scored_in_pairs:
-        raise InputError(
-            f"task '{task.name}' is scored over sets of images and texts: predictions of several folds cannot be pooled",
-            "train it on one split, without --folds",
-        )
     for fold in range(2, request.folds + 1):
         with_parts(manifest, request.recipe_of(fold))
     check_rows(recipe, manifest)

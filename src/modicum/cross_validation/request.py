@@ -13,7 +13,8 @@ from modicum.engine.recipe.given_recipe import given_recipe
 from modicum.engine.recipe.new_recipe import make_recipe
 from modicum.engine.recipe.settings import Recipe
 from modicum.errors import InputError
-from modicum.tasks import task_class
+from modicum.tasks import DenseTask, ImageLevelTask, task_class
+from modicum.tasks.box_lists import BoxListTask
 
 SCHEMA = 1
 _FREE = ("settings.device", "settings.resamples")
@@ -65,10 +66,10 @@ class Request:
         path = None if recipe is None else str(recipe)
         resolved = make_recipe(data, method, _resolved(plain), given_recipe(path))
         task = task_class(resolved.task)
-        if not task.evaluated:
+        if not task.evaluated or not issubclass(task, (ImageLevelTask, DenseTask, BoxListTask)):
             raise InputError(
-                f"method '{resolved.method}' learns task '{resolved.task}', which predicts nothing: there is nothing "
-                "to pool over folds",
+                f"method '{resolved.method}' learns task '{resolved.task}', which predicts nothing of an image: "
+                "there is nothing to pool over folds",
                 "train it on one split, without --folds",
             )
         if resolved.chooses_by_test():
