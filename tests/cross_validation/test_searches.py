@@ -152,6 +152,15 @@ def test_without_optuna_the_error_says_how_to_get_it(eyes, tmp_path, monkeypatch
         tune(eyes, tmp_path)
 
 
+def test_a_batch_size_that_is_fitted_when_a_trial_starts_is_no_unknown_setting(eyes):
+    from modicum.tuning.request import Request
+
+    given = {"batch_size": "auto", "memory": "1GB"}
+    request = Request.of(eyes, "full", ["lr=1e-4..1e-1:log"], given, 0, None, None)
+    assert request.settings_of({"lr": 0.01})["batch_size"] == "auto"
+    assert request.recipe_of({"lr": 0.01}).training.lr == 0.01
+
+
 def test_ranges_and_choices_are_read_as_they_look():
     lr, size, whole, named = parse_space(
         [

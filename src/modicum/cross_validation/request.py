@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from modicum.atomic_files import write_text
-from modicum.comparison.arguments import plain_values
+from modicum.comparison.arguments import plain_values, resolved_when_it_starts
 from modicum.engine.recipe.given_recipe import given_recipe
 from modicum.engine.recipe.new_recipe import make_recipe
 from modicum.engine.recipe.settings import Recipe
@@ -132,11 +132,7 @@ class Request:
 
 def _resolved(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Without what depends on the memory at hand."""
-    return {
-        key: value
-        for key, value in settings.items()
-        if key != "memory" and not (key == "batch_size" and value == "auto")
-    }
+    return {key: value for key, value in settings.items() if not resolved_when_it_starts(key, value)}
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from modicum.atomic_files import write_text
-from modicum.comparison.arguments import plain_values, same_setting
+from modicum.comparison.arguments import plain_values, resolved_when_it_starts, same_setting
 from modicum.engine.recipe.given_recipe import given_recipe
 from modicum.engine.recipe.new_recipe import make_recipe
 from modicum.engine.recipe.settings import DataSettings, Recipe
@@ -73,7 +73,7 @@ class Request:
         for dimension in space:
             _check_searched(dimension, plain)
         path = None if recipe is None else str(recipe)
-        method = make_recipe(data, method, plain, given_recipe(path)).method
+        method = make_recipe(data, method, _known_now(plain), given_recipe(path)).method
         request = cls(str(data), method, space, plain, seed, metric, path)
         _check_values(request)
         resolved = request.recipe_of(request.first)
@@ -101,8 +101,10 @@ class Request:
         return {**self.settings, **monitor, **found, "evaluate_test": False}
 
     def recipe_of(self, found: Mapping[str, Any]) -> Recipe:
-        """The recipe of a trial."""
-        return make_recipe(self.data, self.method, self.settings_of(found), given_recipe(self.recipe))
+        """The recipe of a trial, without what is resolved only when it starts."""
+        return make_recipe(
+            self.data, self.method, _known_now(self.settings_of(found)), given_recipe(self.recipe)
+        )
 
     def values_of(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """Settings of what the study proposes."""
@@ -177,3 +179,7 @@ def _check_values(request: Request) -> None:
             except InputError as error:
                 raise InputError(f"--search {dimension.text}: {error.problem}", error.remedy) from error
         known[dimension.key] = dimension.ends[0]
+
+
+def _known_now(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in settings.items() if not resolved_when_it_starts(key, value)}
