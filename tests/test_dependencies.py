@@ -40,7 +40,7 @@ def imported(folder: str) -> frozenset[str]:
 RUNTIME = [name_of(requirement) for requirement in PROJECT["dependencies"]]
 OPTIONAL = [
     name_of(name)
-    for group in ("dicom", "scale", "tracking")
+    for group in ("dicom", "scale", "tracking", "tune")
     for name in PROJECT["optional-dependencies"][group]
 ]
 
