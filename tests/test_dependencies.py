@@ -40,7 +40,7 @@ def imported(folder: str) -> frozenset[str]:
 RUNTIME = [name_of(requirement) for requirement in PROJECT["dependencies"]]
 OPTIONAL = [
     name_of(name)
-    for group in ("dicom", "scale", "tracking", "serve", "export")
+    for group in ("dicom", "scale", "tracking", "serve", "export", "tune")
     for name in PROJECT["optional-dependencies"][group]
 ]
 

@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     from modicum.chains.chain import Chain
     from modicum.chains.run_plan import run_plan
     from modicum.comparison.compare import compare
+    from modicum.cross_validation.cross_validate import cross_validate
     from modicum.engine.inference.load_exported import load_exported
     from modicum.methods.checks import check_method
     from modicum.planning.memory import predict as predict_memory
     from modicum.planning.plan import plan
+    from modicum.tuning.tune import tune
 
 __all__ = [
     "Chain",
@@ -29,6 +31,7 @@ __all__ = [
     "__version__",
     "check_method",
     "compare",
+    "cross_validate",
     "ensemble",
     "fit",
     "load",
@@ -36,6 +39,7 @@ __all__ = [
     "plan",
     "predict_memory",
     "run_plan",
+    "tune",
 ]
 
 _torchvision_schemas.install()
@@ -45,6 +49,7 @@ _PLACES = {
     "Run": "modicum.api:Run",
     "check_method": "modicum.methods.checks:check_method",
     "compare": "modicum.comparison.compare:compare",
+    "cross_validate": "modicum.cross_validation.cross_validate:cross_validate",
     "ensemble": "modicum.api:ensemble",
     "fit": "modicum.api:fit",
     "load": "modicum.api:load",
@@ -52,6 +57,7 @@ _PLACES = {
     "plan": "modicum.planning.plan:plan",
     "predict_memory": "modicum.planning.memory:predict",
     "run_plan": "modicum.chains.run_plan:run_plan",
+    "tune": "modicum.tuning.tune:tune",
 }
 
 

@@ -13,6 +13,7 @@ from modicum.cli.reporting import report
 from modicum.cli.searching import retrieve
 from modicum.cli.serving import serve
 from modicum.cli.training import demo, fit
+from modicum.cli.tuning import tune
 from modicum.cli.using import align, ensemble, export, pack, verify
 
 app = typer.Typer(
@@ -50,6 +51,7 @@ for command in (
     plan,
     fit,
     compare,
+    tune,
     predict,
     retrieve,
     align,

@@ -71,6 +71,19 @@ def fit(
     name: Annotated[str | None, typer.Option("--name", "-n", help="Name of the run folder.")] = None,
     runs: Runs = Path("runs"),
     workers: Workers = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            help="Cross-validation by patient: a run a fold, what each predicts out of fold, and their ensemble."
+        ),
+    ] = None,
+    parallel: Annotated[
+        int | None,
+        typer.Option(help="With --folds: runs in parallel, each in its own process; one per GPU by default."),
+    ] = None,
+    executor: Annotated[
+        str, typer.Option(help="With --folds: local, or ray for the cluster at RAY_ADDRESS.")
+    ] = "local",
     resume: Annotated[bool, typer.Option("--resume", help="Resume an unfinished run.")] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an existing run with that name.")
@@ -98,10 +111,13 @@ def fit(
 
       modicum fit ChestX-ray14/ --recipe cxr/lora_nih_1pct --weights MRM.pth
 
+      modicum fit labels.csv --label grade --patient subject --folds 5 --parallel 2
+
       modicum fit plan.yaml
 
       modicum fit --resume --name images-linear
     """
+    from modicum.console.folds import fit_folds, is_cross_validation
     from modicum.console.plans import fit_plan, plan_given
 
     # Each of these parameters is a setting by the same name.
@@ -112,6 +128,15 @@ def fit(
         for line in fit_plan(plan, others, name, runs, resume, overwrite, workers):
             typer.echo(line)
         return
+    if is_cross_validation(data, folds, settings, runs, name, parallel, executor):
+        for line in fit_folds(
+            data, method, folds, settings, recipe=recipe, name=name, runs=runs, resume=resume, overwrite=overwrite,
+            workers=workers, parallel=parallel, executor=executor, self_contained=self_contained,
+        ):  # fmt: skip
+            typer.echo(line)
+        return
+    if folds is not None:
+        settings["folds"] = folds
     from modicum.api import fit as fit_run
     from modicum.console.summary import run_summary
 

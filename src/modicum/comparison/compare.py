@@ -13,7 +13,8 @@ from modicum.comparison.progress import CellsProgress, cells_progress
 from modicum.comparison.protocols import folds_of
 from modicum.comparison.request import Request
 from modicum.comparison.results import WRITTEN, Comparison, write_results
-from modicum.comparison.run_cell import Job
+from modicum.comparison.run_cell import Job, Outcome
+from modicum.comparison.train_jobs import train_jobs
 from modicum.data.processes import usable_cores
 from modicum.engine.devices import chosen_device, process_rank
 from modicum.engine.inputs.preparation import read_manifest
@@ -203,18 +204,12 @@ class _Cells:
                 progress.skip()
             else:
                 jobs.append(self._job(cell))
-        ended = 0
-        for outcome in self.executor.run(jobs, progress.on_cell_start):
-            if outcome.stopped:
-                continue
-            ended += 1
-            if outcome.error:
-                self.errors[outcome.name] = self.names.left_out_of(outcome.error)
-                say(f"cell {outcome.name} failed: {outcome.detail}")
-            progress.on_cell_end(outcome.name)
-            write_results(self.request, self.folder, self.errors)
-        if ended < len(jobs):
-            raise InterruptedRunError("stopped")
+        train_jobs(self.executor, jobs, progress, self._on_end)
+
+    def _on_end(self, outcome: Outcome) -> None:
+        if outcome.error:
+            self.errors[outcome.name] = self.names.left_out_of(outcome.error)
+        write_results(self.request, self.folder, self.errors)
 
     def _finished(self, cell: Cell) -> bool:
         folder = RunFolder(self.cells_folder / cell.name)

@@ -13,7 +13,8 @@ _WIDTH = 20
 class CellsProgress:
     """Counts cells: with one progress bar, or, if runs show their own bars, with a line for each cell that starts."""
 
-    def __init__(self, total: int, progress_bar: Bar | None) -> None:
+    def __init__(self, total: int, progress_bar: Bar | None, noun: str = "cells") -> None:
+        self.noun = noun
         self.total = total
         self.done = 0
         self._progress_bar = progress_bar
@@ -29,7 +30,7 @@ class CellsProgress:
             return
         filled = round(_WIDTH * self.done / self.total)
         say(
-            f"{'━' * filled}{'─' * (_WIDTH - filled)} {self.done}/{self.total} cells, now {name}{self._left()}"
+            f"{'━' * filled}{'─' * (_WIDTH - filled)} {self.done}/{self.total} {self.noun}, now {name}{self._left()}"
         )
 
     def on_cell_end(self, name: str) -> None:
@@ -39,7 +40,7 @@ class CellsProgress:
         self.skip()
         if self._progress_bar is not None:
             self._progress_bar.note(", ".join(self._running))
-            say(f"{self.done}/{self.total} cells: {name} ended")
+            say(f"{self.done}/{self.total} {self.noun}: {name} ended")
 
     def add(self, cells: int) -> None:
         """Counts cells that are known only now."""
@@ -60,15 +61,16 @@ class CellsProgress:
 
 
 @contextmanager
-def cells_progress(total: int, verbose: bool) -> Iterator[CellsProgress]:
+def cells_progress(total: int, verbose: bool, noun: str = "cells") -> Iterator[CellsProgress]:
     """The progress of a number of cells, as a context.
 
     Args:
         total: cells.
         verbose: whether the runs show their own bars, which a permanent bar would disturb.
+        noun: what they are called.
     """
     if verbose:
-        yield CellsProgress(total, None)
+        yield CellsProgress(total, None, noun)
         return
-    with bar("cells", total) as progress_bar:
-        yield CellsProgress(total, progress_bar)
+    with bar(noun, total) as progress_bar:
+        yield CellsProgress(total, progress_bar, noun)

@@ -19,7 +19,7 @@ from modicum.data.manifest import LABELS_PREFIX, OTHER_SPLIT, REFERENCE, SPLITS,
 from modicum.errors import InputError
 from modicum.wording import count_of, listed
 
-_NO_PATIENTS = "patients are not known, so one may be in several splits: pass their column with --patient"
+NO_PATIENTS = "patients are not known, so one may be in several splits: pass their column with --patient"
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def split_by_patient(
     names = np.array(SPLITS, dtype=object)[part_of_row]
     counts = ", ".join(f"{split} {int((names == split).sum())}" for split in SPLITS if (names == split).any())
     has_patients = "patient" in manifest.table and manifest.table["patient"].notna().any()
-    unit, warning = ("patient", "") if has_patients else ("image file", "; " + _NO_PATIENTS)
+    unit, warning = ("patient", "") if has_patients else ("image file", "; " + NO_PATIENTS)
     return manifest.with_columns(
         [f"split by {unit} (seed {seed}): {counts} images{joined_note(manifest)}{warning}"], split=names
     )
@@ -133,7 +133,7 @@ def ensure_splits(
     Raises:
         InputError: an image is in no split; see :func:`split_by_patient`, :func:`carve_validation`, :func:`check_splits`.
     """
-    manifest = _without_other_splits(manifest)
+    manifest = without_other_splits(manifest)
     given = set(manifest.table["split"].dropna()) if "split" in manifest.table else set()
     if given == {REFERENCE}:
         manifest = _split_all_but_reference(manifest, fractions, seed)
@@ -148,7 +148,7 @@ def ensure_splits(
     return manifest
 
 
-def _without_other_splits(manifest: Manifest) -> Manifest:
+def without_other_splits(manifest: Manifest) -> Manifest:
     """Leaves out rows whose split is none of those that are known, with a note."""
     table = manifest.table
     if "split" not in table or OTHER_SPLIT not in table:
@@ -224,14 +224,14 @@ def _deal(manifest: Manifest, fractions: tuple[float, ...], seed: int, by_domain
             f"{manifest.source}: {count_of(len(patients.ids), 'patient')}{copies} cannot fill {len(wanted)} splits",
             "add images, or use fewer splits (--set fractions=[1,0,0] trains without validation)",
         )
-    part_of_patient = _stratify(patients, [fractions[part] for part in wanted])
+    part_of_patient = stratify(patients, [fractions[part] for part in wanted])
     part_of_row = np.empty(len(manifest), dtype=np.int64)
     for rows, part in zip(patients.rows, part_of_patient, strict=True):
         part_of_row[rows] = wanted[part]
     return part_of_row
 
 
-def _stratify(patients: Patients, fractions: Sequence[float]) -> list[int]:
+def stratify(patients: Patients, fractions: Sequence[float]) -> list[int]:
     """The index of the part for each patient: rarest label first, to the part that lacks that label most."""
     sizes = [float(len(rows)) for rows in patients.rows]
     # Patients without any label come last, balanced only by the number of images.

@@ -41,6 +41,7 @@ def check_recipe(recipe: Recipe) -> None:
             is not installed, or a sampling of studies that the task does not know.
     """
     check_launched(recipe.training.devices, recipe.training.nodes)
+    _check_fold(recipe)
     check_tracking(recipe)
     if recipe.data.quality is not None:
         RunFolder.open(Path(recipe.data.quality.removeprefix(OF_RUN)))
@@ -60,6 +61,23 @@ def check_recipe(recipe: Recipe) -> None:
             )
 
 
+def _check_fold(recipe: Recipe) -> None:
+    """Raises InputError for half of what a fold needs, or for two ways to choose the test images."""
+    data = recipe.data
+    if (data.folds is None) != (data.fold is None):
+        raise InputError(
+            f"folds is {data.folds}, and fold is {data.fold}",
+            "train all folds with `modicum fit DATA --folds N` (modicum.cross_validate); one with --folds N --set fold=1",
+        )
+    if data.folds is not None and data.fold is not None and data.fold > data.folds:
+        raise InputError(f"fold {data.fold} of {data.folds}", f"number the folds from 1 to {data.folds}")
+    if data.folds is not None and data.held_out is not None:
+        raise InputError(
+            f"domain '{data.held_out}' is held out, and folds are too",
+            "leave --set held_out or the folds out",
+        )
+
+
 def check_rows(recipe: Recipe, manifest: Manifest) -> tuple[Task, Method | None]:
     """Checks the split, the task and the networks with the rows of a manifest whose images have not been opened.
 
@@ -77,7 +95,8 @@ def check_rows(recipe: Recipe, manifest: Manifest) -> tuple[Task, Method | None]
         task = task_class(recipe.task).from_options(recipe.options)
         return task, _check_networks(recipe, task, None)
     task = task_for(manifest, recipe)
-    check_calibrated_rows(task, int((manifest.table["split"] == "val").sum()))
+    if not recipe.data.every_fold:
+        check_calibrated_rows(task, int((manifest.table["split"] == "val").sum()))
     check_monitor(task.metric(recipe.training.monitor or task.monitor))
     return task, _check_networks(recipe, task, manifest)
 

@@ -25,6 +25,7 @@ from modicum.methods.ensemble import Ensemble
 from modicum.nn.whole_state import load_whole_state, whole_state
 from modicum.progress import say
 from modicum.tasks import Task
+from modicum.tasks.scores import Scores
 from modicum.wording import count_of
 
 Opened = tuple[RunFolder, Recipe, Task, Method]
@@ -38,11 +39,14 @@ def ensemble_runs(
     workers: int,
     device: str | None = None,
     overwrite: bool = False,
+    held_out: Scores | None = None,
 ) -> dict[str, Any]:
     """Writes a run folder whose predictor is the mean of others; returns the content of ``metrics.json``.
 
     The data, their split and all settings of images are those of the first run; grades are decided from the mean, with
-    what the first run's task asks to be chosen on validation chosen anew.
+    what the first run's task asks to be chosen on validation chosen anew. Runs that are folds of one cross-validation
+    have no images in common that none has learned from but those of a given test split: on these alone their ensemble is
+    evaluated.
 
     Args:
         runs: at least two finished runs of the same task and classes, on images prepared alike.
@@ -51,6 +55,8 @@ def ensemble_runs(
         workers: processes that decode images.
         device: where to compute.
         overwrite: replace a run of that name, which stays until the new one is whole.
+        held_out: of folds, each image's prediction by the run that has not seen it: what is chosen on validation is
+            chosen on these (as scikit-learn's ``CalibratedClassifierCV(ensemble=False)`` does).
 
     Raises:
         InputError: fewer than two runs, runs that do not go together, or one that learned from another's validation or
@@ -64,23 +70,32 @@ def ensemble_runs(
     if folder.path.resolve() in {path.resolve() for path in runs}:
         raise InputError(f"run '{folder.name}' is one of those to be joined", "choose another --name")
     opened = [(RunFolder.open(path), *load_method(RunFolder.open(path))) for path in runs]
+    held = _held_out_of(opened)
     for other in opened[1:]:
         _check_alike(opened[0], other)
-        _check_unseen(opened[0], other)
+        _check_unseen(opened[0], other, held)
     recipe = _recipe(opened, device)
     with old_run_aside(recipe, folder) if overwrite else nullcontext(), folder.locked():
         start_run(recipe, folder, resume=False)
         try:
-            return _make(recipe, folder, opened, stores, workers, began)
+            return _make(recipe, folder, opened, stores, workers, began, held_out)
         except (KeyboardInterrupt, Exception) as error:
             record_end(folder, error)
             raise
 
 
 def _make(
-    recipe: Recipe, folder: RunFolder, opened: Sequence[Opened], stores: Path, workers: int, began: float
+    recipe: Recipe,
+    folder: RunFolder,
+    opened: Sequence[Opened],
+    stores: Path,
+    workers: int,
+    began: float,
+    held_out: Scores | None,
 ) -> dict[str, Any]:
     prepared, task = prepared_data(recipe, folder, stores, workers)
+    if held_out is not None:
+        task = task.calibrated(held_out)
     prepared.with_digests().save(folder.manifest)
     write_json(folder.fingerprint, {**prepared.fingerprint(), "notes": prepared.notes})
     method = make_method(recipe, task, targets={}, has_data=False)
@@ -96,10 +111,12 @@ def _make(
 
 def _recipe(opened: Sequence[Opened], device: str | None) -> Recipe:
     first = opened[0][1]
+    data = first.data.model_copy(update={"fold": None} if _are_folds(opened) else {})
     cards = [network_card(folder.name, recipe, task, method) for folder, recipe, task, method in opened]
     return first.model_copy(
         update={
             "method": Ensemble.name,
+            "data": data,
             "config": {"members": cards},
             "stages": {},
             "based_on": None,
@@ -127,11 +144,24 @@ def _check_alike(first: Opened, other: Opened) -> None:
             )
 
 
-def _check_unseen(first: Opened, other: Opened) -> None:
+def _are_folds(opened: Sequence[Opened]) -> bool:
+    """Whether the runs are folds of one cross-validation."""
+    data = [recipe.data for _, recipe, _, _ in opened]
+    return data[0].folds is not None and len({(one.source, one.folds) for one in data}) == 1
+
+
+def _held_out_of(opened: Sequence[Opened]) -> set[str]:
+    """Digests of the images on which the ensemble is evaluated; of folds those of a test split that all have."""
+    splits = [_splits(folder) for folder, _, _, _ in opened]
+    if not _are_folds(opened):
+        return set(splits[0].index[splits[0].isin(["val", "test"])])
+    return set.intersection(*(set(one.index[one == "test"]) for one in splits))
+
+
+def _check_unseen(first: Opened, other: Opened, held: set[str]) -> None:
     """Raises InputError where one run learned from images on which the ensemble is evaluated."""
-    ours, theirs = (_splits(one[0]) for one in (first, other))
+    theirs = _splits(other[0])
     learned = set(theirs.index[theirs == "train"])
-    held = set(ours.index[ours.isin(["val", "test"])])
     if seen := learned & held:
         raise InputError(
             f"run '{other[0].name}' learned from {count_of(len(seen), 'image')} on which '{first[0].name}' is "

@@ -181,7 +181,10 @@ def prepared_data(recipe: Recipe, folder: RunFolder, stores: Path, workers: int)
         lambda rows: chosen_rows(recipe.data, recipe.device, rows, folder),
     )
     task = task_for(prepared.manifest, recipe, stores)
-    check_calibration(task, prepared)
+    if (
+        not recipe.data.every_fold
+    ):  # an ensemble of all folds is calibrated on what its members predict out of fold
+        check_calibration(task, prepared)
     check_monitor(task.metric(recipe.training.monitor or task.monitor))
     task_notes = [*task.notes, *task.cautions(prepared.manifest)]
     for note in task_notes:
@@ -290,7 +293,7 @@ def _evaluate(
         return {}
     store: ImageStore = prepared.store
     evaluations = {}
-    for split in ("val", "test"):
+    for split in ("val", "test") if recipe.evaluate_test else ("val",):
         rows = prepared.rows(split)
         if len(rows):
             evaluations[split] = evaluate_rows(

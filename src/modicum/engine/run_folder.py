@@ -16,6 +16,10 @@ STORES = ".stores"
 CHAIN_FILE = "chain.json"
 """What the folder of a chain has, whose runs lie in it."""
 OLD_MEMORY_KINDS = {"accounted": "estimated", "allocator": "measured"}
+CROSS_VALIDATION = "cross-validation.yaml"
+"""The request of a cross-validation, in its folder."""
+PARTS_OF_A_WHOLE = ("cells", "folds", "trials")
+"""Folders of the runs of a comparison, a cross-validation, a search."""
 STATES = ("running", "interrupted", "failed", "finished")
 
 
@@ -95,12 +99,13 @@ class RunFolder:
 
     @property
     def stores(self) -> Path:
-        """Where its images and features are kept: beside it, or beside the comparison or chain that it is a part of."""
+        """Where its images and features are kept: beside it, or beside what it is a step, cell or fold of."""
         beside = self.path.absolute().parent
         if is_chain(beside) and (beside.parent / STORES).is_dir():
             return beside.parent / STORES
-        shared = beside.parents[1] / STORES
-        return shared if beside.name == "cells" and shared.is_dir() else beside / STORES
+        whole = beside if (beside / CROSS_VALIDATION).is_file() else beside.parent
+        shared, inside = whole.parent / STORES, beside == whole or beside.name in PARTS_OF_A_WHOLE
+        return shared if inside and shared.is_dir() else beside / STORES
 
     def evaluation(self, name: str) -> Path:
         """The folder of one evaluation."""
@@ -186,6 +191,10 @@ def _nearby_runs(path: Path) -> str:
     if is_chain(path):
         steps = sorted(str(one.parent) for one in path.glob("*/recipe.yaml"))
         return f"it is a chain; its runs: {', '.join(steps[:8])}"
+    if (path / CROSS_VALIDATION).is_file():
+        return (
+            f"it is a cross-validation: name '{path / 'ensemble'}', or one of its runs in '{path / 'folds'}'"
+        )
     if (beside := parent / "runs" / path.name / "recipe.yaml").is_file():
         return f"did you mean '{beside.parent}'?"
     runs = sorted(p.parent.name for p in parent.glob("*/recipe.yaml")) if parent.is_dir() else []

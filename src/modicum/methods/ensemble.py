@@ -14,7 +14,7 @@ from modicum.methods.decision import Decision, Rows
 from modicum.methods.exported import exported_method
 from modicum.nn.frozen import deduplicated
 from modicum.nn.whole_state import load_whole_state
-from modicum.tasks.base import Batch, ImageLevelTask
+from modicum.tasks.base import Batch, Task
 
 
 class EnsembleConfig(MethodConfig):
@@ -64,14 +64,14 @@ class EveryOutput(nn.Module):
         task: averages outputs; None where they are decided over first.
     """
 
-    def __init__(self, predictors: Sequence[nn.Module], task: ImageLevelTask | None) -> None:
+    def __init__(self, predictors: Sequence[nn.Module], task: Task | None) -> None:
         super().__init__()
         self.predictors = nn.ModuleList(predictors)
         self._task = task
         self.widths: list[int] = []
         """Of each member's outputs in the last call."""
 
-    def forward(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b outputs"]:
+    def forward(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b *outputs"]:
         outputs = [predictor(images) for predictor in self.predictors]
         self.widths = [part.shape[1] for part in outputs]
         return torch.cat(outputs, 1) if self._task is None else self._task.averaged(torch.stack(outputs))
@@ -82,7 +82,7 @@ class Ensemble(Method):
 
     name: ClassVar[str] = "ensemble"
     summary: ClassVar[str] = "the mean of several runs; made by `modicum ensemble RUN RUN ...`, not trained"
-    tasks: ClassVar[tuple[str, ...]] = ("classification",)
+    tasks: ClassVar[tuple[str, ...]] = ("classification", "segmentation")
     Config: ClassVar[type[MethodConfig]] = EnsembleConfig
     stage_training: ClassVar[Mapping[str, Mapping[str, Any]]] = {"members": {}}
     decides_over: Literal["image", "set"]  # type: ignore[misc]  # of its members
@@ -95,7 +95,6 @@ class Ensemble(Method):
                 "make one of finished runs: modicum ensemble RUN RUN --name NAME",
             )
         self.members = [exported_method({**card, "part": "predictor"}) for card in config.members]
-        assert isinstance(context.task, ImageLevelTask)
         self._task = context.task
         over_sets = any(member.decides_over == "set" for member in self.members)
         self.decides_over = "set" if over_sets else "image"
@@ -107,6 +106,10 @@ class Ensemble(Method):
 
     def predictor(self) -> nn.Module:
         return self._predictor
+
+    def tile(self) -> tuple[int, int] | None:
+        """That of the members, which are all made for images of one size."""
+        return self.members[0].tile()
 
     def decide(self, outputs: Float[Tensor, "n every"], rows: Rows) -> Decision:
         if self.decides_over == "image":

@@ -326,6 +326,14 @@ class Task(ABC):
     def activate(self, outputs: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """Maps raw network outputs to user-facing values, for instance probabilities."""
 
+    def averaged(self, outputs: Float[Tensor, "members n *outputs"]) -> Float[Tensor, "n *outputs"]:
+        """The outputs of several networks as those of one: their mean, before anything is decided by it.
+
+        Raises:
+            InputError: predictions of this task have no mean.
+        """
+        raise InputError(f"predictions of task '{self.name}' have no mean", "use the runs one by one")
+
     @abstractmethod
     def scores(self) -> Scores:
         """A fresh collector."""
@@ -338,8 +346,7 @@ class Task(ABC):
 class ImageLevelTask(Task):
     """A task whose prediction is a few numbers an image: rows of one table."""
 
-    def averaged(self, outputs: Float[Tensor, "members n outputs"]) -> Float[Tensor, "n outputs"]:
-        """The outputs of several networks as those of one: their mean, before anything is decided by it."""
+    def averaged(self, outputs: Float[Tensor, "members n *outputs"]) -> Float[Tensor, "n *outputs"]:
         return outputs.mean(0)
 
     @abstractmethod

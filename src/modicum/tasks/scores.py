@@ -24,6 +24,14 @@ class Scores(ABC):
     def merge(self, others: Sequence["Scores"]) -> None:
         """Adds the predictions of other processes; a row that occurs twice counts once."""
 
+    def pool(self, others: Sequence["Scores"]) -> None:
+        """Adds the predictions of other networks for other rows, as of the folds of a cross-validation.
+
+        Where a task chooses something on validation images (thresholds, a temperature), each network's predictions stay
+        decided by what its own task chose, or all by the mean of that.
+        """
+        self.merge(others)
+
     @abstractmethod
     def metrics(self) -> dict[str, float]:
         """Point values, fast to compute: shown after each epoch, and used to select the best weights."""

@@ -114,36 +114,17 @@ def evaluate_rows(
         )
     if isinstance(scores, MapScores):
         score_maps(scores, network, recipe, manifest, store, store_positions, device, title)
-    scored_rows = scores.rows()
-    patients = _groups(manifest, scored_rows)
-    estimates = scores.estimates(patients, recipe.resamples, recipe.seed)
-    table = scores.table()
-    of_sets = None
-    if sets is not None:
-        of_sets = evaluated_sets(sets, task, table, patients, recipe.resamples, recipe.seed)
-        estimates |= of_sets.estimates
-        further = {**further, SET_COLUMN: np.array(of_sets.texts, dtype=object)}
-    table.insert(0, "image", manifest.table["image"].to_numpy()[scored_rows])
-    if patients is not None:
-        table.insert(1, "patient", patients)
-    write_table(folder / "predictions.csv", table.assign(**further))
-    content = {
-        "schema": 1,
-        "data": data_name,
-        "split": split,
-        "images": len(scored_rows),
-        "patients": None if patients is None else len(set(patients)),
-        "resampling_unit": "image" if patients is None else "patient",
-        "resamples": recipe.resamples,
-        "confidence": CONFIDENCE,
-        "metrics": {name: estimate.as_dict() for name, estimate in estimates.items()},
-    }
+    table = scored_table(scores, manifest)
+    content = evaluation_content(scores, manifest, recipe, data_name, split)
     if unlike is not None:
-        content["unlike_training"] = dict(unlike(scored_rows))
+        content["unlike_training"] = dict(unlike(scores.rows()))
     if sets is not None:
+        patients = _groups(manifest, scores.rows())
+        of_sets = evaluated_sets(sets, task, table, patients, recipe.resamples, recipe.seed)
+        content["metrics"] |= {name: estimate.as_dict() for name, estimate in of_sets.estimates.items()}
         content["conformal"] = sets.as_dict()
-    if domains := _by_domain(scores, manifest, recipe):
-        content["domains"] = domains
+        further = {**further, SET_COLUMN: np.array(of_sets.texts, dtype=object)}
+    write_table(folder / "predictions.csv", table.assign(**further))
     write_json(folder / "metrics.json", content)
     examples = task.examples(scores, count=8)
     if isinstance(task, BoxListTask):
@@ -164,6 +145,40 @@ def evaluate_rows(
             recipe.seed,
             decide is None,
         )
+    return content
+
+
+def scored_table(scores: Scores, manifest: Manifest) -> pd.DataFrame:
+    """``predictions.csv`` of scores: a row an image, with its name and, where they are known, its patient."""
+    rows = scores.rows()
+    patients = _groups(manifest, rows)
+    table = scores.table()
+    table.insert(0, "image", manifest.table["image"].to_numpy()[rows])
+    if patients is not None:
+        table.insert(1, "patient", patients)
+    return table
+
+
+def evaluation_content(
+    scores: Scores, manifest: Manifest, recipe: Recipe, data_name: str, split: str | None
+) -> dict[str, Any]:
+    """``metrics.json`` of an evaluation: all metrics with intervals by patient, of all images and of each domain."""
+    rows = scores.rows()
+    patients = _groups(manifest, rows)
+    estimates = scores.estimates(patients, recipe.resamples, recipe.seed)
+    content = {
+        "schema": 1,
+        "data": data_name,
+        "split": split,
+        "images": len(rows),
+        "patients": None if patients is None else len(set(patients)),
+        "resampling_unit": "image" if patients is None else "patient",
+        "resamples": recipe.resamples,
+        "confidence": CONFIDENCE,
+        "metrics": {name: estimate.as_dict() for name, estimate in estimates.items()},
+    }
+    if domains := _by_domain(scores, manifest, recipe):
+        content["domains"] = domains
     return content
 
 

@@ -23,6 +23,7 @@ from modicum.data.checks.copies import (
 from modicum.data.checks.duplicates import contradiction_notes, resolve_leaks
 from modicum.data.checks.fingerprint import fingerprint
 from modicum.data.checks.scan import ScanResult
+from modicum.data.folds import pooled_for_folds, split_of_fold
 from modicum.data.held_out import hold_out
 from modicum.data.kept_together import forget_groups, with_copies_together
 from modicum.data.label_fraction import keep_label_fraction
@@ -211,6 +212,8 @@ def prepare(
     chosen = len(manifest)
     if recipe.data.held_out is not None:
         manifest = hold_out(manifest, recipe.data.held_out)
+    if recipe.data.folds is not None:
+        manifest = pooled_for_folds(manifest)
     given = "split" in manifest.table and manifest.table["split"].notna().any()
     facts = [store.facts[position] for position in store.indices_of(manifest.refs())]
     copies = search_copies(manifest, facts, stores=stores)
@@ -245,6 +248,11 @@ def with_parts(manifest: Manifest, recipe: Recipe) -> Manifest:
     data = recipe.data
     train, val, _ = data.fractions
     seed = recipe.seed if data.split_seed is None else data.split_seed
+    if data.folds is not None:
+        manifest = split_of_fold(
+            pooled_for_folds(manifest), data.folds, data.fold, seed, val / (train + val), _one_class(recipe)
+        )
+        return keep_label_fraction(manifest, data.label_fraction, seed)
     if data.held_out is not None and val:
         manifest = carve_validation(manifest, val / (train + val), seed, by_domain=True)
     manifest = ensure_splits(manifest, data.fractions, seed, val / (train + val), _one_class(recipe))

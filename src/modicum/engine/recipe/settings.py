@@ -97,6 +97,12 @@ class DataSettings(Settings):
     split_seed: int | None = Field(
         None, description="Seed of the split where none is given; the run's seed by default."
     )
+    folds: int | None = Field(
+        None, ge=2, description="Number of folds of a cross-validation, of which this run is one."
+    )
+    fold: int | None = Field(
+        None, ge=1, description="Which of the folds is held out, from 1; `modicum fit --folds N` trains all."
+    )
     leaks: Literal["error", "drop", "allow"] = Field("error", description="What to do with images that leak.")
     skip_broken: bool = Field(False, description="Set broken images aside instead of stopping.")
     quality: str | None = Field(
@@ -108,6 +114,11 @@ class DataSettings(Settings):
         description="Of quality: classes of images that are set aside, for instance [ungradable].",
     )
     allow_outside: bool = Field(False, description="Allow image paths outside the data folder.")
+
+    @property
+    def every_fold(self) -> bool:
+        """Whether all folds of a cross-validation are learned from, as by the ensemble of its runs."""
+        return self.folds is not None and self.fold is None
 
     @field_validator("slices")
     @classmethod
@@ -328,6 +339,9 @@ class Recipe(Settings):
     seed: int = 0
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, ...")
     resamples: int = Field(2000, ge=0, description="Bootstrap resamples of the intervals.")
+    evaluate_test: bool = Field(
+        True, description="Whether a finished run is evaluated on its test split; trials of a search are not."
+    )
     tracking: Literal["none", "csv", "tensorboard", "mlflow"] = Field(
         "none", description="Where losses, metrics and settings are shown too; in the run folder."
     )

@@ -73,6 +73,15 @@ class AnomalyScores(MapScores):
         _, first = np.unique(self._raw()[0], return_index=True)
         self._parts = [tuple(part[first] for part in self._raw())]
 
+    def pool(self, others: Sequence[Scores]) -> None:
+        """See :meth:`~modicum.tasks.base.Scores.pool`; images are called abnormal by the mean of all thresholds."""
+        of_all = [self.threshold, *(one.threshold for one in others if isinstance(one, AnomalyScores))]
+        values = [one.value for one in of_all if one.value is not None]
+        self.merge(others)
+        if values:
+            images = sum(one.images for one in of_all)
+            self.threshold = Threshold(float(np.mean(values)), self.threshold.source, images)
+
     def _raw(self) -> tuple[np.ndarray, ...]:
         """Rows, raw scores, whether abnormal, and groups, in the order of the rows."""
         if len(self._parts) > 1:

@@ -37,7 +37,7 @@ def evaluate(
     confidence: float = 0.95,
     seed: int = 0,
     specificity: float = 0.95,
-    thresholds: Sequence[float] = (),
+    thresholds: Sequence[float] | np.ndarray = (),
     class_groups: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, Estimate]:
     """Every metric of :func:`metric_names`, with percentile intervals from resampled patients.
@@ -91,7 +91,7 @@ def point_metrics(
     classes: Sequence[str],
     ordered: bool = False,
     specificity: float = 0.95,
-    thresholds: Sequence[float] = (),
+    thresholds: Sequence[float] | np.ndarray = (),
     class_groups: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, float]:
     """The values of :func:`evaluate` without intervals: milliseconds, for the end of an epoch."""
@@ -130,7 +130,7 @@ def metric_statistics(
     kind: str,
     classes: Sequence[str],
     specificity: float,
-    thresholds: Sequence[float] = (),
+    thresholds: Sequence[float] | np.ndarray = (),
     class_groups: Mapping[str, Sequence[str]] | None = None,
 ) -> tuple[list[Statistic], Means]:
     """The metrics of :func:`evaluate` as functions of weighted images, and of each mean its members."""
@@ -153,7 +153,7 @@ def _binary(
     truth: Int[np.ndarray, "n"],
     classes: Sequence[str],
     specificity: float,
-    thresholds: Sequence[float],
+    thresholds: Sequence[float] | np.ndarray,
 ) -> tuple[list[Statistic], Means]:
     ranks = ranking(probabilities[:, 1], truth == 1, specificity=specificity, finding=f"'{classes[1]}'")
     decided = decisions(truth, predicted_classes(probabilities, "binary", thresholds), 2)
@@ -204,13 +204,16 @@ def _multi_label(
     truth: Num[np.ndarray, "n classes"],
     classes: Sequence[str],
     specificity: float,
-    thresholds: Sequence[float],
+    thresholds: Sequence[float] | np.ndarray,
 ) -> tuple[list[Statistic], Means]:
     statistics: list[Statistic] = []
     for index, name in enumerate(classes):
         labelled = np.flatnonzero(~np.isnan(truth[:, index].astype(np.float64)))
         score, present = probabilities[labelled, index], truth[labelled, index].astype(np.int64)
-        says = predicted_classes(score[:, None], "multi-label", thresholds[index : index + 1])[:, 0]
+        of_one = np.asarray(thresholds)[..., index : index + 1]
+        says = predicted_classes(
+            score[:, None], "multi-label", of_one[labelled] if of_one.ndim == 2 else of_one
+        )[:, 0]
         names = {"sensitivity/1": f"sensitivity/{name}", "specificity/1": f"specificity/{name}"}
         names |= {m: f"{m}/{name}" for m in ("accuracy", "balanced_accuracy")} | {"f1/1": f"macro_f1/{name}"}
         of_two = _two_way(np.stack([1 - score, score], axis=1), present)

@@ -45,16 +45,19 @@ def sensitivity_name(specificity: float) -> str:
 
 
 def predicted_classes(
-    probabilities: Float[np.ndarray, "n classes"], kind: str, thresholds: Sequence[float] = ()
+    probabilities: Float[np.ndarray, "n classes"],
+    kind: str,
+    thresholds: Sequence[float] | np.ndarray = (),
 ) -> Int[np.ndarray, "n"] | Bool[np.ndarray, "n classes"]:
     """The most probable class (the first on a tie), or for ``multi-label`` the findings with ``p >= 0.5``.
 
-    With thresholds, the second of two classes is predicted from the one of them on, and each finding from its own.
+    With thresholds, the second of two classes is predicted from the one of them on, and each finding from its own. They
+    may be a row an image, ``[n, thresholds]``.
     """
     if kind == "multi-label":
         return probabilities >= (np.asarray(thresholds) if len(thresholds) else 0.5)
     if len(thresholds):
-        return (probabilities[:, 1] >= thresholds[0]).astype(np.int64)
+        return (probabilities[:, 1] >= np.asarray(thresholds)[..., 0]).astype(np.int64)
     return probabilities.argmax(axis=1)
 
 

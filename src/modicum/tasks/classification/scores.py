@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import torch
+from scipy import special
 from torch import Tensor
 
 from modicum.tasks.base import Batch, Example, Scores
@@ -32,7 +34,7 @@ class ClassificationScores(Scores):
         self.classes = tuple(classes)
         self.ordered = ordered
         self.specificity = specificity
-        self.decision_thresholds = tuple(decision_thresholds)
+        self.decision_thresholds: Sequence[float] | np.ndarray = tuple(decision_thresholds)
         self.class_groups = class_groups
         self._activate = activate
         self._parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
@@ -50,6 +52,23 @@ class ClassificationScores(Scores):
         rows, outputs, truth = self._raw()
         _, first = np.unique(rows, return_index=True)
         self._parts = [(rows[first], outputs[first], truth[first])]
+
+    def pool(self, others: Sequence[Scores]) -> None:
+        """See :meth:`~modicum.tasks.base.Scores.pool`: probabilities and decisions are those of each network's own task.
+
+        Afterwards outputs are logits of the calibrated probabilities, and thresholds are one row an image.
+        """
+        parts = [self, *others]
+        assert all(isinstance(part, ClassificationScores) for part in parts)
+        rows = np.concatenate([part.rows() for part in parts])
+        order = np.argsort(rows, kind="stable")
+        thresholds = _row_by_row(parts)  # type: ignore[arg-type]
+        self._parts = [
+            (rows, _as_logits(probabilities, self.kind), truth)
+            for rows, probabilities, truth in (part._collected() for part in parts)  # type: ignore[attr-defined]
+        ]
+        self.decision_thresholds = () if thresholds is None else thresholds[order]
+        self._activate = torch.sigmoid if self.kind == "multi-label" else partial(torch.softmax, dim=-1)
 
     def outputs_and_truth(self) -> tuple[np.ndarray, np.ndarray]:
         """The network's outputs ``[n, outputs]``, as they came, and the truth, in the order of :meth:`rows`."""
@@ -74,6 +93,8 @@ class ClassificationScores(Scores):
     def of_rows(self, rows: np.ndarray) -> "ClassificationScores":
         kept, some = np.isin(self.rows(), rows), copy(self)
         some._parts = [(self._raw()[0][kept], self._raw()[1][kept], self._raw()[2][kept])]
+        if isinstance(self.decision_thresholds, np.ndarray):
+            some.decision_thresholds = self.decision_thresholds[kept]
         return some
 
     def metrics(self) -> dict[str, float]:
@@ -170,6 +191,28 @@ class ClassificationScores(Scores):
                 )
             )
         return examples
+
+
+def _row_by_row(parts: Sequence[ClassificationScores]) -> np.ndarray | None:
+    """The thresholds of each image ``[n, thresholds]``, one half where a part has none; None where no part has any."""
+    count = max(len(np.atleast_2d(part.decision_thresholds)[0]) for part in parts)
+    if not count:
+        return None
+    halves = [0.5] * count
+    return np.concatenate(
+        [
+            np.broadcast_to(
+                np.asarray(part.decision_thresholds if len(part.decision_thresholds) else halves),
+                (len(part.rows()), count),
+            )
+            for part in parts
+        ]
+    )
+
+
+def _as_logits(probabilities: np.ndarray, kind: str) -> np.ndarray:
+    with np.errstate(divide="ignore"):
+        return special.logit(probabilities) if kind == "multi-label" else np.log(probabilities)
 
 
 def _spread(examples: list[Example], limit: int) -> list[Example]:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from modicum.tasks.base import Example
+from modicum.tasks.base import Example, Scores
 from modicum.tasks.bootstrap import Estimate
 from modicum.tasks.classification.scores import ClassificationScores
 from modicum.tasks.classification.severity_metrics import evaluate_severity, severity_metrics
@@ -36,6 +36,14 @@ class SeverityScores(ClassificationScores):
     ) -> None:
         super().__init__(kind, classes, True, specificity, activate)
         self.thresholds = thresholds
+
+    def pool(self, others: Sequence[Scores]) -> None:
+        """See :meth:`~modicum.tasks.base.Scores.pool`; grades are decided by the mean of all thresholds."""
+        of_all = [self.thresholds, *(one.thresholds for one in others if isinstance(one, SeverityScores))]
+        self.merge(others)
+        if any(one != self.thresholds for one in of_all):
+            values = np.mean([one.values for one in of_all], axis=0)
+            self.thresholds = Thresholds(tuple(values.tolist()), "validation")
 
     def scores_and_truth(self) -> tuple[np.ndarray, np.ndarray]:
         """Scores float64 ``[n]`` and grades int64 ``[n]``, in the order of :meth:`rows`."""

@@ -14,7 +14,7 @@ def prediction_columns(
     probabilities: Float[np.ndarray, "n classes"],
     classes: Sequence[str],
     kind: str,
-    thresholds: Sequence[float] = (),
+    thresholds: Sequence[float] | np.ndarray = (),
 ) -> pd.DataFrame:
     """``prediction`` and one ``p_<class>`` column a class.
 

@@ -379,7 +379,7 @@ class Classification(ImageLevelTask):
             outputs = outputs / self.points.temperature
         return outputs.sigmoid() if self.kind == "multi-label" else outputs.softmax(-1)
 
-    def averaged(self, outputs: Float[Tensor, "members n outputs"]) -> Float[Tensor, "n outputs"]:
+    def averaged(self, outputs: Float[Tensor, "members n *outputs"]) -> Float[Tensor, "n *outputs"]:
         """The mean of severity scores, or the logits of mean probabilities."""
         if self.output == "score":
             return outputs.mean(0)

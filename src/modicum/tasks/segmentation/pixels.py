@@ -5,6 +5,7 @@ one bin, in memory that does not grow with the image. Bins have equal width on t
 fine near 0 and 1, where a good network's probabilities are.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -157,3 +158,15 @@ def _precision(present: np.ndarray, absent: np.ndarray, hits: np.ndarray, alarms
     sums = np.zeros(filled.shape)
     sums[filled] = (present + (hits - start) * harmonic) / step
     return sums
+
+
+def averaged_logits(logits: Float[Tensor, "members n c h w"], exclusive: bool) -> Float[Tensor, "n c h w"]:
+    """The logits of the mean of each pixel's probabilities over several networks.
+
+    Args:
+        logits: of all networks.
+        exclusive: whether channels exclude each other.
+    """
+    if exclusive:
+        return logits.float().log_softmax(2).logsumexp(0) - math.log(len(logits))
+    return torch.logit(logits.double().sigmoid().mean(0)).float()

@@ -199,3 +199,14 @@ def among(ranges: Iterable[Range]) -> Bool[np.ndarray, "256"]:
 
 def _shown(ranges: Iterable[Range]) -> str:
     return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges)
+
+
+def many_levels(held: Bool[np.ndarray, "rows 256"]) -> list[str]:
+    """A caution where fields of view hold dark and bright levels, as after JPEG, whose noise counts as inside."""
+    noisy = int((held[:, 1:128].any(1) & held[:, 128:].any(1)).sum())
+    if not noisy:
+        return []
+    return [
+        f"caution: {noisy} of {len(held)} fields of view hold levels between 0 and their brightest, as JPEG makes them: "
+        "whatever is not 0 counts as inside (save them as PNG with two levels)"
+    ]

@@ -23,9 +23,9 @@ from modicum.tasks.segmentation.loss_choice import LossWords, chosen_loss, valid
 from modicum.tasks.segmentation.meanings import codes_seen, found_codes, made_up_codes, named_codes
 from modicum.tasks.segmentation.metric_table import METRICS
 from modicum.tasks.segmentation.pictures import differences, overlay, shown
-from modicum.tasks.segmentation.pixels import decided
+from modicum.tasks.segmentation.pixels import averaged_logits, decided
 from modicum.tasks.segmentation.scores import SegmentationScores
-from modicum.tasks.segmentation.targets import Kind, MaskCodes, written_mask
+from modicum.tasks.segmentation.targets import Kind, MaskCodes, many_levels, written_mask
 
 MANY_NUMBERS = 8
 """Classes without names from which on masks may number objects instead."""
@@ -195,7 +195,7 @@ class Segmentation(DenseTask):
                         f"{place} is 0 everywhere: none of its pixels counts",
                         "set the pixels inside to 255, or leave the cell empty if all pixels count",
                     )
-            return _many_levels(held)
+            return many_levels(held)
         codes = self.masks[column]
         for row, place in zip(held, places, strict=True):
             codes.validate_label_values(row, place)
@@ -228,6 +228,10 @@ class Segmentation(DenseTask):
     def activate(self, outputs: Float[Tensor, "*batch c h w"]) -> Float[Tensor, "*batch c h w"]:
         """Logits to probabilities: softmax over exclusive channels, sigmoid otherwise."""
         return outputs.float().softmax(-3) if self.exclusive else outputs.float().sigmoid()
+
+    def averaged(self, outputs: Float[Tensor, "members n *outputs"]) -> Float[Tensor, "n *outputs"]:
+        """The logits of the mean of each pixel's probabilities."""
+        return averaged_logits(outputs, self.exclusive)
 
     def regions(
         self, activated: Float[np.ndarray, "channels height width"]
@@ -338,14 +342,3 @@ def _codes_of_column(manifest: Manifest, column: str) -> set[int]:
     if first is not None and not seen - {0}:
         raise first  # that nothing is marked in the rest is not the reason
     return seen
-
-
-def _many_levels(held: Bool[np.ndarray, "rows 256"]) -> list[str]:
-    """A caution where fields of view hold dark and bright levels, as after JPEG, whose noise counts as inside."""
-    noisy = int((held[:, 1:128].any(1) & held[:, 128:].any(1)).sum())
-    if not noisy:
-        return []
-    return [
-        f"caution: {noisy} of {len(held)} fields of view hold levels between 0 and their brightest, as JPEG makes them: "
-        "whatever is not 0 counts as inside (save them as PNG with two levels)"
-    ]
