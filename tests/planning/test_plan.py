@@ -74,6 +74,7 @@ def any_facts(draw: st.DrawFn) -> dict[str, Any]:
     return {
         **facts,
         "images": images,
+        "patients": images,
         "method": None,
         "side": side,
         "window_side": window,
