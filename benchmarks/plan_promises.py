@@ -175,7 +175,7 @@ def cell(method: str, data: Path, work: Path) -> dict[str, Any]:
     began = time.perf_counter()
     made = modicum.plan(
         path, goal=goal, method=method, out=work / f"{method}.yaml", memory="4GB", device="cpu", workers=0,
-        allow_outside=True, **reading, **settings,
+        allow_outside=True, overwrite=True, **reading, **settings,
     )  # fmt: skip
     planned = time.perf_counter() - began
     run = modicum.fit(

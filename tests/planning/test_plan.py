@@ -1,24 +1,29 @@
 """Plans: valid for any facts, within memory or refused with what would be enough, and run as they were predicted."""
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import modicum
+from modicum.engine.recipe.new_recipe import make_recipe
 from modicum.engine.recipe.settings import Recipe
 from modicum.errors import InputError
 from modicum.methods import method_class
 from modicum.planning import step_time
 from modicum.planning.batch_size import RESERVE_BYTES, usable_bytes
-from modicum.planning.budget import Budget
+from modicum.planning.budget import Budget, Draft
 from modicum.planning.memory import MemoryPrediction
 from modicum.planning.plan import parse_time
-from modicum.planning.plan_facts import FACTS, GOALS
+from modicum.planning.plan_facts import FACTS, GOALS, facts_of_data, round_field
 from modicum.planning.plan_file import read_plan
-from modicum.planning.rules import read_rules
+from modicum.planning.plan_text import Planned, plan_text
+from modicum.planning.rules import SHIPPED, read_rules
 from modicum.planning.step_time import StageTime, TimePrediction
 
 RULES = read_rules()
@@ -65,19 +70,48 @@ def any_facts(draw: st.DrawFn) -> dict[str, Any]:
     side = draw(st.sampled_from([8, 28, 64, 90, 224, 500, 3000]))
     window = min(1024, max(32, 32 * round(side / 32)))
     pretrained = draw(st.booleans())
-    return {**facts, "method": None, "side": side, "window_side": window, "pretrained": pretrained}
+    images = draw(st.integers(1, 10**6))
+    return {
+        **facts,
+        "images": images,
+        "method": None,
+        "side": side,
+        "window_side": window,
+        "pretrained": pretrained,
+    }
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(any_facts(), st.sampled_from(GOALS))
 def test_any_facts_give_a_valid_recipe(facts: dict[str, Any], goal: str) -> None:
     draft = budget_of(facts, goal=goal).draft()
     Recipe.model_validate(draft.recipe.model_dump(mode="json"))
     for setting, choice in draft.choices.items():
         assert choice.because, setting
+    assert read_back(draft, facts) == draft.recipe.model_dump() | {"based_on": "plan.yaml"}
 
 
-@settings(max_examples=20, deadline=None)
+def read_back(draft: Draft, facts: dict[str, Any]) -> dict[str, Any]:
+    """The recipe of the run that a plan's file makes."""
+    made = plan_text(
+        Planned(None, "", facts | {"goal": draft.choices["goal"].value}, draft), "data.csv", {}, None
+    )
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "plan.yaml"
+        path.write_text(made.text, encoding="utf-8")
+        plan = read_plan(path)
+    recipe = make_recipe("data.csv", None, {}, plan.recipe(plan.steps[0])).model_dump()
+    return recipe | {"based_on": Path(recipe["based_on"]).name}
+
+
+def test_settings_of_stages_and_short_names_find_their_tables() -> None:
+    given = {"goal": "enhance", "method": "led", "degrade.epochs": 3, "enhance.lr": 0.01, "start": 200}
+    draft = budget_of(facts_of(), **given).draft()
+    assert draft.recipe.stages["degrade"]["epochs"] == 3
+    assert read_back(draft, facts_of()) == draft.recipe.model_dump() | {"based_on": "plan.yaml"}
+
+
+@settings(max_examples=12, deadline=None)
 @given(
     any_facts(),
     st.sampled_from(GOALS),
@@ -154,12 +188,17 @@ FIXED = {"backbone": "test_resnet", "weights": "random", "image_size": 32, "devi
 
 
 @pytest.fixture(scope="module")
-def planned(task_data, tmp_path_factory) -> modicum.planning.plan.Planned:  # type: ignore[name-defined]
+def planned(task_data, tmp_path_factory):
     step_time.SECONDS = 0.05
     folder = tmp_path_factory.mktemp("plan")
+    rules = yaml.safe_load(SHIPPED.read_text(encoding="utf-8")) | {
+        "consider": {"classify": ["linear", "lora"]}
+    }
+    (folder / "rules.yaml").write_text(yaml.safe_dump(rules, sort_keys=False))
     made = modicum.plan(
         task_data("fundus"),
         out=folder / "plan.yaml",
+        rules=folder / "rules.yaml",
         memory="2GB",
         label="label",
         workers=0,
@@ -182,6 +221,8 @@ def test_the_file_holds_a_reason_beside_each_choice(planned) -> None:
     for choice in planned.choices.values():
         assert all(source.replace("#", " ") in said for source in choice.source)
     assert "What the data cannot support" in planned.text
+    assert [other.method for other in planned.alternatives] == ["linear", "lora"]
+    assert "lora: not here" in planned.text  # it wants a transformer, and another backbone was fixed
     summary = "\n".join(planned.summary())
     assert "predicted: peak memory" in summary
     assert f"modicum fit {planned.path}" in summary
@@ -206,20 +247,13 @@ def test_a_fingerprint_saves_reading_the_images_again(planned, task_data, tmp_pa
 
     inspect_data(str(task_data("fundus")), {}, tmp_path / "facts.json", 0)
     monkeypatch.setattr(plan, "scan", None)
-    monkeypatch.setattr(step_time, "SECONDS", 0.01)
-    again = modicum.plan(
-        task_data("fundus"),
-        out=None,
-        memory="2GB",
-        facts=tmp_path / "facts.json",
-        method="full",
-        epochs=1,
-        **FIXED,
-    )
-    assert again.path is None
-    assert again.facts["images"] == planned.facts["images"]
+    manifest, found = plan.looked_at(task_data("fundus"), {"label": "label"}, tmp_path / "facts.json", 0)
+    facts = facts_of_data(manifest, found)
+    for name in ("images", "patients", "labelled", "side", "imbalance"):
+        assert facts[name] == planned.facts[name]
+    (tmp_path / "other.json").write_text('{"schema": 1, "images": 3}')
     with pytest.raises(InputError, match="does not describe"):
-        modicum.plan(task_data("chest"), facts=tmp_path / "facts.json", out=None)
+        plan.looked_at(task_data("fundus"), {}, tmp_path / "other.json", 0)
 
 
 def test_words_that_nobody_knows(task_data) -> None:
@@ -227,3 +261,18 @@ def test_words_that_nobody_knows(task_data) -> None:
         modicum.plan(task_data("fundus"), goal="clasify")
     with pytest.raises(InputError, match="8GB"):
         modicum.plan(task_data("fundus"), memory="lots")
+
+
+def test_page_of_plans_lists_every_fact() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "plan.md").read_text(encoding="utf-8")
+    for name, fact in FACTS.items():
+        assert f"| `{name}` | {fact.kind} | {fact.words}" in page
+
+
+def test_a_round_bright_field_is_told_from_a_full_frame() -> None:
+    y, x = np.mgrid[:60, :80]
+    disc = ((y - 30) ** 2 + (x - 40) ** 2 < 28**2) * 0.6
+    round_one, full, grey = np.stack([disc] * 3), np.full((3, 60, 80), 0.5), disc[None]
+    assert round_field([round_one, round_one, full])
+    assert not round_field([round_one, full, full])
+    assert not round_field([grey])

@@ -58,6 +58,9 @@ def plan(
         typer.Option(help="What `modicum inspect` wrote of these data, so that no image is read again."),
     ] = None,
     workers: Workers = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a plan file that is there already.")
+    ] = False,
 ) -> None:
     """Plan a training: method, size, epochs and more, with a reason beside each, fitted to memory and time.
 
@@ -92,6 +95,7 @@ def plan(
         rules=rules,
         facts=fingerprint,
         workers=workers,
+        overwrite=overwrite,
         **settings,
     )
     for line in made.summary():

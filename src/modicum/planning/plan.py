@@ -32,7 +32,7 @@ from modicum.planning.data_facts import DataFacts, facts_of
 from modicum.planning.memory import Device, MemoryPrediction, predicted
 from modicum.planning.plan_facts import Facts, check_goal, facts_of_data, round_field
 from modicum.planning.plan_text import Alternative, Planned, plan_text
-from modicum.planning.rules import Rules, Said, read_rules
+from modicum.planning.rules import Rules, read_rules
 from modicum.planning.step_time import Decoding, Stopwatch, TimePrediction
 from modicum.progress import quietly
 
@@ -59,6 +59,7 @@ def plan(
     rules: str | Path | None = None,
     facts: str | Path | None = None,
     workers: int | None = None,
+    overwrite: bool = False,
     **settings: Any,
 ) -> Planned:
     """Plans a training: a readable recipe with a reason for every choice, fitted to memory and time.
@@ -76,6 +77,7 @@ def plan(
         rules: a file of rules in place of modicum's.
         facts: the file that ``modicum inspect`` wrote of the same data, so that no image is read again.
         workers: processes that read images.
+        overwrite: replace a plan that is there; it may have been changed by hand.
         settings: what is fixed: any setting of the recipe by its name (``backbone``, ``weights``, ``image_size``, ...),
             and how the data are read, as for :func:`modicum.fit`.
 
@@ -97,10 +99,16 @@ def plan(
     place = chosen_device(device or "auto")
     if device is not None:
         fixed["device"] = device
-    manifest, found = _looked_at(data, reading, facts, workers)
     if out is not None:
         check_output("--out", Path(out), [Path(data)])
         check_files("--out", [Path(out)], [Path(data)])
+        if Path(out).exists() and not overwrite:
+            raise InputError(
+                f"'{out}' is there already", "pass --out with another name, or --overwrite to replace it"
+            )
+    manifest, found = looked_at(data, reading, facts, workers)
+    for key in [key for key in reading if key not in ROLES and key != "columns"]:
+        fixed[f"data.{key}"] = reading.pop(key)
     decoding = _decoding(manifest)
     known = facts_of_data(manifest, found) | {
         "round_field": round_field(decoding.pictures) if decoding.pictures else None,
@@ -144,7 +152,7 @@ def full_names(settings: Mapping[str, Any], rules: Rules) -> dict[str, Any]:
     return {paths.get(key, key): value for key, value in settings.items() if value is not None}
 
 
-def _looked_at(
+def looked_at(
     data: str | Path, reading: Mapping[str, Any], facts: str | Path | None, workers: int | None
 ) -> tuple[Manifest, dict[str, Any]]:
     """The images and their fingerprint: read once, or as `modicum inspect` found them."""
@@ -301,4 +309,4 @@ class _Maker:
         return others
 
 
-__all__ = ["Planned", "Said", "full_names", "parse_time", "plan"]
+__all__ = ["Planned", "full_names", "looked_at", "parse_time", "plan"]

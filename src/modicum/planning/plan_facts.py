@@ -176,7 +176,7 @@ def _sides(fingerprint: Mapping[str, Any]) -> Facts:
     height, width = fingerprint["height"], fingerprint["width"]
     if not height or not width:
         return {}
-    side = min(height["median"], width["median"])
+    side = int(min(height["median"], width["median"]))
     rounded = SIDE_UNIT * round(side / SIDE_UNIT)
     return {
         "side": side,

@@ -12,10 +12,13 @@ import yaml
 from modicum.data.layouts import data_name
 from modicum.data.roles import ROLES
 from modicum.data.stores.shard_writer import size_text
+from modicum.engine.recipe.assignments import setting_path
+from modicum.methods import method_class
 from modicum.planning.budget import Draft
 from modicum.planning.plan_facts import Facts
 from modicum.planning.plan_file import MARK
 from modicum.planning.rules import Choice
+from modicum.tasks import task_class
 from modicum.version import __version__
 from modicum.wording import count_of
 
@@ -147,49 +150,55 @@ def plan_text(planned: Planned, source: str, reading: Mapping[str, Any], name: s
 
 def _fit_lines(planned: Planned, reading: Mapping[str, Any]) -> Iterator[str]:
     """The settings, table by table, each below its reason."""
-    choices = [choice for key, choice in planned.draft.choices.items() if key != "goal"]
-    tables: dict[str, list[Choice]] = {name: [] for name in _ORDER}
-    for choice in choices:
-        path = (
-            choice.setting
-            if "." in choice.setting or choice.setting in _ORDER
-            else f"config.{choice.setting}"
-        )
-        part = path.partition(".")[0]
-        tables.setdefault(part, []).append(replace(choice, setting=path))
+    recipe = planned.draft.recipe
+    kind, options = method_class(recipe.method), task_class(recipe.task).Options
+    tables: dict[str, list[tuple[list[str], Choice]]] = {name: [] for name in _ORDER}
+    for key, choice in planned.draft.choices.items():
+        if key != "goal":
+            path = setting_path(key, kind.Config, options, tuple(kind.stage_training))
+            tables[path[0]].append((path[1:], choice))
     if goal := planned.draft.choices.get("goal"):
         yield from _comment(f"goal {goal.value}: {goal.because}{_sources(goal)}", 6)
-    for part, members in tables.items():
-        read = list(_reading_lines(reading)) if part == "data" else []
-        if not members and not read:
-            continue
-        single = len(members) == 1 and members[0].setting == part
-        if not single:
-            yield f"      {part}:"
-        yield from read
-        said: dict[str, str] = {}
-        for choice in members:
-            key = choice.setting if single else choice.setting.partition(".")[2]
-            indent = 6 if single else 8
-            reason = f"{choice.because}{_sources(choice)}"
-            if reason in said:
-                yield f"{' ' * indent}{key}: {_scalar(choice.value)}  # with {said[reason]}"
-                continue
-            said[reason] = key
-            yield from _comment(reason, indent)
-            yield f"{' ' * indent}{key}: {_scalar(choice.value)}"
+    for table, members in tables.items():
+        columns = _columns(reading) if table == "data" else {}
+        if members and not members[0][0]:  # a setting that is in no table
+            yield from _setting(table, members[0][1], 6, {})
+        elif members or columns:
+            yield f"      {table}:"
+            if columns:
+                yield f"        columns: {_scalar(columns)}  # given"
+            yield from _members(members)
 
 
-def _reading_lines(reading: Mapping[str, Any]) -> Iterator[str]:
-    columns = {
+def _members(members: Sequence[tuple[list[str], Choice]]) -> Iterator[str]:
+    """The settings of one table; those of a stage stand in a table of its own."""
+    said: dict[str, str] = {}
+    within = ""
+    for (*outer, key), choice in sorted(members, key=lambda member: member[0][:-1]):
+        if outer and outer[0] != within:
+            (within,) = outer
+            yield f"        {within}:"
+        yield from _setting(key, choice, 8 + 2 * len(outer), said)
+
+
+def _setting(key: str, choice: Choice, indent: int, said: dict[str, str]) -> Iterator[str]:
+    """One setting below its reason, or beside the name of the setting that has the same."""
+    reason = f"{choice.because}{_sources(choice)}"
+    value = f"{' ' * indent}{key}: {_scalar(choice.value)}"
+    if reason in said or not choice.rule:
+        yield f"{value}  # {f'with {said[reason]}' if choice.rule else reason}"
+        return
+    said[reason] = key
+    yield from _comment(reason, indent)
+    yield value
+
+
+def _columns(reading: Mapping[str, Any]) -> dict[str, Any]:
+    """The column of each role."""
+    return {
         **dict(reading.get("columns") or {}),
         **{role: reading[role] for role in ROLES if role in reading},
     }
-    values = {key: value for key, value in reading.items() if key not in ROLES and key != "columns"}
-    if columns:
-        values = {"columns": columns, **values}
-    for key, value in values.items():
-        yield f"        {key}: {_scalar(value)}  # given"
 
 
 def _tail(planned: Planned) -> Iterator[str]:

@@ -117,6 +117,19 @@ def _matching_path(key: str, paths: Sequence[str], stages: Sequence[str]) -> str
     return matches[0]
 
 
+def setting_path(
+    key: str, method_config: type[BaseModel], task_options: type[BaseModel], stages: Sequence[str] = ()
+) -> list[str]:
+    """Where the setting that a key means stands in a recipe: ``lr`` is ``["training", "lr"]``. Arguments as
+    :func:`overridden`'s.
+
+    Raises:
+        InputError: it means none, or several.
+    """
+    of_stage = _stage_path(key, None, stages)
+    return of_stage or _matching_path(key, _setting_paths(method_config, task_options), stages).split(".")
+
+
 def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
     """``["lr=1e-3", "classes=[0,1]"]`` to a mapping; values are read as YAML."""
     settings = {}
