@@ -259,8 +259,12 @@ def markdown(cells: list[dict[str, Any]]) -> str:
     known = [chance for chance in chances if np.isfinite(chance)]
     if known:
         studies = round(5 / known[0])
-        mean_rank = sum(1 / rank for rank in range(1, studies + 1)) / studies  # of one right answer at any place
-        rows.append(f"| chance | {mean_rank:.3f} | {known[0]:.3f} | {known[0]:.3f} | | 0.5 | 0.5 | 0.5 | 0.5 | 0.5 |")
+        mean_rank = (
+            sum(1 / rank for rank in range(1, studies + 1)) / studies
+        )  # of one right answer at any place
+        rows.append(
+            f"| chance | {mean_rank:.3f} | {known[0]:.3f} | {known[0]:.3f} | | 0.5 | 0.5 | 0.5 | 0.5 | 0.5 |"
+        )
     return "\n".join(rows) + "\n"
 
 
