@@ -58,14 +58,13 @@ class ClassificationScores(Scores):
 
         Afterwards outputs are logits of the calibrated probabilities, and thresholds are one row an image.
         """
-        parts = [self, *others]
-        assert all(isinstance(part, ClassificationScores) for part in parts)
+        parts = [self, *(part for part in others if isinstance(part, ClassificationScores))]
         rows = np.concatenate([part.rows() for part in parts])
         order = np.argsort(rows, kind="stable")
-        thresholds = _row_by_row(parts)  # type: ignore[arg-type]
+        thresholds = _row_by_row(parts)
         self._parts = [
             (rows, _as_logits(probabilities, self.kind), truth)
-            for rows, probabilities, truth in (part._collected() for part in parts)  # type: ignore[attr-defined]
+            for rows, probabilities, truth in (part._collected() for part in parts)
         ]
         self.decision_thresholds = () if thresholds is None else thresholds[order]
         self._activate = torch.sigmoid if self.kind == "multi-label" else partial(torch.softmax, dim=-1)
