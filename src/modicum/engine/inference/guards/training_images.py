@@ -165,7 +165,9 @@ def known_from(
     for name, floor in FLOORS.items():
         vectors = np.stack([getattr(image, name) for image in train])
         gaussians[name] = fitted(vectors, floor)
-        held[name] = gaussians[name].distances(np.stack([getattr(one, name) for one in val])) if val else np.zeros(0)
+        held[name] = (
+            gaussians[name].distances(np.stack([getattr(one, name) for one in val])) if val else np.zeros(0)
+        )
         if len(val) < FEWEST_HELD_OUT and len(train) > 1:
             of_folds = out_of_fold(vectors, folds_of(groups), floor)
             held[name] = np.concatenate([of_folds, held[name]])
