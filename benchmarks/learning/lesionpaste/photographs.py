@@ -47,9 +47,9 @@ METHODS: dict[str, dict[str, Any]] = {
         **LITE, "image_size": 2 * SIDE, "input_size": SIDE, "lr": 0.01, "batch_size": 8, "epochs": 5,
         "organ": "threshold", "severity": {"HE": -1, "EX": 60},
     },
-    "lesionpaste-longer": {
+    "lesionpaste-augmented": {
         **LITE, "image_size": 2 * SIDE, "input_size": SIDE, "lr": 1e-3, "optimizer": "adamw", "batch_size": 8,
-        "epochs": 16, "organ": "threshold", "severity": {"HE": -1, "EX": 60},
+        "epochs": 16, "organ": "threshold", "severity": {"HE": -1, "EX": 60}, "augment": "fundus",
     },
     "full": {**LITE, "lr": 1e-3, "batch_size": 16, "epochs": 5},
     "deviation": {**LITE, "batch_size": 8, "epochs": 5},
