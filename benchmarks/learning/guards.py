@@ -37,7 +37,8 @@ def data_sets(folder: Path) -> dict[str, dict[str, Any]]:
         },
         "skin": {"data": folder / "skin_ham10000" / "labels.csv", "method": "full", "label": "dx", "epochs": 20},
         "angiograms": {
-            "data": folder / "octa_vessels", "method": "segment", "epochs": 3, "architecture": "unet", "decoder_width": 32,
+            "data": folder / "octa_vessels", "method": "segment", "epochs": 3, "architecture": "unet",
+            "decoder_width": 32,
         },
     }  # fmt: skip
 
