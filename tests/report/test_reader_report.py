@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 from made_run import FINDINGS, MadeRun, make_run, write_json
 from made_segmentation import make_segmentation
-from made_translation import make_translation
 from pages import Page, page_of
 from sklearn.metrics import confusion_matrix, roc_auc_score
 from typer.testing import CliRunner
@@ -144,9 +143,8 @@ def test_numbers_become_quartiles_and_blanks_a_group():
     assert asked_column("labels:x", ["labels:x"]) == ("labels:x", ())
 
 
-@pytest.mark.parametrize("make", [make_segmentation, make_translation])
-def test_metrics_of_all_images_are_those_of_the_evaluation(make, tmp_path):
-    run = read_run(make(tmp_path / "run"))
+def test_metrics_of_all_images_are_those_of_the_evaluation(tmp_path):
+    run = read_run(make_segmentation(tmp_path / "run"))
     measures = measures_of(run, run.main)
     measured = measures.of(np.arange(len(measures.rows)))
     values, _ = point_values(measured.statistics, len(measures.rows), measured.means)
