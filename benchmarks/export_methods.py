@@ -5,10 +5,10 @@
 
 Some five minutes on one core. Methods are trained for two epochs on made images with the tiny networks of
 ``tests/contract/small_trainings.py``, exported with ``modicum export --to onnx``, and what the card says of the
-comparison with PyTorch is kept; OpenVINO reads the same graph. Times are of one image in a batch of its own, one thread,
-the least mean of three passes over the images of the comparison: of networks so small they say what a call costs, and
-little of large networks. ``--methods`` measures some anew and keeps the others' numbers; ``--table`` prints the table of
-``docs/export.md``.
+comparison with PyTorch is kept; OpenVINO reads the same graph. Times are the processor's for one image in a batch of its
+own, one thread, the least mean of three passes over the images of the comparison: of networks so small they say what a
+call costs, and little of large networks. ``--methods`` measures some anew and keeps the others' numbers; ``--table``
+prints the table of ``docs/export.md``.
 """
 
 import argparse

@@ -228,7 +228,7 @@ def _in_eight_bits(
         "int8": round(metrics[1], 6),
         "largest_difference": float(f"{_largest(before, after, sample.images):.3g}"),
         "bytes": {"float32": len(whole_bytes), "int8": len(small_bytes)},
-        "milliseconds_one_thread": {"float32": round(times[0], 3), "int8": round(times[1], 3)},
+        "processor_milliseconds_one_thread": {"float32": round(times[0], 3), "int8": round(times[1], 3)},
     }
     say(
         f"int8 ({kind}): {score.name} on {count_of(len(rows), 'validation image')} {metrics[1]:.4f}, in float32 "

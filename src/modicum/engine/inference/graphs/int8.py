@@ -180,13 +180,16 @@ class ValidationScore:
 
 @torch.no_grad()
 def milliseconds(network: nn.Module, inputs: tuple[Tensor, ...], repeats: int = 3) -> float:
-    """Time of one image, alone in its batch: the least of some passes over all, after one that is not counted."""
+    """Processor time of one image, alone in its batch: the least of some passes over all, after one that is not counted.
+
+    Not the time on the clock, which other programs on the machine would be in.
+    """
     singles = [tuple(part[[row]] for part in inputs) for row in range(len(inputs[0]))]
     network(*singles[0])
     times = []
     for _ in range(repeats):
-        start = time.perf_counter()
+        start = time.process_time()
         for single in singles:
             network(*single)
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     return 1000 * min(times) / len(singles)
