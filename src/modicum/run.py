@@ -198,9 +198,9 @@ class Run:
             None if after is None else str(after),
             answers,
             _prompt_file(prompts),
-            strict,
-            conformal,
-            conformal_score,
+            strict=strict,
+            conformal=conformal,
+            conformal_score=conformal_score,
         )
         reading = GivenReading(
             columns=columns,

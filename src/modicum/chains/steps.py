@@ -46,7 +46,7 @@ class Steps:
         records = [
             known.get(step.name) or StepRecord(name=step.name, kind=step.kind) for step in self.plan.steps
         ]
-        self.record = ChainRecord(modicum=__version__, plan=str(self.plan.path), steps=records)
+        self.record = ChainRecord(schema=1, modicum=__version__, plan=str(self.plan.path), steps=records)
         self.files = FileDigests(self.folder.file_digests)
         if gone := set(known) - {step.name for step in self.plan.steps}:
             say(
@@ -100,9 +100,9 @@ class Steps:
             )
         for name, why in changed.items():
             say(f"step '{name}' will be done again: {why}")
-            record = self.record.step(name)
-            assert record is not None
-            record.state = "outdated"
+            outdated = self.record.step(name)
+            assert outdated is not None
+            outdated.state = "outdated"
 
     def _change(self, step: Step, record: StepRecord, changed: Collection[str]) -> str:
         inputs = self._inputs(step, unknown=changed)

@@ -129,8 +129,7 @@ def parse_time(text: str | float) -> float:
     Raises:
         InputError: not a time.
     """
-    if isinstance(text, int | float) and not isinstance(text, bool):
-        text = f"{text}s"
+    text = text if isinstance(text, str) else f"{text}s"
     parts = re.findall(r"(\d+(?:\.\d+)?)\s*(d|h|min|m|sec|s)", text.strip().lower())
     whole = "".join(f"{number}{unit}" for number, unit in parts)
     seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)

@@ -184,7 +184,12 @@ def read_rules(path: str | Path | None = None) -> Rules:
         ) from error
     if not isinstance(values, dict) or "modicum_rules" not in values:
         raise InputError(f"{where} has no line 'modicum_rules: 1'", "copy modicum's rules.yaml and change it")
-    models = {"rules": Rule, "cautions": Said, "to_fit_memory": Concession, "to_fit_time": Concession}
+    models: dict[str, type[BaseModel]] = {
+        "rules": Rule,
+        "cautions": Said,
+        "to_fit_memory": Concession,
+        "to_fit_time": Concession,
+    }
     for place, model in models.items():
         _check_keys(where, place, values.get(place), model)
     rules: Rules = validated(Rules, {str(key): value for key, value in values.items()}, where)

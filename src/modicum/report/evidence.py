@@ -82,7 +82,7 @@ def operating_rows(
             points.append(
                 (title, f"from {threshold:.3g} on, chosen on these images", question, scores >= threshold)
             )
-    rows = []
+    rows: list[tuple[str, str, Mapping[str, Estimate]]] = []
     for name, rule, question, says in points:
         statistic = decision_rates(says, question.positive, prevalence)
         rows.append((name, rule, _estimates([statistic], question, evaluation)))

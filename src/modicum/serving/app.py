@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from uuid import uuid4
@@ -46,7 +47,7 @@ class Service:
         for name, worker in self.workers.items():
             self.metrics.watch("modicum_queue_length", worker.__len__, run=name)
             self.metrics.watch(
-                "modicum_requests_in_progress", lambda name=name: self.under_way[name], run=name
+                "modicum_requests_in_progress", partial(self.under_way.__getitem__, name), run=name
             )
         self.metrics.watch("process_resident_memory_bytes", resident_bytes)
 

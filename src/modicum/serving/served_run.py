@@ -171,8 +171,8 @@ def _rows_of(table: pd.DataFrame, upload: Upload) -> list[dict[str, Cell]]:
     rows = []
     for row in some.to_dict("records"):
         part = str(row.pop("image")).removeprefix(path)
-        cells = {str(name): _cell(value) for name, value in row.items()}
-        rows.append(({"slice": part} if part else {}) | cells)
+        cells: dict[str, Cell] = {"slice": part} if part else {}
+        rows.append(cells | {str(name): _cell(value) for name, value in row.items()})
     return rows
 
 

@@ -156,7 +156,7 @@ def _is_loopback(host: str) -> bool:
 def _run(app: Gate, listening: socket.socket, limits: Limits) -> None:
     """Serves until a signal; uvicorn hands it on when it has ended, where it must not end this process too."""
     config = uvicorn.Config(
-        app,  # type: ignore[arg-type]
+        app,
         log_config=None,
         access_log=False,
         server_header=False,

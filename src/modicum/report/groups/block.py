@@ -17,7 +17,7 @@ def group_blocks(evaluation: Evaluation) -> list[Block]:
 
 def group_rows(column: Any, titles: Any) -> list[dict[str, Any]]:
     """Rows of one column's table: name, size, and for each metric its value and the difference to the others."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for group in column.get("groups") or []:
         if group.get("too_small"):
             rows.append({"name": str(group.get("name")), "small": "too small", "cells": []})

@@ -234,9 +234,9 @@ def _in_eight_bits(
         f"int8 ({kind}): {score.name} on {count_of(len(rows), 'validation image')} {metrics[1]:.4f}, in float32 "
         f"{metrics[0]:.4f}; {len(small_bytes) / len(whole_bytes):.2f} of the size, {times[1] / times[0]:.2f} of the time"
     )
-    card = copy.deepcopy(dict(card))
-    card["graph"] |= {"weights": "int8", "int8": found}
-    return Traced(small, made.any_size), card
+    changed = copy.deepcopy(dict(card))
+    changed["graph"] |= {"weights": "int8", "int8": found}
+    return Traced(small, made.any_size), changed
 
 
 def _largest(before: GraphRunner, after: GraphRunner, images: Tensor) -> float:
