@@ -1,6 +1,6 @@
 """Which images a run flags as unlike its training images: false alarms, and what it finds, on four kinds of real images.
 
-    python benchmarks/learning/guards.py --data DIR --runs /tmp/guards --out benchmarks/results/guards.json
+    python benchmarks/learning/guards.py --data DIR --runs runs/guards --out benchmarks/results/guards.json
 
 ``DIR`` holds the folders ``fundus_dr_grading``, ``cxr_covid``, ``skin_ham10000`` and ``octa_vessels``. A small network
 from random weights learns from each; then each run predicts its own test images, the same images changed in ways that
