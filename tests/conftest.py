@@ -17,6 +17,8 @@ import pytest
 import torch
 from jaxtyping import install_import_hook
 
+from modicum.progress import set_quiet
+
 torch.set_num_threads(1)
 # Every annotated tensor shape and dtype of these packages is checked while the tests run.
 install_import_hook(
@@ -25,6 +27,12 @@ install_import_hook(
 )
 
 REAL_IMAGES = Path(os.environ.get("MODICUM_REAL_IMAGES", Path(__file__).parents[2] / "shared" / "data"))
+
+
+@pytest.fixture(autouse=True)
+def _notices():
+    """Notices are on, whatever an earlier test of this process has switched off (``--quiet`` lasts for a process)."""
+    set_quiet(False)
 
 
 @pytest.fixture(scope="session")

@@ -234,7 +234,7 @@ def test_a_predictor_file_of_full_fine_tuning_starts_another_run_with_its_normal
 
 def test_the_code_of_the_page_works(tmp_path, monkeypatch):
     page = (Path(__file__).parents[2] / "docs/export.md").read_text()
-    opened, made, by_timm = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    opened, made, by_timm, _ = re.findall(r"```python\n(.*?)```", page, re.DOTALL)  # the last is a graph's
     monkeypatch.chdir(tmp_path)
     images = torch.rand(2, 3, 32, 32)
     folder = made_run(tmp_path / "run", "full")

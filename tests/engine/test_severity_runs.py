@@ -64,7 +64,7 @@ def test_predictions_of_new_images_are_those_of_the_evaluation(run, data, tmp_pa
     run.predict(data.parent / "images", tmp_path / "found.csv")
     run.predict(data.parent / "images", tmp_path / "found.parquet")
     found = pd.read_csv(tmp_path / "found.csv").drop(columns="error")
-    assert list(found.columns) == ["image", "prediction", "score"]
+    assert list(found.columns) == ["image", "prediction", "score", "unlike_training"]
     stored = pd.read_parquet(tmp_path / "found.parquet")
     assert stored["score"].dtype == np.float64
     assert stored["score"].to_numpy() == pytest.approx(found["score"].to_numpy(), rel=1e-6)

@@ -12,7 +12,7 @@ from sklearn import metrics as sk
 
 from modicum.errors import InputError
 from modicum.tasks.bootstrap import Estimate, Statistic, bootstrap, group_numbers, resampled_counts
-from modicum.tasks.classification.evaluation import _statistics, evaluate, metric_names, point_metrics
+from modicum.tasks.classification.evaluation import evaluate, metric_names, metric_statistics, point_metrics
 from modicum.tasks.classification.metrics import ranking
 
 GRADES = ["g0", "g1", "g2", "g3"]
@@ -48,11 +48,11 @@ def predictions(draw):
 def test_a_weight_is_that_many_copies_of_the_image_for_every_metric(case):
     probabilities, truth, kind, classes, weights = case
     weighted, copied = {}, {}
-    statistics, _ = _statistics(probabilities, truth, kind, classes, 0.95)
+    statistics, _ = metric_statistics(probabilities, truth, kind, classes, 0.95)
     for statistic in statistics:
         weighted |= {k: v[0] for k, v in statistic.values(weights[:, None].astype(np.float64)).items()}
     rows = np.repeat(np.arange(len(weights)), weights)
-    statistics, _ = _statistics(probabilities[rows], truth[rows], kind, classes, 0.95)
+    statistics, _ = metric_statistics(probabilities[rows], truth[rows], kind, classes, 0.95)
     for statistic in statistics:
         copied |= {k: v[0] for k, v in statistic.values(np.ones((len(rows), 1))).items()}
     assert weighted == pytest.approx(copied, abs=1e-12, nan_ok=True)

@@ -156,7 +156,10 @@ def finish_run(
     write_model(recipe, folder, task, method, frozen, weights_digest, fields)
     content = _describe(recipe, folder, task, method, stages, inputs)
     regions = fields_of_rows(prepared.manifest, {FIELDS: fields}, task)
-    unlike = keep_training_images(folder, prepared, recipe, task, method.predictor(), device, method.tile())
+    extracted = any(isinstance(stage, ExtractStage) for stage in method.stages())
+    unlike = keep_training_images(
+        folder, prepared, recipe, task, method.predictor(), device, method.tile(), extracted
+    )
     content["evaluations"] = _evaluate(
         recipe, folder, task, method, prepared, device, stages.learned, of_val, regions, unlike
     )

@@ -40,13 +40,14 @@ OF_STEP = "step:"
 KINDS = ("fit", "predict", "evaluate")
 """What a step can do."""
 _READING = ("columns", "split", "split_lists", "pairs", "slices", "align_geometry", "allow_outside")
+_SETS = ("conformal", "conformal_score")
 _ASKING = ("device", "prompts", "scored_by", "after", "answers")
 OPTIONS: Mapping[str, tuple[str, ...]] = {
     "predict": (
         "run", "weights", "batch_size", "image_folder", "native", "tile", "overlap", "pseudonym", "maps",
-        "probabilities", "quality", "drop", *_READING, *_ASKING,
+        "probabilities", "quality", "drop", "strict", *_SETS, *_READING, *_ASKING,
     ),
-    "evaluate": ("run", "weights", "images", "skip_broken", "judges", *_READING, *_ASKING),
+    "evaluate": ("run", "weights", "images", "skip_broken", "judges", "by", "table", *_SETS, *_READING, *_ASKING),
 }  # fmt: skip
 """Keys of a step, by its kind: ``run``, ``weights`` of its backbone, and what ``Run.predict`` and ``Run.evaluate`` take
 by the same names; the settings of the method that change its answers stand together, in ``answers``."""

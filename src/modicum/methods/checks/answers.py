@@ -18,6 +18,10 @@ CLOSE = 1e-4
 """Largest difference of what is computed in another order."""
 
 
+_REMARKS = ("error", "unlike_training")
+"""Columns of texts, which are empty where there is nothing to say."""
+
+
 def check_saved(trial: Trial) -> None:
     """What is saved is what was learned: a run that is opened has the same tensors."""
     _, seen = trial.first
@@ -105,7 +109,7 @@ def check_single_image(trial: Trial) -> None:
     if isinstance(trial.opened.context.task, BoxListTask):
         return  # that it has no box is an answer too
     numbers = [str(name) for name in table if str(name).startswith("p_")] or [
-        str(name) for name in table if pd.api.types.is_numeric_dtype(table[name]) and name != "error"
+        str(name) for name in table if pd.api.types.is_numeric_dtype(table[name]) and name not in _REMARKS
     ]
     odd = [name for name in numbers if not np.isfinite(table[name].iloc[0])]
     if odd:

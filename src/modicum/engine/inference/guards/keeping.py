@@ -1,7 +1,7 @@
 """Measures the training images at the end of a training, from the store of decoded images, and keeps the result."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -43,7 +43,8 @@ class StoredImages:
         device: where it computes.
         precision: the run's precision setting.
         batch_size: images in one forward pass.
-        in_parts: whether the network sees images in tiles, or adjacent slices too, which are not here: no features.
+        in_parts: whether the network sees images in tiles, at another size than they are stored, or adjacent slices too,
+            which are not here: no features.
         known_features: of rows that the network was asked about already.
     """
 
@@ -96,6 +97,7 @@ def keep_training_images(
     network: nn.Module,
     device: torch.device,
     tile: tuple[int, int] | None = None,
+    extracted: bool = False,
 ) -> UnlikeFn | None:
     """Writes what the training images looked like; returns what counts images unlike them, None without any.
 
@@ -109,6 +111,8 @@ def keep_training_images(
         network: the predictor, with the selected weights.
         device: where to compute.
         tile: of larger images, see :meth:`~modicum.methods.Method.tile`.
+        extracted: whether a frozen network was asked once about each image, into a store. Then some training and
+            validation images are shown to it again, and no tested ones: their features are not compared here.
     """
     train, val = prepared.rows("train"), prepared.rows("val")
     if not len(train):
@@ -123,7 +127,7 @@ def keep_training_images(
         images.characters(measured), images.characters(_evenly(val, MOST_MEASURED)), groups, features
     )
     write_known(folder, known)
-    return partial(unlike_counts, ImageGuard(known), images)
+    return partial(unlike_counts, ImageGuard(known), replace(images, in_parts=True) if extracted else images)
 
 
 def stored_images(
@@ -137,7 +141,9 @@ def stored_images(
 ) -> StoredImages:
     """The images of a run's store, as its predictor sees them."""
     training = recipe.training
-    in_parts = tile is not None or task.adjacent_slices > 0
+    # Some stages are shown crops of larger stored images, which their predictor never sees whole.
+    larger = (store.settings.height, store.settings.width) != tuple(recipe.image.size)
+    in_parts = tile is not None or task.adjacent_slices > 0 or larger
     return StoredImages(store, positions, network, device, training.precision, training.batch_size, in_parts)
 
 
