@@ -59,6 +59,9 @@ METHODS: dict[str, dict[str, Any]] = {
     "reverse_distillation": {**LITE, "learn.epochs": 10},
     "reconstruction": {"image_size": SIDE, "learn.epochs": 30},
 }  # fmt: skip
+LEADS = "lesionpaste-augmented"
+"""What the others are compared with. Its settings were chosen after the first row had ended at the loss of chance, by the
+training and validation loss of fold 0."""
 GROUPS: dict[str, tuple[str, ...]] = {
     "all": ("1", "2", "3", "4"), "1": ("1",), "2": ("2",), "3 and 4": ("3", "4"),
 }  # fmt: skip
@@ -158,8 +161,8 @@ def summary(work: Path) -> dict[str, Any]:
             each = [auroc(one, grades) for one in own]
             low, high = np.nanpercentile(draws[method][name], [2.5, 97.5])
             entry = {"mean": np.nanmean(each), "low": low, "high": high, "folds": each}
-            if method != "lesionpaste" and len(own) == len(tables.get("lesionpaste", [])):
-                away = np.nanpercentile(draws["lesionpaste"][name] - draws[method][name], [2.5, 97.5])
+            if method != LEADS and len(own) == len(tables.get(LEADS, [])):
+                away = np.nanpercentile(draws[LEADS][name] - draws[method][name], [2.5, 97.5])
                 entry |= {"lesionpaste_minus_this": list(away)}
             found[method][name] = entry
     return found
@@ -176,7 +179,7 @@ def render(areas: dict[str, Any], costs: list[dict[str, Any]]) -> str:
         "",
         "| | "
         + " | ".join(f"grades {name}" if name == "all" else f"grade {name}" for name in GROUPS)
-        + " | LesionPaste leads by | CPU s |",
+        + f" | `{LEADS}` leads by | CPU s |",
         "| --- |" + " --- |" * (len(GROUPS) + 2),
     ]
     for method, groups in areas.items():
