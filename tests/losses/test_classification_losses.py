@@ -92,6 +92,8 @@ def test_class_weights_are_the_studys(counts, expected):
 def test_a_class_without_images_has_no_weight():
     with pytest.raises(InputError, match="class 1 has no training images"):
         class_weights_from_counts([5, 0, 3])
+    with pytest.raises(InputError, match="classes 'df', 'vasc' have no training images"):
+        class_weights_from_counts([5, 0, 0], ["nv", "df", "vasc"])
 
 
 # Cross-entropy

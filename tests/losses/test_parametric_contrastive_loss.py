@@ -169,6 +169,8 @@ def test_effective_weights_of_the_paper():
     assert (inverse[0] / inverse[1]).item() == pytest.approx(100, rel=1e-3)
     with pytest.raises(InputError, match="class 1 has no training images"):
         effective_weights([3, 0])
+    with pytest.raises(InputError, match="class 'df' has no training images"):
+        effective_weights([3, 0], names=["nv", "df"])
 
 
 def test_ldam_moves_the_true_class_by_its_margin():

@@ -10,7 +10,18 @@ from modicum.distributed import mean_over_processes
 from modicum.errors import InputError
 
 
-def class_weights_from_counts(counts: Sequence[int] | Int[Tensor, "classes"]) -> Float[Tensor, "classes"]:
+def without_images(empty: Sequence[int], names: Sequence[str] | None) -> InputError:
+    """The error that classes have no images, by their names where these are known."""
+    said = ", ".join(f"'{names[number]}'" if names is not None else str(number) for number in empty)
+    which = f"class {said} has" if len(empty) == 1 else f"classes {said} have"
+    return InputError(
+        f"{which} no training images, so no weight can be given", "add images of it or leave the class out"
+    )
+
+
+def class_weights_from_counts(
+    counts: Sequence[int] | Int[Tensor, "classes"], names: Sequence[str] | None = None
+) -> Float[Tensor, "classes"]:
     """Weights that make all classes count the same in the loss: largest count / own count.
 
     Huang et al., "Identifying the key components in ResNet-50 for diabetic retinopathy grading" (Diagnostics
@@ -25,10 +36,7 @@ def class_weights_from_counts(counts: Sequence[int] | Int[Tensor, "classes"]) ->
     images = torch.as_tensor(counts, dtype=torch.int64, device="cpu")
     empty = torch.nonzero(images <= 0).flatten().tolist()
     if empty:
-        raise InputError(
-            f"class {', '.join(map(str, empty))} has no training images, so it has no weight",
-            "add images of it or leave the class out",
-        )
+        raise without_images(empty, names)
     return (images.max() / images.double()).float()
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from modicum.errors import InputError
-from modicum.losses.class_weights import ClassWeighted
+from modicum.losses.class_weights import ClassWeighted, without_images
 from modicum.losses.classification import cross_entropy
 
 _LEAST_PRIOR = 1e-9
@@ -80,7 +80,9 @@ def class_prior(counts: Sequence[int] | Int[Tensor, "classes"]) -> Float[Tensor,
 
 
 def effective_weights(
-    counts: Sequence[int] | Int[Tensor, "classes"], beta: float = 0.9999
+    counts: Sequence[int] | Int[Tensor, "classes"],
+    beta: float = 0.9999,
+    names: Sequence[str] | None = None,
 ) -> Float[Tensor, "classes"]:
     """Class weights by the effective number of images: proportional to ``(1 - beta) / (1 - beta^n)``, with mean 1.
 
@@ -89,6 +91,7 @@ def effective_weights(
     Args:
         counts: training images of each class.
         beta: 0 weights all classes alike, towards 1 by the inverse of their number.
+        names: of the classes, for the error.
 
     Raises:
         InputError: a class has no images, or ``beta`` is not in ``[0, 1)``.
@@ -100,10 +103,7 @@ def effective_weights(
         raise InputError(f"beta is {beta:g}", "give a number from 0 up to, not with, 1, for instance 0.9999")
     images = torch.as_tensor(counts, dtype=torch.float64, device="cpu")
     if empty := torch.nonzero(images <= 0).flatten().tolist():
-        raise InputError(
-            f"class {', '.join(map(str, empty))} has no training images, so it has no weight",
-            "add images of it or leave the class out",
-        )
+        raise without_images(empty, names)
     weights = (1 - beta) / (1 - beta**images)
     return (weights * len(weights) / weights.sum()).float()
 

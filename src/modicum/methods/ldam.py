@@ -64,7 +64,13 @@ class LdamStage(TrainStage):
     class_weights: Tensor
 
     def __init__(
-        self, network: Classifier, config: LdamConfig, outputs: int, counts: Sequence[int] | None, epochs: int
+        self,
+        network: Classifier,
+        config: LdamConfig,
+        outputs: int,
+        counts: Sequence[int] | None,
+        epochs: int,
+        names: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
         self.network = network
@@ -74,7 +80,7 @@ class LdamStage(TrainStage):
         margins = alike if counts is None else ldam_margins(counts, config.margin)
         later = alike
         if counts is not None and config.reweight_from < 1:
-            later = effective_weights(counts, config.beta)
+            later = effective_weights(counts, config.beta, names)
         # Not persistent: they belong to the training labels, and to the number of the epoch.
         self.register_buffer("margins", margins, persistent=False)
         self.register_buffer("later_weights", later, persistent=False)
@@ -119,7 +125,9 @@ class Ldam(Method):
         if "label" in context.targets:
             counts = np.bincount(context.targets["label"], minlength=outputs).tolist()
         epochs = int(context.stage_training.get("tune", {}).get("epochs", 1))
-        self._stage = LdamStage(network, config, outputs, counts, epochs)
+        self._stage = LdamStage(
+            network, config, outputs, counts, epochs, context.task.to_dict().get("classes")
+        )
 
     def stages(self) -> Sequence[Stage]:
         return [self._stage]

@@ -199,13 +199,15 @@ def weights_of(
             raise InputError(
                 "class_weights=effective is for classes, and these are findings", "use class_weights=balanced"
             )
-        return effective_weights(np.bincount(targets["label"], minlength=len(classes)).tolist())
+        counts = np.bincount(targets["label"], minlength=len(classes)).tolist()
+        return effective_weights(counts, names=classes)
     if choice in ("balanced", "dynamic"):
         if "labels" in targets:
             positives = np.nansum(targets["labels"], axis=0)
             negatives = np.nansum(1 - targets["labels"], axis=0)
             return torch.tensor(negatives / np.maximum(positives, 1), dtype=torch.float32)
-        return class_weights_from_counts(np.bincount(targets["label"], minlength=len(classes)).tolist())
+        counts = np.bincount(targets["label"], minlength=len(classes)).tolist()
+        return class_weights_from_counts(counts, classes)
     weights = torch.tensor([float(weight) for weight in choice], dtype=torch.float32)
     if len(weights) != len(classes):
         raise InputError(
