@@ -1,11 +1,8 @@
 """Renders a chain's ``report.html``: one self-contained page over all steps, with links to the pages of each."""
 
 from contextlib import suppress
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
-
-from markupsafe import Markup
 
 from modicum.atomic_files import write_text
 from modicum.chains.chain_folder import ChainFolder, Rows, StepRecord
@@ -16,6 +13,7 @@ from modicum.planning.plan_file import Step
 from modicum.report.figures import theme
 from modicum.report.files import RunFiles, as_mapping, number, read_evaluated, read_run
 from modicum.report.overview import hero
+from modicum.report.page import style, templates
 from modicum.report.pictures import data_addresses, opened
 from modicum.report.words import bytes_text, count, duration, metric_text, metric_title, plural, short_count
 
@@ -33,24 +31,15 @@ def build(folder: ChainFolder, out: Path | None = None) -> Path:
 
 def render(folder: ChainFolder) -> str:
     """The page as HTML."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
     record, plan = folder.read(), folder.read_plan()
     entries = {entry.name: entry for entry in record.steps}
     waiting = {step.name: StepRecord(name=step.name, kind=step.kind) for step in plan.steps}
     shown = [(step, entries.get(step.name, waiting[step.name])) for step in plan.steps]
-    environment = Environment(
-        loader=PackageLoader("modicum.chains"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    css = files("modicum.report").joinpath("templates/report.css").read_text(encoding="utf-8")
+    environment = templates("modicum.chains")
     predicting = max(1, sum(step.kind == "predict" for step in plan.steps))
     cards = [_card(folder, step, entry, PICTURE_BYTES // predicting) for step, entry in shown]
     values = {
-        "css": Markup(css),
+        "css": style(),
         "theme": theme(),
         "name": folder.name,
         "subtitle": [

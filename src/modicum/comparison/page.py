@@ -1,6 +1,5 @@
 """Renders ``compare.html``: one self-contained page, in the style of the reports."""
 
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from modicum.comparison.records import Measure
 from modicum.comparison.request import Request
 from modicum.comparison.table import columns, effect_texts, rows_of
 from modicum.report.figures import inline_svg, theme
+from modicum.report.page import style, templates
 from modicum.report.sections_by_task import sections_of
 from modicum.report.words import metric_meaning, metric_text, metric_title, plural, sentence_list
 from modicum.tasks.metric_tables import metric_named
@@ -29,19 +29,10 @@ def render(request: Request, folder: Path, results: Comparison) -> str:
         results: its results.
     """
     table, cells, measure = results.table, results.cells, results.measure
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("modicum.comparison"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    css = files("modicum.report").joinpath("templates/report.css").read_text(encoding="utf-8")
+    environment = templates("modicum.comparison")
     shown_columns = columns(measure)
     values = {
-        "css": Markup(css),
+        "css": style(),
         "theme": theme(),
         "name": folder.name,
         "subtitle": _subtitle(request),

@@ -1,17 +1,16 @@
 """``report.html`` of a cross-validation: one self-contained page over all folds, in the style of the reports."""
 
 from collections.abc import Mapping
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from markupsafe import Markup
 
 from modicum.atomic_files import write_text
 from modicum.cross_validation.results import PAGE, TABLE
 from modicum.engine.run_folder import CROSS_VALIDATION
 from modicum.report.figures import inline_svg, theme
+from modicum.report.page import style, templates
 from modicum.report.words import (
     metric_interval,
     metric_meaning,
@@ -34,20 +33,12 @@ def write_page(folder: Path, content: Mapping[str, Any]) -> None:
         folder: of the cross-validation.
         content: of its ``metrics.json``.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("modicum.cross_validation"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates("modicum.cross_validation")
     metric, held = str(content["metric"]), content["out_of_fold"]
     tested = content["ensemble"].get("test")
     request = (folder / CROSS_VALIDATION).read_text(encoding="utf-8")
     values = {
-        "css": Markup(files("modicum.report").joinpath("templates/report.css").read_text(encoding="utf-8")),
+        "css": style(),
         "theme": theme(),
         "name": folder.name,
         "subtitle": _subtitle(content),

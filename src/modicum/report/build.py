@@ -1,10 +1,7 @@
 """Writes ``report.html`` from a run folder."""
 
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
-
-from markupsafe import Markup
 
 from modicum.atomic_files import write_text
 from modicum.errors import InputError
@@ -14,6 +11,7 @@ from modicum.report.flow import flow_of
 from modicum.report.flow_picture import flow_picture
 from modicum.report.for_readers import ReportOptions, reader_blocks
 from modicum.report.overview import cautions, hero, subtitle, tiles, versions
+from modicum.report.page import style, templates
 from modicum.report.pictures import cards_of, split_cards
 from modicum.report.sections import Block, TaskSections
 from modicum.report.sections_by_task import sections_of
@@ -48,7 +46,7 @@ def build(
 
 def build_of(run: RunFiles, page: Path, options: ReportOptions) -> Path:
     """Writes the report of a run that was read. Raises :class:`~modicum.errors.ResourceError` where the disk is full."""
-    write_text(page, environment().get_template("report.html.j2").render(_page(run, options)))
+    write_text(page, templates().get_template("report.html.j2").render(_page(run, options)))
     return page
 
 
@@ -61,13 +59,13 @@ def build_evaluation(run_folder: Path, evaluation: Path, page: Path) -> Path:
         page: the file.
     """
     run = read_evaluated(run_folder, evaluation)
-    write_text(page, environment().get_template("report.html.j2").render(_page(run, ReportOptions())))
+    write_text(page, templates().get_template("report.html.j2").render(_page(run, ReportOptions())))
     return page
 
 
 def render(run_folder: Path, options: ReportOptions = ReportOptions()) -> str:  # noqa: B008 - a value
     """Renders the page as HTML. Raises like :func:`build`."""
-    return str(environment().get_template("report.html.j2").render(_page(checked_run(run_folder), options)))
+    return str(templates().get_template("report.html.j2").render(_page(checked_run(run_folder), options)))
 
 
 def checked_run(run_folder: Path) -> RunFiles:
@@ -84,19 +82,6 @@ def checked_run(run_folder: Path) -> RunFiles:
             "pass a folder written by `modicum fit`, for instance runs/NAME",
         )
     return run
-
-
-def environment() -> Any:
-    """Of the page's templates."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    return Environment(
-        loader=PackageLoader("modicum.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
 
 
 def _page(run: RunFiles, options: ReportOptions) -> dict[str, Any]:
@@ -116,8 +101,8 @@ def _page(run: RunFiles, options: ReportOptions) -> dict[str, Any]:
     dense = sections.galleries is not None or any(block.template in dense_templates for block in training)
     dense = dense or any(evaluation.info.get("domains") for evaluation in run.evaluations)
     return {
-        "css": stylesheet("report.css"),
-        "own_css": stylesheet("dense.css") + stylesheet("tables.css") if dense else stylesheet("tables.css"),
+        "css": style("report.css"),
+        "own_css": style("dense.css") + style("tables.css") if dense else style("tables.css"),
         "lost": sections.lost,
         "theme": theme(),
         "run": run,
@@ -138,11 +123,6 @@ def _page(run: RunFiles, options: ReportOptions) -> dict[str, Any]:
         "data": data_values(run, sections),
         "versions": versions(run),
     }
-
-
-def stylesheet(name: str) -> Markup:
-    """A style sheet of the templates."""
-    return Markup(files("modicum.report").joinpath(f"templates/{name}").read_text(encoding="utf-8"))
 
 
 def _panel(

@@ -2,16 +2,15 @@
 
 import math
 from collections.abc import Mapping
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from markupsafe import Markup
 
 from modicum.atomic_files import write_text
 from modicum.report.figures import inline_svg, theme
+from modicum.report.page import style, templates
 from modicum.report.words import duration, metric_meaning, metric_text, metric_title, plural
 from modicum.tuning.request import Request
 from modicum.tuning.space import Dimension
@@ -36,22 +35,14 @@ def write_page(
         table: a row a trial.
         request_text: ``tune.yaml``.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("modicum.tuning"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates("modicum.tuning")
     metric, best = content["metric"], content["best"]
     figure = None
     if best is not None:
         label = f"validation {metric_title(metric)} of each trial against each searched setting"
         figure = inline_svg(slices_figure(request, table, metric, best["trial"]), "slices", label)
     values = {
-        "css": Markup(files("modicum.report").joinpath("templates/report.css").read_text(encoding="utf-8")),
+        "css": style(),
         "theme": theme(),
         "name": path.parent.name,
         "subtitle": [

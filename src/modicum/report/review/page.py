@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from modicum.atomic_files import write_text
-from modicum.report.build import environment, stylesheet
 from modicum.report.figures import theme
 from modicum.report.files import RunFiles
 from modicum.report.flow import flow_of
 from modicum.report.flow_picture import flow_picture
 from modicum.report.for_readers import ReportOptions
+from modicum.report.page import style, templates
 from modicum.report.review import claim, model_card, tripod_ai
 from modicum.report.review.facts import facts_of
 from modicum.report.review.item import Answer, answered
@@ -28,7 +28,7 @@ def write_review(run: RunFiles, folder: Path, options: ReportOptions, start: str
     """
     values = review_values(run, options)
     html, markdown = (folder / f"{start}{name}" for name in PAGES)
-    write_text(html, environment().get_template("review.html.j2").render(values))
+    write_text(html, templates().get_template("review.html.j2").render(values))
     write_text(markdown, markdown_of(values))
     return [html, markdown]
 
@@ -43,7 +43,7 @@ def review_values(run: RunFiles, options: ReportOptions) -> dict[str, Any]:
     return {
         "run": run.name,
         "about": "" if facts["about"] is None else facts["about"].text,
-        "css": stylesheet("report.css") + stylesheet("tables.css"),
+        "css": style("report.css") + style("tables.css"),
         "theme": theme(),
         "prevalence": "" if options.prevalence is None else percent(100 * options.prevalence),
         "card": {"source": model_card.SOURCE, "answers": answered(model_card.ITEMS, facts)},

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 
 from modicum.atomic_files import write_text
-from modicum.report.build import environment, stylesheet
 from modicum.report.classified import classified
 from modicum.report.evidence import resampling_of
 from modicum.report.figures import theme
 from modicum.report.files import as_mapping, number
 from modicum.report.groups.block import signed
 from modicum.report.line_chart import Line, line_chart
+from modicum.report.page import style, templates
 from modicum.report.questions import Question, questions
 from modicum.report.sections import Block
 from modicum.report.side_by_side.runs import Member, members_of
@@ -52,7 +52,7 @@ def write_comparison(folders: Sequence[Path], out: Path, of: str | None = None) 
         ResourceError: the disk is full.
     """
     members = members_of(folders, of)
-    write_text(out, environment().get_template("side_by_side.html.j2").render(page_values(members)))
+    write_text(out, templates().get_template("side_by_side.html.j2").render(page_values(members)))
     return out
 
 
@@ -71,7 +71,7 @@ def page_values(members: Sequence[Member]) -> dict[str, Any]:
         *_curves(members),
     ]
     return {
-        "css": stylesheet("report.css") + stylesheet("tables.css"),
+        "css": style("report.css") + style("tables.css"),
         "theme": theme(),
         "runs": [member.name for member in members],
         "task": first.run.task_name.replace("_", " ").capitalize(),
