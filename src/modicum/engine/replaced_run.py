@@ -38,7 +38,7 @@ def old_run_aside(recipe: Recipe, folder: RunFolder) -> Iterator[None]:
     refuse_own_source(recipe, folder)
     with folder.locked():
         pass  # raises if another process is using it
-    aside = place_aside(folder)
+    aside, had_learned = place_aside(folder), folder.learned_something
     forget_old_run(folder)  # of a new run that was killed between its end and this
     if aside.exists():  # the run under the name is the unfinished new one of an earlier try
         shutil.rmtree(folder.path)
@@ -50,7 +50,8 @@ def old_run_aside(recipe: Recipe, folder: RunFolder) -> Iterator[None]:
         if not folder.learned_something:
             shutil.rmtree(folder.path, ignore_errors=True)
             aside.rename(folder.path)
-            say(f"the old run '{folder.name}' is as it was")
+            if had_learned:  # else it was what a mistaken call had left
+                say(f"the old run '{folder.name}' is as it was")
         else:
             say(f"the old run is kept in '{aside}' until the new one is finished")
         raise
