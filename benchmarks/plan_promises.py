@@ -67,16 +67,16 @@ def domains(data: Path, work: Path) -> tuple[Path, dict[str, Any]]:
 
 
 def pairs(data: Path, work: Path) -> tuple[Path, dict[str, Any]]:
-    """Slices of T1 and T2."""
-    rows = [
-        {
-            "image": str(folder / "T1" / name),
-            "target": str(folder / "T2" / name),
-            "patient": f"{folder.name}-{z // 8}",
-        }
-        for folder in sorted((data / "mr_brain").glob("patient*"))
-        for z, name in enumerate(pd.read_csv(folder / "slices.csv")["file"])
-    ]
+    """Slices of T1 and T2: one head to learn from, the halves of another to validate and test."""
+    rows = []
+    for folder in sorted((data / "mr_brain").glob("patient*")):
+        names = list(pd.read_csv(folder / "slices.csv")["file"])
+        for z, name in enumerate(names):
+            split = "train" if folder.name == "patient07" else ("val" if 2 * z < len(names) else "test")
+            image, target = (str(folder / contrast / name) for contrast in ("T1", "T2"))
+            rows.append(
+                {"image": image, "target": target, "patient": f"{folder.name} {split}", "split": split}
+            )
     work.mkdir(parents=True, exist_ok=True)
     pd.DataFrame(rows).to_csv(work / "pairs.csv", index=False)
     return work / "pairs.csv", {}

@@ -15,6 +15,7 @@ from jaxtyping import Shaped
 from torch import Tensor
 
 from modicum.batch import PICTURES, Kind, for_each_relative, names_of
+from modicum.data.manifest import Manifest
 from modicum.data.prepared import prepared
 from modicum.data.processes import usable_cores
 from modicum.data.sampling import epoch_draws
@@ -33,6 +34,8 @@ from modicum.planning.data_facts import DataFacts
 from modicum.planning.example_inputs import ExampleInputs
 from modicum.planning.known_values import KnownValues
 from modicum.planning.memory import no_gradients_for
+from modicum.planning.scoring_time import scoring_seconds
+from modicum.tasks import Task
 from modicum.tasks.base import Batch
 from modicum.transforms import Augmentation
 
@@ -125,12 +128,14 @@ class Stopwatch:
         device: where.
         rows: images by split.
         decoding: of some images.
+        manifest: of the masks or targets that predictions are scored by; without it scoring costs nothing.
         seconds: that are spent on each stage.
     """
 
     device: torch.device
     rows: Mapping[str, int]
     decoding: Decoding = field(default_factory=Decoding)
+    manifest: Manifest | None = None
     seconds: float = field(default_factory=lambda: SECONDS)
     _known: dict[str, Any] = field(default_factory=dict)
 
@@ -155,8 +160,18 @@ class Stopwatch:
                 step, forward, settings.epochs * per_epoch, validations * self.rows.get("val", 0)
             )
             image = max(image, forward)
-        evaluated = EVALUATED * (self.rows.get("val", 0) + self.rows.get("test", 0))
-        return TimePrediction(stages, self._decode_seconds(recipe), extract, evaluated * image)
+        evaluated = self.rows.get("val", 0) + self.rows.get("test", 0)
+        each = EVALUATED * image + self._scoring_seconds(facts.task)
+        return TimePrediction(stages, self._decode_seconds(recipe), extract, evaluated * each)
+
+    def _scoring_seconds(self, task: Task) -> float:
+        if self.manifest is None:
+            return 0.0
+        key = f"scores of {task.name}"
+        if key not in self._known:
+            self._known[key] = scoring_seconds(task, self.manifest)
+        seconds: float = self._known[key]
+        return seconds
 
     def _decode_seconds(self, recipe: Recipe) -> float:
         if not self.decoding.pictures:
