@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Shaped
-from torch import Tensor
 
-from modicum.batch import PICTURES, Kind, for_each_relative, names_of
+from modicum.batch import for_each_relative
 from modicum.data.manifest import Manifest
 from modicum.data.prepared import prepared
 from modicum.data.processes import usable_cores
 from modicum.data.sampling import epoch_draws
 from modicum.engine.devices import autocast
+from modicum.engine.inference.guards.keeping import MOST_TRAIN
 from modicum.engine.inputs.batches import as_network_input, in_channels_last
 from modicum.engine.inputs.preparation import store_settings
 from modicum.engine.model import make_method
@@ -33,9 +33,10 @@ from modicum.methods import ExtractStage, Method, TrainStage
 from modicum.planning.data_facts import DataFacts
 from modicum.planning.example_inputs import ExampleInputs
 from modicum.planning.known_values import KnownValues
-from modicum.planning.memory import no_gradients_for
+from modicum.planning.noisy_inputs import NoisyInputs
 from modicum.planning.scoring_time import scoring_seconds
-from modicum.tasks import Task
+from modicum.planning.stage_steps import no_gradients_for
+from modicum.tasks import DenseTask, Task
 from modicum.tasks.base import Batch
 from modicum.transforms import Augmentation
 
@@ -161,8 +162,13 @@ class Stopwatch:
             )
             image = max(image, forward)
         evaluated = self.rows.get("val", 0) + self.rows.get("test", 0)
-        each = EVALUATED * image + self._scoring_seconds(facts.task)
-        return TimePrediction(stages, self._decode_seconds(recipe), extract, evaluated * each)
+        shown = EVALUATED * evaluated
+        if not isinstance(
+            facts.task, DenseTask
+        ):  # what training images look like to the backbone, for the guards
+            shown += min(self.rows.get("train", 0), MOST_TRAIN) + evaluated
+        scored = evaluated * self._scoring_seconds(facts.task)
+        return TimePrediction(stages, self._decode_seconds(recipe), extract, shown * image + scored)
 
     def _scoring_seconds(self, task: Task) -> float:
         if self.manifest is None:
@@ -208,7 +214,7 @@ def _timed(
 ) -> dict[str, tuple[str, float, float, int]]:
     noise = recipe.model_copy(update={"backbone": recipe.backbone.model_copy(update={"weights": "random"})})
     method = make_method(noise, facts.task, facts.targets, has_data=False)
-    inputs = ExampleInputs(noise, facts, str(device), KnownValues())
+    inputs = NoisyInputs(noise, facts, str(device), KnownValues())
     costs: dict[str, tuple[str, float, float, int]] = {}
     for stage in method.stages():
         stage.to(device)
@@ -228,7 +234,7 @@ def _extracted(
     stage: ExtractStage, recipe: Recipe, inputs: ExampleInputs, device: torch.device, seconds: float
 ) -> float:
     count = min(16, recipe.training.batch_size)
-    batch = _noisy(inputs.images(count), inputs)
+    batch = inputs.images(count)
     stage.eval()
 
     def once() -> None:
@@ -248,7 +254,7 @@ def _trained(
     seconds: float,
 ) -> tuple[float, float, int]:
     settings = recipe.training_of(stage.name)
-    stored = _noisy(inputs.of(stage, settings.batch_size), inputs)
+    stored = inputs.of(stage, settings.batch_size)
     stored["row"] = torch.arange(settings.batch_size)
     size = stage.image_size or recipe.image.size
     augment = Augmentation(settings.augment, size, stage.patch, inputs.kinds)
@@ -298,22 +304,6 @@ def _forward_seconds(
         return step / count / 3
     finally:
         stage.train()
-
-
-def _noisy(batch: Batch, inputs: ExampleInputs) -> Batch:
-    """The batch with noise in its pictures: zeros may be quicker, and have no statistics."""
-    generator = torch.Generator().manual_seed(0)
-    made = dict(batch)
-    for name in names_of(batch, *PICTURES, Kind.FEATURES, kinds=inputs.kinds):
-        tensor: Tensor = made[name]
-        if tensor.dtype == torch.uint8:
-            noise = torch.randint(256, tensor.shape, generator=generator, dtype=torch.uint8)
-        elif tensor.is_floating_point():
-            noise = torch.rand(tensor.shape, generator=generator).to(tensor.dtype)
-        else:
-            continue
-        made[name] = noise.to(tensor.device)
-    return made
 
 
 def _seconds_of(once: Callable[[], None], device: torch.device, seconds: float) -> float:
