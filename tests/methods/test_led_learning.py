@@ -1,7 +1,8 @@
-"""What LED learns in a minute: made photographs of 32 pixels, classical degradation, a network of 0.3 million parameters.
+"""What LED learns in three minutes: made photographs of 32 pixels, classical degradation, 0.3 million parameters.
 
 Section 10 of the specification: the noise is predicted, the condition is used, pairs that were held out get better, and
-behind a mild enhancer sharpness comes back.
+behind a mild enhancer sharpness comes back. After 700 steps at a rate of 1e-3 the noise is predicted (0.033) and nothing
+else of it is there yet: 2,000 at twice the rate show the rest.
 """
 
 from copy import deepcopy
@@ -18,13 +19,14 @@ from modicum.methods.led import EnhanceStage, LedConfig, PairSource
 from modicum.nn.diffusion_sampling import SamplingPlan
 from modicum.transforms.fundus_degradation import visible_field
 
-SIDE, STEPS, BATCH = 32, 700, 8
+SIDE, STEPS, BATCH, RATE = 32, 2000, 8, 2e-3
 SETTINGS = LedConfig(
     degrade="classical",
     reference=2 * SIDE,
     unet_channels=(16, 32, 32),
     attention_levels=(3,),
     blocks_per_level=1,
+    kinds=("111",),  # of 32 pixels, single kinds leave some photographs as they are (49 dB)
 )
 
 
@@ -38,12 +40,13 @@ class Learned(NamedTuple):
 
 
 def photographs(seeds):
-    """Eyes of several cameras, with colours of their own: the mean image is no good guess."""
+    """Eyes of several cameras, with colours of their own and turned: the mean image is no good guess."""
     made = []
     for seed in seeds:
         pixels = torch.from_numpy(fundus(seed, 2 * SIDE).image).permute(2, 0, 1)[None] / 255
         gains = torch.rand(3, generator=torch.Generator().manual_seed(seed))[:, None, None]
-        made.append(functional.avg_pool2d(pixels, 2)[0] * (0.6 + 0.4 * gains))
+        picture = torch.rot90(functional.avg_pool2d(pixels, 2)[0] * (0.2 + 0.8 * gains), seed % 4, (1, 2))
+        made.append(picture.flip(2) if seed % 8 > 3 else picture)
     return torch.stack(made)
 
 
@@ -53,7 +56,7 @@ def learned():
     torch.manual_seed(0)
     stage = EnhanceStage(SETTINGS, 3, PairSource("classical", SETTINGS), (SIDE, SIDE))
     parameters = list(stage.network.parameters())
-    optimizer = torch.optim.AdamW(parameters, 1e-3, betas=(0.95, 0.999), weight_decay=1e-6)
+    optimizer = torch.optim.AdamW(parameters, RATE, betas=(0.95, 0.999), weight_decay=1e-6)
     rates = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
     average = AveragedParameters(dict(stage.network.named_parameters()), 0.995, 0.75)
     for _ in range(STEPS):
@@ -93,22 +96,24 @@ def enhanced(learned, images, start, steps=100):
 
 
 @torch.no_grad()
-def noise_error(learned, condition, times):
-    """Mean squared error of the predicted noise of held-out images, under a condition."""
-    x, schedule = 2 * learned.clean - 1, learned.stage.schedule
+def noise_errors(learned, condition, times):
+    """Squared error of the predicted noise, a mean a draw: held-out images in turn, under their conditions."""
+    rows = torch.arange(len(times)) % len(learned.clean)
+    x, schedule = 2 * learned.clean[rows] - 1, learned.stage.schedule
     noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(5))
-    output = learned.stage.network(schedule.add_noise(x, noise, times), 2 * condition - 1, times)
-    return float((output - noise).square().mean())
+    given = schedule.add_noise(x, noise, times), 2 * condition[rows] - 1, times
+    parts = zip(*(one.split(256) for one in given), strict=True)
+    return (torch.cat([learned.stage.network(*part) for part in parts]) - noise).square().mean((1, 2, 3))
 
 
 def test_the_noise_is_predicted_and_the_condition_is_used(learned):
     count = len(learned.clean)
     spread = torch.linspace(0, 999, count).long()
-    assert noise_error(learned, learned.poor, spread) < 0.1  # saying nothing costs 1
-    late = torch.linspace(600, 999, count).long()
-    right = noise_error(learned, learned.poor, late)
-    others = noise_error(learned, learned.poor.roll(1, 0), late)
-    assert others > 1.2 * right
+    assert noise_errors(learned, learned.poor, spread).mean() < 0.1  # saying nothing costs 1
+    late = torch.linspace(600, 999, 128 * count).long()
+    # Of the image 3 % are left at 600 and nothing at 999: what a wrong condition can cost is as little.
+    lost = noise_errors(learned, learned.poor.roll(1, 0), late) - noise_errors(learned, learned.poor, late)
+    assert lost.mean() > 3 * lost.std() / len(lost) ** 0.5
 
 
 def test_held_out_photographs_get_better_by_a_decibel(learned):

@@ -33,6 +33,8 @@ TWINS: dict[str, Any] = {"degrade": "classical", "kinds": list(TRAINING_KINDS), 
 LED: dict[str, Any] = {
     **NETWORK, **TWINS, "epochs": 15, "batch_size": 4, "lr": 1e-3, "ema_decay": 0.995, "steps": 16,
 }  # fmt: skip
+LONG = {"lr": 2e-3}
+"""Of six times as many steps, with which more is learned at twice the rate."""
 SHUFFLED = {"pairing": "shuffled", "batch_size": 4}
 GAN: dict[str, Any] = {"width": 16, "blocks": 3, "discriminator_width": 16, "batch_size": 4, "lr": 2e-4}
 CUT = {"generator_width": 16, "generator_blocks": 3, "discriminator_width": 16, "nce_width": 64}
@@ -45,7 +47,12 @@ ENHANCERS: dict[str, tuple[str, dict[str, Any]]] = {
     "cut": ("cut", {**CUT, **SHUFFLED, "epochs": 2}),
     "reggan": ("reggan", {**GAN, "mode": "nc+r", "epochs": 3}),
     "led, v": ("led", {**LED, "prediction": "v"}),
-}
+    "led, sample, long": (
+        "led", {**LED, "prediction": "sample", "weighting": "min_snr", "snr_clip": 0.02, **LONG, "epochs": 90},
+    ),
+    "led, long": ("led", {**LED, **LONG, "epochs": 90}),
+    "restoration_unet, long": ("restoration_unet", {**NETWORK, **TWINS, "epochs": 36, "batch_size": 8, **LONG}),
+}  # fmt: skip
 FIRST = ("led", "led, sample", "restoration_unet", "pix2pix", "cyclegan", "cut")
 BEHIND = "led, sample"
 JUDGE = {
@@ -199,6 +206,8 @@ def enhance(work: Path, train: Path, rows: pd.DataFrame, seed: int, only: list[s
             outputs = outputs_of(run, work, f"{title}-{seed}", rows, **asked)
             about = {"name": title, "seed": seed, "scale": scale, "seconds": seconds}
             collect([{**about, **measured(outputs, rows, work)}])
+    if all(name.endswith("long") for name in only):
+        return
     refiner = modicum.Run.open(work / "runs" / run_name(BEHIND, seed))
     for name, (method, _) in ENHANCERS.items():
         before = work / "outputs" / f"{name}-{seed}"
