@@ -58,6 +58,9 @@ def tune(
         str | None, typer.Option(help="Validation metric to search by; the task's own by default.")
     ] = None,
     search_seed: Annotated[int, typer.Option(help="Seed of the proposals (default 0).")] = 0,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="End trials early that fall behind the median of earlier ones.")
+    ] = False,
     backbone: Backbone = None,
     weights: Weights = None,
     image_size: ImageSize = None,
@@ -110,6 +113,7 @@ def tune(
         metric=metric,
         search_seed=search_seed,
         recipe=recipe,
+        prune=prune,
         name=name,
         runs=runs,
         parallel=parallel,
@@ -127,6 +131,8 @@ def tune(
         typer.echo(
             f"train it, with the same options of the data: modicum fit {data} --recipe {done.path / 'best.yaml'}"
         )
+    if content.get("pruned"):
+        typer.echo(f"{content['pruned']} of {content['trials']} trials ended early")
     typer.echo(f"table: {done.path / 'trials.csv'}")
     typer.echo(f"page: {done.path / 'report.html'}")
     if content["failed"]:

@@ -231,16 +231,24 @@ def _ensemble(
     """The ensemble of the folds as a run, or why there is none."""
     task = task_of_run(runs[0])
     if task.name not in Ensemble.tasks:
-        return None, f"predictions of task '{task.name}' have no mean yet: use the runs in folds/"
+        return None, f"predictions of task '{task.name}' have no mean: use the runs in folds/"
     made = RunFolder(folder / ENSEMBLE)
     if made.path.exists() and made.status.get("state") != "finished":
         shutil.rmtree(made.path)  # stopped while it was made
     if not made.recipe.is_file():
         say("joining the folds to an ensemble")
-        with quietly():  # each run has said what there is to say of the data
-            ensemble_runs(
-                [run.path for run in runs], made, stores=stores, workers=workers, held_out=held.uncalibrated
-            )
+        try:
+            with quietly():  # each run has said what there is to say of the data
+                ensemble_runs(
+                    [run.path for run in runs],
+                    made,
+                    stores=stores,
+                    workers=workers,
+                    held_out=held.uncalibrated,
+                )
+        except InputError as error:
+            shutil.rmtree(made.path, ignore_errors=True)
+            return None, f"{error.problem}; use the runs in folds/"
     for run in (*runs, made) if write_report else ():
         if not run.report.is_file():  # a fold may have ended between its last two steps
             Run(run).report()

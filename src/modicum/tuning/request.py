@@ -20,6 +20,7 @@ SCHEMA = 1
 _NOT_SEARCHED = {
     "seed": "the best of several seeds is chance; repeat the best recipe with other seeds instead",
     "monitor": "trials are compared by one metric: pass --metric NAME",
+    "required_scores": "pass --prune, which sets it for each trial",
     "select": "weights are chosen on validation in every trial",
     "evaluate_test": "no trial looks at the test split",
     "resamples": "it changes intervals alone",
@@ -42,6 +43,7 @@ class Request:
         seed: of the search's own proposals; that of the trainings is a setting.
         metric: validation metric that trials are compared by; None for the task's own.
         recipe: that all trials start from; None for the method's own settings.
+        prune: whether trials end early that fall behind the others.
     """
 
     data: str
@@ -51,6 +53,7 @@ class Request:
     seed: int = 0
     metric: str | None = None
     recipe: str | None = None
+    prune: bool = False
 
     @classmethod
     def of(
@@ -62,6 +65,7 @@ class Request:
         seed: int,
         metric: str | None,
         recipe: str | Path | None,
+        prune: bool = False,
     ) -> "Request":
         """Resolves the user's arguments, and tries both ends of each range and every choice on the recipe.
 
@@ -74,7 +78,7 @@ class Request:
             _check_searched(dimension, plain)
         path = None if recipe is None else str(recipe)
         method = make_recipe(data, method, _known_now(plain), given_recipe(path)).method
-        request = cls(str(data), method, space, plain, seed, metric, path)
+        request = cls(str(data), method, space, plain, seed, metric, path, prune)
         _check_values(request)
         resolved = request.recipe_of(request.first)
         if not task_class(resolved.task).evaluated:
@@ -129,7 +133,7 @@ class Request:
             for key in sorted({*stored.get(part, {}), *now[part]}):
                 if key != "device":
                     self._compare(path, key, stored.get(part, {}).get(key), now[part].get(key))
-        for key in ("data", "method", "seed", "metric", "recipe"):
+        for key in ("data", "method", "seed", "metric", "recipe", "prune"):
             self._compare(path, key, stored.get(key), now.get(key))
 
     @staticmethod
@@ -150,6 +154,7 @@ class Request:
             "metric": self.metric,
             "settings": self.settings,
             "recipe": self.recipe,
+            **({"prune": True} if self.prune else {}),
         }
 
 
