@@ -76,6 +76,7 @@ class Ensemble(Method):
     Config: ClassVar[type[MethodConfig]] = EnsembleConfig
     stage_training: ClassVar[Mapping[str, Mapping[str, Any]]] = {"members": {}}
     decides_over: Literal["image", "set"]  # type: ignore[misc]  # of its members
+    caution: str  # type: ignore[misc]  # of its members
 
     def __init__(self, config: EnsembleConfig, context: Context) -> None:
         super().__init__(config, context)
@@ -85,6 +86,7 @@ class Ensemble(Method):
                 "make one of finished runs: modicum ensemble RUN RUN --name NAME",
             )
         self.members = [exported_method({**card, "part": "predictor"}) for card in config.members]
+        self.caution = "; ".join(dict.fromkeys(member.caution for member in self.members if member.caution))
         self._task = context.task
         over_sets = any(member.decides_over == "set" for member in self.members)
         self.decides_over = "set" if over_sets else "image"

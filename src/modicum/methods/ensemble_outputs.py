@@ -1,6 +1,6 @@
 """What an ensemble predicts: the outputs of its members as one, with what all of them offer besides."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 
 import torch
@@ -8,7 +8,8 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from modicum.methods.predictor import KnowsItsImages, MakesMaps, TilesItself
+from modicum.errors import InputError
+from modicum.methods.predictor import KnowsItsImages, MakesGraph, MakesMaps, TilesItself
 from modicum.nn.tiles import tiled
 
 Join = Callable[[Sequence[Tensor]], Tensor]
@@ -64,6 +65,54 @@ class EveryPicture(EveryOutput):
             return torch.zeros(len(images), dtype=torch.bool)
         return torch.stack(know).float().mean(0) >= 0.5
 
+    def for_graph(self) -> "EveryGraph":
+        """The same from images and noise, where members draw; see :class:`~modicum.methods.predictor.MakesGraph`.
+
+        Raises:
+            InputError: members draw different numbers of samples.
+        """
+        return EveryGraph(self.predictors, self._join)
+
+
+class EveryGraph(nn.Module):
+    """Networks that a graph can be made of, of which those that draw take the same noise.
+
+    Args:
+        predictors: of the members.
+        join: makes one output of all.
+
+    Attributes:
+        noise_samples: how many times an image is sampled; 0 where no member draws.
+
+    Raises:
+        InputError: members draw different numbers of samples.
+    """
+
+    def __init__(self, predictors: Iterable[nn.Module], join: Join) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(
+            one.for_graph() if isinstance(one, MakesGraph) else one for one in predictors
+        )
+        counts = {_noise_samples(network) for network in self.networks} - {0}
+        if len(counts) > 1:
+            raise InputError(
+                f"members of the ensemble draw {' and '.join(map(str, sorted(counts)))} samples of an image, and a graph "
+                "takes one number",
+                "export it as safetensors, which modicum.load_exported reads",
+            )
+        self.noise_samples = max(counts, default=0)
+        self._join = join
+
+    def forward(
+        self, images: Float[Tensor, "b c h w"], noise: Float[Tensor, "b samples _ h w"] | None = None
+    ) -> Float[Tensor, "b ..."]:
+        return self._join(
+            [
+                network(images, noise) if _noise_samples(network) else network(images)
+                for network in self.networks
+            ]
+        )
+
 
 class EveryMap(EveryOutput):
     """Of members that all make maps."""
@@ -110,6 +159,10 @@ def joined_predictor(predictors: Sequence[nn.Module], join: Join) -> EveryOutput
 
 def _draws(predictor: nn.Module) -> bool:
     return bool(getattr(predictor, "draws", False))
+
+
+def _noise_samples(network: nn.Module) -> int:
+    return int(getattr(network, "noise_samples", 0))
 
 
 def _of_size(values: Float[Tensor, "b _ _"], size: Sequence[int]) -> Float[Tensor, "b rows columns"]:

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from modicum.engine.inference.predictor_calls import predictor_outputs
+from modicum.errors import InputError
 from modicum.methods.ensemble_outputs import EveryMap, EveryPicture, joined_predictor
 from modicum.tasks.anomaly.task import Anomaly
 from modicum.tasks.detection.fusion import fused_boxes
@@ -125,6 +126,30 @@ def test_members_see_large_images_in_tiles_as_each_does_and_tell_unlike_images()
     torch.testing.assert_close(in_tiles(images, seeds), joined(images, seeds))  # one looks at single pixels
     assert joined.predictors[0].tile is None
     assert joined.unlike(torch.stack([torch.zeros(1, 4, 4), torch.ones(1, 4, 4)])).tolist() == [True, False]
+
+
+class Noisy(nn.Module):
+    def __init__(self, samples):
+        super().__init__()
+        self.noise_samples = samples
+
+    def for_graph(self):
+        return self
+
+    def with_tiles(self, tile, overlap):
+        return self
+
+    def forward(self, images, noise):
+        return images + noise.mean(1)
+
+
+def test_a_graph_gives_members_that_draw_the_same_noise():
+    graph = joined_predictor([Noisy(2), Plain(), Noisy(2)], mean_of).for_graph()
+    images, noise = torch.rand(2, 1, 4, 4), torch.rand(2, 2, 1, 4, 4)
+    assert graph.noise_samples == 2
+    torch.testing.assert_close(graph(images, noise), (4 * images + 2 * noise.mean(1)) / 3)
+    with pytest.raises(InputError, match="draw 2 and 3 samples"):
+        joined_predictor([Noisy(2), Noisy(3)], mean_of).for_graph()
 
 
 class Mapped(nn.Module):
