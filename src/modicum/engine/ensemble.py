@@ -14,6 +14,7 @@ from modicum.engine.fit import finish_run, prepared_data
 from modicum.engine.inference.export import network_card
 from modicum.engine.inputs.stage_inputs import StageInputs
 from modicum.engine.model import load_method, make_method
+from modicum.engine.output_scales import output_scale
 from modicum.engine.recipe.settings import Recipe
 from modicum.engine.recipe.validation import validated
 from modicum.engine.replaced_run import old_run_aside
@@ -136,21 +137,6 @@ def _recipe(opened: Sequence[Opened], device: str | None, settings: Mapping[str,
             "device": device or first.device,
         }
     )
-
-
-def output_scale(folder: RunFolder, task: Task) -> tuple[float, float] | None:
-    """Location and scale of a run's outputs by its own validation images; see :meth:`~modicum.tasks.Task.output_scale`.
-
-    Raises:
-        InputError: nothing there makes its outputs comparable with those of other runs.
-    """
-    table = folder.evaluation("val") / "predictions.csv"
-    try:
-        return task.output_scale(
-            pd.read_csv(table, dtype={"truth": str}) if table.is_file() else pd.DataFrame({"score": []})
-        )
-    except InputError as error:
-        raise InputError(f"run '{folder.name}': {error.problem}", error.remedy) from error
 
 
 def _check_alike(first: Opened, other: Opened) -> None:

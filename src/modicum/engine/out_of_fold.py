@@ -9,7 +9,6 @@ import torch
 
 from modicum.data.manifest import REFERENCE, Manifest
 from modicum.engine.devices import chosen_device
-from modicum.engine.ensemble import output_scale
 from modicum.engine.fit import prepared_data
 from modicum.engine.inference.dense_evaluation import score_dense
 from modicum.engine.inference.evaluation import dense_predictor, score_stored
@@ -18,6 +17,7 @@ from modicum.engine.inference.map_evaluation import score_maps
 from modicum.engine.inputs.preparation import PreparedData
 from modicum.engine.model import finished_model, load_method
 from modicum.engine.model_file import task_of_run
+from modicum.engine.output_scales import output_scale
 from modicum.engine.recipe.settings import Recipe
 from modicum.engine.run_folder import RunFolder
 from modicum.engine.scoring import decide_fn
