@@ -58,6 +58,14 @@ def octa_table(data: Path, work: Path) -> Path:
     return work / "octa.csv"
 
 
+def outstanding(data: Path, work: Path) -> tuple[Path, dict[str, Any]]:
+    """The same, all called outstanding."""
+    rows = pd.read_csv(octa_table(data, work), dtype=str).drop(columns="mask")
+    rows["label"] = "outstanding"
+    rows.to_csv(work / "outstanding.csv", index=False)
+    return work / "outstanding.csv", {"label": "label"}
+
+
 def domains(data: Path, work: Path) -> tuple[Path, dict[str, Any]]:
     """The same, as if of three scanners."""
     rows = pd.read_csv(octa_table(data, work), dtype=str)
@@ -149,7 +157,7 @@ CASES: dict[str, tuple[str, Data, dict[str, Any]]] = {
     "deviation": ("anomaly", annotated, {**CNN, "epochs": 4}),
     "reconstruction": ("anomaly", eyes, {"weights": "random", "image_size": 64, "epochs": 4}),
     "reverse_distillation": ("anomaly", eyes, {**RESNET, "epochs": 2}),
-    "octa_quality": ("quality", angiograms, {**CNN}),
+    "octa_quality": ("quality", outstanding, {**CNN}),
     "lesionpaste": ("anomaly", annotated, {**CNN, "epochs": 4}),
     "patchcore": ("anomaly", eyes, {**RESNET}),
 }  # fmt: skip

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import torch
+
 from modicum.engine.randomness import undisturbed_generators
 from modicum.engine.recipe.new_recipe import make_recipe
 from modicum.engine.recipe.settings import Recipe
@@ -17,6 +19,7 @@ from modicum.planning.data_facts import DataFacts, assumed_facts
 from modicum.planning.dry_run import DryRun, FakeCPU
 from modicum.planning.dry_run_failure import depends_on_values, failing_as_input_error
 from modicum.planning.fake_method import fake_method, replace_tensors
+from modicum.planning.fitted_stages import fitted_stages
 from modicum.planning.memory_tracker import OTHER
 from modicum.planning.real_steps import RealCPU, measured_steps
 from modicum.planning.simulated_gpu import SimulatedGPU
@@ -117,12 +120,9 @@ def predicted(recipe: Recipe, facts: DataFacts, device: Device) -> MemoryPredict
                 trained, extraction = measured_steps(recipe, facts, RealCPU(run.device.block, cuda))
             except InputError:
                 raise error from error.__cause__
-    if not trained:
-        raise InputError(
-            f"the memory of method '{recipe.method}' cannot be predicted: nothing in it learns by gradients, and what is "
-            "fitted takes as much as the data make it",
-            "give --batch-size a number and leave --memory out",
-        )
+        if not trained:
+            fitted = fitted_stages(recipe, facts, torch.device("cpu"), run.device.block, tracked=True)
+            trained = [(stage.name, stage.account, stage.peak) for stage in fitted]
     name, _, peak = max(trained, key=lambda entry: entry[2].bytes)
     account = max((entry[1] for entry in trained), key=lambda account: account["peak_bytes"])
     workspaces = CUBLAS_WORKSPACES if cuda else 0

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from modicum.batch import PICTURES, Kind, names_of
-from modicum.methods import TrainStage
+from modicum.methods import FitStage, TrainStage
 from modicum.planning.example_inputs import ExampleInputs
 from modicum.tasks.base import Batch
 
@@ -15,7 +15,7 @@ class NoisyInputs(ExampleInputs):
     def images(self, count: int) -> Batch:
         return self._noisy(super().images(count))
 
-    def of(self, stage: TrainStage, count: int, *, longest: bool = False) -> Batch:
+    def of(self, stage: TrainStage | FitStage, count: int, *, longest: bool = False) -> Batch:
         return self._noisy(super().of(stage, count, longest=longest))
 
     def _noisy(self, batch: Batch) -> Batch:

@@ -32,6 +32,7 @@ from modicum.errors import InputError, ModicumError
 from modicum.methods import ExtractStage, Method, TrainStage
 from modicum.planning.data_facts import DataFacts
 from modicum.planning.example_inputs import ExampleInputs
+from modicum.planning.fitted_stages import fitted_stages
 from modicum.planning.known_values import KnownValues
 from modicum.planning.noisy_inputs import NoisyInputs
 from modicum.planning.scoring_time import scoring_seconds
@@ -58,17 +59,19 @@ class StageTime:
         image: of a forward pass of one image without gradients.
         steps: in all epochs.
         validated: images that are validated, in all epochs.
+        finish: what follows the steps of a stage that is fitted.
     """
 
     step: float
     image: float
     steps: int
     validated: int
+    finish: float = 0.0
 
     @property
     def train_seconds(self) -> float:
         """As ``time.train_seconds`` in ``metrics.json`` counts: steps alone."""
-        return self.step * self.steps
+        return self.step * self.steps + self.finish
 
     @property
     def seconds(self) -> float:
@@ -144,7 +147,7 @@ class Stopwatch:
         """How long a recipe's run will take.
 
         Raises:
-            InputError: its steps cannot be done on noise, or nothing in it learns by gradients.
+            InputError: its steps cannot be done on noise.
         """
         costs = self._costs(recipe, facts)
         stages: dict[str, StageTime] = {}
@@ -153,6 +156,10 @@ class Stopwatch:
             if kind == "extract":
                 extract += forward * sum(self.rows.values())
                 image = forward
+                continue
+            if kind == "fit":  # an image at a time, then what follows; asking takes about as long as seeing
+                stages[name] = StageTime(step, step, rows, 0, finish=forward)
+                image = max(image, step)
                 continue
             settings = recipe.training_of(name)
             validations = max(1, settings.epochs // settings.validate_every)
@@ -190,7 +197,10 @@ class Stopwatch:
         return each * sum(self.rows.values()) / usable_cores()
 
     def _costs(self, recipe: Recipe, facts: DataFacts) -> dict[str, tuple[str, float, float, int]]:
-        """By stage: its kind, seconds of a step and of a forward pass of an image, and its rows; for any epochs."""
+        """By stage its kind, seconds of a step and of a forward pass of an image, and its rows; for any epochs.
+
+        Of a stage that is fitted, of seeing an image and of what follows.
+        """
         training = {**recipe.training.model_dump(mode="json"), "epochs": 0}
         stages = {name: {**values, "epochs": 0} for name, values in recipe.stages.items()}
         key = str({**recipe.model_dump(mode="json"), "training": training, "stages": stages})
@@ -223,10 +233,8 @@ def _timed(
         elif isinstance(stage, TrainStage) and noise.earlier_run(stage.name) is None:
             costs[stage.name] = ("train", *_trained(stage, method, noise, facts, inputs, device, seconds))
     if not any(kind == "train" for kind, *_ in costs.values()):
-        raise InputError(
-            f"the time of method '{recipe.method}' cannot be predicted: nothing in it learns by gradients",
-            "leave --time out",
-        )
+        for fitted in fitted_stages(recipe, facts, device, tracked=False):
+            costs[fitted.name] = ("fit", fitted.image, fitted.finish, facts.rows)
     return costs
 
 
