@@ -138,10 +138,12 @@ def ensemble(
     device: str | None = None,
     overwrite: bool = False,
     write_report: bool = True,
+    **settings: Any,
 ) -> Run:
     """Makes a run whose prediction is the mean of several runs, before anything is decided by it.
 
-    Severity scores are averaged, and probabilities of classes and findings. The new run folder holds all weights; it
+    Severity scores are averaged, probabilities of classes, findings and pixels, and pictures; anomaly scores in standard
+    deviations of each run's own normal validation images; boxes are fused. The new run folder holds all weights; it
     predicts, evaluates, reports and exports like any other.
 
     Args:
@@ -153,6 +155,7 @@ def ensemble(
         device: where to compute.
         overwrite: replace a run of that name, which stays until the new one is whole.
         write_report: whether to write ``report.html``.
+        settings: of the task, for the ensemble alone, such as ``fusion_overlap`` of boxes.
 
     Raises:
         InputError: runs that do not go together.
@@ -169,6 +172,7 @@ def ensemble(
         workers=usable_cores() if workers is None else workers,
         device=device,
         overwrite=overwrite,
+        settings=settings,
     )
     run = Run(made)
     if write_report:

@@ -7,6 +7,7 @@ import pytest
 from small_comparison import compare
 
 from modicum.comparison.executors import choose_executor
+from ray_nodes import at_once, two_nodes
 
 pytestmark = pytest.mark.slow
 SAME = ["method", "seeds", "score", "score_std", "low", "high", "learnable", "memory_mib", "ppe", "pme"]
@@ -15,26 +16,8 @@ SAME = ["method", "seeds", "score", "score_std", "low", "high", "learnable", "me
 @pytest.fixture(scope="module")
 def nodes():
     """A head and one more node, joined by ``RAY_ADDRESS`` as on a real cluster."""
-    pytest.importorskip("ray", reason="needs the extra 'scale'")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        from ray.cluster_utils import Cluster
-
-        small = {"num_cpus": 1, "object_store_memory": 100_000_000}
-        cluster = Cluster(initialize_head=True, head_node_args={**small, "include_dashboard": False})
-        cluster.add_node(**small)
-        patch.setenv("RAY_ADDRESS", cluster.address)
+    with two_nodes() as cluster:
         yield cluster
-        cluster.shutdown()
-
-
-def spans(folder):
-    """From when to when each cell ran, by its first and last file."""
-    found = {}
-    for cell in (folder / "cells").iterdir():
-        times = [path.stat().st_mtime for path in cell.rglob("*") if path.is_file()]
-        found[cell.name] = (min(times), max(times))
-    return found
 
 
 def parallel_within(seconds, folder):
@@ -51,9 +34,7 @@ def parallel_within(seconds, folder):
 def test_two_nodes_share_the_cells_and_give_the_same_table(nodes, images, done, tmp_path):
     found = compare(images, tmp_path, "nodes", executor="ray")
     pd.testing.assert_frame_equal(found.table[SAME], done.table[SAME])
-    # A node has one CPU and a cell takes one: cells that ran at the same time ran on both.
-    between = list(spans(found.path).values())
-    assert any(a[0] < b[1] and b[0] < a[1] for i, a in enumerate(between) for b in between[:i])
+    assert at_once(found.path / "cells")
 
 
 def test_leave_one_domain_out_on_two_nodes(nodes, images, tmp_path):

@@ -9,6 +9,8 @@ from toy_data import fit, write_toy_data
 
 import modicum
 from modicum.errors import InputError
+from modicum.report.files import read_run
+from modicum.report.review.facts import facts_of
 from modicum.tasks import Classification
 
 
@@ -57,6 +59,7 @@ def test_it_predicts_files_as_it_evaluates_and_evaluates_again(eyes, joined, tmp
 def test_it_is_reported_and_exported_and_stands_alone(runs, joined, tmp_path):
     page = joined.report().read_text()
     assert "three" in page
+    assert facts_of(read_run(joined.path))["ensemble"].text == "the mean of the predictions of 3 runs"
     file = joined.export(tmp_path / "three.safetensors")
     network = modicum.load_exported(file)
     images = torch.rand(2, 3, 32, 32)
@@ -109,6 +112,12 @@ def test_a_run_that_learned_from_anothers_test_images_is_refused(eyes, runs, tmp
         InputError, match=r"'swapped' learned from .* images on which 'first' is validated or tested"
     ):
         modicum.ensemble([runs[0].path, other.path], name="no")
+
+
+def test_settings_that_are_not_an_ensembles_own_are_refused(runs, tmp_path):
+    with pytest.raises(InputError, match=r"setting 'fusion_overlap' of an ensemble of task 'classification'"):
+        modicum.ensemble([run.path for run in runs], name="no", folder=tmp_path, fusion_overlap=0.6)
+    assert not (tmp_path / "no").exists()
 
 
 def test_it_is_not_trained(eyes, tmp_path):

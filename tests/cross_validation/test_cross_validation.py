@@ -97,6 +97,47 @@ def test_a_finished_one_is_left_alone_and_without_resume_refused(eyes, done, cap
         cross_validate(eyes, done.path.parent, resume=True, folds=2, lr=0.01)
 
 
+def test_an_old_one_goes_only_when_the_new_one_is_whole(eyes, done, tmp_path, monkeypatch, capsys):
+    """The new one fails, is stopped after its first fold, and ends; folds are those of the old one."""
+    from modicum.comparison.executors import here
+    from modicum.comparison.run_cell import Outcome
+    from modicum.errors import InterruptedRunError
+
+    shutil.copytree(done.path, tmp_path / "x")
+    (tmp_path / "x" / "of_the_old_one").touch()
+    source = tmp_path / "x" / "folds" / "1"
+    aside, given = tmp_path / ".x.replaced", {"folds": 2, "write_report": False}
+
+    def trained(job):
+        shutil.copytree(done.path / "folds" / job.name, tmp_path / "x" / "folds" / job.name)
+        return Outcome(job.name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(here, "run_cell", lambda job: Outcome(job.name, "no", "no"))
+        with pytest.raises(InputError, match="2 folds of 2 failed"):
+            cross_validate(eyes, tmp_path, overwrite=True, **given)
+    assert (tmp_path / "x" / "of_the_old_one").is_file()
+    assert not aside.exists()
+    assert "the old cross-validation 'x' is as it was" in capsys.readouterr().err
+
+    with pytest.raises(InputError, match="would replace cross-validation 'x', from which"):
+        cross_validate(eyes, tmp_path, overwrite=True, backbone=f"run:{source}", weights=None, **given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            here, "run_cell", lambda job: trained(job) if job.name == "1" else Outcome(job.name, stopped=True)
+        )
+        with pytest.raises(InterruptedRunError):
+            cross_validate(eyes, tmp_path, overwrite=True, **given)
+        assert (aside / "of_the_old_one").is_file()
+        assert "is kept in" in capsys.readouterr().err
+        patch.setattr(here, "run_cell", trained)
+        again = cross_validate(eyes, tmp_path, resume=True, **given)
+    assert again.metrics == done.metrics
+    assert not aside.exists()
+    assert not (again.path / "of_the_old_one").exists()
+
+
 def test_resumed_without_data_it_ends_as_uninterrupted(eyes, done, tmp_path):
     """Stopped after its first fold, and while the ensemble was made."""
     shutil.copytree(done.path, tmp_path / "x")

@@ -9,6 +9,7 @@ from scipy.special import logit, softmax
 from sklearn.metrics import roc_auc_score
 
 from modicum.tasks import Classification
+from modicum.tasks.detection.fusion import fused_boxes
 from modicum.tasks.segmentation.pixels import averaged_logits
 
 UNET = {"unet_channels": [8, 8], "attention_levels": [], "blocks_per_level": 1}
@@ -62,32 +63,85 @@ def test_the_mean_of_logits_is_of_what_they_mean():
     np.testing.assert_allclose(apart, logit(logits.sigmoid().numpy().mean(0)), atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("task", "method", "given", "metric"),
-    [
-        ("anomaly", "padim", {}, "auroc"),
-        ("detection", "detect", {}, "map_50"),
-        ("image-to-image", "restoration_unet", UNET, "psnr"),
-    ],
-)
-def test_other_tasks_hold_every_image_out_once_and_say_that_there_is_no_ensemble(
-    tmp_path, task, method, given, metric
-):
-    data = made(task, tmp_path / "data")
-    done = cross_validate(data, tmp_path, "x", method, folds=2, write_report=False, **given)
+TASKS = {
+    "anomaly": ("padim", {}, "auroc"),
+    "detection": ("detect", {}, "map_50"),
+    "image-to-image": ("restoration_unet", UNET, "psnr"),
+}
+
+
+@pytest.fixture(scope="module", params=TASKS)
+def of_task(request, tmp_path_factory):
+    """A cross-validation in two folds, and its data."""
+    method, given, metric = TASKS[request.param]
+    folder = tmp_path_factory.mktemp(request.param)
+    data = made(request.param, folder / "data")
+    done = cross_validate(data, folder, "x", method, folds=2, write_report=False, **given)
+    return request.param, data, done, metric
+
+
+def test_other_tasks_hold_every_image_out_once(of_task):
+    task, data, done, metric = of_task
     table, metrics = done.table, done.metrics
     given_rows = pd.read_csv(data, dtype=str)
     if task == "detection":  # an image of which nothing is said is not scored
         given_rows = given_rows.dropna(subset="boxes")
     assert sorted(table["image"]) == sorted(given_rows["image"])
     assert metrics["out_of_fold"]["metrics"][metric]["value"] is not None
-    assert done.ensemble is None
-    assert "have no mean yet" in (done.path / "report.html").read_text()
     if task == "anomaly":
         truth = table["truth"] != "healthy"
         assert metrics["out_of_fold"]["metrics"]["auroc"]["value"] == pytest.approx(
             roc_auc_score(truth, table["score"])
         )
+
+
+def normal_scale(run):
+    """Mean and standard deviation of a run's scores of its own normal validation images."""
+    table = pd.read_csv(run.path / "evaluations" / "val" / "predictions.csv")
+    scores = table.loc[table["truth"] == "healthy", "score"]
+    return scores.mean(), scores.std()
+
+
+def test_their_ensemble_is_the_mean_of_scores_and_pictures_and_fused_boxes(of_task):
+    task, _, done, _ = of_task
+    both = [run.method().predictor().eval() for run in done.folds]
+    images = torch.rand(3, done.ensemble.method().context.task.channels, 32, 32)
+    with torch.no_grad():
+        joined = done.ensemble.method().predictor().eval()(images)
+        outputs = [predictor(images) for predictor in both]
+    if task == "anomaly":
+        scales = [normal_scale(run) for run in done.folds]
+        standard = [(part - mean) / std for part, (mean, std) in zip(outputs, scales, strict=True)]
+        torch.testing.assert_close(joined, torch.stack(standard).mean(0).float(), rtol=1e-4, atol=1e-3)
+    elif task == "detection":
+        for number, found in enumerate(joined.numpy()):
+            fused = fused_boxes([part[number].numpy() for part in outputs], 0.55)
+            np.testing.assert_allclose(found[np.isfinite(found).all(1)], fused, rtol=1e-5)
+    else:
+        torch.testing.assert_close(joined, torch.stack(outputs).clamp(0, 1).mean(0))
+
+
+def test_their_ensemble_predicts_and_evaluates_and_reports(of_task, tmp_path):
+    task, data, done, metric = of_task
+    run = done.ensemble
+    table = pd.read_csv(data, dtype=str)
+    columns = {name: name for name in ("boxes", "target") if name in table}
+    images = [data.parent / name for name in table["image"][:2]]
+    summary = run.predict(images, tmp_path / "out" if task == "image-to-image" else tmp_path / "found.csv")
+    assert (summary.predicted, summary.broken) == (2, 0)
+    content = run.evaluate(data, workers=0, split="all", **columns)
+    assert content["metrics"][metric]["value"] is not None
+    assert run.path.name in run.report().read_text()
+    if task == "anomaly":  # chosen on scores in the ensemble's own unit
+        held = done.table.loc[done.table["truth"] == "healthy"].set_index("image")
+        scales = [normal_scale(one) for one in done.folds]
+        standard = [
+            (score - scales[fold - 1][0]) / scales[fold - 1][1]
+            for score, fold in zip(held["score"], held["fold"], strict=True)
+        ]
+        threshold = run.method().context.task.threshold
+        assert min(standard) < threshold.value
+        assert np.mean(np.array(standard) < threshold.value) >= 0.95
 
 
 def test_pooled_findings_keep_each_networks_own_thresholds_and_temperature():

@@ -154,6 +154,32 @@ def test_settings_that_only_training_could_change_are_refused(led, photographs, 
         led.predict(photographs, tmp_path / "out", start=1000)
 
 
+def test_joined_with_a_run_that_does_not_sample_it_gives_the_mean_picture_and_keeps_its_caution(
+    led, unet, photographs, tmp_path, capsys
+):
+    both = modicum.ensemble(
+        [led.path, unet.path], name="both", folder=tmp_path, workers=0, write_report=False
+    )
+    capsys.readouterr()
+    for name, run in {"led": led, "unet": unet, "both": both}.items():
+        assert run.predict(photographs, tmp_path / f"of_{name}").predicted == 3
+    assert "structures may have been invented or removed" in capsys.readouterr().err
+    for path in sorted(photographs.iterdir()):
+        pictures = {
+            name: pixels_of(next((tmp_path / f"of_{name}").glob(f"*{path.stem}*.png")))
+            for name in ("led", "unet", "both")
+        }
+        inside = pictures["led"].any(2)
+        assert inside.mean() > 0.3
+        assert not pictures["both"][0, 0].any()  # outside the field of view, as with the first run
+        difference = pictures["both"] - (pictures["led"] + pictures["unet"]) / 2
+        assert np.abs(difference[inside]).max() <= 1.01
+        assert np.abs(pictures["led"] - pictures["unet"])[inside].max() > 8
+    large = tmp_path / "large.png"
+    Image.fromarray(np.full((64, 80, 3), 90, np.uint8)).save(large)
+    assert both.predict(large, tmp_path / "tiles", native=True, tile=48).predicted == 1
+
+
 def test_photographs_of_any_size_are_enhanced_in_tiles(led, place, tmp_path):
     source = next(iter(sorted((place / "pairs" / "degraded").glob("*.png"))))
     large = np.asarray(Image.open(source).resize((75, 100)))

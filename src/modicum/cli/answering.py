@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from modicum.console.option_groups import Reading, reads_data
 from modicum.console.options import (
     By,
     Data,
@@ -14,10 +15,8 @@ from modicum.console.options import (
     Drop,
     GroupTable,
     Quality,
-    Reading,
     RunPath,
     Workers,
-    reads_data,
 )
 from modicum.errors import InputError
 

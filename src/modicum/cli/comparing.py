@@ -5,24 +5,14 @@ from typing import Annotated
 
 import typer
 
+from modicum.console.option_groups import Learning, Reading, reads_data
 from modicum.console.options import (
-    Augment,
-    Backbone,
-    BatchSize,
-    Classes,
-    Crop,
     Data,
-    Device,
-    ImageSize,
-    Leaks,
-    Memory,
-    Positive,
-    Reading,
+    Executor,
+    Parallel,
+    Recipe,
     Runs,
-    SkipBroken,
-    Weights,
     Workers,
-    reads_data,
     settings_from_assignments,
     settings_from_options,
 )
@@ -39,10 +29,7 @@ def compare(
             help="Names, separated by commas; `modicum methods` lists them. By default the recipe's, or full,linear.",
         ),
     ] = None,
-    recipe: Annotated[
-        str | None,
-        typer.Option(help="Settings to start from: a name (`modicum recipes` lists them) or a YAML file."),
-    ] = None,
+    recipe: Recipe = None,
     seeds: Annotated[int, typer.Option(help="Number of runs of each method, with seeds 0, 1, ...")] = 3,
     lr: Annotated[
         str | None,
@@ -51,20 +38,9 @@ def compare(
             "Each method's own by default."
         ),
     ] = None,
-    backbone: Backbone = None,
-    weights: Weights = None,
-    image_size: ImageSize = None,
+    learning: Learning = Learning(),  # noqa: B008 - a value
     epochs: Annotated[int | None, typer.Option(help="Epochs of every method; 20 by default.")] = None,
-    batch_size: BatchSize = None,
-    memory: Memory = None,
     reading: Reading = Reading(),  # noqa: B008 - a value
-    classes: Classes = None,
-    positive: Positive = None,
-    crop: Crop = None,
-    leaks: Leaks = None,
-    skip_broken: SkipBroken = False,
-    augment: Augment = None,
-    device: Device = None,
     set_: Annotated[
         list[str] | None,
         typer.Option(
@@ -93,11 +69,8 @@ def compare(
     ] = "split",
     name: Annotated[str | None, typer.Option("--name", "-n", help="Name of the comparison.")] = None,
     runs: Runs = Path("runs"),
-    parallel: Annotated[
-        int | None,
-        typer.Option(help="Number of runs in parallel, each in its own process; one per GPU by default."),
-    ] = None,
-    executor: Annotated[str, typer.Option(help="local, or ray for the cluster at RAY_ADDRESS.")] = "local",
+    parallel: Parallel = None,
+    executor: Executor = "local",
     workers: Workers = None,
 ) -> None:
     """Train several methods under one budget: one table of score, parameters, memory and time.
@@ -126,7 +99,7 @@ def compare(
     from modicum.console.comparison import comparison_table, learning_rates
 
     # Each of these parameters is a setting with the same name.
-    options = {**locals(), **reading.options}
+    options = {**locals(), **reading.options, **learning.options}
     settings = {**settings_from_options(options), **settings_from_assignments(set_, options)}
     done = compare_methods(
         data,

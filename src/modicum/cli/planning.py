@@ -5,17 +5,16 @@ from typing import Annotated
 
 import typer
 
+from modicum.console.option_groups import Reading, reads_data
 from modicum.console.options import (
     Backbone,
     Classes,
     Data,
     Device,
     ImageSize,
-    Reading,
     Set,
     Weights,
     Workers,
-    reads_data,
     settings_from_assignments,
     settings_from_options,
 )

@@ -5,7 +5,11 @@ from typing import Annotated
 
 import typer
 
-from modicum.console.options import Device, Reading, RunPath, reads_data
+from modicum.console.option_groups import Reading, reads_data
+from modicum.console.options import (
+    Device,
+    RunPath,
+)
 
 
 @reads_data

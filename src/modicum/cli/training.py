@@ -5,27 +5,15 @@ from typing import Annotated
 
 import typer
 
+from modicum.console.option_groups import Learning, Reading, reads_data
 from modicum.console.options import (
-    Augment,
-    Backbone,
-    BatchSize,
-    Classes,
-    Crop,
-    Device,
     Drop,
     Epochs,
-    ImageSize,
-    Leaks,
-    Memory,
-    Positive,
     Quality,
-    Reading,
+    Recipe,
     Runs,
     Set,
-    SkipBroken,
-    Weights,
     Workers,
-    reads_data,
     settings_from_assignments,
     settings_from_options,
 )
@@ -44,29 +32,13 @@ def fit(
             help="Name of the method (`modicum methods` lists them); full by default, or the recipe's.",
         ),
     ] = None,
-    recipe: Annotated[
-        str | None,
-        typer.Option(
-            "--recipe", help="Settings to start from: a name (`modicum recipes` lists them) or a YAML file."
-        ),
-    ] = None,
-    backbone: Backbone = None,
-    weights: Weights = None,
-    image_size: ImageSize = None,
+    recipe: Recipe = None,
+    learning: Learning = Learning(),  # noqa: B008 - a value
     epochs: Epochs = None,
-    batch_size: BatchSize = None,
-    memory: Memory = None,
     reading: Reading = Reading(),  # noqa: B008 - a value
-    classes: Classes = None,
-    positive: Positive = None,
-    crop: Crop = None,
-    leaks: Leaks = None,
-    skip_broken: SkipBroken = False,
     quality: Quality = None,
     drop: Drop = None,
     seed: Annotated[int | None, typer.Option(help="Random seed (default 0).")] = None,
-    augment: Augment = None,
-    device: Device = None,
     set_: Set = None,
     name: Annotated[str | None, typer.Option("--name", "-n", help="Name of the run folder.")] = None,
     runs: Runs = Path("runs"),
@@ -121,7 +93,7 @@ def fit(
     from modicum.console.plans import fit_plan, plan_given
 
     # Each of these parameters is a setting by the same name.
-    options = {**locals(), **reading.options}
+    options = {**locals(), **reading.options, **learning.options}
     settings = {**settings_from_options(options), **settings_from_assignments(set_, options)}
     if (plan := plan_given(data, runs, name if resume else None)) is not None:
         others = {"method": method, "recipe": recipe, "self_contained": self_contained or None, **settings}

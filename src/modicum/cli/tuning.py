@@ -5,26 +5,16 @@ from typing import Annotated
 
 import typer
 
+from modicum.console.option_groups import Learning, Reading, reads_data
 from modicum.console.options import (
-    Augment,
-    Backbone,
-    BatchSize,
-    Classes,
-    Crop,
     Data,
-    Device,
     Epochs,
-    ImageSize,
-    Leaks,
-    Memory,
-    Positive,
-    Reading,
+    Executor,
+    Parallel,
+    Recipe,
     Runs,
     Set,
-    SkipBroken,
-    Weights,
     Workers,
-    reads_data,
     settings_from_assignments,
     settings_from_options,
 )
@@ -46,10 +36,7 @@ def tune(
             "--method", "-m", help="Name of the method (`modicum methods` lists them); full by default."
         ),
     ] = None,
-    recipe: Annotated[
-        str | None,
-        typer.Option(help="Settings to start from: a name (`modicum recipes` lists them) or a YAML file."),
-    ] = None,
+    recipe: Recipe = None,
     trials: Annotated[int, typer.Option(help="Number of trials in all.")] = 20,
     minutes: Annotated[
         float | None, typer.Option(help="Start no further trial after so many minutes of this call.")
@@ -58,29 +45,18 @@ def tune(
         str | None, typer.Option(help="Validation metric to search by; the task's own by default.")
     ] = None,
     search_seed: Annotated[int, typer.Option(help="Seed of the proposals (default 0).")] = 0,
-    backbone: Backbone = None,
-    weights: Weights = None,
-    image_size: ImageSize = None,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="End trials early that fall behind the median of earlier ones.")
+    ] = False,
+    learning: Learning = Learning(),  # noqa: B008 - a value
     epochs: Epochs = None,
-    batch_size: BatchSize = None,
-    memory: Memory = None,
     reading: Reading = Reading(),  # noqa: B008 - a value
-    classes: Classes = None,
-    positive: Positive = None,
-    crop: Crop = None,
-    leaks: Leaks = None,
-    skip_broken: SkipBroken = False,
     seed: Annotated[int | None, typer.Option(help="Random seed of the trainings (default 0).")] = None,
-    augment: Augment = None,
-    device: Device = None,
     set_: Set = None,
     name: Annotated[str | None, typer.Option("--name", "-n", help="Name of the search.")] = None,
     runs: Runs = Path("runs"),
-    parallel: Annotated[
-        int | None,
-        typer.Option(help="Number of trials in parallel, each in its own process; one per GPU by default."),
-    ] = None,
-    executor: Annotated[str, typer.Option(help="local, or ray for the cluster at RAY_ADDRESS.")] = "local",
+    parallel: Parallel = None,
+    executor: Executor = "local",
     workers: Workers = None,
 ) -> None:
     """Search settings of a method by its validation metric (Optuna; the extra tune); the test split is not looked at.
@@ -99,7 +75,7 @@ def tune(
     from modicum.tuning.tune import tune as search_settings
 
     # Each of these parameters is a setting by the same name.
-    options = {**locals(), **reading.options}
+    options = {**locals(), **reading.options, **learning.options}
     settings = {**settings_from_options(options), **settings_from_assignments(set_, options)}
     done = search_settings(
         data,
@@ -110,6 +86,7 @@ def tune(
         metric=metric,
         search_seed=search_seed,
         recipe=recipe,
+        prune=prune,
         name=name,
         runs=runs,
         parallel=parallel,
@@ -127,6 +104,8 @@ def tune(
         typer.echo(
             f"train it, with the same options of the data: modicum fit {data} --recipe {done.path / 'best.yaml'}"
         )
+    if content.get("pruned"):
+        typer.echo(f"{content['pruned']} of {content['trials']} trials ended early")
     typer.echo(f"table: {done.path / 'trials.csv'}")
     typer.echo(f"page: {done.path / 'report.html'}")
     if content["failed"]:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from modicum.cli.answering import FrozenWeights, Pseudonym
-from modicum.console.options import Device, RunPath, Workers
+from modicum.console.options import Device, RunPath, Workers, settings_from_assignments
 
 
 def align(
@@ -128,11 +128,16 @@ def ensemble(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete a run of that name first.")] = False,
     device: Device = None,
     workers: Workers = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="A setting of the ensemble alone, such as fusion_overlap=0.6 of boxes."),
+    ] = None,
 ) -> None:
     """Join several runs into one whose prediction is their mean; it is used like any other run.
 
-    Severity scores and probabilities are averaged before anything is decided by them. All runs must have the same
-    classes, settings of images and split.
+    Severity scores, probabilities and pictures are averaged before anything is decided by them, anomaly scores in
+    standard deviations of normal validation images; boxes are fused. All runs must have the same classes, settings of
+    images and split.
 
     [bold]Example[/bold]
 
@@ -141,7 +146,10 @@ def ensemble(
     from modicum.api import ensemble as join
     from modicum.console.summary import run_summary
 
-    made = join(runs, name=name, folder=folder, overwrite=overwrite, device=device, workers=workers)
+    settings = settings_from_assignments(set_, {})
+    made = join(
+        runs, name=name, folder=folder, overwrite=overwrite, device=device, workers=workers, **settings
+    )
     for line in run_summary(made.path):
         typer.echo(line)
 

@@ -6,9 +6,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from modicum.atomic_files import write_text
 from modicum.comparison.arguments import (
     by_method,
     check_sweeps,
@@ -21,6 +18,7 @@ from modicum.comparison.arguments import (
 )
 from modicum.comparison.budget import usual_budget
 from modicum.comparison.protocols import PROTOCOLS, check_protocol
+from modicum.comparison.stored_request import check_unchanged, damaged, known_now, read_request, write_request
 from modicum.comparison.sweeps import VARY, Sweeps, Variant, named_sweeps, variants_of
 from modicum.engine.recipe.given_recipe import GivenRecipe, given_recipe
 from modicum.engine.recipe.new_recipe import make_recipe
@@ -157,11 +155,8 @@ class Request:
         """
         method = self.variants[name].method
         cell_settings = self.settings_of(name, seed, lr, fold)
-        settings = {
-            key: value for key, value in cell_settings.items() if not resolved_when_it_starts(key, value)
-        }
         try:
-            return make_recipe(self.data, method, settings, self._given)
+            return make_recipe(self.data, method, known_now(cell_settings), self._given)
         except InputError as error:
             if len(self.methods) == 1 or not error.problem.startswith("unknown setting"):
                 raise
@@ -193,7 +188,7 @@ class Request:
 
     def save(self, path: Path) -> None:
         """Writes ``compare.yaml``."""
-        write_text(path, yaml.safe_dump(self._values(), sort_keys=False, allow_unicode=True))
+        write_request(path, self._values())
 
     def check_unchanged(self, path: Path) -> None:
         """Raises if a comparison is resumed with other settings, whose runs would not be comparable.
@@ -205,22 +200,13 @@ class Request:
         """
         if not path.is_file():
             return
+        stored, now = read_request(path), self._values()
         try:
-            stored = yaml.safe_load(path.read_text(encoding="utf-8"))
             common = set(stored["methods"]) & set(self.methods)
-            before, now = _flat(stored, common), _flat(self._values(), common)
-        except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(
-                f"'{path}' cannot be read ({type(error).__name__})", "choose another --name"
-            ) from error
-        for key in sorted(set(before) | set(now)):
-            if key not in _FREE and before.get(key) != now.get(key):
-                name = key.removeprefix("settings.").removeprefix("method_settings.")
-                raise InputError(
-                    f"comparison '{path.parent.name}' was started with {name}={before.get(key)!r}, "
-                    f"now it is {now.get(key)!r}",
-                    "resume with the same settings, or choose another --name",
-                )
+            before, now = _comparable(stored, common), _comparable(now, common)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise damaged(path, error) from error
+        check_unchanged(f"comparison '{path.parent.name}'", before, now, _FREE)
 
     def _values(self) -> dict[str, Any]:
         return {
@@ -243,14 +229,7 @@ def _tested(recipe: Recipe) -> dict[str, Any]:
     return recipe.data.model_dump(exclude={"label_fraction"})
 
 
-def _flat(values: Mapping[str, Any], methods: set[str], prefix: str = "") -> dict[str, Any]:
-    """Values by dotted keys, without settings of methods that are not on both sides."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if (prefix == "method_settings." and key not in methods) or (not prefix and key == "sweep"):
-            continue
-        if isinstance(value, dict):
-            flat |= _flat(value, methods, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
+def _comparable(values: Mapping[str, Any], methods: set[str]) -> dict[str, Any]:
+    """Values without what is swept, and without settings of methods that are not on both sides."""
+    of_methods = {key: value for key, value in values.get("method_settings", {}).items() if key in methods}
+    return {**{key: value for key, value in values.items() if key != "sweep"}, "method_settings": of_methods}

@@ -41,7 +41,6 @@ def fit_folds(
     method: str | None,
     folds: int | None,
     settings: dict[str, Any],
-    overwrite: bool,
     self_contained: bool,
     **options: Any,
 ) -> list[str]:
@@ -53,8 +52,6 @@ def fit_folds(
     """
     from modicum.cross_validation.cross_validate import cross_validate
 
-    if overwrite:
-        raise InputError("--overwrite replaces one run, not a cross-validation", "choose another --name")
     if self_contained:
         raise InputError(
             "--self-contained is for one run", "leave it out, and pack the runs you keep: modicum pack RUN"

@@ -1,11 +1,8 @@
 """Arguments and options shared by several commands."""
 
-import inspect
-from collections.abc import Callable, Mapping
-from dataclasses import Field, dataclass, field, fields
-from functools import wraps
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any
 
 import typer
 
@@ -121,6 +118,18 @@ GroupTable = Annotated[
 ]
 Runs = Annotated[Path, typer.Option(help="Folder of all runs.")]
 
+Recipe = Annotated[
+    str | None,
+    typer.Option(
+        "--recipe", help="Settings to start from: a name (`modicum recipes` lists them) or a YAML file."
+    ),
+]
+Parallel = Annotated[
+    int | None,
+    typer.Option(help="Number of runs in parallel, each in its own process; one per GPU by default."),
+]
+Executor = Annotated[str, typer.Option(help="local, or ray for the cluster at RAY_ADDRESS.")]
+
 _SETTINGS = (
     "backbone",
     "weights",
@@ -142,90 +151,8 @@ _SETTINGS = (
     "augment",
     "positive",
 )
-_COLUMN_OPTIONS = {role: "split_column" if role == "split" else role for role in ROLES}
+COLUMN_OPTIONS = {role: "split_column" if role == "split" else role for role in ROLES}
 """Parameters that name the column of each role; ``--split`` is a split to evaluate."""
-
-
-@dataclass(frozen=True)
-class Reading:
-    """The options for reading a data set. Commands get them by :func:`reads_data`.
-
-    Attributes:
-        columns: by parameter name (see :data:`_COLUMN_OPTIONS`).
-    """
-
-    columns: Mapping[str, str | None] = field(default_factory=dict)
-    box_options: BoxChoices = None
-    pairs: Pairs = None
-    images: Images = None
-    split_lists: SplitLists = None
-    slices: Slices = None
-    align_geometry: AlignGeometry = None
-    allow_outside: AllowOutside = False
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """The values by the names of the options."""
-        return {**self.columns, **{one.name: getattr(self, one.name) for one in _others()}}
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The options that were passed, as :meth:`modicum.Run.evaluate` takes it."""
-        values = {
-            "columns": column_options(self.options) or None,
-            "pairs": pair_option(self.pairs),
-            "box_options": None if self.box_options is None else box_options_given(self.box_options),
-            "images": None if self.images is None else str(self.images),
-            "split_lists": None if self.split_lists is None else str(self.split_lists),
-            "slices": self.slices,
-            "align_geometry": self.align_geometry,
-            "allow_outside": self.allow_outside or None,
-        }
-        return {key: value for key, value in values.items() if value is not None}
-
-
-def _others() -> list[Field[Any]]:
-    return [one for one in fields(Reading) if one.name != "columns"]
-
-
-def reads_data(command: Callable[..., None]) -> Callable[..., None]:
-    """Replaces a command's parameter ``reading`` by the options of :class:`Reading`."""
-
-    @wraps(command)
-    def called(**arguments: Any) -> None:
-        columns = {name: arguments.pop(name) for name in _COLUMN_OPTIONS.values()}
-        reading = Reading(columns, **{one.name: arguments.pop(one.name) for one in _others()})
-        command(**arguments, reading=reading)
-
-    hints = get_type_hints(command, include_extras=True)
-    del hints["reading"]
-    options = _reading_options()
-    parameters: list[inspect.Parameter] = []
-    for parameter in inspect.signature(command).parameters.values():
-        if parameter.name == "reading":
-            parameters += options
-        else:
-            kind = parameter.KEYWORD_ONLY
-            parameters.append(parameter.replace(annotation=hints[parameter.name], kind=kind))
-    called.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    return called
-
-
-def _reading_options() -> list[inspect.Parameter]:
-    """The parameters of :class:`Reading`: a column for each role, then the rest."""
-    hints = get_type_hints(Reading, include_extras=True)
-    options: dict[str, tuple[Any, Any]] = {}
-    for role, name in _COLUMN_OPTIONS.items():
-        option = typer.Option(
-            f"--{name.replace('_', '-')}", help=ROLES[role].help, rich_help_panel="Columns of the data"
-        )
-        options[name] = Annotated[str | None, option], None
-    options |= {one.name: (hints[one.name], one.default) for one in _others()}
-    return [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-        for name, (annotation, default) in options.items()
-    ]
 
 
 def column_options(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -234,7 +161,7 @@ def column_options(options: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         options: values by parameter name.
     """
-    given = {role: options.get(name) for role, name in _COLUMN_OPTIONS.items()}
+    given = {role: options.get(name) for role, name in COLUMN_OPTIONS.items()}
     return {
         role: [name.strip() for name in column.split(",")] if ROLES[role].several and column else column
         for role, column in given.items()

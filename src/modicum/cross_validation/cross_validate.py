@@ -1,6 +1,8 @@
 """``modicum.cross_validate``: trains a method once a fold, pools what each fold predicts, and joins the runs."""
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +25,7 @@ from modicum.engine.out_of_fold import OutOfFold, score_out_of_fold
 from modicum.engine.recipe.given_recipe import given_recipe
 from modicum.engine.recipe.new_recipe import plain_name, run_name
 from modicum.engine.recipe.settings import Recipe
+from modicum.engine.replaced_run import forget_old, old_aside, refuse_own_source
 from modicum.engine.run_folder import CROSS_VALIDATION, STORES, RunFolder
 from modicum.engine.run_state import check_same
 from modicum.errors import InputError, InterruptedRunError
@@ -46,6 +49,7 @@ def cross_validate(
     name: str | None = None,
     runs: str | Path = "runs",
     resume: bool = False,
+    overwrite: bool = False,
     stores: str | Path | None = None,
     parallel: int | None = None,
     executor: str = "local",
@@ -69,6 +73,8 @@ def cross_validate(
         name: name of the folder in ``runs``; made from data, method and folds by default.
         runs: folder of all runs.
         resume: resume an unfinished cross-validation with the same settings; finished folds are kept.
+        overwrite: replace a cross-validation with that name. It goes when the new one is whole, and comes back if the new
+            one fails before it has learned anything.
         stores: folder of decoded images and features; ``runs/.stores`` by default.
         parallel: number of folds at once, each in its own process; by default one per GPU.
         executor: ``local``, or ``ray`` for the cluster of ``RAY_ADDRESS``.
@@ -87,14 +93,16 @@ def cross_validate(
             "a cross-validation was started in several processes (torchrun, srun)",
             "start it once, with --parallel N or --executor ray",
         )
+    replaces = overwrite and not resume
     request, folder = _asked(
-        data, method, folds, recipe, name, runs, resume, {**settings, "batch_size": batch_size}
+        data, method, folds, recipe, name, runs, resume, replaces, {**settings, "batch_size": batch_size}
     )
-    if resume and (folder / METRICS).is_file() and (folder / PAGE).is_file():
+    if resume and _is_whole(folder):
+        forget_old(RunFolder(folder))
         say(f"cross-validation '{folder.name}' is finished already; nothing was done")
         return CrossValidation.open(folder)
     _check_once(request)
-    with RunFolder(folder).locked():
+    with _old_aside(request, folder) if replaces else nullcontext(), RunFolder(folder).locked():
         request = _within_memory(request, folder, memory)
         request.save(folder / CROSS_VALIDATION)
         chosen = choose_executor(executor, parallel, request.settings.get("device"), folder / "logs")
@@ -106,7 +114,29 @@ def cross_validate(
             chosen.close()
         cores = usable_cores() if workers is None else workers
         _finish(request, folder, trained, stores_folder, cores, write_report)
+    if resume:
+        forget_old(RunFolder(folder))
     return CrossValidation.open(folder)
+
+
+def _is_whole(folder: Path) -> bool:
+    return (folder / METRICS).is_file() and (folder / PAGE).is_file()
+
+
+@contextmanager
+def _old_aside(request: Request, folder: Path) -> Iterator[None]:
+    """Puts an old cross-validation of the name aside for the block; see :mod:`modicum.engine.replaced_run`."""
+    if not (folder / CROSS_VALIDATION).is_file():
+        yield
+        return
+    old, noun = RunFolder(folder), "cross-validation"
+    refuse_own_source(request.recipe_of(1), old, noun)
+
+    def learned() -> bool:
+        return any(RunFolder(run).learned_something for run in (folder / "folds").glob("*"))
+
+    with old_aside(old, noun, learned, lambda: _is_whole(folder)):
+        yield
 
 
 def _asked(
@@ -117,9 +147,10 @@ def _asked(
     name: str | None,
     runs: str | Path,
     resume: bool,
+    replaces: bool,
     settings: dict[str, Any],
 ) -> tuple[Request, Path]:
-    """The request and its folder, which is new or that of the same request."""
+    """The request and its folder, which is new, to be replaced, or that of the same request."""
     if data is None:
         if not (resume and name):
             raise InputError(
@@ -133,12 +164,12 @@ def _asked(
     stored = folder / CROSS_VALIDATION
     if RunFolder(folder).recipe.is_file():
         raise InputError(f"'{folder}' is a run, not a cross-validation", "choose another --name")
-    if stored.is_file() and not resume:
+    if stored.is_file() and not (resume or replaces):
         raise InputError(
             f"cross-validation '{folder}' exists already",
-            "pass --resume to go on with it, or --name for another",
+            "pass --resume to go on with it, --name for another, or --overwrite to replace it",
         )
-    if stored.is_file():
+    if stored.is_file() and resume:
         kept = Request.read(stored)
         if request.settings.get("batch_size") == "auto":  # chosen when it began
             known = {key: kept.settings[key] for key in ("batch_size",) if key in kept.settings}
@@ -231,16 +262,24 @@ def _ensemble(
     """The ensemble of the folds as a run, or why there is none."""
     task = task_of_run(runs[0])
     if task.name not in Ensemble.tasks:
-        return None, f"predictions of task '{task.name}' have no mean yet: use the runs in folds/"
+        return None, f"predictions of task '{task.name}' have no mean: use the runs in folds/"
     made = RunFolder(folder / ENSEMBLE)
     if made.path.exists() and made.status.get("state") != "finished":
         shutil.rmtree(made.path)  # stopped while it was made
     if not made.recipe.is_file():
         say("joining the folds to an ensemble")
-        with quietly():  # each run has said what there is to say of the data
-            ensemble_runs(
-                [run.path for run in runs], made, stores=stores, workers=workers, held_out=held.uncalibrated
-            )
+        try:
+            with quietly():  # each run has said what there is to say of the data
+                ensemble_runs(
+                    [run.path for run in runs],
+                    made,
+                    stores=stores,
+                    workers=workers,
+                    held_out=held.uncalibrated,
+                )
+        except InputError as error:
+            shutil.rmtree(made.path, ignore_errors=True)
+            return None, f"{error.problem}; use the runs in folds/"
     for run in (*runs, made) if write_report else ():
         if not run.report.is_file():  # a fold may have ended between its last two steps
             Run(run).report()

@@ -5,10 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from modicum.atomic_files import write_text
-from modicum.comparison.arguments import plain_values, resolved_when_it_starts
+from modicum.comparison.arguments import plain_values
+from modicum.comparison.stored_request import check_unchanged, damaged, known_now, read_request, write_request
 from modicum.engine.recipe.given_recipe import given_recipe
 from modicum.engine.recipe.new_recipe import make_recipe
 from modicum.engine.recipe.settings import Recipe
@@ -64,7 +62,7 @@ class Request:
             if remedy := _OWN.get(key.rpartition(".")[2]):
                 raise InputError(f"setting '{key}' in a cross-validation", remedy)
         path = None if recipe is None else str(recipe)
-        resolved = make_recipe(data, method, _resolved(plain), given_recipe(path))
+        resolved = make_recipe(data, method, known_now(plain), given_recipe(path))
         task = task_class(resolved.task)
         if not task.evaluated or not issubclass(task, (ImageLevelTask, DenseTask, BoxListTask)):
             raise InputError(
@@ -86,38 +84,29 @@ class Request:
     def recipe_of(self, fold: int | None) -> Recipe:
         """The recipe of one fold; what is resolved only when it starts is left out."""
         return make_recipe(
-            self.data, self.method, _resolved(self.settings_of(fold)), given_recipe(self.recipe)
+            self.data, self.method, known_now(self.settings_of(fold)), given_recipe(self.recipe)
         )
 
     def save(self, path: Path) -> None:
         """Writes ``cross-validation.yaml``."""
-        write_text(path, yaml.safe_dump(self._values(), sort_keys=False, allow_unicode=True))
+        write_request(path, self._values())
 
     @classmethod
     def read(cls, path: Path) -> "Request":
         """Reads ``cross-validation.yaml``. Raises :class:`InputError` where it is damaged."""
+        stored = read_request(path)
         try:
-            stored = yaml.safe_load(path.read_text(encoding="utf-8"))
             return cls(
                 str(stored["data"]), str(stored["method"]), int(stored["folds"]), dict(stored["settings"]),
                 stored.get("recipe"),
             )  # fmt: skip
-        except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
-            raise InputError(
-                f"'{path}' cannot be read ({type(error).__name__})", "restore it, or choose another --name"
-            ) from error
+        except (KeyError, TypeError, ValueError) as error:
+            raise damaged(path, error) from error
 
     def check_unchanged(self, path: Path) -> None:
         """Raises InputError where a cross-validation is resumed with other settings."""
-        before, now = _flat(Request.read(path)._values()), _flat(self._values())
-        for key in sorted(set(before) | set(now)):
-            if key not in _FREE and before.get(key) != now.get(key):
-                name = key.removeprefix("settings.")
-                raise InputError(
-                    f"cross-validation '{path.parent.name}' was started with {name}={before.get(key)!r}, now it is "
-                    f"{now.get(key)!r}",
-                    "resume with the same settings, or choose another --name",
-                )
+        what, before = f"cross-validation '{path.parent.name}'", Request.read(path)
+        check_unchanged(what, before._values(), self._values(), _FREE)
 
     def _values(self) -> dict[str, Any]:
         return {
@@ -128,15 +117,3 @@ class Request:
             "settings": self.settings,
             **({"recipe": self.recipe} if self.recipe else {}),
         }
-
-
-def _resolved(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Without what depends on the memory at hand."""
-    return {key: value for key, value in settings.items() if not resolved_when_it_starts(key, value)}
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat

@@ -1,7 +1,7 @@
-"""Makes one run of several finished ones: their mean, evaluated on the data that they share."""
+"""Makes one run of several finished ones: their mean, or what stands for it, evaluated on the data that they share."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,9 @@ from modicum.engine.fit import finish_run, prepared_data
 from modicum.engine.inference.export import network_card
 from modicum.engine.inputs.stage_inputs import StageInputs
 from modicum.engine.model import load_method, make_method
+from modicum.engine.output_scales import output_scale
 from modicum.engine.recipe.settings import Recipe
+from modicum.engine.recipe.validation import validated
 from modicum.engine.replaced_run import old_run_aside
 from modicum.engine.run_folder import RunFolder, write_json
 from modicum.engine.run_state import record_end, start_run
@@ -40,8 +42,9 @@ def ensemble_runs(
     device: str | None = None,
     overwrite: bool = False,
     held_out: Scores | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Writes a run folder whose predictor is the mean of others; returns the content of ``metrics.json``.
+    """Writes a run folder whose predictor joins those of others; returns the content of ``metrics.json``.
 
     The data, their split and all settings of images are those of the first run; grades are decided from the mean, with
     what the first run's task asks to be chosen on validation chosen anew. Runs that are folds of one cross-validation
@@ -57,6 +60,8 @@ def ensemble_runs(
         overwrite: replace a run of that name, which stays until the new one is whole.
         held_out: of folds, each image's prediction by the run that has not seen it: what is chosen on validation is
             chosen on these (as scikit-learn's ``CalibratedClassifierCV(ensemble=False)`` does).
+        settings: of the task that an ensemble may have of its own (:attr:`~modicum.tasks.Task.ensemble_settings`), by
+            name; all others are the first run's.
 
     Raises:
         InputError: fewer than two runs, runs that do not go together, or one that learned from another's validation or
@@ -74,7 +79,7 @@ def ensemble_runs(
     for other in opened[1:]:
         _check_alike(opened[0], other)
         _check_unseen(opened[0], other, held)
-    recipe = _recipe(opened, device)
+    recipe = _recipe(opened, device, settings or {})
     with old_run_aside(recipe, folder) if overwrite else nullcontext(), folder.locked():
         start_run(recipe, folder, resume=False)
         try:
@@ -109,15 +114,24 @@ def _make(
     return finish_run(recipe, folder, task, method, None, inputs, StagesResult(), began)
 
 
-def _recipe(opened: Sequence[Opened], device: str | None) -> Recipe:
-    first = opened[0][1]
+def _recipe(opened: Sequence[Opened], device: str | None, settings: Mapping[str, Any]) -> Recipe:
+    first, task = opened[0][1:3]
+    for name in settings:
+        if name not in task.ensemble_settings:
+            known = ", ".join(task.ensemble_settings) or "none"
+            raise InputError(
+                f"setting '{name}' of an ensemble of task '{task.name}'", f"leave it out; there are: {known}"
+            )
+    options = validated(task.Options, {**first.options, **settings}, f"task {task.name}")
     data = first.data.model_copy(update={"fold": None} if _are_folds(opened) else {})
     cards = [network_card(folder.name, recipe, task, method) for folder, recipe, task, method in opened]
+    scales = [output_scale(folder, task) for folder, _, task, _ in opened]
     return first.model_copy(
         update={
             "method": Ensemble.name,
             "data": data,
-            "config": {"members": cards},
+            "config": {"members": cards, **({} if None in scales else {"scales": scales})},
+            "options": options.model_dump(mode="json"),
             "stages": {},
             "based_on": None,
             "device": device or first.device,
@@ -127,13 +141,13 @@ def _recipe(opened: Sequence[Opened], device: str | None) -> Recipe:
 
 def _check_alike(first: Opened, other: Opened) -> None:
     """Raises InputError where the outputs of two runs cannot be averaged."""
-    asked, other_settings = ({**one[2].to_dict(), "thresholds": None} for one in (first, other))
-    for key in sorted({"name", "kind", "classes", "output"} & (set(asked) | set(other_settings))):
+    asked, other_settings = first[2].agreement(), other[2].agreement()
+    for key in dict.fromkeys([*asked, *other_settings]):
         if asked.get(key) != other_settings.get(key):
             raise InputError(
                 f"runs '{first[0].name}' and '{other[0].name}' differ in {key}: {asked.get(key)} "
                 f"and {other_settings.get(key)}",
-                "join runs of the same task and classes",
+                "join runs of the same task, classes and outputs",
             )
     for key, value in first[1].image.model_dump().items():
         if getattr(other[1].image, key) != value:

@@ -16,6 +16,8 @@ from modicum.engine.inference.fields_of_view import fields_of_rows
 from modicum.engine.inference.map_evaluation import score_maps
 from modicum.engine.inputs.preparation import PreparedData
 from modicum.engine.model import finished_model, load_method
+from modicum.engine.model_file import task_of_run
+from modicum.engine.output_scales import output_scale
 from modicum.engine.recipe.settings import Recipe
 from modicum.engine.run_folder import RunFolder
 from modicum.engine.scoring import decide_fn
@@ -31,7 +33,8 @@ class OutOfFold:
 
     Attributes:
         scores: of every image that is held out in turn, each decided by what its own run chose on validation.
-        uncalibrated: the same outputs as the task reads them before anything is chosen on validation.
+        uncalibrated: the same outputs as the task reads them before anything is chosen on validation, in the unit of an
+            ensemble where the runs' outputs differ in scale.
         prepared: the data; only a test split that is given is one here.
         recipe: that of the folds, with no fold held out.
         held_out: what folds hold out in turn: ``test``, or ``val`` where a test split is given.
@@ -72,12 +75,23 @@ def score_out_of_fold(
         _scores_of(run, prepared, rows, device, held_out) for run, rows in zip(runs, rows_of, strict=True)
     ]
     uncalibrated = task.scores()
-    uncalibrated.merge(parts)
+    uncalibrated.merge(_comparable(runs, parts))
     parts[0].pool(parts[1:])
     folds = np.zeros(len(prepared.manifest), dtype=np.int64)
     for number, rows in enumerate(rows_of, 1):
         folds[rows] = number
     return OutOfFold(parts[0], uncalibrated, prepared, recipe, held_out, folds[parts[0].rows()])
+
+
+def _comparable(runs: Sequence[RunFolder], parts: Sequence[Scores]) -> list[Scores]:
+    """The scores in the unit in which an ensemble averages them; as they are where there is none."""
+    try:
+        scales = [output_scale(run, task_of_run(run)) for run in runs]
+    except InputError:  # there will be no ensemble: it says why
+        return list(parts)
+    return [
+        part if scale is None else part.rescaled(*scale) for part, scale in zip(parts, scales, strict=True)
+    ]
 
 
 def _rows_held_out(run: RunFolder, prepared: PreparedData, split: str) -> np.ndarray:

@@ -6,7 +6,7 @@ back; if it is stopped later, the old one stays aside until the new one is finis
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,10 +36,30 @@ def old_run_aside(recipe: Recipe, folder: RunFolder) -> Iterator[None]:
         yield
         return
     refuse_own_source(recipe, folder)
+    with old_aside(folder, "run", lambda: folder.learned_something, lambda: _is_whole(folder)):
+        yield
+
+
+@contextmanager
+def old_aside(
+    folder: RunFolder, noun: str, learned: Callable[[], bool], whole: Callable[[], bool]
+) -> Iterator[None]:
+    """Puts aside for the block what is in a folder; it comes back if the block fails before anything new is learned.
+
+    Args:
+        folder: of a run, or of what holds runs.
+        noun: what it is called.
+        learned: whether what is under the name holds anything that took time.
+        whole: whether it is finished.
+
+    Raises:
+        InputError: another process is using it.
+    """
     with folder.locked():
         pass  # raises if another process is using it
-    aside, had_learned = place_aside(folder), folder.learned_something
-    forget_old_run(folder)  # of a new run that was killed between its end and this
+    aside, had_learned = place_aside(folder), learned()
+    if whole():  # a new run that was killed between its end and this
+        forget_old(folder)
     if aside.exists():  # the run under the name is the unfinished new one of an earlier try
         shutil.rmtree(folder.path)
     else:
@@ -47,25 +67,35 @@ def old_run_aside(recipe: Recipe, folder: RunFolder) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        if not folder.learned_something:
+        if not learned():
             shutil.rmtree(folder.path, ignore_errors=True)
             aside.rename(folder.path)
             if had_learned:  # else it was what a mistaken call had left
-                say(f"the old run '{folder.name}' is as it was")
+                say(f"the old {noun} '{folder.name}' is as it was")
         else:
-            say(f"the old run is kept in '{aside}' until the new one is finished")
+            say(f"the old {noun} is kept in '{aside}' until the new one is finished")
         raise
-    forget_old_run(folder)
+    if whole():
+        forget_old(folder)
 
 
 def forget_old_run(folder: RunFolder) -> None:
     """Deletes the old run of a name whose new run is finished."""
-    if folder.status.get("state") == "finished":
-        shutil.rmtree(place_aside(folder), ignore_errors=True)
+    if _is_whole(folder):
+        forget_old(folder)
 
 
-def refuse_own_source(recipe: Recipe, folder: RunFolder) -> None:
-    """Raises InputError where a new run would replace one that it reads from."""
+def _is_whole(folder: RunFolder) -> bool:
+    return folder.status.get("state") == "finished"
+
+
+def forget_old(folder: RunFolder) -> None:
+    """Deletes what was put aside for what is now under its name, which is whole."""
+    shutil.rmtree(place_aside(folder), ignore_errors=True)
+
+
+def refuse_own_source(recipe: Recipe, folder: RunFolder, noun: str = "run") -> None:
+    """Raises InputError where a new run (or what else is in the folder) would replace one that it reads from."""
     run_path = folder.path.resolve()
     sources = {recipe.data.source, recipe.data.split_lists, recipe.data.images}
     for value in _texts(recipe.model_dump(mode="json")):
@@ -75,7 +105,7 @@ def refuse_own_source(recipe: Recipe, folder: RunFolder) -> None:
         own = path.resolve() == run_path and (value in sources or value.startswith(OF_RUN))
         if own or run_path in path.resolve().parents:
             raise InputError(
-                f"--overwrite would replace run '{folder.name}', from which '{value}' is read",
+                f"--overwrite would replace {noun} '{folder.name}', from which '{value}' is read",
                 "choose another --name",
             )
 

@@ -6,7 +6,7 @@ a new subclass; a new method needs no code for evaluation and reports.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -66,6 +66,8 @@ class Task(ABC):
     """Whether training images may all have the same label."""
     usual_slices: ClassVar[str] = USUAL
     """The slices of volumes that are learned from by default; see :mod:`modicum.data.slices`."""
+    ensemble_settings: ClassVar[tuple[str, ...]] = ()
+    """Settings of the task that an ensemble of runs may have of its own."""
     levels: ClassVar[int] = 256
     """Number of grey levels of stored images; see :class:`~modicum.data.prepared.StoreSettings`."""
     kind: str
@@ -333,6 +335,32 @@ class Task(ABC):
             InputError: predictions of this task have no mean.
         """
         raise InputError(f"predictions of task '{self.name}' have no mean", "use the runs one by one")
+
+    def joined(self, outputs: Sequence[Float[Tensor, "n ..."]]) -> Float[Tensor, "n ..."]:
+        """The outputs of several networks for the same images as those of one: :meth:`averaged`, unless a task's outputs
+        are lists of unequal length.
+
+        Args:
+            outputs: of each network, in units of its :meth:`output_scale`.
+        """
+        return self.averaged(torch.stack(list(outputs)))
+
+    def agreement(self) -> dict[str, Any]:
+        """What tasks have in common whose outputs are averaged, by the words in which users are told of a difference."""
+        facts = self.to_dict()
+        return {key: facts.get(key) for key in ("name", "kind", "classes", "output")}
+
+    def output_scale(self, validation: pd.DataFrame) -> tuple[float, float] | None:
+        """Location and scale of a run's outputs, which are taken from them and divide them before they are averaged with
+        those of other runs; None where the outputs of all runs have one scale.
+
+        Args:
+            validation: the table of the run's predictions on its own validation images.
+
+        Raises:
+            InputError: nothing there makes this run's outputs comparable.
+        """
+        return None
 
     @abstractmethod
     def scores(self) -> Scores:

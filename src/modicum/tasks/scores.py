@@ -52,6 +52,10 @@ class Scores(ABC):
         """The scores of some of the rows alone; None for scores that cannot be taken apart."""
         return None
 
+    def rescaled(self, location: float, scale: float) -> "Scores":
+        """The same predictions in units of :meth:`~modicum.tasks.base.Task.output_scale`; of tasks that have one."""
+        raise NotImplementedError
+
 
 class DenseScores(Scores):
     """Scores of predictions that are images; also accepts one image at a time, at its original size."""

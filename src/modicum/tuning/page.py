@@ -82,6 +82,11 @@ def _cautions(content: Mapping[str, Any]) -> list[str]:
             f"The best of {content['finished']} values on the same validation images is optimistic. No trial was "
             "evaluated on the test split: train the best recipe once, and report that."
         )
+    if content.get("pruned"):
+        cautions.append(
+            f"{plural(content['pruned'], 'trial')} ended early, behind the median of earlier trials: a setting that "
+            "learns slowly at first may have been among them."
+        )
     if content["failed"]:
         cautions.append(f"{plural(content['failed'], 'trial')} failed; the table says why.")
     return cautions
@@ -96,7 +101,7 @@ def _text(value: Any) -> str:
 def _row(
     row: Mapping[Any, Any], request: Request, metric: str, best: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    finished = row["state"] == "finished"
+    finished = row["state"] in ("finished", "pruned")
     return {
         "trial": row["trial"],
         "settings": [_text(row[one.key]) for one in request.space],

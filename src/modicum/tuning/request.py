@@ -5,10 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from modicum.atomic_files import write_text
-from modicum.comparison.arguments import plain_values, resolved_when_it_starts, same_setting
+from modicum.comparison.arguments import plain_values, same_setting
+from modicum.comparison.stored_request import check_unchanged, known_now, read_request, write_request
 from modicum.engine.recipe.given_recipe import given_recipe
 from modicum.engine.recipe.new_recipe import make_recipe
 from modicum.engine.recipe.settings import DataSettings, Recipe
@@ -20,6 +18,7 @@ SCHEMA = 1
 _NOT_SEARCHED = {
     "seed": "the best of several seeds is chance; repeat the best recipe with other seeds instead",
     "monitor": "trials are compared by one metric: pass --metric NAME",
+    "required_scores": "pass --prune, which sets it for each trial",
     "select": "weights are chosen on validation in every trial",
     "evaluate_test": "no trial looks at the test split",
     "resamples": "it changes intervals alone",
@@ -42,6 +41,7 @@ class Request:
         seed: of the search's own proposals; that of the trainings is a setting.
         metric: validation metric that trials are compared by; None for the task's own.
         recipe: that all trials start from; None for the method's own settings.
+        prune: whether trials end early that fall behind the others.
     """
 
     data: str
@@ -51,6 +51,7 @@ class Request:
     seed: int = 0
     metric: str | None = None
     recipe: str | None = None
+    prune: bool = False
 
     @classmethod
     def of(
@@ -62,6 +63,7 @@ class Request:
         seed: int,
         metric: str | None,
         recipe: str | Path | None,
+        prune: bool = False,
     ) -> "Request":
         """Resolves the user's arguments, and tries both ends of each range and every choice on the recipe.
 
@@ -73,8 +75,8 @@ class Request:
         for dimension in space:
             _check_searched(dimension, plain)
         path = None if recipe is None else str(recipe)
-        method = make_recipe(data, method, _known_now(plain), given_recipe(path)).method
-        request = cls(str(data), method, space, plain, seed, metric, path)
+        method = make_recipe(data, method, known_now(plain), given_recipe(path)).method
+        request = cls(str(data), method, space, plain, seed, metric, path, prune)
         _check_values(request)
         resolved = request.recipe_of(request.first)
         if not task_class(resolved.task).evaluated:
@@ -103,7 +105,7 @@ class Request:
     def recipe_of(self, found: Mapping[str, Any]) -> Recipe:
         """The recipe of a trial, without what is resolved only when it starts."""
         return make_recipe(
-            self.data, self.method, _known_now(self.settings_of(found)), given_recipe(self.recipe)
+            self.data, self.method, known_now(self.settings_of(found)), given_recipe(self.recipe)
         )
 
     def values_of(self, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -112,33 +114,13 @@ class Request:
 
     def save(self, path: Path) -> None:
         """Writes ``tune.yaml``."""
-        write_text(path, yaml.safe_dump(self._values(), sort_keys=False, allow_unicode=True))
+        write_request(path, self._values())
 
     def check_unchanged(self, path: Path) -> None:
         """Raises InputError where a search is resumed with other settings: its trials would not compare."""
-        if not path.is_file():
-            return
-        try:
-            stored = dict(yaml.safe_load(path.read_text(encoding="utf-8")))
-        except (OSError, yaml.YAMLError, TypeError, ValueError) as error:
-            raise InputError(
-                f"'{path}' cannot be read ({type(error).__name__})", "restore it, or choose another --name"
-            ) from error
-        now = self._values()
-        for part in ("settings", "search"):
-            for key in sorted({*stored.get(part, {}), *now[part]}):
-                if key != "device":
-                    self._compare(path, key, stored.get(part, {}).get(key), now[part].get(key))
-        for key in ("data", "method", "seed", "metric", "recipe"):
-            self._compare(path, key, stored.get(key), now.get(key))
-
-    @staticmethod
-    def _compare(path: Path, key: str, before: Any, now: Any) -> None:
-        if before != now:
-            raise InputError(
-                f"search '{path.parent.name}' was started with {key}={before!r}, now it is {now!r}",
-                "resume with the same settings, or choose another --name",
-            )
+        if path.is_file():
+            free = ("settings.device", "schema")
+            check_unchanged(f"search '{path.parent.name}'", read_request(path), self._values(), free)
 
     def _values(self) -> dict[str, Any]:
         return {
@@ -150,6 +132,7 @@ class Request:
             "metric": self.metric,
             "settings": self.settings,
             "recipe": self.recipe,
+            **({"prune": True} if self.prune else {}),
         }
 
 
@@ -179,7 +162,3 @@ def _check_values(request: Request) -> None:
             except InputError as error:
                 raise InputError(f"--search {dimension.text}: {error.problem}", error.remedy) from error
         known[dimension.key] = dimension.ends[0]
-
-
-def _known_now(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in settings.items() if not resolved_when_it_starts(key, value)}

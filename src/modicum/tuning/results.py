@@ -15,11 +15,12 @@ from modicum.engine.metrics_file import read_metrics
 from modicum.engine.recipe.given_recipe import KEPT_OF_DATA
 from modicum.engine.recipe.settings import Recipe
 from modicum.engine.run_folder import RunFolder, memory_kind, read_table, write_json
+from modicum.engine.training.history import History
 from modicum.errors import InputError
 from modicum.run import Run
 from modicum.tuning.page import write_page
 from modicum.tuning.request import Request
-from modicum.tuning.study import Study
+from modicum.tuning.study import REQUIRED, Study
 
 REQUEST, TABLE, METRICS, BEST, PAGE = "tune.yaml", "trials.csv", "metrics.json", "best.yaml", "report.html"
 WRITTEN = (TABLE, METRICS, BEST, PAGE)
@@ -65,6 +66,22 @@ def validation_value(folder: RunFolder, metric: str) -> float | None:
     return None if value is None or not math.isfinite(value) else float(value)
 
 
+def is_pruned(folder: RunFolder) -> bool:
+    """Whether a finished run ended before its last epoch, as it had not reached what was required."""
+    return "required" in read_metrics(folder)["selection"]
+
+
+def values_by_epoch(folder: RunFolder, metric: str) -> tuple[str, dict[int, float]]:
+    """The last stage of a run that was validated by a metric, and the values after its epochs, from 1."""
+    records = [
+        record
+        for record in History(folder.history).records()
+        if record.get("kind") == "epoch" and record.get("val", {}).get(metric) is not None
+    ]
+    stage = records[-1]["stage"] if records else ""
+    return stage, {one["epoch"]: float(one["val"][metric]) for one in records if one["stage"] == stage}
+
+
 def write_results(
     request: Request, folder: Path, study: Study, metric: str, errors: Mapping[str, str]
 ) -> Search:
@@ -77,7 +94,7 @@ def write_results(
         metric: that they are compared by.
         errors: of trials that failed in this call, by name.
     """
-    rows = [_row(request, folder, trial, errors) for trial in study.trials]
+    rows = [_row(request, folder, trial, metric, errors) for trial in study.trials]
     table = pd.DataFrame(rows)
     write_table(folder / TABLE, table)
     best = study.best()
@@ -91,6 +108,7 @@ def write_results(
         "trials": len(rows),
         "finished": int((table["state"] == "finished").sum()) if len(table) else 0,
         "failed": int((table["state"] == "failed").sum()) if len(table) else 0,
+        **({"pruned": int((table["state"] == "pruned").sum())} if request.prune else {}),
         "best": None,
     }
     if best is not None:
@@ -102,20 +120,25 @@ def write_results(
     return Search(folder)
 
 
-def _row(request: Request, folder: Path, trial: Any, errors: Mapping[str, str]) -> dict[str, Any]:
+def _row(
+    request: Request, folder: Path, trial: Any, metric: str, errors: Mapping[str, str]
+) -> dict[str, Any]:
     name = f"{trial.number + 1:03d}"
     run = RunFolder(folder / "trials" / name)
-    state = {"COMPLETE": "finished", "FAIL": "failed"}.get(trial.state.name, "unfinished")
+    state = {"COMPLETE": "finished", "FAIL": "failed", "PRUNED": "pruned"}.get(trial.state.name, "unfinished")
     row: dict[str, Any] = {"trial": name}
     row |= {one.key: trial.params.get(one.key) for one in request.space}
-    row |= {"value": trial.value, "state": state}
-    metrics = read_metrics(run) if state == "finished" else {}
+    ended = state in ("finished", "pruned")
+    metrics = read_metrics(run) if ended else {}
+    row |= {"value": validation_value(run, metric) if state == "pruned" else trial.value, "state": state}
     row["epoch"] = metrics.get("selection", {}).get("epoch")
     row["seconds"] = metrics.get("time", {}).get("fit_seconds")
     row["memory_mib"] = metrics.get("memory", {}).get("peak_bytes", math.nan) / 2**20
     row["memory_kind"] = memory_kind(metrics.get("memory", {}))
     failure = run.status.get("error", "") if state == "failed" else ""
     row["error"] = errors.get(name, "failed; see its status.json" if failure else "")
+    if request.prune:
+        row["epochs"] = metrics.get("time", {}).get("epochs")
     return row
 
 
@@ -128,5 +151,7 @@ def _write_best(folder: Path, trial: str, metric: str, value: float | None, fini
     }
     for key in ("device", "evaluate_test", "based_on"):
         values.pop(key, None)
+    for part in (values["training"], *values["stages"].values()):
+        part.pop(REQUIRED, None)
     head = f"# The best of {finished} trials on validation: {metric} {value:.4g} (trial {trial} of {folder.name}).\n"
     write_text(folder / BEST, head + yaml.safe_dump(values, sort_keys=False, allow_unicode=True))

@@ -6,7 +6,7 @@ stopped goes on as if it had not been.
 Sources: Bergstra et al., Algorithms for Hyper-Parameter Optimization (NeurIPS 2011); Akiba et al., Optuna (KDD 2019).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 JOURNAL = "study.journal"
 NAME = "search"
+STARTUP = 5
+"""Trials that go to their end before any is pruned, as in Optuna's ``MedianPruner``."""
+STAGE, REQUIRED = "stage", "required_scores"
+"""Notes of a trial: the stage whose epochs are compared, and what they must reach."""
 
 
 class Study:
@@ -45,8 +49,9 @@ class Study:
         self.direction = "maximize" if maximise else "minimize"
         self._distributions = {one.key: self._distribution(one) for one in space}
         path = str(folder / JOURNAL)
+        self._storage = JournalStorage(JournalFileBackend(path, lock_obj=JournalFileOpenLock(path)))
         self._study = self._optuna.create_study(
-            storage=JournalStorage(JournalFileBackend(path, lock_obj=JournalFileOpenLock(path))),
+            storage=self._storage,
             study_name=NAME,
             direction=self.direction,
             load_if_exists=True,
@@ -80,17 +85,57 @@ class Study:
         trial = self._study.ask(dict(self._distributions))
         return next(one for one in self.trials if one.number == trial.number)
 
-    def tell(self, number: int, value: float | None) -> None:
-        """How a trial ended: the metric's value on validation, or None where it failed."""
+    def require(self, number: int) -> None:
+        """Notes with a trial what each epoch must reach, by the trials that have ended; see :meth:`required`.
+
+        The rule is that of Optuna's ``MedianPruner``: by the median, over trials that went to their end, of their values
+        in the same epoch; of fewer than :data:`STARTUP` trials nothing is required. Kept in the journal, so that a trial
+        that is gone on with has the same.
+        """
+        done = [
+            trial for trial in self.trials if trial.state.name == "COMPLETE" and STAGE in trial.user_attrs
+        ]
+        if len(done) < STARTUP:
+            return
+        steps = range(1, 1 + max(max(trial.intermediate_values, default=0) for trial in done))
+        values = [
+            [one for trial in done if np.isfinite(one := trial.intermediate_values.get(step, np.nan))]
+            for step in steps
+        ]
+        scores = [float(np.median(of_step)) if of_step else None for of_step in values]
+        trial_id = self._id(number)
+        self._storage.set_trial_user_attr(trial_id, STAGE, done[-1].user_attrs[STAGE])
+        self._storage.set_trial_user_attr(trial_id, REQUIRED, scores)
+
+    def report(self, number: int, stage: str, values: Mapping[int, float]) -> None:
+        """A trial's values on validation by epoch, in the stage that they are of; before :meth:`tell`."""
+        trial_id = self._id(number)
+        self._storage.set_trial_user_attr(trial_id, STAGE, stage)
+        for epoch, value in values.items():
+            self._storage.set_trial_intermediate_value(trial_id, epoch, value)
+
+    def _id(self, number: int) -> int:
+        return next(trial._trial_id for trial in self.trials if trial.number == number)
+
+    def tell(self, number: int, value: float | None, *, pruned: bool = False) -> None:
+        """How a trial ended: the metric's value on validation, or None where it failed.
+
+        Args:
+            number: of the trial.
+            value: of the weights that it kept.
+            pruned: whether it ended before its last epoch, as it fell behind; its last reported value counts then.
+        """
         state = self._optuna.trial.TrialState
-        if value is None:
+        if pruned:
+            self._study.tell(number, state=state.PRUNED)
+        elif value is None:
             self._study.tell(number, state=state.FAIL)
         else:
             self._study.tell(number, value)
 
     def best(self) -> "FrozenTrial | None":
-        """The best trial that has ended; None without any."""
-        if not any(trial.value is not None for trial in self.trials):
+        """The best trial that went to its end; None without any."""
+        if not any(trial.state.name == "COMPLETE" for trial in self.trials):
             return None
         return self._study.best_trial
 

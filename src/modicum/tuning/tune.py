@@ -21,8 +21,16 @@ from modicum.output_paths import check_files, check_output, in_one_line
 from modicum.progress import say
 from modicum.tasks.metric import check_monitor
 from modicum.tuning.request import Request
-from modicum.tuning.results import REQUEST, WRITTEN, Search, validation_value, write_results
-from modicum.tuning.study import JOURNAL, Study, imported_optuna
+from modicum.tuning.results import (
+    REQUEST,
+    WRITTEN,
+    Search,
+    is_pruned,
+    validation_value,
+    values_by_epoch,
+    write_results,
+)
+from modicum.tuning.study import JOURNAL, REQUIRED, STAGE, Study, imported_optuna
 from modicum.wording import count_of
 
 if TYPE_CHECKING:
@@ -46,6 +54,7 @@ def tune(
     metric: str | None = None,
     search_seed: int = 0,
     recipe: str | Path | None = None,
+    prune: bool = False,
     name: str | None = None,
     runs: str | Path = "runs",
     stores: str | Path | None = None,
@@ -69,6 +78,8 @@ def tune(
         metric: validation metric to search by, which also selects each trial's weights; the task's own by default.
         search_seed: of what is proposed; the trainings' is the setting ``seed``.
         recipe: settings to start from, as for :func:`modicum.fit`.
+        prune: end a trial after an epoch in which it is behind the median of earlier trials, of which five go to their
+            end. It is compared with those that had ended when it was proposed: parallel trials do not prune each other.
         name: name of the folder in ``runs``; made from data and method by default.
         runs: folder of all runs.
         stores: folder of decoded images and features; ``runs/.stores`` by default.
@@ -90,7 +101,7 @@ def tune(
         raise InputError(
             f"--trials {trials}" if trials < 1 else f"--minutes {minutes:g}", "give a number above 0"
         )
-    request = Request.of(data, method, search, settings, search_seed, metric, recipe)
+    request = Request.of(data, method, search, settings, search_seed, metric, recipe, prune)
     imported_optuna()
     folder = Path(runs) / plain_name(
         name or f"{run_name(data, given_recipe(recipe).title or request.method)}-tune"
@@ -177,13 +188,20 @@ class _Trials:
                         say(f"{minutes:g} minutes are over: {count_of(left, 'trial')} not started")
                         break
                     together = min(left, self.executor.max_parallel)
-                    self._train([self.study.propose() for _ in range(together)], progress)
+                    self._train([self._proposed() for _ in range(together)], progress)
             except (KeyboardInterrupt, InterruptedRunError) as error:
                 raise InterruptedRunError(
                     f"search '{self.folder.name}' stopped; {progress.done} of {trials} trials have ended",
                     "resume it with the same command",
                 ) from error
         return write_results(self.request, self.folder, self.study, self.metric, self.errors)
+
+    def _proposed(self) -> "FrozenTrial":
+        trial = self.study.propose()
+        if not self.request.prune:
+            return trial
+        self.study.require(trial.number)
+        return self.study.trials[trial.number]
 
     def _train(self, proposed: "Sequence[FrozenTrial]", progress: CellsProgress) -> None:
         """Trains trials together, and tells the study of them in their order."""
@@ -202,14 +220,18 @@ class _Trials:
         write_results(self.request, self.folder, self.study, self.metric, self.errors)
 
     def _tell(self, number: int, outcome: Outcome) -> None:
-        value = None
+        value, pruned = None, False
         if not outcome.error:
-            value = validation_value(RunFolder(self.folder / "trials" / outcome.name), self.metric)
+            run = RunFolder(self.folder / "trials" / outcome.name)
+            value = validation_value(run, self.metric)
             if value is None:
                 self.errors[outcome.name] = f"{self.metric} is not defined on the validation images"
+            elif self.request.prune:
+                self.study.report(number, *values_by_epoch(run, self.metric))
+                pruned = is_pruned(run)
         else:
             self.errors[outcome.name] = outcome.error
-        self.study.tell(number, value)
+        self.study.tell(number, value, pruned=pruned)
         failed = [trial for trial in self.study.trials if trial.state.name == "FAIL"]
         if self.study.best() is None and len(failed) >= MOST_FAILURES and outcome.error:
             raise InputError(
@@ -218,8 +240,10 @@ class _Trials:
             )
 
     def _job(self, trial: "FrozenTrial") -> Job:
-        given = {} if self.request.recipe is None else {"recipe": self.request.recipe}
+        given: dict[str, Any] = {} if self.request.recipe is None else {"recipe": self.request.recipe}
         found = self.request.values_of(trial.params)
+        if scores := trial.user_attrs.get(REQUIRED):
+            given[f"{trial.user_attrs[STAGE]}.{REQUIRED}"] = scores
         return Job(
             trial_name(trial.number),
             self.request.data,

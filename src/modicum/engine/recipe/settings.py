@@ -256,6 +256,11 @@ class TrainingSettings(Settings):
     patience: int = Field(
         0, ge=0, description="Validations without a better value before stopping; 0 never stops."
     )
+    required_scores: list[float | None] = Field(
+        [],
+        description="Validation metric that the best epoch so far must have, by epoch from the first (blank: none), or "
+        "the training ends there. `modicum tune --prune` sets it.",
+    )
     validate_every: int = Field(1, ge=1, description="Epochs between validations.")
     sampling: SamplingMode = Field(
         "natural",

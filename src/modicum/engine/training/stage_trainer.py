@@ -222,12 +222,13 @@ class StageTrainer:
         record |= {"step": progress.step, "train": {"loss": sum(train.values()), **train}}
         self.module.schedule.epoch_ended(record["train"]["loss"])
         progress.schedule = self.module.schedule.state()
-        last = progress.epoch >= settings.epochs
+        last, missed = progress.epoch >= settings.epochs, None
         if len(self.data.val_rows) and (last or progress.epoch % settings.validate_every == 0):
             record["val"] = self._validate()
-            self._select(record["val"])
+            missed = self._missed(record["val"].get(self.monitor))
+            self._select(record["val"], last or missed is not None)
         stop = bool(settings.patience and progress.epochs_without_improvement >= settings.patience)
-        progress.finished = last or stop
+        progress.finished = last or stop or missed is not None
         if progress.finished:
             chance = self.stage.chance_losses(settings.batch_size)
             progress.near_chance = near_chance(
@@ -239,7 +240,9 @@ class StageTrainer:
         recent = time.monotonic() - self._last_checkpoint < SHORT and not settings.checkpoint_steps
         if progress.finished or asked or not recent:
             self._checkpoint()
-        if stop and not last:
+        if missed is not None:
+            say(f"Stopped early after epoch {progress.epoch}: {self.monitor} has not reached {missed:.4g}.")
+        elif stop and not last:
             waited = progress.epochs_without_improvement
             say(f"Stopped early after epoch {progress.epoch}: {self.monitor} has not improved for {waited}.")
         if asked:
@@ -274,13 +277,30 @@ class StageTrainer:
 
     # --- selection ---------------------------------------------------------------------------------------------
 
-    def _select(self, metrics: dict[str, float]) -> None:
+    def _missed(self, value: float | None) -> float | None:
+        """The score that this epoch required, where the best so far does not have it; None after the last epoch.
+
+        Args:
+            value: of this epoch; the best is that of the weights that would be selected.
+        """
+        progress, required = self.module.progress, self.settings.required_scores
+        if not progress.epoch <= len(required) or progress.epoch >= self.settings.epochs:
+            return None
+        least = required[progress.epoch - 1]
+        values = [value, progress.best["value"] if progress.best else None]
+        known = [one for one in values if one is not None and np.isfinite(one)]
+        if least is None:
+            return None
+        enough = any(one >= least if self.higher else one <= least for one in known)
+        return None if enough else least
+
+    def _select(self, metrics: dict[str, float], ends: bool) -> None:
         progress = self.module.progress
         value = metrics.get(self.monitor, float("nan"))
         best = progress.best["value"] if progress.best else None
         better = np.isfinite(value) and (best is None or (value > best if self.higher else value < best))
         if self.settings.select == "last":
-            better, progress.epochs_without_improvement = progress.epoch >= self.settings.epochs, -1
+            better, progress.epochs_without_improvement = ends, -1
         self._note = f", {self.monitor} {value:.3f}"
         if not better:
             progress.epochs_without_improvement += 1
@@ -320,6 +340,8 @@ class StageTrainer:
         selection = dict(progress.best or {"metric": None, "epoch": progress.epoch, "step": progress.step})
         selection.pop("file", None)
         selection.pop("digest", None)
+        if (missed := self._missed(selection.get("value"))) is not None:
+            selection["required"] = missed
         if progress.near_chance:
             selection["near_chance"] = progress.near_chance
         spent = self.module.watch.summary() | {"epochs": progress.epoch, "steps": progress.step}

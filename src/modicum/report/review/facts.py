@@ -105,9 +105,10 @@ def _ensemble(run: RunFiles) -> tuple[str, str]:
     if not run.metrics:
         return "", ""
     if run.metrics.get("method") == "ensemble":
-        members = as_mapping(run.recipe.get("config")).get("runs")
+        members = as_mapping(run.recipe.get("config")).get("members")
         number_of = f" of {len(members)} runs" if isinstance(members, list) else ""
-        return f"the mean of the predictions{number_of}", "recipe.yaml"
+        how = "fused boxes" if run.metrics.get("task") == "detection" else "the mean of the predictions"
+        return f"{how}{number_of}", "recipe.yaml"
     return "not applicable: one model", "recipe.yaml"
 
 

@@ -104,6 +104,11 @@ class AnomalyScores(MapScores):
         some._maps = {row: sums for row, sums in self._maps.items() if row in set(rows.tolist())}
         return some
 
+    def rescaled(self, location: float, scale: float) -> "AnomalyScores":
+        other = copy(self)
+        other._parts = [(rows, (raw - location) / scale, *truth) for rows, raw, *truth in self._parts]
+        return other
+
     def metrics(self) -> dict[str, float]:
         statistics = self._statistics()
         return self._ordered(point_values(statistics, len(self.rows()))[0])

@@ -27,6 +27,7 @@ from modicum.errors import InputError
 from modicum.tasks.anomaly.groups import normal_and_groups
 from modicum.tasks.anomaly.metric_table import METRICS, metrics_of
 from modicum.tasks.anomaly.scores import AnomalyScores
+from modicum.tasks.anomaly.standardised import scale_of_normals
 from modicum.tasks.anomaly.tables import prediction_columns
 from modicum.tasks.anomaly.threshold import FEWEST, Threshold, threshold_of_normals
 from modicum.tasks.base import Batch, Example, ImageLevelTask, Scores, TaskOptions
@@ -86,6 +87,7 @@ class Anomaly(ImageLevelTask):
     Options: ClassVar[type[TaskOptions]] = AnomalyOptions
     metric_table: ClassVar[tuple[Metric, ...]] = METRICS
     one_class: ClassVar[bool] = True
+    ensemble_settings: ClassVar[tuple[str, ...]] = ("specificity", "threshold")
     kind = "one-class"
 
     def __init__(
@@ -279,6 +281,29 @@ class Anomaly(ImageLevelTask):
         """Scores as they are, or probabilities of log-odds; in double precision, so that sure images keep their order."""
         outputs = outputs.double()
         return outputs.sigmoid() if self.options.output == "logit" else outputs
+
+    def averaged(self, outputs: Float[Tensor, "members n *outputs"]) -> Float[Tensor, "n *outputs"]:
+        """The mean of standardised scores, or the log-odds of mean probabilities."""
+        if self.options.output == "score":
+            return outputs.mean(0)
+        # By logarithms, so that images of which all members are sure keep their order.
+        abnormal, normal = (F.logsigmoid(sign * outputs.double()).logsumexp(0) for sign in (1, -1))
+        return (abnormal - normal).to(outputs.dtype)
+
+    def agreement(self) -> dict[str, Any]:
+        return {**super().agreement(), "normal": list(self.normal), "output": self.options.output}
+
+    def output_scale(self, validation: pd.DataFrame) -> tuple[float, float] | None:
+        """Mean and standard deviation of the scores of normal validation images; None for log-odds.
+
+        Raises:
+            InputError: there are too few, or a threshold is given in the scores of single runs.
+        """
+        return (
+            None
+            if self.options.output == "logit"
+            else scale_of_normals(validation, self.threshold, self._names)
+        )
 
     def scores(self) -> AnomalyScores:
         return AnomalyScores(

@@ -1,9 +1,10 @@
 """Detection: boxes with classes and scores."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from jaxtyping import Float, UInt8
 from pydantic import Field
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from modicum.data.manifest import Manifest, class_order
 from modicum.errors import InputError
 from modicum.tasks.base import Example, Scores, TaskOptions
 from modicum.tasks.box_lists import BoxListTask
+from modicum.tasks.detection.fusion import OVERLAP, fused_boxes
 from modicum.tasks.detection.matching import matches
 from modicum.tasks.detection.metric_table import METRICS
 from modicum.tasks.detection.pictures import FALSE, HIT, MISSED, TRUE, boxed, split_by
@@ -39,6 +41,13 @@ class DetectionOptions(TaskOptions):
         description="Score from which on boxes are counted and shown; files have all that are found. By default that "
         "with the best F1 on the validation images, 0.5 where they have no boxes.",
     )
+    fusion_overlap: float = Field(
+        OVERLAP,
+        gt=0,
+        lt=1,
+        description="In an ensemble, intersection over union above which boxes of several runs are taken for one "
+        "(weighted boxes fusion; 0.55 as published).",
+    )
 
 
 class Detection(BoxListTask):
@@ -54,6 +63,7 @@ class Detection(BoxListTask):
     name: ClassVar[str] = "detection"
     Options: ClassVar[type[TaskOptions]] = DetectionOptions
     metric_table: ClassVar[tuple[Metric, ...]] = METRICS
+    ensemble_settings: ClassVar[tuple[str, ...]] = ("fusion_overlap", "show_above", "hit_overlap")
     kind = "boxes"
 
     def __init__(
@@ -191,6 +201,15 @@ class Detection(BoxListTask):
 
     def activate(self, outputs: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         return outputs
+
+    def joined(self, outputs: Sequence[Float[Tensor, "n _ 6"]]) -> Float[Tensor, "n k 6"]:
+        """Weighted boxes fusion (Solovyev et al., 2021): see :func:`~modicum.tasks.detection.fusion.fused_boxes`."""
+        parts = [part.float().cpu().numpy() for part in outputs]
+        fused = [fused_boxes(of_image, self.options.fusion_overlap) for of_image in zip(*parts, strict=True)]
+        packed = outputs[0].new_full((len(fused), max(len(boxes) for boxes in fused), 6), torch.nan)
+        for row, boxes in zip(packed, fused, strict=True):
+            row[: len(boxes)] = torch.from_numpy(boxes)
+        return packed
 
     def scores(self) -> DetectionScores:
         return DetectionScores(self.classes, self.options.hit_overlap, self.shown_from.value)

@@ -217,6 +217,14 @@ class ImageToImage(DenseTask):
     def activate(self, outputs: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         return outputs.float().clamp(0, 1)
 
+    def averaged(self, outputs: Float[Tensor, "members n *outputs"]) -> Float[Tensor, "n *outputs"]:
+        """The mean picture, of pictures as they are shown."""
+        return self.activate(outputs).mean(0)
+
+    def agreement(self) -> dict[str, Any]:
+        options = self.options.model_dump(include={"intensity", "target_window", "adjacent_slices"})
+        return {**super().agreement(), "channels": list(self._channels), **options}
+
     def scores(self) -> TranslationScores:
         return TranslationScores()
 
