@@ -24,7 +24,7 @@ from modicum.engine.inference.behind import earlier_outputs
 from modicum.engine.inference.box_evaluation import BOX_TABLE, COCO
 from modicum.engine.inference.evaluation import evaluate_rows
 from modicum.engine.inference.fields_of_view import fields_of_rows
-from modicum.engine.inference.guards import UnlikeFn, guard_of_run, stored_images, unlike_counts, unlike_note
+from modicum.engine.inference.guards import UnlikeFn, guard_of_run, stored_images, unlike_note, unlike_rows
 from modicum.engine.inference.image_text import ImageTextRun, text_of_artefact
 from modicum.engine.inference.judges import OutputFiles, check_judged_data, check_judges, judged
 from modicum.engine.inference.predict_run import check_predicts
@@ -199,12 +199,12 @@ def _unlike(
     device: torch.device,
     tile: tuple[int, int] | None,
 ) -> UnlikeFn | None:
-    """Counts the rows that are unlike the run's training images; None where it does not say what these looked like."""
+    """Compares rows with the run's training images; None where it does not say what these looked like."""
     guard = guard_of_run(folder)
     if guard is None:
         return None
     images = stored_images(prepared.store, prepared.positions, recipe, task, network, device, tile)
-    return partial(unlike_counts, guard, images)
+    return partial(unlike_rows, guard, images)
 
 
 def _check_out(out: Path, data: str | Path, folder: RunFolder, settings: EvaluationSettings) -> None:
