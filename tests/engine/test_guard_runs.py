@@ -194,13 +194,18 @@ def test_prediction_sets_are_a_column_and_are_evaluated(run, data, new, tmp_path
     )
 
 
-def test_sets_that_cannot_be_are_one_line(run, new, tmp_path):
+def test_sets_that_cannot_be_are_one_line(run, data, new, tmp_path):
     with pytest.raises(
         InputError, match=r"--conformal 0.01 needs 99 validation images or more, and this run has 40"
     ):
         run.predict(new, tmp_path / "p.csv", conformal=0.01)
     with pytest.raises(InputError, match="--conformal-score without --conformal"):
         run.predict(new, tmp_path / "p.csv", conformal_score="lac")
+    with pytest.raises(InputError, match="--conformal-score without --conformal"):
+        run.evaluate(data, split="test", out=tmp_path / "e", conformal_score="lac", workers=0)
+    for share in (0, 1, 90):
+        with pytest.raises(InputError, match=f"--conformal is {share}"):
+            run.predict(new, tmp_path / "p.csv", conformal=share)
 
 
 def guard_of(files, settings, strict=False):
