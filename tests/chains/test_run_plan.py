@@ -230,6 +230,13 @@ def test_the_copy_of_a_plan_goes_on_with_the_paths_of_the_original(copied):
     record = json.loads(chain.folder.record.read_text())
     record["plan"] = str(copied / "plan.yaml")
     chain.folder.record.write_text(json.dumps(record))
+    text = chain.folder.plan.read_text(encoding="utf-8")
+    whole = text.replace("eyes/manifest.csv", f"{copied}/eyes/manifest.csv")
+    chain.folder.plan.write_text(whole, encoding="utf-8")
+    page = chain.report().read_text(encoding="utf-8")
+    assert "data: …/manifest.csv" in page
+    assert str(copied) not in page
+    chain.folder.plan.write_text(text, encoding="utf-8")
     done = modicum.run_plan(
         chain.folder.plan, name="eyes", runs=copied / "runs", resume=True, write_report=False
     )
