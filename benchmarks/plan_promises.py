@@ -58,6 +58,14 @@ def octa_table(data: Path, work: Path) -> Path:
     return work / "octa.csv"
 
 
+def outstanding(data: Path, work: Path) -> tuple[Path, dict[str, Any]]:
+    """The same, all called outstanding."""
+    rows = pd.read_csv(octa_table(data, work), dtype=str).drop(columns="mask")
+    rows["label"] = "outstanding"
+    rows.to_csv(work / "outstanding.csv", index=False)
+    return work / "outstanding.csv", {"label": "label"}
+
+
 def domains(data: Path, work: Path) -> tuple[Path, dict[str, Any]]:
     """The same, as if of three scanners."""
     rows = pd.read_csv(octa_table(data, work), dtype=str)
@@ -67,16 +75,16 @@ def domains(data: Path, work: Path) -> tuple[Path, dict[str, Any]]:
 
 
 def pairs(data: Path, work: Path) -> tuple[Path, dict[str, Any]]:
-    """Slices of T1 and T2."""
-    rows = [
-        {
-            "image": str(folder / "T1" / name),
-            "target": str(folder / "T2" / name),
-            "patient": f"{folder.name}-{z // 8}",
-        }
-        for folder in sorted((data / "mr_brain").glob("patient*"))
-        for z, name in enumerate(pd.read_csv(folder / "slices.csv")["file"])
-    ]
+    """Slices of T1 and T2: one head to learn from, the halves of another to validate and test."""
+    rows = []
+    for folder in sorted((data / "mr_brain").glob("patient*")):
+        names = list(pd.read_csv(folder / "slices.csv")["file"])
+        for z, name in enumerate(names):
+            split = "train" if folder.name == "patient07" else ("val" if 2 * z < len(names) else "test")
+            image, target = (str(folder / contrast / name) for contrast in ("T1", "T2"))
+            rows.append(
+                {"image": image, "target": target, "patient": f"{folder.name} {split}", "split": split}
+            )
     work.mkdir(parents=True, exist_ok=True)
     pd.DataFrame(rows).to_csv(work / "pairs.csv", index=False)
     return work / "pairs.csv", {}
@@ -142,14 +150,14 @@ CASES: dict[str, tuple[str, Data, dict[str, Any]]] = {
     "reggan": ("translate", pairs, {"epochs": 2, "image_size": 64}),
     "restoration_unet": ("enhance", clear, {**SMALL_UNET, "degrade": "classical", "epochs": 3, "image_size": 64}),
     "led": ("enhance", clear, {**SMALL_UNET, "degrade": "classical", "epochs": 3, "image_size": 64, "batch_size": 4}),
-    "detect": ("detect", lesions, {"backbone": "resnet18", "weights": "random", "image_size": 96, "epochs": 2}),
+    "detect": ("detect", lesions, {"backbone": "resnet18", "weights": "random", "image_size": 96, "epochs": 1}),
     "mae": ("pretrain", chests, {"epochs": 4, "batch_size": 16}),
     "mrm": ("pretrain", chests, {**VIT, "epochs": 4, "batch_size": 16, "decoder_width": 32, "decoder_depth": 1,
                                  "decoder_heads": 2, "report_width": 32, "report_depth": 1, "report_heads": 2}),
-    "deviation": ("anomaly", eyes, {**CNN, "epochs": 4}),
+    "deviation": ("anomaly", annotated, {**CNN, "epochs": 4}),
     "reconstruction": ("anomaly", eyes, {"weights": "random", "image_size": 64, "epochs": 4}),
     "reverse_distillation": ("anomaly", eyes, {**RESNET, "epochs": 2}),
-    "octa_quality": ("quality", grades, {**CNN}),
+    "octa_quality": ("quality", outstanding, {**CNN}),
     "lesionpaste": ("anomaly", annotated, {**CNN, "epochs": 4}),
     "patchcore": ("anomaly", eyes, {**RESNET}),
 }  # fmt: skip

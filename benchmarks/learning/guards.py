@@ -85,7 +85,7 @@ def flagged(run: Any, folder: Path, out: Path) -> dict[str, Any]:
     dense = run.recipe.task == "segmentation"
     done = run.predict(folder, out / "pictures" if dense else out / "table.csv")
     table = pd.read_csv(out / "pictures" / "predictions.csv" if dense else out / "table.csv")
-    reasons = table["unlike_training"].dropna().str.split("; ").explode()
+    reasons = table["unlike_training"].dropna().astype(str).str.split("; ").explode()
     return {"images": len(table), "flagged": done.unlike, "reasons": reasons.value_counts().to_dict()}
 
 

@@ -95,7 +95,7 @@ def test_reports_that_are_longer_in_later_batches_are_in_the_peak(task_data):
     tokens = np.zeros_like(facts.targets["tokens"])
     tokens[:, 0] = facts.targets["tokens"][:, 0]
     mask = np.arange(tokens.shape[1])[None].repeat(len(tokens), 0) < 1
-    short = dataclasses.replace(facts, targets={"tokens": tokens, "tokens_mask": mask})
+    short = dataclasses.replace(facts, targets={**facts.targets, "tokens": tokens, "tokens_mask": mask})
     first, last = predicted(recipe, facts, "cpu"), predicted(recipe, short, "cpu")
     assert last.saved_bytes < first.saved_bytes
     assert last.peak_bytes == first.peak_bytes

@@ -225,7 +225,7 @@ class SetDecoder(nn.Module):
 
     def forward(self, regions: Float[Tensor, "b r width"]) -> Float[Tensor, "b q width"]:
         """The set that each image says."""
-        features = self.embeddings(self.queries.expand(len(regions), -1, -1))
+        features = self.embeddings(self.queries.expand(regions.shape[0], -1, -1))
         for layer in self.encoder.layer:
             features = layer(features, None, regions)
         return features

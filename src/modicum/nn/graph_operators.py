@@ -27,6 +27,7 @@ def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
     return {
         torch.ops.modicum.kept_boxes.default: _kept_boxes_onnx,
         torch.ops.modicum.roi_mean.default: _roi_mean_onnx,
+        torch.ops.prims.hypot.default: _hypot_onnx,
     }
 
 
@@ -81,6 +82,11 @@ def _roi_mean_onnx(features: Any, boxes: Any, numbers: Any, scale: float, size: 
         sampling_ratio=samples,
         spatial_scale=float(scale),
     )
+
+
+def _hypot_onnx(one: Any, other: Any) -> Any:
+    op = _onnx()
+    return op.Sqrt(op.Add(op.Mul(one, one), op.Mul(other, other)))
 
 
 def _onnx() -> Any:

@@ -33,7 +33,7 @@ class PromptedBlock(nn.Module):
         self, tokens: Float[Tensor, "b tokens width"], *args: Any, **options: Any
     ) -> Float[Tensor, "b tokens_after width"]:
         if self.prompts is not None:
-            prompts = self.prompts.expand(len(tokens), -1, -1)
+            prompts = self.prompts.expand(tokens.shape[0], -1, -1)  # len() is one number in a graph
             tokens = torch.cat(
                 (tokens[:, : self.prefix], prompts, tokens[:, self.prefix + self.num_existing :]), dim=1
             )

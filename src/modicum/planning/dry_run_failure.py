@@ -34,6 +34,14 @@ def failing_as_input_error(run: DryRun, part: str) -> Iterator[None]:
         raise _as_input_error(error, run, part) from error
 
 
+def depends_on_values(error: InputError) -> bool:
+    """Whether a step failed because sizes depend on values, which a dry run has not."""
+    cause = error.__cause__
+    return isinstance(cause, (DataDependentOutputException, DynamicOutputShapeException)) or (
+        isinstance(cause, (RuntimeError, NotImplementedError)) and "meta" in str(cause)
+    )
+
+
 def _as_input_error(error: Exception, run: DryRun, part: str) -> InputError:
     if "more than 1 value per channel" in str(error):
         return InputError(

@@ -22,7 +22,7 @@ from modicum.engine.inputs.preparation import store_settings
 from modicum.engine.model import further_images
 from modicum.engine.recipe.settings import Recipe
 from modicum.errors import InputError
-from modicum.methods import TrainStage
+from modicum.methods import FitStage, TrainStage
 from modicum.planning.data_facts import DataFacts
 from modicum.planning.known_values import KnownValues
 from modicum.tasks.base import AuxiliaryImage, Batch
@@ -61,7 +61,7 @@ class ExampleInputs:
             batch = self.facts.task.example_batch(count, self._stored_size())
         return {"image": batch["image"]}
 
-    def of(self, stage: TrainStage, count: int, *, longest: bool = False) -> Batch:
+    def of(self, stage: TrainStage | FitStage, count: int, *, longest: bool = False) -> Batch:
         """The first training batch of a stage. Of pictures and records no values are known.
 
         Args:
@@ -84,7 +84,7 @@ class ExampleInputs:
 
     # --- parts ----------------------------------------------------------------------------------------------------
 
-    def _read_by(self, stage: TrainStage, rows: Batch, count: int) -> Batch:
+    def _read_by(self, stage: TrainStage | FitStage, rows: Batch, count: int) -> Batch:
         available = {**rows, **self._boxes(count)}
         available |= {name: record.expand(count, *record.shape[1:]) for name, record in self.records.items()}
         asked_for = {"image", BOXES, box_classes_of(BOXES), *self.records}
@@ -106,7 +106,7 @@ class ExampleInputs:
             batch |= with_prefix({name: self._own(tensor) for name, tensor in part.items()}, prefix)
         return batch
 
-    def _of_rows(self, stage: TrainStage, count: int, longest: bool) -> Batch:
+    def _of_rows(self, stage: TrainStage | FitStage, count: int, longest: bool) -> Batch:
         """Images, all that lies beside them, and targets."""
         facts, size = self.facts, self._stored_size()
         with self._placed():

@@ -1,28 +1,29 @@
 """Predicts the peak memory of a training before it runs.
 
 The method is built with shapes and no values, and does two training steps on fake tensors, which takes a second or
-so on a CPU and needs neither a GPU nor memory. See ``docs/memory.md`` for what is counted and what is not.
+so on a CPU and needs neither a GPU nor memory. Where sizes depend on values, a few images of noise are learned from in
+earnest. See ``docs/memory.md`` for what is counted and what is not.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from torch import nn
+import torch
 
 from modicum.engine.randomness import undisturbed_generators
 from modicum.engine.recipe.new_recipe import make_recipe
 from modicum.engine.recipe.settings import Recipe
-from modicum.engine.training.run_stages import learned_elsewhere
 from modicum.errors import InputError
-from modicum.methods import ExtractStage, TrainStage
 from modicum.planning.data_facts import DataFacts, assumed_facts
 from modicum.planning.dry_run import DryRun, FakeCPU
-from modicum.planning.dry_run_failure import failing_as_input_error
+from modicum.planning.dry_run_failure import depends_on_values, failing_as_input_error
 from modicum.planning.fake_method import fake_method, replace_tensors
-from modicum.planning.memory_tracker import OTHER, Peak
+from modicum.planning.fitted_stages import fitted_stages
+from modicum.planning.memory_tracker import OTHER
+from modicum.planning.real_steps import RealCPU, measured_steps
 from modicum.planning.simulated_gpu import SimulatedGPU
+from modicum.planning.stage_steps import Trained, steps_of_stages
 
 Device = Literal["cuda", "cpu"]
 
@@ -110,13 +111,18 @@ def predicted(recipe: Recipe, facts: DataFacts, device: Device) -> MemoryPredict
     cuda = device == "cuda"
     run = DryRun(recipe, facts, SimulatedGPU() if cuda else FakeCPU())
     with undisturbed_generators():
-        trained, extraction = _dry_run(run)
-    if not trained:
-        raise InputError(
-            f"the memory of method '{recipe.method}' cannot be predicted: nothing in it learns by gradients, and what is "
-            "fitted takes as much as the data make it",
-            "give --batch-size a number and leave --memory out",
-        )
+        try:
+            trained, extraction = _without_values(run)
+        except InputError as error:
+            if not depends_on_values(error):
+                raise
+            try:
+                trained, extraction = measured_steps(recipe, facts, RealCPU(run.device.block, cuda))
+            except InputError:
+                raise error from error.__cause__
+        if not trained:
+            fitted = fitted_stages(recipe, facts, torch.device("cpu"), run.device.block, tracked=True)
+            trained = [(stage.name, stage.account, stage.peak) for stage in fitted]
     name, _, peak = max(trained, key=lambda entry: entry[2].bytes)
     account = max((entry[1] for entry in trained), key=lambda account: account["peak_bytes"])
     workspaces = CUBLAS_WORKSPACES if cuda else 0
@@ -137,39 +143,10 @@ def predicted(recipe: Recipe, facts: DataFacts, device: Device) -> MemoryPredict
     )
 
 
-def _dry_run(run: DryRun) -> tuple[list[tuple[str, dict[str, Any], Peak]], int]:
-    """Name, account and peak of each stage that learns, and the peak of those that extract; fitted ones are left out."""
-    recipe = run.recipe
-    extraction = 0
-    trained: list[tuple[str, dict[str, Any], Peak]] = []
+def _without_values(run: DryRun) -> tuple[Trained, int]:
+    """Steps on fake tensors, or on meta."""
     with failing_as_input_error(run, "the networks"):
-        method = fake_method(recipe, run.facts)
+        method = fake_method(run.recipe, run.facts)
     with run.device:
         replace_tensors(method, run.device.place, run.values)
-        for stage in method.stages():
-            with failing_as_input_error(run, f"stage '{stage.name}'"):
-                if isinstance(stage, ExtractStage):
-                    extraction = max(extraction, run.extract(stage))
-                elif isinstance(stage, TrainStage) and not _is_ready(recipe, stage.name):
-                    with no_gradients_for(learned_elsewhere(method, stage)):
-                        trained.append((stage.name, *run.train(stage)))
-    return trained, extraction
-
-
-def _is_ready(recipe: Recipe, stage: str) -> bool:
-    """Whether a stage is taken from an earlier run as it is."""
-    earlier = recipe.earlier_run(stage)
-    return earlier is not None and not earlier[1]
-
-
-@contextmanager
-def no_gradients_for(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
-    """Within, parameters that other stages learn are frozen."""
-    frozen = [parameter for parameter in parameters if parameter.requires_grad]
-    for parameter in frozen:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in frozen:
-            parameter.requires_grad_(True)
+        return steps_of_stages(run, method)

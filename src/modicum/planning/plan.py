@@ -115,7 +115,7 @@ def plan(
         **_machine(place, given_bytes, budget_seconds, fixed),
     }
     maker = _Maker(
-        known_rules, known, fixed, str(data), reading, place, given_bytes, budget_seconds, decoding
+        known_rules, known, fixed, str(data), reading, place, given_bytes, budget_seconds, decoding, manifest
     )
     planned = maker.planned(name, None if out is None else Path(out))
     if planned.path is not None:
@@ -220,6 +220,7 @@ class _Maker:
     memory: int | None
     seconds: float | None
     decoding: Decoding
+    manifest: Manifest
 
     def planned(self, name: str | None, path: Path | None) -> Planned:
         known: dict[str, DataFacts] = {}
@@ -261,7 +262,7 @@ class _Maker:
                 known[key] = facts_of(recipe)
             return known[key]
 
-        stopwatch = Stopwatch(self.device, self._rows(), self.decoding)
+        stopwatch = Stopwatch(self.device, self._rows(), self.decoding, self.manifest)
 
         def memory_of(recipe: Recipe) -> MemoryPrediction:
             return predicted(recipe, facts(recipe), kind)

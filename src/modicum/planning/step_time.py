@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Shaped
-from torch import Tensor
 
-from modicum.batch import PICTURES, Kind, for_each_relative, names_of
+from modicum.batch import for_each_relative
+from modicum.data.manifest import Manifest
 from modicum.data.prepared import prepared
 from modicum.data.processes import usable_cores
 from modicum.data.sampling import epoch_draws
 from modicum.engine.devices import autocast
+from modicum.engine.inference.guards.keeping import MOST_TRAIN
 from modicum.engine.inputs.batches import as_network_input, in_channels_last
 from modicum.engine.inputs.preparation import store_settings
 from modicum.engine.model import make_method
@@ -31,8 +32,12 @@ from modicum.errors import InputError, ModicumError
 from modicum.methods import ExtractStage, Method, TrainStage
 from modicum.planning.data_facts import DataFacts
 from modicum.planning.example_inputs import ExampleInputs
+from modicum.planning.fitted_stages import fitted_stages
 from modicum.planning.known_values import KnownValues
-from modicum.planning.memory import no_gradients_for
+from modicum.planning.noisy_inputs import NoisyInputs
+from modicum.planning.scoring_time import scoring_seconds
+from modicum.planning.stage_steps import no_gradients_for
+from modicum.tasks import DenseTask, Task
 from modicum.tasks.base import Batch
 from modicum.transforms import Augmentation
 
@@ -54,17 +59,19 @@ class StageTime:
         image: of a forward pass of one image without gradients.
         steps: in all epochs.
         validated: images that are validated, in all epochs.
+        finish: what follows the steps of a stage that is fitted.
     """
 
     step: float
     image: float
     steps: int
     validated: int
+    finish: float = 0.0
 
     @property
     def train_seconds(self) -> float:
         """As ``time.train_seconds`` in ``metrics.json`` counts: steps alone."""
-        return self.step * self.steps
+        return self.step * self.steps + self.finish
 
     @property
     def seconds(self) -> float:
@@ -125,12 +132,14 @@ class Stopwatch:
         device: where.
         rows: images by split.
         decoding: of some images.
+        manifest: of the masks or targets that predictions are scored by; without it scoring costs nothing.
         seconds: that are spent on each stage.
     """
 
     device: torch.device
     rows: Mapping[str, int]
     decoding: Decoding = field(default_factory=Decoding)
+    manifest: Manifest | None = None
     seconds: float = field(default_factory=lambda: SECONDS)
     _known: dict[str, Any] = field(default_factory=dict)
 
@@ -138,7 +147,7 @@ class Stopwatch:
         """How long a recipe's run will take.
 
         Raises:
-            InputError: its steps cannot be done on noise, or nothing in it learns by gradients.
+            InputError: its steps cannot be done on noise.
         """
         costs = self._costs(recipe, facts)
         stages: dict[str, StageTime] = {}
@@ -148,6 +157,10 @@ class Stopwatch:
                 extract += forward * sum(self.rows.values())
                 image = forward
                 continue
+            if kind == "fit":  # an image at a time, then what follows; asking takes about as long as seeing
+                stages[name] = StageTime(step, step, rows, 0, finish=forward)
+                image = max(image, step)
+                continue
             settings = recipe.training_of(name)
             validations = max(1, settings.epochs // settings.validate_every)
             per_epoch = max(1, settings.repeats_per_epoch * rows // settings.batch_size)
@@ -155,8 +168,23 @@ class Stopwatch:
                 step, forward, settings.epochs * per_epoch, validations * self.rows.get("val", 0)
             )
             image = max(image, forward)
-        evaluated = EVALUATED * (self.rows.get("val", 0) + self.rows.get("test", 0))
-        return TimePrediction(stages, self._decode_seconds(recipe), extract, evaluated * image)
+        evaluated = self.rows.get("val", 0) + self.rows.get("test", 0)
+        shown = EVALUATED * evaluated
+        if not isinstance(
+            facts.task, DenseTask
+        ):  # what training images look like to the backbone, for the guards
+            shown += min(self.rows.get("train", 0), MOST_TRAIN) + evaluated
+        scored = evaluated * self._scoring_seconds(facts.task)
+        return TimePrediction(stages, self._decode_seconds(recipe), extract, shown * image + scored)
+
+    def _scoring_seconds(self, task: Task) -> float:
+        if self.manifest is None:
+            return 0.0
+        key = f"scores of {task.name}"
+        if key not in self._known:
+            self._known[key] = scoring_seconds(task, self.manifest)
+        seconds: float = self._known[key]
+        return seconds
 
     def _decode_seconds(self, recipe: Recipe) -> float:
         if not self.decoding.pictures:
@@ -169,7 +197,10 @@ class Stopwatch:
         return each * sum(self.rows.values()) / usable_cores()
 
     def _costs(self, recipe: Recipe, facts: DataFacts) -> dict[str, tuple[str, float, float, int]]:
-        """By stage: its kind, seconds of a step and of a forward pass of an image, and its rows; for any epochs."""
+        """By stage its kind, seconds of a step and of a forward pass of an image, and its rows; for any epochs.
+
+        Of a stage that is fitted, of seeing an image and of what follows.
+        """
         training = {**recipe.training.model_dump(mode="json"), "epochs": 0}
         stages = {name: {**values, "epochs": 0} for name, values in recipe.stages.items()}
         key = str({**recipe.model_dump(mode="json"), "training": training, "stages": stages})
@@ -193,7 +224,7 @@ def _timed(
 ) -> dict[str, tuple[str, float, float, int]]:
     noise = recipe.model_copy(update={"backbone": recipe.backbone.model_copy(update={"weights": "random"})})
     method = make_method(noise, facts.task, facts.targets, has_data=False)
-    inputs = ExampleInputs(noise, facts, str(device), KnownValues())
+    inputs = NoisyInputs(noise, facts, str(device), KnownValues())
     costs: dict[str, tuple[str, float, float, int]] = {}
     for stage in method.stages():
         stage.to(device)
@@ -202,10 +233,8 @@ def _timed(
         elif isinstance(stage, TrainStage) and noise.earlier_run(stage.name) is None:
             costs[stage.name] = ("train", *_trained(stage, method, noise, facts, inputs, device, seconds))
     if not any(kind == "train" for kind, *_ in costs.values()):
-        raise InputError(
-            f"the time of method '{recipe.method}' cannot be predicted: nothing in it learns by gradients",
-            "leave --time out",
-        )
+        for fitted in fitted_stages(recipe, facts, device, tracked=False):
+            costs[fitted.name] = ("fit", fitted.image, fitted.finish, facts.rows)
     return costs
 
 
@@ -213,7 +242,7 @@ def _extracted(
     stage: ExtractStage, recipe: Recipe, inputs: ExampleInputs, device: torch.device, seconds: float
 ) -> float:
     count = min(16, recipe.training.batch_size)
-    batch = _noisy(inputs.images(count), inputs)
+    batch = inputs.images(count)
     stage.eval()
 
     def once() -> None:
@@ -233,7 +262,7 @@ def _trained(
     seconds: float,
 ) -> tuple[float, float, int]:
     settings = recipe.training_of(stage.name)
-    stored = _noisy(inputs.of(stage, settings.batch_size), inputs)
+    stored = inputs.of(stage, settings.batch_size)
     stored["row"] = torch.arange(settings.batch_size)
     size = stage.image_size or recipe.image.size
     augment = Augmentation(settings.augment, size, stage.patch, inputs.kinds)
@@ -283,22 +312,6 @@ def _forward_seconds(
         return step / count / 3
     finally:
         stage.train()
-
-
-def _noisy(batch: Batch, inputs: ExampleInputs) -> Batch:
-    """The batch with noise in its pictures: zeros may be quicker, and have no statistics."""
-    generator = torch.Generator().manual_seed(0)
-    made = dict(batch)
-    for name in names_of(batch, *PICTURES, Kind.FEATURES, kinds=inputs.kinds):
-        tensor: Tensor = made[name]
-        if tensor.dtype == torch.uint8:
-            noise = torch.randint(256, tensor.shape, generator=generator, dtype=torch.uint8)
-        elif tensor.is_floating_point():
-            noise = torch.rand(tensor.shape, generator=generator).to(tensor.dtype)
-        else:
-            continue
-        made[name] = noise.to(tensor.device)
-    return made
 
 
 def _seconds_of(once: Callable[[], None], device: torch.device, seconds: float) -> float:

@@ -56,8 +56,10 @@ def sample_of_run(folder: RunFolder, recipe: Recipe, task: Task, count: int) -> 
 
 
 def network_settings(recipe: Recipe, task: Task) -> StoreSettings:
-    """How images are prepared for a run's network."""
-    return replace(store_settings(recipe.image, recipe.task, recipe.options), channels=task.channels_alone)
+    """How images are prepared for a run's network; some trainings store them larger than it sees them."""
+    stored = store_settings(recipe.image, recipe.task, recipe.options)
+    height, width = recipe.image.size
+    return replace(stored, channels=task.channels_alone, height=height, width=width)
 
 
 def held_out_rows(folder: RunFolder, recipe: Recipe) -> Manifest:
