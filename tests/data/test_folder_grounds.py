@@ -64,6 +64,8 @@ def test_a_table_with_columns_of_other_names_is_asked_for(tmp_path, place):
     said = r"'codes.csv' names its images in column 'scan'.*--set layout=folder"
     with pytest.raises(InputError, match=said) as refused:
         load_manifest(data)
+    if place == "..":  # from there names are not looked for in the folders below
+        return
     # What the error says can be typed.
     path, *options = shlex.split(refused.value.remedy.removeprefix("give the table: ").partition(";")[0])
     given = dict(zip(options[::2], options[1::2], strict=True))

@@ -162,13 +162,15 @@ def stored_images(
 
 
 def guard_of_run(folder: RunFolder, strict: bool = False) -> ImageGuard | None:
-    """The guard of a finished run; None, with a note, for one of an earlier version.
+    """The guard of a finished run; None, with a note, for one of an earlier version, and for one that has not finished.
 
     Raises:
         InputError: its files are damaged.
     """
     known = read_known(folder)
     if known is None:
+        if not folder.weights.is_file():
+            return None  # it has not finished, which is said where its weights are asked for
         say(
             f"run '{folder.name}' does not say what its training images looked like (it is of an earlier version): "
             "images unlike them are not flagged"
