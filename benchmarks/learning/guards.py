@@ -89,6 +89,23 @@ def flagged(run: Any, folder: Path, out: Path) -> dict[str, Any]:
     return {"images": len(table), "flagged": done.unlike, "reasons": reasons.value_counts().to_dict()}
 
 
+def covered(run: Any, root: Path, out: Path) -> dict[str, Any] | None:
+    """How many test images' true classes prediction sets of level 0.9 hold, and how large they are."""
+    saved = Manifest.read_saved(run.folder.manifest, Path()).table
+    if run.recipe.task != "classification":
+        return None
+    tested = saved[saved["split"] == "test"].copy()
+    tested["image"] = [str((root / image).resolve()) for image in tested["image"]]
+    out.mkdir(parents=True, exist_ok=True)
+    columns = [name for name in ("image", "label", "patient") if name in tested]
+    named = {role: name for role, name in (run.recipe.data.columns or {}).items() if role in columns}
+    tested[columns].rename(columns=named).to_csv(out / "test.csv", index=False)
+    found = run.evaluate(out / "test.csv", allow_outside=True, conformal=0.1, out=out / "evaluation")
+    return {
+        name: found["metrics"][name] for name in found["metrics"] if name.startswith(("coverage", "set_size"))
+    }
+
+
 def with_masks(folder: Path, out: Path) -> Path:
     """A table of the angiograms and their masks: of ten images one to test and two to validate."""
     files = pd.read_csv(folder / "manifest.csv", dtype=str)["file"]
@@ -140,7 +157,7 @@ def main() -> None:
     arguments = parser.parse_args()
     learned, most = arguments.sets.split(","), arguments.most
     began = time.perf_counter()
-    opened, pictures, content = {}, {}, {}
+    opened, pictures, content, roots = {}, {}, {}, {}
     for name, settings in data_sets(arguments.data).items():
         images = settings["data"].parent if settings["data"].is_file() else settings["data"]
         if name not in learned:  # others are shown its images
@@ -165,12 +182,14 @@ def main() -> None:
         tested = saved[saved["split"] == "test"]["image"].tolist()
         chosen = tested[:: max(1, len(tested) // most)][:most]
         sources = [next(iter((images / "images").rglob(Path(image).name))) for image in chosen]
+        roots[name] = images
         opened[name], pictures[name] = run, write_pictures(name, sources, arguments.runs / "pictures")
     for name, run in opened.items():
         folders = dict(pictures[name])
         folders |= {f"{other}": pictures[other]["own test images"] for other in pictures if other != name}
         place = arguments.runs / "predictions" / name
         place.mkdir(parents=True, exist_ok=True)
+        content[name]["conformal"] = covered(run, roots[name], place)
         content[name]["flagged"] = {title: flagged(run, folder, place) for title, folder in folders.items()}
     arguments.out.write_text(
         json.dumps(

@@ -76,8 +76,12 @@ STARTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "mae, ViT": (VIT, "mae", MASKED),
     "mrm, ViT": (VIT, "mrm", {**MASKED, **REPORTS}),
     "+ local, ViT": (VIT, "prior", LOCAL),
+    "+ local, long": (CNN, "prior", LOCAL),
+    "+ reconstruction, long": (CNN, "prior", PRIOR),
 }
 """Network, method and settings of each start; those of PRIOR each add a part to the one before, but for both controls."""
+LONG = {"+ local, long": 24, "+ reconstruction, long": 24}
+"""Epochs in all of starts that have more than :data:`EPOCHS`: later stages come on top of a whole first one."""
 LABELS = (0.01, 0.1, 1.0)
 PROMPTS = {
     "cardiomegaly": ["The heart is enlarged.", "Cardiomegaly."],
@@ -141,7 +145,7 @@ def pretrained(name: str, seed: int, work: Path, patients: int) -> tuple[Any, fl
     """A start's run, and the CPU seconds that it took."""
     plain, shuffled = data_sets(work, patients)
     network, method, settings = STARTS[name]
-    epochs = EPOCHS[network]
+    epochs = LONG.get(name, EPOCHS[network])
     own = {"epochs": epochs, "lr": RATE, "warmup_epochs": 1, "validate_every": epochs}
     length = stage_settings(settings, epochs) if method == "prior" else own
     began = time.process_time()
