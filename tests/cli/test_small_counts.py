@@ -72,3 +72,10 @@ def test_a_run_that_has_not_finished_is_not_said_to_be_of_an_earlier_version(run
     with pytest.raises(InputError, match="has no trained weights"):
         half.evaluate(data)
     assert "earlier version" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "model.json", "labels.csv"])
+def test_a_file_in_place_of_a_run_is_told_what_takes_it(tmp_path, name):
+    (tmp_path / name).touch()
+    with pytest.raises(InputError, match=r"is a file, and no run folder; .*\.onnx, \.xml.*load_exported"):
+        modicum.Run.open(tmp_path / name)
