@@ -33,7 +33,7 @@ def check_values(kind: str, settings: Mapping[str, Any], task: str) -> None:
     for key, value in settings.items():
         # Words and paths are checked where they are read: YAML makes numbers of some that are words.
         asked = [one for one in get_args(hints.get(key)) or (hints.get(key),) if one is not NoneType]
-        wanted = hints.get(key) if hints.get(key) in _WORDS else asked[0] if len(asked) == 1 else None
+        wanted: Any = hints.get(key) if hints.get(key) in _WORDS else asked[0] if len(asked) == 1 else None
         if value is None or wanted not in _WORDS:
             continue
         try:
