@@ -71,6 +71,30 @@ WRONG = {
     "an option that is not for tables": (
         ["gate"], {"predict": {"run": "step:gate", "native": True}}, "--native and --tile are for pictures",
     ),
+    "sets of what has no classes": (
+        ["enhancer"], {"predict": {"run": "step:enhancer", "conformal": 0.1}},
+        "prediction sets are not offered for task 'image-to-image'",
+    ),
+    "sets of what has no classes, evaluated": (
+        ["enhancer"], {"data": "pairs/manifest.csv", "evaluate": {"run": "step:enhancer", "conformal": 0.1}},
+        "prediction sets are not offered for task 'image-to-image'",
+    ),
+    "a share of misses above 1": (["gate"], {"predict": {"run": "step:gate", "conformal": 90}}, "--conformal is 90"),
+    "a score of sets that is not there": (
+        ["gate"], {"evaluate": {"run": "step:gate", "conformal": 0.1, "conformal_score": "asp"}}, "did you mean 'aps'",
+    ),
+    "a word for a number": (
+        ["gate"], {"predict": {"run": "step:gate", "conformal": "1e-1"}}, "conformal is '1e-1'; it takes a number",
+    ),
+    "a word for yes or no": (
+        ["gate"], {"predict": {"run": "step:gate", "strict": "no"}}, "strict is 'no'; it takes true or false",
+    ),
+    "a word for a list": (
+        ["gate"], {"evaluate": {"run": "step:gate", "by": "eye"}}, "by is 'eye'; it takes a list",
+    ),
+    "a number for a whole one": (
+        ["gate"], {"predict": {"run": "step:gate", "batch_size": 2.5}}, "batch_size is 2.5; it takes a whole number",
+    ),
     "a run that is not there": ([], {"predict": {"run": "run:nowhere"}}, "'nowhere' is not a run folder"),
     "a split that is not there": (
         ["gate"], {"evaluate": {"run": "step:gate", "split": "external"}}, "there is no split 'external'",

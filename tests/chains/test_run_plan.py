@@ -5,14 +5,17 @@ import re
 import shutil
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
 from chain_plans import GATE, chain_steps, write_eyes, write_plan
 from safetensors.torch import load_file
+from typer.testing import CliRunner
 
 import modicum
 from modicum.chains.verifying import verify_chain
+from modicum.cli import app
 from modicum.errors import InputError, InterruptedRunError
 from modicum.report.build import build_evaluation
 
@@ -227,6 +230,13 @@ def test_the_copy_of_a_plan_goes_on_with_the_paths_of_the_original(copied):
     record = json.loads(chain.folder.record.read_text())
     record["plan"] = str(copied / "plan.yaml")
     chain.folder.record.write_text(json.dumps(record))
+    text = chain.folder.plan.read_text(encoding="utf-8")
+    whole = text.replace("eyes/manifest.csv", f"{copied}/eyes/manifest.csv")
+    chain.folder.plan.write_text(whole, encoding="utf-8")
+    page = chain.report().read_text(encoding="utf-8")
+    assert "data: …/manifest.csv" in page
+    assert str(copied) not in page
+    chain.folder.plan.write_text(text, encoding="utf-8")
     done = modicum.run_plan(
         chain.folder.plan, name="eyes", runs=copied / "runs", resume=True, write_report=False
     )
@@ -255,6 +265,32 @@ def test_a_failing_step_is_named_and_the_steps_before_it_are_kept(place, tmp_pat
     done = again(tmp_path, steps)
     assert done.folder.read().state == "finished"
     assert same(weights(done, "one"), first)
+
+
+def test_images_without_an_answer_are_counted_and_end_with_exit_code_3(place, tmp_path):
+    shutil.copytree(place / "eyes", tmp_path / "eyes")
+    shutil.copytree(place / "eyes", tmp_path / "more")
+    broken, dark, *_ = sorted((tmp_path / "more" / "images").glob("*.png"))
+    broken.write_bytes(broken.read_bytes()[:100])
+    cv2.imwrite(str(dark), np.zeros_like(cv2.imread(str(dark))))
+    use = {"run": "step:one", "batch_size": 4}
+    steps = [{"name": "one", "fit": GATE}, {"name": "two", "data": "more/manifest.csv", "predict": use}]
+
+    def done(*options: str):
+        plan = str(write_plan(tmp_path, steps))
+        return CliRunner().invoke(app, ["fit", plan, "--runs", str(tmp_path / "runs"), *options])
+
+    assert (first := done()).exit_code == 3, first.output
+    assert "two: 15 of 16 rows; " in first.output
+    assert "; 1 broken" in first.output
+    use["strict"] = True
+    assert (second := done("--resume", "--overwrite")).exit_code == 3, second.output
+    rows = modicum.Chain.open(tmp_path / "runs" / "eyes")["two"].record.rows
+    assert rows.set_aside["broken"] == 1
+    assert rows.set_aside["unlike the training images"] >= 1
+    assert rows.out == 16 - sum(rows.set_aside.values())
+    steps[1] = {"name": "two", "predict": {"run": "step:one"}}
+    assert (third := done("--resume", "--overwrite")).exit_code == 0, third.output
 
 
 def test_a_gate_sets_images_aside_and_they_are_counted(copied):

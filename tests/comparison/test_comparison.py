@@ -79,6 +79,10 @@ def test_csv_markdown_and_page_agree(done):
 
 
 def test_the_page_asks_nothing_of_the_network_and_links_every_run(done):
+    assert "…/" in (done.path / "compare.html").read_text(
+        encoding="utf-8"
+    )  # where the data are stays in compare.yaml
+    assert str(done.path.parent) not in (done.path / "compare.html").read_text(encoding="utf-8")
     text = (done.path / "compare.html").read_text()
     assert Tables(text).fetched == []
     for cell in done.cells["cell"]:

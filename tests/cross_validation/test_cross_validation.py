@@ -78,7 +78,9 @@ def test_the_ensemble_is_the_mean_of_the_folds_and_says_what_it_has_seen(eyes, d
 
 
 def test_the_page_and_the_ensembles_report_are_whole(done):
-    page = (done.path / "report.html").read_text()
+    page = (done.path / "report.html").read_text(encoding="utf-8")
+    assert "data: …/" in page
+    assert str(done.path.parents[1]) not in page
     assert all(f'href="folds/{fold}/report.html"' in page for fold in (1, 2))
     assert all((done.path / f"folds/{fold}/report.html").is_file() for fold in (1, 2))
     assert "It has no score of its own" in page

@@ -108,7 +108,9 @@ def test_the_best_recipe_trains_on_the_same_data_and_is_tested_then(eyes, done, 
 
 
 def test_the_page_has_a_plot_and_a_row_a_trial_and_warns(done):
-    page = (done.path / "report.html").read_text()
+    page = (done.path / "report.html").read_text(encoding="utf-8")
+    assert str(done.path.parents[1]) not in page
+    assert "modicum fit …/" in page
     assert "<svg" in page
     assert page.count('<tr class="front">') == 1
     assert "No trial was evaluated on the test split" in page

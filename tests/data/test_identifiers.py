@@ -1,6 +1,7 @@
 """Identifiers outside DICOM headers are counted by their place, and never shown."""
 
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -123,3 +124,21 @@ def test_inspect_warns_and_keeps_it_to_itself(tmp_path):
     assert any(text.startswith("patient id with what may identify") for text in texts)
     shown = json.dumps([w for w in warnings if "may identify" in w["text"]])
     assert not any(part in shown for part in ("Meier", "1952", "780312"))
+
+
+@pytest.mark.parametrize("kind", ["no entries", "cut in an entry", "many pixels"])
+def test_a_picture_that_pillow_warns_of_is_looked_at_in_silence(tmp_path, kind):
+    entries = {"no entries": b"\x05\x00", "cut in an entry": b"\x01\x00\x0e\x01\x02\x00"}
+    if kind in entries:
+        picture().save(tmp_path / "a.jpg", exif=b"Exif\x00\x00II*\x00\x08\x00\x00\x00" + entries[kind])
+    else:  # beyond Pillow's limit for a warning, below that for an error
+        Image.new("1", (10_000, 9_500)).save(tmp_path / "a.png")
+    (tmp_path / "t.csv").write_text(f"image,label\n{next(tmp_path.glob('a.*')).name},x\n")
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        with Image.open(next(tmp_path.glob("a.*"))) as image:
+            image.getexif().get_ifd(0x8769)
+        assert said
+        said.clear()
+        assert not find_identifiers(load_manifest(tmp_path / "t.csv")).counts
+        assert not said

@@ -119,8 +119,12 @@ def test_fractions_that_make_no_split_are_refused(tmp_path, fractions):
 
 
 def test_too_few_patients_are_refused(tmp_path):
-    with pytest.raises(InputError, match="2 patients cannot fill 3 splits"):
+    with pytest.raises(InputError, match=r"2 patients cannot fill 3 splits; .*--set fractions=\[0.5,0.5,0\]"):
         split_by_patient(data(tmp_path, [1, 1, 2, 2, 2]))
+    parts = split_by_patient(data(tmp_path, [1, 1, 2, 2, 2]), (0.5, 0.5, 0.0)).table.groupby("patient")[
+        "split"
+    ]
+    assert sorted(part for _, (part,) in parts.unique().items()) == ["train", "val"]
 
 
 def test_validation_is_carved_from_training_alone(tmp_path):

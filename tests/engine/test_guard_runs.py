@@ -92,6 +92,9 @@ def test_a_run_keeps_what_its_images_looked_like_and_counts_in_its_evaluations(r
         assert counts["unlike"] <= 2
         own = json.loads((run.path / "evaluations" / split / "metrics.json").read_text())
         assert own["unlike_training"] == counts
+        table = pd.read_csv(run.path / "evaluations" / split / "predictions.csv", dtype=str)
+        assert list(table)[-1] == "unlike_training"
+        assert table["unlike_training"].notna().sum() == counts["unlike"]
 
 
 def test_weights_are_the_same_bits_without_it(run, place, data, monkeypatch):
@@ -101,9 +104,11 @@ def test_weights_are_the_same_bits_without_it(run, place, data, monkeypatch):
     assert (without.path / "weights.safetensors").read_bytes() == (
         run.path / "weights.safetensors"
     ).read_bytes()
-    assert (without.path / "evaluations/test/predictions.csv").read_bytes() == (
-        run.path / "evaluations/test/predictions.csv"
-    ).read_bytes()
+    plain, flagged = (
+        pd.read_csv(one.path / "evaluations/test/predictions.csv", dtype=str) for one in (without, run)
+    )
+    assert "unlike_training" not in plain
+    assert plain.equals(flagged.drop(columns="unlike_training"))
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
@@ -159,6 +164,8 @@ def test_an_evaluation_counts_them(run, place, data, capfd):
     counts = content["unlike_training"]
     assert (counts["images"], counts["unlike"], counts["reasons"]["inverted"]) == (40, 40, 40)
     assert "40 of 40 images are unlike" in capfd.readouterr().err
+    flags = pd.read_csv(place / "of_dark" / "predictions.csv")["unlike_training"]
+    assert flags.str.startswith("inverted").all()
 
 
 def test_prediction_sets_are_a_column_and_are_evaluated(run, data, new, tmp_path, capfd):
@@ -187,13 +194,18 @@ def test_prediction_sets_are_a_column_and_are_evaluated(run, data, new, tmp_path
     )
 
 
-def test_sets_that_cannot_be_are_one_line(run, new, tmp_path):
+def test_sets_that_cannot_be_are_one_line(run, data, new, tmp_path):
     with pytest.raises(
         InputError, match=r"--conformal 0.01 needs 99 validation images or more, and this run has 40"
     ):
         run.predict(new, tmp_path / "p.csv", conformal=0.01)
     with pytest.raises(InputError, match="--conformal-score without --conformal"):
         run.predict(new, tmp_path / "p.csv", conformal_score="lac")
+    with pytest.raises(InputError, match="--conformal-score without --conformal"):
+        run.evaluate(data, split="test", out=tmp_path / "e", conformal_score="lac", workers=0)
+    for share in (0, 1, 90):
+        with pytest.raises(InputError, match=f"--conformal is {share}"):
+            run.predict(new, tmp_path / "p.csv", conformal=share)
 
 
 def guard_of(files, settings, strict=False):
@@ -275,3 +287,8 @@ def test_tables_of_boxes_have_the_column(greys, given, tmp_path, strict):
     table = pd.read_csv(tmp_path / "boxes.csv")
     assert table["unlike_training"].fillna("").tolist() == ["", "inverted"]
     assert table["x0"].notna().tolist() == [True, not strict]
+    predictor.write(refs, names, tmp_path / "boxes.json")
+    images = json.loads((tmp_path / "boxes.json").read_text())["images"]
+    assert [image["unlike_training"] for image in images] == ["", "inverted"][: 2 - strict]
+    replace(predictor, guard=None).write(refs, names, tmp_path / "unknown.json")
+    assert "unlike_training" not in json.loads((tmp_path / "unknown.json").read_text())["images"][0]

@@ -165,8 +165,15 @@ def test_an_evaluation_leaves_scores_boxes_and_pictures(run):
     assert {"map", "map_50", "map_75", "froc", "map_50/dark", "map_50/bright"} <= set(found)
     boxes = pd.read_csv(folder / "boxes.csv")
     assert list(boxes.columns) == [
-        *("image", "x0", "y0", "x1", "y1", "class", "score", "image_width", "image_height")
+        *("image", "x0", "y0", "x1", "y1", "class", "score", "image_width", "image_height", "unlike_training")
     ]
+    scores, found = (
+        pd.read_csv(folder / name, dtype=str, keep_default_na=False).set_index("image")["unlike_training"]
+        for name in ("predictions.csv", "boxes.csv")
+    )
+    coco = json.loads((folder / "boxes.json").read_text())["images"]
+    flags = {image["file_name"]: image["unlike_training"] for image in coco}
+    assert flags == scores.to_dict() == found.to_dict()
     assert set(boxes["class"].dropna()) <= {"dark", "bright"}
     assert (boxes["x1"].dropna() <= 40).all()  # of the files of 40 x 40, not of the network's 48 x 32
     examples = json.loads((folder / "examples/examples.json").read_text())

@@ -5,6 +5,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from hypothesis import given, settings
@@ -277,3 +278,29 @@ def test_a_round_bright_field_is_told_from_a_full_frame() -> None:
     assert round_field([round_one, round_one, full])
     assert not round_field([round_one, full, full])
     assert not round_field([grey])
+
+
+@pytest.mark.parametrize(
+    ("goal", "said"),
+    [
+        ("segment", "goal 'segment': .*no column 'mask'"),
+        ("translate", "goal 'translate': .*no column 'target'"),
+        ("enhance", "goal 'enhance': .*no column 'target'"),
+        ("detect", "goal 'detect': .*learns from boxes"),
+    ],
+)
+def test_a_goal_that_the_data_cannot_serve_is_refused_with_what_is_missing(task_data, tmp_path, goal, said):
+    table = pd.read_csv(task_data("fundus"), dtype=str)
+    plain = table.drop(columns=[name for name in table if name not in ("image", "label", "patient", "split")])
+    path = task_data("fundus").with_name("plain.csv")
+    plain.to_csv(path, index=False)
+    with pytest.raises(InputError, match=said) as refused:
+        modicum.plan(path, goal=goal, weights="random", out=tmp_path / "plan.yaml", workers=0)
+    assert "--goal classify" in refused.value.remedy
+    assert not (tmp_path / "plan.yaml").exists()
+
+
+def test_facts_of_other_data_name_the_option_that_gave_them(task_data, tmp_path):
+    (tmp_path / "facts.json").write_text('{"schema": 1, "images": 1}')
+    with pytest.raises(InputError, match=r"does not describe .* leave --fingerprint out"):
+        modicum.plan(task_data("fundus"), facts=tmp_path / "facts.json", out=None)

@@ -169,7 +169,7 @@ def test_each_finding_has_its_own_point_and_too_few_images_none():
     facts = chosen.points.facts["classes"]
     assert (facts["x"]["with"], facts["x"]["without"]) == (60, 90)
     assert "sensitivity" not in facts["z"]
-    assert any("z: decided at one half" in note for note in chosen.notes)
+    assert any("'z': decided at one half" in note for note in chosen.notes)
     after = chosen.scores()
     after.merge([scored(task, logits, truth)])
     assert after.metrics()["balanced_accuracy"] > 0.8

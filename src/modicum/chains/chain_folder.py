@@ -14,6 +14,10 @@ from modicum.planning.plan_file import Plan, read_plan
 State = Literal["waiting", "running", "interrupted", "failed", "outdated", "finished"]
 
 
+BROKEN, REFUSED = "broken", "unlike the training images"
+"""Why rows are set aside whose images got no answer."""
+
+
 class Rows(BaseModel):
     """How many rows went into a step and came out of it, and why others did not."""
 
@@ -23,6 +27,11 @@ class Rows(BaseModel):
     out: int = 0
     set_aside: dict[str, int] = Field(default_factory=dict)
     notes: list[str] = Field(default_factory=list)
+
+    @property
+    def unanswered(self) -> int:
+        """Images that could not be read, or were refused."""
+        return self.set_aside.get(BROKEN, 0) + self.set_aside.get(REFUSED, 0)
 
 
 class StepRecord(BaseModel):

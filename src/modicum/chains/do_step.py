@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from modicum.api import fit
-from modicum.chains.chain_folder import ChainFolder, Rows
+from modicum.chains.chain_folder import BROKEN, REFUSED, ChainFolder, Rows
 from modicum.chains.digests import folder_digest, run_digest
 from modicum.chains.examples import write_examples
 from modicum.chains.readings import EvaluationReading, PredictReading, joined, read_as, read_data
@@ -163,7 +163,7 @@ def _set_aside(run: Run, manifest: Manifest, kept: int) -> dict[str, int]:
         return {}
     found = {}
     if run.folder.broken.is_file():
-        found["broken"] = len(pd.read_csv(run.folder.broken, dtype=str, keep_default_na=False))
+        found[BROKEN] = len(pd.read_csv(run.folder.broken, dtype=str, keep_default_na=False))
     drop = run.recipe.data.drop
     if drop and run.folder.quality.is_file():
         grades = pd.read_csv(run.folder.quality, dtype=str, keep_default_na=False)
@@ -187,8 +187,8 @@ def _predict(doing: Doing, step: Step, manifest: Manifest) -> Rows:
     out = doing.folder.outputs(step.name) if dense else place / "predictions.csv"
     source = data if isinstance(data, str) else data.path
     done = _opened(settings).predict(source, out, **options)
-    low = len(manifest) - done.predicted - done.broken
-    left_out = {"broken": done.broken, "low quality": low if settings.get("quality") else 0}
+    low = len(manifest) - done.predicted - done.broken - done.refused if settings.get("quality") else 0
+    left_out = {BROKEN: done.broken, REFUSED: done.refused, "low quality": low}
     rows = Rows(
         into=len(manifest), out=done.predicted, set_aside={k: n for k, n in left_out.items() if n > 0}
     )
@@ -226,4 +226,4 @@ def _evaluate(doing: Doing, step: Step, manifest: Manifest) -> Rows:
         build_evaluation(run.path, place, place / REPORT)
     images = int(content["images"])
     broken = len(manifest) - images
-    return Rows(into=len(manifest), out=images, set_aside={"broken": broken} if broken > 0 else {})
+    return Rows(into=len(manifest), out=images, set_aside={BROKEN: broken} if broken > 0 else {})

@@ -15,6 +15,7 @@ from modicum.report.files import RunFiles, as_mapping, number, read_evaluated, r
 from modicum.report.overview import hero
 from modicum.report.page import style, templates
 from modicum.report.pictures import data_addresses, opened
+from modicum.report.places import without_places
 from modicum.report.words import bytes_text, count, duration, metric_text, metric_title, plural, short_count
 
 PICTURE_BYTES = 1_500_000
@@ -49,7 +50,7 @@ def render(folder: ChainFolder) -> str:
         "unfinished": [entry for _, entry in shown if entry.state != "finished"],
         "steps": cards,
         "last": next((card for card in reversed(cards) if card["score"]), None),
-        "plan": folder.plan.read_text(encoding="utf-8"),
+        "plan": without_places(folder.plan.read_text(encoding="utf-8")),
     }
     return environment.get_template("chain.html.j2").render(values)
 

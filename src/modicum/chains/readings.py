@@ -135,6 +135,10 @@ class PredictReading:
             quality=None if quality is None else str(quality),
             drop=tuple(options.get("drop") or ()),
             after=options.get("after"),
+            prompts=options.get("prompts"),
+            strict=bool(options.get("strict")),
+            conformal=options.get("conformal"),
+            conformal_score=options.get("conformal_score"),
         )
 
 

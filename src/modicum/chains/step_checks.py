@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from modicum.chains.option_checks import check_values
 from modicum.chains.readings import EvaluationReading, PredictReading, joined, read_as, read_data
 from modicum.chains.step_tables import StepTable, named_columns, write_rows
 from modicum.data.held_out import hold_out
@@ -124,6 +125,7 @@ class PlanChecks:
         """A step that uses a run: a prediction or an evaluation."""
         settings = step.resolved(self._runs)
         recipe = self._recipe_of(settings["run"])
+        check_values(step.kind, settings, recipe.task)
         prompts = settings.get("prompts") is not None
         if not prompts and not issubclass(task_class(recipe.task), DenseTask | ImageLevelTask | BoxListTask):
             raise InputError(

@@ -90,15 +90,18 @@ def fit(
       modicum fit --resume --name images-linear
     """
     from modicum.console.folds import fit_folds, is_cross_validation
-    from modicum.console.plans import fit_plan, plan_given
+    from modicum.console.plans import chain_summary, fit_plan, plan_given, unanswered
 
     # Each of these parameters is a setting by the same name.
     options = {**locals(), **reading.options, **learning.options}
     settings = {**settings_from_options(options), **settings_from_assignments(set_, options)}
     if (plan := plan_given(data, runs, name if resume else None)) is not None:
         others = {"method": method, "recipe": recipe, "self_contained": self_contained or None, **settings}
-        for line in fit_plan(plan, others, name, runs, resume, overwrite, workers):
+        chain = fit_plan(plan, others, name, runs, resume, overwrite, workers)
+        for line in chain_summary(chain):
             typer.echo(line)
+        if unanswered(chain):
+            raise typer.Exit(3)
         return
     if is_cross_validation(data, folds, settings, runs, name, parallel, executor):
         for line in fit_folds(

@@ -15,6 +15,7 @@ from modicum.comparison.request import Request
 from modicum.comparison.table import columns, effect_texts, rows_of
 from modicum.report.figures import inline_svg, theme
 from modicum.report.page import style, templates
+from modicum.report.places import without_places
 from modicum.report.sections_by_task import sections_of
 from modicum.report.words import metric_meaning, metric_text, metric_title, plural, sentence_list
 from modicum.tasks.metric_tables import metric_named
@@ -54,7 +55,7 @@ def render(request: Request, folder: Path, results: Comparison) -> str:
         "counts": _counts(folder, results),
         "effects": _effects(results.effects, measure),
         "cells": [_cell(row, measure) for row in rows_of(cells)],
-        "request": (folder / "compare.yaml").read_text(encoding="utf-8"),
+        "request": without_places((folder / "compare.yaml").read_text(encoding="utf-8")),
     }
     return environment.get_template("compare.html.j2").render(values)
 

@@ -36,8 +36,8 @@ def fit_plan(
     resume: bool,
     overwrite: bool,
     workers: int | None,
-) -> list[str]:
-    """Runs a plan; returns the lines that are printed at its end.
+) -> "Chain":
+    """Runs a plan.
 
     Args:
         path: the plan.
@@ -61,15 +61,18 @@ def fit_plan(
     if is_chain(path.parent):  # the copy of a plan goes on where it lies
         folder = path.parent if path.parent.name else path.parent.resolve()
         name, runs = name or folder.name, folder.parent if name is None else runs
-    return chain_summary(
-        run_plan(path, name=name, runs=runs, resume=resume, overwrite=overwrite, workers=workers)
-    )
+    return run_plan(path, name=name, runs=runs, resume=resume, overwrite=overwrite, workers=workers)
 
 
 def chain_summary(chain: "Chain") -> list[str]:
     """What came of each step, in a line."""
     lines = [f"{step.name}: {_came_of(step)}" for step in chain.steps.values()]
     return [*lines, f"report: {chain.folder.report}"]
+
+
+def unanswered(chain: "Chain") -> int:
+    """Images that steps of predict could not read or refused: exit code 3, as of `modicum predict`."""
+    return sum(step.record.rows.unanswered for step in chain.steps.values() if step.kind == "predict")
 
 
 def _came_of(step: "ChainStep") -> str:

@@ -28,12 +28,12 @@ def run_summary(path: Path) -> list[str]:
     if len(stages := metrics.get("stages", {})) > 1:
         network += f" in {len(stages)} stages"
     peak = "peak training memory" if parameters["learnable"] else "peak memory"
-    mib = memory.get("peak_bytes", 0) / 2**20
-    lines = [
-        f"{network}: {parameters['learnable']:,} of {parameters['total']:,} parameters learned, "
-        f"{peak} {'less than 1' if 0 < mib < 1 else f'{mib:,.0f}'} MiB ({memory_kind(memory)}), "
-        f"{spent.get('images_per_second') or 0:.0f} images/s, {spent.get('fit_seconds') or 0:.0f} s in all"
-    ]
+    facts = [f"{parameters['learnable']:,} of {parameters['total']:,} parameters learned"]
+    if mib := memory.get("peak_bytes", 0) / 2**20:
+        facts.append(f"{peak} {'less than 1' if mib < 1 else f'{mib:,.0f}'} MiB ({memory_kind(memory)})")
+    if speed := spent.get("images_per_second"):
+        facts.append(f"{speed:.0f} images/s")
+    lines = [f"{network}: {', '.join(facts)}, {spent.get('fit_seconds') or 0:.0f} s in all"]
     for name, content in metrics["evaluations"].items():
         lines += [
             f"{name}: {line}"

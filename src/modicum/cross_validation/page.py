@@ -11,6 +11,7 @@ from modicum.cross_validation.results import PAGE, TABLE
 from modicum.engine.run_folder import CROSS_VALIDATION
 from modicum.report.figures import inline_svg, theme
 from modicum.report.page import style, templates
+from modicum.report.places import without_places
 from modicum.report.words import (
     metric_interval,
     metric_meaning,
@@ -59,7 +60,9 @@ def write_page(folder: Path, content: Mapping[str, Any]) -> None:
         "ensemble": content["ensemble"]["run"],
         "reason": content["ensemble"].get("reason", ""),
         "table": TABLE,
-        "request": yaml.safe_dump(yaml.safe_load(request), sort_keys=False, allow_unicode=True),
+        "request": without_places(
+            yaml.safe_dump(yaml.safe_load(request), sort_keys=False, allow_unicode=True)
+        ),
     }
     write_text(folder / PAGE, environment.get_template("folds.html.j2").render(values))
 

@@ -28,7 +28,7 @@ def slice_notes(manifest: Manifest, facts: Sequence[ImageFacts | None]) -> list[
         return series
     return [
         *series,
-        f"{count_of(len(counts), 'image')} of {len(manifest)} hold several slices ({sum(counts)} together), of which one "
+        f"{_holding(len(counts), len(manifest))} several slices ({sum(counts)} together), of which one "
         "each is read: the middle one (of a TIFF or GIF the first page); --slices all, labelled or every:N reads others",
     ]
 
@@ -69,11 +69,15 @@ def leaves_slice_open(ref: ImageRef, form: str) -> bool:
     return ref.frame is None or form == "nifti"  # there a frame is a volume of a series
 
 
+def _holding(count: int, total: int) -> str:
+    return f"{count_of(count, 'image')} of {total} {'holds' if count == 1 else 'hold'}"
+
+
 def middle_note(count: int, total: int) -> list[str]:
     """What is said of images whose middle slice stands for all in a prediction; nothing where there are none."""
     if not count:
         return []
     return [
-        f"{count_of(count, 'image')} of {total} hold several slices, of which one each is predicted: the middle one (of "
+        f"{_holding(count, total)} several slices, of which one each is predicted: the middle one (of "
         "a TIFF or GIF the first page); --slices all or every:N predicts others"
     ]

@@ -215,8 +215,8 @@ def _labelled(manifest: Manifest, stacks: Sequence[_Stack]) -> list[list[int] | 
     masks = [column for column in path_columns(manifest.table) if _is_mask(column)]
     if not masks:
         raise InputError(
-            f"{manifest.source}: {count_of(len(stacks), 'image')} hold several slices, and no column 'mask' says "
-            "which of them are labelled",
+            f"{manifest.source}: several slices in {count_of(len(stacks), 'image')}, and no column 'mask' says which of "
+            "them are labelled",
             "name the masks with --mask COLUMN, or pass --slices all, middle or every:N",
         )
     workers = 0 if len(stacks) < _FEW else usable_cores()

@@ -219,10 +219,13 @@ def _deal(manifest: Manifest, fractions: tuple[float, ...], seed: int, by_domain
     patients = patients_in_order(manifest, seed, by_domain)
     wanted = [part for part, fraction in enumerate(fractions) if fraction > 0]
     if len(patients.ids) < len(wanted):
+        fewer = "--set fractions=[1,0,0] trains without validation"
+        if len(patients.ids) == 2:
+            fewer = f"--set fractions=[0.5,0.5,0] has no test images; {fewer}"
         copies = " (those with a picture in common count as one)" if number_joined(manifest) else ""
         raise InputError(
             f"{manifest.source}: {count_of(len(patients.ids), 'patient')}{copies} cannot fill {len(wanted)} splits",
-            "add images, or use fewer splits (--set fractions=[1,0,0] trains without validation)",
+            f"add images of other patients, or use fewer splits ({fewer})",
         )
     part_of_patient = stratify(patients, [fractions[part] for part in wanted])
     part_of_row = np.empty(len(manifest), dtype=np.int64)

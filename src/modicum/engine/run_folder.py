@@ -49,6 +49,12 @@ class RunFolder:
         """An existing run folder. Raises :class:`InputError` where there is none."""
         folder = cls(Path(path))
         if not folder.recipe.is_file():
+            if folder.path.is_file():
+                raise InputError(
+                    f"'{path}' is a file, and no run folder",
+                    "name the folder; of exported networks `modicum predict` takes graphs (.onnx, .xml), and Python's "
+                    "modicum.load_exported the others too",
+                )
             hint = _nearby_runs(folder.path)
             raise InputError(f"'{path}' is not a run folder (no recipe.yaml in it)", hint)
         return folder

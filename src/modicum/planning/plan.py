@@ -85,8 +85,8 @@ def plan(
         The plan: ``text`` is the file's content.
 
     Raises:
-        InputError: the data cannot be read, a word is not known, or nothing that the rules name fits the memory; it
-            names what the smallest needs.
+        InputError: the data cannot be read or lack what the goal learns from, a word is not known, or nothing that the
+            rules name fits the memory; it names what the smallest needs.
     """
     check_goal(goal)
     known_rules = read_rules(rules)
@@ -165,7 +165,7 @@ def looked_at(
         if found.get("images") != len(manifest) or "schema" not in found:
             raise InputError(
                 f"'{facts}' does not describe '{data}': {found.get('images', 'no')} images in place of {len(manifest)}",
-                "let `modicum inspect` write it again, with the same columns, or leave --facts out",
+                "let `modicum inspect` write it again, with the same columns, or leave --fingerprint out",
             )
         return manifest, found
     result = scan(manifest.refs(), workers=workers)
@@ -227,6 +227,7 @@ class _Maker:
         budget = self._budget(known)
         with quietly():
             draft = budget.fitted()
+            self._check_data(known, draft)
             others = list(self._alternatives(budget, draft))
         goal = str(draft.choices["goal"].value) if "goal" in draft.choices else ""
         facts = {**self.facts, "goal": goal, "method": draft.recipe.method}
@@ -250,17 +251,7 @@ class _Maker:
         kind: Device = "cuda" if self.device.type == "cuda" else "cpu"
 
         def facts(recipe: Recipe) -> DataFacts:
-            parts = (
-                recipe.task,
-                recipe.options,
-                recipe.data,
-                recipe.training.loss,
-                recipe.method,
-                recipe.config,
-            )
-            if (key := str(parts)) not in known:
-                known[key] = facts_of(recipe)
-            return known[key]
+            return _facts(known, recipe)
 
         stopwatch = Stopwatch(self.device, self._rows(), self.decoding, self.manifest)
 
@@ -277,6 +268,20 @@ class _Maker:
             self.rules, self.facts, self.given, self.source, self.reading, memory_of, time_of, free, reserve,
             self.seconds,
         )  # fmt: skip
+
+    def _check_data(self, known: dict[str, DataFacts], draft: Draft) -> None:
+        """Raises :class:`InputError` where the data lack what the plan's method learns from: it could not be run."""
+        try:
+            _facts(known, draft.recipe)
+        except InputError as error:
+            goal = draft.choices["goal"].value if "goal" in draft.choices else None
+            others = [name for name in self._goals() if name != goal]
+            remedy = error.remedy
+            if goal is not None and others:
+                remedy += f"; or choose what these data can serve: --goal {' or '.join(others)}"
+            raise InputError(
+                error.problem if goal is None else f"goal '{goal}': {error.problem}", remedy
+            ) from error
 
     def _rows(self) -> dict[str, int]:
         """Images of each split, given or expected."""
@@ -307,6 +312,14 @@ class _Maker:
             problem = draft.memory_unknown if draft.memory is None else ""
             others.append(Alternative(method, draft, fits, problem))
         return others
+
+
+def _facts(known: dict[str, DataFacts], recipe: Recipe) -> DataFacts:
+    """What a recipe's training has to know of the data; ``known`` keeps it."""
+    parts = (recipe.task, recipe.options, recipe.data, recipe.training.loss, recipe.method, recipe.config)
+    if (key := str(parts)) not in known:
+        known[key] = facts_of(recipe)
+    return known[key]
 
 
 __all__ = ["Planned", "full_names", "looked_at", "parse_time", "plan"]

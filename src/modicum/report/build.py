@@ -13,6 +13,7 @@ from modicum.report.for_readers import ReportOptions, reader_blocks
 from modicum.report.overview import cautions, hero, subtitle, tiles, versions
 from modicum.report.page import style, templates
 from modicum.report.pictures import cards_of, split_cards
+from modicum.report.places import without_places
 from modicum.report.sections import Block, TaskSections
 from modicum.report.sections_by_task import sections_of
 from modicum.report.training_images import unlike_text
@@ -121,6 +122,7 @@ def _page(run: RunFiles, options: ReportOptions) -> dict[str, Any]:
         "training": training,
         "cost": cost_values(run),
         "data": data_values(run, sections),
+        "recipe": without_places(run.recipe_text),
         "versions": versions(run),
     }
 

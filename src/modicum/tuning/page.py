@@ -11,6 +11,7 @@ import pandas as pd
 from modicum.atomic_files import write_text
 from modicum.report.figures import inline_svg, theme
 from modicum.report.page import style, templates
+from modicum.report.places import short_place, without_places
 from modicum.report.words import duration, metric_meaning, metric_text, metric_title, plural
 from modicum.tuning.request import Request
 from modicum.tuning.space import Dimension
@@ -60,9 +61,9 @@ def write_page(
         "keys": [one.key for one in request.space],
         "rows": [_row(row, request, metric, best) for row in table.to_dict("records")],
         "best": best is not None,
-        "data": request.data,
-        "recipe": str(path.parent / "best.yaml"),
-        "request": request_text,
+        "data": short_place(str(request.data)),
+        "recipe": short_place(str(path.parent / "best.yaml")),
+        "request": without_places(request_text),
     }
     write_text(path, environment.get_template("tune.html.j2").render(values))
 

@@ -14,6 +14,7 @@ from PIL import ExifTags, Image
 
 from modicum.data.checks.data_warnings import DataWarning
 from modicum.data.manifest import Manifest, split_reference
+from modicum.data.readers.quiet import quiet
 
 _DAY = r"(?:0[1-9]|[12]\d|3[01])"
 _MONTH = r"(?:0[1-9]|1[0-2])"
@@ -126,7 +127,7 @@ def kinds_in(text: str, patterns: Mapping[str, re.Pattern[str]] = _IN_TEXT) -> l
 def _texts(path: Any) -> Iterator[tuple[str, str]]:
     """Texts in a picture's file, by where they stand. Nothing for what Pillow does not know."""
     try:
-        with Image.open(path) as image:
+        with quiet(), Image.open(path) as image:
             texts = list(_texts_of(image))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, TypeError, KeyError, IndexError):
         return

@@ -1,6 +1,8 @@
 """Whether the names of folders may be taken for classes, which is the last resort, and on what grounds."""
 
+import os
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +20,8 @@ _KIND = re.compile(
     r"(.*[_ -])?(images?|imgs?|masks?|annotations?|segmentations?|groundtruths?|metadata)"
     r"([_ -]?(tr|ts|train|val|test|\d+))?"
 )
+
+_ANYWAY = "or take the folders for classes: modicum fit --set layout=folder"
 
 
 def grounded(folder: Path, manifest: Manifest) -> Manifest:
@@ -38,21 +42,25 @@ def grounded(folder: Path, manifest: Manifest) -> Manifest:
         raise InputError(
             f"folder '{folder.name}' has folders ({listed(classes, most=4)}) that would be taken for classes, but the "
             f"table '{path.name}' names its images in column '{column}'",
-            f"give the table: {path.name} --image {column} --label COLUMN --images {folder.name}; "
-            "or pass --layout folder to take the folders for classes",
+            f"give the table: {_quoted(path)} --image {shlex.quote(column)} --label COLUMN --images {_quoted(folder)}; "
+            f"{_ANYWAY}",
         )
     odd = [name for name in classes if _PART.fullmatch(name.lower()) or _KIND.fullmatch(name.lower())]
     if odd and (len(odd) == len(classes) or any(_KIND.fullmatch(name.lower()) for name in odd)):
         raise InputError(
             f"folder '{folder.name}' has folders {listed(odd, most=4)}, which do not look like classes",
-            "give a table with --label, name image and target folders with --pairs, "
-            "or pass --layout folder to take the folders for classes",
+            f"give a table with --label, name image and target folders with --pairs, {_ANYWAY}",
         )
     ground = (
         f"classes are the names of the folders ({listed(classes, most=8)}): "
         "no table, data list or known layout was found"
     )
     return replace(manifest, notes=[ground, *manifest.notes])
+
+
+def _quoted(path: Path) -> str:
+    """As a shell takes it, however it was given."""
+    return shlex.quote(os.path.normpath(path))
 
 
 def _table_about(folder: Path, manifest: Manifest) -> tuple[Path, str] | None:

@@ -1,6 +1,7 @@
 """What an evaluation of boxes leaves in its folder besides scores: the boxes as files, and pictures of some images."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,9 @@ import torch
 from modicum.data.manifest import Manifest
 from modicum.data.placement import placement_of
 from modicum.data.stores.image_store import ImageStore
-from modicum.engine.inference.box_files import box_table, found_boxes, write_coco
+from modicum.engine.inference.box_files import COLUMNS, box_table, found_boxes, write_coco
 from modicum.engine.inference.evaluation_table import write_table
+from modicum.engine.inference.guards import COLUMN
 from modicum.engine.inputs.batches import to_unit_range
 from modicum.engine.pictures import fitted_picture, write_png
 from modicum.engine.run_folder import write_json
@@ -28,16 +30,23 @@ def write_found_boxes(
     manifest: Manifest,
     store: ImageStore,
     store_positions: np.ndarray,
+    unlike: Sequence[str] | None = None,
 ) -> None:
-    """Writes all boxes found in the rows that were scored, in pixels of their files: ``boxes.csv`` and ``boxes.json``."""
+    """Writes all boxes found in the rows that were scored, in pixels of their files: ``boxes.csv`` and ``boxes.json``.
+
+    Args:
+        unlike: why each of these rows is unlike the training images; None where that is not known.
+    """
     images = []
-    for row in scores.rows().tolist():
+    for number, row in enumerate(scores.rows().tolist()):
         placement = placement_of(store.facts[store_positions[row]], store.settings)
         if placement is None:
             say("the store of images is of an earlier version: boxes are not written as files")
             return
-        images.append(found_boxes(str(manifest.table["image"].iloc[row]), task, scores.found(row), placement))
-    write_table(folder / BOX_TABLE, box_table(images).drop(columns="error"))
+        found = found_boxes(str(manifest.table["image"].iloc[row]), task, scores.found(row), placement)
+        images.append(replace(found, unlike=None if unlike is None else unlike[number]))
+    columns = [*COLUMNS[:-1], *([] if unlike is None else [COLUMN])]
+    write_table(folder / BOX_TABLE, box_table(images, columns))
     write_coco(folder / COCO, images, task.box_classes)
 
 

@@ -31,14 +31,14 @@ class FoundBoxes:
         boxes: in pixels of its file, upright.
         size: its height and width.
         error: why there are none; None for an image that was read.
-        unlike: why it is unlike the training images; empty where it is not, or these are not known.
+        unlike: why it is unlike the training images; empty where it is not, None where these are not known.
     """
 
     image: str
     boxes: Boxes
     size: tuple[int, int] | None = None
     error: str | None = None
-    unlike: str = ""
+    unlike: str | None = None
 
 
 def found_boxes(
@@ -78,7 +78,8 @@ def _rows(one: FoundBoxes) -> Iterator[dict[str, Any]]:
 def coco_document(found_images: Sequence[FoundBoxes], classes: Sequence[str]) -> dict[str, Any]:
     """The same as a COCO document; images that could not be read are not in it.
 
-    ``bbox`` is left, top, width and height in pixels, categories are numbered from 1.
+    ``bbox`` is left, top, width and height in pixels, categories are numbered from 1. ``unlike_training`` of an image
+    says why it is unlike the training images; empty where it is like them, absent where these are not known.
     """
     readable = [one for one in found_images if one.error is None and one.size is not None]
     images: list[dict[str, Any]] = []
@@ -87,6 +88,8 @@ def coco_document(found_images: Sequence[FoundBoxes], classes: Sequence[str]) ->
     for key, one in enumerate(readable, start=1):
         assert one.size is not None
         images.append({"id": key, "file_name": one.image, "width": one.size[1], "height": one.size[0]})
+        if one.unlike is not None:
+            images[-1][COLUMN] = one.unlike
         scores = one.boxes.scores if one.boxes.scores is not None else np.ones(len(one.boxes), np.float32)
         for edges, name, score in zip(
             one.boxes.xyxy.astype(np.float64), one.boxes.class_names or (), scores.tolist(), strict=True

@@ -119,7 +119,7 @@ class BoxPredictor:
                     found = found_boxes(name, self.task, output, one.placement)
                     if error is not None:
                         found = FoundBoxes(name, Boxes.none(), error=error)
-                    images.append(replace(found, unlike=why))
+                    images.append(replace(found, unlike=None if self.guard is None else why))
                 yield images
                 progress.advance(len(part))
                 progress.note(f"{broken} broken" if broken else "")

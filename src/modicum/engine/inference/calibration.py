@@ -62,7 +62,7 @@ def calibrated_task(
     if not task.calibrates:
         return task, None
     if not len(rows):
-        say(f"no validation images: {task.calibrates} stay as they are by default")
+        say(f"no validation images to choose by: default {task.calibrates}")
         return task, None
     scores, further = score_stored(
         method.predictor(),

@@ -24,11 +24,11 @@ from modicum.engine.inference.behind import earlier_outputs
 from modicum.engine.inference.box_evaluation import BOX_TABLE, COCO
 from modicum.engine.inference.evaluation import evaluate_rows
 from modicum.engine.inference.fields_of_view import fields_of_rows
-from modicum.engine.inference.guards import UnlikeFn, guard_of_run, stored_images, unlike_counts, unlike_note
+from modicum.engine.inference.guards import UnlikeFn, guard_of_run, stored_images, unlike_note, unlike_rows
 from modicum.engine.inference.image_text import ImageTextRun, text_of_artefact
 from modicum.engine.inference.judges import OutputFiles, check_judged_data, check_judges, judged
 from modicum.engine.inference.predict_run import check_predicts
-from modicum.engine.inference.prediction_sets import check_offers_sets, sets_of_run
+from modicum.engine.inference.prediction_sets import check_asked_sets, sets_of_run
 from modicum.engine.inference.seen_images import seen_before, seen_notes
 from modicum.engine.inference.zero_shot import labelled_task, prompt_classifier
 from modicum.engine.inputs.auxiliary_images import with_auxiliary_images
@@ -95,13 +95,12 @@ def evaluate_run(
         task = task.with_artefacts(partial(text_of_artefact, folder), kept)
     else:
         check_predicts(folder, task)
-    if settings.conformal is not None:
-        check_offers_sets(task)
-        if settings.prompts is not None:
-            raise InputError(
-                "--conformal with --prompts: no validation image was answered by these prompts",
-                "leave one out",
-            )
+    if settings.conformal is not None and settings.prompts is not None:
+        raise InputError(
+            "--conformal with --prompts: no validation image was answered by these prompts",
+            "leave one out",
+        )
+    check_asked_sets(recipe.task, settings.conformal, settings.conformal_score)
     check_judges(settings.judges, task)
     with_boxes = task.box_classes is not None
     data_settings = reading(recipe.data, data, settings.skip_broken, settings.reading, with_boxes)
@@ -199,12 +198,12 @@ def _unlike(
     device: torch.device,
     tile: tuple[int, int] | None,
 ) -> UnlikeFn | None:
-    """Counts the rows that are unlike the run's training images; None where it does not say what these looked like."""
+    """Compares rows with the run's training images; None where it does not say what these looked like."""
     guard = guard_of_run(folder)
     if guard is None:
         return None
     images = stored_images(prepared.store, prepared.positions, recipe, task, network, device, tile)
-    return partial(unlike_counts, guard, images)
+    return partial(unlike_rows, guard, images)
 
 
 def _check_out(out: Path, data: str | Path, folder: RunFolder, settings: EvaluationSettings) -> None:

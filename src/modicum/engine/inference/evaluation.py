@@ -21,7 +21,7 @@ from modicum.engine.inference.dense_prediction import DensePredictor, Size
 from modicum.engine.inference.earlier_outputs import EarlierOutputs
 from modicum.engine.inference.evaluation_table import write_table
 from modicum.engine.inference.fields_of_view import FieldsOfView, fields_of_rows
-from modicum.engine.inference.guards import UnlikeFn
+from modicum.engine.inference.guards import COLUMN, UnlikeFn, UnlikeRows
 from modicum.engine.inference.map_evaluation import score_maps
 from modicum.engine.inference.prediction_sets import SET_COLUMN, evaluated_sets
 from modicum.engine.inference.predictor_calls import draws_answers, predictor_outputs
@@ -80,7 +80,7 @@ def evaluate_rows(
         boxes: of all rows of the manifest, for a task that is scored by boxes.
         earlier: of a dense task, outputs of another run that the network sees in place of the images.
         on_output: of a dense task, takes each row's number and prediction.
-        unlike: counts the rows that are unlike the training images; None where these are not known.
+        unlike: compares rows with the training images; None where these are not known.
         sets: makes prediction sets of a classifier's answers; None for none.
 
     Returns:
@@ -116,20 +116,25 @@ def evaluate_rows(
         score_maps(scores, network, recipe, manifest, store, store_positions, device, title)
     table = scored_table(scores, manifest)
     content = evaluation_content(scores, manifest, recipe, data_name, split)
+    compared: UnlikeRows | None = None
     if unlike is not None:
-        content["unlike_training"] = dict(unlike(scores.rows()))
+        compared = unlike(scores.rows())
+        content[COLUMN] = dict(compared.counts)
     if sets is not None:
         patients = _groups(manifest, scores.rows())
         of_sets = evaluated_sets(sets, task, table, patients, recipe.resamples, recipe.seed)
         content["metrics"] |= {name: estimate.as_dict() for name, estimate in of_sets.estimates.items()}
         content["conformal"] = sets.as_dict()
         further = {**further, SET_COLUMN: np.array(of_sets.texts, dtype=object)}
+    if compared is not None:
+        further = {**further, COLUMN: np.array(compared.reasons, dtype=object)}
     write_table(folder / "predictions.csv", table.assign(**further))
     write_json(folder / "metrics.json", content)
     examples = task.examples(scores, count=8)
     if isinstance(task, BoxListTask):
         assert isinstance(scores, BoxListScores)
-        write_found_boxes(folder, task, scores, manifest, store, store_positions)
+        reasons = None if compared is None else compared.reasons
+        write_found_boxes(folder, task, scores, manifest, store, store_positions, reasons)
         write_box_examples(folder / "examples", task, scores, examples, manifest, store, store_positions)
     elif dense is not None:
         write_dense_examples(folder / "examples", dense, examples, manifest)

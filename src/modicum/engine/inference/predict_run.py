@@ -21,7 +21,7 @@ from modicum.engine.inference.guards import ImageGuard, guard_of_run
 from modicum.engine.inference.image_text import ImageTextRun
 from modicum.engine.inference.predicted_images import check_not_over_images, good_enough, without_earlier_maps
 from modicum.engine.inference.prediction import PredictionSummary, TablePredictor
-from modicum.engine.inference.prediction_sets import check_offers_sets, sets_of_run
+from modicum.engine.inference.prediction_sets import check_asked_sets, sets_of_run
 from modicum.engine.inference.predictor_calls import map_names_of
 from modicum.engine.inference.table_predictor import table_predictor
 from modicum.engine.inference.zero_shot import prompt_classifier, prompted_task
@@ -139,8 +139,6 @@ def _predicted(
     check_predicts(folder, task)
     if method.caution:
         say(f"caution: {method.caution}")
-    if settings.conformal is not None:
-        check_offers_sets(task)
     if isinstance(task, DenseTask):
         output = _dense_output(folder, recipe, task, method, place, settings)
         output.predictor = replace(output.predictor, guard=guard)
@@ -208,10 +206,7 @@ def check_settings(recipe: Recipe, dense: bool, place: Path, settings: Predictio
         raise InputError(
             "--conformal with --prompts: no validation image was answered by these prompts", "leave one out"
         )
-    if settings.conformal_score is not None and settings.conformal is None:
-        raise InputError(
-            "--conformal-score without --conformal", "say what share of misses you accept: --conformal 0.1"
-        )
+    check_asked_sets(task, settings.conformal, settings.conformal_score)
     if not dense and (settings.native or settings.tile is not None):
         raise InputError(f"--native and --tile are for pictures, not for task '{task}'", "leave them out")
     if not dense and settings.probabilities:

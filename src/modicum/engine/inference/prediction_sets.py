@@ -10,9 +10,9 @@ from scipy import sparse
 from modicum.data.table_cells import as_written
 from modicum.engine.run_folder import RunFolder
 from modicum.errors import InputError
-from modicum.tasks import Task
+from modicum.tasks import Task, task_class
 from modicum.tasks.bootstrap import Estimate, Statistic, bootstrap
-from modicum.tasks.classification.conformal import USUAL, PredictionSets, calibrated_sets
+from modicum.tasks.classification.conformal import USUAL, PredictionSets, calibrated_sets, check_asked
 from modicum.tasks.classification.task import Classification
 
 SET_COLUMN = "prediction_set"
@@ -35,10 +35,32 @@ def check_offers_sets(task: Task) -> Classification:
     """The task. Raises InputError where it has no classes to make sets of."""
     if isinstance(task, Classification):
         return task
-    raise InputError(
-        f"--conformal: prediction sets are not offered for task '{task.name}'",
+    raise _not_offered(task.name)
+
+
+def _not_offered(task: str) -> InputError:
+    return InputError(
+        f"--conformal: prediction sets are not offered for task '{task}'",
         "leave it out; they are for classification (classes, grades, findings)",
     )
+
+
+def check_asked_sets(task: str, alpha: float | None, by: str | None = None) -> None:
+    """What can be said of the options of prediction sets before a run's answers are read.
+
+    Raises:
+        InputError: a score without a share, another task, or a share or score that there is not.
+    """
+    if alpha is None:
+        if by is not None:
+            raise InputError(
+                "--conformal-score without --conformal",
+                "say what share of misses you accept: --conformal 0.1",
+            )
+        return
+    if not issubclass(task_class(task), Classification):
+        raise _not_offered(task)
+    check_asked(float(alpha), USUAL if by is None else by)
 
 
 def sets_of_run(folder: RunFolder, task: Task, alpha: float, by: str | None = None) -> PredictionSets:

@@ -12,7 +12,7 @@ from modicum.methods.checks.outcome import Broken, NotApplicable
 from modicum.methods.checks.trial import Trial
 from modicum.tasks import BoxListTask, ImageLevelTask
 
-NOT_COMPARED = ("row", "prediction")
+NOT_COMPARED = ("row", "prediction", "unlike_training")
 """Columns of predictions: the row of the data that was evaluated; and what is a tie may be broken either way."""
 CLOSE = 1e-4
 """Largest difference of what is computed in another order."""

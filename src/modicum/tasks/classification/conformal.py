@@ -191,6 +191,16 @@ class PredictionSets:
         return answers.argmax(1)
 
 
+def check_asked(alpha: float, by: str) -> None:
+    """Raises :class:`~modicum.errors.InputError` for a share, or a score, that no prediction sets can have."""
+    if not 0 < alpha < 1:
+        raise InputError(
+            f"--conformal is {alpha:g}", "give the share of misses you accept, such as 0.1 (coverage of 90 %)"
+        )
+    if by not in BY:
+        raise InputError(f"unknown --conformal-score '{by}'", did_you_mean(by, BY))
+
+
 def calibrated_sets(
     answers: Answers,
     truth: Truth,
@@ -213,12 +223,7 @@ def calibrated_sets(
     Raises:
         InputError: ``alpha`` or ``by`` out of range, or too few validation images.
     """
-    if not 0 < alpha < 1:
-        raise InputError(
-            f"--conformal is {alpha:g}", "give the share of misses you accept, such as 0.1 (coverage of 90 %)"
-        )
-    if by not in BY:
-        raise InputError(f"unknown --conformal-score '{by}'", did_you_mean(by, BY))
+    check_asked(alpha, by)
     units = int(group_numbers(groups, len(answers)).max()) + 1 if len(answers) else 0
     unit = "image" if groups is None else "patient"
     facts: dict[str, Any] = {"images": len(answers), "unit": unit, "units": units}

@@ -139,7 +139,7 @@ def point_notes(points: OperatingPoints, kind: str, classes: Sequence[str]) -> l
     moved = [f"'{n}' from {t:.3g} on" for n, t in zip(names, points.thresholds, strict=False) if t != 0.5]
     if moved:
         lines.append(f"{listed(moved, 4)} (elsewhere 0.5)" if kind == "multi-label" else f"{moved[0]}")
-    few = [name for name, one in points.facts.get("classes", {}).items() if "sensitivity" not in one]
+    few = [f"'{name}'" for name, one in points.facts.get("classes", {}).items() if "sensitivity" not in one]
     notes = [f"chosen on {count_of(images, 'validation image')}: {', '.join(lines)}"] if lines else []
     if few:
         notes.append(

@@ -3,10 +3,11 @@
 from modicum.engine.inference.guards.guard import COLUMN, REFUSED, ImageGuard, Seen, unlike_note
 from modicum.engine.inference.guards.keeping import (
     UnlikeFn,
+    UnlikeRows,
     guard_of_run,
     keep_training_images,
     stored_images,
-    unlike_counts,
+    unlike_rows,
 )
 
 __all__ = [
@@ -15,9 +16,10 @@ __all__ = [
     "ImageGuard",
     "Seen",
     "UnlikeFn",
+    "UnlikeRows",
     "guard_of_run",
     "keep_training_images",
     "stored_images",
-    "unlike_counts",
     "unlike_note",
+    "unlike_rows",
 ]

@@ -1,6 +1,6 @@
 """Measures the training images at the end of a training, from the store of decoded images, and keeps the result."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -24,8 +24,22 @@ from modicum.engine.run_folder import RunFolder
 from modicum.progress import bar, say
 from modicum.tasks import Task
 
-UnlikeFn = Callable[[np.ndarray], Mapping[str, Any]]
-"""From rows to how many of them are unlike the training images, as ``metrics.json`` has it."""
+
+@dataclass(frozen=True)
+class UnlikeRows:
+    """Rows that were compared with the training images.
+
+    Attributes:
+        reasons: of each row, as the column of a table has them; empty where it is like the training images.
+        counts: how many are unlike, and why, as ``metrics.json`` has it.
+    """
+
+    reasons: Sequence[str]
+    counts: Mapping[str, Any]
+
+
+UnlikeFn = Callable[[np.ndarray], UnlikeRows]
+"""From rows to how they compare with the training images."""
 MOST_MEASURED = 2000
 """Training images whose tones and colours are measured, evenly spaced over all."""
 MOST_TRAIN, MOST_VAL = 256, 256
@@ -99,7 +113,7 @@ def keep_training_images(
     tile: tuple[int, int] | None = None,
     extracted: bool = False,
 ) -> UnlikeFn | None:
-    """Writes what the training images looked like; returns what counts images unlike them, None without any.
+    """Writes what the training images looked like; returns what compares rows with them, None without any.
 
     Nothing random is drawn, and no weight changes.
 
@@ -127,7 +141,7 @@ def keep_training_images(
         images.characters(measured), images.characters(_evenly(val, MOST_MEASURED)), groups, features
     )
     write_known(folder, known)
-    return partial(unlike_counts, ImageGuard(known), replace(images, in_parts=True) if extracted else images)
+    return partial(unlike_rows, ImageGuard(known), replace(images, in_parts=True) if extracted else images)
 
 
 def stored_images(
@@ -148,13 +162,15 @@ def stored_images(
 
 
 def guard_of_run(folder: RunFolder, strict: bool = False) -> ImageGuard | None:
-    """The guard of a finished run; None, with a note, for one of an earlier version.
+    """The guard of a finished run; None, with a note, for one of an earlier version, and for one that has not finished.
 
     Raises:
         InputError: its files are damaged.
     """
     known = read_known(folder)
     if known is None:
+        if not folder.weights.is_file():
+            return None  # it has not finished, which is said where its weights are asked for
         say(
             f"run '{folder.name}' does not say what its training images looked like (it is of an earlier version): "
             "images unlike them are not flagged"
@@ -163,16 +179,16 @@ def guard_of_run(folder: RunFolder, strict: bool = False) -> ImageGuard | None:
     return ImageGuard(known, strict)
 
 
-def unlike_counts(guard: ImageGuard, images: StoredImages, rows: np.ndarray) -> Mapping[str, Any]:
-    """How many rows are unlike the training images, for ``metrics.json``."""
+def unlike_rows(guard: ImageGuard, images: StoredImages, rows: np.ndarray) -> UnlikeRows:
+    """Which rows are unlike the training images, and how many."""
     counting = ImageGuard(guard.known)
     features = None
     if guard.known.features is not None:
         features = images.features(rows, "comparing with the training images")
         if features is not None and features.shape[1] != len(guard.known.features.mean):
             features = None
-    counting.judge(images.characters(rows), features)
-    return counting.counts
+    reasons = counting.judge(images.characters(rows), features)
+    return UnlikeRows(reasons, counting.counts)
 
 
 def _evenly(rows: np.ndarray, most: int) -> np.ndarray:
