@@ -13,6 +13,7 @@ from served_files import dicom, picture, volume
 from modicum.run import Run
 from modicum.serving.answers import ImageAnswer, Wanted
 from modicum.serving.metrics import Metrics
+from modicum.serving.server import warm_up
 from modicum.serving.uploads import Upload
 from modicum.serving.worker import Job, Worker
 
@@ -177,3 +178,9 @@ def test_what_breaks_a_batch_is_nobody_elses_trouble(tmp_path):
     error = jobs[1].future.exception()
     assert error.status == 500
     assert "Miller" not in error.message
+
+
+def test_warming_up_leaves_nothing_behind(runs, tmp_path):
+    for run in runs.values():
+        warm_up(run, tmp_path)
+    assert not list(tmp_path.iterdir())

@@ -190,7 +190,9 @@ def outputs_of(run: Any, work: Path, name: str, rows: pd.DataFrame, **asked: Any
     return {file: folder / f"{file}_predicted.png" for file in rows["file"]}
 
 
-def enhance(work: Path, train: Path, rows: pd.DataFrame, seed: int, only: list[str], scale: float) -> None:
+def enhance(
+    work: Path, train: Path, rows: pd.DataFrame, seed: int, only: list[str], scale: float, behind: str
+) -> None:
     """Trains enhancers of one seed and measures them; then what all that are there are with LED behind them."""
     for name in only:
         method, settings = ENHANCERS[name]
@@ -206,14 +208,14 @@ def enhance(work: Path, train: Path, rows: pd.DataFrame, seed: int, only: list[s
             outputs = outputs_of(run, work, f"{title}-{seed}", rows, **asked)
             about = {"name": title, "seed": seed, "scale": scale, "seconds": seconds}
             collect([{**about, **measured(outputs, rows, work)}])
-    if all(name.endswith("long") for name in only):
+    if only and all(name.endswith("long") for name in only):
         return
-    refiner = modicum.Run.open(work / "runs" / run_name(BEHIND, seed))
+    refiner = modicum.Run.open(work / "runs" / run_name(behind, seed))
     for name, (method, _) in ENHANCERS.items():
         before = work / "outputs" / f"{name}-{seed}"
         if method != "led" and before.is_dir():
-            outputs = outputs_of(refiner, work, f"{name}+{BEHIND}-{seed}", rows, after=before)
-            collect([{"name": f"{name} + {BEHIND}", "seed": seed, **measured(outputs, rows, work)}])
+            outputs = outputs_of(refiner, work, f"{name}+{behind}-{seed}", rows, after=before)
+            collect([{"name": f"{name} + {behind}", "seed": seed, **measured(outputs, rows, work)}])
 
 
 def run_name(name: str, seed: int) -> str:
@@ -252,13 +254,16 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="*", choices=ENHANCERS, default=list(FIRST))
     parser.add_argument("--scale", type=float, default=1, help="of all epochs")
+    parser.add_argument(
+        "--behind", choices=ENHANCERS, default=BEHIND, help="The LED behind all that are there."
+    )
     given = parser.parse_args()
     work = given.work
     clean = photographs(given.data, SIDE, work / "clean")
     train, test = pairs(clean, work, SIDE)
     rows = to_enhance(work, clean, test)
     if given.part == "enhancers":
-        enhance(work, train, rows, given.seed, given.only, given.scale)
+        enhance(work, train, rows, given.seed, given.only, given.scale, given.behind)
         return
     fit_judges(work, clean, given.weights)
     given_images = {file: work / "seen" / f"{file}.png" for file in rows["file"]}

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
+from shutil import rmtree
 from tempfile import TemporaryDirectory
 
 import cv2
@@ -117,9 +118,11 @@ def warm_up(run: ServedRun, private: Path) -> None:
     grey[height // 4 : height // 2, width // 4 : width // 2] = 64
     cv2.imwrite(str(path), grey)
     upload = Upload(path.name, path, "png")
+    made = private / f"warm-up-{run.name}"
     with no_notices():
-        run.predict([upload], Wanted(), private / f"warm-up-{run.name}")
+        run.predict([upload], Wanted(), made)
     path.unlink()
+    rmtree(made, ignore_errors=True)
 
 
 @contextmanager
