@@ -183,9 +183,14 @@ def of_pairs(outputs: dict[str, Path], rows: pd.DataFrame) -> dict[str, list[flo
     return found
 
 
+def outputs_folder(work: Path, name: str) -> Path:
+    """Where an enhancer's outputs are."""
+    return work / "outputs" / name.replace(" ", "").replace(",", "-")
+
+
 def outputs_of(run: Any, work: Path, name: str, rows: pd.DataFrame, **asked: Any) -> dict[str, Path]:
     """Predicted files, by the file of each row."""
-    folder = work / "outputs" / name.replace(" ", "").replace(",", "-")
+    folder = outputs_folder(work, name)
     run.predict(work / "seen" / "seen.csv", folder, allow_outside=True, **asked)
     return {file: folder / f"{file}_predicted.png" for file in rows["file"]}
 
@@ -212,7 +217,7 @@ def enhance(
         return
     refiner = modicum.Run.open(work / "runs" / run_name(behind, seed))
     for name, (method, _) in ENHANCERS.items():
-        before = work / "outputs" / f"{name}-{seed}"
+        before = outputs_folder(work, f"{name}-{seed}")
         if method != "led" and before.is_dir():
             outputs = outputs_of(refiner, work, f"{name}+{behind}-{seed}", rows, after=before)
             collect([{"name": f"{name} + {behind}", "seed": seed, **measured(outputs, rows, work)}])
