@@ -23,6 +23,7 @@ from modicum.data.prepared import StoreSettings, read_prepared
 from modicum.engine.inference.box_prediction import BoxPredictor
 from modicum.engine.inference.dense_jobs import planned
 from modicum.engine.inference.dense_output import DenseOutput
+from modicum.engine.inference.guards import keeping
 from modicum.engine.inference.guards.character import character_of
 from modicum.engine.inference.guards.guard import ImageGuard
 from modicum.engine.inference.guards.training_images import known_from
@@ -292,3 +293,31 @@ def test_tables_of_boxes_have_the_column(greys, given, tmp_path, strict):
     assert [image["unlike_training"] for image in images] == ["", "inverted"][: 2 - strict]
     replace(predictor, guard=None).write(refs, names, tmp_path / "unknown.json")
     assert "unlike_training" not in json.loads((tmp_path / "unknown.json").read_text())["images"][0]
+
+
+def test_evaluations_are_compared_in_parts_that_change_nothing(monkeypatch):
+    """Of many images no more is held than of a part, and each is judged as with all others."""
+    generator = np.random.default_rng(0)
+
+    class Images:
+        asked: list[int] = []  # noqa: RUF012
+
+        def characters(self, rows):
+            self.asked.append(len(rows))
+            return [character_of(pixels[row], (24, 24)) for row in rows]
+
+        def features(self, rows, advance, keep):
+            assert not keep
+            return
+
+    pixels = generator.integers(0, 255, (50, 24, 24, 1), dtype=np.uint8)
+    pixels[40:] //= 4
+    train = [character_of(one, (24, 24)) for one in pixels[:30]]
+    guard = ImageGuard(known_from(train, [], list(range(30))))
+    whole = keeping.unlike_rows(guard, Images(), np.arange(50))
+    monkeypatch.setattr(keeping, "AT_ONCE", 7)
+    Images.asked.clear()
+    parts = keeping.unlike_rows(guard, Images(), np.arange(50))
+    assert max(Images.asked) == 7
+    assert parts == whole
+    assert sum(bool(reason) for reason in whole.reasons) >= 10

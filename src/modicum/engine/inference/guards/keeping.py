@@ -42,6 +42,8 @@ UnlikeFn = Callable[[np.ndarray], UnlikeRows]
 """From rows to how they compare with the training images."""
 MOST_MEASURED = 2000
 """Training images whose tones and colours are measured, evenly spaced over all."""
+AT_ONCE = 2048
+"""Images that are compared together: what is known of them is a kilobyte each, and evaluations may have millions."""
 MOST_TRAIN, MOST_VAL = 256, 256
 """Images that the backbone is asked about: of the training, evenly spaced, and for the threshold of validation."""
 
@@ -69,7 +71,7 @@ class StoredImages:
     precision: str
     batch_size: int
     in_parts: bool = False
-    known_features: dict[int, np.ndarray] = field(default_factory=dict)
+    known_features: dict[int, Any] = field(default_factory=dict)
 
     def characters(self, rows: np.ndarray) -> list[ImageCharacter]:
         """What rows look like."""
@@ -82,13 +84,22 @@ class StoredImages:
         return found
 
     @torch.no_grad()
-    def features(self, rows: np.ndarray, title: str) -> np.ndarray | None:
-        """What the network's backbone says of rows ``[n, d]`` when it predicts them; None where it has none."""
+    def features(
+        self, rows: np.ndarray, advance: Callable[[int], None], keep: bool = True
+    ) -> np.ndarray | None:
+        """What the network's backbone says of rows ``[n, d]`` when it predicts them; None where it has none.
+
+        Args:
+            rows: to ask about.
+            advance: told how many more were asked about.
+            keep: whether the answers are known from then on.
+        """
         if not EmbeddingTap(self.network).available or draws_answers(self.network) or self.in_parts:
             return None
-        missing = [int(row) for row in rows if int(row) not in self.known_features]
+        found = {int(row): self.known_features.get(int(row)) for row in rows}
+        missing = [row for row, vector in found.items() if vector is None]
         self.network.to(self.device).eval()
-        with EmbeddingTap(self.network) as tap, bar(title, len(missing)) as progress:
+        with EmbeddingTap(self.network) as tap:
             for first in range(0, len(missing), self.batch_size):
                 some = missing[first : first + self.batch_size]
                 stored = torch.from_numpy(self.store.get(self.positions[some]))
@@ -98,9 +109,11 @@ class StoredImages:
                     vectors = tap.take(images)
                 if vectors is None:
                     return None
-                self.known_features.update(zip(some, vectors, strict=True))
-                progress.advance(len(some))
-        return np.stack([self.known_features[int(row)] for row in rows]) if len(rows) else None
+                found.update(zip(some, vectors, strict=True))
+                advance(len(some))
+        if keep:
+            self.known_features.update(found)
+        return np.stack([found[int(row)] for row in rows]) if len(rows) else None
 
 
 def keep_training_images(
@@ -133,8 +146,10 @@ def keep_training_images(
         return None
     images = stored_images(prepared.store, prepared.positions, recipe, task, network, device, tile)
     measured = _evenly(train, MOST_MEASURED)
-    of_train = images.features(_evenly(train, MOST_TRAIN), "what training images look like")
-    of_val = images.features(_evenly(val, MOST_VAL), "what validation images look like")
+    some_train, some_val = _evenly(train, MOST_TRAIN), _evenly(val, MOST_VAL)
+    with bar("what the training images look like", len(some_train) + len(some_val)) as progress:
+        of_train = images.features(some_train, progress.advance)
+        of_val = images.features(some_val, progress.advance)
     features = None if of_train is None or of_val is None else (of_train, of_val)
     groups = _patients(prepared, measured)
     known = known_from(
@@ -182,12 +197,18 @@ def guard_of_run(folder: RunFolder, strict: bool = False) -> ImageGuard | None:
 def unlike_rows(guard: ImageGuard, images: StoredImages, rows: np.ndarray) -> UnlikeRows:
     """Which rows are unlike the training images, and how many."""
     counting = ImageGuard(guard.known)
-    features = None
-    if guard.known.features is not None:
-        features = images.features(rows, "comparing with the training images")
-        if features is not None and features.shape[1] != len(guard.known.features.mean):
-            features = None
-    reasons = counting.judge(images.characters(rows), features)
+    reasons: list[str] = []
+    with bar("comparing with the training images", len(rows)) as progress:
+        for first in range(0, len(rows), AT_ONCE):
+            some = rows[first : first + AT_ONCE]
+            features = (
+                None if guard.known.features is None else images.features(some, progress.advance, False)
+            )
+            if features is not None and features.shape[1] != len(guard.known.features.mean):
+                features = None
+            reasons += counting.judge(images.characters(some), features)
+            if features is None:
+                progress.advance(len(some))
     return UnlikeRows(reasons, counting.counts)
 
 
