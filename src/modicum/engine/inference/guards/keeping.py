@@ -71,7 +71,7 @@ class StoredImages:
     precision: str
     batch_size: int
     in_parts: bool = False
-    known_features: dict[int, Any] = field(default_factory=dict)
+    known_features: dict[int, np.ndarray] = field(default_factory=dict)
 
     def characters(self, rows: np.ndarray) -> list[ImageCharacter]:
         """What rows look like."""
@@ -96,8 +96,9 @@ class StoredImages:
         """
         if not EmbeddingTap(self.network).available or draws_answers(self.network) or self.in_parts:
             return None
-        found = {int(row): self.known_features.get(int(row)) for row in rows}
-        missing = [row for row, vector in found.items() if vector is None]
+        asked = [int(row) for row in rows]
+        found = {row: self.known_features[row] for row in asked if row in self.known_features}
+        missing = [row for row in dict.fromkeys(asked) if row not in found]
         self.network.to(self.device).eval()
         with EmbeddingTap(self.network) as tap:
             for first in range(0, len(missing), self.batch_size):
@@ -113,7 +114,7 @@ class StoredImages:
                 advance(len(some))
         if keep:
             self.known_features.update(found)
-        return np.stack([found[int(row)] for row in rows]) if len(rows) else None
+        return np.stack([found[row] for row in asked]) if asked else None
 
 
 def keep_training_images(
@@ -201,10 +202,9 @@ def unlike_rows(guard: ImageGuard, images: StoredImages, rows: np.ndarray) -> Un
     with bar("comparing with the training images", len(rows)) as progress:
         for first in range(0, len(rows), AT_ONCE):
             some = rows[first : first + AT_ONCE]
-            features = (
-                None if guard.known.features is None else images.features(some, progress.advance, False)
-            )
-            if features is not None and features.shape[1] != len(guard.known.features.mean):
+            kept = guard.known.features
+            features = None if kept is None else images.features(some, progress.advance, False)
+            if features is not None and kept is not None and features.shape[1] != len(kept.mean):
                 features = None
             reasons += counting.judge(images.characters(some), features)
             if features is None:
