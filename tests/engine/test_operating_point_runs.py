@@ -182,9 +182,7 @@ def test_without_validation_images_nothing_is_chosen_and_that_is_said(place, tmp
     rows.to_csv(table, index=False)
     run = modicum.fit(table, name="no-val", runs=place, write_report=False, fractions=[0.7, 0, 0.3], **SMALL)
     assert "operating_points" not in json.loads((run.path / "model.json").read_text())["task"]
-    assert (
-        "no validation images: operating points and temperature stay as they are" in capsys.readouterr().err
-    )
+    assert "no validation images to choose by: default operating points" in capsys.readouterr().err
 
 
 def test_the_positive_class_is_said_and_can_be_named(data, place, run, capsys):

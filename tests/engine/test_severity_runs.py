@@ -50,7 +50,7 @@ def test_a_score_is_learned_with_one_output_and_graded_at_midpoints(run):
     head = [tensor for name, tensor in load_file(run.path / "weights.safetensors").items() if "head" in name]
     assert {tensor.shape[0] for tensor in head} == {1}
     table = table_of(run)
-    assert list(table.columns) == ["image", "patient", "truth", "prediction", "score"]
+    assert list(table.columns) == ["image", "patient", "truth", "prediction", "score", "unlike_training"]
     assert (np.digitize(table["score"], [0.5, 1.5, 2.5]) == table["prediction"]).all()
     found = run.metrics["evaluations"]["test"]["metrics"]
     assert found["quadratic_kappa"]["value"] > 0.8

@@ -155,7 +155,14 @@ def test_columns_of_the_predictions_are_the_stages_outputs(mrm):
     (stage,) = method.stages()
     assert task.outputs == stage.outputs
     table = pd.read_csv(mrm.folder.evaluation("test") / "predictions.csv")
-    assert tuple(table.columns) == ("image", "patient", "image_error", "report", "report_accuracy")
+    assert tuple(table.columns) == (
+        "image",
+        "patient",
+        "image_error",
+        "report",
+        "report_accuracy",
+        "unlike_training",
+    )
 
 
 def test_the_run_keeps_its_tokenizer_and_lists_reports_that_were_set_aside(mrm):
