@@ -55,9 +55,18 @@ SLOW = [
 ]
 
 
+FORKING = {
+    path.name
+    for path in Path(__file__).parent.rglob("test_*.py")
+    if any(mark in path.read_text(encoding="utf-8") for mark in ('get_context("fork")', "os.fork()"))
+}
+
+
 @pytest.hookimpl(tryfirst=True)  # before those marked slow are left out
 def pytest_collection_modifyitems(items):
-    """Marks what ``slow_tests.txt`` lists."""
+    """Marks what ``slow_tests.txt`` lists; forks come first and Ray last, as its threads make a later fork wait for ever."""
     for item in items:
         if any(item.nodeid == line or item.nodeid.startswith((f"{line}::", f"{line}[")) for line in SLOW):
             item.add_marker(pytest.mark.slow)
+    items.sort(key=lambda item: item.path.name not in FORKING)  # stable, a file after another
+    items.sort(key=lambda item: "ray" in item.path.name or "cluster" in getattr(item, "fixturenames", ()))
