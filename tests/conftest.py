@@ -64,7 +64,7 @@ FORKING = {
 
 @pytest.hookimpl(tryfirst=True)  # before those marked slow are left out
 def pytest_collection_modifyitems(items):
-    """Marks what ``slow_tests.txt`` lists; forks come first and Ray last, as its threads make a later fork wait for ever."""
+    """Marks what ``slow_tests.txt`` lists. Forks come first and Ray last: a fork beside its threads may wait for ever."""
     for item in items:
         if any(item.nodeid == line or item.nodeid.startswith((f"{line}::", f"{line}[")) for line in SLOW):
             item.add_marker(pytest.mark.slow)
